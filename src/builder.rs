@@ -1,0 +1,381 @@
+//! One builder for all pools.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dispatch::{Dispatch, MAX_WORKERS, Stack};
+use crate::engine::Engine;
+use crate::error::{BoxError, BuildError};
+use crate::options::{Options, TaskPanic, WorkerThread};
+use crate::pool::{CallTask, Pool};
+use crate::pool_with_func::{CallFunc, PoolWithFunc};
+use crate::stateful::{PanicPolicy, RunWorker, StatefulPool, Worker};
+
+/// Builds a [`Pool`]; made by [`Pool::builder`].
+#[derive(Debug)]
+pub struct Closures;
+
+/// Builds a [`PoolWithFunc`]; made by [`PoolWithFunc::builder`].
+pub struct Function<F, T, R>(pub(crate) F, pub(crate) PhantomData<fn(T) -> R>);
+
+/// Builds a [`StatefulPool`]; made by [`StatefulPool::builder`].
+pub struct States<F> {
+    pub(crate) factory: F,
+    pub(crate) panic_policy: PanicPolicy,
+}
+
+/// Everything that can be set about a pool. `K` is the kind of pool, `D` its dispatch.
+///
+/// ```
+/// use formicary::Pool;
+/// use std::time::Duration;
+///
+/// let pool = Pool::builder()
+///     .workers(8)
+///     .min_workers(2)
+///     .queue(100)
+///     .expiry(Duration::from_secs(30))
+///     .thread_name("mill")
+///     .build()?;
+/// assert_eq!(pool.stats().live, 2);
+/// # Ok::<(), formicary::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder<K, D: Dispatch = Stack> {
+    kind: K,
+    options: Options,
+    dispatch: PhantomData<fn() -> D>,
+}
+
+impl<K> Builder<K> {
+    pub(crate) fn of(kind: K) -> Self {
+        Builder { kind, options: Options::default(), dispatch: PhantomData }
+    }
+}
+
+impl<K, D: Dispatch> Builder<K, D> {
+    /// How tasks find workers. Default: [`Stack`].
+    ///
+    /// ```
+    /// use formicary::{Pool, Stack};
+    ///
+    /// let pool = Pool::builder().workers(1).dispatch::<Stack>().build()?;
+    /// assert_eq!(pool.run(|| 1)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dispatch<E: Dispatch>(self) -> Builder<K, E> {
+        Builder { kind: self.kind, options: self.options, dispatch: PhantomData }
+    }
+
+    /// The capacity: the most workers that may be alive, 1 to [`MAX_WORKERS`]. Default: the number of processors
+    /// that the process may use.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(3).build()?;
+    /// assert_eq!(pool.capacity(), 3);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.options.workers = workers;
+        self
+    }
+
+    /// As many workers as tasks need, up to [`MAX_WORKERS`]: no task waits for another.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().unlimited_workers().build()?;
+    /// assert_eq!(pool.capacity(), formicary::MAX_WORKERS);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn unlimited_workers(self) -> Self {
+        self.workers(MAX_WORKERS)
+    }
+
+    /// Workers that are started by `build` and never expire, 0 to `workers`. Default: 1, so that `build` finds out
+    /// whether a thread can be had and the worker's state be made. The others start when tasks need them.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(4).min_workers(0).build()?;
+    /// assert_eq!(pool.stats().live, 0);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.options.min_workers = workers;
+        self
+    }
+
+    /// How many tasks may wait beyond those that have a worker: a pool holds at most `workers + queue` tasks. 0 is pure
+    /// hand-off: a task is accepted only when a worker is free for it. Default: 1024.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).queue(1).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// pool.submit(|| ())?;
+    /// assert!(pool.try_submit(|| ()).is_err());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn queue(mut self, tasks: usize) -> Self {
+        self.options.queue = Some(tasks);
+        self
+    }
+
+    /// Any number of tasks may wait, as long as memory lasts.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).unbounded_queue().build()?;
+    /// for _ in 0..10_000 {
+    ///     assert!(pool.try_submit(|| ()).is_ok());
+    /// }
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn unbounded_queue(mut self) -> Self {
+        self.options.queue = None;
+        self
+    }
+
+    /// Whether `submit` refuses where it would block, as `try_submit` does. Default: `false`.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).nonblocking(true).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert!(pool.submit(|| ()).unwrap_err().is_full());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn nonblocking(mut self, nonblocking: bool) -> Self {
+        self.options.nonblocking = nonblocking;
+        self
+    }
+
+    /// How many submitters may wait for room; one more is refused at once as
+    /// [`Overloaded`](crate::SubmitErrorKind::Overloaded). Default: any number.
+    ///
+    /// ```
+    /// use formicary::{Pool, SubmitErrorKind};
+    ///
+    /// let pool = Pool::builder().workers(1).queue(0).max_blocking(0).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert_eq!(pool.submit(|| ()).unwrap_err().kind, SubmitErrorKind::Overloaded);
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_blocking(mut self, submitters: usize) -> Self {
+        self.options.max_blocking = submitters;
+        self
+    }
+
+    /// How long a worker above the minimum stays idle before it ends: a [`Duration`], or `None` for ever. Default: 10
+    /// seconds.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).expiry(None).build()?;
+    /// assert_eq!(pool.stats().live, 1);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn expiry(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.options.expiry = idle.into();
+        self
+    }
+
+    /// The pool's name, and the prefix of its threads' names, which are it and the worker's number. Linux shows 15 bytes
+    /// of a thread's name: a longer prefix is cut so that the number stays. Default: `formicary`.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).thread_name("mill").build()?;
+    /// let name = pool.run(|| std::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(name.as_deref(), Some("mill-0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn thread_name(mut self, prefix: impl Into<String>) -> Self {
+        self.options.thread_name = prefix.into();
+        self
+    }
+
+    /// The size of the threads' stacks, in bytes. Default: the standard library's, 2 MiB.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).stack_size(256 * 1024).build()?;
+    /// assert_eq!(pool.run(|| 1)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.options.stack_size = Some(bytes);
+        self
+    }
+
+    /// Called on each worker's thread before its first task, with the worker's number. A panic in it is caught and
+    /// counted. Default: nothing.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    /// use std::sync::Arc;
+    ///
+    /// let alive = Arc::new(AtomicUsize::new(0));
+    /// let (up, down) = (alive.clone(), alive.clone());
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .on_thread_start(move |_worker| { up.fetch_add(1, Relaxed); })
+    ///     .on_thread_stop(move |_worker| { down.fetch_sub(1, Relaxed); })
+    ///     .build()?;
+    /// assert_eq!(alive.load(Relaxed), 1);
+    /// pool.shutdown();
+    /// assert_eq!(alive.load(Relaxed), 0);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.options.on_thread_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called on each worker's thread after its last task and after its state was dropped. As
+    /// [`on_thread_start`](Self::on_thread_start) otherwise.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .on_thread_stop(|worker| assert_eq!(worker, 0))
+    ///     .build()?;
+    /// pool.shutdown();
+    /// assert_eq!(pool.stats().handler_panics, 0);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn on_thread_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.options.on_thread_stop = Some(Arc::new(hook));
+        self
+    }
+
+    /// Makes the threads: pinned, with other priorities, from another pool. The handler gets each [`WorkerThread`] and
+    /// must have [`run`](WorkerThread::run) called on a new thread, or return an error, which counts as a refused
+    /// thread. The pool does not join such a thread, it waits for its `run` to end. Default: a thread of the
+    /// standard library.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .spawn_handler(|worker| {
+    ///         std::thread::Builder::new().name("mine".into()).spawn(|| worker.run()).map(drop)
+    ///     })
+    ///     .build()?;
+    /// let name = pool.run(|| std::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(name.as_deref(), Some("mine"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn_handler(
+        mut self,
+        handler: impl Fn(WorkerThread) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.options.spawn_handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// Called on the worker's thread once for each task that panics, before whoever waits for the task is told. A
+    /// panic in the handler is caught and counted. Default: nothing beyond the process's panic hook, which
+    /// prints the panic in any case.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let (sender, receiver) = channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .panic_handler(move |panic| drop(sender.send(panic.worker())))
+    ///     .build()?;
+    /// pool.submit(|| panic!("a test's panic"))?;
+    /// assert_eq!(receiver.recv()?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn panic_handler(
+        mut self,
+        handler: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.options.panic_handler = Some(Arc::new(handler));
+        self
+    }
+}
+
+impl<D: Dispatch> Builder<Closures, D> {
+    /// Builds the pool and starts its minimum of workers.
+    ///
+    /// # Errors
+    /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
+    pub fn build(self) -> Result<Pool<D>, BuildError> {
+        Engine::build(self.options, CallTask).map(Pool::from_engine)
+    }
+}
+
+impl<F, T, R, D: Dispatch> Builder<Function<F, T, R>, D>
+where
+    F: Fn(T) -> R + Send + Sync + 'static,
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    /// Builds the pool and starts its minimum of workers.
+    ///
+    /// # Errors
+    /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
+    pub fn build(self) -> Result<PoolWithFunc<T, D, R>, BuildError> {
+        Engine::build(self.options, CallFunc::new(self.kind.0)).map(PoolWithFunc::from_engine)
+    }
+}
+
+impl<W, F, D: Dispatch> Builder<States<F>, D>
+where
+    W: Worker,
+    F: Fn(usize) -> Result<W, BoxError> + Send + Sync + 'static,
+{
+    /// What becomes of a worker's state after a panic in it. Default: [`PanicPolicy::Rebuild`].
+    ///
+    /// ```
+    /// use formicary::{Context, PanicPolicy, StatefulPool, Worker};
+    ///
+    /// struct Counter(u32);
+    /// impl Worker for Counter {
+    ///     type Input = bool;
+    ///     type Output = u32;
+    ///     fn process(&mut self, fail: bool, _: &Context<'_>) -> u32 {
+    ///         self.0 += 1;
+    ///         assert!(!fail, "a test's panic");
+    ///         self.0
+    ///     }
+    /// }
+    /// for (policy, count) in [(PanicPolicy::Rebuild, 1), (PanicPolicy::Keep, 2)] {
+    ///     let pool = StatefulPool::builder(|_| Ok(Counter(0))).workers(1).panic_policy(policy).build()?;
+    ///     assert!(pool.process(true).unwrap_err().is_panic());
+    ///     assert_eq!(pool.process(false)?, count);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn panic_policy(mut self, policy: PanicPolicy) -> Self {
+        self.kind.panic_policy = policy;
+        self
+    }
+
+    /// Builds the pool, starts its minimum of workers, and waits until each has its state.
+    ///
+    /// # Errors
+    /// [`BuildError`], which names the option that was wrong, why the first worker could not start, or with which error
+    /// the factory failed.
+    pub fn build(self) -> Result<StatefulPool<W, D>, BuildError> {
+        let runner = RunWorker::new(self.kind.factory, self.kind.panic_policy);
+        Engine::build(self.options, runner).map(StatefulPool::from_engine)
+    }
+}
+
+impl<K, D: Dispatch> fmt::Debug for Builder<K, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("dispatch", &D::NAME)
+            .field("workers", &self.options.workers)
+            .field("min_workers", &self.options.min_workers)
+            .field("queue", &self.options.queue)
+            .field("expiry", &self.options.expiry)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! What an owner does to a running pool: resize, pause, watch, wait, end, open again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::counters::{count, get};
+use super::lifecycle::{PauseId, Phase};
+use super::{Engine, Runner, nested};
+use crate::dispatch::{Dispatch, Queue};
+use crate::error::{BuildError, Cause, SubmitErrorKind};
+use crate::options::check_workers;
+use crate::slot::{Recalled, Verdict};
+use crate::stats::{ShutdownReport, Stats};
+
+/// What a pause guard needs of an engine, whatever its types.
+pub(crate) trait PauseControl: Send + Sync {
+    fn resume(&self, pause: PauseId);
+    fn wait_quiet(&self, deadline: Option<Instant>) -> bool;
+}
+
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    pub(crate) fn tune(self: &Arc<Self>, workers: usize) -> Result<(), BuildError> {
+        check_workers(workers)?;
+        self.life.edit(|phase| {
+            self.threads.set_capacity(workers);
+            self.apply_limits(phase);
+            self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
+        });
+        self.waits.shrink(nested::Inside::strength(&**self));
+        self.start_what_may();
+        Ok(())
+    }
+
+    /// Makes the queue follow capacity and pauses. Under the lock of the phase, so that the last change is
+    /// the one that stays.
+    fn apply_limits(&self, phase: &Phase) {
+        let (_, capacity) = self.threads.population();
+        self.queue.set_limits(if phase.is_paused() { 0 } else { capacity }, capacity);
+    }
+
+    /// The limits have been raised: wakes or starts workers for what is queued, and lets submitters in.
+    fn start_what_may(self: &Arc<Self>) {
+        self.announce();
+        self.line.call();
+    }
+
+    pub(crate) fn pause(&self, limit: Option<Duration>) -> PauseId {
+        let id = self.life.edit(|phase| {
+            let id = phase.add_pause(limit);
+            self.apply_limits(phase);
+            id
+        });
+        if limit.is_some() {
+            // Somebody must be up when the time is over: sleepers set their alarms anew.
+            self.parking.wake_all();
+        }
+        id
+    }
+
+    /// When the pause in force ends by itself, if it does. One whose time is up ends here.
+    pub(super) fn end_of_pause(&self) -> Option<Instant> {
+        if !self.life.is_paused() {
+            return None;
+        }
+        let end = self.life.edit(|phase| {
+            let end = phase.expire_pauses();
+            self.apply_limits(phase);
+            end
+        });
+        if !self.life.is_paused() {
+            self.parking.notify(|| self.queue.has_work());
+            self.line.call();
+        }
+        end
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.threads.population().1
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.waiting()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.life.is_closed()
+    }
+
+    pub(crate) fn load(&self) -> crate::dispatch::Load {
+        self.queue.load()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let ended = self.counters.ended();
+        let load = self.queue.load();
+        let census = self.threads.census();
+        Stats {
+            capacity: census.capacity,
+            live: census.live,
+            idle: census.live.saturating_sub(load.running),
+            running: load.running,
+            queued: load.queued,
+            waiting: self.line.waiting(),
+            submitted: load.accepted + get(&self.counters.direct),
+            completed: ended.completed,
+            panicked: ended.panicked,
+            cancelled: ended.cancelled,
+            rejected: get(&self.counters.rejected),
+            returned: get(&self.counters.returned),
+            spawned: census.spawned,
+            retired: census.retired,
+            peak_running: load.peak_running,
+            handler_panics: get(&self.counters.handler_panics),
+            failed_starts: get(&self.counters.failed_starts),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let load = self.queue.load();
+        load.queued == 0 && load.running == 0 && !self.counters.is_answering()
+    }
+
+    /// Waits until nothing is queued or running. A worker of the pool does not wait for itself.
+    pub(crate) fn wait_idle(&self, deadline: Option<Instant>) -> bool {
+        !self.is_inside() && self.life.wait_until(deadline, || self.is_idle())
+    }
+
+    /// Refuses all that comes from now on, and sends away who waits at the door.
+    fn close(&self) {
+        self.life.edit(|phase| {
+            // First the queue: who sees the pool closed must find it so.
+            self.queue.close();
+            phase.close();
+            self.apply_limits(phase);
+        });
+        self.line.call_all();
+        self.parking.wake_all();
+    }
+
+    /// Closes, runs what is queued, and waits for the end until `deadline`.
+    pub(crate) fn shutdown(self: &Arc<Self>, deadline: Option<Instant>) -> ShutdownReport {
+        self.close();
+        if !self.is_inside() {
+            self.finish(deadline);
+        }
+        self.what_is_left()
+    }
+
+    /// Closes, takes out what is queued, and waits for what runs.
+    pub(crate) fn shutdown_now(self: &Arc<Self>) -> Vec<R::Returned> {
+        self.close();
+        let mut returned = Vec::new();
+        for item in self.queue.drain() {
+            match R::recall(item, SubmitErrorKind::Closed, Cause::Cancelled) {
+                Recalled::Here(input) => {
+                    count(&self.counters.returned);
+                    returned.push(input);
+                }
+                Recalled::ToCaller => count(&self.counters.returned),
+                Recalled::Gone(Verdict::Cancelled) => count(&self.counters.cancelled),
+                Recalled::Gone(_) => {}
+            }
+        }
+        self.life.ring();
+        self.parking.wake_all();
+        if !self.is_inside() {
+            self.finish(None);
+        }
+        returned
+    }
+
+    fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
+        if self.grow().is_err() && self.threads.population().0 == 0 {
+            // The system gives no thread and no worker is left, but tasks were accepted: this thread is
+            // the worker that runs them.
+            if let Some(index) = self.threads.hire() {
+                self.threads.is_borrowed(index);
+                Arc::clone(self).work(index, None);
+            }
+        }
+        if self.life.wait_until(deadline, || self.threads.census().live == 0) {
+            self.threads.join_all();
+        }
+    }
+
+    fn what_is_left(&self) -> ShutdownReport {
+        let load = self.queue.load();
+        let workers = self.threads.census().live;
+        ShutdownReport { workers, queued: load.queued, running: load.running }
+    }
+
+    pub(crate) fn restart(self: &Arc<Self>) -> Result<(), BuildError> {
+        self.life.edit(|phase| {
+            if !phase.is_closed() || self.threads.census().live > 0 {
+                return Err(BuildError::StillRunning);
+            }
+            phase.open();
+            self.apply_limits(phase);
+            self.queue.open();
+            Ok(())
+        })?;
+        self.start_minimum()
+    }
+}
+
+impl<R: Runner, D: Dispatch> PauseControl for EngineRef<R, D> {
+    fn resume(&self, pause: PauseId) {
+        self.0.life.edit(|phase| {
+            phase.end_pause(pause);
+            self.0.apply_limits(phase);
+        });
+        self.0.start_what_may();
+    }
+
+    fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
+        !self.0.is_inside()
+            && self.0.life.wait_until(deadline, || {
+                self.0.queue.load().running == 0 && !self.0.counters.is_answering()
+            })
+    }
+}
+
+/// A shared engine as a guard holds it.
+pub(crate) struct EngineRef<R: Runner, D: Dispatch>(pub(crate) Arc<Engine<R, D>>);

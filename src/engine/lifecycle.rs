@@ -1,0 +1,131 @@
+//! Open, paused, closed, ended: what a pool may do, and how one waits for it.
+
+use std::time::{Duration, Instant};
+
+use crate::sync::{fence, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering};
+
+/// A pause, by number; none of them knows of the others.
+pub(crate) type PauseId = u64;
+
+#[derive(Default)]
+pub(crate) struct Phase {
+    closed: bool,
+    /// Pauses in force, with the time when each ends by itself.
+    pauses: Vec<(PauseId, Option<Instant>)>,
+    next_pause: PauseId,
+}
+
+impl Phase {
+    /// Whether no task may start. The end overrides a pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        !self.closed && !self.pauses.is_empty()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.closed = false;
+        self.pauses.clear();
+    }
+
+    pub(crate) fn add_pause(&mut self, limit: Option<Duration>) -> PauseId {
+        let id = self.next_pause;
+        self.next_pause += 1;
+        // A time beyond the clock's range is no limit.
+        self.pauses.push((id, limit.and_then(|d| Instant::now().checked_add(d))));
+        id
+    }
+
+    pub(crate) fn end_pause(&mut self, id: PauseId) {
+        self.pauses.retain(|(other, _)| *other != id);
+    }
+
+    /// Ends the pauses whose time is up; says when the next one will be.
+    pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        self.pauses.retain(|(_, until)| until.map_or(true, |until| until > now));
+        // As long as one has no limit, the others' ends change nothing.
+        let ends: Option<Vec<_>> = self.pauses.iter().map(|(_, until)| *until).collect();
+        ends?.into_iter().max()
+    }
+}
+
+/// The phase of a pool, and those who wait for it to change.
+pub(crate) struct Life {
+    phase: Mutex<Phase>,
+    /// Copies of the phase for workers, written under its lock.
+    closed: AtomicBool,
+    paused: AtomicBool,
+    changed: Condvar,
+    /// How many threads wait for `changed`.
+    watchers: AtomicUsize,
+}
+
+impl Life {
+    pub(crate) fn new() -> Self {
+        Life {
+            phase: Mutex::new(Phase::default()),
+            closed: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            changed: Condvar::new(),
+            watchers: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `edit`: who sees the pool closed sees its queue
+        // closed, and so a queue found empty afterwards stays empty.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Changes the phase. `f` also makes the rest of the pool follow, under the same lock, so that two
+    /// changes cannot cross.
+    pub(crate) fn edit<O>(&self, f: impl FnOnce(&mut Phase) -> O) -> O {
+        let mut phase = self.phase.lock();
+        let out = f(&mut phase);
+        self.paused.store(phase.is_paused(), Ordering::Relaxed);
+        // ORDERING: Release, see `is_closed`.
+        self.closed.store(phase.closed, Ordering::Release);
+        self.changed.notify_all();
+        out
+    }
+
+    /// Waits until `done`, at most until `deadline`; says whether it is.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>, done: impl Fn() -> bool) -> bool {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: SeqCst fence between this watcher's entry and its first look; `ring` is called after a
+        // fence that follows the change. One of the two sees the other.
+        fence(Ordering::SeqCst);
+        let mut phase: MutexGuard<'_, Phase> = self.phase.lock();
+        let mut is_done = done();
+        while !is_done && deadline.map_or(true, |d| Instant::now() < d) {
+            crate::sync::wait(&self.changed, &mut phase, deadline);
+            is_done = done();
+        }
+        drop(phase);
+        self.watchers.fetch_sub(1, Ordering::Relaxed);
+        is_done
+    }
+
+    /// Whether anyone waits. Call it after a sequentially consistent fence that follows the change.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Something changed that a watcher may wait for.
+    pub(crate) fn ring(&self) {
+        // The lock keeps this from falling between a watcher's look and its sleep.
+        drop(self.phase.lock());
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,167 @@
+//! A worker that uses its own pool from inside a task.
+//!
+//! Such a worker must not wait for itself. What it waits for it runs on the spot where that is possible
+//! ([`run_here`]); otherwise it may wait only while some other worker does not ([`enter_wait`]), so the last
+//! one that could make progress is told [`WouldDeadlock`] and never falls asleep. Waits with a deadline
+//! end by themselves and are not counted.
+
+use std::cell::{Cell, RefCell};
+use std::time::Instant;
+
+use crate::slot::{Reply, Verdict};
+use crate::sync::{current, Arc, AtomicBool, Mutex, Ordering, Thread};
+
+/// Tells pools apart. Never used twice in one process.
+pub(crate) type PoolId = u64;
+
+/// A new number for a pool.
+pub(crate) fn next_id() -> PoolId {
+    // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model builds a whole pool.
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// How many tasks a worker may run in the middle of one another. Beyond it waits are refused: the stack
+/// that nesting takes is the user's frames times this number.
+pub(crate) const MAX_DEPTH: usize = 32;
+
+/// What nested calls need of an engine, whatever its types.
+pub(crate) trait Inside {
+    fn id(&self) -> PoolId;
+    fn is_closed(&self) -> bool;
+    fn waits(&self) -> &Waits;
+    /// As many workers as can be counted on: waiting workers must stay below it.
+    fn strength(&self) -> usize;
+    /// Runs and accounts a task on this worker.
+    fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict);
+}
+
+struct Current {
+    pool: Arc<dyn Inside>,
+    worker: usize,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Marks the calling thread as a worker of `pool` until dropped.
+pub(crate) struct Badge(Option<Current>);
+
+impl Badge {
+    pub(crate) fn wear(pool: Arc<dyn Inside>, worker: usize) -> Self {
+        Badge(CURRENT.with(|current| current.replace(Some(Current { pool, worker }))))
+    }
+}
+
+impl Drop for Badge {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        drop(CURRENT.with(|current| current.replace(before)));
+    }
+}
+
+/// The engine and the number of the calling worker, if it is one of `pool`.
+fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
+    // A thread whose locals are gone runs no tasks any more.
+    CURRENT
+        .try_with(|current| {
+            current
+                .borrow()
+                .as_ref()
+                .filter(|c| c.pool.id() == pool)
+                .map(|c| (Arc::clone(&c.pool), c.worker))
+        })
+        .ok()
+        .flatten()
+}
+
+/// Whether the calling thread is a worker of `pool`.
+pub(crate) fn is_inside(pool: PoolId) -> bool {
+    inside(pool).is_some()
+}
+
+/// The worker may not wait: it would be the last one.
+#[derive(Debug)]
+pub(crate) struct WouldDeadlock;
+
+/// If the calling thread is a worker of `pool` and not too deep, runs `body` on it as a task of its own;
+/// says whether it did.
+pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
+    let Some((engine, worker)) = inside(pool) else { return false };
+    if engine.is_closed() || DEPTH.get() >= MAX_DEPTH {
+        return false;
+    }
+    let mut body = Some(body);
+    DEPTH.set(DEPTH.get() + 1);
+    engine.run_nested(worker, &mut |reply| match body.take() {
+        Some(body) => body(reply),
+        None => Verdict::Elsewhere,
+    });
+    DEPTH.set(DEPTH.get() - 1);
+    true
+}
+
+/// Asks leave for the calling thread to wait for something that `pool` makes. Anyone may who is not its
+/// worker.
+pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<Wait, WouldDeadlock> {
+    match inside(pool) {
+        Some((engine, _)) if deadline.is_none() => {
+            let doomed = engine.waits().enter(engine.strength())?;
+            Ok(Wait(Some((engine, doomed))))
+        }
+        _ => Ok(Wait(None)),
+    }
+}
+
+/// A wait that was granted; counted until dropped.
+pub(crate) struct Wait(Option<(Arc<dyn Inside>, Arc<AtomicBool>)>);
+
+impl Wait {
+    /// Whether the leave to wait was withdrawn, because the pool has shrunk.
+    pub(crate) fn is_doomed(&self) -> bool {
+        // ORDERING: Relaxed. The unpark that follows the store orders it.
+        self.0.as_ref().is_some_and(|(_, doomed)| doomed.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some((engine, doomed)) = &self.0 {
+            engine.waits().blocked.lock().retain(|(_, other)| !Arc::ptr_eq(other, doomed));
+        }
+    }
+}
+
+/// The workers of one pool that wait for it without a deadline.
+pub(crate) struct Waits {
+    blocked: Mutex<Vec<(Thread, Arc<AtomicBool>)>>,
+}
+
+impl Waits {
+    pub(crate) fn new() -> Self {
+        Waits { blocked: Mutex::new(Vec::new()) }
+    }
+
+    fn enter(&self, strength: usize) -> Result<Arc<AtomicBool>, WouldDeadlock> {
+        let mut blocked = self.blocked.lock();
+        if blocked.len() + 1 >= strength {
+            return Err(WouldDeadlock);
+        }
+        let doomed = Arc::new(AtomicBool::new(false));
+        blocked.push((current(), Arc::clone(&doomed)));
+        Ok(doomed)
+    }
+
+    /// The pool has shrunk: withdraws leave until one worker is free again.
+    pub(crate) fn shrink(&self, strength: usize) {
+        let mut blocked = self.blocked.lock();
+        while !blocked.is_empty() && blocked.len() >= strength {
+            if let Some((thread, doomed)) = blocked.pop() {
+                doomed.store(true, Ordering::Relaxed);
+                thread.unpark();
+            }
+        }
+    }
+}

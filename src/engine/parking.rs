@@ -1,0 +1,246 @@
+//! How workers fall asleep and are woken. The protocol, its states and the argument that no wake-up
+//! is lost are in `parking.md`; the step names in the comments here are the ones used there.
+//!
+//! Nothing in this file knows what a task is: whoever calls says through a closure whether there is
+//! work, so the same code serves every queue and is explored by loom over a real one.
+
+use std::time::Instant;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{
+    current, fence, park, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread,
+};
+
+/// One searching worker in [`Parking::counts`]: the low half of the word.
+const SEARCHER: usize = 1;
+/// One sleeping worker: the high half. `MAX_WORKERS` fits either half.
+const SLEEPER: usize = 1 << (usize::BITS / 2);
+
+const fn searchers(counts: usize) -> usize {
+    counts & (SLEEPER - 1)
+}
+
+const fn sleepers(counts: usize) -> usize {
+    counts / SLEEPER
+}
+
+/// The worker is not on the list.
+const AWAKE: u8 = 0;
+/// The worker is on the list of the idle, or was just taken off it and is not to wake yet.
+const ASLEEP: u8 = 1;
+/// The worker was taken off the list and told to look for work; it counts as a searcher.
+const CLAIMED: u8 = 2;
+/// The worker was taken off the list for good and must end.
+const DISMISSED: u8 = 3;
+
+/// One worker's bed.
+pub(crate) struct Sleeper {
+    id: usize,
+    thread: Thread,
+    state: AtomicU8,
+}
+
+impl Sleeper {
+    /// For the calling thread, as worker `id`.
+    pub(crate) fn for_current(id: usize) -> Arc<Self> {
+        Arc::new(Sleeper { id, thread: current(), state: AtomicU8::new(AWAKE) })
+    }
+
+    fn state(&self) -> u8 {
+        // ORDERING: Acquire pairs with the Release store in `Claim::drop`, so that what the claimer did
+        // before it (a task handed over) is seen.
+        self.state.load(Ordering::Acquire)
+    }
+}
+
+/// A worker that was taken off the list and sleeps until this is dropped, so that a task can be handed
+/// to it before it looks.
+pub(crate) struct Claim {
+    sleeper: Arc<Sleeper>,
+    state: u8,
+}
+
+impl Claim {
+    pub(crate) fn worker(&self) -> usize {
+        self.sleeper.id
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // ORDERING: Release pairs with the Acquire in `Sleeper::state`.
+        self.sleeper.state.store(self.state, Ordering::Release);
+        self.sleeper.thread.unpark();
+    }
+}
+
+/// How a sleep ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wakeup {
+    /// There may be work: the worker is a searcher and must say what came of it, by
+    /// [`Parking::found`] or by sleeping again.
+    Search,
+    /// The deadline passed. The worker is neither a searcher nor a sleeper.
+    Expired,
+    /// [`Parking::dismiss`] chose this worker. It is neither a searcher nor a sleeper.
+    Dismissed,
+}
+
+/// The idle workers of one pool, and how many are looking for work.
+pub(crate) struct Parking {
+    /// Searchers and sleepers in one word, so that one load tells a submitter whether to wake anyone.
+    counts: CachePadded<AtomicUsize>,
+    /// The sleeping workers; the one that fell asleep last is at the end.
+    idle: Mutex<Vec<Arc<Sleeper>>>,
+}
+
+impl Parking {
+    pub(crate) fn new() -> Self {
+        Parking { counts: CachePadded::new(AtomicUsize::new(0)), idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Step **claim**: takes the newest idle worker, unless one is looking for work already. Costs one
+    /// load when there is nobody to wake.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        // ORDERING: Relaxed. Before a push this is a guess; after one, `notify` has fenced.
+        let counts = self.counts.load(Ordering::Relaxed);
+        if sleepers(counts) == 0 || searchers(counts) > 0 {
+            return None;
+        }
+        let mut idle = self.idle.lock();
+        // ORDERING: Relaxed. Of two claimers the lock lets the second see the first one's searcher.
+        if searchers(self.counts.load(Ordering::Relaxed)) > 0 {
+            return None;
+        }
+        let sleeper = idle.pop()?;
+        Some(self.take_off_the_list(sleeper, CLAIMED))
+    }
+
+    /// Step **notify**, after a push that woke nobody: wakes a worker if all that are not busy sleep and
+    /// there is `work` for it.
+    pub(crate) fn notify(&self, work: impl FnOnce() -> bool) {
+        // ORDERING: SeqCst fence between the push and the load of `counts`; a sleeper has the other one
+        // between its entry in `counts` and its last look at the queue. One of the two sees the other.
+        fence(Ordering::SeqCst);
+        self.wake_for(work);
+    }
+
+    fn wake_for(&self, work: impl FnOnce() -> bool) {
+        let counts = self.counts.load(Ordering::Relaxed);
+        if sleepers(counts) > 0 && searchers(counts) == 0 && work() {
+            drop(self.claim());
+        }
+    }
+
+    /// Step **look**: whether the calling worker may look for work for a while before it sleeps. Only
+    /// one looks at a time; the others would disturb the queue's lines for nothing.
+    pub(crate) fn start_search(&self) -> bool {
+        // ORDERING: Relaxed. Two at once would be a waste, not an error, and a searcher takes nothing
+        // from this word but the number.
+        let counts = self.counts.load(Ordering::Relaxed);
+        searchers(counts) == 0
+            && self
+                .counts
+                .compare_exchange(counts, counts + SEARCHER, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Step **found**: a searcher has a task, or leaves. The last searcher to stop wakes the next when
+    /// `work` is left: those who pushed while it searched relied on it.
+    pub(crate) fn found(&self, work: impl FnOnce() -> bool) {
+        // ORDERING: Relaxed on the count; the fence orders it before the look at the queue, against the
+        // fence in `notify` between a push and its look at the count.
+        let before = self.counts.fetch_sub(SEARCHER, Ordering::Relaxed);
+        if searchers(before) > 1 {
+            return;
+        }
+        fence(Ordering::SeqCst);
+        self.wake_for(work);
+    }
+
+    /// Step **sleep**: puts the calling worker on the list until it is claimed or dismissed, or until
+    /// `deadline`. `searching` says whether it is counted as a searcher. `stay_awake` is asked once,
+    /// when the worker is on the list, whether there is a reason not to sleep after all.
+    pub(crate) fn sleep(
+        &self,
+        me: &Arc<Sleeper>,
+        searching: bool,
+        deadline: Option<Instant>,
+        stay_awake: impl FnOnce() -> bool,
+    ) -> Wakeup {
+        {
+            let mut idle = self.idle.lock();
+            // ORDERING: Relaxed. Under the lock, and nobody reads it before the entry below.
+            me.state.store(ASLEEP, Ordering::Relaxed);
+            idle.push(Arc::clone(me));
+            let change = if searching { SLEEPER - SEARCHER } else { SLEEPER };
+            // ORDERING: Relaxed; the fence below orders it before the look at the queue.
+            self.counts.fetch_add(change, Ordering::Relaxed);
+        }
+        fence(Ordering::SeqCst);
+        if stay_awake() && self.get_up(me, SEARCHER) {
+            return Wakeup::Search;
+        }
+        let mut deadline = deadline;
+        loop {
+            match me.state() {
+                CLAIMED => return Wakeup::Search,
+                DISMISSED => return Wakeup::Dismissed,
+                _ => {}
+            }
+            if deadline.is_some_and(|d| Instant::now() >= d) {
+                if self.get_up(me, 0) {
+                    return Wakeup::Expired;
+                }
+                // Claimed in the same moment: the claimer's word is on its way.
+                deadline = None;
+            }
+            park(deadline);
+        }
+    }
+
+    /// Takes the calling worker off the list itself; `false` if somebody else just did.
+    fn get_up(&self, me: &Arc<Sleeper>, searcher: usize) -> bool {
+        let mut idle = self.idle.lock();
+        match idle.iter().rposition(|s| Arc::ptr_eq(s, me)) {
+            None => false,
+            Some(place) => {
+                idle.remove(place);
+                // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock.
+                me.state.store(AWAKE, Ordering::Relaxed);
+                self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
+                true
+            }
+        }
+    }
+
+    /// Wakes every sleeper, to look at what has changed.
+    pub(crate) fn wake_all(&self) {
+        // ORDERING: SeqCst fence, as in `notify`: what has changed is on one side, the list on the other.
+        fence(Ordering::SeqCst);
+        let mut idle = self.idle.lock();
+        for sleeper in std::mem::take(&mut *idle) {
+            self.take_off_the_list(sleeper, CLAIMED);
+        }
+    }
+
+    /// Ends up to `most` sleepers, those idle for the longest time first; says how many.
+    pub(crate) fn dismiss(&self, most: usize) -> usize {
+        let mut idle = self.idle.lock();
+        let count = most.min(idle.len());
+        for sleeper in idle.drain(..count) {
+            self.take_off_the_list(sleeper, DISMISSED);
+        }
+        count
+    }
+
+    /// Called under the lock, for a sleeper that was just removed from the list.
+    fn take_off_the_list(&self, sleeper: Arc<Sleeper>, state: u8) -> Claim {
+        let searcher = if state == CLAIMED { SEARCHER } else { 0 };
+        // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock; a claimer's own later
+        // steps need no more, and the claimed worker synchronises through `state`.
+        self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
+        Claim { sleeper, state }
+    }
+}

@@ -1,0 +1,280 @@
+//! The book of a pool's threads: how many there may be, who has which number, who has ended.
+//!
+//! Spawning and the decision to end are here; what a worker does between the two is in `worker.rs`.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use crossbeam_utils::CachePadded;
+
+use crate::options::{Options, WorkerThread};
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering};
+
+/// `Threads::population` holds the workers that stay in its low half and the capacity in its high half.
+const CAPACITY: usize = 1 << (usize::BITS / 2);
+
+/// A worker's number, free or not.
+enum Seat {
+    Free,
+    /// The thread was asked for.
+    Starting,
+    /// The thread runs. A spawn handler's thread has no handle.
+    Working(Option<JoinHandle<()>>),
+    /// The worker ended before the spawner came to leave its handle.
+    Left,
+}
+
+struct Book {
+    seats: Vec<Seat>,
+    capacity: usize,
+    min: usize,
+    live: usize,
+    /// Living workers that have decided to end.
+    leaving: usize,
+    /// Threads that were asked for and whose handle has not arrived.
+    arriving: usize,
+    /// The last thread that ended, not joined yet: each one that ends joins the one before it.
+    ended: Option<JoinHandle<()>>,
+    /// Threads being joined right now.
+    joining: usize,
+    spawned: u64,
+    retired: u64,
+}
+
+impl Book {
+    /// Makes `handle` the thread to be joined by the next one that ends, and gives out the one before it.
+    fn replace_ended(&mut self, handle: Option<JoinHandle<()>>) -> Option<JoinHandle<()>> {
+        let before = std::mem::replace(&mut self.ended, Some(handle?));
+        self.joining += usize::from(before.is_some());
+        before
+    }
+}
+
+/// Why a worker wants to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It has been idle for the expiry time: unless that would go below the minimum.
+    Expired,
+    /// There may be more workers than the capacity.
+    Surplus,
+    /// Its state cannot be built: unless it is the last.
+    Failed,
+    /// The pool is closed and empty.
+    Closed,
+}
+
+/// What the statistics say of threads.
+pub(crate) struct Census {
+    pub(crate) capacity: usize,
+    pub(crate) live: usize,
+    pub(crate) spawned: u64,
+    pub(crate) retired: u64,
+}
+
+pub(crate) struct Threads {
+    /// Rarely written, read with every submit and every task.
+    population: CachePadded<AtomicUsize>,
+    book: Mutex<Book>,
+    all_joined: Condvar,
+}
+
+impl Threads {
+    pub(crate) fn new(capacity: usize, min: usize) -> Self {
+        Threads {
+            population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
+            book: Mutex::new(Book {
+                seats: Vec::new(),
+                capacity,
+                min,
+                live: 0,
+                leaving: 0,
+                arriving: 0,
+                ended: None,
+                joining: 0,
+                spawned: 0,
+                retired: 0,
+            }),
+            all_joined: Condvar::new(),
+        }
+    }
+
+    /// The living workers that have not decided to end, and the capacity.
+    pub(crate) fn population(&self) -> (usize, usize) {
+        // ORDERING: Relaxed. A hint to look into the book, which is behind a lock; where a push must not be
+        // missed by a worker that ends, the engine fences.
+        let word = self.population.load(Ordering::Relaxed);
+        (word % CAPACITY, word / CAPACITY)
+    }
+
+    fn edit<O>(&self, f: impl FnOnce(&mut Book) -> O) -> O {
+        let mut book = self.book.lock();
+        let out = f(&mut book);
+        self.population.store(book.capacity * CAPACITY + (book.live - book.leaving), Ordering::Relaxed);
+        out
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        let book = self.book.lock();
+        Census {
+            capacity: book.capacity,
+            live: book.live,
+            spawned: book.spawned,
+            retired: book.retired,
+        }
+    }
+
+    pub(crate) fn min(&self) -> usize {
+        self.book.lock().min
+    }
+
+    pub(crate) fn set_capacity(&self, capacity: usize) {
+        self.edit(|book| {
+            book.capacity = capacity;
+            book.min = book.min.min(capacity);
+        });
+    }
+
+    /// Picks idle workers to end after the capacity has shrunk; `dismiss` ends up to so many and says how
+    /// many it did.
+    pub(crate) fn dismiss_surplus(&self, dismiss: impl FnOnce(usize) -> usize) {
+        self.edit(|book| {
+            let surplus = (book.live - book.leaving).saturating_sub(book.capacity);
+            book.leaving += dismiss(surplus);
+        });
+    }
+
+    /// Takes a number for a new worker if there may be one more.
+    pub(crate) fn hire(&self) -> Option<usize> {
+        self.edit(|book| {
+            if book.live >= book.capacity {
+                return None;
+            }
+            book.live += 1;
+            book.spawned += 1;
+            let index = match book.seats.iter().position(|seat| matches!(seat, Seat::Free)) {
+                Some(index) => index,
+                None => {
+                    book.seats.push(Seat::Free);
+                    book.seats.len() - 1
+                }
+            };
+            book.seats[index] = Seat::Starting;
+            Some(index)
+        })
+    }
+
+    /// Starts the thread of the hired worker `index`; on an error it is fired again.
+    pub(crate) fn start(
+        &self,
+        options: &Options,
+        index: usize,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<()> {
+        self.book.lock().arriving += 1;
+        let thread = WorkerThread {
+            name: options.name_of(index),
+            index,
+            stack_size: options.stack_size,
+            body,
+        };
+        let started = match &options.spawn_handler {
+            Some(handler) => handler(thread).map(|()| None),
+            None => spawn(thread).map(Some),
+        };
+        let mut to_join = None;
+        let result = self.edit(|book| {
+            book.arriving -= 1;
+            match started {
+                Ok(handle) => {
+                    if let Seat::Left = book.seats[index] {
+                        book.seats[index] = Seat::Free;
+                        to_join = book.replace_ended(handle);
+                    } else {
+                        book.seats[index] = Seat::Working(handle);
+                    }
+                    Ok(())
+                }
+                Err(error) => {
+                    book.seats[index] = Seat::Free;
+                    book.live -= 1;
+                    book.spawned -= 1;
+                    Err(error)
+                }
+            }
+        });
+        self.all_joined.notify_all();
+        self.join(to_join);
+        result
+    }
+
+    /// The hired worker `index` is a thread that the pool did not start.
+    pub(crate) fn is_borrowed(&self, index: usize) {
+        self.book.lock().seats[index] = Seat::Working(None);
+    }
+
+    /// Whether a worker that wants to end may; from here on it must.
+    pub(crate) fn may_leave(&self, why: Leave) -> bool {
+        self.edit(|book| {
+            let staying = book.live - book.leaving;
+            let may = match why {
+                Leave::Expired => staying > book.min,
+                Leave::Surplus => staying > book.capacity,
+                Leave::Failed => staying > 1,
+                Leave::Closed => true,
+            };
+            book.leaving += usize::from(may);
+            may
+        })
+    }
+
+    /// The last thing that worker `index` does. It must have been allowed to leave.
+    pub(crate) fn gone(&self, index: usize) {
+        let to_join = self.edit(|book| match std::mem::replace(&mut book.seats[index], Seat::Free) {
+            Seat::Working(handle) => book.replace_ended(handle),
+            _ => {
+                book.seats[index] = Seat::Left;
+                None
+            }
+        });
+        self.join(to_join);
+        self.edit(|book| {
+            book.live -= 1;
+            book.leaving -= 1;
+            book.retired += 1;
+        });
+    }
+
+    fn join(&self, handle: Option<JoinHandle<()>>) {
+        if let Some(handle) = handle {
+            // A worker's panics are caught; one that still escaped has nothing more to say here.
+            drop(handle.join());
+            self.book.lock().joining -= 1;
+            self.all_joined.notify_all();
+        }
+    }
+
+    /// Joins what has ended. Call when no worker is alive; returns when every thread is gone.
+    pub(crate) fn join_all(&self) {
+        let mut book = self.book.lock();
+        loop {
+            if let Some(last) = book.ended.take() {
+                book.joining += 1;
+                drop(book);
+                self.join(Some(last));
+                book = self.book.lock();
+            } else if book.joining + book.arriving > 0 {
+                crate::sync::wait(&self.all_joined, &mut book, None);
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+fn spawn(thread: WorkerThread) -> io::Result<JoinHandle<()>> {
+    let mut builder = std::thread::Builder::new().name(thread.name.clone());
+    if let Some(bytes) = thread.stack_size {
+        builder = builder.stack_size(bytes);
+    }
+    builder.spawn(move || thread.run())
+}

@@ -1,0 +1,309 @@
+//! The life of one worker: start, look for work, run it, account for it, end.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use crossbeam_utils::CachePadded;
+
+use super::counters::{count, Tally};
+use super::nested::{Badge, Inside};
+use super::parking::{Sleeper, Wakeup};
+use super::threads::Leave;
+use super::{Engine, Runner};
+use crate::dispatch::{Dispatch, Queue};
+use crate::error::{panic_text, BoxError, Cause, Payload, SubmitErrorKind};
+use crate::options::{Hook, TaskPanic};
+use crate::slot::{Recalled, Reply, Verdict};
+use crate::sync::{fence, spin_loop, Arc, Ordering};
+
+/// How often the one worker that looks for work polls the queue before it sleeps: some microseconds, about
+/// as long as a sleep and a wake-up cost.
+const LOOKS: usize = 256;
+
+/// What a worker carries with it.
+struct Me {
+    id: usize,
+    sleeper: Arc<Sleeper>,
+    tally: Arc<CachePadded<Tally>>,
+}
+
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// Is worker `id` until it ends. `ready` is told how the start went.
+    pub(super) fn work(self: Arc<Self>, id: usize, ready: Option<Sender<Result<(), BoxError>>>) {
+        let badge = Badge::wear(Arc::clone(&self) as _, id);
+        let me = Me {
+            id,
+            sleeper: Sleeper::for_current(id),
+            tally: self.counters.tally(id),
+        };
+        self.call_hook(&self.options.on_thread_start, id);
+        let mut state = None;
+        let started = self.ensure_state(&mut state, id);
+        let failed = started.is_err();
+        if let Some(ready) = ready {
+            // Nobody listens any more when the build has failed for another reason.
+            drop(ready.send(started));
+        }
+        if !(failed && self.threads.may_leave(Leave::Failed)) {
+            self.serve(&me, &mut state);
+        }
+        if let Some(state) = state {
+            self.guard(|| self.runner.stop(state));
+        }
+        self.call_hook(&self.options.on_thread_stop, id);
+        self.queue.leave(id);
+        drop(badge);
+        self.threads.gone(id);
+        self.after_departure();
+    }
+
+    /// Takes and runs tasks until it is time to end.
+    fn serve(&self, me: &Me, state: &mut Option<R::State>) {
+        loop {
+            let (live, capacity) = self.threads.population();
+            if live > capacity && self.threads.may_leave(Leave::Surplus) {
+                return;
+            }
+            if let Some(built) = state {
+                if self.guard(|| self.runner.ready(built)).is_none() {
+                    self.discard(state);
+                }
+            }
+            let Some(item) = self.find(me) else { return };
+            let item = match self.ensure_state(state, me.id) {
+                Ok(()) => item,
+                Err(error) => {
+                    self.refuse(me, item, &error);
+                    if self.threads.may_leave(Leave::Failed) {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            if let Some(built) = state {
+                let cx = Doing { worker: me.id, tally: &me.tally, nested: false };
+                let panicked =
+                    self.execute(&cx, |reply| self.runner.run(built, item, reply));
+                if panicked && self.runner.discards_after_panic() {
+                    self.discard(state);
+                }
+            }
+        }
+    }
+
+    /// The next task, or `None` when the worker has leave to end and must.
+    fn find(&self, me: &Me) -> Option<R::Item> {
+        if let Some(item) = self.queue.pop(me.id) {
+            return Some(item);
+        }
+        let mut searching = self.parking.start_search();
+        let mut idle_since = None;
+        loop {
+            if searching {
+                if let Some(item) = self.look(me) {
+                    return Some(item);
+                }
+            }
+            if self.reason_to_leave().is_some_and(|why| self.threads.may_leave(why)) {
+                if searching {
+                    self.parking.found(|| self.queue.has_work());
+                }
+                return None;
+            }
+            let since = *idle_since.get_or_insert_with(Instant::now);
+            let expires = self.options.expiry.and_then(|expiry| since.checked_add(expiry));
+            let deadline = [expires, self.end_of_pause()].into_iter().flatten().min();
+            let woken = self.parking.sleep(&me.sleeper, searching, deadline, || {
+                self.queue.has_work() || self.reason_to_leave().is_some()
+            });
+            match woken {
+                Wakeup::Search => searching = true,
+                Wakeup::Dismissed => return None,
+                Wakeup::Expired => {
+                    searching = false;
+                    if expires.is_some_and(|at| at <= Instant::now()) {
+                        if self.queue.load().queued == 0 && self.threads.may_leave(Leave::Expired) {
+                            return None;
+                        }
+                        idle_since = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks for work for a short bounded time, as a searcher.
+    fn look(&self, me: &Me) -> Option<R::Item> {
+        for _ in 0..LOOKS {
+            if self.queue.has_work() {
+                if let Some(item) = self.queue.pop(me.id) {
+                    self.parking.found(|| self.queue.has_work());
+                    return Some(item);
+                }
+            }
+            spin_loop();
+        }
+        None
+    }
+
+    fn reason_to_leave(&self) -> Option<Leave> {
+        let (staying, capacity) = self.threads.population();
+        if staying > capacity {
+            Some(Leave::Surplus)
+        } else if self.life.is_closed() && self.queue.load().queued == 0 {
+            Some(Leave::Closed)
+        } else {
+            None
+        }
+    }
+
+    /// A worker has gone: the others may have to end too, or to take its place.
+    fn after_departure(self: &Arc<Self>) {
+        // ORDERING: SeqCst fence between this worker's leaving the book and the look at the queue, against
+        // the one in `notify` between a push and the submitter's look into the book.
+        fence(Ordering::SeqCst);
+        if self.life.is_closed() {
+            self.parking.wake_all();
+        }
+        self.waits.shrink(self.strength());
+        // A refused thread is counted; the next submit tries again.
+        drop(self.grow());
+        self.life.ring();
+    }
+
+    /// Runs one task and does all that follows from its end; says whether it panicked.
+    pub(super) fn execute(
+        &self,
+        doing: &Doing<'_>,
+        body: impl FnOnce(&mut Reply) -> Verdict,
+    ) -> bool {
+        let mut reply = Reply::default();
+        let panic = match catch_unwind(AssertUnwindSafe(|| body(&mut reply))) {
+            Ok(verdict) => {
+                match verdict {
+                    Verdict::Ran => doing.tally.completed(),
+                    Verdict::Cancelled => doing.tally.cancelled(),
+                    Verdict::Elsewhere => {}
+                }
+                None
+            }
+            Err(payload) => {
+                doing.tally.panicked();
+                self.report(&payload, doing.worker);
+                Some(payload)
+            }
+        };
+        let panicked = panic.is_some();
+        let answers = reply.is_wanted();
+        if answers {
+            doing.tally.set_answering(true);
+        }
+        self.ended(doing);
+        if answers || panicked {
+            // What nobody wants is dropped here, and may panic once more.
+            self.guard(|| drop(reply.send(panic)));
+        }
+        if answers {
+            doing.tally.set_answering(false);
+            // ORDERING: SeqCst fence between the end of the answering and the look for watchers.
+            fence(Ordering::SeqCst);
+            self.tell_watchers();
+        }
+        panicked
+    }
+
+    /// A task has been accounted for: makes its place free.
+    fn ended(&self, doing: &Doing<'_>) {
+        if !doing.nested {
+            self.queue.finished(doing.worker);
+        }
+        // Has the fence that `tell_watchers` needs.
+        self.line.call();
+        self.tell_watchers();
+    }
+
+    fn tell_watchers(&self) {
+        if self.life.is_watched() && self.queue.load().running == 0 {
+            self.life.ring();
+        }
+    }
+
+    /// Cancels a task because there is no state to run it with.
+    fn refuse(&self, me: &Me, item: R::Item, error: &BoxError) {
+        let cause = Cause::NoState(error.to_string().into());
+        match R::recall(item, SubmitErrorKind::Spawn, cause) {
+            Recalled::Gone(Verdict::Elsewhere) => {}
+            Recalled::Here(input) => {
+                me.tally.cancelled();
+                self.guard(|| drop(input));
+            }
+            _ => me.tally.cancelled(),
+        }
+        self.ended(&Doing { worker: me.id, tally: &me.tally, nested: false });
+    }
+
+    fn ensure_state(&self, state: &mut Option<R::State>, id: usize) -> Result<(), BoxError> {
+        if state.is_some() {
+            return Ok(());
+        }
+        let made = catch_unwind(AssertUnwindSafe(|| self.runner.start(id))).unwrap_or_else(|panic| {
+            self.report(&panic, id);
+            let text = format!("the factory panicked: {}", panic_text(&*panic));
+            self.guard(|| drop(panic));
+            Err(text.into())
+        });
+        match made {
+            Ok(made) => {
+                *state = Some(made);
+                Ok(())
+            }
+            Err(error) => {
+                count(&self.counters.failed_starts);
+                Err(error)
+            }
+        }
+    }
+
+    fn discard(&self, state: &mut Option<R::State>) {
+        let state = state.take();
+        self.guard(|| drop(state));
+    }
+
+    fn call_hook(&self, hook: &Option<Hook>, id: usize) {
+        if let Some(hook) = hook {
+            self.guard(|| hook(id));
+        }
+    }
+
+    /// Tells the panic handler.
+    fn report(&self, payload: &Payload, worker: usize) {
+        if let Some(handler) = &self.options.panic_handler {
+            let panic =
+                TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name };
+            self.guard(|| handler(&panic));
+        }
+    }
+
+    /// Runs user code that is not a task. A panic in it is caught and counted; `None` then.
+    fn guard<O>(&self, f: impl FnOnce() -> O) -> Option<O> {
+        match catch_unwind(AssertUnwindSafe(f)) {
+            Ok(out) => Some(out),
+            Err(payload) => {
+                count(&self.counters.handler_panics);
+                // A payload whose own drop panics must not get out of here.
+                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                    std::mem::forget(again);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Which worker runs a task, and whether in the middle of another one.
+pub(super) struct Doing<'a> {
+    pub(super) worker: usize,
+    pub(super) tally: &'a Tally,
+    pub(super) nested: bool,
+}

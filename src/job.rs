@@ -1,0 +1,96 @@
+//! A payload on its way to a function: what `PoolWithFunc` and `StatefulPool` queue.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::dispatch::Dispatch;
+use crate::engine::{Engine, Patience, Runner};
+use crate::error::{CallError, Cause, SubmitError, SubmitErrorKind};
+use crate::interrupter::Interrupter;
+use crate::slot::{Recalled, Reply, Slot, Terms, Ticket, Verdict};
+
+/// A payload that nobody waits for, or a ticket to one with an answer expected.
+pub(crate) enum Job<I, O> {
+    /// The payload itself; its output is dropped.
+    Plain(I),
+    /// The payload is in the slot.
+    Answered(Ticket<I, O>),
+}
+
+static_assertions::const_assert!(std::mem::size_of::<Job<u64, u64>>() <= 8 + 16);
+
+impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
+    /// Runs `f` on the payload. The slot, if there is one, tells the deadline.
+    pub(crate) fn run(
+        self,
+        reply: &mut Reply,
+        interrupter: Option<&Interrupter>,
+        f: impl FnOnce(I, Option<&Slot<I, O>>) -> O,
+    ) -> Verdict {
+        match self {
+            Job::Plain(input) => {
+                drop(f(input, None));
+                Verdict::Ran
+            }
+            Job::Answered(ticket) => {
+                ticket.run(reply, interrupter, |input, slot| f(input, Some(slot)))
+            }
+        }
+    }
+
+    /// The payload of a job that will not run; a caller who waits for the job gets it first.
+    pub(crate) fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
+        match self {
+            Job::Plain(input) => Recalled::Here(input),
+            Job::Answered(ticket) => ticket.recall(kind, cause),
+        }
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
+    /// The payload of a job that was refused, and so is still as it was made.
+    pub(crate) fn into_payload(self) -> I {
+        match self {
+            Job::Plain(input) => input,
+            Job::Answered(_) => unreachable!("a job with an answer comes back through its slot"),
+        }
+    }
+}
+
+/// A slot for a payload, and its entry into the pool.
+pub(crate) fn enter<I, O, R, D>(
+    engine: &Arc<Engine<R, D>>,
+    slot: &Arc<Slot<I, O>>,
+    patience: Patience,
+) -> Result<(), SubmitError<I>>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    R: Runner<Item = Job<I, O>>,
+    D: Dispatch,
+{
+    engine.submit_slot(slot, Job::Answered(Ticket::new(slot)), patience)
+}
+
+/// The terms of a task that needs a worker's function or state.
+pub(crate) fn terms<I, O>(pool: u64, is_call: bool, deadline: Option<Instant>) -> Terms<I, O> {
+    Terms { pool, is_call, deadline, run_here: None }
+}
+
+/// Submits a payload and waits for its output; a deadline is for both together.
+pub(crate) fn call<I, O, R, D>(
+    engine: &Arc<Engine<R, D>>,
+    input: I,
+    deadline: Option<Instant>,
+) -> Result<O, CallError<I>>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    R: Runner<Item = Job<I, O>>,
+    D: Dispatch,
+{
+    let slot = Slot::new(input, terms(engine.id(), true, deadline));
+    let patience = deadline.map_or(engine.default_patience(), Patience::Until);
+    enter(engine, &slot, patience)?;
+    slot.call().into_result()
+}

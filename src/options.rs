@@ -1,0 +1,189 @@
+//! What a builder collects and an engine reads.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dispatch::MAX_WORKERS;
+use crate::error::BuildError;
+
+/// Tasks that may wait beyond the workers, if nothing else is said.
+pub const DEFAULT_QUEUE: usize = 1024;
+/// How long a worker above the minimum stays idle before it ends, if nothing else is said.
+pub const DEFAULT_EXPIRY: Duration = Duration::from_secs(10);
+/// The prefix of the threads' names, if nothing else is said.
+pub const DEFAULT_NAME: &str = "formicary";
+
+/// A panic that was caught, as the panic handler sees it.
+///
+/// ```
+/// use formicary::Pool;
+/// use std::sync::mpsc::channel;
+///
+/// let (sender, receiver) = channel();
+/// let pool = Pool::builder()
+///     .workers(1)
+///     .thread_name("kitchen")
+///     .panic_handler(move |panic| {
+///         let _ = sender.send((panic.pool().to_owned(), panic.worker(), panic.to_string()));
+///     })
+///     .build()?;
+/// pool.submit(|| std::panic::panic_any("burnt"))?;
+/// let (name, worker, text) = receiver.recv()?;
+/// assert_eq!((&*name, worker), ("kitchen", 0));
+/// assert_eq!(text, "worker 0 of kitchen panicked: burnt");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TaskPanic<'a> {
+    pub(crate) payload: &'a (dyn Any + Send),
+    pub(crate) worker: usize,
+    pub(crate) pool: &'a str,
+}
+
+impl TaskPanic<'_> {
+    /// What the task panicked with.
+    pub fn payload(&self) -> &(dyn Any + Send) {
+        self.payload
+    }
+
+    /// The worker's number.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// The pool's name: its `thread_name`.
+    pub fn pool(&self) -> &str {
+        self.pool
+    }
+}
+
+impl fmt::Display for TaskPanic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = crate::error::panic_text(self.payload);
+        write!(f, "worker {} of {} panicked: {text}", self.worker, self.pool)
+    }
+}
+
+impl fmt::Debug for TaskPanic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskPanic({self})")
+    }
+}
+
+/// A worker that wants a thread: what a [`spawn_handler`](crate::Builder::spawn_handler) gets.
+///
+/// The handler must see to it that [`run`](Self::run) is called on a thread of its making, or return an error.
+pub struct WorkerThread {
+    pub(crate) name: String,
+    pub(crate) index: usize,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) body: Box<dyn FnOnce() + Send>,
+}
+
+impl WorkerThread {
+    /// The thread's name, at most 15 bytes.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The worker's number, below the pool's capacity.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The stack size asked for, in bytes.
+    pub fn stack_size(&self) -> Option<usize> {
+        self.stack_size
+    }
+
+    /// Is the worker: returns when it ends.
+    pub fn run(self) {
+        (self.body)();
+    }
+}
+
+impl fmt::Debug for WorkerThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerThread")
+            .field("name", &self.name)
+            .field("index", &self.index)
+            .field("stack_size", &self.stack_size)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) type Hook = Arc<dyn Fn(usize) + Send + Sync>;
+pub(crate) type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
+pub(crate) type SpawnHandler = Arc<dyn Fn(WorkerThread) -> io::Result<()> + Send + Sync>;
+
+/// Everything that can be set about a pool, whatever its kind.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) workers: usize,
+    pub(crate) min_workers: usize,
+    pub(crate) queue: Option<usize>,
+    pub(crate) nonblocking: bool,
+    pub(crate) max_blocking: usize,
+    pub(crate) expiry: Option<Duration>,
+    pub(crate) thread_name: String,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) on_thread_start: Option<Hook>,
+    pub(crate) on_thread_stop: Option<Hook>,
+    pub(crate) spawn_handler: Option<SpawnHandler>,
+    pub(crate) panic_handler: Option<PanicHandler>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workers: num_cpus::get().clamp(1, MAX_WORKERS),
+            min_workers: 1,
+            queue: Some(DEFAULT_QUEUE),
+            nonblocking: false,
+            max_blocking: usize::MAX,
+            expiry: Some(DEFAULT_EXPIRY),
+            thread_name: DEFAULT_NAME.to_owned(),
+            stack_size: None,
+            on_thread_start: None,
+            on_thread_stop: None,
+            spawn_handler: None,
+            panic_handler: None,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        check_workers(self.workers)?;
+        if self.min_workers > self.workers {
+            return Err(BuildError::MinAboveMax { min: self.min_workers, max: self.workers });
+        }
+        if self.thread_name.contains('\0') {
+            return Err(BuildError::ThreadName(self.thread_name.clone()));
+        }
+        Ok(())
+    }
+
+    /// The name of worker `index`: Linux shows 15 bytes, so the prefix gives way to the number.
+    pub(crate) fn name_of(&self, index: usize) -> String {
+        let number = format!("-{index}");
+        let mut end = self.thread_name.len().min(15 - number.len());
+        while !self.thread_name.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}{number}", &self.thread_name[..end])
+    }
+}
+
+/// Whether a pool can have `workers` workers.
+pub(crate) fn check_workers(workers: usize) -> Result<(), BuildError> {
+    match workers {
+        0 => Err(BuildError::ZeroWorkers),
+        n if n > MAX_WORKERS => {
+            Err(BuildError::TooManyWorkers { asked: n, limit: MAX_WORKERS })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,272 @@
+//! The pool of closures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::builder::{Builder, Closures};
+use crate::dispatch::{Dispatch, Stack};
+use crate::engine::{Engine, Patience, Runner};
+use crate::error::{
+    BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind,
+};
+use crate::handle::Handle;
+use crate::slot::{Recalled, Reply, Slot, Terms, Ticket, Verdict};
+use crate::task::{Body, Task};
+use crate::worker_pool::pool_methods;
+
+/// A pool that runs closures.
+///
+/// [`submit`](Self::submit) hands one over and goes on, [`spawn`](Self::spawn) also gives a [`Handle`] to its result,
+/// [`run`](Self::run) waits for the result. Share a pool between threads in an [`Arc`].
+///
+/// ```
+/// use formicary::Pool;
+/// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+/// use std::sync::Arc;
+///
+/// let pool = Pool::new(4)?;
+/// let sum = Arc::new(AtomicUsize::new(0));
+/// for n in 1..=100 {
+///     let sum = sum.clone();
+///     pool.submit(move || { sum.fetch_add(n, Relaxed); })?;
+/// }
+/// pool.wait_idle();
+/// assert_eq!(sum.load(Relaxed), 5050);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Pool<D: Dispatch = Stack> {
+    engine: Arc<Engine<CallTask, D>>,
+}
+
+pool_methods!(impl [D: Dispatch] Pool<D> where item Task, wrap |task| task, unwrap |task| task);
+
+/// Runs tasks: there is nothing to it.
+pub(crate) struct CallTask;
+
+impl Runner for CallTask {
+    type Item = Task;
+    type State = ();
+    type Returned = Task;
+
+    fn start(&self, _worker: usize) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn run(&self, _state: &mut (), item: Task, reply: &mut Reply) -> Verdict {
+        item.call(reply)
+    }
+
+    fn spare_state(&self) -> Option<()> {
+        Some(())
+    }
+
+    fn recall(item: Task, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        item.recall(kind, cause)
+    }
+}
+
+/// A closure whose result is wanted.
+struct Answered<F, T>(Ticket<F, T>);
+
+impl<F, T> Body for Answered<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn call(self, reply: &mut Reply) -> Verdict {
+        self.0.run(reply, None, |f, _| f())
+    }
+
+    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        match self.0.recall(kind, cause) {
+            // Its handle has been told; whoever gets the task may still run it.
+            Recalled::Here(f) => Recalled::Here(Task::new(move || drop(f()))),
+            Recalled::ToCaller => Recalled::ToCaller,
+            Recalled::Gone(verdict) => Recalled::Gone(verdict),
+        }
+    }
+}
+
+impl Pool<Stack> {
+    /// A pool of at most `workers` workers, all else as the [`Builder`]'s defaults.
+    ///
+    /// # Errors
+    /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
+    pub fn new(workers: usize) -> Result<Self, BuildError> {
+        Self::builder().workers(workers).build()
+    }
+
+    /// A builder for a pool of closures.
+    ///
+    /// ```
+    /// use formicary::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).queue(0).thread_name("mill").build()?;
+    /// assert_eq!(pool.capacity(), 2);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn builder() -> Builder<Closures> {
+        Builder::of(Closures)
+    }
+}
+
+impl<D: Dispatch> Pool<D> {
+    pub(crate) fn from_engine(engine: Arc<Engine<CallTask, D>>) -> Self {
+        Pool { engine }
+    }
+
+    /// Submits a closure; blocks while the pool is full (or, with
+    /// [`nonblocking`](Builder::nonblocking), refuses). Its result is nobody's business; a panic in it is caught.
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure, if the pool is closed, full and not to be waited for, if too many wait
+    /// already ([`max_blocking`](Builder::max_blocking)), or if no thread can be had.
+    pub fn submit<F>(&self, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.enter(f, self.engine.default_patience())
+    }
+
+    /// Submits a closure if there is room; never blocks.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// pool.submit(move || drop(gate.recv()))?;
+    /// assert!(pool.try_submit(|| ()).unwrap_err().is_full());
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure; of kind `Full` if there is no room.
+    pub fn try_submit<F>(&self, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.enter(f, Patience::None)
+    }
+
+    /// Submits a closure; blocks for at most `limit`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// pool.submit(move || drop(gate.recv()))?;
+    /// let refusal = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
+    /// assert!(refusal.is_timed_out());
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure; of kind `TimedOut` if there was no room in time.
+    pub fn submit_timeout<F>(&self, f: F, limit: Duration) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.enter(f, Patience::at_most(limit))
+    }
+
+    /// Submits all closures of an iterator and wakes the workers once, not once for each. Blocks where
+    /// [`submit`](Self::submit) would. Says how many were accepted.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(2)?;
+    /// assert_eq!(pool.submit_all((0..100).map(|_| || ())).unwrap(), 100);
+    /// pool.wait_idle();
+    /// assert_eq!(pool.stats().completed, 100);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitAllError`] at the first refusal, with the count before it, the refused closure, and the rest of the iterator.
+    pub fn submit_all<F, I>(&self, closures: I) -> Result<usize, SubmitAllError<F, I::IntoIter>>
+    where
+        F: FnOnce() + Send + 'static,
+        I: IntoIterator<Item = F>,
+    {
+        let mut rest = closures.into_iter();
+        let result = self.engine.submit_all(&mut rest.by_ref().map(Task::new));
+        result.map_err(|(accepted, error)| SubmitAllError {
+            accepted,
+            error: error.map(Task::into_closure),
+            rest,
+        })
+    }
+
+    fn enter<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.engine.submit(Task::new(f), patience).map_err(|e| e.map(Task::into_closure))
+    }
+
+    /// Submits a closure and returns a handle to its result; blocks while the pool is full.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(2)?;
+    /// let lengths = ["an", "ant"].map(|word| pool.spawn(move || word.len()).unwrap());
+    /// assert_eq!(lengths.map(|handle| handle.join().unwrap()), [2, 3]);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn spawn<F, T>(&self, f: F) -> Result<Handle<T>, SubmitError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let slot = self.slot(f, false);
+        self.enter_slot(&slot)?;
+        Ok(Handle::new(slot))
+    }
+
+    /// Runs a closure on a worker and waits for its result. From inside a task of the same pool it runs on the spot.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.run(|| 6 * 7)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError`]: refused, with the closure, or failed: the closure panicked.
+    pub fn run<F, T>(&self, f: F) -> Result<T, CallError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let slot = self.slot(f, true);
+        if !self.engine.run_on_the_spot(&slot, |f| f()) {
+            self.enter_slot(&slot)?;
+        }
+        slot.call().into_result()
+    }
+
+    fn slot<F, T>(&self, f: F, is_call: bool) -> Arc<Slot<F, T>>
+    where
+        F: FnOnce() -> T,
+    {
+        let terms = Terms {
+            pool: self.engine.id(),
+            is_call,
+            deadline: None,
+            run_here: Some(|f: F| f()),
+        };
+        Slot::new(f, terms)
+    }
+
+    fn enter_slot<F, T>(&self, slot: &Arc<Slot<F, T>>) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let task = Task::from_body(Answered(Ticket::new(slot)));
+        self.engine.submit_slot(slot, task, self.engine.default_patience())
+    }
+}

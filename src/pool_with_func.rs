@@ -1,0 +1,213 @@
+//! The pool of one function.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::builder::{Builder, Function};
+use crate::dispatch::{Dispatch, Stack};
+use crate::engine::{Engine, Patience, Runner};
+use crate::error::{
+    BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind,
+};
+use crate::job::{self, Job};
+use crate::slot::{Recalled, Reply, Slot, Verdict};
+use crate::worker_pool::pool_methods;
+
+/// A pool that calls one function, bound when it is built, with payloads of one type. Nothing but the payload is queued, so
+/// [`invoke`](Self::invoke) does not allocate.
+///
+/// ```
+/// use formicary::PoolWithFunc;
+///
+/// let pool = PoolWithFunc::new(4, |word: &'static str| word.len())?;
+/// assert_eq!(pool.call("formica")?, 7); // waits for the answer
+/// pool.invoke("rufa")?; // does not
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct PoolWithFunc<T, D = Stack, R = ()>
+where
+    T: Send + 'static,
+    D: Dispatch,
+    R: Send + 'static,
+{
+    engine: Arc<Engine<CallFunc<T, R>, D>>,
+}
+
+pool_methods!(
+    impl [T: Send + 'static, D: Dispatch, R: Send + 'static] PoolWithFunc<T, D, R>
+    where item T, wrap Job::Plain, unwrap Job::into_payload
+);
+
+/// Calls the bound function.
+pub(crate) struct CallFunc<T, R> {
+    func: Arc<dyn Fn(T) -> R + Send + Sync>,
+}
+
+impl<T, R> CallFunc<T, R> {
+    pub(crate) fn new(func: impl Fn(T) -> R + Send + Sync + 'static) -> Self {
+        CallFunc { func: Arc::new(func) }
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
+    type Item = Job<T, R>;
+    type State = ();
+    type Returned = T;
+
+    fn start(&self, _worker: usize) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn run(&self, _state: &mut (), item: Job<T, R>, reply: &mut Reply) -> Verdict {
+        item.run(reply, None, |payload, _| (self.func)(payload))
+    }
+
+    fn spare_state(&self) -> Option<()> {
+        Some(())
+    }
+
+    fn recall(item: Job<T, R>, kind: SubmitErrorKind, cause: Cause) -> Recalled<T> {
+        item.recall(kind, cause)
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
+    /// A pool of at most `workers` workers that call `func`, all else as the [`Builder`]'s defaults.
+    ///
+    /// # Errors
+    /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
+    pub fn new(
+        workers: usize,
+        func: impl Fn(T) -> R + Send + Sync + 'static,
+    ) -> Result<Self, BuildError> {
+        Self::builder(func).workers(workers).build()
+    }
+
+    /// A builder for a pool that calls `func`.
+    ///
+    /// ```
+    /// use formicary::PoolWithFunc;
+    ///
+    /// let pool = PoolWithFunc::builder(|n: u64| n * n).workers(2).queue(16).build()?;
+    /// assert_eq!(pool.call(7)?, 49);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder<F>(func: F) -> Builder<Function<F, T, R>>
+    where
+        F: Fn(T) -> R + Send + Sync + 'static,
+    {
+        Builder::of(Function(func, PhantomData))
+    }
+}
+
+impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
+    pub(crate) fn from_engine(engine: Arc<Engine<CallFunc<T, R>, D>>) -> Self {
+        PoolWithFunc { engine }
+    }
+
+    /// Submits a payload; blocks while the pool is full (or, with
+    /// [`nonblocking`](Builder::nonblocking), refuses). The function's result is dropped.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u64| drop(n))?;
+    /// pool.invoke(7)?;
+    /// pool.wait_idle();
+    /// assert_eq!(pool.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the payload, if the pool is closed, full and not to be waited for, if too many wait
+    /// already ([`max_blocking`](Builder::max_blocking)), or if no thread can be had.
+    pub fn invoke(&self, payload: T) -> Result<(), SubmitError<T>> {
+        self.enter(payload, self.engine.default_patience())
+    }
+
+    /// Submits a payload if there is room; never blocks.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::builder(|n: u64| drop(n)).workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
+    /// pool.try_invoke(1)?;
+    /// assert_eq!(pool.try_invoke(2).unwrap_err().into_inner(), 2);
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the payload; of kind `Full` if there is no room.
+    pub fn try_invoke(&self, payload: T) -> Result<(), SubmitError<T>> {
+        self.enter(payload, Patience::None)
+    }
+
+    /// Submits a payload; blocks for at most `limit`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::PoolWithFunc::builder(|n: u64| drop(n)).workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
+    /// pool.invoke(1)?;
+    /// assert!(pool.invoke_timeout(2, Duration::from_millis(1)).unwrap_err().is_timed_out());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the payload; of kind `TimedOut` if there was no room in time.
+    pub fn invoke_timeout(&self, payload: T, limit: Duration) -> Result<(), SubmitError<T>> {
+        self.enter(payload, Patience::at_most(limit))
+    }
+
+    /// Submits all payloads of an iterator and wakes the workers once, not once for each. Blocks where
+    /// [`invoke`](Self::invoke) would. Says how many were accepted.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(2, |n: u64| drop(n))?;
+    /// assert_eq!(pool.invoke_all(0..100).unwrap(), 100);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitAllError`] at the first refusal, with the count before it, the refused payload, and the rest of the iterator.
+    pub fn invoke_all<I>(&self, payloads: I) -> Result<usize, SubmitAllError<T, I::IntoIter>>
+    where
+        I: IntoIterator<Item = T>,
+    {
+        let mut rest = payloads.into_iter();
+        let result = self.engine.submit_all(&mut rest.by_ref().map(Job::Plain));
+        result.map_err(|(accepted, error)| SubmitAllError {
+            accepted,
+            error: error.map(Job::into_payload),
+            rest,
+        })
+    }
+
+    fn enter(&self, payload: T, patience: Patience) -> Result<(), SubmitError<T>> {
+        self.engine.submit(Job::Plain(payload), patience).map_err(|e| e.map(Job::into_payload))
+    }
+
+    /// Submits a payload and waits for the function's answer. From inside a task of the same pool the function is
+    /// called on the spot.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u64| n + 1)?;
+    /// assert_eq!(pool.call(41)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError`]: refused, with the payload, or failed: the function panicked.
+    pub fn call(&self, payload: T) -> Result<R, CallError<T>> {
+        if !self.engine.is_inside() {
+            return job::call(&self.engine, payload, None);
+        }
+        let slot = Slot::new(payload, job::terms(self.engine.id(), true, None));
+        let func = &self.engine.runner().func;
+        if !self.engine.run_on_the_spot(&slot, |payload| func(payload)) {
+            job::enter(&self.engine, &slot, self.engine.default_patience())?;
+        }
+        slot.call().into_result()
+    }
+}

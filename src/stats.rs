@@ -1,0 +1,114 @@
+//! Figures of a pool at one moment, and of its end.
+
+use std::fmt;
+
+/// A snapshot of a pool's counts. Reading it never stops the pool.
+///
+/// While tasks are on their way the figures may be a task apart from one another. When the pool is quiet they are
+/// exact: `submitted = completed + panicked + cancelled + returned`, and at all times `live = running + idle`.
+///
+/// ```
+/// let pool = formicary::Pool::new(2)?;
+/// for _ in 0..10 {
+///     pool.submit(|| ())?;
+/// }
+/// pool.wait_idle();
+/// let stats = pool.stats();
+/// assert_eq!((stats.submitted, stats.completed, stats.running), (10, 10, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The most workers that may be alive.
+    pub capacity: usize,
+    /// Living workers.
+    pub live: usize,
+    /// Living workers without a task.
+    pub idle: usize,
+    /// Tasks inside user code. A task that a worker runs in the middle of another is not counted twice.
+    pub running: usize,
+    /// Tasks accepted and not started.
+    pub queued: usize,
+    /// Submitters blocked at the door.
+    pub waiting: usize,
+    /// Tasks ever accepted.
+    pub submitted: u64,
+    /// Tasks that ran to their end.
+    pub completed: u64,
+    /// Tasks that panicked.
+    pub panicked: u64,
+    /// Tasks that were accepted and will never run.
+    pub cancelled: u64,
+    /// Submissions refused, for whatever reason.
+    pub rejected: u64,
+    /// Tasks given back by `shutdown_now`.
+    pub returned: u64,
+    /// Workers ever started.
+    pub spawned: u64,
+    /// Workers that have ended.
+    pub retired: u64,
+    /// The most tasks that were ever running at the same time.
+    pub peak_running: usize,
+    /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, and in
+    /// drops of results that nobody waited for.
+    pub handler_panics: u64,
+    /// Threads that the system refused, and worker states that could not be built.
+    pub failed_starts: u64,
+}
+
+impl fmt::Display for Stats {
+    /// Two lines of `name value` pairs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "submitted {} completed {} panicked {} cancelled {} returned {} rejected {}",
+            self.submitted,
+            self.completed,
+            self.panicked,
+            self.cancelled,
+            self.returned,
+            self.rejected
+        )?;
+        write!(
+            f,
+            "capacity {} live {} running {} peak {} queued {} waiting {} spawned {} retired {}",
+            self.capacity,
+            self.live,
+            self.running,
+            self.peak_running,
+            self.queued,
+            self.waiting,
+            self.spawned,
+            self.retired
+        )
+    }
+}
+
+/// What was left of a pool when a shutdown returned: nothing, unless its time was up or it was called from one
+/// of the pool's own tasks.
+///
+/// ```
+/// let pool = formicary::Pool::new(1)?;
+/// pool.submit(|| ())?;
+/// let report = pool.shutdown();
+/// assert!(report.is_complete());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Workers still alive.
+    pub workers: usize,
+    /// Tasks not started; the workers go on with them.
+    pub queued: usize,
+    /// Tasks still running.
+    pub running: usize,
+}
+
+impl ShutdownReport {
+    /// Whether the pool has ended.
+    pub fn is_complete(&self) -> bool {
+        self.workers == 0
+    }
+}

@@ -1,0 +1,115 @@
+//! The one door to the synchronisation primitives.
+//!
+//! Only this file knows whether the real primitives or the model checker's are underneath (cfg
+//! `formicary_loom`), so that what loom explores is the code that ships and not a copy of it.
+
+#[cfg(not(formicary_loom))]
+mod real {
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize};
+    pub(crate) use std::thread::{current, Thread};
+
+    use std::time::Instant;
+
+    /// Sleeps until `unpark` or until `deadline`; may also wake for no reason.
+    pub(crate) fn park(deadline: Option<Instant>) {
+        match deadline {
+            None => std::thread::park(),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    std::thread::park_timeout(left);
+                }
+            }
+        }
+    }
+
+    /// Waits for a notification, at most until `deadline`.
+    pub(crate) fn wait<T>(
+        condvar: &Condvar,
+        guard: &mut MutexGuard<'_, T>,
+        deadline: Option<Instant>,
+    ) {
+        match deadline {
+            None => condvar.wait(guard),
+            Some(deadline) => {
+                condvar.wait_until(guard, deadline);
+            }
+        }
+    }
+}
+
+#[cfg(formicary_loom)]
+mod model {
+    pub(crate) use loom::hint::spin_loop;
+    pub(crate) use loom::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize};
+    pub(crate) use loom::thread::{current, Thread};
+
+    use std::ops::{Deref, DerefMut};
+    use std::time::Instant;
+
+    /// loom's mutex with the interface of parking_lot's: no poisoning.
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    /// The guard is an option only so that `wait` can hand it to loom's condvar and take it back.
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(self.0.lock().ok())
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("a model's guard is held")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("a model's guard is held")
+        }
+    }
+
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Condvar(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// loom has no clock: a model must not rely on a deadline.
+    pub(crate) fn park(_deadline: Option<Instant>) {
+        loom::thread::park();
+    }
+
+    pub(crate) fn wait<T>(
+        condvar: &Condvar,
+        guard: &mut MutexGuard<'_, T>,
+        _deadline: Option<Instant>,
+    ) {
+        let inner = guard.0.take().expect("a model's guard is held");
+        guard.0 = condvar.0.wait(inner).ok();
+    }
+}
+
+#[cfg(not(formicary_loom))]
+pub(crate) use real::*;
+
+#[cfg(formicary_loom)]
+pub(crate) use model::*;
+
+pub(crate) use std::sync::atomic::Ordering;
+pub(crate) use std::sync::Arc;

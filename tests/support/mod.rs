@@ -1,0 +1,311 @@
+//! What the tests share: the list of all pools, limits that turn a hang into a failure, and gates to
+//! hold tasks with.
+#![allow(dead_code)] // every test file uses its own part
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use formicary::{
+    BuildError, Builder, Context, Dispatch, Pool, PoolWithFunc, Stack, StatefulPool, Task, TaskPanic, Worker,
+    WorkerPool, WorkerThread,
+};
+
+/// How long a test may take before it counts as hanging.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// A pool of any kind and dispatch, for tasks.
+pub type AnyPool = Arc<dyn WorkerPool<Task>>;
+
+/// A kind of pool on a dispatch.
+#[derive(Clone, Copy)]
+pub struct Variant {
+    pub name: &'static str,
+    /// Whether a waiting worker can run other tasks.
+    pub helps: bool,
+    build: fn(Setup) -> Result<AnyPool, BuildError>,
+}
+
+impl Variant {
+    pub fn try_build(&self, setup: Setup) -> Result<AnyPool, BuildError> {
+        (self.build)(setup)
+    }
+
+    pub fn build(&self, setup: Setup) -> AnyPool {
+        self.try_build(setup).expect("the setup is good")
+    }
+}
+
+/// Every dispatch there is: a new one is added here, and every test runs on it.
+pub fn variants() -> Vec<Variant> {
+    let mut all = Vec::new();
+    all.extend(kinds::<Stack>(["Stack/Pool", "Stack/PoolWithFunc", "Stack/StatefulPool"]));
+    all
+}
+
+/// The three kinds of pool on one dispatch, all made to run tasks.
+fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
+    [
+        Variant {
+            name: names[0],
+            helps: true,
+            build: |setup| Ok(Arc::new(setup.on(Pool::builder()).dispatch::<D>().build()?)),
+        },
+        Variant {
+            name: names[1],
+            helps: true,
+            build: |setup| {
+                let builder = setup.on(PoolWithFunc::builder(Task::run));
+                Ok(Arc::new(builder.dispatch::<D>().build()?))
+            },
+        },
+        Variant {
+            name: names[2],
+            helps: false,
+            build: |setup| {
+                let builder = setup.on(StatefulPool::builder(|_| Ok(RunTask)));
+                Ok(Arc::new(builder.dispatch::<D>().build()?))
+            },
+        },
+    ]
+}
+
+struct RunTask;
+
+impl Worker for RunTask {
+    type Input = Task;
+    type Output = ();
+
+    fn process(&mut self, task: Task, _cx: &Context<'_>) {
+        task.run();
+    }
+}
+
+type SpawnHandler = Arc<dyn Fn(WorkerThread) -> io::Result<()> + Send + Sync>;
+type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
+type Hook = Arc<dyn Fn(usize) + Send + Sync>;
+
+/// Options for any builder. What is `None` stays the default.
+#[derive(Clone, Default)]
+pub struct Setup {
+    pub workers: Option<usize>,
+    pub min_workers: Option<usize>,
+    /// `Some(None)` is unbounded.
+    pub queue: Option<Option<usize>>,
+    pub nonblocking: bool,
+    pub max_blocking: Option<usize>,
+    /// `Some(None)` is never.
+    pub expiry: Option<Option<Duration>>,
+    pub thread_name: Option<String>,
+    pub panic_handler: Option<PanicHandler>,
+    pub spawn_handler: Option<SpawnHandler>,
+    pub on_thread_start: Option<Hook>,
+    pub on_thread_stop: Option<Hook>,
+}
+
+impl Setup {
+    /// So many workers, that many queued tasks beyond them.
+    pub fn new(workers: usize, queue: usize) -> Self {
+        Setup { workers: Some(workers), queue: Some(Some(queue)), ..Setup::default() }
+    }
+
+    pub fn unbounded(workers: usize) -> Self {
+        Setup { workers: Some(workers), queue: Some(None), ..Setup::default() }
+    }
+
+    fn on<K, D: Dispatch>(self, mut builder: Builder<K, D>) -> Builder<K, D> {
+        if let Some(workers) = self.workers {
+            builder = builder.workers(workers);
+        }
+        if let Some(workers) = self.min_workers {
+            builder = builder.min_workers(workers);
+        }
+        match self.queue {
+            None => {}
+            Some(None) => builder = builder.unbounded_queue(),
+            Some(Some(tasks)) => builder = builder.queue(tasks),
+        }
+        builder = builder.nonblocking(self.nonblocking);
+        if let Some(most) = self.max_blocking {
+            builder = builder.max_blocking(most);
+        }
+        if let Some(expiry) = self.expiry {
+            builder = builder.expiry(expiry);
+        }
+        if let Some(name) = self.thread_name {
+            builder = builder.thread_name(name);
+        }
+        if let Some(handler) = self.panic_handler {
+            builder = builder.panic_handler(move |panic| handler(panic));
+        }
+        if let Some(handler) = self.spawn_handler {
+            builder = builder.spawn_handler(move |thread| handler(thread));
+        }
+        if let Some(hook) = self.on_thread_start {
+            builder = builder.on_thread_start(move |worker| hook(worker));
+        }
+        if let Some(hook) = self.on_thread_stop {
+            builder = builder.on_thread_stop(move |worker| hook(worker));
+        }
+        builder
+    }
+}
+
+/// Runs `test` for every variant, each within [`LIMIT`], and says which one failed.
+pub fn for_each(test: impl Fn(Variant) + Send + Clone + 'static) {
+    for variant in variants() {
+        let test = test.clone();
+        within(LIMIT, variant.name, move || test(variant));
+    }
+}
+
+/// Runs `body` on a thread of its own; a panic in it is passed on, and taking longer than `limit` is one.
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(catch_unwind(AssertUnwindSafe(body)))));
+    match receiver.recv_timeout(limit) {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => {
+            eprintln!("failed: {what}");
+            resume_unwind(panic)
+        }
+        Err(_) => panic!("{what}: hangs (nothing for {limit:?})"),
+    }
+}
+
+/// Waits until `condition` holds; fails after [`LIMIT`]. For states that a pool reaches by itself and tells
+/// nobody, such as a thread that is gone.
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A door that tasks wait at until it is opened; knows how many have come to it.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
+
+#[derive(Default)]
+struct GateState {
+    open: bool,
+    /// Tokens for those who may pass one at a time.
+    passes: usize,
+    arrived: usize,
+}
+
+impl Gate {
+    pub fn new() -> Self {
+        Gate::default()
+    }
+
+    /// Arrives and waits for the gate.
+    pub fn wait(&self) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        state.arrived += 1;
+        changed.notify_all();
+        while !state.open && state.passes == 0 {
+            state = changed.wait(state).unwrap();
+        }
+        if !state.open {
+            state.passes -= 1;
+        }
+    }
+
+    /// Lets everyone through, now and later.
+    pub fn open(&self) {
+        self.0.0.lock().unwrap().open = true;
+        self.0.1.notify_all();
+    }
+
+    /// Lets `count` through.
+    pub fn pass(&self, count: usize) {
+        self.0.0.lock().unwrap().passes += count;
+        self.0.1.notify_all();
+    }
+
+    /// How many have ever arrived.
+    pub fn arrived(&self) -> usize {
+        self.0.0.lock().unwrap().arrived
+    }
+
+    /// Waits until `count` have arrived; fails after [`LIMIT`].
+    pub fn await_arrivals(&self, count: usize) {
+        let (state, changed) = &*self.0;
+        let end = Instant::now() + LIMIT;
+        let mut state = state.lock().unwrap();
+        while state.arrived < count {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{} of {count} arrived at the gate", state.arrived);
+            state = changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// A task that waits here.
+    pub fn task(&self) -> Task {
+        let gate = self.clone();
+        Task::new(move || gate.wait())
+    }
+}
+
+/// Counts, and remembers the most that were counted at a time.
+#[derive(Clone, Default)]
+pub struct Count(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Count {
+    pub fn new() -> Self {
+        Count::default()
+    }
+
+    pub fn up(&self) -> usize {
+        let now = self.0.0.fetch_add(1, SeqCst) + 1;
+        self.0.1.fetch_max(now, SeqCst);
+        now
+    }
+
+    pub fn down(&self) {
+        self.0.0.fetch_sub(1, SeqCst);
+    }
+
+    pub fn get(&self) -> usize {
+        self.0.0.load(SeqCst)
+    }
+
+    pub fn peak(&self) -> usize {
+        self.0.1.load(SeqCst)
+    }
+
+    /// A task that counts one up.
+    pub fn task(&self) -> Task {
+        let count = self.clone();
+        Task::new(move || {
+            count.up();
+        })
+    }
+}
+
+/// Threads of this process whose name begins with `prefix` (Linux).
+pub fn threads_named(prefix: &str) -> usize {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .filter(|name| name.starts_with(prefix))
+        .count()
+}
+
+/// Asserts the law of conservation on a quiet pool.
+pub fn assert_conserved(pool: &dyn WorkerPool<Task>) {
+    let stats = pool.stats();
+    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
+    assert_eq!(stats.submitted, ended, "{stats:?}");
+    assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
+}
