@@ -1,6 +1,6 @@
 //! What the tests share: the list of all pools, limits that turn a hang into a failure, and gates to
 //! hold tasks with.
-#![allow(dead_code)] // every test file uses its own part
+#![allow(dead_code, unreachable_pub)] // every test file uses its own part
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
