@@ -267,10 +267,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// assert_eq!(name.as_deref(), Some("mine"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn spawn_handler(
-        mut self,
-        handler: impl Fn(WorkerThread) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn spawn_handler(mut self, handler: impl Fn(WorkerThread) -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.options.spawn_handler = Some(Arc::new(handler));
         self
     }
@@ -291,10 +288,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// assert_eq!(receiver.recv()?, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn panic_handler(
-        mut self,
-        handler: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn panic_handler(mut self, handler: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static) -> Self {
         self.options.panic_handler = Some(Arc::new(handler));
         self
     }

@@ -307,9 +307,7 @@ impl fmt::Display for JoinError {
                 write!(f, "the task was cancelled: its worker's state could not be built: {why}")
             }
             Cause::TimedOut => f.write_str("the task was still running when the time was up"),
-            Cause::WouldDeadlock => {
-                f.write_str("a worker of the pool would have waited for itself")
-            }
+            Cause::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
             Cause::Taken => f.write_str("the task's result has been taken already"),
         }
     }

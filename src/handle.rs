@@ -41,9 +41,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
         if let Some(run) = self.terms().run_here {
             // A worker that waits for a task of its own pool runs it, if nobody has started it.
-            nested::run_here(self.terms().pool, |reply| {
-                Ticket::new(&self).run(reply, None, |input, _| run(input))
-            });
+            nested::run_here(self.terms().pool, |reply| Ticket::new(&self).run(reply, None, |input, _| run(input)));
         }
         match Slot::wait(&*self, deadline) {
             Outcome::Done(result) => Some(result),

@@ -32,9 +32,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
                 drop(f(input, None));
                 Verdict::Ran
             }
-            Job::Answered(ticket) => {
-                ticket.run(reply, interrupter, |input, slot| f(input, Some(slot)))
-            }
+            Job::Answered(ticket) => ticket.run(reply, interrupter, |input, slot| f(input, Some(slot))),
         }
     }
 

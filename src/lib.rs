@@ -20,8 +20,7 @@ mod worker_pool;
 pub use builder::{Builder, Closures, Function, States};
 pub use dispatch::{Dispatch, MAX_WORKERS, Stack};
 pub use error::{
-    BoxError, BuildError, CallError, JoinError, ProcessError, SubmitAllError, SubmitError,
-    SubmitErrorKind,
+    BoxError, BuildError, CallError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
 };
 pub use handle::Handle;
 pub use interrupter::Interrupter;

@@ -181,9 +181,7 @@ impl Options {
 pub(crate) fn check_workers(workers: usize) -> Result<(), BuildError> {
     match workers {
         0 => Err(BuildError::ZeroWorkers),
-        n if n > MAX_WORKERS => {
-            Err(BuildError::TooManyWorkers { asked: n, limit: MAX_WORKERS })
-        }
+        n if n > MAX_WORKERS => Err(BuildError::TooManyWorkers { asked: n, limit: MAX_WORKERS }),
         _ => Ok(()),
     }
 }

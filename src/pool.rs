@@ -6,9 +6,7 @@ use std::time::Duration;
 use crate::builder::{Builder, Closures};
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner};
-use crate::error::{
-    BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind,
-};
+use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::handle::Handle;
 use crate::slot::{Recalled, Reply, Slot, Terms, Ticket, Verdict};
 use crate::task::{Body, Task};
@@ -191,11 +189,7 @@ impl<D: Dispatch> Pool<D> {
     {
         let mut rest = closures.into_iter();
         let result = self.engine.submit_all(&mut rest.by_ref().map(Task::new));
-        result.map_err(|(accepted, error)| SubmitAllError {
-            accepted,
-            error: error.map(Task::into_closure),
-            rest,
-        })
+        result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Task::into_closure), rest })
     }
 
     fn enter<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
@@ -252,12 +246,7 @@ impl<D: Dispatch> Pool<D> {
     where
         F: FnOnce() -> T,
     {
-        let terms = Terms {
-            pool: self.engine.id(),
-            is_call,
-            deadline: None,
-            run_here: Some(|f: F| f()),
-        };
+        let terms = Terms { pool: self.engine.id(), is_call, deadline: None, run_here: Some(|f: F| f()) };
         Slot::new(f, terms)
     }
 

@@ -7,9 +7,7 @@ use std::time::Duration;
 use crate::builder::{Builder, Function};
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner};
-use crate::error::{
-    BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind,
-};
+use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::job::{self, Job};
 use crate::slot::{Recalled, Reply, Slot, Verdict};
 use crate::worker_pool::pool_methods;
@@ -77,10 +75,7 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
     ///
     /// # Errors
     /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
-    pub fn new(
-        workers: usize,
-        func: impl Fn(T) -> R + Send + Sync + 'static,
-    ) -> Result<Self, BuildError> {
+    pub fn new(workers: usize, func: impl Fn(T) -> R + Send + Sync + 'static) -> Result<Self, BuildError> {
         Self::builder(func).workers(workers).build()
     }
 
@@ -177,11 +172,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     {
         let mut rest = payloads.into_iter();
         let result = self.engine.submit_all(&mut rest.by_ref().map(Job::Plain));
-        result.map_err(|(accepted, error)| SubmitAllError {
-            accepted,
-            error: error.map(Job::into_payload),
-            rest,
-        })
+        result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Job::into_payload), rest })
     }
 
     fn enter(&self, payload: T, patience: Patience) -> Result<(), SubmitError<T>> {

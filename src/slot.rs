@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, Payload, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
-use crate::sync::{current, park, AtomicBool, Mutex, Ordering, Thread};
+use crate::sync::{AtomicBool, Mutex, Ordering, Thread, current, park};
 
 /// What a worker did with what it took from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,9 +219,7 @@ impl<I, O> Slot<I, O> {
         match self.wait(self.terms.deadline) {
             Outcome::TimedOut => self.give_up(),
             Outcome::WouldDeadlock => match self.give_up() {
-                Outcome::Returned(input, _) => {
-                    Outcome::Returned(input, SubmitErrorKind::WouldDeadlock)
-                }
+                Outcome::Returned(input, _) => Outcome::Returned(input, SubmitErrorKind::WouldDeadlock),
                 Outcome::TimedOut => Outcome::WouldDeadlock,
                 done => done,
             },

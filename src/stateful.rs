@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::builder::{Builder, States};
@@ -14,6 +13,7 @@ use crate::handle::Handle;
 use crate::interrupter::Interrupter;
 use crate::job::{self, Job};
 use crate::slot::{Recalled, Reply, Slot, Verdict};
+use crate::sync::{AtomicBool, Ordering};
 use crate::worker_pool::{deadline, pool_methods};
 
 /// What one worker of a [`StatefulPool`] is: its state, and what it does with an input.
@@ -312,11 +312,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     ///
     /// # Errors
     /// As [`process`](Self::process); if the task was not started in time the input is in the error.
-    pub fn process_timeout(
-        &self,
-        input: W::Input,
-        limit: Duration,
-    ) -> Result<W::Output, ProcessError<W::Input>> {
+    pub fn process_timeout(&self, input: W::Input, limit: Duration) -> Result<W::Output, ProcessError<W::Input>> {
         job::call(&self.engine, input, deadline(limit))
     }
 
@@ -367,19 +363,11 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     ///
     /// # Errors
     /// [`SubmitError`], with the input; of kind `TimedOut` if there was no room in time.
-    pub fn submit_timeout(
-        &self,
-        input: W::Input,
-        limit: Duration,
-    ) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
+    pub fn submit_timeout(&self, input: W::Input, limit: Duration) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
         self.enter(input, Patience::at_most(limit))
     }
 
-    fn enter(
-        &self,
-        input: W::Input,
-        patience: Patience,
-    ) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
+    fn enter(&self, input: W::Input, patience: Patience) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
         let slot = Slot::new(input, job::terms(self.engine.id(), false, None));
         job::enter(&self.engine, &slot, patience)?;
         Ok(Handle::new(slot))

@@ -63,12 +63,7 @@ impl fmt::Display for Stats {
         writeln!(
             f,
             "submitted {} completed {} panicked {} cancelled {} returned {} rejected {}",
-            self.submitted,
-            self.completed,
-            self.panicked,
-            self.cancelled,
-            self.returned,
-            self.rejected
+            self.submitted, self.completed, self.panicked, self.cancelled, self.returned, self.rejected
         )?;
         write!(
             f,

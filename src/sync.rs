@@ -7,8 +7,8 @@
 mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::hint::spin_loop;
-    pub(crate) use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize};
-    pub(crate) use std::thread::{current, Thread};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
+    pub(crate) use std::thread::{Thread, current};
 
     use std::time::Instant;
 
@@ -26,11 +26,7 @@ mod real {
     }
 
     /// Waits for a notification, at most until `deadline`.
-    pub(crate) fn wait<T>(
-        condvar: &Condvar,
-        guard: &mut MutexGuard<'_, T>,
-        deadline: Option<Instant>,
-    ) {
+    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Option<Instant>) {
         match deadline {
             None => condvar.wait(guard),
             Some(deadline) => {
@@ -43,8 +39,7 @@ mod real {
 #[cfg(formicary_loom)]
 mod model {
     pub(crate) use loom::hint::spin_loop;
-    pub(crate) use loom::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, AtomicUsize};
-    pub(crate) use loom::thread::{current, Thread};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
 
     use std::ops::{Deref, DerefMut};
     use std::time::Instant;
@@ -62,6 +57,12 @@ mod model {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(self.0.lock().ok())
+        }
+    }
+
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Mutex::new(T::default())
         }
     }
 
@@ -90,16 +91,30 @@ mod model {
         }
     }
 
-    /// loom has no clock: a model must not rely on a deadline.
-    pub(crate) fn park(_deadline: Option<Instant>) {
-        loom::thread::park();
+    /// A thread's park token. Not loom's own: its `unpark` also wakes a thread that waits for a mutex.
+    #[derive(Clone)]
+    pub(crate) struct Thread(std::sync::Arc<loom::sync::Notify>);
+
+    loom::thread_local! {
+        static CURRENT: Thread = Thread(std::sync::Arc::new(loom::sync::Notify::new()));
     }
 
-    pub(crate) fn wait<T>(
-        condvar: &Condvar,
-        guard: &mut MutexGuard<'_, T>,
-        _deadline: Option<Instant>,
-    ) {
+    impl Thread {
+        pub(crate) fn unpark(&self) {
+            self.0.notify();
+        }
+    }
+
+    pub(crate) fn current() -> Thread {
+        CURRENT.with(Thread::clone)
+    }
+
+    /// loom has no clock: a model must not rely on a deadline.
+    pub(crate) fn park(_deadline: Option<Instant>) {
+        current().0.wait();
+    }
+
+    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, _deadline: Option<Instant>) {
         let inner = guard.0.take().expect("a model's guard is held");
         guard.0 = condvar.0.wait(inner).ok();
     }
@@ -111,5 +126,5 @@ pub(crate) use real::*;
 #[cfg(formicary_loom)]
 pub(crate) use model::*;
 
-pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::Ordering;

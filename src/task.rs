@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
-use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Recalled, Reply, Verdict};
@@ -167,12 +167,8 @@ const fn fits<B>() -> bool {
 struct Inline<B>(PhantomData<B>);
 
 impl<B: Body> Inline<B> {
-    const VTABLE: &'static VTable = &VTable {
-        type_id: TypeId::of::<B>,
-        call: Self::call,
-        recall: Self::recall,
-        drop: Self::drop,
-    };
+    const VTABLE: &'static VTable =
+        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
 
     /// # Safety
     /// `place` holds a `B`, which is moved out.
@@ -200,12 +196,8 @@ impl<B: Body> Inline<B> {
 struct Boxed<B>(PhantomData<B>);
 
 impl<B: Body> Boxed<B> {
-    const VTABLE: &'static VTable = &VTable {
-        type_id: TypeId::of::<B>,
-        call: Self::call,
-        recall: Self::recall,
-        drop: Self::drop,
-    };
+    const VTABLE: &'static VTable =
+        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
 
     /// # Safety
     /// `place` holds a `Box<B>`, which is moved out.

@@ -47,10 +47,7 @@ pub trait WorkerPool<Item>: Send + Sync {
     ///
     /// # Errors
     /// The count of those accepted before, and the refused item; what is left stays in the iterator.
-    fn submit_all(
-        &self,
-        items: &mut dyn Iterator<Item = Item>,
-    ) -> Result<usize, (usize, SubmitError<Item>)>;
+    fn submit_all(&self, items: &mut dyn Iterator<Item = Item>) -> Result<usize, (usize, SubmitError<Item>)>;
     /// Sets the capacity.
     ///
     /// # Errors

@@ -91,7 +91,8 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// The task that `worker` popped last has ended.
     fn finished(&self, worker: usize);
 
-    /// Whether a [`pop`](Queue::pop) would find something; cheap enough to be polled.
+    /// Whether a [`pop`](Queue::pop) by any worker would find something; cheap enough to be polled. A task that
+    /// is kept for one worker does not count: that worker is on its way.
     ///
     /// Never wrongly `false` to a thread that synchronised with the push by a sequentially consistent
     /// fence on both sides.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crossbeam_utils::CachePadded;
 
-use super::{sealed, Dispatch, Load, Queue, Refused, Shape};
+use super::{Dispatch, Load, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// A LIFO stack of idle workers: a task goes straight into the slot of the worker that has been idle
@@ -69,12 +69,9 @@ impl<T> Inner<T> {
         }
     }
 
+    /// What anyone may take: the task in the slot is promised, and its worker looks there by itself.
     fn startable(&self) -> usize {
-        if self.running < self.running_limit {
-            self.queued()
-        } else {
-            0
-        }
+        if self.running < self.running_limit { self.overflow.len() } else { 0 }
     }
 
     /// The handed task becomes the oldest of the list: it was handed over when the list was empty.
@@ -148,11 +145,8 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
                 }
                 return None;
             }
-            let item = if q.is_handed_to(worker) {
-                q.slot.take().map(|(_, item)| item)
-            } else {
-                q.overflow.pop_front()
-            }?;
+            let item =
+                if q.is_handed_to(worker) { q.slot.take().map(|(_, item)| item) } else { q.overflow.pop_front() }?;
             q.running += 1;
             q.peak_running = q.peak_running.max(q.running);
             Some(item)
@@ -179,12 +173,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
 
     fn load(&self) -> Load {
         let q = self.inner.lock();
-        Load {
-            accepted: q.accepted,
-            queued: q.queued(),
-            running: q.running,
-            peak_running: q.peak_running,
-        }
+        Load { accepted: q.accepted, queued: q.queued(), running: q.running, peak_running: q.peak_running }
     }
 
     fn set_limits(&self, running: usize, workers: usize) {

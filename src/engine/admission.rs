@@ -9,9 +9,7 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{
-    current, fence, park, Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Thread,
-};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Thread, current, fence, park};
 
 struct Waiter {
     thread: Thread,

@@ -214,9 +214,7 @@ impl<R: Runner, D: Dispatch> PauseControl for EngineRef<R, D> {
 
     fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
         !self.0.is_inside()
-            && self.0.life.wait_until(deadline, || {
-                self.0.queue.load().running == 0 && !self.0.counters.is_answering()
-            })
+            && self.0.life.wait_until(deadline, || self.0.queue.load().running == 0 && !self.0.counters.is_answering())
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) mod admission;
 mod control;
 mod counters;
 mod lifecycle;
+#[cfg(all(test, formicary_loom))]
+mod models;
 pub(crate) mod nested;
 pub(crate) mod parking;
 mod threads;
@@ -22,7 +24,7 @@ pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 
 use std::io;
-use std::sync::mpsc::{channel, Sender};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::dispatch::{Dispatch, Queue, Refused, Shape};
@@ -32,7 +34,7 @@ use crate::slot::{Outcome, Recalled, Reply, Slot, Ticket, Verdict};
 use crate::sync::Arc;
 
 use admission::Line;
-use counters::{count, Counters};
+use counters::{Counters, count};
 use lifecycle::Life;
 use nested::{Inside, PoolId, Waits};
 use parking::Parking;
@@ -55,12 +57,7 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     fn ready(&self, _state: &mut Self::State) {}
 
     /// Runs a task. Must set `reply` before any user code runs.
-    fn run(
-        &self,
-        state: &mut Self::State,
-        item: Self::Item,
-        reply: &mut Reply,
-    ) -> Verdict;
+    fn run(&self, state: &mut Self::State, item: Self::Item, reply: &mut Reply) -> Verdict;
 
     /// Ends a worker's state.
     fn stop(&self, _state: Self::State) {}
@@ -119,8 +116,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn build(options: Options, runner: R) -> Result<Arc<Self>, BuildError> {
         options.check()?;
         let shape = Shape { workers: options.workers, bound: options.queue };
-        let queue = D::Queue::new(shape)
-            .map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+        let queue = D::Queue::new(shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
         let engine = Arc::new(Engine {
             id: nested::next_id(),
             runner,
@@ -185,10 +181,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Starts one more worker if the capacity allows: its number, or the system's refusal.
-    fn hire(
-        self: &Arc<Self>,
-        ready: Option<Sender<Result<(), BoxError>>>,
-    ) -> io::Result<Option<usize>> {
+    fn hire(self: &Arc<Self>, ready: Option<Sender<Result<(), BoxError>>>) -> io::Result<Option<usize>> {
         let Some(index) = self.threads.hire() else { return Ok(None) };
         let engine = Arc::clone(self);
         let body = Box::new(move || engine.work(index, ready));
@@ -233,11 +226,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Submits one task.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        item: R::Item,
-        patience: Patience,
-    ) -> Result<(), SubmitError<R::Item>> {
+    pub(crate) fn submit(self: &Arc<Self>, item: R::Item, patience: Patience) -> Result<(), SubmitError<R::Item>> {
         self.admit(item, patience).map_err(|refusal| {
             count(&self.counters.rejected);
             refusal
@@ -258,11 +247,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// If the calling thread is a worker of this pool, runs the task of a slot on it; says whether it did.
-    pub(crate) fn run_on_the_spot<I, O>(
-        &self,
-        slot: &Arc<Slot<I, O>>,
-        f: impl FnOnce(I) -> O,
-    ) -> bool
+    pub(crate) fn run_on_the_spot<I, O>(&self, slot: &Arc<Slot<I, O>>, f: impl FnOnce(I) -> O) -> bool
     where
         I: Send + 'static,
         O: Send + 'static,
@@ -331,18 +316,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// `submit`'s patience as the options have it.
     pub(crate) fn default_patience(&self) -> Patience {
-        if self.options.nonblocking {
-            Patience::None
-        } else {
-            Patience::Forever
-        }
+        if self.options.nonblocking { Patience::None } else { Patience::Forever }
     }
 
-    fn admit(
-        self: &Arc<Self>,
-        mut item: R::Item,
-        patience: Patience,
-    ) -> Result<(), SubmitError<R::Item>> {
+    fn admit(self: &Arc<Self>, mut item: R::Item, patience: Patience) -> Result<(), SubmitError<R::Item>> {
         if self.ensure_worker().is_err() {
             return Err(SubmitError::new(SubmitErrorKind::Spawn, item));
         }
@@ -350,9 +327,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.line.waiting() == 0 {
             match self.try_enter(item) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed(item)) => {
-                    return Err(SubmitError::new(SubmitErrorKind::Closed, item))
-                }
+                Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
                 Err(Refused::Full(back)) => item = back,
             }
         }
@@ -408,9 +383,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         loop {
             match self.try_enter(item) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed(item)) => {
-                    return Err(SubmitError::new(SubmitErrorKind::Closed, item))
-                }
+                Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
                 Err(Refused::Full(back)) => item = back,
             }
             let Some(mut state) = self.runner.spare_state() else {
@@ -436,9 +409,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             });
             match (queued, own) {
                 (Some(back), _) => item = back,
-                (None, Some(back)) if !ran => {
-                    return Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, back))
-                }
+                (None, Some(back)) if !ran => return Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, back)),
                 _ => return Ok(()),
             }
         }

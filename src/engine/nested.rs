@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use crate::slot::{Reply, Verdict};
-use crate::sync::{current, Arc, AtomicBool, Mutex, Ordering, Thread};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
 
 /// Tells pools apart. Never used twice in one process.
 pub(crate) type PoolId = u64;
@@ -67,11 +67,7 @@ fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
     // A thread whose locals are gone runs no tasks any more.
     CURRENT
         .try_with(|current| {
-            current
-                .borrow()
-                .as_ref()
-                .filter(|c| c.pool.id() == pool)
-                .map(|c| (Arc::clone(&c.pool), c.worker))
+            current.borrow().as_ref().filter(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
         })
         .ok()
         .flatten()

@@ -1,16 +1,14 @@
 //! How workers fall asleep and are woken. The protocol, its states and the argument that no wake-up
 //! is lost are in `parking.md`; the step names in the comments here are the ones used there.
 //!
-//! Nothing in this file knows what a task is: whoever calls says through a closure whether there is
-//! work, so the same code serves every queue and is explored by loom over a real one.
+//! Nothing in this file knows what a task is or which queue holds it: a worker looks through a
+//! [`Source`], so the same code serves every dispatch, and loom explores it over the real ones.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{
-    current, fence, park, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread,
-};
+use crate::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread, current, fence, park, spin_loop};
 
 /// One searching worker in [`Parking::counts`]: the low half of the word.
 const SEARCHER: usize = 1;
@@ -75,9 +73,34 @@ impl Drop for Claim {
     }
 }
 
+/// How often the one worker that looks for work polls the queue before it sleeps: some microseconds, about
+/// as long as a sleep and a wake-up cost.
+#[cfg(not(formicary_loom))]
+const LOOKS: usize = 256;
+#[cfg(formicary_loom)]
+const LOOKS: usize = 1;
+
+/// What an idle worker asks of its pool.
+pub(crate) trait Source {
+    type Item;
+    /// Takes a task.
+    fn pop(&self) -> Option<Self::Item>;
+    /// Whether anyone's `pop` would find one. Never wrongly false after a fence on both sides.
+    fn has_work(&self) -> bool;
+    /// Whether the worker should end.
+    fn must_leave(&self) -> bool;
+    /// Takes leave for good, if the worker should and may.
+    fn leave(&self) -> bool;
+    /// How long the worker may be idle before it asks to `expire`.
+    fn expiry(&self) -> Option<Duration>;
+    /// Takes leave for good after the expiry time, if the worker may.
+    fn expire(&self) -> bool;
+    /// When the worker must be up to look at the pool again, whatever happens.
+    fn alarm(&self) -> Option<Instant>;
+}
+
 /// How a sleep ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wakeup {
+enum Wakeup {
     /// There may be work: the worker is a searcher and must say what came of it, by
     /// [`Parking::found`] or by sleeping again.
     Search,
@@ -93,11 +116,24 @@ pub(crate) struct Parking {
     counts: CachePadded<AtomicUsize>,
     /// The sleeping workers; the one that fell asleep last is at the end.
     idle: Mutex<Vec<Arc<Sleeper>>>,
+    /// How many were claimed; only the models ask.
+    #[cfg(formicary_loom)]
+    claims: std::sync::atomic::AtomicUsize,
 }
 
 impl Parking {
     pub(crate) fn new() -> Self {
-        Parking { counts: CachePadded::new(AtomicUsize::new(0)), idle: Mutex::new(Vec::new()) }
+        Parking {
+            counts: CachePadded::new(AtomicUsize::new(0)),
+            idle: Mutex::new(Vec::new()),
+            #[cfg(formicary_loom)]
+            claims: std::sync::atomic::AtomicUsize::new(0),
+        }
+    }
+
+    #[cfg(all(test, formicary_loom))]
+    pub(crate) fn claims(&self) -> usize {
+        self.claims.load(Ordering::Relaxed)
     }
 
     /// Step **claim**: takes the newest idle worker, unless one is looking for work already. Costs one
@@ -114,6 +150,8 @@ impl Parking {
             return None;
         }
         let sleeper = idle.pop()?;
+        #[cfg(formicary_loom)]
+        self.claims.fetch_add(1, Ordering::Relaxed);
         Some(self.take_off_the_list(sleeper, CLAIMED))
     }
 
@@ -133,22 +171,65 @@ impl Parking {
         }
     }
 
+    /// The next task for the calling worker, which waits for it; `None` when the worker has taken leave.
+    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, source: &S) -> Option<S::Item> {
+        if let Some(item) = source.pop() {
+            return Some(item);
+        }
+        let mut searching = self.start_search();
+        let mut idle_since = None;
+        loop {
+            if searching {
+                if let Some(item) = look(source) {
+                    self.found(|| source.has_work());
+                    return Some(item);
+                }
+            }
+            if source.leave() {
+                if searching {
+                    self.found(|| source.has_work());
+                }
+                return None;
+            }
+            let since = *idle_since.get_or_insert_with(Instant::now);
+            let expires = source.expiry().and_then(|expiry| since.checked_add(expiry));
+            let deadline = [expires, source.alarm()].into_iter().flatten().min();
+            match self.sleep(me, searching, deadline, source) {
+                Wakeup::Search => {
+                    searching = true;
+                    // Perhaps a task was handed over, which nobody else sees.
+                    if let Some(item) = source.pop() {
+                        self.found(|| source.has_work());
+                        return Some(item);
+                    }
+                }
+                Wakeup::Dismissed => return None,
+                Wakeup::Expired => {
+                    searching = false;
+                    if expires.is_some_and(|at| at <= Instant::now()) {
+                        if source.expire() {
+                            return None;
+                        }
+                        idle_since = None;
+                    }
+                }
+            }
+        }
+    }
+
     /// Step **look**: whether the calling worker may look for work for a while before it sleeps. Only
     /// one looks at a time; the others would disturb the queue's lines for nothing.
-    pub(crate) fn start_search(&self) -> bool {
+    fn start_search(&self) -> bool {
         // ORDERING: Relaxed. Two at once would be a waste, not an error, and a searcher takes nothing
         // from this word but the number.
         let counts = self.counts.load(Ordering::Relaxed);
         searchers(counts) == 0
-            && self
-                .counts
-                .compare_exchange(counts, counts + SEARCHER, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+            && self.counts.compare_exchange(counts, counts + SEARCHER, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Step **found**: a searcher has a task, or leaves. The last searcher to stop wakes the next when
     /// `work` is left: those who pushed while it searched relied on it.
-    pub(crate) fn found(&self, work: impl FnOnce() -> bool) {
+    fn found(&self, work: impl FnOnce() -> bool) {
         // ORDERING: Relaxed on the count; the fence orders it before the look at the queue, against the
         // fence in `notify` between a push and its look at the count.
         let before = self.counts.fetch_sub(SEARCHER, Ordering::Relaxed);
@@ -160,15 +241,9 @@ impl Parking {
     }
 
     /// Step **sleep**: puts the calling worker on the list until it is claimed or dismissed, or until
-    /// `deadline`. `searching` says whether it is counted as a searcher. `stay_awake` is asked once,
-    /// when the worker is on the list, whether there is a reason not to sleep after all.
-    pub(crate) fn sleep(
-        &self,
-        me: &Arc<Sleeper>,
-        searching: bool,
-        deadline: Option<Instant>,
-        stay_awake: impl FnOnce() -> bool,
-    ) -> Wakeup {
+    /// `deadline`. `searching` says whether it is counted as a searcher. When it is on the list it looks once
+    /// more whether there is a reason not to sleep after all.
+    fn sleep(&self, me: &Arc<Sleeper>, searching: bool, deadline: Option<Instant>, source: &impl Source) -> Wakeup {
         {
             let mut idle = self.idle.lock();
             // ORDERING: Relaxed. Under the lock, and nobody reads it before the entry below.
@@ -179,7 +254,7 @@ impl Parking {
             self.counts.fetch_add(change, Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);
-        if stay_awake() && self.get_up(me, SEARCHER) {
+        if (source.has_work() || source.must_leave()) && self.get_up(me, SEARCHER) {
             return Wakeup::Search;
         }
         let mut deadline = deadline;
@@ -243,4 +318,17 @@ impl Parking {
         self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
         Claim { sleeper, state }
     }
+}
+
+/// Step **look**: polls for a short bounded time, as a searcher.
+fn look<S: Source>(source: &S) -> Option<S::Item> {
+    for _ in 0..LOOKS {
+        if source.has_work() {
+            if let Some(item) = source.pop() {
+                return Some(item);
+            }
+        }
+        spin_loop();
+    }
+    None
 }

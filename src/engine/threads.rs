@@ -115,12 +115,7 @@ impl Threads {
 
     pub(crate) fn census(&self) -> Census {
         let book = self.book.lock();
-        Census {
-            capacity: book.capacity,
-            live: book.live,
-            spawned: book.spawned,
-            retired: book.retired,
-        }
+        Census { capacity: book.capacity, live: book.live, spawned: book.spawned, retired: book.retired }
     }
 
     pub(crate) fn min(&self) -> usize {
@@ -164,19 +159,9 @@ impl Threads {
     }
 
     /// Starts the thread of the hired worker `index`; on an error it is fired again.
-    pub(crate) fn start(
-        &self,
-        options: &Options,
-        index: usize,
-        body: Box<dyn FnOnce() + Send>,
-    ) -> io::Result<()> {
+    pub(crate) fn start(&self, options: &Options, index: usize, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.book.lock().arriving += 1;
-        let thread = WorkerThread {
-            name: options.name_of(index),
-            index,
-            stack_size: options.stack_size,
-            body,
-        };
+        let thread = WorkerThread { name: options.name_of(index), index, stack_size: options.stack_size, body };
         let started = match &options.spawn_handler {
             Some(handler) => handler(thread).map(|()| None),
             None => spawn(thread).map(Some),

@@ -1,25 +1,21 @@
 //! The life of one worker: start, look for work, run it, account for it, end.
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use super::counters::{count, Tally};
+use super::counters::{Tally, count};
 use super::nested::{Badge, Inside};
-use super::parking::{Sleeper, Wakeup};
+use super::parking::{self, Sleeper};
 use super::threads::Leave;
 use super::{Engine, Runner};
 use crate::dispatch::{Dispatch, Queue};
-use crate::error::{panic_text, BoxError, Cause, Payload, SubmitErrorKind};
+use crate::error::{BoxError, Cause, Payload, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{fence, spin_loop, Arc, Ordering};
-
-/// How often the one worker that looks for work polls the queue before it sleeps: some microseconds, about
-/// as long as a sleep and a wake-up cost.
-const LOOKS: usize = 256;
+use crate::sync::{Arc, Ordering, fence};
 
 /// What a worker carries with it.
 struct Me {
@@ -32,11 +28,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Is worker `id` until it ends. `ready` is told how the start went.
     pub(super) fn work(self: Arc<Self>, id: usize, ready: Option<Sender<Result<(), BoxError>>>) {
         let badge = Badge::wear(Arc::clone(&self) as _, id);
-        let me = Me {
-            id,
-            sleeper: Sleeper::for_current(id),
-            tally: self.counters.tally(id),
-        };
+        let me = Me { id, sleeper: Sleeper::for_current(id), tally: self.counters.tally(id) };
         self.call_hook(&self.options.on_thread_start, id);
         let mut state = None;
         let started = self.ensure_state(&mut state, id);
@@ -70,7 +62,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                     self.discard(state);
                 }
             }
-            let Some(item) = self.find(me) else { return };
+            let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, id: me.id }) else {
+                return;
+            };
             let item = match self.ensure_state(state, me.id) {
                 Ok(()) => item,
                 Err(error) => {
@@ -83,68 +77,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             };
             if let Some(built) = state {
                 let cx = Doing { worker: me.id, tally: &me.tally, nested: false };
-                let panicked =
-                    self.execute(&cx, |reply| self.runner.run(built, item, reply));
+                let panicked = self.execute(&cx, |reply| self.runner.run(built, item, reply));
                 if panicked && self.runner.discards_after_panic() {
                     self.discard(state);
                 }
             }
         }
-    }
-
-    /// The next task, or `None` when the worker has leave to end and must.
-    fn find(&self, me: &Me) -> Option<R::Item> {
-        if let Some(item) = self.queue.pop(me.id) {
-            return Some(item);
-        }
-        let mut searching = self.parking.start_search();
-        let mut idle_since = None;
-        loop {
-            if searching {
-                if let Some(item) = self.look(me) {
-                    return Some(item);
-                }
-            }
-            if self.reason_to_leave().is_some_and(|why| self.threads.may_leave(why)) {
-                if searching {
-                    self.parking.found(|| self.queue.has_work());
-                }
-                return None;
-            }
-            let since = *idle_since.get_or_insert_with(Instant::now);
-            let expires = self.options.expiry.and_then(|expiry| since.checked_add(expiry));
-            let deadline = [expires, self.end_of_pause()].into_iter().flatten().min();
-            let woken = self.parking.sleep(&me.sleeper, searching, deadline, || {
-                self.queue.has_work() || self.reason_to_leave().is_some()
-            });
-            match woken {
-                Wakeup::Search => searching = true,
-                Wakeup::Dismissed => return None,
-                Wakeup::Expired => {
-                    searching = false;
-                    if expires.is_some_and(|at| at <= Instant::now()) {
-                        if self.queue.load().queued == 0 && self.threads.may_leave(Leave::Expired) {
-                            return None;
-                        }
-                        idle_since = None;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks for work for a short bounded time, as a searcher.
-    fn look(&self, me: &Me) -> Option<R::Item> {
-        for _ in 0..LOOKS {
-            if self.queue.has_work() {
-                if let Some(item) = self.queue.pop(me.id) {
-                    self.parking.found(|| self.queue.has_work());
-                    return Some(item);
-                }
-            }
-            spin_loop();
-        }
-        None
     }
 
     fn reason_to_leave(&self) -> Option<Leave> {
@@ -173,11 +111,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Runs one task and does all that follows from its end; says whether it panicked.
-    pub(super) fn execute(
-        &self,
-        doing: &Doing<'_>,
-        body: impl FnOnce(&mut Reply) -> Verdict,
-    ) -> bool {
+    pub(super) fn execute(&self, doing: &Doing<'_>, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
         let mut reply = Reply::default();
         let panic = match catch_unwind(AssertUnwindSafe(|| body(&mut reply))) {
             Ok(verdict) => {
@@ -279,8 +213,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Tells the panic handler.
     fn report(&self, payload: &Payload, worker: usize) {
         if let Some(handler) = &self.options.panic_handler {
-            let panic =
-                TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name };
+            let panic = TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name };
             self.guard(|| handler(&panic));
         }
     }
@@ -298,6 +231,44 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 None
             }
         }
+    }
+}
+
+/// The pool as worker `id` sees it when it has nothing to do.
+struct Source<'a, R: Runner, D: Dispatch> {
+    engine: &'a Engine<R, D>,
+    id: usize,
+}
+
+impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
+    type Item = R::Item;
+
+    fn pop(&self) -> Option<R::Item> {
+        self.engine.queue.pop(self.id)
+    }
+
+    fn has_work(&self) -> bool {
+        self.engine.queue.has_work()
+    }
+
+    fn must_leave(&self) -> bool {
+        self.engine.reason_to_leave().is_some()
+    }
+
+    fn leave(&self) -> bool {
+        self.engine.reason_to_leave().is_some_and(|why| self.engine.threads.may_leave(why))
+    }
+
+    fn expiry(&self) -> Option<Duration> {
+        self.engine.options.expiry
+    }
+
+    fn expire(&self) -> bool {
+        self.engine.queue.load().queued == 0 && self.engine.threads.may_leave(Leave::Expired)
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        self.engine.end_of_pause()
     }
 }
 
