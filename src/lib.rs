@@ -1,4 +1,58 @@
 //! Worker pools: OS threads that are made once and run many tasks.
+//!
+//! | use | when |
+//! |---|---|
+//! | [`Pool`] | the tasks are closures |
+//! | [`PoolWithFunc`] | one function, many payloads: nothing but the payload is queued |
+//! | [`StatefulPool`] | each worker has something expensive of its own: a compiled regex, a connection, a model |
+//!
+//! ```
+//! use formicary::{Context, Pool, PoolWithFunc, StatefulPool, Worker};
+//!
+//! // Closures.
+//! let pool = Pool::new(4)?;
+//! let handle = pool.spawn(|| 6 * 7)?;
+//! assert_eq!(handle.join()?, 42);
+//!
+//! // One function.
+//! let lengths = PoolWithFunc::new(4, |word: &'static str| word.len())?;
+//! assert_eq!(lengths.call("formica")?, 7);
+//!
+//! // State per thread.
+//! struct Scratch(Vec<u8>);
+//! impl Worker for Scratch {
+//!     type Input = &'static [u8];
+//!     type Output = u8;
+//!     fn process(&mut self, bytes: &'static [u8], _cx: &Context<'_>) -> u8 {
+//!         self.0.clear();
+//!         self.0.extend_from_slice(bytes);
+//!         self.0.sort_unstable();
+//!         self.0[bytes.len() / 2]
+//!     }
+//! }
+//! let medians = StatefulPool::new(4, |_worker| Ok(Scratch(Vec::new())))?;
+//! assert_eq!(medians.process(&[3, 1, 2])?, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What every pool promises
+//!
+//! - **A bound.** At most `workers` tasks run and at most `queue` more wait ([`Builder`]). Beyond that `submit` blocks, in
+//!   first-come order; `try_submit` refuses; `submit_timeout` waits for so long.
+//! - **Nothing is lost.** Every refusal hands the task back ([`SubmitError`]). A task that was accepted runs exactly once, or is given
+//!   back by `shutdown_now`, or is counted as cancelled.
+//! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
+//! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same.
+//! - **No deadlock with itself.** A task may use its own pool; what would wait for itself for ever runs on the spot or is refused
+//!   as `WouldDeadlock`.
+//! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
+//!
+//! A waiting thread sleeps; an idle pool uses no processor time.
+//!
+//! # What it does not do
+//!
+//! Tasks are not interrupted: a thread that is inside user code can only be asked to stop ([`Context::is_cancelled`],
+//! [`Interrupter`]). A process that aborts on panic (`panic = "abort"`) ends with the first one.
 
 mod builder;
 mod dispatch;
@@ -7,6 +61,7 @@ mod error;
 mod handle;
 mod interrupter;
 mod job;
+mod methods;
 mod options;
 mod pool;
 mod pool_with_func;
@@ -31,3 +86,42 @@ pub use stateful::{Context, PanicPolicy, StatefulPool, Worker};
 pub use stats::{ShutdownReport, Stats};
 pub use task::Task;
 pub use worker_pool::{PauseGuard, WorkerPool};
+
+/// `Send`, `Sync` and size of everything public, as a table that does not build when it is wrong.
+mod table {
+    use super::*;
+    use static_assertions::{assert_impl_all, assert_not_impl_any, const_assert};
+
+    assert_impl_all!(Pool: Send, Sync);
+    assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(Task: Send);
+    assert_impl_all!(PauseGuard: Send, Sync);
+    assert_impl_all!(Builder<Closures>: Send);
+    assert_impl_all!(BuildError: Send, Sync);
+    assert_impl_all!(SubmitError<std::rc::Rc<u8>>: std::error::Error);
+    assert_impl_all!(SubmitAllError<std::rc::Rc<u8>, std::rc::Rc<u8>>: std::error::Error);
+    assert_impl_all!(CallError<std::rc::Rc<u8>>: std::error::Error);
+    assert_impl_all!(JoinError: std::error::Error, Send);
+    assert_impl_all!(Interrupter: Send, Sync);
+    assert_impl_all!(WorkerThread: Send);
+    assert_impl_all!(Stats: Send, Sync, Copy);
+    // A pool is shared in an `Arc`, and ends when the last owner drops it.
+    assert_not_impl_any!(Pool: Clone);
+    assert_not_impl_any!(SubmitError<std::rc::Rc<u8>>: Send);
+    const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 16);
+    const_assert!(std::mem::size_of::<JoinError>() <= 24);
+    const_assert!(std::mem::size_of::<Handle<u64>>() <= 16);
+
+    /// A state that is neither `Send` nor `Sync` makes a pool that is both.
+    struct Local(std::rc::Rc<u8>);
+    impl Worker for Local {
+        type Input = ();
+        type Output = ();
+        fn process(&mut self, _: (), _: &Context<'_>) {
+            let _ = &self.0;
+        }
+    }
+    assert_not_impl_any!(Local: Send, Sync);
+    assert_impl_all!(StatefulPool<Local>: Send, Sync);
+}

@@ -8,9 +8,9 @@ use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::handle::Handle;
+use crate::methods::pool_methods;
 use crate::slot::{Recalled, Reply, Slot, Terms, Ticket, Verdict};
 use crate::task::{Body, Task};
-use crate::worker_pool::pool_methods;
 
 /// A pool that runs closures.
 ///

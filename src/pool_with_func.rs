@@ -9,8 +9,8 @@ use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::job::{self, Job};
+use crate::methods::pool_methods;
 use crate::slot::{Recalled, Reply, Slot, Verdict};
-use crate::worker_pool::pool_methods;
 
 /// A pool that calls one function, bound when it is built, with payloads of one type. Nothing but the payload is queued, so
 /// [`invoke`](Self::invoke) does not allocate.

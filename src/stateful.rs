@@ -12,9 +12,10 @@ use crate::error::{BoxError, BuildError, Cause, ProcessError, SubmitError, Submi
 use crate::handle::Handle;
 use crate::interrupter::Interrupter;
 use crate::job::{self, Job};
+use crate::methods::pool_methods;
 use crate::slot::{Recalled, Reply, Slot, Verdict};
 use crate::sync::{AtomicBool, Ordering};
-use crate::worker_pool::{deadline, pool_methods};
+use crate::worker_pool::deadline;
 
 /// What one worker of a [`StatefulPool`] is: its state, and what it does with an input.
 ///

@@ -49,7 +49,7 @@ impl Phase {
     /// Ends the pauses whose time is up; says when the next one will be.
     pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        self.pauses.retain(|(_, until)| until.map_or(true, |until| until > now));
+        self.pauses.retain(|(_, until)| until.is_none_or(|until| until > now));
         // As long as one has no limit, the others' ends change nothing.
         let ends: Option<Vec<_>> = self.pauses.iter().map(|(_, until)| *until).collect();
         ends?.into_iter().max()
@@ -108,7 +108,7 @@ impl Life {
         fence(Ordering::SeqCst);
         let mut phase: MutexGuard<'_, Phase> = self.phase.lock();
         let mut is_done = done();
-        while !is_done && deadline.map_or(true, |d| Instant::now() < d) {
+        while !is_done && deadline.is_none_or(|d| Instant::now() < d) {
             crate::sync::wait(&self.changed, &mut phase, deadline);
             is_done = done();
         }

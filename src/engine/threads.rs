@@ -44,7 +44,7 @@ struct Book {
 impl Book {
     /// Makes `handle` the thread to be joined by the next one that ends, and gives out the one before it.
     fn replace_ended(&mut self, handle: Option<JoinHandle<()>>) -> Option<JoinHandle<()>> {
-        let before = std::mem::replace(&mut self.ended, Some(handle?));
+        let before = self.ended.replace(handle?);
         self.joining += usize::from(before.is_some());
         before
     }

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Model-checks the shipped parking and admission code with loom: every order of events up to a bound on preemptions.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export RUSTFLAGS="--cfg formicary_loom" CARGO_TARGET_DIR=target/loom
+timeout 600 cargo test --locked --release --lib models -- --test-threads=2

@@ -1,0 +1,87 @@
+//! Why there is no pool.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use super::BoxError;
+
+/// Why a pool could not be built, restarted or resized. Names the value that was wrong.
+///
+/// ```
+/// use formicary::{BuildError, Pool};
+///
+/// let error = Pool::new(0).err();
+/// assert!(matches!(error, Some(BuildError::ZeroWorkers)));
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Zero workers were asked for: such a pool could run nothing.
+    ZeroWorkers,
+    /// More workers were asked for than [`MAX_WORKERS`](crate::MAX_WORKERS).
+    TooManyWorkers {
+        /// The number asked for.
+        asked: usize,
+        /// The most there can be.
+        limit: usize,
+    },
+    /// `min_workers` is above `workers`.
+    MinAboveMax {
+        /// The minimum asked for.
+        min: usize,
+        /// The maximum asked for.
+        max: usize,
+    },
+    /// The dispatch cannot have a queue of the size asked for.
+    Queue {
+        /// The dispatch, by name.
+        dispatch: &'static str,
+        /// What it lacks, in a sentence.
+        reason: &'static str,
+    },
+    /// A thread name with a NUL byte in it.
+    ThreadName(String),
+    /// The system, or the pool's spawn handler, refused the first thread.
+    Spawn(io::Error),
+    /// The factory failed to make the state of a first worker.
+    Factory {
+        /// The worker's number.
+        worker: usize,
+        /// The factory's own error; if it panicked, an error with the panic's text.
+        source: BoxError,
+    },
+    /// `restart` was called on a pool that has not ended.
+    StillRunning,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroWorkers => f.write_str("a pool needs at least one worker, 0 were asked for"),
+            Self::TooManyWorkers { asked, limit } => {
+                write!(f, "{asked} workers were asked for, {limit} is the most a pool can have")
+            }
+            Self::MinAboveMax { min, max } => {
+                write!(f, "min_workers is {min}, which is above workers, {max}")
+            }
+            Self::Queue { dispatch, reason } => write!(f, "dispatch {dispatch}: {reason}"),
+            Self::ThreadName(name) => write!(f, "the thread name {name:?} contains a NUL byte"),
+            Self::Spawn(source) => write!(f, "no thread could be started: {source}"),
+            Self::Factory { worker, source } => {
+                write!(f, "the factory failed to make the state of worker {worker}: {source}")
+            }
+            Self::StillRunning => f.write_str("the pool has not ended, it cannot be restarted"),
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Spawn(source) => Some(source),
+            Self::Factory { source, .. } => Some(&**source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The methods that every pool has, written once.
+
+/// The methods that every pool has, and the trait on top of them. `submit` and its kin differ in name and type and are
+/// in each pool's own file; here they are named so that the trait can call them.
+macro_rules! pool_methods {
+    (
+        impl [$($generics:tt)*] $pool:ty where item $item:ty, wrap $wrap:expr, unwrap $unwrap:expr
+    ) => {
+        impl<$($generics)*> $pool {
+            /// Sets the most workers that may be alive, 1 to [`MAX_WORKERS`](crate::MAX_WORKERS).
+            ///
+            /// Growing lets blocked submitters in at once. Shrinking ends idle workers at once and busy ones after their
+            /// task: from the moment this returns no task starts while `workers` or more are running. A minimum
+            /// above `workers` sinks with it. Does not wait for tasks.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// pool.tune(8)?;
+            /// assert_eq!(pool.capacity(), 8);
+            /// assert!(pool.tune(0).is_err());
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            ///
+            /// # Errors
+            /// [`BuildError`](crate::BuildError) if `workers` is 0 or too many; nothing has changed then.
+            pub fn tune(&self, workers: usize) -> Result<(), $crate::BuildError> {
+                self.engine.tune(workers)
+            }
+
+            /// Stops starting tasks until the guard is dropped. Running ones go on, submitting still queues. Pauses may
+            /// overlap: the pool resumes with the last one. A shutdown overrides them. Never blocks.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// let pause = pool.pause();
+            /// pool.submit(|| ())?;
+            /// assert_eq!(pool.running(), 0);
+            /// drop(pause);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn pause(&self) -> $crate::PauseGuard {
+                let id = self.engine.pause(None);
+                $crate::PauseGuard::new(self.pause_control(), id)
+            }
+
+            /// The same, but the pool resumes by itself after `limit` if the guard is still alive.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// let pause = pool.pause_timeout(std::time::Duration::from_millis(1));
+            /// pool.submit(|| ())?;
+            /// pool.wait_idle(); // resumes while the guard lives
+            /// assert_eq!(pool.stats().completed, 1);
+            /// # drop(pause);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn pause_timeout(&self, limit: ::std::time::Duration) -> $crate::PauseGuard {
+                let id = self.engine.pause(Some(limit));
+                $crate::PauseGuard::new(self.pause_control(), id)
+            }
+
+            fn pause_control(&self) -> Box<dyn $crate::engine::PauseControl> {
+                Box::new($crate::engine::EngineRef(::std::sync::Arc::clone(&self.engine)))
+            }
+
+            /// Blocks until nothing is queued or running, and leaves the pool open. Returns `true`; called from a task of
+            /// the same pool, which would wait for itself, it returns `false` at once.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// pool.submit(|| ())?;
+            /// assert!(pool.wait_idle());
+            /// assert_eq!(pool.stats().completed, 1);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn wait_idle(&self) -> bool {
+                self.engine.wait_idle(None)
+            }
+
+            /// The same for at most `limit`; says whether the pool is idle.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// assert!(pool.wait_idle_timeout(std::time::Duration::from_secs(1)));
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn wait_idle_timeout(&self, limit: ::std::time::Duration) -> bool {
+                self.engine.wait_idle($crate::worker_pool::deadline(limit))
+            }
+
+            /// A snapshot of the counts; see [`Stats`](crate::Stats). Takes the time to add up one cache line per worker.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(3)?;
+            /// assert_eq!(pool.stats().capacity, 3);
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn stats(&self) -> $crate::Stats {
+                self.engine.stats()
+            }
+
+            /// The most workers that may be alive.
+            ///
+            /// ```
+            /// assert_eq!(formicary::Pool::new(3)?.capacity(), 3);
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn capacity(&self) -> usize {
+                self.engine.capacity()
+            }
+
+            /// Tasks inside user code now.
+            ///
+            /// ```
+            /// assert_eq!(formicary::Pool::new(3)?.running(), 0);
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn running(&self) -> usize {
+                self.engine.load().running
+            }
+
+            /// Tasks accepted and not started.
+            ///
+            /// ```
+            /// assert_eq!(formicary::Pool::new(3)?.queued(), 0);
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn queued(&self) -> usize {
+                self.engine.load().queued
+            }
+
+            /// Submitters blocked at the door.
+            ///
+            /// ```
+            /// assert_eq!(formicary::Pool::new(3)?.waiting(), 0);
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn waiting(&self) -> usize {
+                self.engine.waiting()
+            }
+
+            /// Whether the pool has been shut down and not restarted.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// pool.shutdown();
+            /// assert!(pool.is_closed());
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn is_closed(&self) -> bool {
+                self.engine.is_closed()
+            }
+
+            /// Refuses new tasks, sends blocked submitters away with `Closed`, runs all that is queued, joins every thread.
+            ///
+            /// May be called from several threads and more than once: all wait for the same end. From inside a task of
+            /// the same pool it closes and returns at once. Dropping the pool does the same.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// pool.submit(|| ())?;
+            /// assert!(pool.shutdown().is_complete());
+            /// assert_eq!(pool.stats().completed, 1);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn shutdown(&self) -> $crate::ShutdownReport {
+                self.engine.shutdown(None)
+            }
+
+            /// The same, but stops waiting after `limit`: the report says what is left then, and the workers go on with it.
+            /// Returns as soon as the pool has ended.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// assert!(pool.shutdown_timeout(std::time::Duration::from_secs(60)).is_complete());
+            /// # Ok::<(), formicary::BuildError>(())
+            /// ```
+            pub fn shutdown_timeout(&self, limit: ::std::time::Duration) -> $crate::ShutdownReport {
+                self.engine.shutdown($crate::worker_pool::deadline(limit))
+            }
+
+            /// Refuses new tasks and gives back those that have not started, oldest first; blocks until the running ones
+            /// have ended. The handles of those given back say cancelled; a caller who waits for one gets its
+            /// input back himself, and it is not in the list.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// let (go, gate) = std::sync::mpsc::channel::<()>();
+            /// let (started, begun) = std::sync::mpsc::channel();
+            /// pool.submit(move || { started.send(()).unwrap(); drop(gate.recv()) })?;
+            /// begun.recv()?;
+            /// pool.submit(|| println!("perhaps"))?;
+            /// drop(go);
+            /// let returned = pool.shutdown_now();
+            /// assert_eq!(pool.stats().completed + returned.len() as u64, 2);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn shutdown_now(&self) -> Vec<$item> {
+                self.engine.shutdown_now()
+            }
+
+            /// Opens the pool again after its end, with its options and the capacity that it had, and starts its minimum of
+            /// workers.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// pool.shutdown();
+            /// pool.restart()?;
+            /// assert_eq!(pool.run(|| 7)?, 7);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            ///
+            /// # Errors
+            /// [`StillRunning`](crate::BuildError::StillRunning) if the pool has not ended; or as building.
+            pub fn restart(&self) -> Result<(), $crate::BuildError> {
+                self.engine.restart()
+            }
+        }
+
+        impl<$($generics)*> $crate::WorkerPool<$item> for $pool {
+            fn submit(&self, item: $item) -> Result<(), $crate::SubmitError<$item>> {
+                let patience = self.engine.default_patience();
+                self.engine.submit($wrap(item), patience).map_err(|e| e.map($unwrap))
+            }
+            fn try_submit(&self, item: $item) -> Result<(), $crate::SubmitError<$item>> {
+                let patience = $crate::engine::Patience::None;
+                self.engine.submit($wrap(item), patience).map_err(|e| e.map($unwrap))
+            }
+            fn submit_timeout(
+                &self,
+                item: $item,
+                limit: ::std::time::Duration,
+            ) -> Result<(), $crate::SubmitError<$item>> {
+                let patience = $crate::engine::Patience::at_most(limit);
+                self.engine.submit($wrap(item), patience).map_err(|e| e.map($unwrap))
+            }
+            fn submit_all(
+                &self,
+                items: &mut dyn Iterator<Item = $item>,
+            ) -> Result<usize, (usize, $crate::SubmitError<$item>)> {
+                self.engine
+                    .submit_all(&mut items.map($wrap))
+                    .map_err(|(accepted, error)| (accepted, error.map($unwrap)))
+            }
+            fn tune(&self, workers: usize) -> Result<(), $crate::BuildError> {
+                <$pool>::tune(self, workers)
+            }
+            fn pause(&self) -> $crate::PauseGuard {
+                <$pool>::pause(self)
+            }
+            fn pause_timeout(&self, limit: ::std::time::Duration) -> $crate::PauseGuard {
+                <$pool>::pause_timeout(self, limit)
+            }
+            fn wait_idle(&self) -> bool {
+                <$pool>::wait_idle(self)
+            }
+            fn wait_idle_timeout(&self, limit: ::std::time::Duration) -> bool {
+                <$pool>::wait_idle_timeout(self, limit)
+            }
+            fn stats(&self) -> $crate::Stats {
+                <$pool>::stats(self)
+            }
+            fn capacity(&self) -> usize {
+                <$pool>::capacity(self)
+            }
+            fn running(&self) -> usize {
+                <$pool>::running(self)
+            }
+            fn queued(&self) -> usize {
+                <$pool>::queued(self)
+            }
+            fn waiting(&self) -> usize {
+                <$pool>::waiting(self)
+            }
+            fn is_closed(&self) -> bool {
+                <$pool>::is_closed(self)
+            }
+            fn shutdown(&self) -> $crate::ShutdownReport {
+                <$pool>::shutdown(self)
+            }
+            fn shutdown_timeout(&self, limit: ::std::time::Duration) -> $crate::ShutdownReport {
+                <$pool>::shutdown_timeout(self, limit)
+            }
+            fn shutdown_now(&self) -> Vec<$item> {
+                <$pool>::shutdown_now(self)
+            }
+            fn restart(&self) -> Result<(), $crate::BuildError> {
+                <$pool>::restart(self)
+            }
+        }
+
+        impl<$($generics)*> Drop for $pool {
+            /// As [`shutdown`](Self::shutdown).
+            fn drop(&mut self) {
+                self.engine.shutdown(None);
+            }
+        }
+
+        impl<$($generics)*> ::std::fmt::Debug for $pool {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct(stringify!($pool)).field("stats", &self.stats()).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use pool_methods;
