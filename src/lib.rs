@@ -125,3 +125,8 @@ mod table {
     assert_not_impl_any!(Local: Send, Sync);
     assert_impl_all!(StatefulPool<Local>: Send, Sync);
 }
+
+/// The README's examples, tested with the rest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
