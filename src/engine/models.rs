@@ -10,7 +10,7 @@ use loom::thread;
 use super::admission::Line;
 use super::parking::{Parking, Sleeper, Source};
 use crate::dispatch::{Queue, Refused, Shape, StackQueue};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
 
 /// A pool with nothing but a queue, its sleepers and its line.
 struct Nest<Q> {
@@ -22,7 +22,13 @@ struct Nest<Q> {
     done: AtomicUsize,
     /// A worker leaves when so many have.
     enough: usize,
+    /// Opened by [`OPENS`], for [`LONG`].
+    gate: (Mutex<bool>, Condvar),
 }
+
+/// A task that ends only after the task [`OPENS`].
+const LONG: usize = 100;
+const OPENS: usize = 101;
 
 type Stack = StackQueue<usize>;
 
@@ -31,7 +37,8 @@ impl<Q: Queue<usize>> Nest<Q> {
         let queue = Q::new(Shape { workers, bound: Some(bound) }).expect("the shape is good");
         let parking = Parking::new();
         let (closed, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Nest { queue, parking, line: Line::new(), closed, done, enough })
+        let gate = (Mutex::new(false), Condvar::new());
+        Arc::new(Nest { queue, parking, line: Line::new(), closed, done, enough, gate })
     }
 
     /// The engine's way to let a task in.
@@ -63,7 +70,8 @@ impl<Q: Queue<usize>> Nest<Q> {
     /// The engine's worker: finds, runs, lets in, until enough is done or the pool is closed and empty.
     fn work(&self, id: usize) {
         let me = Sleeper::for_current(id);
-        while self.parking.find(&me, &At { nest: self, id }).is_some() {
+        while let Some(item) = self.parking.find(&me, &At { nest: self, id }) {
+            self.run(item);
             self.queue.finished(id);
             self.line.call();
             if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
@@ -71,6 +79,16 @@ impl<Q: Queue<usize>> Nest<Q> {
             }
         }
         self.parking.wake_all();
+    }
+
+    fn run(&self, item: usize) {
+        let (open, changed) = &self.gate;
+        let mut open = open.lock();
+        *open |= item == OPENS;
+        changed.notify_all();
+        while item == LONG && !*open {
+            wait(changed, &mut open, None);
+        }
     }
 
     fn close(&self) {
@@ -160,6 +178,17 @@ fn two_workers_get_every_task<Q: Queue<usize>>() {
             assert!(nest.try_enter(2).is_ok());
         });
         assert_eq!(nest.done.load(Ordering::SeqCst), 2);
+    });
+}
+
+/// No task waits while a worker sleeps: the first task ends only when the second has run.
+fn no_task_waits_for_a_long_one<Q: Queue<usize>>() {
+    explore(2, || {
+        let nest = Nest::<Q>::new(2, 8, 2);
+        with_workers(&nest, 2, || {
+            assert!(nest.try_enter(LONG).is_ok());
+            assert!(nest.try_enter(OPENS).is_ok());
+        });
     });
 }
 
@@ -272,6 +301,10 @@ macro_rules! models {
             #[test]
             fn two_workers_get_every_task() {
                 super::two_workers_get_every_task::<$queue>();
+            }
+            #[test]
+            fn no_task_waits_for_a_long_one() {
+                super::no_task_waits_for_a_long_one::<$queue>();
             }
             #[test]
             fn one_task_wakes_one_worker() {
