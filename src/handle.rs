@@ -39,8 +39,9 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
-        if let Some(run) = self.terms().run_here {
-            // A worker that waits for a task of its own pool runs it, if nobody has started it.
+        if let (Some(run), None) = (self.terms().run_here, deadline) {
+            // A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a
+            // time limit, which could not be kept.
             nested::run_here(self.terms().pool, |reply| Ticket::new(&self).run(reply, None, |input, _| run(input)));
         }
         match Slot::wait(&*self, deadline) {

@@ -209,6 +209,10 @@ impl<R: Runner, D: Dispatch> PauseControl for EngineRef<R, D> {
             phase.end_pause(pause);
             self.0.apply_limits(phase);
         });
+        if self.0.life.is_paused() {
+            // The pause that is left may have a time limit that no sleeper knows of.
+            self.0.parking.wake_all();
+        }
         self.0.start_what_may();
     }
 

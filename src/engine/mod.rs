@@ -163,15 +163,21 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Starts one more worker if the capacity allows: its number, or the system's refusal.
     fn hire(self: &Arc<Self>, ready: Option<Sender<Result<(), BoxError>>>) -> io::Result<Option<usize>> {
         let Some(index) = self.threads.hire() else { return Ok(None) };
-        let engine = Arc::clone(self);
-        let body = Box::new(move || engine.work(index, ready));
-        match self.threads.start(&self.options, index, body) {
+        let hired = Hired { engine: Arc::clone(self), index, has_run: false };
+        match self.threads.start(&self.options, index, Box::new(move || hired.work(ready))) {
             Ok(()) => Ok(Some(index)),
             Err(error) => {
-                count(&self.counters.failed_starts);
+                self.falls_short();
                 Err(error)
             }
         }
+    }
+
+    /// A worker could not start. Those that wait for the pool may have waited for that one.
+    fn falls_short(&self) {
+        count(&self.counters.failed_starts);
+        self.threads.set_short(true);
+        self.waits.shrink(self.strength());
     }
 
     /// Starts workers while there are more tasks in the house than workers, and room for more.
@@ -194,21 +200,40 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
         self.id
     }
 
-    fn is_closed(&self) -> bool {
-        self.life.is_closed()
-    }
-
     fn waits(&self) -> &Waits {
         &self.waits
     }
 
     fn strength(&self) -> usize {
         let (staying, capacity) = self.threads.population();
-        staying.max(capacity)
+        if self.threads.is_short() { staying } else { staying.max(capacity) }
     }
 
     fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict) {
         let tally = self.counters.tally(worker);
         self.execute(&Doing { worker, tally: &tally, nested: true }, body);
+    }
+}
+
+/// A worker that was hired and has not begun. If its thread never comes, dropping this fires it again.
+struct Hired<R: Runner, D: Dispatch> {
+    engine: Arc<Engine<R, D>>,
+    index: usize,
+    has_run: bool,
+}
+
+impl<R: Runner, D: Dispatch> Hired<R, D> {
+    fn work(mut self, ready: Option<Sender<Result<(), BoxError>>>) {
+        self.has_run = true;
+        Arc::clone(&self.engine).work(self.index, ready);
+    }
+}
+
+impl<R: Runner, D: Dispatch> Drop for Hired<R, D> {
+    fn drop(&mut self) {
+        if !self.has_run {
+            self.engine.threads.fire(self.index);
+            self.engine.life.ring();
+        }
     }
 }

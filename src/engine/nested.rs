@@ -28,7 +28,6 @@ pub(crate) const MAX_DEPTH: usize = 32;
 /// What nested calls need of an engine, whatever its types.
 pub(crate) trait Inside {
     fn id(&self) -> PoolId;
-    fn is_closed(&self) -> bool;
     fn waits(&self) -> &Waits;
     /// As many workers as can be counted on: waiting workers must stay below it.
     fn strength(&self) -> usize;
@@ -86,7 +85,7 @@ pub(crate) struct WouldDeadlock;
 /// says whether it did.
 pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
     let Some((engine, worker)) = inside(pool) else { return false };
-    if engine.is_closed() || DEPTH.get() >= MAX_DEPTH {
+    if DEPTH.get() >= MAX_DEPTH {
         return false;
     }
     let mut body = Some(body);

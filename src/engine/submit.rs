@@ -74,6 +74,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         I: Send + 'static,
         O: Send + 'static,
     {
+        if self.life.is_closed() {
+            return false;
+        }
         nested::run_here(self.id, |reply| {
             count(&self.counters.direct);
             Ticket::new(slot).run(reply, None, |input, _| f(input))

@@ -3,12 +3,13 @@
 //! Spawning and the decision to end are here; what a worker does between the two is in `worker.rs`.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
 use crossbeam_utils::CachePadded;
 
 use crate::options::{Options, WorkerThread};
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
 
 /// `Threads::population` holds the workers that stay in its low half and the capacity in its high half.
 const CAPACITY: usize = 1 << (usize::BITS / 2);
@@ -20,12 +21,14 @@ enum Seat {
     Starting,
     /// The thread runs. A spawn handler's thread has no handle.
     Working(Option<JoinHandle<()>>),
-    /// The worker ended before the spawner came to leave its handle.
+    /// The worker ended, or never began, before the spawner came to leave the thread's handle.
     Left,
 }
 
 struct Book {
     seats: Vec<Seat>,
+    /// The numbers of the free seats.
+    free: Vec<usize>,
     capacity: usize,
     min: usize,
     live: usize,
@@ -42,6 +45,22 @@ struct Book {
 }
 
 impl Book {
+    fn free(&mut self, index: usize) {
+        self.seats[index] = Seat::Free;
+        self.free.push(index);
+    }
+
+    /// Frees a seat, or leaves that to the spawner if it has not come back yet. The thread's handle, if it is there.
+    fn vacate(&mut self, index: usize) -> Option<JoinHandle<()>> {
+        match std::mem::replace(&mut self.seats[index], Seat::Left) {
+            Seat::Working(handle) => {
+                self.free(index);
+                handle
+            }
+            _ => None,
+        }
+    }
+
     /// Makes `handle` the thread to be joined by the next one that ends, and gives out the one before it.
     fn replace_ended(&mut self, handle: Option<JoinHandle<()>>) -> Option<JoinHandle<()>> {
         let before = self.ended.replace(handle?);
@@ -76,6 +95,7 @@ pub(crate) struct Threads {
     population: CachePadded<AtomicUsize>,
     book: Mutex<Book>,
     all_joined: Condvar,
+    short: AtomicBool,
 }
 
 impl Threads {
@@ -84,6 +104,7 @@ impl Threads {
             population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
             book: Mutex::new(Book {
                 seats: Vec::new(),
+                free: Vec::new(),
                 capacity,
                 min,
                 live: 0,
@@ -95,6 +116,7 @@ impl Threads {
                 retired: 0,
             }),
             all_joined: Condvar::new(),
+            short: AtomicBool::new(false),
         }
     }
 
@@ -146,50 +168,64 @@ impl Threads {
             }
             book.live += 1;
             book.spawned += 1;
-            let index = match book.seats.iter().position(|seat| matches!(seat, Seat::Free)) {
-                Some(index) => index,
-                None => {
-                    book.seats.push(Seat::Free);
-                    book.seats.len() - 1
-                }
-            };
+            let index = book.free.pop().unwrap_or_else(|| {
+                book.seats.push(Seat::Free);
+                book.seats.len() - 1
+            });
             book.seats[index] = Seat::Starting;
             Some(index)
         })
     }
 
-    /// Starts the thread of the hired worker `index`; on an error it is fired again.
+    /// Starts the thread of the hired worker `index`. If `body` is dropped without having run, whoever dropped it
+    /// must `fire` the worker, also when this is an error.
     pub(crate) fn start(&self, options: &Options, index: usize, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.book.lock().arriving += 1;
         let thread = WorkerThread { name: options.name_of(index), index, stack_size: options.stack_size, body };
         let started = match &options.spawn_handler {
-            Some(handler) => handler(thread).map(|()| None),
+            Some(handler) => catch_unwind(AssertUnwindSafe(|| handler(thread)))
+                .unwrap_or_else(|_| Err(io::Error::other("the spawn handler panicked")))
+                .map(|()| None),
             None => spawn(thread).map(Some),
         };
-        let mut to_join = None;
-        let result = self.edit(|book| {
+        let (handle, result) = match started {
+            Ok(handle) => (handle, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let to_join = self.edit(|book| {
             book.arriving -= 1;
-            match started {
-                Ok(handle) => {
-                    if let Seat::Left = book.seats[index] {
-                        book.seats[index] = Seat::Free;
-                        to_join = book.replace_ended(handle);
-                    } else {
-                        book.seats[index] = Seat::Working(handle);
-                    }
-                    Ok(())
-                }
-                Err(error) => {
-                    book.seats[index] = Seat::Free;
-                    book.live -= 1;
-                    book.spawned -= 1;
-                    Err(error)
-                }
+            if let Seat::Left = book.seats[index] {
+                book.free(index);
+                book.replace_ended(handle)
+            } else {
+                book.seats[index] = Seat::Working(handle);
+                None
             }
         });
         self.all_joined.notify_all();
         self.join(to_join);
         result
+    }
+
+    /// The hired worker `index` never began.
+    pub(crate) fn fire(&self, index: usize) {
+        self.edit(|book| {
+            book.vacate(index);
+            book.live -= 1;
+            book.spawned -= 1;
+        });
+    }
+
+    /// Whether the last try to start a worker failed, so that one cannot count on the full capacity.
+    pub(crate) fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_short(&self, short: bool) {
+        // ORDERING: Relaxed. Read again by everyone who waits, after they have been woken through a lock.
+        if self.is_short() != short {
+            self.short.store(short, Ordering::Relaxed);
+        }
     }
 
     /// The hired worker `index` is a thread that the pool did not start.
@@ -214,12 +250,9 @@ impl Threads {
 
     /// The last thing that worker `index` does. It must have been allowed to leave.
     pub(crate) fn gone(&self, index: usize) {
-        let to_join = self.edit(|book| match std::mem::replace(&mut book.seats[index], Seat::Free) {
-            Seat::Working(handle) => book.replace_ended(handle),
-            _ => {
-                book.seats[index] = Seat::Left;
-                None
-            }
+        let to_join = self.edit(|book| {
+            let handle = book.vacate(index);
+            book.replace_ended(handle)
         });
         self.join(to_join);
         self.edit(|book| {

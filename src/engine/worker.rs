@@ -190,10 +190,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         match made {
             Ok(made) => {
                 *state = Some(made);
+                self.threads.set_short(false);
                 Ok(())
             }
             Err(error) => {
-                count(&self.counters.failed_starts);
+                self.falls_short();
                 Err(error)
             }
         }
