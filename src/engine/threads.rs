@@ -21,8 +21,10 @@ enum Seat {
     Starting,
     /// The thread runs. A spawn handler's thread has no handle.
     Working(Option<JoinHandle<()>>),
-    /// The worker ended, or never began, before the spawner came to leave the thread's handle.
+    /// The worker ended before the spawner came to leave the thread's handle.
     Left,
+    /// The worker was dropped before the spawner came back.
+    Fired,
 }
 
 struct Book {
@@ -50,9 +52,10 @@ impl Book {
         self.free.push(index);
     }
 
-    /// Frees a seat, or leaves that to the spawner if it has not come back yet. The thread's handle, if it is there.
-    fn vacate(&mut self, index: usize) -> Option<JoinHandle<()>> {
-        match std::mem::replace(&mut self.seats[index], Seat::Left) {
+    /// Frees a seat, or leaves that to the spawner, with a `note`, if it has not come back yet. The thread's handle,
+    /// if it is there.
+    fn vacate(&mut self, index: usize, note: Seat) -> Option<JoinHandle<()>> {
+        match std::mem::replace(&mut self.seats[index], note) {
             Seat::Working(handle) => {
                 self.free(index);
                 handle
@@ -188,18 +191,28 @@ impl Threads {
                 .map(|()| None),
             None => spawn(thread).map(Some),
         };
-        let (handle, result) = match started {
+        let (handle, mut result) = match started {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
         };
         let to_join = self.edit(|book| {
             book.arriving -= 1;
-            if let Seat::Left = book.seats[index] {
-                book.free(index);
-                book.replace_ended(handle)
-            } else {
-                book.seats[index] = Seat::Working(handle);
-                None
+            match book.seats[index] {
+                Seat::Left => {
+                    book.free(index);
+                    book.replace_ended(handle)
+                }
+                Seat::Fired => {
+                    book.free(index);
+                    if result.is_ok() {
+                        result = Err(io::Error::other("the spawn handler dropped the worker"));
+                    }
+                    None
+                }
+                _ => {
+                    book.seats[index] = Seat::Working(handle);
+                    None
+                }
             }
         });
         self.all_joined.notify_all();
@@ -210,7 +223,7 @@ impl Threads {
     /// The hired worker `index` never began.
     pub(crate) fn fire(&self, index: usize) {
         self.edit(|book| {
-            book.vacate(index);
+            book.vacate(index, Seat::Fired);
             book.live -= 1;
             book.spawned -= 1;
         });
@@ -251,7 +264,7 @@ impl Threads {
     /// The last thing that worker `index` does. It must have been allowed to leave.
     pub(crate) fn gone(&self, index: usize) {
         let to_join = self.edit(|book| {
-            let handle = book.vacate(index);
+            let handle = book.vacate(index, Seat::Left);
             book.replace_ended(handle)
         });
         self.join(to_join);

@@ -162,11 +162,7 @@ pub fn for_each(test: impl Fn(Variant) + Send + Clone + 'static) {
 }
 
 /// Runs `body` on a thread of its own; a panic in it is passed on, and taking longer than `limit` is one.
-pub fn within<T: Send + 'static>(
-    limit: Duration,
-    what: &str,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> T {
+pub fn within<T: Send + 'static>(limit: Duration, what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || drop(sender.send(catch_unwind(AssertUnwindSafe(body)))));
     match receiver.recv_timeout(limit) {
