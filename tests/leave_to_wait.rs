@@ -84,12 +84,14 @@ fn a37_a_timed_pause_under_an_open_one_still_ends() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(2, 8));
         let count = Count::new();
-        // A worker that sleeps before the pauses begin has set its alarm without them.
         pool.submit(count.task()).unwrap();
         pool.wait_idle();
-        let timed = pool.pause_timeout(Duration::from_millis(20));
         let open = pool.pause();
+        let timed = pool.pause_timeout(Duration::from_millis(20));
         pool.submit(count.task()).unwrap();
+        // Gives the worker time to fall asleep without an alarm, which is the case to be tested; in the other
+        // case the test passes too.
+        std::thread::sleep(Duration::from_millis(5));
         drop(open);
         pool.wait_idle();
         assert_eq!(count.get(), 2);
