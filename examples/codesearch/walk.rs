@@ -1,0 +1,61 @@
+//! Which files are searched: those that `grep -r` searches.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+use ignore::{DirEntry, Error, WalkBuilder};
+
+/// The files under `roots`, one after the other as the walk comes to them, and what it could not read.
+pub(crate) fn files(roots: &[PathBuf]) -> impl Iterator<Item = Result<PathBuf, Error>> {
+    // No filters: hidden files and those that git ignores are searched too.
+    let entries = roots.iter().flat_map(|root| WalkBuilder::new(root).standard_filters(false).build());
+    entries.filter_map(|entry| match entry {
+        Ok(entry) => is_searched(&entry).then(|| Ok(entry.into_path())),
+        Err(error) => Some(Err(error)),
+    })
+}
+
+/// What was named is read whatever it is, a pipe or a link too; what was only met is read if it is a plain file,
+/// so that no link is followed and no device waited for.
+fn is_searched(entry: &DirEntry) -> bool {
+    match entry.depth() {
+        0 => !entry.path().is_dir(),
+        _ => entry.file_type().is_some_and(|kind| kind.is_file()),
+    }
+}
+
+/// The sources of this crate's dependencies, as far as they are in the local cargo registry.
+pub(crate) fn dependencies() -> Vec<PathBuf> {
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
+    let packages = packages(&fs::read_to_string(lock).unwrap_or_default());
+    let sources = cargo_home().and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    let registries = sources.into_iter().flatten().flatten();
+    registries
+        .flat_map(|registry| packages.iter().map(move |package| registry.path().join(package)))
+        .filter(|directory| directory.is_dir())
+        .collect()
+}
+
+/// The packages of a lock file, by the names of their directories.
+fn packages(lock: &str) -> Vec<String> {
+    let mut name = "";
+    let mut packages = Vec::new();
+    for line in lock.lines() {
+        if let Some(value) = value_of("name", line) {
+            name = value;
+        } else if let Some(version) = value_of("version", line) {
+            packages.push(format!("{name}-{version}"));
+        }
+    }
+    packages
+}
+
+fn value_of<'a>(key: &str, line: &'a str) -> Option<&'a str> {
+    line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let home = || env::var_os("HOME").or_else(|| env::var_os("USERPROFILE"));
+    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| home().map(|home| PathBuf::from(home).join(".cargo")))
+}
