@@ -53,7 +53,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn detach(&self) {
-        drop(Slot::detach(self));
+        Slot::detach(self);
     }
 }
 

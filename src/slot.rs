@@ -177,17 +177,20 @@ impl<I, O> Slot<I, O> {
         }
     }
 
-    /// Nobody will ask for the result any more; a result that is there already comes back, to be dropped.
-    pub(crate) fn detach(&self) -> impl Sized {
+    /// Nobody will ask for the result any more. One that is there already is dropped here, so that the worker need not
+    /// do it on its way to the next task.
+    pub(crate) fn detach(&self) {
         let mut state = self.state.lock();
         state.detached = true;
-        match std::mem::replace(&mut state.cell, Cell::Empty) {
-            Cell::Done(result) => Some(result),
+        let unwanted = match std::mem::replace(&mut state.cell, Cell::Empty) {
+            found @ (Cell::Done(_) | Cell::Produced(_)) => Some(found),
             other => {
                 state.cell = other;
                 None
             }
-        }
+        };
+        drop(state);
+        drop(unwanted);
     }
 
     /// The timed caller stops waiting. What runs is interrupted: under the lock that the worker needs to
@@ -201,6 +204,11 @@ impl<I, O> Slot<I, O> {
             }
             Cell::Returned(input, kind) => Outcome::Returned(input, kind),
             Cell::Done(result) => Outcome::Done(result),
+            // Just in time; there is nothing left to announce.
+            Cell::Produced(output) => {
+                state.detached = true;
+                Outcome::Done(Ok(output))
+            }
             other => {
                 state.detached = true;
                 // ORDERING: Relaxed, a hint to the running task.

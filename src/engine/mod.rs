@@ -55,7 +55,10 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     /// Makes the state of worker `worker`.
     fn start(&self, worker: usize) -> Result<Self::State, BoxError>;
 
-    /// Called before the worker takes work.
+    /// Whether `ready` may do anything.
+    const HAS_READY: bool = false;
+
+    /// Called before the worker takes work. May block.
     fn ready(&self, _state: &mut Self::State) {}
 
     /// Runs a task. Must set `reply` before any user code runs.

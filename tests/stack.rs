@@ -1,0 +1,43 @@
+//! What the stack dispatch promises beyond the others: order, and the newest idle worker first.
+
+mod support;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use formicary::{Pool, PoolWithFunc, Task};
+use support::*;
+
+/// Three workers are idle; tasks one after the other go to the one that has just been idle, so the other two may expire.
+#[test]
+fn tasks_one_after_the_other_stay_on_the_newest_idle_worker() {
+    fn one_worker(run: impl Fn() -> thread::ThreadId) {
+        run();
+        let used: HashSet<_> = (0..200).map(|_| run()).collect();
+        assert_eq!(used.len(), 1);
+    }
+    within(LIMIT, "spawn and join", || {
+        let pool = Pool::builder().workers(3).min_workers(3).build().unwrap();
+        one_worker(|| pool.spawn(|| thread::current().id()).unwrap().join().unwrap());
+        one_worker(|| pool.run(|| thread::current().id()).unwrap());
+    });
+    within(LIMIT, "call", || {
+        let pool = PoolWithFunc::builder(|_: ()| thread::current().id()).workers(3).min_workers(3).build().unwrap();
+        one_worker(|| pool.call(()).unwrap());
+    });
+}
+
+/// One worker runs tasks in the order in which they were submitted, whether they were handed over or queued.
+#[test]
+fn tasks_run_first_in_first_out() {
+    for_each(|variant| {
+        let pool = variant.build(Setup::unbounded(1));
+        let order = Arc::new(Mutex::new(Vec::new()));
+        for n in 0..1000 {
+            let order = Arc::clone(&order);
+            pool.submit(Task::new(move || order.lock().unwrap().push(n))).unwrap();
+        }
+        pool.wait_idle();
+        assert_eq!(*order.lock().unwrap(), (0..1000).collect::<Vec<_>>());
+    });
+}
