@@ -52,21 +52,19 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Takes and runs tasks until it is time to end.
     fn serve(&self, me: &Me, state: &mut Option<R::State>) {
-        let mut end = End::default();
         loop {
             if let Some(built) = state {
                 if self.guard(|| self.runner.ready(built)).is_none() {
                     self.discard(state);
                 }
             }
-            let Some(item) = self.parking.find(&me.sleeper, end.searching, &Source { engine: self, id: me.id }) else {
+            let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, id: me.id }) else {
                 return;
             };
             let item = match self.ensure_state(state, me.id) {
                 Ok(()) => item,
                 Err(error) => {
                     self.refuse(me, item, &error);
-                    end = End::default();
                     if self.threads.may_leave(Leave::Failed) {
                         return;
                     }
@@ -75,8 +73,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             };
             if let Some(built) = state {
                 let cx = Doing { worker: me.id, tally: &me.tally, nested: false };
-                end = self.execute(&cx, |reply| self.runner.run(built, item, reply));
-                if end.panicked && self.runner.discards_after_panic() {
+                let panicked = self.execute(&cx, |reply| self.runner.run(built, item, reply));
+                if panicked && self.runner.discards_after_panic() {
                     self.discard(state);
                 }
             }
@@ -108,8 +106,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.life.ring();
     }
 
-    /// Runs one task and does all that follows from its end.
-    pub(super) fn execute(&self, doing: &Doing<'_>, body: impl FnOnce(&mut Reply) -> Verdict) -> End {
+    /// Runs one task and does all that follows from its end; says whether it panicked.
+    pub(super) fn execute(&self, doing: &Doing<'_>, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
         let mut reply = Reply::default();
         let panic = match catch_unwind(AssertUnwindSafe(|| body(&mut reply))) {
             Ok(verdict) => {
@@ -132,9 +130,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             doing.tally.set_answering(true);
         }
         self.ended(doing);
-        // Whoever gets the answer may submit again at once: this worker is the one to wait for, and not another one to
-        // be woken. Not where user code comes first, which may take its time.
-        let searching = answers && !panicked && !doing.nested && !R::HAS_READY && self.parking.start_search();
         if answers || panicked {
             // A panic that nobody wants is dropped here, and may panic once more.
             self.guard(|| drop(reply.send(panic)));
@@ -145,7 +140,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             fence(Ordering::SeqCst);
             self.tell_watchers();
         }
-        End { panicked, searching }
+        panicked
     }
 
     /// A task has been accounted for: makes its place free.
@@ -279,12 +274,4 @@ pub(super) struct Doing<'a> {
     pub(super) worker: usize,
     pub(super) tally: &'a Tally,
     pub(super) nested: bool,
-}
-
-/// How a worker stands after a task.
-#[derive(Clone, Copy, Default)]
-pub(super) struct End {
-    pub(super) panicked: bool,
-    /// It counts as looking for work already.
-    pub(super) searching: bool,
 }
