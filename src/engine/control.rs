@@ -178,7 +178,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 Arc::clone(self).work(index, None);
             }
         }
-        if self.life.wait_until(deadline, || self.threads.census().live == 0) {
+        if self.life.wait_until(deadline, || self.threads.is_empty()) {
             self.threads.join_all();
         }
     }
@@ -191,7 +191,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     pub(crate) fn restart(self: &Arc<Self>) -> Result<(), BuildError> {
         self.life.edit(|phase| {
-            if !phase.is_closed() || self.threads.census().live > 0 {
+            if !phase.is_closed() || !self.threads.is_empty() {
                 return Err(BuildError::StillRunning);
             }
             phase.open();

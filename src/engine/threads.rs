@@ -34,6 +34,8 @@ struct Book {
     capacity: usize,
     min: usize,
     live: usize,
+    /// Workers whose thread has not come to its end: the living, and those that have just left.
+    present: usize,
     /// Living workers that have decided to end.
     leaving: usize,
     /// Threads that were asked for and whose handle has not arrived.
@@ -111,6 +113,7 @@ impl Threads {
                 capacity,
                 min,
                 live: 0,
+                present: 0,
                 leaving: 0,
                 arriving: 0,
                 ended: None,
@@ -143,6 +146,11 @@ impl Threads {
         Census { capacity: book.capacity, live: book.live, spawned: book.spawned, retired: book.retired }
     }
 
+    /// Whether no worker is left, not even one on its way out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.book.lock().present == 0
+    }
+
     pub(crate) fn min(&self) -> usize {
         self.book.lock().min
     }
@@ -170,6 +178,7 @@ impl Threads {
                 return None;
             }
             book.live += 1;
+            book.present += 1;
             book.spawned += 1;
             let index = book.free.pop().unwrap_or_else(|| {
                 book.seats.push(Seat::Free);
@@ -225,6 +234,7 @@ impl Threads {
         self.edit(|book| {
             book.vacate(index, Seat::Fired);
             book.live -= 1;
+            book.present -= 1;
             book.spawned -= 1;
         });
     }
@@ -261,18 +271,24 @@ impl Threads {
         })
     }
 
-    /// The last thing that worker `index` does. It must have been allowed to leave.
-    pub(crate) fn gone(&self, index: usize) {
-        let to_join = self.edit(|book| {
-            let handle = book.vacate(index, Seat::Left);
-            book.replace_ended(handle)
-        });
-        self.join(to_join);
+    /// A worker that was allowed to leave has done so: its place may be given to another.
+    pub(crate) fn left(&self) {
         self.edit(|book| {
             book.live -= 1;
             book.leaving -= 1;
             book.retired += 1;
         });
+    }
+
+    /// The last thing that worker `index` does. It can be joined from here on, so it must start no thread any more: that
+    /// could have to join it.
+    pub(crate) fn gone(&self, index: usize) {
+        let to_join = self.edit(|book| {
+            let handle = book.vacate(index, Seat::Left);
+            book.present -= 1;
+            book.replace_ended(handle)
+        });
+        self.join(to_join);
     }
 
     fn join(&self, handle: Option<JoinHandle<()>>) {
@@ -284,7 +300,7 @@ impl Threads {
         }
     }
 
-    /// Joins what has ended. Call when no worker is alive; returns when every thread is gone.
+    /// Joins what has ended. Call when this is empty; returns when every thread is gone.
     pub(crate) fn join_all(&self) {
         let mut book = self.book.lock();
         loop {

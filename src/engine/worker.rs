@@ -37,21 +37,21 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             // Nobody listens any more when the build has failed for another reason.
             drop(ready.send(started));
         }
-        if !(failed && self.threads.may_leave(Leave::Failed)) {
-            self.serve(&me, &mut state);
-        }
+        let failed = failed && self.threads.may_leave(Leave::Failed) || !self.serve(&me, &mut state);
         if let Some(state) = state {
             self.guard(|| self.runner.stop(state));
         }
         self.call_hook(&self.options.on_thread_stop, id);
         self.queue.leave(id);
         drop(badge);
+        self.threads.left();
+        self.after_departure(failed);
         self.threads.gone(id);
-        self.after_departure();
+        self.life.ring();
     }
 
-    /// Takes and runs tasks until it is time to end.
-    fn serve(&self, me: &Me, state: &mut Option<R::State>) {
+    /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
+    fn serve(&self, me: &Me, state: &mut Option<R::State>) -> bool {
         loop {
             if let Some(built) = state {
                 if self.guard(|| self.runner.ready(built)).is_none() {
@@ -59,14 +59,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 }
             }
             let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, id: me.id }) else {
-                return;
+                return true;
             };
             let item = match self.ensure_state(state, me.id) {
                 Ok(()) => item,
                 Err(error) => {
                     self.refuse(me, item, &error);
                     if self.threads.may_leave(Leave::Failed) {
-                        return;
+                        return false;
                     }
                     continue;
                 }
@@ -92,8 +92,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// A worker has gone: the others may have to end too, or to take its place.
-    fn after_departure(self: &Arc<Self>) {
+    /// A worker has left: the others may have to end too, or to take its place.
+    fn after_departure(self: &Arc<Self>, failed: bool) {
         // ORDERING: SeqCst fence between this worker's leaving the book and the look at the queue, against
         // the one in `notify` between a push and the submitter's look into the book.
         fence(Ordering::SeqCst);
@@ -101,9 +101,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.parking.wake_all();
         }
         self.waits.shrink(self.strength());
-        // A refused thread is counted; the next submit tries again.
-        drop(self.grow());
-        self.life.ring();
+        // Not in place of one whose state could not be built: the next would fail as well, and the next.
+        if !failed {
+            // A refused thread is counted; the next submit tries again.
+            drop(self.grow());
+        }
     }
 
     /// Runs one task and does all that follows from its end; says whether it panicked.
