@@ -211,8 +211,8 @@ impl<I, O> Slot<I, O> {
             }
             other => {
                 state.detached = true;
-                // ORDERING: Relaxed, a hint to the running task.
-                self.given_up.store(true, Ordering::Relaxed);
+                // ORDERING: Release, see `Context::is_cancelled`.
+                self.given_up.store(true, Ordering::Release);
                 if let Cell::Running(Some(interrupter)) = &other {
                     interrupter.interrupt();
                 }

@@ -59,7 +59,10 @@ pub trait Worker: 'static {
 
     /// A way to make a running `process` stop, asked for once when the state is made. It is called from another thread,
     /// at most once per task, when a timed call gives up while its task runs; the worker cannot begin its next task
-    /// before the call has returned. If it leaves a mark (a flag), `process` must clear it when it begins.
+    /// before the call has returned, so it must not wait for the worker.
+    ///
+    /// If it leaves a mark (a flag), that mark may be set when `process` has just begun or is about to return. So
+    /// `process` must clear it when it begins, and look at [`Context::is_cancelled`] after that, which is set first.
     fn interrupter(&self) -> Option<Interrupter> {
         None
     }
@@ -110,8 +113,8 @@ impl Context<'_> {
 
     /// Whether nobody waits for the result any more, so that the work may stop.
     pub fn is_cancelled(&self) -> bool {
-        // ORDERING: Relaxed, a hint.
-        self.given_up.is_some_and(|given_up| given_up.load(Ordering::Relaxed))
+        // ORDERING: Acquire, so that who has seen the interrupter's mark sees this too.
+        self.given_up.is_some_and(|given_up| given_up.load(Ordering::Acquire))
     }
 }
 

@@ -173,9 +173,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.grow().is_err() && self.threads.population().0 == 0 {
             // The system gives no thread and no worker is left, but tasks were accepted: this thread is
             // the worker that runs them.
-            if let Some(index) = self.threads.hire() {
-                self.threads.is_borrowed(index);
-                Arc::clone(self).work(index, None);
+            if let Some(post) = self.threads.hire() {
+                self.threads.is_borrowed(post);
+                Arc::clone(self).work(post, None);
             }
         }
         if self.life.wait_until(deadline, || self.threads.is_empty()) {

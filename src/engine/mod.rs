@@ -40,7 +40,7 @@ use counters::{Counters, count};
 use lifecycle::Life;
 use nested::{Inside, PoolId, Waits};
 use parking::Parking;
-use threads::Threads;
+use threads::{Post, Threads};
 use worker::Doing;
 
 /// What a worker does with a task: the first axis of a pool's type.
@@ -162,10 +162,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Starts one more worker if the capacity allows: its number, or the system's refusal.
     fn hire(self: &Arc<Self>, ready: Option<Sender<Result<(), BoxError>>>) -> io::Result<Option<usize>> {
-        let Some(index) = self.threads.hire() else { return Ok(None) };
-        let hired = Hired { engine: Arc::clone(self), index, has_run: false };
-        match self.threads.start(&self.options, index, Box::new(move || hired.work(ready))) {
-            Ok(()) => Ok(Some(index)),
+        let Some(post) = self.threads.hire() else { return Ok(None) };
+        let hired = Hired { engine: Arc::clone(self), post, has_run: false };
+        match self.threads.start(&self.options, post, Box::new(move || hired.work(ready))) {
+            Ok(()) => Ok(Some(post.number)),
             Err(error) => {
                 self.falls_short();
                 Err(error)
@@ -218,21 +218,21 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
 /// A worker that was hired and has not begun. If its thread never comes, dropping this fires it again.
 struct Hired<R: Runner, D: Dispatch> {
     engine: Arc<Engine<R, D>>,
-    index: usize,
+    post: Post,
     has_run: bool,
 }
 
 impl<R: Runner, D: Dispatch> Hired<R, D> {
     fn work(mut self, ready: Option<Sender<Result<(), BoxError>>>) {
         self.has_run = true;
-        Arc::clone(&self.engine).work(self.index, ready);
+        Arc::clone(&self.engine).work(self.post, ready);
     }
 }
 
 impl<R: Runner, D: Dispatch> Drop for Hired<R, D> {
     fn drop(&mut self) {
         if !self.has_run {
-            self.engine.threads.fire(self.index);
+            self.engine.threads.fire(self.post);
             self.engine.life.ring();
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Spawning and the decision to end are here; what a worker does between the two is in `worker.rs`.
 
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
@@ -14,32 +15,39 @@ use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
 /// `Threads::population` holds the workers that stay in its low half and the capacity in its high half.
 const CAPACITY: usize = 1 << (usize::BITS / 2);
 
-/// A worker's number, free or not.
+/// A worker that has been hired.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Post {
+    /// The worker's number, below the capacity; a later worker may have the same.
+    pub(crate) number: usize,
+    /// The thread's own, used once.
+    serial: u64,
+}
+
+/// What is known of a thread.
 enum Seat {
-    Free,
-    /// The thread was asked for.
+    /// It was asked for.
     Starting,
-    /// The thread runs. A spawn handler's thread has no handle.
+    /// It runs. A spawn handler's thread has no handle.
     Working(Option<JoinHandle<()>>),
-    /// The worker ended before the spawner came to leave the thread's handle.
+    /// It ended before the spawner came to leave its handle.
     Left,
-    /// The worker was dropped before the spawner came back.
+    /// Its worker was dropped before the spawner came back.
     Fired,
 }
 
 struct Book {
-    seats: Vec<Seat>,
-    /// The numbers of the free seats.
+    /// The threads that have not come to their end.
+    seats: HashMap<u64, Seat>,
+    next_serial: u64,
+    /// Numbers that nobody has, out of those below `numbers`.
     free: Vec<usize>,
+    numbers: usize,
     capacity: usize,
     min: usize,
     live: usize,
-    /// Workers whose thread has not come to its end: the living, and those that have just left.
-    present: usize,
     /// Living workers that have decided to end.
     leaving: usize,
-    /// Threads that were asked for and whose handle has not arrived.
-    arriving: usize,
     /// The last thread that ended, not joined yet: each one that ends joins the one before it.
     ended: Option<JoinHandle<()>>,
     /// Threads being joined right now.
@@ -49,28 +57,23 @@ struct Book {
 }
 
 impl Book {
-    fn free(&mut self, index: usize) {
-        self.seats[index] = Seat::Free;
-        self.free.push(index);
-    }
-
-    /// Frees a seat, or leaves that to the spawner, with a `note`, if it has not come back yet. The thread's handle,
-    /// if it is there.
-    fn vacate(&mut self, index: usize, note: Seat) -> Option<JoinHandle<()>> {
-        match std::mem::replace(&mut self.seats[index], note) {
-            Seat::Working(handle) => {
-                self.free(index);
-                handle
-            }
-            _ => None,
-        }
-    }
-
     /// Makes `handle` the thread to be joined by the next one that ends, and gives out the one before it.
     fn replace_ended(&mut self, handle: Option<JoinHandle<()>>) -> Option<JoinHandle<()>> {
         let before = self.ended.replace(handle?);
         self.joining += usize::from(before.is_some());
         before
+    }
+
+    /// Takes a thread out of the book, or leaves that to its spawner, with a `note`, if that has not come back yet. The
+    /// thread's handle, if it is there.
+    fn strike_out(&mut self, serial: u64, note: Seat) -> Option<JoinHandle<()>> {
+        match self.seats.insert(serial, note) {
+            Some(Seat::Working(handle)) => {
+                self.seats.remove(&serial);
+                handle
+            }
+            _ => None,
+        }
     }
 }
 
@@ -99,7 +102,7 @@ pub(crate) struct Threads {
     /// Rarely written, read with every submit and every task.
     population: CachePadded<AtomicUsize>,
     book: Mutex<Book>,
-    all_joined: Condvar,
+    changed: Condvar,
     short: AtomicBool,
 }
 
@@ -108,20 +111,20 @@ impl Threads {
         Threads {
             population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
             book: Mutex::new(Book {
-                seats: Vec::new(),
+                seats: HashMap::new(),
+                next_serial: 0,
                 free: Vec::new(),
+                numbers: 0,
                 capacity,
                 min,
                 live: 0,
-                present: 0,
                 leaving: 0,
-                arriving: 0,
                 ended: None,
                 joining: 0,
                 spawned: 0,
                 retired: 0,
             }),
-            all_joined: Condvar::new(),
+            changed: Condvar::new(),
             short: AtomicBool::new(false),
         }
     }
@@ -146,9 +149,9 @@ impl Threads {
         Census { capacity: book.capacity, live: book.live, spawned: book.spawned, retired: book.retired }
     }
 
-    /// Whether no worker is left, not even one on its way out.
+    /// Whether no thread is left, not even one on its way in or out.
     pub(crate) fn is_empty(&self) -> bool {
-        self.book.lock().present == 0
+        self.book.lock().seats.is_empty()
     }
 
     pub(crate) fn min(&self) -> usize {
@@ -172,27 +175,28 @@ impl Threads {
     }
 
     /// Takes a number for a new worker if there may be one more.
-    pub(crate) fn hire(&self) -> Option<usize> {
+    pub(crate) fn hire(&self) -> Option<Post> {
         self.edit(|book| {
             if book.live >= book.capacity {
                 return None;
             }
             book.live += 1;
-            book.present += 1;
             book.spawned += 1;
-            let index = book.free.pop().unwrap_or_else(|| {
-                book.seats.push(Seat::Free);
-                book.seats.len() - 1
+            book.next_serial += 1;
+            let serial = book.next_serial;
+            book.seats.insert(serial, Seat::Starting);
+            let number = book.free.pop().unwrap_or_else(|| {
+                book.numbers += 1;
+                book.numbers - 1
             });
-            book.seats[index] = Seat::Starting;
-            Some(index)
+            Some(Post { number, serial })
         })
     }
 
-    /// Starts the thread of the hired worker `index`. If `body` is dropped without having run, whoever dropped it
-    /// must `fire` the worker, also when this is an error.
-    pub(crate) fn start(&self, options: &Options, index: usize, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        self.book.lock().arriving += 1;
+    /// Starts a hired worker's thread. If `body` is dropped without having run, whoever dropped it must `fire` the
+    /// worker, also when this is an error.
+    pub(crate) fn start(&self, options: &Options, post: Post, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let index = post.number;
         let thread = WorkerThread { name: options.name_of(index), index, stack_size: options.stack_size, body };
         let started = match &options.spawn_handler {
             Some(handler) => catch_unwind(AssertUnwindSafe(|| handler(thread)))
@@ -204,39 +208,37 @@ impl Threads {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let to_join = self.edit(|book| {
-            book.arriving -= 1;
-            match book.seats[index] {
-                Seat::Left => {
-                    book.free(index);
-                    book.replace_ended(handle)
+        let to_join = self.edit(|book| match book.seats.remove(&post.serial) {
+            Some(Seat::Left) => book.replace_ended(handle),
+            Some(Seat::Fired) => {
+                if result.is_ok() {
+                    result = Err(io::Error::other("the spawn handler dropped the worker"));
                 }
-                Seat::Fired => {
-                    book.free(index);
-                    if result.is_ok() {
-                        result = Err(io::Error::other("the spawn handler dropped the worker"));
-                    }
-                    None
-                }
-                _ => {
-                    book.seats[index] = Seat::Working(handle);
-                    None
-                }
+                None
+            }
+            _ => {
+                book.seats.insert(post.serial, Seat::Working(handle));
+                None
             }
         });
-        self.all_joined.notify_all();
+        self.changed.notify_all();
         self.join(to_join);
         result
     }
 
-    /// The hired worker `index` never began.
-    pub(crate) fn fire(&self, index: usize) {
+    /// A hired worker never began.
+    pub(crate) fn fire(&self, post: Post) {
         self.edit(|book| {
-            book.vacate(index, Seat::Fired);
+            book.strike_out(post.serial, Seat::Fired);
+            book.free.push(post.number);
             book.live -= 1;
-            book.present -= 1;
             book.spawned -= 1;
         });
+    }
+
+    /// A hired worker is a thread that the pool did not start.
+    pub(crate) fn is_borrowed(&self, post: Post) {
+        self.book.lock().seats.insert(post.serial, Seat::Working(None));
     }
 
     /// Whether the last try to start a worker failed, so that one cannot count on the full capacity.
@@ -249,11 +251,6 @@ impl Threads {
         if self.is_short() != short {
             self.short.store(short, Ordering::Relaxed);
         }
-    }
-
-    /// The hired worker `index` is a thread that the pool did not start.
-    pub(crate) fn is_borrowed(&self, index: usize) {
-        self.book.lock().seats[index] = Seat::Working(None);
     }
 
     /// Whether a worker that wants to end may; from here on it must.
@@ -271,23 +268,24 @@ impl Threads {
         })
     }
 
-    /// A worker that was allowed to leave has done so: its place may be given to another.
-    pub(crate) fn left(&self) {
+    /// A worker that was allowed to leave has done so: its place and its number may be given to another.
+    pub(crate) fn left(&self, post: Post) {
         self.edit(|book| {
+            book.free.push(post.number);
             book.live -= 1;
             book.leaving -= 1;
             book.retired += 1;
         });
     }
 
-    /// The last thing that worker `index` does. It can be joined from here on, so it must start no thread any more: that
-    /// could have to join it.
-    pub(crate) fn gone(&self, index: usize) {
+    /// The last thing that a worker does. Its thread can be joined from here on, so it must start no other any more: it
+    /// could have to join itself.
+    pub(crate) fn gone(&self, post: Post) {
         let to_join = self.edit(|book| {
-            let handle = book.vacate(index, Seat::Left);
-            book.present -= 1;
+            let handle = book.strike_out(post.serial, Seat::Left);
             book.replace_ended(handle)
         });
+        self.changed.notify_all();
         self.join(to_join);
     }
 
@@ -296,7 +294,7 @@ impl Threads {
             // A worker's panics are caught; one that still escaped has nothing more to say here.
             drop(handle.join());
             self.book.lock().joining -= 1;
-            self.all_joined.notify_all();
+            self.changed.notify_all();
         }
     }
 
@@ -309,8 +307,8 @@ impl Threads {
                 drop(book);
                 self.join(Some(last));
                 book = self.book.lock();
-            } else if book.joining + book.arriving > 0 {
-                crate::sync::wait(&self.all_joined, &mut book, None);
+            } else if book.joining > 0 {
+                crate::sync::wait(&self.changed, &mut book, None);
             } else {
                 return;
             }

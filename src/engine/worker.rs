@@ -9,7 +9,7 @@ use crossbeam_utils::CachePadded;
 use super::counters::{Tally, count};
 use super::nested::{Badge, Inside};
 use super::parking::{self, Sleeper};
-use super::threads::Leave;
+use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::dispatch::{Dispatch, Queue};
 use crate::error::{BoxError, Cause, Payload, SubmitErrorKind, panic_text};
@@ -25,8 +25,9 @@ struct Me {
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Is worker `id` until it ends. `ready` is told how the start went.
-    pub(super) fn work(self: Arc<Self>, id: usize, ready: Option<Sender<Result<(), BoxError>>>) {
+    /// Is the worker `post` until it ends. `ready` is told how the start went.
+    pub(super) fn work(self: Arc<Self>, post: Post, ready: Option<Sender<Result<(), BoxError>>>) {
+        let id = post.number;
         let badge = Badge::wear(Arc::clone(&self) as _, id);
         let me = Me { id, sleeper: Sleeper::for_current(id), tally: self.counters.tally(id) };
         self.call_hook(&self.options.on_thread_start, id);
@@ -44,9 +45,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.call_hook(&self.options.on_thread_stop, id);
         self.queue.leave(id);
         drop(badge);
-        self.threads.left();
+        self.threads.left(post);
         self.after_departure(failed);
-        self.threads.gone(id);
+        self.threads.gone(post);
         self.life.ring();
     }
 
