@@ -305,3 +305,22 @@ pub fn assert_conserved(pool: &dyn WorkerPool<Task>) {
     assert_eq!(stats.submitted, ended, "{stats:?}");
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
 }
+
+/// Keeps the panics of pool threads with the default name out of the tests' output.
+pub fn quiet_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if !thread.name().is_some_and(|name| name.starts_with(formicary::DEFAULT_NAME)) {
+                before(panic);
+            }
+        }));
+    });
+}
+
+/// Waits until `count` submitters are blocked at the pool's door.
+pub fn await_waiting<T>(pool: &dyn WorkerPool<T>, count: usize) {
+    eventually("so many submitters wait", || pool.waiting() == count);
+}
