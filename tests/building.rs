@@ -47,7 +47,9 @@ fn zero_workers_is_an_error_that_says_so() {
 fn bad_options_are_named() {
     for_each(|variant| {
         let too_many = variant.try_build(Setup::new(MAX_WORKERS + 1, 1)).err().unwrap();
-        assert!(matches!(too_many, BuildError::TooManyWorkers { asked, limit: MAX_WORKERS } if asked == MAX_WORKERS + 1));
+        assert!(
+            matches!(too_many, BuildError::TooManyWorkers { asked, limit: MAX_WORKERS } if asked == MAX_WORKERS + 1)
+        );
         let above = Setup { min_workers: Some(3), ..Setup::new(2, 1) };
         assert!(matches!(variant.try_build(above).err().unwrap(), BuildError::MinAboveMax { min: 3, max: 2 }));
         let name = Setup { thread_name: Some("a\0b".into()), ..Setup::new(1, 1) };
@@ -81,7 +83,10 @@ fn workers_start_on_demand_up_to_the_capacity() {
             pool.submit(gate.task()).unwrap();
             gate.await_arrivals(tasks.min(3));
             let stats = pool.stats();
-            assert_eq!((stats.live, stats.running, stats.queued), (tasks.min(3), tasks.min(3), tasks.saturating_sub(3)));
+            assert_eq!(
+                (stats.live, stats.running, stats.queued),
+                (tasks.min(3), tasks.min(3), tasks.saturating_sub(3))
+            );
         }
         gate.open();
     });
@@ -140,7 +145,9 @@ fn a02_after_all_workers_expired_a_submit_starts_one() {
 #[test]
 fn threads_are_named_in_fifteen_bytes() {
     for_each(|variant| {
-        for (prefix, expected) in [(None, format!("{DEFAULT_NAME}-0")), (Some("a-rather-long-name"), "a-rather-long-0".into())] {
+        for (prefix, expected) in
+            [(None, format!("{DEFAULT_NAME}-0")), (Some("a-rather-long-name"), "a-rather-long-0".into())]
+        {
             let pool = variant.build(Setup { thread_name: prefix.map(str::to_owned), ..Setup::new(1, 1) });
             let name = Arc::new(Mutex::new(String::new()));
             let seen = name.clone();
@@ -278,7 +285,8 @@ fn with_no_worker_and_no_thread_the_submitter_gets_the_task_back() {
         let allowed = Arc::new(AtomicBool::new(false));
         let setup = with_threads_if(Setup { min_workers: Some(0), ..Setup::new(2, 2) }, &allowed);
         let (pool, count) = (variant.build(setup), Count::new());
-        let refused = [pool.submit(count.task()), pool.try_submit(count.task()), pool.submit_timeout(count.task(), LIMIT)];
+        let refused =
+            [pool.submit(count.task()), pool.try_submit(count.task()), pool.submit_timeout(count.task(), LIMIT)];
         for refusal in refused.map(Result::unwrap_err) {
             assert_eq!(refusal.kind, SubmitErrorKind::Spawn);
             refusal.into_inner().run();

@@ -70,11 +70,12 @@ fn a33_a_timed_join_hands_the_result_out_once() {
     limited(|| {
         let (pool, gate) = (Pool::new(1).unwrap(), Gate::new());
         let held = gate.clone();
-        let mut handle = pool.spawn(move || {
-            held.wait();
-            String::from("once")
-        })
-        .unwrap();
+        let mut handle = pool
+            .spawn(move || {
+                held.wait();
+                String::from("once")
+            })
+            .unwrap();
         for _ in 0..3 {
             assert!(handle.join_timeout(Duration::from_millis(1)).is_none());
             assert!(!handle.is_finished());
@@ -242,7 +243,13 @@ fn spawn_and_run_wait_for_room_like_submit() {
         let waiting: Vec<_> = (0..4)
             .map(|n| {
                 let pool = pool.clone();
-                thread::spawn(move || if n % 2 == 0 { pool.run(move || n).unwrap() } else { pool.spawn(move || n).unwrap().join().unwrap() })
+                thread::spawn(move || {
+                    if n % 2 == 0 {
+                        pool.run(move || n).unwrap()
+                    } else {
+                        pool.spawn(move || n).unwrap().join().unwrap()
+                    }
+                })
             })
             .collect();
         await_waiting(&*pool, 4);

@@ -1,6 +1,7 @@
 //! What the tests share: the list of all pools, limits that turn a hang into a failure, and gates to
 //! hold tasks with.
-#![allow(dead_code, unreachable_pub)] // every test file uses its own part
+// Every test file uses its own part, and a helper may fail as a test may.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
