@@ -15,6 +15,7 @@ use support::{Count, Gate, LIMIT, await_waiting, eventually, quiet_panics, withi
 struct Burnt(u32);
 
 /// A pool of `workers` workers behind an `Arc`, with `queue` places.
+#[expect(clippy::unwrap_used, reason = "a test's helper")]
 fn shared(workers: usize, queue: usize) -> Arc<Pool> {
     Arc::new(Pool::builder().workers(workers).queue(queue).build().unwrap())
 }

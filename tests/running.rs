@@ -137,7 +137,10 @@ fn a17_ten_tasks_that_wait_for_each_other_finish_on_ten_workers() {
         let meet = Arc::new(Barrier::new(10));
         for _ in 0..10 {
             let meet = meet.clone();
-            pool.submit(Task::new(move || drop(meet.wait()))).unwrap();
+            let task = move || {
+                meet.wait();
+            };
+            pool.submit(Task::new(task)).unwrap();
         }
         assert!(pool.wait_idle());
         assert_eq!((pool.stats().completed, pool.stats().peak_running), (10, 10));

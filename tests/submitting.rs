@@ -147,6 +147,7 @@ fn a25_a_queue_of_zero_takes_a_task_only_for_a_free_worker() {
     for_each(|variant| {
         let (pool, gate, count) = (variant.build(Setup::new(1, 0)), Gate::new(), Count::new());
         pool.try_submit(gate.task()).unwrap();
+        gate.await_arrivals(1);
         assert!(pool.try_submit(count.task()).unwrap_err().is_full());
         let submitter = submit_aside(&pool, count.task());
         await_waiting(&*pool, 1);
@@ -179,6 +180,27 @@ fn a27_blocked_submitters_get_in_in_order() {
             assert!(blocked.into_iter().all(|submitter| submitter.join().unwrap().is_ok()));
             pool.wait_idle();
             assert_eq!(*order.lock().unwrap(), (0..=submitters).collect::<Vec<_>>());
+        }
+    });
+}
+
+/// A newcomer tries all the time while there is room for the one in line.
+#[test]
+fn a_newcomer_does_not_pass_those_in_line() {
+    for_each(|variant| {
+        let pool = variant.build(Setup::new(1, 0));
+        for _ in 0..100 {
+            let gate = Gate::new();
+            pool.submit(gate.task()).unwrap();
+            let first = submit_aside(&pool, Task::new(|| ()));
+            await_waiting(&*pool, 1);
+            gate.open();
+            while pool.waiting() == 1 {
+                let passed = pool.try_submit(Task::new(|| ())).is_ok() && pool.waiting() == 1;
+                assert!(!passed, "the first is still in line");
+            }
+            assert!(first.join().unwrap().is_ok());
+            assert!(pool.wait_idle());
         }
     });
 }

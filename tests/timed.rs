@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use formicary::{CallError, Context, Interrupter, StatefulPool, SubmitErrorKind, Worker};
-use support::{Count, Gate, LIMIT, within};
+use formicary::{CallError, Context, Interrupter, StatefulPool, SubmitErrorKind, Task, Worker};
+use support::{Count, Gate, LIMIT, eventually, within};
 
 /// A worker that does what it is told.
 struct Obeys;
@@ -135,6 +135,45 @@ fn a18_a_worker_that_is_not_ready_is_given_nothing() {
         assert_eq!(terminated.get(), 0);
         drop(pool);
         assert_eq!(terminated.get(), 1);
+    });
+}
+
+/// Runs tasks when its gate says that it is ready.
+struct Readies(Gate);
+
+impl Worker for Readies {
+    type Input = Task;
+    type Output = ();
+
+    fn process(&mut self, task: Task, _cx: &Context<'_>) {
+        task.run();
+    }
+
+    fn ready(&mut self) {
+        self.0.wait();
+    }
+}
+
+/// The worker is past every look at the capacity when the pool shrinks: it is getting ready.
+#[test]
+fn a_worker_that_gets_ready_while_the_pool_shrinks_starts_nothing() {
+    limited(|| {
+        let (ready, work, count) = (Gate::new(), Gate::new(), Count::new());
+        let gate = ready.clone();
+        let factory = move |_| Ok(Readies(gate.clone()));
+        let pool = StatefulPool::builder(factory).workers(2).min_workers(2).expiry(None).build().unwrap();
+        ready.await_arrivals(2);
+        drop(pool.submit(work.task()).unwrap());
+        drop(pool.submit(count.task()).unwrap());
+        ready.pass(1);
+        work.await_arrivals(1);
+        pool.tune(1).unwrap();
+        ready.open();
+        eventually("the other has gone", || pool.stats().live == 1);
+        assert_eq!((count.get(), pool.running(), pool.queued()), (0, 1, 1));
+        work.open();
+        pool.wait_idle();
+        assert_eq!(count.get(), 1);
     });
 }
 
