@@ -299,3 +299,16 @@ fn with_no_worker_and_no_thread_the_submitter_gets_the_task_back() {
         assert_eq!(count.get(), 4, "a refusal is not for ever");
     });
 }
+
+#[test]
+fn a_spawn_handler_that_drops_the_thread_counts_as_refusing_it() {
+    for_each(|variant| {
+        let spawn = |thread| {
+            drop::<formicary::WorkerThread>(thread);
+            Ok(())
+        };
+        let setup = Setup { spawn_handler: Some(Arc::new(spawn)), ..Setup::new(1, 1) };
+        let error = support::within(LIMIT / 6, "build", move || variant.try_build(setup).err().unwrap());
+        assert!(matches!(error, BuildError::Spawn(_)), "{error}");
+    });
+}

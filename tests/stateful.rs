@@ -195,6 +195,36 @@ fn a_later_failure_of_the_factory_leaves_the_tasks_to_the_others() {
     });
 }
 
+/// A factory that fails is not asked again and again for the same backlog.
+#[test]
+fn a_failing_factory_costs_a_bounded_number_of_threads() {
+    limited(|| {
+        let (made, gate) = (Count::new(), Gate::new());
+        let failing = move |worker: usize| match made.up() {
+            1 => Ok(Obeys::new(&Log::default())),
+            _ => Err(format!("no state for worker {worker}").into()),
+        };
+        let pool = StatefulPool::builder(failing).workers(4).build().unwrap();
+        let handles: Vec<_> = (0..8)
+            .map(|_| {
+                let held = gate.clone();
+                pool.submit(Box::new(move |_: &Context<'_>| {
+                    held.wait();
+                    0
+                }))
+                .unwrap()
+            })
+            .collect();
+        gate.await_arrivals(1);
+        // Time for starts that nothing asked for.
+        assert!(!pool.wait_idle_timeout(Duration::from_millis(100)));
+        let failed = pool.stats().failed_starts;
+        gate.open();
+        handles.into_iter().for_each(|handle| assert!(handle.join().is_ok()));
+        assert!(failed <= 8 * 4, "{failed} starts for eight submits");
+    });
+}
+
 #[test]
 fn a_state_that_cannot_be_rebuilt_cancels_the_task_and_is_tried_again() {
     quiet_panics();
