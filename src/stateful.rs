@@ -201,8 +201,6 @@ impl<W: Worker> Runner for RunWorker<W> {
     type State = Manned<W>;
     type Returned = W::Input;
 
-    const HAS_READY: bool = true;
-
     fn start(&self, worker: usize) -> Result<Manned<W>, BoxError> {
         let state = (self.factory)(worker)?;
         let interrupter = state.interrupter();

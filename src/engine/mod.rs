@@ -55,9 +55,6 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     /// Makes the state of worker `worker`.
     fn start(&self, worker: usize) -> Result<Self::State, BoxError>;
 
-    /// Whether `ready` may do anything.
-    const HAS_READY: bool = false;
-
     /// Called before the worker takes work. May block.
     fn ready(&self, _state: &mut Self::State) {}
 

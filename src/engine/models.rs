@@ -70,12 +70,9 @@ impl<Q: Queue<usize>> Nest<Q> {
     /// The engine's worker: finds, runs, lets in, until enough is done or the pool is closed and empty.
     fn work(&self, id: usize) {
         let me = Sleeper::for_current(id);
-        let mut searching = false;
-        while let Some(item) = self.parking.find(&me, searching, &At { nest: self, id }) {
+        while let Some(item) = self.parking.find(&me, &At { nest: self, id }) {
             self.run(item);
             self.queue.finished(id);
-            // As after a task with an answer.
-            searching = self.parking.start_search();
             self.line.call();
             if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
                 self.parking.wake_all();

@@ -172,15 +172,11 @@ impl Parking {
     }
 
     /// The next task for the calling worker, which waits for it; `None` when the worker has taken leave.
-    /// `searching` is whether [`start_search`](Self::start_search) made it a searcher before.
-    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, searching: bool, source: &S) -> Option<S::Item> {
+    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, source: &S) -> Option<S::Item> {
         if let Some(item) = source.pop() {
-            if searching {
-                self.found(|| source.has_work());
-            }
             return Some(item);
         }
-        let mut searching = searching || self.start_search();
+        let mut searching = self.start_search();
         let mut idle_since = None;
         loop {
             if searching {
@@ -222,8 +218,8 @@ impl Parking {
     }
 
     /// Step **look**: whether the calling worker may look for work for a while before it sleeps. Only
-    /// one looks at a time; the others would disturb the queue's lines for nothing. It must go on to `find`.
-    pub(crate) fn start_search(&self) -> bool {
+    /// one looks at a time; the others would disturb the queue's lines for nothing.
+    fn start_search(&self) -> bool {
         // ORDERING: Relaxed. Two at once would be a waste, not an error, and a searcher takes nothing
         // from this word but the number.
         let counts = self.counts.load(Ordering::Relaxed);

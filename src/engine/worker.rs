@@ -53,21 +53,19 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
     fn serve(&self, me: &Me, state: &mut Option<R::State>) -> bool {
-        let mut end = End::default();
         loop {
             if let Some(built) = state {
                 if self.guard(|| self.runner.ready(built)).is_none() {
                     self.discard(state);
                 }
             }
-            let Some(item) = self.parking.find(&me.sleeper, end.searching, &Source { engine: self, id: me.id }) else {
+            let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, id: me.id }) else {
                 return true;
             };
             let item = match self.ensure_state(state, me.id) {
                 Ok(()) => item,
                 Err(error) => {
                     self.refuse(me, item, &error);
-                    end = End::default();
                     if self.threads.may_leave(Leave::Failed) {
                         return false;
                     }
@@ -76,8 +74,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             };
             if let Some(built) = state {
                 let cx = Doing { worker: me.id, tally: &me.tally, nested: false };
-                end = self.execute(&cx, |reply| self.runner.run(built, item, reply));
-                if end.panicked && self.runner.discards_after_panic() {
+                let panicked = self.execute(&cx, |reply| self.runner.run(built, item, reply));
+                if panicked && self.runner.discards_after_panic() {
                     self.discard(state);
                 }
             }
@@ -111,8 +109,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Runs one task and does all that follows from its end.
-    pub(super) fn execute(&self, doing: &Doing<'_>, body: impl FnOnce(&mut Reply) -> Verdict) -> End {
+    /// Runs one task and does all that follows from its end; says whether it panicked.
+    pub(super) fn execute(&self, doing: &Doing<'_>, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
         let mut reply = Reply::default();
         let panic = match catch_unwind(AssertUnwindSafe(|| body(&mut reply))) {
             Ok(verdict) => {
@@ -135,9 +133,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             doing.tally.set_answering(true);
         }
         self.ended(doing);
-        // Whoever gets the answer may submit again at once: this worker is the one to wait for, and not another one to
-        // be woken. Not where user code comes first, which may take its time.
-        let searching = answers && !panicked && !doing.nested && !R::HAS_READY && self.parking.start_search();
         if answers || panicked {
             // A panic that nobody wants is dropped here, and may panic once more.
             self.guard(|| drop(reply.send(panic)));
@@ -148,7 +143,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             fence(Ordering::SeqCst);
             self.tell_watchers();
         }
-        End { panicked, searching }
+        panicked
     }
 
     /// A task has been accounted for: makes its place free.
@@ -282,12 +277,4 @@ pub(super) struct Doing<'a> {
     pub(super) worker: usize,
     pub(super) tally: &'a Tally,
     pub(super) nested: bool,
-}
-
-/// How a worker stands after a task.
-#[derive(Clone, Copy, Default)]
-pub(super) struct End {
-    pub(super) panicked: bool,
-    /// It counts as looking for work already.
-    pub(super) searching: bool,
 }
