@@ -1,7 +1,6 @@
 //! What the stack dispatch promises beyond the others: order, and the newest idle worker first.
 
 mod support;
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -9,12 +8,18 @@ use formicary::{Pool, PoolWithFunc, Task};
 use support::*;
 
 /// Three workers are idle; tasks one after the other go to the one that has just been idle, so the other two may expire.
+/// Another one may still be looking for work now and then (when the pool has just started, or the thread of the one that
+/// answered was taken off its processor), but with any other order no worker would have two tasks in a row.
 #[test]
 fn tasks_one_after_the_other_stay_on_the_newest_idle_worker() {
     fn one_worker(run: impl Fn() -> thread::ThreadId) {
-        run();
-        let used: HashSet<_> = (0..200).map(|_| run()).collect();
-        assert_eq!(used.len(), 1);
+        let mut last = run();
+        let mut in_a_row = 0;
+        while in_a_row < 200 {
+            let worker = run();
+            in_a_row = if worker == last { in_a_row + 1 } else { 0 };
+            last = worker;
+        }
     }
     within(LIMIT, "spawn and join", || {
         let pool = Pool::builder().workers(3).min_workers(3).build().unwrap();
