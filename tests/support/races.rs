@@ -1,0 +1,48 @@
+//! What the tests of races share.
+#![allow(dead_code, unreachable_pub, unused_macros, unused_imports)] // every test file uses its own part
+
+use std::panic::resume_unwind;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use formicary::Task;
+
+/// Runs `body(0)` to `body(count - 1)` on threads of their own that start together, and waits for all.
+pub fn together(count: usize, body: impl Fn(usize) + Sync) {
+    let start = Barrier::new(count);
+    std::thread::scope(|scope| {
+        for n in 0..count {
+            let (start, body) = (&start, &body);
+            scope.spawn(move || {
+                start.wait();
+                body(n);
+            });
+        }
+    });
+}
+
+/// A task that panics, without a message on the terminal.
+pub fn panicking() -> Task {
+    Task::new(quiet_panic)
+}
+
+/// Panics without a message on the terminal.
+pub fn quiet_panic() {
+    resume_unwind(Box::new("a test's panic"))
+}
+
+/// Lets `time` pass, to move one side of a race against the other. Nothing may depend on how long it is.
+pub fn shift(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a test that is generic over the dispatch on each of them, within a limit.
+macro_rules! on_every_dispatch {
+    ($test:ident) => {
+        crate::support::within(crate::support::LIMIT, "Stack", $test::<formicary::Stack>)
+    };
+}
+pub(crate) use on_every_dispatch;
