@@ -1,0 +1,246 @@
+//! B20: a system that gives no thread, once or for ever, early or late.
+
+#[path = "support/races.rs"]
+mod races;
+mod support;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use formicary::{BuildError, SubmitErrorKind, Task, WorkerThread};
+use support::{Count, Gate, Setup, assert_conserved, eventually, for_each};
+
+/// Gives the threads for which `gives` says so; it is asked with the number of the try, from 0.
+fn system(mut setup: Setup, gives: impl Fn(usize) -> bool + Send + Sync + 'static) -> Setup {
+    let tries = AtomicUsize::new(0);
+    setup.spawn_handler = Some(Arc::new(move |thread| start(gives(tries.fetch_add(1, SeqCst)), thread)));
+    setup
+}
+
+fn start(given: bool, thread: WorkerThread) -> io::Result<()> {
+    if !given {
+        return Err(io::Error::other("a test's refusal"));
+    }
+    let builder = std::thread::Builder::new().name(thread.name().to_owned());
+    builder.spawn(|| thread.run()).map(drop)
+}
+
+/// No worker but those that tasks ask for, and gone as soon as they are idle.
+fn fleeting(workers: usize, queue: usize) -> Setup {
+    let mut setup = Setup::new(workers, queue);
+    setup.min_workers = Some(0);
+    setup.expiry = Some(Some(Duration::from_millis(1)));
+    setup
+}
+
+/// B20: at build, no thread at all is an error, and the same builder works when there are threads again.
+#[test]
+fn b20_build_fails_when_no_worker_can_start() {
+    for_each(|variant| {
+        let given = Arc::new(AtomicBool::new(false));
+        let system_gives = Arc::clone(&given);
+        let mut setup = Setup::new(2, 4);
+        setup.min_workers = Some(2);
+        let setup = system(setup, move |_| system_gives.load(SeqCst));
+        let error = variant.try_build(setup.clone()).err().expect("there is no thread");
+        assert!(matches!(error, BuildError::Spawn(_)), "{error}");
+        given.store(true, SeqCst);
+        let (pool, ran) = (variant.build(setup), Count::new());
+        pool.submit(ran.task()).unwrap();
+        pool.shutdown();
+        assert_eq!(ran.get(), 1);
+    });
+}
+
+/// B20: at build, one refused thread of three is no error; the pool has the others and gets the third later.
+#[test]
+fn b20_build_succeeds_with_fewer_workers() {
+    for refused in 0..3 {
+        for_each(move |variant| {
+            let mut setup = Setup::new(3, 8);
+            setup.min_workers = Some(3);
+            let pool = variant.build(system(setup, move |n| n != refused));
+            assert_eq!((pool.stats().live, pool.stats().failed_starts), (2, 1));
+            let gate = Gate::new();
+            (0..3).for_each(|_| pool.submit(gate.task()).unwrap());
+            gate.await_arrivals(3);
+            gate.open();
+        });
+    }
+}
+
+/// B20: a thread refused later leaves the tasks to the living worker; with threads again, there are more workers.
+#[test]
+fn b20_a_refused_thread_leaves_the_task_to_the_living() {
+    for_each(|variant| {
+        let given = Arc::new(AtomicBool::new(true));
+        let system_gives = Arc::clone(&given);
+        let pool = variant.build(system(Setup::new(2, 8), move |_| system_gives.load(SeqCst)));
+        given.store(false, SeqCst);
+        let (gate, ran) = (Gate::new(), Count::new());
+        pool.submit(gate.task()).unwrap();
+        gate.await_arrivals(1);
+        pool.submit(ran.task()).unwrap();
+        assert_eq!((pool.queued(), pool.stats().live), (1, 1));
+        gate.open();
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 1);
+
+        given.store(true, SeqCst);
+        let gate = Gate::new();
+        (0..2).for_each(|_| pool.submit(gate.task()).unwrap());
+        gate.await_arrivals(2);
+        gate.open();
+        assert!(pool.wait_idle());
+        assert_conserved(&*pool);
+    });
+}
+
+/// B20: with no worker alive the submitter gets the error and the task; the next submit tries again.
+#[test]
+fn b20_without_any_worker_the_task_comes_back() {
+    for_each(|variant| {
+        // Tries 1 to 3 are refused: after the first worker has expired.
+        let pool = variant.build(system(fleeting(2, 4), |n| !(1..=3).contains(&n)));
+        let ran = Count::new();
+        pool.submit(ran.task()).unwrap();
+        eventually("the worker expires", || pool.stats().live == 0);
+        for refused in 1..=3 {
+            let refusal = pool.submit(ran.task()).unwrap_err();
+            assert_eq!(refusal.kind, SubmitErrorKind::Spawn);
+            assert_eq!(pool.stats().failed_starts, refused);
+            refusal.task.run();
+        }
+        pool.submit(ran.task()).unwrap();
+        assert!(pool.wait_idle());
+        assert_eq!((ran.get(), pool.stats().rejected), (5, 3));
+        assert_conserved(&*pool);
+    });
+}
+
+/// B20: refused for ever: every way in says so, hangs nowhere, and the end comes.
+#[test]
+fn b20_refused_for_ever_is_an_error_each_time() {
+    for_each(|variant| {
+        let pool = variant.build(system(fleeting(2, 4), |_| false));
+        let none = || Task::new(|| ());
+        for _ in 0..10 {
+            assert_eq!(pool.submit(none()).unwrap_err().kind, SubmitErrorKind::Spawn);
+            assert_eq!(pool.try_submit(none()).unwrap_err().kind, SubmitErrorKind::Spawn);
+            let timed = pool.submit_timeout(none(), Duration::from_secs(1)).unwrap_err();
+            assert_eq!(timed.kind, SubmitErrorKind::Spawn);
+            let (accepted, all) = pool.submit_all(&mut (0..3).map(|_| none())).unwrap_err();
+            assert_eq!((accepted, all.kind), (0, SubmitErrorKind::Spawn));
+        }
+        assert!(pool.wait_idle());
+        assert!(pool.shutdown().is_complete());
+    });
+}
+
+/// B20: every other thread is refused while workers come and go: what is accepted runs.
+#[test]
+fn b20_refused_now_and_then_loses_nothing() {
+    for_each(|variant| {
+        let pool = variant.build(system(fleeting(2, 2), |n| n % 2 == 0));
+        let (ran, accepted) = (Count::new(), Count::new());
+        for round in 0..100 {
+            races::together(3, |_| match pool.submit(ran.task()) {
+                Ok(()) => drop(accepted.up()),
+                Err(refusal) => assert_eq!(refusal.kind, SubmitErrorKind::Spawn),
+            });
+            assert!(pool.wait_idle());
+            assert_eq!(ran.get(), accepted.get(), "round {round}");
+            races::shift(Duration::from_micros(900 + 10 * (round % 30)));
+        }
+    });
+}
+
+/// B20: the first thread is refused while another submitter counts on it: its task is not left lying.
+#[test]
+fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
+    for_each(|variant| {
+        let (asked, ran) = (Gate::new(), Count::new());
+        let mut setup = fleeting(1, 4);
+        let (wait, first) = (asked.clone(), AtomicBool::new(true));
+        setup.spawn_handler = Some(Arc::new(move |thread| {
+            let refuse = first.swap(false, SeqCst);
+            if refuse {
+                wait.wait();
+            }
+            start(!refuse, thread)
+        }));
+        let pool = variant.build(setup);
+        std::thread::scope(|scope| {
+            let one = scope.spawn(|| pool.submit(ran.task()).is_ok());
+            asked.await_arrivals(1);
+            let other = scope.spawn(|| pool.submit(ran.task()).is_ok());
+            // The other one may as well wait for the answer that the first one gets.
+            races::shift(Duration::from_millis(20));
+            asked.open();
+            let accepted = usize::from(one.join().unwrap()) + usize::from(other.join().unwrap());
+            assert!(pool.wait_idle());
+            assert_eq!(ran.get(), accepted);
+        });
+    });
+}
+
+/// B20: a task accepted while the last worker leaves, and then no thread for its successor: the task runs.
+#[test]
+fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
+    for_each(|variant| {
+        let (leaving, ran) = (Gate::new(), Count::new());
+        let hook = leaving.clone();
+        let mut setup = fleeting(1, 4);
+        setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
+        let pool = variant.build(system(setup, |n| n == 0));
+        pool.submit(ran.task()).unwrap();
+        leaving.await_arrivals(1);
+        let accepted = usize::from(pool.submit(ran.task()).is_ok());
+        leaving.open();
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 1 + accepted);
+    });
+}
+
+/// B20: what was accepted before the threads ran out is run at the end, if need be by the thread that ends the pool.
+#[test]
+fn b20_shutdown_needs_no_new_thread() {
+    for_each(|variant| {
+        let pool = variant.build(system(fleeting(1, 4), |n| n == 0));
+        let (gate, ran) = (Gate::new(), Count::new());
+        pool.submit(gate.task()).unwrap();
+        gate.await_arrivals(1);
+        (0..3).for_each(|_| pool.submit(ran.task()).unwrap());
+        std::thread::scope(|scope| {
+            let closer = scope.spawn(|| pool.shutdown());
+            eventually("closed", || pool.is_closed());
+            gate.open();
+            assert!(closer.join().unwrap().is_complete());
+        });
+        assert_eq!(ran.get(), 3);
+    });
+}
+
+/// B20 and B05: a worker that waits for room must not count on workers that the system refuses.
+#[test]
+fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
+    for_each(|variant| {
+        let pool = variant.build(system(Setup::new(4, 0), |n| n == 0));
+        let ran = Count::new();
+        let (inner, count) = (Arc::downgrade(&pool), ran.clone());
+        pool.submit(Task::new(move || {
+            let pool = inner.upgrade().unwrap();
+            for _ in 0..10 {
+                if let Err(refusal) = pool.submit(count.task()) {
+                    assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
+                    refusal.task.run();
+                }
+            }
+        }))
+        .unwrap();
+        assert!(pool.wait_idle());
+        assert_eq!((ran.get(), pool.stats().panicked), (10, 0));
+    });
+}
