@@ -17,7 +17,7 @@ use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_eac
 /// Hooks that count the living threads.
 fn counting(threads: &Count, mut setup: Setup) -> Setup {
     let (up, down) = (threads.clone(), threads.clone());
-    setup.on_thread_start = Some(Arc::new(move |_| drop(up.up())));
+    setup.on_thread_start = Some(Arc::new(move |_| _ = up.up()));
     setup.on_thread_stop = Some(Arc::new(move |_| down.down()));
     setup
 }
@@ -206,7 +206,7 @@ fn use_steadily(pool: &AnyPool, expiry: Duration) -> Option<(HashSet<ThreadId>, 
     let mut last = start;
     while start.elapsed() < 3 * expiry {
         let seen = Arc::clone(&seen);
-        let task = Task::new(move || drop(seen.lock().unwrap().insert(current().id())));
+        let task = Task::new(move || _ = seen.lock().unwrap().insert(current().id()));
         pool.submit(task).unwrap();
         assert!(pool.wait_idle());
         let now = Instant::now();

@@ -147,7 +147,7 @@ fn b20_refused_now_and_then_loses_nothing() {
         let (ran, accepted) = (Count::new(), Count::new());
         for round in 0..100 {
             races::together(3, |_| match pool.submit(ran.task()) {
-                Ok(()) => drop(accepted.up()),
+                Ok(()) => _ = accepted.up(),
                 Err(refusal) => assert_eq!(refusal.kind, SubmitErrorKind::Spawn),
             });
             assert!(pool.wait_idle());

@@ -1,0 +1,140 @@
+//! B16: an interrupt reaches the task that it is meant for, or none.
+
+#[path = "support/races.rs"]
+mod races;
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use formicary::{Context, Dispatch, Interrupter, StatefulPool, Worker};
+use races::on_every_dispatch;
+use support::Gate;
+
+/// Works until it is interrupted or its time has passed, and clears the mark when it begins, as a worker must.
+struct Interruptible {
+    mark: Arc<AtomicBool>,
+    strays: Arc<AtomicUsize>,
+}
+
+impl Worker for Interruptible {
+    /// How long to work, and whether an interrupt may come.
+    type Input = (Duration, bool);
+    type Output = ();
+
+    fn process(&mut self, (time, expected): (Duration, bool), _: &Context<'_>) {
+        self.mark.store(false, SeqCst);
+        let start = Instant::now();
+        while start.elapsed() < time {
+            if self.mark.load(SeqCst) {
+                self.strays.fetch_add(usize::from(!expected), SeqCst);
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        let mark = Arc::clone(&self.mark);
+        Some(Interrupter::new(move || mark.store(true, SeqCst)))
+    }
+}
+
+/// B16: time limits that end just when the work does, by the hundred; every second task has no limit, and
+/// sees no interrupt.
+fn limits_at_the_last_moment<D: Dispatch>() {
+    let strays = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&strays);
+    let pool = StatefulPool::builder(move |_| {
+        Ok(Interruptible { mark: Arc::default(), strays: Arc::clone(&count) })
+    });
+    let pool = pool.workers(1).queue(8).dispatch::<D>().build().unwrap();
+    let work = Duration::from_micros(100);
+    for round in 0..1500 {
+        let limit = Duration::from_micros(90 + round % 60);
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(pool.process_timeout((work, true), limit)));
+            drop(pool.submit((work, false)).unwrap());
+        });
+    }
+    assert!(pool.wait_idle());
+    assert_eq!(strays.load(SeqCst), 0, "interrupts that hit another task");
+    let stats = pool.stats();
+    assert_eq!(stats.submitted, stats.completed + stats.cancelled);
+}
+
+#[test]
+fn b16_an_interrupt_at_the_last_moment_hits_no_other_task() {
+    on_every_dispatch!(limits_at_the_last_moment);
+}
+
+/// Ends as soon as it is given up, while its interrupt is still under way.
+struct Hasty {
+    started: Arc<AtomicUsize>,
+    interrupting: Gate,
+    too_early: Arc<AtomicBool>,
+}
+
+impl Worker for Hasty {
+    type Input = ();
+    type Output = ();
+
+    fn process(&mut self, (): (), cx: &Context<'_>) {
+        let first = self.started.fetch_add(1, SeqCst) == 0;
+        while first && !cx.is_cancelled() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        let started = Arc::clone(&self.started);
+        let (interrupting, too_early) = (self.interrupting.clone(), Arc::clone(&self.too_early));
+        Some(Interrupter::new(move || {
+            // Returns when the next task is queued, and then gives it every chance to begin.
+            interrupting.wait();
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(50) {
+                std::thread::yield_now();
+            }
+            too_early.store(started.load(SeqCst) > 1, SeqCst);
+        }))
+    }
+}
+
+/// B16: the task has ended while the call that interrupts it takes its time: the next one does not begin before that
+/// call has returned.
+fn the_next_task_waits_for_the_interrupt<D: Dispatch>() {
+    let (started, too_early) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let interrupting = Gate::new();
+    let parts = (Arc::clone(&started), interrupting.clone(), Arc::clone(&too_early));
+    let builder = StatefulPool::builder(move |_| {
+        let (started, interrupting, too_early) = parts.clone();
+        Ok(Hasty { started, interrupting, too_early })
+    });
+    let pool = builder.workers(1).queue(8).dispatch::<D>().build().unwrap();
+    std::thread::scope(|scope| {
+        let timed = scope.spawn(|| pool.process_timeout((), Duration::from_millis(1)));
+        // Only a task that has started is interrupted; one that was not in time is tried again.
+        let mut next = None;
+        let error = loop {
+            if interrupting.arrived() == 1 && next.is_none() {
+                next = Some(pool.submit(()).unwrap());
+                interrupting.open();
+            }
+            if timed.is_finished() {
+                break timed.join().unwrap().unwrap_err();
+            }
+            std::thread::yield_now();
+        };
+        if error.into_input().is_none() {
+            next.expect("the task was interrupted").join().unwrap();
+        }
+    });
+    assert!(!too_early.load(SeqCst), "the next task began while the interrupt was under way");
+}
+
+#[test]
+fn b16_the_next_task_waits_for_the_interrupt() {
+    on_every_dispatch!(the_next_task_waits_for_the_interrupt);
+}

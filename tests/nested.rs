@@ -1,0 +1,425 @@
+//! B05: a pool that is used from inside its own tasks never hangs.
+
+#[path = "support/races.rs"]
+mod races;
+mod support;
+
+use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::time::Duration;
+
+use formicary::{
+    BuildError, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Task, Worker,
+    WorkerPool,
+};
+use races::{on_every_dispatch, together};
+use support::{Count, Gate, Setup, assert_conserved, eventually, for_each};
+
+type Inner = Weak<dyn WorkerPool<Task>>;
+
+/// Submits from inside; a pool that cannot help itself gives the task back, and it is run on the spot.
+fn submit_or_run(pool: &Inner, task: Task) {
+    if let Err(refusal) = pool.upgrade().expect("the pool is alive").submit(task) {
+        assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
+        refusal.task.run();
+    }
+}
+
+/// B05: one worker, no queue: its task submits to the pool that it fills itself.
+#[test]
+fn b05_submit_to_a_pool_of_one_that_is_full() {
+    for_each(|variant| {
+        let (pool, ran) = (variant.build(Setup::new(1, 0)), Count::new());
+        let (inner, count) = (Arc::downgrade(&pool), ran.clone());
+        let (tell, told) = mpsc::channel();
+        pool.submit(Task::new(move || {
+            let result = inner.upgrade().unwrap().submit(count.task());
+            tell.send(result.map_err(|refusal| refusal.kind)).unwrap();
+        }))
+        .unwrap();
+        let result = told.recv().unwrap();
+        assert!(pool.wait_idle());
+        let expected = if variant.helps { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) };
+        assert_eq!(result, expected);
+        assert_eq!(ran.get(), usize::from(variant.helps));
+        assert_conserved(&*pool);
+    });
+}
+
+/// B05: with a queue that is full the waiting worker runs what is queued, oldest first, and then gets in.
+#[test]
+fn b05_the_waiting_worker_runs_what_is_queued() {
+    for_each(|variant| {
+        let (pool, gate) = (variant.build(Setup::new(1, 2)), Gate::new());
+        let (tell, told) = mpsc::channel();
+        let say = |what: &'static str| {
+            let tell = tell.clone();
+            Task::new(move || tell.send(what).unwrap())
+        };
+        let (inner, wait, child) = (Arc::downgrade(&pool), gate.clone(), say("child"));
+        let end = say("parent");
+        pool.submit(Task::new(move || {
+            wait.wait();
+            submit_or_run(&inner, child);
+            end.run();
+        }))
+        .unwrap();
+        gate.await_arrivals(1);
+        pool.submit(say("first")).unwrap();
+        pool.submit(say("second")).unwrap();
+        gate.open();
+        assert!(pool.wait_idle());
+        drop(tell);
+        let order: Vec<_> = told.iter().take(4).collect();
+        if variant.helps {
+            assert_eq!(order, ["first", "parent", "second", "child"]);
+        } else {
+            assert_eq!(order, ["child", "parent", "first", "second"]);
+        }
+        assert_conserved(&*pool);
+    });
+}
+
+/// B05: while another worker is free to make room, the submitting one waits for it, and none is refused.
+#[test]
+fn b05_a_worker_waits_while_another_is_free() {
+    for_each(|variant| {
+        let (pool, busy, ran) = (variant.build(Setup::new(2, 0)), Gate::new(), Count::new());
+        let (inner, count) = (Arc::downgrade(&pool), ran.clone());
+        pool.submit(busy.task()).unwrap();
+        busy.await_arrivals(1);
+        let (tell, told) = mpsc::channel();
+        pool.submit(Task::new(move || {
+            tell.send(inner.upgrade().unwrap().submit(count.task()).is_ok()).unwrap();
+        }))
+        .unwrap();
+        eventually("it waits at its own door", || pool.waiting() == 1);
+        busy.open();
+        assert!(told.recv().unwrap());
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 1);
+    });
+}
+
+/// B05: the same, and the other worker comes to the door too: one of the two must not wait.
+#[test]
+fn b05_all_workers_at_the_door_at_once() {
+    for workers in [2, 3, 4] {
+        for_each(move |variant| {
+            for _ in 0..50 {
+                let (pool, meet) = (variant.build(Setup::new(workers, 0)), Gate::new());
+                let ran = Count::new();
+                for _ in 0..workers {
+                    let (inner, meet, count) = (Arc::downgrade(&pool), meet.clone(), ran.clone());
+                    pool.submit(Task::new(move || {
+                        meet.wait();
+                        submit_or_run(&inner, count.task());
+                    }))
+                    .unwrap();
+                }
+                meet.await_arrivals(workers);
+                meet.open();
+                assert!(pool.wait_idle());
+                assert_eq!((ran.get(), pool.stats().panicked), (workers, 0));
+            }
+        });
+    }
+}
+
+/// B05: two wait for the third, and the pool shrinks: when that one ends it leaves them to themselves.
+#[test]
+fn b05_shrinking_withdraws_the_leave_to_wait() {
+    for_each(|variant| {
+        let (pool, meet, busy) = (variant.build(Setup::new(3, 0)), Gate::new(), Gate::new());
+        let ran = Count::new();
+        pool.submit(busy.task()).unwrap();
+        for _ in 0..2 {
+            let (inner, meet, count) = (Arc::downgrade(&pool), meet.clone(), ran.clone());
+            pool.submit(Task::new(move || {
+                meet.wait();
+                submit_or_run(&inner, count.task());
+            }))
+            .unwrap();
+        }
+        meet.await_arrivals(2);
+        meet.open();
+        eventually("both wait", || pool.waiting() == 2);
+        pool.tune(1).unwrap();
+        busy.open();
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 2);
+        assert_conserved(&*pool);
+    });
+}
+
+fn grow_tree(pool: &Inner, ran: &Count, depth: usize) {
+    ran.up();
+    if depth == 0 {
+        return;
+    }
+    for _ in 0..3 {
+        let (inner, ran) = (pool.clone(), ran.clone());
+        submit_or_run(pool, Task::new(move || grow_tree(&inner, &ran, depth - 1)));
+    }
+}
+
+/// B05: many tasks that each submit children to a tiny queue, from many sides.
+#[test]
+fn b05_trees_of_tasks_on_a_tiny_queue() {
+    for (workers, queue) in [(1, 0), (1, 1), (2, 1), (4, 2)] {
+        for_each(move |variant| {
+            let (pool, ran) = (variant.build(Setup::new(workers, queue)), Count::new());
+            together(3, |_| {
+                let (inner, ran) = (Arc::downgrade(&pool), ran.clone());
+                pool.submit(Task::new(move || grow_tree(&inner, &ran, 5))).unwrap();
+            });
+            assert!(pool.wait_idle());
+            assert_eq!((ran.get(), pool.stats().panicked), (3 * 364, 0));
+            assert_conserved(&*pool);
+        });
+    }
+}
+
+fn descend(pool: &Inner, ran: &Count, depth: usize) {
+    ran.up();
+    if depth > 0 {
+        let (inner, ran) = (pool.clone(), ran.clone());
+        submit_or_run(pool, Task::new(move || descend(&inner, &ran, depth - 1)));
+    }
+}
+
+/// B05: a hundred deep, on a pool of one worker and no queue.
+#[test]
+fn b05_deep_nesting_ends() {
+    for_each(|variant| {
+        let (pool, ran) = (variant.build(Setup::new(1, 0)), Count::new());
+        let (inner, count) = (Arc::downgrade(&pool), ran.clone());
+        pool.submit(Task::new(move || descend(&inner, &count, 100))).unwrap();
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 101);
+        assert_conserved(&*pool);
+    });
+}
+
+/// B05: a worker that runs queued tasks while it stands at the door makes room, and that room is for those in
+/// line too: here the task that it runs goes on only when the outside submitter has got in.
+#[test]
+fn b05_room_made_by_helping_is_announced() {
+    for_each(|variant| {
+        if !variant.helps {
+            return;
+        }
+        let (pool, start, entered) = (variant.build(Setup::new(1, 1)), Gate::new(), Gate::new());
+        let (inner, wait) = (Arc::downgrade(&pool), start.clone());
+        pool.submit(Task::new(move || {
+            wait.wait();
+            submit_or_run(&inner, Task::new(|| ()));
+        }))
+        .unwrap();
+        start.await_arrivals(1);
+        pool.submit(entered.task()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pool.submit(Task::new(|| ())).unwrap();
+                entered.open();
+            });
+            eventually("the outsider waits", || pool.waiting() == 1);
+            start.open();
+        });
+        assert!(pool.wait_idle());
+        assert_eq!(pool.stats().completed, 4);
+    });
+}
+
+/// B05: `wait_idle` and the shutdowns do not wait for the task that calls them.
+#[test]
+fn b05_waiting_for_the_end_from_inside() {
+    for_each(|variant| {
+        let pool = variant.build(Setup::new(1, 4));
+        let inner = Arc::downgrade(&pool);
+        let (tell, told) = mpsc::channel();
+        pool.submit(Task::new(move || {
+            let pool = inner.upgrade().unwrap();
+            let idle = [pool.wait_idle(), pool.wait_idle_timeout(Duration::from_secs(3600))];
+            let quiet = pool.pause().wait_quiet();
+            let ends = [pool.shutdown(), pool.shutdown_timeout(Duration::from_secs(3600))];
+            let returned = pool.shutdown_now().len();
+            let again = matches!(pool.restart(), Err(BuildError::StillRunning));
+            let refused = pool.submit(Task::new(|| ())).unwrap_err().kind;
+            let complete = ends.map(|report| report.is_complete());
+            tell.send((idle, quiet, complete, returned, again, refused)).unwrap();
+        }))
+        .unwrap();
+        let seen = told.recv().unwrap();
+        assert_eq!(seen, ([false; 2], false, [false; 2], 0, true, SubmitErrorKind::Closed));
+        assert!(pool.shutdown().is_complete());
+        pool.restart().unwrap();
+        pool.submit(Task::new(|| ())).unwrap();
+    });
+}
+
+/// B05: the last owner of the pool is one of its own tasks.
+#[test]
+fn b05_dropping_the_pool_from_inside() {
+    for_each(|variant| {
+        let mut setup = Setup::new(1, 4);
+        setup.thread_name = Some("b05drop".into());
+        let (pool, gate, ran) = (variant.build(setup), Gate::new(), Count::new());
+        let (own, wait) = (Arc::clone(&pool), gate.clone());
+        pool.submit(Task::new(move || {
+            wait.wait();
+            drop(own);
+        }))
+        .unwrap();
+        pool.submit(ran.task()).unwrap();
+        gate.await_arrivals(1);
+        drop(pool);
+        gate.open();
+        eventually("its queue has run", || ran.get() == 1);
+        eventually("its thread is gone", || support::threads_named("b05drop") == 0);
+    });
+}
+
+/// B05: `run`, and `join` of a spawned task, on a pool whose only worker asks for them.
+fn run_and_join<D: Dispatch>() {
+    for queue in [0, 1, 8] {
+        let pool = Pool::builder().workers(1).queue(queue).dispatch::<D>().build().unwrap();
+        let pool = Arc::new(pool);
+        let inner = Arc::downgrade(&pool);
+        let sum = pool.run(move || {
+            let pool = inner.upgrade().unwrap();
+            let run = pool.run(|| 1).unwrap();
+            let join = pool.spawn(|| 10).unwrap().join().unwrap();
+            let handles = [100, 200].map(|n| pool.spawn(move || n).unwrap());
+            let both: i32 = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
+            let panicked = pool.run(races::quiet_panic).unwrap_err().is_panic();
+            run + join + both + i32::from(panicked)
+        });
+        assert_eq!(sum.unwrap(), 312);
+        assert!(pool.wait_idle());
+        assert_conserved(&*pool);
+    }
+}
+
+#[test]
+fn b05_run_and_join_from_inside() {
+    on_every_dispatch!(run_and_join);
+}
+
+/// B05: `run` in `run` in `run`: as deep as the pool goes it works, and beyond it is refused.
+fn run_in_run<D: Dispatch>() {
+    fn deeper<D: Dispatch>(pool: &Weak<Pool<D>>, depth: usize) -> usize {
+        let inner = Weak::clone(pool);
+        let result = pool.upgrade().unwrap().run(move || deeper(&inner, depth + 1));
+        match result {
+            Ok(depth) => depth,
+            Err(error) => {
+                assert!(error.is_would_deadlock(), "{error}");
+                depth
+            }
+        }
+    }
+    let pool = Arc::new(Pool::builder().workers(1).queue(2).dispatch::<D>().build().unwrap());
+    assert!(deeper(&Arc::downgrade(&pool), 0) > 8);
+    assert!(pool.wait_idle());
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn b05_run_in_run_ends() {
+    on_every_dispatch!(run_in_run);
+}
+
+/// B05: while the pool runs its queue empty before its end, a task may still wait for one that it had spawned.
+fn join_while_closing<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
+    let (inner, gate) = (Arc::downgrade(&pool), Gate::new());
+    let wait = gate.clone();
+    let parent = pool
+        .spawn(move || {
+            let pool = inner.upgrade().unwrap();
+            let child = pool.spawn(|| 7).unwrap();
+            wait.wait();
+            child.join()
+        })
+        .unwrap();
+    gate.await_arrivals(1);
+    std::thread::scope(|scope| {
+        let closer = scope.spawn(|| pool.shutdown());
+        eventually("closed", || pool.is_closed());
+        gate.open();
+        assert!(closer.join().unwrap().is_complete());
+    });
+    assert_eq!(parent.join().unwrap().expect("the child was accepted"), 7);
+}
+
+#[test]
+fn b05_join_from_inside_while_closing() {
+    on_every_dispatch!(join_while_closing);
+}
+
+/// B05: a function that calls its own pool.
+fn call_from_inside<D: Dispatch>() {
+    type Sums<D> = PoolWithFunc<u64, D, u64>;
+    for (workers, queue) in [(1, 0), (1, 4), (3, 0)] {
+        let place: Arc<OnceLock<Weak<Sums<D>>>> = Arc::default();
+        let own = Arc::clone(&place);
+        let sum = move |n| match n {
+            0 => 0,
+            n => n + own.get().unwrap().upgrade().unwrap().call(n - 1).unwrap(),
+        };
+        let builder = PoolWithFunc::builder(sum).workers(workers).queue(queue);
+        let pool: Arc<Sums<D>> = Arc::new(builder.dispatch().build().unwrap());
+        place.set(Arc::downgrade(&pool)).unwrap();
+        together(4, |_| assert_eq!(pool.call(10).unwrap(), 55));
+        assert!(pool.wait_idle());
+        let stats = pool.stats();
+        assert_eq!((stats.submitted, stats.completed), (44, 44));
+    }
+}
+
+#[test]
+fn b05_call_from_inside() {
+    on_every_dispatch!(call_from_inside);
+}
+
+/// Asks its own pool for what is one less, `input` times; says how many of the calls were refused.
+struct Asks<D: Dispatch>(Arc<OnceLock<Weak<StatefulPool<Asks<D>, D>>>>);
+
+impl<D: Dispatch> Worker for Asks<D> {
+    type Input = u32;
+    type Output = u32;
+
+    fn process(&mut self, depth: u32, _: &Context<'_>) -> u32 {
+        let Some(next) = depth.checked_sub(1) else { return 0 };
+        let pool = self.0.get().unwrap().upgrade().unwrap();
+        match pool.process(next) {
+            Ok(refused) => refused,
+            Err(error) => {
+                assert!(error.is_would_deadlock(), "{error}");
+                1
+            }
+        }
+    }
+}
+
+fn process_from_inside<D: Dispatch>() {
+    for queue in [0, 8] {
+        let place = Arc::new(OnceLock::new());
+        let own = Arc::clone(&place);
+        let builder = StatefulPool::builder(move |_| Ok(Asks::<D>(Arc::clone(&own))));
+        let pool = Arc::new(builder.workers(3).queue(queue).dispatch().build().unwrap());
+        place.set(Arc::downgrade(&pool)).unwrap();
+        assert_eq!(pool.process(2).unwrap(), 0, "three workers are enough for two nested calls");
+        assert!(pool.wait_idle());
+        assert_eq!(pool.process(3).unwrap(), 1, "and not for three");
+        together(4, |_| assert!(pool.process(5).unwrap() <= 1));
+        assert!(pool.wait_idle());
+        let stats = pool.stats();
+        assert_eq!((stats.panicked, stats.submitted), (0, stats.completed + stats.cancelled));
+    }
+}
+
+#[test]
+fn b05_process_from_inside() {
+    on_every_dispatch!(process_from_inside);
+}
