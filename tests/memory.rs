@@ -1,0 +1,91 @@
+//! B23: after a burst a pool is as small as before it, in threads and in bytes.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use support::{Count, Gate, Setup, eventually, for_each, threads_named};
+
+/// The bytes that this process has on its heap.
+struct Counting;
+
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: passes everything on to the system's allocator and only counts.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        BYTES.fetch_add(layout.size(), Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A hundred thousand tasks while the workers are held, and then all of them at once.
+const BURST: usize = 100_000;
+
+/// What may be left: lists that are kept, counters; far below the megabytes that the burst takes.
+const REST: usize = 64 * 1024;
+
+/// One test at a time: the bytes are counted for the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn burst(min_workers: usize) {
+    for_each(move |variant| {
+        let mut setup = Setup::unbounded(8);
+        setup.min_workers = Some(min_workers);
+        setup.expiry = Some(Some(Duration::from_millis(20)));
+        setup.thread_name = Some("b23burst".into());
+        let pool = variant.build(setup);
+        let before = BYTES.load(Relaxed);
+        let (gate, ran) = (Gate::new(), Count::new());
+        (0..8).for_each(|_| pool.submit(gate.task()).unwrap());
+        gate.await_arrivals(8);
+        (0..BURST).for_each(|_| pool.submit(ran.task()).unwrap());
+        assert!(BYTES.load(Relaxed) > before + BURST * size_of::<usize>(), "the burst takes memory");
+        gate.open();
+        assert!(pool.wait_idle());
+        eventually("the threads are gone", || threads_named("b23burst") == min_workers);
+        eventually("the memory is back", || BYTES.load(Relaxed) < before + REST);
+        assert_eq!(ran.get(), BURST);
+    });
+}
+
+/// B23: threads and memory go back to the minimum, be that one worker or none.
+#[test]
+fn b23_after_a_burst_threads_and_memory_go_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    burst(0);
+    burst(1);
+}
+
+/// B23: also where no worker ever leaves, because the minimum is all there is.
+#[test]
+fn b23_memory_goes_back_without_a_worker_leaving() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for_each(|variant| {
+        let mut setup = Setup::unbounded(1);
+        setup.expiry = Some(Some(Duration::from_millis(20)));
+        let pool = variant.build(setup);
+        let before = BYTES.load(Relaxed);
+        let gate = Gate::new();
+        pool.submit(gate.task()).unwrap();
+        gate.await_arrivals(1);
+        let ran = Count::new();
+        (0..BURST).for_each(|_| pool.submit(ran.task()).unwrap());
+        gate.open();
+        assert!(pool.wait_idle());
+        eventually("the memory is back", || BYTES.load(Relaxed) < before + REST);
+    });
+}
