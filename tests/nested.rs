@@ -423,3 +423,25 @@ fn process_from_inside<D: Dispatch>() {
 fn b05_process_from_inside() {
     on_every_dispatch!(process_from_inside);
 }
+
+/// B05: a task ends its pool, and then joins a child that was given back and asks for one more: both are told so,
+/// and each task is counted once.
+fn join_what_was_given_back<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
+    let inner = Arc::downgrade(&pool);
+    let parent = pool.spawn(move || {
+        let pool = inner.upgrade().unwrap();
+        let child = pool.spawn(|| 7).unwrap();
+        let returned = pool.shutdown_now().len();
+        let cancelled = child.join().unwrap_err().is_cancelled();
+        (returned, cancelled, pool.run(|| ()).is_err())
+    });
+    assert_eq!(parent.unwrap().join().unwrap(), (1, true, true));
+    assert!(pool.shutdown().is_complete());
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn b05_join_from_inside_of_what_was_given_back() {
+    on_every_dispatch!(join_what_was_given_back);
+}
