@@ -336,3 +336,44 @@ fn b18_children_submitted_all_at_once_run_elsewhere() {
         }
     });
 }
+
+/// B18: an iterator that takes its time over the next task (the other end of a channel, say): those that it has
+/// given out run meanwhile.
+#[test]
+fn b18_a_blocking_iterator_strands_no_task() {
+    for_each(|variant| {
+        let mut setup = Setup::new(2, 8);
+        setup.min_workers = Some(2);
+        let (pool, gate) = (variant.build(setup), Gate::new());
+        for round in 1..=20 {
+            let mut tasks = (0..2).map(|n| {
+                // The second task comes when the first has run.
+                gate.await_arrivals(2 * round - 2 + n);
+                gate.task()
+            });
+            gate.open();
+            assert_eq!(pool.submit_all(&mut tasks).unwrap(), 2);
+            assert!(pool.wait_idle());
+        }
+    });
+}
+
+/// B18: an iterator that panics: those that it had given out are accepted, and run.
+#[test]
+fn b18_a_panicking_iterator_strands_no_task() {
+    for_each(|variant| {
+        let (pool, ran) = (variant.build(Setup::new(2, 8)), Count::new());
+        for round in 1..=20 {
+            let mut tasks = (0..2).map(|n| {
+                if n == 1 {
+                    races::quiet_panic();
+                }
+                ran.task()
+            });
+            let submitting = std::panic::AssertUnwindSafe(|| pool.submit_all(&mut tasks).is_ok());
+            assert!(std::panic::catch_unwind(submitting).is_err());
+            assert!(pool.wait_idle());
+            assert_eq!(ran.get(), round);
+        }
+    });
+}
