@@ -244,3 +244,22 @@ fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
         assert_eq!((ran.get(), pool.stats().panicked), (10, 0));
     });
 }
+
+/// B20: the end of the pool runs what was accepted, also when the last worker has left and no other came.
+#[test]
+fn b20_shutdown_runs_what_no_thread_came_for() {
+    for_each(|variant| {
+        let (leaving, ran) = (Gate::new(), Count::new());
+        let hook = leaving.clone();
+        let mut setup = fleeting(1, 4);
+        setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
+        let pool = variant.build(system(setup, |n| n == 0));
+        pool.submit(ran.task()).unwrap();
+        leaving.await_arrivals(1);
+        let accepted = usize::from(pool.submit(ran.task()).is_ok());
+        leaving.open();
+        eventually("the last worker is gone", || pool.stats().retired > 0);
+        assert!(pool.shutdown().is_complete());
+        assert_eq!(ran.get(), 1 + accepted);
+    });
+}
