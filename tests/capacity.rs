@@ -1,4 +1,5 @@
 //! How many workers there are, how many are counted, and how long they live.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 #[path = "support/races.rs"]
 mod races;

@@ -1,4 +1,5 @@
 //! What happens when a pool is closed in the middle of everything.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 #[path = "support/races.rs"]
 mod races;
@@ -164,7 +165,15 @@ fn caller<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHand
 fn give_back_closures<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
     let gate = Gate::new();
-    let running = pool.spawn({ let gate = gate.clone(); move || { gate.wait(); 7 } }).unwrap();
+    let running = pool
+        .spawn({
+            let gate = gate.clone();
+            move || {
+                gate.wait();
+                7
+            }
+        })
+        .unwrap();
     gate.await_arrivals(1);
     let mut handles: Vec<_> = (0..2).map(|n| pool.spawn(move || n).unwrap()).collect();
     let joined = handles.pop().unwrap();
@@ -232,7 +241,12 @@ fn give_back_payloads<D: Dispatch>() {
 
     let gate = Gate::new();
     let hold = gate.clone();
-    let builder = PoolWithFunc::builder(move |n: u32| { hold.wait(); n }).workers(1).queue(8);
+    let builder = PoolWithFunc::builder(move |n: u32| {
+        hold.wait();
+        n
+    })
+    .workers(1)
+    .queue(8);
     let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
     pool.invoke(1).unwrap();
     gate.await_arrivals(1);

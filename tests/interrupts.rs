@@ -1,4 +1,5 @@
 //! B16: an interrupt reaches the task that it is meant for, or none.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 #[path = "support/races.rs"]
 mod races;
@@ -46,9 +47,7 @@ impl Worker for Interruptible {
 fn limits_at_the_last_moment<D: Dispatch>() {
     let strays = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&strays);
-    let pool = StatefulPool::builder(move |_| {
-        Ok(Interruptible { mark: Arc::default(), strays: Arc::clone(&count) })
-    });
+    let pool = StatefulPool::builder(move |_| Ok(Interruptible { mark: Arc::default(), strays: Arc::clone(&count) }));
     let pool = pool.workers(1).queue(8).dispatch::<D>().build().unwrap();
     let work = Duration::from_micros(100);
     for round in 0..1500 {

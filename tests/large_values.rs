@@ -1,4 +1,5 @@
 //! B24: large values, queued by value.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
 

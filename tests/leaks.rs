@@ -1,4 +1,5 @@
 //! Nothing outlives its use: no thread its pool, no captured value its task.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 #[path = "support/races.rs"]
 mod races;

@@ -1,4 +1,5 @@
 //! No submitter is left standing at the door, and no task is left lying while a worker is free.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 #[path = "support/races.rs"]
 mod races;
@@ -165,8 +166,7 @@ fn b01_close_wakes_two_blocked_producers() {
         let (pool, gate) = held(variant, Setup::new(1, 0));
         let ran = Count::new();
         std::thread::scope(|scope| {
-            let producers: Vec<_> =
-                (0..2).map(|_| scope.spawn(|| pool.submit(ran.task()).unwrap_err())).collect();
+            let producers: Vec<_> = (0..2).map(|_| scope.spawn(|| pool.submit(ran.task()).unwrap_err())).collect();
             eventually("both wait", || pool.waiting() == 2);
             let closer = scope.spawn(|| pool.shutdown());
             for producer in producers {

@@ -1,4 +1,5 @@
 //! B05: a pool that is used from inside its own tasks never hangs.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 #[path = "support/races.rs"]
 mod races;
@@ -8,8 +9,7 @@ use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::Duration;
 
 use formicary::{
-    BuildError, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Task, Worker,
-    WorkerPool,
+    BuildError, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Task, Worker, WorkerPool,
 };
 use races::{on_every_dispatch, together};
 use support::{Count, Gate, Setup, assert_conserved, eventually, for_each};
@@ -383,7 +383,9 @@ fn b05_call_from_inside() {
 }
 
 /// Asks its own pool for what is one less, `input` times; says how many of the calls were refused.
-struct Asks<D: Dispatch>(Arc<OnceLock<Weak<StatefulPool<Asks<D>, D>>>>);
+struct Asks<D: Dispatch>(Arc<OnceLock<Asked<D>>>);
+
+type Asked<D> = Weak<StatefulPool<Asks<D>, D>>;
 
 impl<D: Dispatch> Worker for Asks<D> {
     type Input = u32;
