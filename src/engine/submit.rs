@@ -220,6 +220,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 let next = match self.queue.pop_instead() {
                     Some(next) => {
                         queued = own.take();
+                        // Its place in the queue is free now, however long it runs here.
+                        self.line.call();
                         Some(next)
                     }
                     None => {
