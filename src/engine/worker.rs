@@ -112,7 +112,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Runs one task and does all that follows from its end; says whether it panicked.
     pub(super) fn execute(&self, doing: &Doing<'_>, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
         let mut reply = Reply::default();
-        let panic = match catch_unwind(AssertUnwindSafe(|| body(&mut reply))) {
+        let mut panic = match catch_unwind(AssertUnwindSafe(|| body(&mut reply))) {
             Ok(verdict) => {
                 match verdict {
                     Verdict::Ran => doing.tally.completed(),
@@ -131,13 +131,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let answers = reply.is_wanted();
         if answers {
             doing.tally.set_answering(true);
+        } else if panicked {
+            // Nobody wants it. It may hold what the task had captured, so it goes before the task counts as ended; its
+            // drop may panic once more.
+            self.guard(|| drop(panic.take()));
         }
         self.ended(doing);
-        if answers || panicked {
-            // A panic that nobody wants is dropped here, and may panic once more.
-            self.guard(|| drop(reply.send(panic)));
-        }
         if answers {
+            self.guard(|| drop(reply.send(panic)));
             doing.tally.set_answering(false);
             // ORDERING: SeqCst fence between the end of the answering and the look for watchers.
             fence(Ordering::SeqCst);
