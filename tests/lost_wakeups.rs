@@ -352,6 +352,8 @@ fn b18_a_blocking_iterator_strands_no_task() {
                 gate.task()
             });
             gate.open();
+            // Most likely the workers are asleep then, which is the harder case.
+            shift(Duration::from_millis(2));
             assert_eq!(pool.submit_all(&mut tasks).unwrap(), 2);
             assert!(pool.wait_idle());
         }
