@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::nested;
 use crate::error::{Cause, JoinError};
-use crate::slot::{Outcome, Slot, Ticket};
+use crate::slot::{Outcome, Slot, Ticket, Verdict};
 
 /// The result of a task, once it has one.
 ///
@@ -42,7 +42,13 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         if let (Some(run), None) = (self.terms().run_here, deadline) {
             // A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a
             // time limit, which could not be kept.
-            nested::run_here(self.terms().pool, |reply| Ticket::new(&self).run(reply, None, |input, _| run(input)));
+            nested::run_here(self.terms().pool, |reply| {
+                match Ticket::new(&self).run(reply, None, |input, _| run(input)) {
+                    Verdict::Ran => Verdict::Ran,
+                    // Whoever started or cancelled it counts it.
+                    _ => Verdict::Elsewhere,
+                }
+            });
         }
         match Slot::wait(&*self, deadline) {
             Outcome::Done(result) => Some(result),

@@ -169,8 +169,8 @@ impl<D: Dispatch> Pool<D> {
         self.enter(f, Patience::at_most(limit))
     }
 
-    /// Submits all closures of an iterator and wakes the workers once, not once for each. Blocks where
-    /// [`submit`](Self::submit) would. Says how many were accepted.
+    /// Submits all closures of an iterator. Blocks where [`submit`](Self::submit) would. At most
+    /// one worker is being woken at any time, not one for each task. Says how many were accepted.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;

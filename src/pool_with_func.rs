@@ -15,6 +15,8 @@ use crate::slot::{Recalled, Reply, Slot, Verdict};
 /// A pool that calls one function, bound when it is built, with payloads of one type. Nothing but the payload is queued, so
 /// [`invoke`](Self::invoke) does not allocate.
 ///
+/// A payload is moved by value a dozen times on its way through both threads' stacks: box what is larger than some 32 KiB.
+///
 /// ```
 /// use formicary::PoolWithFunc;
 ///
@@ -155,8 +157,8 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         self.enter(payload, Patience::at_most(limit))
     }
 
-    /// Submits all payloads of an iterator and wakes the workers once, not once for each. Blocks where
-    /// [`invoke`](Self::invoke) would. Says how many were accepted.
+    /// Submits all payloads of an iterator. Blocks where [`invoke`](Self::invoke) would. At most
+    /// one worker is being woken at any time, not one for each task. Says how many were accepted.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(2, |n: u64| drop(n))?;

@@ -54,8 +54,12 @@ pub trait Worker: 'static {
     /// Does the work. A panic in it is caught; what becomes of the state then is said by the [`PanicPolicy`].
     fn process(&mut self, input: Self::Input, cx: &Context<'_>) -> Self::Output;
 
-    /// Called before the worker takes work, after every task. May block: until it returns the worker is given nothing.
+    /// Called before the worker takes work, after every task. Until it returns the worker is given nothing.
     fn ready(&mut self) {}
+
+    /// Whether [`ready`](Self::ready) may block. Then a worker that is in it is not counted on: tasks that wait start
+    /// another one, if the capacity allows. Default: `false`.
+    const READY_BLOCKS: bool = false;
 
     /// A way to make a running `process` stop, asked for once when the state is made. It is called from another thread,
     /// at most once per task, when a timed call gives up while its task runs; the worker cannot begin its next task
@@ -200,6 +204,8 @@ impl<W: Worker> Runner for RunWorker<W> {
     type Item = Job<W::Input, W::Output>;
     type State = Manned<W>;
     type Returned = W::Input;
+
+    const READY_BLOCKS: bool = W::READY_BLOCKS;
 
     fn start(&self, worker: usize) -> Result<Manned<W>, BoxError> {
         let state = (self.factory)(worker)?;

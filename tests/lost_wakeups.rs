@@ -260,6 +260,8 @@ impl Worker for SlowToBeReady {
         self.1
     }
 
+    const READY_BLOCKS: bool = true;
+
     fn ready(&mut self) {
         if self.1 == 0 {
             self.0.wait();

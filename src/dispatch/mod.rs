@@ -114,6 +114,6 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// Removes all tasks that were not popped, oldest first.
     fn drain(&self) -> Vec<T>;
 
-    /// `worker` ends: whatever was kept for it goes back to the others, and spare memory is freed.
+    /// `worker` ends: whatever was kept for it goes back to the others.
     fn leave(&self, worker: usize);
 }

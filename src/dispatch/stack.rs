@@ -12,7 +12,7 @@ use crate::sync::{AtomicUsize, Mutex, Ordering};
 /// in one first-in-first-out list.
 ///
 /// The queue bound is exact and may be 0 (pure hand-off), a number, or absent. Memory grows with the
-/// tasks that wait and is given back when workers retire. Every operation takes one short lock.
+/// tasks that wait and is given back when none is left. Every operation takes one short lock.
 ///
 /// ```
 /// use formicary::{Pool, Stack};
@@ -31,8 +31,9 @@ impl Dispatch for Stack {
     type Queue<T: Send + 'static> = StackQueue<T>;
 }
 
-/// Lists that never needed more room than this keep it: freeing it would gain nothing.
-const KEPT: usize = 64;
+/// An empty list keeps room for so many bytes of tasks. It takes as many pushes to need more again, so freeing the rest
+/// is paid for.
+const KEPT_BYTES: usize = 64 * 1024;
 
 #[doc(hidden)]
 pub struct StackQueue<T> {
@@ -79,6 +80,15 @@ impl<T> Inner<T> {
         if let Some((_, item)) = self.slot.take() {
             self.overflow.push_front(item);
         }
+    }
+
+    /// The oldest task of the list. The room that a burst took is given back when the list is empty.
+    fn take_first(&mut self) -> Option<T> {
+        let first = self.overflow.pop_front();
+        if self.overflow.is_empty() && self.overflow.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
+            self.overflow = VecDeque::new();
+        }
+        first
     }
 
     fn is_handed_to(&self, worker: usize) -> bool {
@@ -145,8 +155,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
                 }
                 return None;
             }
-            let item =
-                if q.is_handed_to(worker) { q.slot.take().map(|(_, item)| item) } else { q.overflow.pop_front() }?;
+            let item = if q.is_handed_to(worker) { q.slot.take().map(|(_, item)| item) } else { q.take_first() }?;
             q.running += 1;
             q.peak_running = q.peak_running.max(q.running);
             Some(item)
@@ -158,7 +167,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
             if q.running_limit == 0 {
                 return None;
             }
-            q.overflow.pop_front()
+            q.take_first()
         })
     }
 
@@ -202,10 +211,6 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         self.with(|q| {
             if q.is_handed_to(worker) {
                 q.take_back();
-            }
-            if q.overflow.capacity() > KEPT.max(4 * q.overflow.len()) {
-                let room = KEPT.max(2 * q.overflow.len());
-                q.overflow.shrink_to(room);
             }
         });
     }

@@ -170,14 +170,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
-        if self.grow().is_err() && self.threads.population().0 == 0 {
-            // The system gives no thread and no worker is left, but tasks were accepted: this thread is
-            // the worker that runs them.
-            if let Some(post) = self.threads.hire() {
-                self.threads.is_borrowed(post);
-                Arc::clone(self).work(post, None);
-            }
-        }
+        // Tasks were accepted, so they run: on this thread if there is no other.
+        self.lend_a_hand();
         if self.life.wait_until(deadline, || self.threads.is_empty()) {
             self.threads.join_all();
         }

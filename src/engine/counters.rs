@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     cancelled: AtomicU64,
     /// Set while a task's answer is on its way to whoever waits for it.
     answering: AtomicBool,
+    /// Set while the worker gets ready and cannot be counted on.
+    unready: AtomicBool,
 }
 
 impl Tally {
@@ -30,6 +32,11 @@ impl Tally {
 
     pub(crate) fn cancelled(&self) {
         Self::bump(&self.cancelled);
+    }
+
+    pub(crate) fn set_unready(&self, on: bool) {
+        // ORDERING: Relaxed. Where it matters the engine fences on both sides.
+        self.unready.store(on, Ordering::Relaxed);
     }
 
     pub(crate) fn set_answering(&self, on: bool) {
@@ -83,6 +90,11 @@ impl Counters {
             sum.cancelled += get(&tally.cancelled);
         }
         sum
+    }
+
+    /// How many workers cannot be counted on, because they are getting ready.
+    pub(crate) fn unready(&self) -> usize {
+        self.tallies.lock().iter().filter(|tally| tally.unready.load(Ordering::Relaxed)).count()
     }
 
     /// Whether an answer to a finished task is still on its way.

@@ -33,7 +33,7 @@ use crate::dispatch::{Dispatch, Queue, Shape};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::Options;
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 use admission::Line;
 use counters::{Counters, count};
@@ -55,7 +55,10 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     /// Makes the state of worker `worker`.
     fn start(&self, worker: usize) -> Result<Self::State, BoxError>;
 
-    /// Called before the worker takes work. May block.
+    /// Whether `ready` may block, so that a worker in it cannot be counted on.
+    const READY_BLOCKS: bool = false;
+
+    /// Called before the worker takes work.
     fn ready(&self, _state: &mut Self::State) {}
 
     /// Runs a task. Must set `reply` before any user code runs.
@@ -89,6 +92,8 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     waits: Waits,
     life: Life,
     counters: Counters,
+    /// Held while the first worker is being started.
+    founding: Mutex<()>,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -107,6 +112,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             waits: Waits::new(),
             life: Life::new(),
             counters: Counters::default(),
+            founding: Mutex::new(()),
             options,
         });
         engine.start_minimum()?;
@@ -164,11 +170,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn hire(self: &Arc<Self>, ready: Option<Sender<Result<(), BoxError>>>) -> io::Result<Option<usize>> {
         let Some(post) = self.threads.hire() else { return Ok(None) };
         let hired = Hired { engine: Arc::clone(self), post, has_run: false };
-        match self.threads.start(&self.options, post, Box::new(move || hired.work(ready))) {
+        let started = self.threads.start(&self.options, post, Box::new(move || hired.work(ready)));
+        // The worker may have come and gone meanwhile: then its end is complete only now.
+        self.life.ring();
+        match started {
             Ok(()) => Ok(Some(post.number)),
             Err(error) => {
                 self.falls_short();
                 Err(error)
+            }
+        }
+    }
+
+    /// Makes the calling thread a worker, if there is none, tasks are queued, and the system gives no thread for them.
+    fn lend_a_hand(self: &Arc<Self>) {
+        if self.grow().is_err() && self.threads.population().0 == 0 {
+            if let Some(post) = self.threads.hire() {
+                self.threads.is_borrowed(post);
+                Arc::clone(self).work(post, None);
             }
         }
     }
@@ -188,7 +207,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 return Ok(());
             }
             let load = self.queue.load();
-            if load.queued + load.running <= staying || self.hire(None)?.is_none() {
+            let able = if R::READY_BLOCKS { staying.saturating_sub(self.counters.unready()) } else { staying };
+            if load.queued + load.running <= able || self.hire(None)?.is_none() {
                 return Ok(());
             }
         }

@@ -42,12 +42,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Ok(())
     }
 
-    /// Sees to it that a worker is alive before a task is let in.
+    /// Sees to it that a worker is alive before a task is let in. While there is none, one caller at a time tries to start
+    /// one: the others must not rely on a thread that may yet be refused.
     fn ensure_worker(self: &Arc<Self>) -> io::Result<()> {
-        match self.threads.population() {
-            (0, _) if !self.life.is_closed() => self.hire(None).map(drop),
-            _ => Ok(()),
+        if self.threads.has_worker() || self.life.is_closed() {
+            return Ok(());
         }
+        let _alone = self.founding.lock();
+        if self.threads.has_worker() {
+            return Ok(());
+        }
+        self.hire(None).map(drop)
     }
 
     /// Submits one task.
@@ -83,53 +88,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         })
     }
 
-    /// Submits all of an iterator, and wakes the workers once for all that went in without waiting.
+    /// Submits all of an iterator. Nothing is left unannounced while the iterator is asked, for it may block or panic; it
+    /// is the searcher that keeps workers from being woken one for each task.
     pub(crate) fn submit_all(
         self: &Arc<Self>,
         items: &mut dyn Iterator<Item = R::Item>,
     ) -> Result<usize, (usize, SubmitError<R::Item>)> {
         let mut accepted = 0;
-        let mut unannounced = false;
-        let mut refused = None;
         for item in items {
-            let item = match self.push_unannounced(item) {
-                None => {
-                    accepted += 1;
-                    unannounced = true;
-                    continue;
-                }
-                Some(item) => item,
-            };
-            if std::mem::take(&mut unannounced) {
-                self.announce();
-            }
-            match self.submit(item, self.default_patience()) {
-                Ok(()) => accepted += 1,
-                Err(error) => {
-                    refused = Some(error);
-                    break;
-                }
-            }
+            self.submit(item, self.default_patience()).map_err(|error| (accepted, error))?;
+            accepted += 1;
         }
-        if unannounced {
-            self.announce();
-        }
-        match refused {
-            None => Ok(accepted),
-            Some(error) => Err((accepted, error)),
-        }
-    }
-
-    /// While nobody waits at the door and a worker lives, a task of many needs no more than the push. The
-    /// task comes back if it needs more.
-    fn push_unannounced(&self, item: R::Item) -> Option<R::Item> {
-        if self.threads.population().0 == 0 || self.line.waiting() > 0 {
-            return Some(item);
-        }
-        match self.queue.push(item, None) {
-            Ok(()) => None,
-            Err(Refused::Full(item) | Refused::Closed(item)) => Some(item),
-        }
+        Ok(accepted)
     }
 
     /// Tasks were pushed: sees that somebody comes for them.

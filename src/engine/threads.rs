@@ -46,6 +46,8 @@ struct Book {
     capacity: usize,
     min: usize,
     live: usize,
+    /// Hired workers whose thread may yet be refused.
+    starting: usize,
     /// Living workers that have decided to end.
     leaving: usize,
     /// The last thread that ended, not joined yet: each one that ends joins the one before it.
@@ -104,6 +106,8 @@ pub(crate) struct Threads {
     book: Mutex<Book>,
     changed: Condvar,
     short: AtomicBool,
+    /// A copy of [`Book::starting`].
+    starting: AtomicUsize,
 }
 
 impl Threads {
@@ -118,6 +122,7 @@ impl Threads {
                 capacity,
                 min,
                 live: 0,
+                starting: 0,
                 leaving: 0,
                 ended: None,
                 joining: 0,
@@ -126,6 +131,7 @@ impl Threads {
             }),
             changed: Condvar::new(),
             short: AtomicBool::new(false),
+            starting: AtomicUsize::new(0),
         }
     }
 
@@ -137,9 +143,18 @@ impl Threads {
         (word % CAPACITY, word / CAPACITY)
     }
 
+    /// Whether there is a worker that has its thread and stays.
+    pub(crate) fn has_worker(&self) -> bool {
+        let (staying, _) = self.population();
+        // ORDERING: Relaxed. Both change in one step under the lock; whoever sees them change in between looks again
+        // under the lock of those who start the first worker.
+        staying > self.starting.load(Ordering::Relaxed)
+    }
+
     fn edit<O>(&self, f: impl FnOnce(&mut Book) -> O) -> O {
         let mut book = self.book.lock();
         let out = f(&mut book);
+        self.starting.store(book.starting, Ordering::Relaxed);
         self.population.store(book.capacity * CAPACITY + (book.live - book.leaving), Ordering::Relaxed);
         out
     }
@@ -181,6 +196,7 @@ impl Threads {
                 return None;
             }
             book.live += 1;
+            book.starting += 1;
             book.spawned += 1;
             book.next_serial += 1;
             let serial = book.next_serial;
@@ -208,17 +224,20 @@ impl Threads {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let to_join = self.edit(|book| match book.seats.remove(&post.serial) {
-            Some(Seat::Left) => book.replace_ended(handle),
-            Some(Seat::Fired) => {
-                if result.is_ok() {
-                    result = Err(io::Error::other("the spawn handler dropped the worker"));
+        let to_join = self.edit(|book| {
+            book.starting -= 1;
+            match book.seats.remove(&post.serial) {
+                Some(Seat::Left) => book.replace_ended(handle),
+                Some(Seat::Fired) => {
+                    if result.is_ok() {
+                        result = Err(io::Error::other("the spawn handler dropped the worker"));
+                    }
+                    None
                 }
-                None
-            }
-            _ => {
-                book.seats.insert(post.serial, Seat::Working(handle));
-                None
+                _ => {
+                    book.seats.insert(post.serial, Seat::Working(handle));
+                    None
+                }
             }
         });
         self.changed.notify_all();
@@ -238,7 +257,10 @@ impl Threads {
 
     /// A hired worker is a thread that the pool did not start.
     pub(crate) fn is_borrowed(&self, post: Post) {
-        self.book.lock().seats.insert(post.serial, Seat::Working(None));
+        self.edit(|book| {
+            book.starting -= 1;
+            book.seats.insert(post.serial, Seat::Working(None));
+        });
     }
 
     /// Whether the last try to start a worker failed, so that one cannot count on the full capacity.

@@ -52,13 +52,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
-    fn serve(&self, me: &Me, state: &mut Option<R::State>) -> bool {
+    fn serve(self: &Arc<Self>, me: &Me, state: &mut Option<R::State>) -> bool {
         loop {
-            if let Some(built) = state {
-                if self.guard(|| self.runner.ready(built)).is_none() {
-                    self.discard(state);
-                }
-            }
+            self.get_ready(me, state);
             let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, id: me.id }) else {
                 return true;
             };
@@ -79,6 +75,25 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                     self.discard(state);
                 }
             }
+        }
+    }
+
+    /// Lets the state get ready. If that can take long, others see to what is queued.
+    fn get_ready(self: &Arc<Self>, me: &Me, state: &mut Option<R::State>) {
+        let Some(built) = state else { return };
+        if R::READY_BLOCKS {
+            me.tally.set_unready(true);
+            // ORDERING: SeqCst fence between the flag and the look at the queue, against the one in `notify` between a
+            // push and the submitter's look at the flags. A refused thread is counted; the next submit tries again.
+            fence(Ordering::SeqCst);
+            drop(self.grow());
+        }
+        let is_ready = self.guard(|| self.runner.ready(built)).is_some();
+        if R::READY_BLOCKS {
+            me.tally.set_unready(false);
+        }
+        if !is_ready {
+            self.discard(state);
         }
     }
 
@@ -104,8 +119,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.waits.shrink(self.strength());
         // Not in place of one whose state could not be built: the next would fail as well, and the next.
         if !failed {
-            // A refused thread is counted; the next submit tries again.
-            drop(self.grow());
+            // This thread goes on as a new worker if it is needed and no other can be had.
+            self.lend_a_hand();
         }
     }
 
