@@ -1,8 +1,6 @@
 //! How many workers there are, how many are counted, and how long they live.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::collections::HashSet;
@@ -12,7 +10,7 @@ use std::thread::{ThreadId, current, sleep};
 use std::time::{Duration, Instant};
 
 use formicary::{SubmitErrorKind, Task};
-use races::together;
+use support::races::together;
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 
 /// Hooks that count the living threads.
@@ -65,7 +63,7 @@ fn b02_a_race_with_expiry_starts_no_worker_too_many() {
         for round in 0..100 {
             together(4, |_| (0..3).for_each(|_| pool.submit(beside(&running)).unwrap()));
             assert!(pool.wait_idle());
-            races::shift(Duration::from_micros(800 + 20 * (round % 20)));
+            support::races::shift(Duration::from_micros(800 + 20 * (round % 20)));
         }
         assert!(threads.peak() <= 2, "{} threads", threads.peak());
         assert!(running.peak() <= 2 && pool.stats().peak_running <= 2);

@@ -1,8 +1,6 @@
 //! What happens when a pool is closed in the middle of everything.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::sync::{Arc, mpsc};
@@ -13,7 +11,8 @@ use formicary::{
     BuildError, CallError, Context, Dispatch, MAX_WORKERS, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Task,
     Worker,
 };
-use races::{on_every_dispatch, shift, together};
+use support::on_every_dispatch;
+use support::races::{shift, together};
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 
 /// Ways to end a pool; each says how many tasks it gave back.

@@ -1,16 +1,15 @@
 //! B21: a result that is left, taken, awaited for a while and thrown away, all at the same moment.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use formicary::{Context, Dispatch, Handle, Pool, StatefulPool, Worker};
-use races::{on_every_dispatch, quiet_panic, shift, together};
 use support::Count;
+use support::on_every_dispatch;
+use support::races::{quiet_panic, shift, together};
 
 /// Counts the living ones, and knows its number as long as its memory is its own.
 struct Marked(Box<u64>, Count);

@@ -1,8 +1,6 @@
 //! B16: an interrupt reaches the task that it is meant for, or none.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::sync::Arc;
@@ -10,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use formicary::{Context, Dispatch, Interrupter, StatefulPool, Worker};
-use races::on_every_dispatch;
 use support::Gate;
+use support::on_every_dispatch;
 
 /// Works until it is interrupted or its time has passed, and clears the mark when it begins, as a worker must.
 struct Interruptible {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use formicary::{Dispatch, PoolWithFunc};
-use support::{Gate, LIMIT, within};
+use support::{Gate, on_every_dispatch};
 
 const SIZE: usize = 32 * 1024;
 
@@ -40,5 +40,5 @@ fn hundreds_of_large_payloads<D: Dispatch>() {
 
 #[test]
 fn b24_hundreds_of_large_payloads_fit_the_stack() {
-    within(LIMIT, "Stack", hundreds_of_large_payloads::<formicary::Stack>);
+    on_every_dispatch!(hundreds_of_large_payloads);
 }

@@ -1,8 +1,6 @@
 //! Nothing outlives its use: no thread its pool, no captured value its task.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::panic::resume_unwind;
@@ -10,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formicary::{Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Task, Worker};
-use races::on_every_dispatch;
-use support::{Count, Gate, LIMIT, Setup, eventually, for_each, threads_named, within};
+use support::on_every_dispatch;
+use support::{Count, Gate, Setup, eventually, for_each, threads_named};
 
 /// A task that carries `value` and does nothing with it.
 fn carries<T: Send + Sync + 'static>(value: &Arc<T>) -> Task {
@@ -222,5 +220,5 @@ fn calls_that_gave_up<D: Dispatch>() {
 
 #[test]
 fn b07_calls_that_gave_up_leave_nothing() {
-    within(LIMIT, "Stack", calls_that_gave_up::<formicary::Stack>);
+    on_every_dispatch!(calls_that_gave_up);
 }

@@ -1,15 +1,14 @@
 //! No submitter is left standing at the door, and no task is left lying while a worker is free.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use formicary::{Context, Dispatch, StatefulPool, Task, Worker};
-use races::{on_every_dispatch, panicking, shift, together};
+use support::on_every_dispatch;
+use support::races::{panicking, shift, together};
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 
 /// A thread that submits `task` and is let in some day.
@@ -37,7 +36,7 @@ fn b01_panic_lets_a_blocked_submitter_in() {
         let wait = gate.clone();
         pool.submit(Task::new(move || {
             wait.wait();
-            races::quiet_panic();
+            support::races::quiet_panic();
         }))
         .unwrap();
         let ran = Count::new();
@@ -370,7 +369,7 @@ fn b18_a_panicking_iterator_strands_no_task() {
         for round in 1..=20 {
             let mut tasks = (0..2).map(|n| {
                 if n == 1 {
-                    races::quiet_panic();
+                    support::races::quiet_panic();
                 }
                 ran.task()
             });

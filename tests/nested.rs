@@ -1,8 +1,6 @@
 //! B05: a pool that is used from inside its own tasks never hangs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::sync::{Arc, OnceLock, Weak, mpsc};
@@ -11,7 +9,8 @@ use std::time::Duration;
 use formicary::{
     BuildError, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Task, Worker, WorkerPool,
 };
-use races::{on_every_dispatch, together};
+use support::on_every_dispatch;
+use support::races::together;
 use support::{Count, Gate, Setup, assert_conserved, eventually, for_each};
 
 type Inner = Weak<dyn WorkerPool<Task>>;
@@ -291,7 +290,7 @@ fn run_and_join<D: Dispatch>() {
             let join = pool.spawn(|| 10).unwrap().join().unwrap();
             let handles = [100, 200].map(|n| pool.spawn(move || n).unwrap());
             let both: i32 = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
-            let panicked = pool.run(races::quiet_panic).unwrap_err().is_panic();
+            let panicked = pool.run(support::races::quiet_panic).unwrap_err().is_panic();
             run + join + both + i32::from(panicked)
         });
         assert_eq!(sum.unwrap(), 312);

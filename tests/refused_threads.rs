@@ -1,8 +1,6 @@
 //! B20: a system that gives no thread, once or for ever, early or late.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
-#[path = "support/races.rs"]
-mod races;
 mod support;
 
 use std::io;
@@ -147,13 +145,13 @@ fn b20_refused_now_and_then_loses_nothing() {
         let pool = variant.build(system(fleeting(2, 2), |n| n % 2 == 0));
         let (ran, accepted) = (Count::new(), Count::new());
         for round in 0..100 {
-            races::together(3, |_| match pool.submit(ran.task()) {
+            support::races::together(3, |_| match pool.submit(ran.task()) {
                 Ok(()) => _ = accepted.up(),
                 Err(refusal) => assert_eq!(refusal.kind, SubmitErrorKind::Spawn),
             });
             assert!(pool.wait_idle());
             assert_eq!(ran.get(), accepted.get(), "round {round}");
-            races::shift(Duration::from_micros(900 + 10 * (round % 30)));
+            support::races::shift(Duration::from_micros(900 + 10 * (round % 30)));
         }
     });
 }
@@ -178,7 +176,7 @@ fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
             asked.await_arrivals(1);
             let other = scope.spawn(|| pool.submit(ran.task()).is_ok());
             // The other one may as well wait for the answer that the first one gets.
-            races::shift(Duration::from_millis(20));
+            support::races::shift(Duration::from_millis(20));
             asked.open();
             let accepted = usize::from(one.join().unwrap()) + usize::from(other.join().unwrap());
             assert!(pool.wait_idle());

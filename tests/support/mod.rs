@@ -1,7 +1,9 @@
 //! What the tests share: the list of all pools, limits that turn a hang into a failure, and gates to
 //! hold tasks with.
 // Every test file uses its own part, and a helper may fail as a test may.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unused_macros, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+pub mod races;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use formicary::{
-    BuildError, Builder, Context, Dispatch, Pool, PoolWithFunc, Stack, StatefulPool, Task, TaskPanic, Worker,
-    WorkerPool, WorkerThread,
+    BuildError, Builder, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Task, TaskPanic, Worker, WorkerPool,
+    WorkerThread,
 };
 
 /// How long a test may take before it counts as hanging.
@@ -39,12 +41,41 @@ impl Variant {
     }
 }
 
-/// Every dispatch there is: a new one is added here, and every test runs on it.
+/// Every dispatch there is: a new one is added here, and every test runs on it. Calls `$with!(Type, "name")` for each.
+macro_rules! each_dispatch {
+    ($with:ident) => {
+        $with!(formicary::Stack, "Stack");
+    };
+}
+
+/// Every kind of pool on every dispatch.
 pub fn variants() -> Vec<Variant> {
     let mut all = Vec::new();
-    all.extend(kinds::<Stack>(["Stack/Pool", "Stack/PoolWithFunc", "Stack/StatefulPool"]));
+    macro_rules! add {
+        ($dispatch:ty, $name:literal) => {
+            all.extend(kinds::<$dispatch>([
+                concat!($name, "/Pool"),
+                concat!($name, "/PoolWithFunc"),
+                concat!($name, "/StatefulPool"),
+            ]));
+        };
+    }
+    each_dispatch!(add);
     all
 }
+
+/// Runs a test that is generic over the dispatch on each of them, within [`LIMIT`].
+macro_rules! on_every_dispatch {
+    ($test:ident) => {{
+        macro_rules! run {
+            ($dispatch:ty, $name:literal) => {
+                $crate::support::within($crate::support::LIMIT, $name, $test::<$dispatch>)
+            };
+        }
+        $crate::support::each_dispatch!(run);
+    }};
+}
+pub(crate) use {each_dispatch, on_every_dispatch};
 
 /// The three kinds of pool on one dispatch, all made to run tasks.
 fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {

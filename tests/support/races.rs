@@ -38,11 +38,3 @@ pub fn shift(time: Duration) {
         std::thread::yield_now();
     }
 }
-
-/// Runs a test that is generic over the dispatch on each of them, within a limit.
-macro_rules! on_every_dispatch {
-    ($test:ident) => {
-        crate::support::within(crate::support::LIMIT, "Stack", $test::<formicary::Stack>)
-    };
-}
-pub(crate) use on_every_dispatch;
