@@ -15,13 +15,37 @@ use crate::pool_with_func::{CallFunc, PoolWithFunc};
 use crate::stateful::{PanicPolicy, RunWorker, StatefulPool, Worker};
 
 /// Builds a [`Pool`]; made by [`Pool::builder`].
+///
+/// ```
+/// let builder: formicary::Builder<formicary::Closures> = formicary::Pool::builder();
+/// assert!(builder.build().is_ok());
+/// ```
 #[derive(Debug)]
 pub struct Closures;
 
 /// Builds a [`PoolWithFunc`]; made by [`PoolWithFunc::builder`].
+///
+/// ```
+/// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
+/// assert_eq!(pool.call(1)?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Function<F, T, R>(pub(crate) F, pub(crate) PhantomData<fn(T) -> R>);
 
 /// Builds a [`StatefulPool`]; made by [`StatefulPool::builder`].
+///
+/// ```
+/// # use formicary::{Context, StatefulPool, Worker};
+/// # struct Double;
+/// # impl Worker for Double {
+/// #     type Input = u64;
+/// #     type Output = u64;
+/// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+/// # }
+/// let pool = StatefulPool::builder(|_worker| Ok(Double)).workers(1).build()?;
+/// assert_eq!(pool.process(2)?, 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct States<F> {
     pub(crate) factory: F,
     pub(crate) panic_policy: PanicPolicy,
@@ -297,6 +321,11 @@ impl<K, D: Dispatch> Builder<K, D> {
 impl<D: Dispatch> Builder<Closures, D> {
     /// Builds the pool and starts its minimum of workers.
     ///
+    /// ```
+    /// let error = formicary::Pool::builder().workers(2).min_workers(3).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "min_workers is 3, which is above workers, 2");
+    /// ```
+    ///
     /// # Errors
     /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
     pub fn build(self) -> Result<Pool<D>, BuildError> {
@@ -311,6 +340,12 @@ where
     R: Send + 'static,
 {
     /// Builds the pool and starts its minimum of workers.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
+    /// assert_eq!(pool.call(1)?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
@@ -352,6 +387,18 @@ where
     }
 
     /// Builds the pool, starts its minimum of workers, and waits until each has its state.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let error = StatefulPool::<Double>::builder(|_| Err("out of doubles".into())).build().unwrap_err();
+    /// assert!(error.to_string().ends_with("out of doubles"));
+    /// ```
     ///
     /// # Errors
     /// [`BuildError`], which names the option that was wrong, why the first worker could not start, or with which error

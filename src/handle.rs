@@ -73,6 +73,12 @@ impl<T: Send + 'static> Handle<T> {
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
     /// (`Pool`), so that a pool of one worker can wait for its own tasks.
     ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.spawn(|| 7)?.join()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`JoinError`] if the task panicked, if it was cancelled or given back before it started, or if a
     /// worker of the pool would wait for itself for ever.

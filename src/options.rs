@@ -10,10 +10,25 @@ use crate::dispatch::MAX_WORKERS;
 use crate::error::BuildError;
 
 /// Tasks that may wait beyond the workers, if nothing else is said.
+///
+/// ```
+/// assert_eq!(formicary::DEFAULT_QUEUE, 1024);
+/// ```
 pub const DEFAULT_QUEUE: usize = 1024;
 /// How long a worker above the minimum stays idle before it ends, if nothing else is said.
+///
+/// ```
+/// assert_eq!(formicary::DEFAULT_EXPIRY.as_secs(), 10);
+/// ```
 pub const DEFAULT_EXPIRY: Duration = Duration::from_secs(10);
 /// The prefix of the threads' names, if nothing else is said.
+///
+/// ```
+/// let pool = formicary::Pool::new(1)?;
+/// let name = pool.run(|| std::thread::current().name().map(str::to_owned))?;
+/// assert!(name.unwrap().starts_with(formicary::DEFAULT_NAME));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const DEFAULT_NAME: &str = "formicary";
 
 /// A panic that was caught, as the panic handler sees it.
@@ -44,16 +59,52 @@ pub struct TaskPanic<'a> {
 
 impl TaskPanic<'_> {
     /// What the task panicked with.
+    ///
+    /// ```
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .thread_name("mill")
+    ///     .panic_handler(move |panic| drop(sender.send(panic.payload().downcast_ref::<u8>().copied())))
+    ///     .build()?;
+    /// pool.submit(|| std::panic::panic_any(7_u8))?;
+    /// assert_eq!(receiver.recv()?, Some(7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn payload(&self) -> &(dyn Any + Send) {
         self.payload
     }
 
     /// The worker's number.
+    ///
+    /// ```
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .thread_name("mill")
+    ///     .panic_handler(move |panic| drop(sender.send(panic.worker())))
+    ///     .build()?;
+    /// pool.submit(|| std::panic::panic_any(7_u8))?;
+    /// assert_eq!(receiver.recv()?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn worker(&self) -> usize {
         self.worker
     }
 
     /// The pool's name: its `thread_name`.
+    ///
+    /// ```
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .thread_name("mill")
+    ///     .panic_handler(move |panic| drop(sender.send(panic.pool().to_owned())))
+    ///     .build()?;
+    /// pool.submit(|| std::panic::panic_any(7_u8))?;
+    /// assert_eq!(receiver.recv()?, "mill");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pool(&self) -> &str {
         self.pool
     }
@@ -75,6 +126,21 @@ impl fmt::Debug for TaskPanic<'_> {
 /// A worker that wants a thread: what a [`spawn_handler`](crate::Builder::spawn_handler) gets.
 ///
 /// The handler must see to it that [`run`](Self::run) is called on a thread of its making, or return an error.
+///
+/// ```
+/// let pool = formicary::Pool::builder()
+///     .workers(1)
+///     .thread_name("mill")
+///     .stack_size(128 * 1024)
+///     .spawn_handler(|worker| {
+///         assert!(worker.index() < 1);
+///         std::thread::spawn(|| worker.run());
+///         Ok(())
+///     })
+///     .build()?;
+/// assert_eq!(pool.run(|| 7)?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct WorkerThread {
     pub(crate) name: String,
     pub(crate) index: usize,
@@ -84,21 +150,81 @@ pub struct WorkerThread {
 
 impl WorkerThread {
     /// The thread's name, at most 15 bytes.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .thread_name("mill")
+    ///     .stack_size(128 * 1024)
+    ///     .spawn_handler(|worker| {
+    ///         assert_eq!(worker.name(), "mill-0");
+    ///         std::thread::spawn(|| worker.run());
+    ///         Ok(())
+    ///     })
+    ///     .build()?;
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The worker's number, below the pool's capacity.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .thread_name("mill")
+    ///     .stack_size(128 * 1024)
+    ///     .spawn_handler(|worker| {
+    ///         assert_eq!(worker.index(), 0);
+    ///         std::thread::spawn(|| worker.run());
+    ///         Ok(())
+    ///     })
+    ///     .build()?;
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn index(&self) -> usize {
         self.index
     }
 
     /// The stack size asked for, in bytes.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .thread_name("mill")
+    ///     .stack_size(128 * 1024)
+    ///     .spawn_handler(|worker| {
+    ///         assert_eq!(worker.stack_size(), Some(128 * 1024));
+    ///         std::thread::spawn(|| worker.run());
+    ///         Ok(())
+    ///     })
+    ///     .build()?;
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stack_size(&self) -> Option<usize> {
         self.stack_size
     }
 
     /// Is the worker: returns when it ends.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .thread_name("mill")
+    ///     .stack_size(128 * 1024)
+    ///     .spawn_handler(|worker| {
+    ///         // A thread of the handler's making:
+    ///         std::thread::spawn(|| worker.run());
+    ///         Ok(())
+    ///     })
+    ///     .build()?;
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn run(self) {
         (self.body)();
     }

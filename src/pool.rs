@@ -88,6 +88,12 @@ where
 impl Pool<Stack> {
     /// A pool of at most `workers` workers, all else as the [`Builder`]'s defaults.
     ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.capacity(), 4);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
     pub fn new(workers: usize) -> Result<Self, BuildError> {
@@ -115,6 +121,14 @@ impl<D: Dispatch> Pool<D> {
 
     /// Submits a closure; blocks while the pool is full (or, with
     /// [`nonblocking`](Builder::nonblocking), refuses). Its result is nobody's business; a panic in it is caught.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.submit(|| println!("on a worker"))?;
+    /// pool.wait_idle();
+    /// assert_eq!(pool.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`SubmitError`], with the closure, if the pool is closed, full and not to be waited for, if too many wait

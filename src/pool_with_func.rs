@@ -75,6 +75,12 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
     /// A pool of at most `workers` workers that call `func`, all else as the [`Builder`]'s defaults.
     ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(4, |n: u64| n * n)?;
+    /// assert_eq!(pool.call(9)?, 81);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
     pub fn new(workers: usize, func: impl Fn(T) -> R + Send + Sync + 'static) -> Result<Self, BuildError> {

@@ -106,16 +106,62 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// The worker's number, below the pool's capacity.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// struct Asks;
+    /// impl Worker for Asks {
+    ///     type Input = ();
+    ///     type Output = usize;
+    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> usize {
+    ///         cx.worker()
+    ///     }
+    /// }
+    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
+    /// assert_eq!(pool.process(())?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn worker(&self) -> usize {
         self.worker
     }
 
     /// When the caller stops waiting, if it is a timed call.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// struct Asks;
+    /// impl Worker for Asks {
+    ///     type Input = ();
+    ///     type Output = bool;
+    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> bool {
+    ///         cx.deadline().is_some()
+    ///     }
+    /// }
+    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
+    /// assert!(!pool.process(())?);
+    /// assert!(pool.process_timeout((), std::time::Duration::from_secs(60))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// Whether nobody waits for the result any more, so that the work may stop.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// struct Asks;
+    /// impl Worker for Asks {
+    ///     type Input = ();
+    ///     type Output = bool;
+    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> bool {
+    ///         cx.is_cancelled()
+    ///     }
+    /// }
+    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
+    /// assert!(!pool.process(())?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         // ORDERING: Acquire, so that who has seen the interrupter's mark sees this too.
         self.given_up.is_some_and(|given_up| given_up.load(Ordering::Acquire))
@@ -133,6 +179,10 @@ impl fmt::Debug for Context<'_> {
 }
 
 /// What becomes of a worker's state after a panic in [`Worker::process`].
+///
+/// ```
+/// assert_eq!(formicary::PanicPolicy::default(), formicary::PanicPolicy::Rebuild);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
     /// The state is dropped and made anew by the factory before the next task. The default: a state that was left in
@@ -246,6 +296,19 @@ impl<W: Worker> StatefulPool<W, Stack> {
     /// A pool of at most `workers` workers whose states `factory` makes, all else as the [`Builder`]'s defaults. The
     /// factory gets the worker's number.
     ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(2, |_worker| Ok(Double))?;
+    /// assert_eq!(pool.process(21)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`BuildError`] if `workers` is 0 or too many, if the system gives no thread, or if the factory fails for the first
     /// worker.
@@ -288,6 +351,19 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
 
     /// Hands an input to a worker and waits for the output.
     ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// assert_eq!(pool.process(21)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ProcessError`]: refused, with the input, or failed: the worker panicked. From inside a task of the same pool it is
     /// refused as `WouldDeadlock` if every other worker is waiting in the same way.
@@ -328,6 +404,20 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
 
     /// Submits an input and returns a handle to the output; blocks while the pool is full (or, with
     /// [`nonblocking`](Builder::nonblocking), refuses).
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// let handle = pool.submit(21)?;
+    /// assert_eq!(handle.join()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`SubmitError`], with the input.

@@ -103,6 +103,11 @@ pub struct ShutdownReport {
 
 impl ShutdownReport {
     /// Whether the pool has ended.
+    ///
+    /// ```
+    /// assert!(formicary::Pool::new(1)?.shutdown().is_complete());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_complete(&self) -> bool {
         self.workers == 0
     }

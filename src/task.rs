@@ -76,6 +76,12 @@ impl<F: FnOnce() + Send + 'static> Body for Plain<F> {
 
 impl Task {
     /// Wraps a closure. Does not allocate up to 48 bytes.
+    ///
+    /// ```
+    /// let task = formicary::Task::new(|| println!("later"));
+    /// assert!(std::mem::size_of_val(&task) <= 64);
+    /// # drop(task);
+    /// ```
     pub fn new(f: impl FnOnce() + Send + 'static) -> Self {
         Self::from_body(Plain(f))
     }
@@ -132,6 +138,18 @@ impl Task {
     }
 
     /// Runs the closure on the calling thread.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| println!("on a worker, or here"))?;
+    /// for task in pool.shutdown_now() {
+    ///     task.run();
+    /// }
+    /// # drop(pause);
+    /// assert_eq!(pool.queued(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     /// If the closure does, unless a handle waits for the task: then the handle gets the panic.

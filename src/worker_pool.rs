@@ -118,6 +118,15 @@ impl PauseGuard {
     }
 
     /// Blocks until no task is running. Returns at once, with `false`, when called from a task of the same pool.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.submit(|| ())?;
+    /// let pause = pool.pause();
+    /// assert!(pause.wait_quiet());
+    /// assert_eq!(pool.running(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_quiet(&self) -> bool {
         self.pool.wait_quiet(None)
     }

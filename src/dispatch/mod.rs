@@ -13,11 +13,25 @@ pub(crate) use stack::StackQueue;
 
 /// The most workers a pool may have: the counts of sleeping and of searching workers share one
 /// machine word, which is 32 bits on the smallest targets.
+///
+/// ```
+/// assert!(formicary::Pool::new(formicary::MAX_WORKERS + 1).is_err());
+/// ```
 pub const MAX_WORKERS: usize = u16::MAX as usize;
 
 /// A way to get tasks to workers; the second axis of a pool's type, as in `Pool<Stack>`.
 ///
 /// The crate's own kinds are the only ones: the trait cannot be implemented elsewhere.
+///
+/// ```
+/// use formicary::{Dispatch, Pool, Stack};
+///
+/// fn seven<D: Dispatch>() -> u32 {
+///     let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
+///     pool.run(|| 7).unwrap()
+/// }
+/// assert_eq!(seven::<Stack>(), 7);
+/// ```
 pub trait Dispatch: sealed::Sealed + Send + Sync + 'static {
     /// The name that [`Debug`](std::fmt::Debug) output and errors use.
     const NAME: &'static str;

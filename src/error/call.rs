@@ -41,27 +41,66 @@ impl JoinError {
     }
 
     /// Whether the task panicked.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.spawn(|| std::panic::panic_any("no"))?.join().unwrap_err();
+    /// assert!(error.is_panic());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_panic(&self) -> bool {
         matches!(self.0, Cause::Panic(_))
     }
 
     /// Whether the task never ran: it was cancelled, given back by `shutdown_now`, or its worker's state
     /// could not be built.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let handle = pool.spawn(|| 7)?;
+    /// let returned = pool.shutdown_now();
+    /// # drop(pause);
+    /// // The worker may have been quicker.
+    /// assert!(handle.join().map_or_else(|error| error.is_cancelled() && returned.len() == 1, |n| n == 7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, Cause::Cancelled | Cause::NoState(_))
     }
 
     /// Whether a timed call gave up while the task was running.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_timed_out()));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_timed_out(&self) -> bool {
         matches!(self.0, Cause::TimedOut)
     }
 
     /// Whether the caller is a worker of the pool and would have waited for itself.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_would_deadlock()));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_would_deadlock(&self) -> bool {
         matches!(self.0, Cause::WouldDeadlock)
     }
 
     /// What the task panicked with; the error itself if it did not panic.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.spawn(|| std::panic::panic_any(7_u8))?.join().unwrap_err();
+    /// assert_eq!(error.into_panic().unwrap().downcast_ref(), Some(&7_u8));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The error, unchanged, if [`is_panic`](Self::is_panic) is false.
@@ -115,10 +154,26 @@ pub enum CallError<I> {
 }
 
 /// The error of [`StatefulPool::process`](crate::StatefulPool::process).
+///
+/// ```
+/// use formicary::{CallError, ProcessError};
+///
+/// fn same(error: ProcessError<u8>) -> CallError<u8> {
+///     error
+/// }
+/// # let _ = same;
+/// ```
 pub type ProcessError<I> = CallError<I>;
 
 impl<I> CallError<I> {
     /// The input, if the task was not started.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
+    /// pool.shutdown();
+    /// assert_eq!(pool.call(7).unwrap_err().into_input(), Some(7));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn into_input(self) -> Option<I> {
         match self {
             Self::Refused(refused) => Some(refused.task),
@@ -127,6 +182,13 @@ impl<I> CallError<I> {
     }
 
     /// Whether the time was up, be it before the task started or while it ran.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(!error.is_timed_out());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_timed_out(&self) -> bool {
         match self {
             Self::Refused(refused) => refused.is_timed_out(),
@@ -135,11 +197,25 @@ impl<I> CallError<I> {
     }
 
     /// Whether the task panicked.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(error.is_panic());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_panic(&self) -> bool {
         matches!(self, Self::Failed(failed) if failed.is_panic())
     }
 
     /// Whether the caller is a worker of the pool and would have waited for itself.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(!error.is_would_deadlock());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_would_deadlock(&self) -> bool {
         match self {
             Self::Refused(refused) => refused.kind == SubmitErrorKind::WouldDeadlock,

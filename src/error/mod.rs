@@ -13,6 +13,11 @@ use std::any::Any;
 use std::error::Error;
 
 /// Any error, as the factories of a [`StatefulPool`](crate::StatefulPool) return it.
+///
+/// ```
+/// let error: formicary::BoxError = "no such host".into();
+/// assert_eq!(error.to_string(), "no such host");
+/// ```
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// What a panic carries.

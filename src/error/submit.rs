@@ -4,6 +4,10 @@ use std::error::Error;
 use std::fmt;
 
 /// Why a task was refused.
+///
+/// ```
+/// assert_eq!(formicary::SubmitErrorKind::Full.to_string(), "the pool is full");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SubmitErrorKind {
@@ -52,21 +56,49 @@ impl<T> SubmitError<T> {
     }
 
     /// The task that was refused.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
+    /// pool.shutdown();
+    /// assert_eq!(pool.invoke(7).unwrap_err().into_inner(), 7);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn into_inner(self) -> T {
         self.task
     }
 
     /// Whether the pool was full and the call does not wait.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
+    /// pool.shutdown();
+    /// assert!(!pool.invoke(7).unwrap_err().is_full());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_full(&self) -> bool {
         self.kind == SubmitErrorKind::Full
     }
 
     /// Whether the pool has been shut down.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
+    /// pool.shutdown();
+    /// assert!(pool.invoke(7).unwrap_err().is_closed());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.kind == SubmitErrorKind::Closed
     }
 
     /// Whether the time was up.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
+    /// pool.shutdown();
+    /// assert!(!pool.invoke(7).unwrap_err().is_timed_out());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
     pub fn is_timed_out(&self) -> bool {
         self.kind == SubmitErrorKind::TimedOut
     }
@@ -106,6 +138,16 @@ impl<T> Error for SubmitError<T> {}
 
 /// `submit_all` stopped early. Nothing is lost: what was accepted is counted, the refused task is in
 /// `error`, and what the iterator has not given out is in `rest`.
+///
+/// ```
+/// let pool = formicary::PoolWithFunc::builder(|_: u8| ()).workers(1).queue(1).nonblocking(true).build()?;
+/// let pause = pool.pause();
+/// let mut stopped = pool.invoke_all(0..5).unwrap_err();
+/// assert_eq!((stopped.accepted, stopped.error.task), (2, 2));
+/// assert!(stopped.rest.eq(3..5));
+/// # drop(pause);
+/// # Ok::<(), formicary::BuildError>(())
+/// ```
 pub struct SubmitAllError<T, I> {
     /// How many tasks were accepted before.
     pub accepted: usize,
