@@ -7,49 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dispatch::{Dispatch, MAX_WORKERS, Stack};
-use crate::engine::Engine;
-use crate::error::{BoxError, BuildError};
 use crate::options::{Options, TaskPanic, WorkerThread};
-use crate::pool::{CallTask, Pool};
-use crate::pool_with_func::{CallFunc, PoolWithFunc};
-use crate::stateful::{PanicPolicy, RunWorker, StatefulPool, Worker};
-
-/// Builds a [`Pool`]; made by [`Pool::builder`].
-///
-/// ```
-/// let builder: formicary::Builder<formicary::Closures> = formicary::Pool::builder();
-/// assert!(builder.build().is_ok());
-/// ```
-#[derive(Debug)]
-pub struct Closures;
-
-/// Builds a [`PoolWithFunc`]; made by [`PoolWithFunc::builder`].
-///
-/// ```
-/// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
-/// assert_eq!(pool.call(1)?, 2);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Function<F, T, R>(pub(crate) F, pub(crate) PhantomData<fn(T) -> R>);
-
-/// Builds a [`StatefulPool`]; made by [`StatefulPool::builder`].
-///
-/// ```
-/// # use formicary::{Context, StatefulPool, Worker};
-/// # struct Double;
-/// # impl Worker for Double {
-/// #     type Input = u64;
-/// #     type Output = u64;
-/// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-/// # }
-/// let pool = StatefulPool::builder(|_worker| Ok(Double)).workers(1).build()?;
-/// assert_eq!(pool.process(2)?, 4);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct States<F> {
-    pub(crate) factory: F,
-    pub(crate) panic_policy: PanicPolicy,
-}
 
 /// Everything that can be set about a pool. `K` is the kind of pool, `D` its dispatch.
 ///
@@ -69,8 +27,8 @@ pub struct States<F> {
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<K, D: Dispatch = Stack> {
-    kind: K,
-    options: Options,
+    pub(crate) kind: K,
+    pub(crate) options: Options,
     dispatch: PhantomData<fn() -> D>,
 }
 
@@ -315,97 +273,6 @@ impl<K, D: Dispatch> Builder<K, D> {
     pub fn panic_handler(mut self, handler: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static) -> Self {
         self.options.panic_handler = Some(Arc::new(handler));
         self
-    }
-}
-
-impl<D: Dispatch> Builder<Closures, D> {
-    /// Builds the pool and starts its minimum of workers.
-    ///
-    /// ```
-    /// let error = formicary::Pool::builder().workers(2).min_workers(3).build().unwrap_err();
-    /// assert_eq!(error.to_string(), "min_workers is 3, which is above workers, 2");
-    /// ```
-    ///
-    /// # Errors
-    /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
-    pub fn build(self) -> Result<Pool<D>, BuildError> {
-        Engine::build(self.options, CallTask).map(Pool::from_engine)
-    }
-}
-
-impl<F, T, R, D: Dispatch> Builder<Function<F, T, R>, D>
-where
-    F: Fn(T) -> R + Send + Sync + 'static,
-    T: Send + 'static,
-    R: Send + 'static,
-{
-    /// Builds the pool and starts its minimum of workers.
-    ///
-    /// ```
-    /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
-    /// assert_eq!(pool.call(1)?, 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
-    pub fn build(self) -> Result<PoolWithFunc<T, D, R>, BuildError> {
-        Engine::build(self.options, CallFunc::new(self.kind.0)).map(PoolWithFunc::from_engine)
-    }
-}
-
-impl<W, F, D: Dispatch> Builder<States<F>, D>
-where
-    W: Worker,
-    F: Fn(usize) -> Result<W, BoxError> + Send + Sync + 'static,
-{
-    /// What becomes of a worker's state after a panic in it. Default: [`PanicPolicy::Rebuild`].
-    ///
-    /// ```
-    /// use formicary::{Context, PanicPolicy, StatefulPool, Worker};
-    ///
-    /// struct Counter(u32);
-    /// impl Worker for Counter {
-    ///     type Input = bool;
-    ///     type Output = u32;
-    ///     fn process(&mut self, fail: bool, _: &Context<'_>) -> u32 {
-    ///         self.0 += 1;
-    ///         assert!(!fail, "a test's panic");
-    ///         self.0
-    ///     }
-    /// }
-    /// for (policy, count) in [(PanicPolicy::Rebuild, 1), (PanicPolicy::Keep, 2)] {
-    ///     let pool = StatefulPool::builder(|_| Ok(Counter(0))).workers(1).panic_policy(policy).build()?;
-    ///     assert!(pool.process(true).unwrap_err().is_panic());
-    ///     assert_eq!(pool.process(false)?, count);
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn panic_policy(mut self, policy: PanicPolicy) -> Self {
-        self.kind.panic_policy = policy;
-        self
-    }
-
-    /// Builds the pool, starts its minimum of workers, and waits until each has its state.
-    ///
-    /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Double;
-    /// # impl Worker for Double {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-    /// # }
-    /// let error = StatefulPool::<Double>::builder(|_| Err("out of doubles".into())).build().unwrap_err();
-    /// assert!(error.to_string().ends_with("out of doubles"));
-    /// ```
-    ///
-    /// # Errors
-    /// [`BuildError`], which names the option that was wrong, why the first worker could not start, or with which error
-    /// the factory failed.
-    pub fn build(self) -> Result<StatefulPool<W, D>, BuildError> {
-        let runner = RunWorker::new(self.kind.factory, self.kind.panic_policy);
-        Engine::build(self.options, runner).map(StatefulPool::from_engine)
     }
 }
 

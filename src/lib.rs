@@ -70,9 +70,10 @@ mod stateful;
 mod stats;
 mod sync;
 mod task;
+mod worker;
 mod worker_pool;
 
-pub use builder::{Builder, Closures, Function, States};
+pub use builder::Builder;
 pub use dispatch::{Dispatch, MAX_WORKERS, Stack};
 pub use error::{
     BoxError, BuildError, CallError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
@@ -80,11 +81,12 @@ pub use error::{
 pub use handle::Handle;
 pub use interrupter::Interrupter;
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, TaskPanic, WorkerThread};
-pub use pool::Pool;
-pub use pool_with_func::PoolWithFunc;
-pub use stateful::{Context, PanicPolicy, StatefulPool, Worker};
+pub use pool::{Closures, Pool};
+pub use pool_with_func::{Function, PoolWithFunc};
+pub use stateful::{StatefulPool, States};
 pub use stats::{ShutdownReport, Stats};
 pub use task::Task;
+pub use worker::{Context, PanicPolicy, Worker};
 pub use worker_pool::{PauseGuard, WorkerPool};
 
 /// `Send`, `Sync` and size of everything public, as a table that does not build when it is wrong.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::builder::{Builder, Closures};
+use crate::builder::Builder;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
@@ -82,6 +82,30 @@ where
             Recalled::ToCaller => Recalled::ToCaller,
             Recalled::Gone(verdict) => Recalled::Gone(verdict),
         }
+    }
+}
+
+/// Builds a [`Pool`]; made by [`Pool::builder`].
+///
+/// ```
+/// let builder: formicary::Builder<formicary::Closures> = formicary::Pool::builder();
+/// assert!(builder.build().is_ok());
+/// ```
+#[derive(Debug)]
+pub struct Closures;
+
+impl<D: Dispatch> Builder<Closures, D> {
+    /// Builds the pool and starts its minimum of workers.
+    ///
+    /// ```
+    /// let error = formicary::Pool::builder().workers(2).min_workers(3).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "min_workers is 3, which is above workers, 2");
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
+    pub fn build(self) -> Result<Pool<D>, BuildError> {
+        Engine::build(self.options, CallTask).map(Pool::from_engine)
     }
 }
 

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::builder::{Builder, Function};
+use crate::builder::Builder;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
@@ -69,6 +69,36 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 
     fn recall(item: Job<T, R>, kind: SubmitErrorKind, cause: Cause) -> Recalled<T> {
         item.recall(kind, cause)
+    }
+}
+
+/// Builds a [`PoolWithFunc`]; made by [`PoolWithFunc::builder`].
+///
+/// ```
+/// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
+/// assert_eq!(pool.call(1)?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Function<F, T, R>(F, PhantomData<fn(T) -> R>);
+
+impl<F, T, R, D: Dispatch> Builder<Function<F, T, R>, D>
+where
+    F: Fn(T) -> R + Send + Sync + 'static,
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    /// Builds the pool and starts its minimum of workers.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
+    /// assert_eq!(pool.call(1)?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
+    pub fn build(self) -> Result<PoolWithFunc<T, D, R>, BuildError> {
+        Engine::build(self.options, CallFunc::new(self.kind.0)).map(PoolWithFunc::from_engine)
     }
 }
 

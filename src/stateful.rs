@@ -1,11 +1,10 @@
 //! The pool whose workers have state of their own.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::builder::{Builder, States};
+use crate::builder::Builder;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner};
 use crate::error::{BoxError, BuildError, Cause, ProcessError, SubmitError, SubmitErrorKind};
@@ -14,185 +13,8 @@ use crate::interrupter::Interrupter;
 use crate::job::{self, Job};
 use crate::methods::pool_methods;
 use crate::slot::{Recalled, Reply, Slot, Verdict};
-use crate::sync::{AtomicBool, Ordering};
+use crate::worker::{Context, PanicPolicy, Worker};
 use crate::worker_pool::deadline;
-
-/// What one worker of a [`StatefulPool`] is: its state, and what it does with an input.
-///
-/// A value of this type is made by the pool's factory on the worker's own thread, used there, and ended there. It need not be
-/// `Send`.
-///
-/// ```
-/// use formicary::{Context, StatefulPool, Worker};
-///
-/// /// Counts words, in a buffer that is allocated once per thread.
-/// struct Words(Vec<String>);
-///
-/// impl Worker for Words {
-///     type Input = String;
-///     type Output = usize;
-///
-///     fn process(&mut self, text: String, _cx: &Context<'_>) -> usize {
-///         self.0.clear();
-///         self.0.extend(text.split_whitespace().map(str::to_lowercase));
-///         self.0.sort_unstable();
-///         self.0.dedup();
-///         self.0.len()
-///     }
-/// }
-///
-/// let pool = StatefulPool::new(2, |_worker| Ok(Words(Vec::new())))?;
-/// assert_eq!(pool.process("the ant and the bee".to_owned())?, 4);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub trait Worker: 'static {
-    /// What it is given.
-    type Input: Send + 'static;
-    /// What it makes of that.
-    type Output: Send + 'static;
-
-    /// Does the work. A panic in it is caught; what becomes of the state then is said by the [`PanicPolicy`].
-    fn process(&mut self, input: Self::Input, cx: &Context<'_>) -> Self::Output;
-
-    /// Called before the worker takes work, after every task. Until it returns the worker is given nothing.
-    fn ready(&mut self) {}
-
-    /// Whether [`ready`](Self::ready) may block. Then a worker that is in it is not counted on: tasks that wait start
-    /// another one, if the capacity allows. Default: `false`.
-    const READY_BLOCKS: bool = false;
-
-    /// A way to make a running `process` stop, asked for once when the state is made. It is called from another thread,
-    /// at most once per task, when a timed call gives up while its task runs; the worker cannot begin its next task
-    /// before the call has returned, so it must not wait for the worker.
-    ///
-    /// If it leaves a mark (a flag), that mark may be set when `process` has just begun or is about to return. So
-    /// `process` must clear it when it begins, and look at [`Context::is_cancelled`] after that, which is set first.
-    fn interrupter(&self) -> Option<Interrupter> {
-        None
-    }
-
-    /// Called on the worker's thread when the worker ends: when it expires, when the pool shrinks, or at the pool's end. Not
-    /// called after a panic, when the state is dropped as it is.
-    fn terminate(self)
-    where
-        Self: Sized,
-    {
-    }
-}
-
-/// What a worker can know of the task that it is doing.
-///
-/// ```
-/// use formicary::{Context, StatefulPool, Worker};
-///
-/// struct Who;
-/// impl Worker for Who {
-///     type Input = ();
-///     type Output = (usize, bool);
-///     fn process(&mut self, _: (), cx: &Context<'_>) -> (usize, bool) {
-///         (cx.worker(), cx.deadline().is_some() || cx.is_cancelled())
-///     }
-/// }
-/// let pool = StatefulPool::new(1, |_| Ok(Who))?;
-/// assert_eq!(pool.process(())?, (0, false));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    worker: usize,
-    deadline: Option<Instant>,
-    given_up: Option<&'a AtomicBool>,
-}
-
-impl Context<'_> {
-    /// The worker's number, below the pool's capacity.
-    ///
-    /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// struct Asks;
-    /// impl Worker for Asks {
-    ///     type Input = ();
-    ///     type Output = usize;
-    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> usize {
-    ///         cx.worker()
-    ///     }
-    /// }
-    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert_eq!(pool.process(())?, 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn worker(&self) -> usize {
-        self.worker
-    }
-
-    /// When the caller stops waiting, if it is a timed call.
-    ///
-    /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// struct Asks;
-    /// impl Worker for Asks {
-    ///     type Input = ();
-    ///     type Output = bool;
-    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> bool {
-    ///         cx.deadline().is_some()
-    ///     }
-    /// }
-    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(!pool.process(())?);
-    /// assert!(pool.process_timeout((), std::time::Duration::from_secs(60))?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// Whether nobody waits for the result any more, so that the work may stop.
-    ///
-    /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// struct Asks;
-    /// impl Worker for Asks {
-    ///     type Input = ();
-    ///     type Output = bool;
-    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> bool {
-    ///         cx.is_cancelled()
-    ///     }
-    /// }
-    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(!pool.process(())?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn is_cancelled(&self) -> bool {
-        // ORDERING: Acquire, so that who has seen the interrupter's mark sees this too.
-        self.given_up.is_some_and(|given_up| given_up.load(Ordering::Acquire))
-    }
-}
-
-impl fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("worker", &self.worker)
-            .field("deadline", &self.deadline)
-            .field("is_cancelled", &self.is_cancelled())
-            .finish()
-    }
-}
-
-/// What becomes of a worker's state after a panic in [`Worker::process`].
-///
-/// ```
-/// assert_eq!(formicary::PanicPolicy::default(), formicary::PanicPolicy::Rebuild);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PanicPolicy {
-    /// The state is dropped and made anew by the factory before the next task. The default: a state that was left in
-    /// the middle of something is not to be trusted. If the factory fails, the worker ends; the last one stays,
-    /// tries again for every task, and cancels the task if that fails too.
-    #[default]
-    Rebuild,
-    /// The state is kept as the panic left it.
-    Keep,
-}
 
 /// A pool whose workers each have a state of type `W`, built once on their own thread.
 ///
@@ -289,6 +111,80 @@ impl<W: Worker> Runner for RunWorker<W> {
 
     fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<W::Input> {
         item.recall(kind, cause)
+    }
+}
+
+/// Builds a [`StatefulPool`]; made by [`StatefulPool::builder`].
+///
+/// ```
+/// # use formicary::{Context, StatefulPool, Worker};
+/// # struct Double;
+/// # impl Worker for Double {
+/// #     type Input = u64;
+/// #     type Output = u64;
+/// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+/// # }
+/// let pool = StatefulPool::builder(|_worker| Ok(Double)).workers(1).build()?;
+/// assert_eq!(pool.process(2)?, 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct States<F> {
+    factory: F,
+    panic_policy: PanicPolicy,
+}
+
+impl<W, F, D: Dispatch> Builder<States<F>, D>
+where
+    W: Worker,
+    F: Fn(usize) -> Result<W, BoxError> + Send + Sync + 'static,
+{
+    /// What becomes of a worker's state after a panic in it. Default: [`PanicPolicy::Rebuild`].
+    ///
+    /// ```
+    /// use formicary::{Context, PanicPolicy, StatefulPool, Worker};
+    ///
+    /// struct Counter(u32);
+    /// impl Worker for Counter {
+    ///     type Input = bool;
+    ///     type Output = u32;
+    ///     fn process(&mut self, fail: bool, _: &Context<'_>) -> u32 {
+    ///         self.0 += 1;
+    ///         assert!(!fail, "a test's panic");
+    ///         self.0
+    ///     }
+    /// }
+    /// for (policy, count) in [(PanicPolicy::Rebuild, 1), (PanicPolicy::Keep, 2)] {
+    ///     let pool = StatefulPool::builder(|_| Ok(Counter(0))).workers(1).panic_policy(policy).build()?;
+    ///     assert!(pool.process(true).unwrap_err().is_panic());
+    ///     assert_eq!(pool.process(false)?, count);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn panic_policy(mut self, policy: PanicPolicy) -> Self {
+        self.kind.panic_policy = policy;
+        self
+    }
+
+    /// Builds the pool, starts its minimum of workers, and waits until each has its state.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let error = StatefulPool::<Double>::builder(|_| Err("out of doubles".into())).build().unwrap_err();
+    /// assert!(error.to_string().ends_with("out of doubles"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError`], which names the option that was wrong, why the first worker could not start, or with which error
+    /// the factory failed.
+    pub fn build(self) -> Result<StatefulPool<W, D>, BuildError> {
+        let runner = RunWorker::new(self.kind.factory, self.kind.panic_policy);
+        Engine::build(self.options, runner).map(StatefulPool::from_engine)
     }
 }
 
