@@ -257,7 +257,8 @@ fn room_lets_a_waiter_in<Q: Queue<usize>>(bound: usize) {
 
 /// Two wait in line, and both get in: the first one's place is passed on.
 fn the_line_moves_on<Q: Queue<usize>>(bound: usize) {
-    explore(2, move || {
+    // With two preemptions it holds as well, and takes some minutes.
+    explore(1, move || {
         let nest = Nest::<Q>::new(1, bound, 3 + bound);
         for item in 0..=bound {
             assert!(nest.try_enter(item).is_ok());
