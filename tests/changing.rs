@@ -354,3 +354,24 @@ fn figures_hold_together_while_tasks_run() {
         assert_conserved(&*pool);
     });
 }
+
+/// A pause with a time limit ends by itself even if it was hidden behind one without.
+#[test]
+fn a37_a_timed_pause_under_an_open_one_still_ends() {
+    for_each(|variant| {
+        let pool = variant.build(Setup::new(2, 8));
+        let count = Count::new();
+        pool.submit(count.task()).unwrap();
+        pool.wait_idle();
+        let open = pool.pause();
+        let timed = pool.pause_timeout(2 * MOMENT);
+        pool.submit(count.task()).unwrap();
+        // Gives the worker time to fall asleep without an alarm, which is the case to be tested; in the other
+        // case the test passes too.
+        thread::sleep(MOMENT);
+        drop(open);
+        pool.wait_idle();
+        assert_eq!(count.get(), 2);
+        drop(timed);
+    });
+}

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use formicary::{BuildError, SubmitErrorKind, WorkerThread};
+use formicary::{BuildError, WorkerThread};
 use support::*;
 
 /// A pool whose handler starts the first `good` threads and does `odd` with the rest.
@@ -65,33 +65,4 @@ fn a_later_worker_that_never_runs_costs_nothing_else() {
             assert_conserved(&*pool);
         });
     }
-}
-
-/// The pool has a capacity of four and one worker, who stands at the full door: it must not wait for the three that
-/// do not exist.
-#[test]
-fn b05_b20_the_only_worker_there_is_does_not_wait_for_refused_ones() {
-    for_each(|variant| {
-        let pool = variant.build(setup(4, 1, ends_at_once));
-        let count = Count::new();
-        let inner = (Arc::clone(&pool), count.clone());
-        let task = move || {
-            let (pool, count) = inner;
-            // Room is for four workers and a queue of eight, and this task takes one place.
-            for n in 0..20 {
-                match pool.submit(count.task()) {
-                    Ok(()) => {}
-                    Err(refused) => {
-                        assert!(!variant.helps && n >= 11, "{refused:?} of {n}");
-                        assert_eq!(refused.kind, SubmitErrorKind::WouldDeadlock);
-                        refused.into_inner().run();
-                    }
-                }
-            }
-        };
-        pool.submit(formicary::Task::new(task)).unwrap();
-        pool.wait_idle();
-        assert_eq!(count.get(), 20);
-        assert_conserved(&*pool);
-    });
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use formicary::{BuildError, SubmitErrorKind, Task, WorkerThread};
+use formicary::{BuildError, SubmitErrorKind, Task, WorkerPool, WorkerThread};
 use support::{Count, Gate, Setup, assert_conserved, eventually, for_each};
 
 /// Gives the threads for which `gives` says so; it is asked with the number of the try, from 0.
@@ -185,10 +185,10 @@ fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
     });
 }
 
-/// B20: a task accepted while the last worker leaves, and then no thread for its successor: the task runs.
-#[test]
-fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
-    for_each(|variant| {
+/// A task is accepted while the last worker leaves, and no thread can be had for its successor. It runs before `end`
+/// returns.
+fn left_by_the_last_worker(end: fn(&dyn WorkerPool<Task>, &Gate)) {
+    for_each(move |variant| {
         let (leaving, ran) = (Gate::new(), Count::new());
         let hook = leaving.clone();
         let mut setup = fleeting(1, 4);
@@ -197,9 +197,27 @@ fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
         pool.submit(ran.task()).unwrap();
         leaving.await_arrivals(1);
         let accepted = usize::from(pool.submit(ran.task()).is_ok());
+        end(&*pool, &leaving);
+        assert_eq!(ran.get(), 1 + accepted);
+    });
+}
+
+/// B20: a task accepted while the last worker leaves, and then no thread for its successor: the task runs.
+#[test]
+fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
+    left_by_the_last_worker(|pool, leaving| {
         leaving.open();
         assert!(pool.wait_idle());
-        assert_eq!(ran.get(), 1 + accepted);
+    });
+}
+
+/// B20: the end of the pool runs what was accepted, also when the last worker has left and no other came.
+#[test]
+fn b20_shutdown_runs_what_no_thread_came_for() {
+    left_by_the_last_worker(|pool, leaving| {
+        leaving.open();
+        eventually("the last worker is gone", || pool.stats().retired > 0);
+        assert!(pool.shutdown().is_complete());
     });
 }
 
@@ -241,24 +259,5 @@ fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
         .unwrap();
         assert!(pool.wait_idle());
         assert_eq!((ran.get(), pool.stats().panicked), (10, 0));
-    });
-}
-
-/// B20: the end of the pool runs what was accepted, also when the last worker has left and no other came.
-#[test]
-fn b20_shutdown_runs_what_no_thread_came_for() {
-    for_each(|variant| {
-        let (leaving, ran) = (Gate::new(), Count::new());
-        let hook = leaving.clone();
-        let mut setup = fleeting(1, 4);
-        setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
-        let pool = variant.build(system(setup, |n| n == 0));
-        pool.submit(ran.task()).unwrap();
-        leaving.await_arrivals(1);
-        let accepted = usize::from(pool.submit(ran.task()).is_ok());
-        leaving.open();
-        eventually("the last worker is gone", || pool.stats().retired > 0);
-        assert!(pool.shutdown().is_complete());
-        assert_eq!(ran.get(), 1 + accepted);
     });
 }
