@@ -199,6 +199,22 @@ macro_rules! pool_methods {
                 self.engine.shutdown_now()
             }
 
+            /// Refuses new tasks and runs what is queued for at most `limit`. What has not started by then is given back,
+            /// oldest first, and what runs is told to stop ([`Context::is_cancelled`](crate::Context::is_cancelled)); the
+            /// report says how much that is. Does not wait for it: [`shutdown`](Self::shutdown) does. From inside a task of
+            /// the same pool, which could not end meanwhile, the time is over at once.
+            ///
+            /// ```
+            /// let pool = formicary::Pool::new(1)?;
+            /// pool.submit(|| ())?;
+            /// let (returned, report) = pool.shutdown_graceful(std::time::Duration::from_secs(60));
+            /// assert!(returned.is_empty() && report.is_complete());
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn shutdown_graceful(&self, limit: ::std::time::Duration) -> (Vec<$item>, $crate::ShutdownReport) {
+                self.engine.shutdown_graceful($crate::worker_pool::deadline(limit))
+            }
+
             /// Opens the pool again after its end, with its options and the capacity that it had, and starts its minimum of
             /// workers.
             ///
@@ -283,6 +299,9 @@ macro_rules! pool_methods {
             }
             fn shutdown_now(&self) -> Vec<$item> {
                 <$pool>::shutdown_now(self)
+            }
+            fn shutdown_graceful(&self, limit: ::std::time::Duration) -> (Vec<$item>, $crate::ShutdownReport) {
+                <$pool>::shutdown_graceful(self, limit)
             }
             fn restart(&self) -> Result<(), $crate::BuildError> {
                 <$pool>::restart(self)

@@ -13,6 +13,7 @@ use crate::interrupter::Interrupter;
 use crate::job::{self, Job};
 use crate::methods::pool_methods;
 use crate::slot::{Recalled, Reply, Slot, Verdict};
+use crate::sync::{AtomicBool, Ordering};
 use crate::worker::{Context, PanicPolicy, Worker};
 use crate::worker_pool::deadline;
 
@@ -52,6 +53,8 @@ type Factory<W> = Arc<dyn Fn(usize) -> Result<W, BoxError> + Send + Sync>;
 pub(crate) struct RunWorker<W> {
     factory: Factory<W>,
     panic_policy: PanicPolicy,
+    /// Whether tasks should stop.
+    overdue: AtomicBool,
     /// States never leave their threads.
     states: PhantomData<fn() -> W>,
 }
@@ -61,7 +64,7 @@ impl<W: Worker> RunWorker<W> {
         factory: impl Fn(usize) -> Result<W, BoxError> + Send + Sync + 'static,
         panic_policy: PanicPolicy,
     ) -> Self {
-        RunWorker { factory: Arc::new(factory), panic_policy, states: PhantomData }
+        RunWorker { factory: Arc::new(factory), panic_policy, overdue: AtomicBool::new(false), states: PhantomData }
     }
 }
 
@@ -96,6 +99,7 @@ impl<W: Worker> Runner for RunWorker<W> {
                 worker: *worker,
                 deadline: slot.and_then(|slot| slot.terms().deadline),
                 given_up: slot.map(Slot::given_up),
+                overdue: &self.overdue,
             };
             state.process(input, &cx)
         })
@@ -103,6 +107,11 @@ impl<W: Worker> Runner for RunWorker<W> {
 
     fn stop(&self, manned: Manned<W>) {
         manned.state.terminate();
+    }
+
+    fn set_overdue(&self, overdue: bool) {
+        // ORDERING: Release, see `Context::is_cancelled`.
+        self.overdue.store(overdue, Ordering::Release);
     }
 
     fn discards_after_panic(&self) -> bool {

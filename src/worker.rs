@@ -91,6 +91,7 @@ pub struct Context<'a> {
     pub(crate) worker: usize,
     pub(crate) deadline: Option<Instant>,
     pub(crate) given_up: Option<&'a AtomicBool>,
+    pub(crate) overdue: &'a AtomicBool,
 }
 
 impl Context<'_> {
@@ -135,7 +136,8 @@ impl Context<'_> {
         self.deadline
     }
 
-    /// Whether nobody waits for the result any more, so that the work may stop.
+    /// Whether the work should stop: the timed caller has given up, or the time of a
+    /// [`shutdown_graceful`](crate::StatefulPool::shutdown_graceful) is over.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -153,7 +155,8 @@ impl Context<'_> {
     /// ```
     pub fn is_cancelled(&self) -> bool {
         // ORDERING: Acquire, so that who has seen the interrupter's mark sees this too.
-        self.given_up.is_some_and(|given_up| given_up.load(Ordering::Acquire))
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        self.given_up.is_some_and(is_set) || is_set(self.overdue)
     }
 }
 

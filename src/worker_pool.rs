@@ -79,6 +79,8 @@ pub trait WorkerPool<Item>: Send + Sync {
     fn shutdown_timeout(&self, limit: Duration) -> ShutdownReport;
     /// Refuses new items, gives back what is queued, waits for what runs.
     fn shutdown_now(&self) -> Vec<Item>;
+    /// Refuses new items and runs what is queued for at most `limit`; gives back what is left, and tells what runs to stop.
+    fn shutdown_graceful(&self, limit: Duration) -> (Vec<Item>, ShutdownReport);
     /// Opens a pool that has ended again.
     ///
     /// # Errors

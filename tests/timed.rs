@@ -311,3 +311,32 @@ fn an_interrupt_never_reaches_a_later_task() {
         assert_eq!(stats.submitted, stats.completed + stats.cancelled, "{stats:?}");
     });
 }
+
+/// A worker that runs when a graceful shutdown's time is over is told to stop, and after a restart no more.
+#[test]
+fn a_graceful_shutdown_tells_what_runs_to_stop() {
+    struct Asks;
+    impl Worker for Asks {
+        type Input = bool;
+        type Output = bool;
+
+        fn process(&mut self, until_told: bool, cx: &Context<'_>) -> bool {
+            while until_told && !cx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            cx.is_cancelled()
+        }
+    }
+    limited(|| {
+        let pool = StatefulPool::new(1, |_| Ok(Asks)).unwrap();
+        let told = pool.submit(true).unwrap();
+        let (returned, _) = pool.shutdown_graceful(Duration::from_millis(10));
+        assert_eq!(returned.len() as u64, pool.stats().returned);
+        if returned.is_empty() {
+            assert!(told.join().unwrap());
+        }
+        assert!(pool.shutdown().is_complete());
+        pool.restart().unwrap();
+        assert!(!pool.process(false).unwrap());
+    });
+}

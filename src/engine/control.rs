@@ -149,6 +149,27 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Closes, takes out what is queued, and waits for what runs.
     pub(crate) fn shutdown_now(self: &Arc<Self>) -> Vec<R::Returned> {
         self.close();
+        let returned = self.take_out();
+        if !self.is_inside() {
+            self.finish(None);
+        }
+        returned
+    }
+
+    /// Closes and runs what is queued until `deadline`; takes out what is left then, and tells what runs to stop.
+    pub(crate) fn shutdown_graceful(self: &Arc<Self>, deadline: Option<Instant>) -> (Vec<R::Returned>, ShutdownReport) {
+        let mut report = self.shutdown(deadline);
+        let mut returned = Vec::new();
+        if !report.is_complete() {
+            self.runner.set_overdue(true);
+            returned = self.take_out();
+            report = self.what_is_left();
+        }
+        (returned, report)
+    }
+
+    /// Takes out what is queued in a closed pool.
+    fn take_out(&self) -> Vec<R::Returned> {
         let mut returned = Vec::new();
         for item in self.queue.drain() {
             match R::recall(item, SubmitErrorKind::Closed, Cause::Cancelled) {
@@ -163,9 +184,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.life.ring();
         self.parking.wake_all();
-        if !self.is_inside() {
-            self.finish(None);
-        }
         returned
     }
 
@@ -191,6 +209,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             phase.open();
             self.apply_limits(phase);
             self.queue.open();
+            self.runner.set_overdue(false);
             Ok(())
         })?;
         self.start_minimum()

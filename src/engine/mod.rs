@@ -67,6 +67,9 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     /// Ends a worker's state.
     fn stop(&self, _state: Self::State) {}
 
+    /// Tells the tasks that run, and those that still will, whether they should stop.
+    fn set_overdue(&self, _overdue: bool) {}
+
     /// Whether the state is made anew after a panic.
     fn discards_after_panic(&self) -> bool {
         false
