@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use formicary::{MAX_WORKERS, Stats, Task};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, for_each, quiet_panics};
@@ -373,5 +373,26 @@ fn a37_a_timed_pause_under_an_open_one_still_ends() {
         pool.wait_idle();
         assert_eq!(count.get(), 2);
         drop(timed);
+    });
+}
+
+/// The same while the worker is about to fall asleep, at any moment of that.
+#[test]
+fn a37_a_timed_pause_is_not_missed_by_a_worker_that_falls_asleep() {
+    for_each(|variant| {
+        let pool = variant.build(Setup::new(1, 8));
+        let count = Count::new();
+        for round in 0..400 {
+            pool.submit(count.task()).unwrap();
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(round % 40) {
+                std::hint::spin_loop();
+            }
+            let timed = pool.pause_timeout(Duration::from_micros(200));
+            pool.submit(count.task()).unwrap();
+            pool.wait_idle();
+            drop(timed);
+        }
+        assert_eq!(count.get(), 800);
     });
 }

@@ -50,6 +50,7 @@ impl Line {
             return None;
         }
         queue.push_back(Arc::clone(&me));
+        // ORDERING: Relaxed; the fence below orders it.
         self.waiting.store(queue.len(), Ordering::Relaxed);
         drop(queue);
         // ORDERING: SeqCst fence between the entry above and the try to enter that follows; `call` has the
@@ -101,6 +102,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut queue = self.line.queue.lock();
         queue.retain(|waiter| !Arc::ptr_eq(waiter, &self.me));
+        // ORDERING: Relaxed. Too high a number costs its reader a look at the line, under the lock.
         self.line.waiting.store(queue.len(), Ordering::Relaxed);
         if let Some(next) = queue.front() {
             next.call();

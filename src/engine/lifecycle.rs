@@ -93,6 +93,7 @@ impl Life {
     pub(crate) fn edit<O>(&self, f: impl FnOnce(&mut Phase) -> O) -> O {
         let mut phase = self.phase.lock();
         let out = f(&mut phase);
+        // ORDERING: Relaxed. A sleeper that must not miss it has a fence of its own (parking.md, **sleep**).
         self.paused.store(phase.is_paused(), Ordering::Relaxed);
         // ORDERING: Release, see `is_closed`.
         self.closed.store(phase.closed, Ordering::Release);
@@ -119,6 +120,7 @@ impl Life {
 
     /// Whether anyone waits. Call it after a sequentially consistent fence that follows the change.
     pub(crate) fn is_watched(&self) -> bool {
+        // ORDERING: Relaxed, after the caller's fence.
         self.watchers.load(Ordering::Relaxed) > 0
     }
 

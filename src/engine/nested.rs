@@ -154,6 +154,7 @@ impl Waits {
         let mut blocked = self.blocked.lock();
         while !blocked.is_empty() && blocked.len() >= strength {
             if let Some((thread, doomed)) = blocked.pop() {
+                // ORDERING: Relaxed. The unpark orders it.
                 doomed.store(true, Ordering::Relaxed);
                 thread.unpark();
             }

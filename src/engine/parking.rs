@@ -193,8 +193,8 @@ impl Parking {
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
             let expires = source.expiry().and_then(|expiry| since.checked_add(expiry));
-            let deadline = [expires, source.alarm()].into_iter().flatten().min();
-            match self.sleep(me, searching, deadline, source) {
+            let alarm = source.alarm();
+            match self.sleep(me, searching, expires, alarm, source) {
                 Wakeup::Search => {
                     searching = true;
                     // Perhaps a task was handed over, which nobody else sees.
@@ -240,10 +240,17 @@ impl Parking {
         self.wake_for(work);
     }
 
-    /// Step **sleep**: puts the calling worker on the list until it is claimed or dismissed, or until
-    /// `deadline`. `searching` says whether it is counted as a searcher. When it is on the list it looks once
-    /// more whether there is a reason not to sleep after all.
-    fn sleep(&self, me: &Arc<Sleeper>, searching: bool, deadline: Option<Instant>, source: &impl Source) -> Wakeup {
+    /// Step **sleep**: puts the calling worker on the list until it is claimed or dismissed, until it has `expired`, or
+    /// until the `alarm`. `searching` says whether it is counted as a searcher. When it is on the list it looks once
+    /// more whether there is a reason not to sleep after all; another alarm than the one it has set is one.
+    fn sleep(
+        &self,
+        me: &Arc<Sleeper>,
+        searching: bool,
+        expires: Option<Instant>,
+        alarm: Option<Instant>,
+        source: &impl Source,
+    ) -> Wakeup {
         {
             let mut idle = self.idle.lock();
             // ORDERING: Relaxed. Under the lock, and nobody reads it before the entry below.
@@ -254,10 +261,11 @@ impl Parking {
             self.counts.fetch_add(change, Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);
-        if (source.has_work() || source.must_leave()) && self.get_up(me, SEARCHER) {
+        let stay_awake = source.has_work() || source.must_leave() || source.alarm() != alarm;
+        if stay_awake && self.get_up(me, SEARCHER) {
             return Wakeup::Search;
         }
-        let mut deadline = deadline;
+        let mut deadline = [expires, alarm].into_iter().flatten().min();
         loop {
             match me.state() {
                 CLAIMED => return Wakeup::Search,

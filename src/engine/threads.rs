@@ -155,6 +155,7 @@ impl Threads {
         let mut book = self.book.lock();
         let out = f(&mut book);
         self.starting.store(book.starting, Ordering::Relaxed);
+        // ORDERING: Relaxed, see `population`.
         self.population.store(book.capacity * CAPACITY + (book.live - book.leaving), Ordering::Relaxed);
         out
     }
