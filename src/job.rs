@@ -43,9 +43,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
             Job::Answered(ticket) => ticket.recall(kind, cause),
         }
     }
-}
 
-impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
     /// The payload of a job that was refused, and so is still as it was made.
     pub(crate) fn into_payload(self) -> I {
         match self {

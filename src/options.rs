@@ -169,7 +169,7 @@ impl WorkerThread {
         &self.name
     }
 
-    /// The worker's number, below the pool's capacity.
+    /// The worker's number, below the highest capacity that the pool has had.
     ///
     /// ```
     /// let pool = formicary::Pool::builder()

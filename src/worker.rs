@@ -95,7 +95,7 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The worker's number, below the pool's capacity.
+    /// The worker's number, below the highest capacity that the pool has had.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};

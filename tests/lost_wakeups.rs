@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use formicary::{Context, Dispatch, StatefulPool, Task, Worker};
+use formicary::{Context, Dispatch, StatefulPool, Task, Worker, WorkerPool};
 use support::on_every_dispatch;
 use support::races::{panicking, shift, together};
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
@@ -288,45 +288,18 @@ fn b17_a_worker_that_is_not_ready_is_not_counted_on() {
     on_every_dispatch!(a_worker_that_is_not_ready);
 }
 
-/// B18: a worker that submits and then blocks: its children run elsewhere, without its help.
-#[test]
-fn b18_children_of_a_blocking_task_run_elsewhere() {
-    for min_workers in [0, 4] {
-        for_each(move |variant| {
-            let mut setup = Setup::new(4, 8);
-            setup.min_workers = Some(min_workers);
-            setup.expiry = Some(None);
-            let pool = variant.build(setup);
-            for _ in 0..100 {
-                let (children, done) = (Gate::new(), Gate::new());
-                let (inner, met, end) = (Arc::downgrade(&pool), children.clone(), done.clone());
-                pool.submit(Task::new(move || {
-                    for _ in 0..3 {
-                        inner.upgrade().unwrap().submit(met.task()).unwrap();
-                    }
-                    end.wait();
-                }))
-                .unwrap();
-                children.await_arrivals(3);
-                children.open();
-                done.open();
-                assert!(pool.wait_idle());
-            }
-        });
-    }
-}
-
-/// B18: the same for many at once, which wake the workers once.
-#[test]
-fn b18_children_submitted_all_at_once_run_elsewhere() {
-    for_each(|variant| {
-        let pool = variant.build(Setup { min_workers: Some(4), ..Setup::new(4, 8) });
+/// A task submits three children by `submit`, and then blocks until all of them have met.
+fn children_meet(min_workers: usize, submit: fn(&dyn WorkerPool<Task>, &Gate)) {
+    for_each(move |variant| {
+        let mut setup = Setup::new(4, 8);
+        setup.min_workers = Some(min_workers);
+        setup.expiry = Some(None);
+        let pool = variant.build(setup);
         for _ in 0..100 {
             let (children, done) = (Gate::new(), Gate::new());
             let (inner, met, end) = (Arc::downgrade(&pool), children.clone(), done.clone());
             pool.submit(Task::new(move || {
-                let mut tasks = (0..3).map(|_| met.task());
-                inner.upgrade().unwrap().submit_all(&mut tasks).unwrap();
+                submit(&*inner.upgrade().unwrap(), &met);
                 end.wait();
             }))
             .unwrap();
@@ -336,6 +309,24 @@ fn b18_children_submitted_all_at_once_run_elsewhere() {
             assert!(pool.wait_idle());
         }
     });
+}
+
+/// B18: a worker that submits and then blocks: its children run elsewhere, without its help.
+#[test]
+fn b18_children_of_a_blocking_task_run_elsewhere() {
+    for min_workers in [0, 4] {
+        children_meet(min_workers, |pool, met| (0..3).for_each(|_| pool.submit(met.task()).unwrap()));
+    }
+}
+
+/// B18: the same for many at once.
+#[test]
+fn b18_children_submitted_all_at_once_run_elsewhere() {
+    for min_workers in [0, 4] {
+        children_meet(min_workers, |pool, met| {
+            pool.submit_all(&mut (0..3).map(|_| met.task())).unwrap();
+        });
+    }
 }
 
 /// B18: an iterator that takes its time over the next task (the other end of a channel, say): those that it has

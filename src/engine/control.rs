@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::counters::{count, get};
 use super::lifecycle::{PauseId, Phase};
 use super::{Engine, Runner, nested};
-use crate::dispatch::{Dispatch, Queue};
+use crate::dispatch::{Dispatch, Load, Queue};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::options::check_workers;
 use crate::slot::{Recalled, Verdict};
@@ -86,7 +86,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.life.is_closed()
     }
 
-    pub(crate) fn load(&self) -> crate::dispatch::Load {
+    pub(crate) fn load(&self) -> Load {
         self.queue.load()
     }
 
@@ -115,9 +115,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
+    /// Whether nothing is running, and no answer to something that ran is on its way.
+    fn is_quiet(&self, load: Load) -> bool {
+        load.running == 0 && !self.counters.is_answering()
+    }
+
     fn is_idle(&self) -> bool {
         let load = self.queue.load();
-        load.queued == 0 && load.running == 0 && !self.counters.is_answering()
+        load.queued == 0 && self.is_quiet(load)
     }
 
     /// Waits until nothing is queued or running. A worker of the pool does not wait for itself.
@@ -230,8 +235,7 @@ impl<R: Runner, D: Dispatch> PauseControl for EngineRef<R, D> {
     }
 
     fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
-        !self.0.is_inside()
-            && self.0.life.wait_until(deadline, || self.0.queue.load().running == 0 && !self.0.counters.is_answering())
+        !self.0.is_inside() && self.0.life.wait_until(deadline, || self.0.is_quiet(self.0.queue.load()))
     }
 }
 

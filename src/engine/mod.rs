@@ -189,7 +189,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn lend_a_hand(self: &Arc<Self>) {
         if self.grow().is_err() && self.threads.population().0 == 0 {
             if let Some(post) = self.threads.hire() {
-                self.threads.is_borrowed(post);
+                self.threads.take_caller_as(post);
                 Arc::clone(self).work(post, None);
             }
         }

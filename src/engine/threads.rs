@@ -256,8 +256,8 @@ impl Threads {
         });
     }
 
-    /// A hired worker is a thread that the pool did not start.
-    pub(crate) fn is_borrowed(&self, post: Post) {
+    /// The hired worker is the calling thread, which the pool did not start.
+    pub(crate) fn take_caller_as(&self, post: Post) {
         self.edit(|book| {
             book.starting -= 1;
             book.seats.insert(post.serial, Seat::Working(None));
