@@ -319,3 +319,16 @@ fn many_workers_may_join_tasks_of_their_own_pool() {
         }
     });
 }
+
+/// The answer is part of the work: an idle pool has given all of them.
+#[test]
+fn after_wait_idle_every_handle_is_finished() {
+    limited(|| {
+        let pool = Pool::new(2).unwrap();
+        for _ in 0..2000 {
+            let handle = pool.spawn(|| [0u8; 4096]).unwrap();
+            pool.wait_idle();
+            assert!(handle.is_finished());
+        }
+    });
+}
