@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::dispatch::Dispatch;
-use crate::engine::{Engine, Patience, Runner};
+use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, Cause, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::slot::{Recalled, Reply, Slot, Terms, Ticket, Verdict};
@@ -57,7 +57,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
 pub(crate) fn enter<I, O, R, D>(
     engine: &Arc<Engine<R, D>>,
     slot: &Arc<Slot<I, O>>,
-    patience: Patience,
+    way: impl Into<Way>,
 ) -> Result<(), SubmitError<I>>
 where
     I: Send + 'static,
@@ -65,7 +65,7 @@ where
     R: Runner<Item = Job<I, O>>,
     D: Dispatch,
 {
-    engine.submit_slot(slot, Job::Answered(Ticket::new(slot)), patience)
+    engine.submit_slot(slot, Job::Answered(Ticket::new(slot)), way)
 }
 
 /// The terms of a task that needs a worker's function or state.
@@ -73,11 +73,12 @@ pub(crate) fn terms<I, O>(pool: u64, is_call: bool, deadline: Option<Instant>) -
     Terms { pool, is_call, deadline, run_here: None }
 }
 
-/// Submits a payload and waits for its output; a deadline is for both together.
+/// Submits a payload, perhaps with a key, and waits for its output; a deadline is for both together.
 pub(crate) fn call<I, O, R, D>(
     engine: &Arc<Engine<R, D>>,
     input: I,
     deadline: Option<Instant>,
+    key: Option<u64>,
 ) -> Result<O, CallError<I>>
 where
     I: Send + 'static,
@@ -87,6 +88,6 @@ where
 {
     let slot = Slot::new(input, terms(engine.id(), true, deadline));
     let patience = deadline.map_or(engine.default_patience(), Patience::Until);
-    enter(engine, &slot, patience)?;
+    enter(engine, &slot, engine.way(key, patience))?;
     slot.call().into_result()
 }

@@ -61,6 +61,7 @@ mod error;
 mod handle;
 mod interrupter;
 mod job;
+mod keyed;
 mod methods;
 mod options;
 mod pool;
@@ -74,17 +75,17 @@ mod worker;
 mod worker_pool;
 
 pub use builder::Builder;
-pub use dispatch::{Dispatch, MAX_WORKERS, Stack};
+pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
 pub use error::{
     BoxError, BuildError, CallError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
 };
 pub use handle::Handle;
 pub use interrupter::Interrupter;
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, TaskPanic, WorkerThread};
-pub use pool::{Closures, Pool};
+pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use pool_with_func::{Function, PoolWithFunc};
 pub use stateful::{StatefulPool, States};
-pub use stats::{ShutdownReport, Stats};
+pub use stats::{ShardStats, ShutdownReport, Stats};
 pub use task::Task;
 pub use worker::{Context, PanicPolicy, Worker};
 pub use worker_pool::{PauseGuard, WorkerPool};
@@ -94,7 +95,9 @@ mod table {
     use super::*;
     use static_assertions::{assert_impl_all, assert_not_impl_any, const_assert};
 
-    assert_impl_all!(Pool: Send, Sync);
+    assert_impl_all!(StackPool: Send, Sync);
+    assert_impl_all!(LoopPool: Send, Sync);
+    assert_impl_all!(ShardedPool: Send, Sync);
     assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Task: Send);
@@ -107,7 +110,7 @@ mod table {
     assert_impl_all!(JoinError: std::error::Error, Send);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
-    assert_impl_all!(Stats: Send, Sync, Copy);
+    assert_impl_all!(Stats: Send, Sync, Clone);
     // A pool is shared in an `Arc`, and ends when the last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     assert_not_impl_any!(SubmitError<std::rc::Rc<u8>>: Send);

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dispatch::MAX_WORKERS;
+use crate::dispatch::{Balance, MAX_WORKERS};
 use crate::error::BuildError;
 
 /// Tasks that may wait beyond the workers, if nothing else is said.
@@ -250,6 +250,8 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
+    pub(crate) shards: Option<usize>,
+    pub(crate) balance: Balance,
     pub(crate) nonblocking: bool,
     pub(crate) max_blocking: usize,
     pub(crate) expiry: Option<Duration>,
@@ -267,6 +269,8 @@ impl Default for Options {
             workers: num_cpus::get().clamp(1, MAX_WORKERS),
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
+            shards: None,
+            balance: Balance::default(),
             nonblocking: false,
             max_blocking: usize::MAX,
             expiry: Some(DEFAULT_EXPIRY),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::Builder;
-use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Engine, Patience, Runner};
+use crate::dispatch::{Dispatch, Ring, Sharded, Stack};
+use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::handle::Handle;
 use crate::methods::pool_methods;
@@ -33,8 +33,32 @@ use crate::task::{Body, Task};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Pool<D: Dispatch = Stack> {
-    engine: Arc<Engine<CallTask, D>>,
+    pub(crate) engine: Arc<Engine<CallTask, D>>,
 }
+
+/// A pool of closures with a LIFO stack of idle workers.
+///
+/// ```
+/// assert_eq!(formicary::StackPool::with_workers(2)?.run(|| 7)?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type StackPool = Pool<Stack>;
+
+/// A pool of closures with a loop queue: a lock-free ring.
+///
+/// ```
+/// assert_eq!(formicary::LoopPool::with_workers(2)?.run(|| 7)?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type LoopPool = Pool<Ring>;
+
+/// A pool of closures with several queues.
+///
+/// ```
+/// assert_eq!(formicary::ShardedPool::with_workers(2)?.run(|| 7)?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type ShardedPool = Pool<Sharded>;
 
 pool_methods!(impl [D: Dispatch] Pool<D> where item Task, wrap |task| task, unwrap |task| task);
 
@@ -143,6 +167,20 @@ impl<D: Dispatch> Pool<D> {
         Pool { engine }
     }
 
+    /// As [`new`](Pool::new), for any dispatch.
+    ///
+    /// ```
+    /// let pool = formicary::LoopPool::with_workers(4)?;
+    /// assert_eq!(pool.capacity(), 4);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
+    pub fn with_workers(workers: usize) -> Result<Self, BuildError> {
+        Pool::builder().workers(workers).dispatch::<D>().build()
+    }
+
     /// Submits a closure; blocks while the pool is full (or, with
     /// [`nonblocking`](Builder::nonblocking), refuses). Its result is nobody's business; a panic in it is caught.
     ///
@@ -230,11 +268,11 @@ impl<D: Dispatch> Pool<D> {
         result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Task::into_closure), rest })
     }
 
-    fn enter<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
+    pub(crate) fn enter<F>(&self, f: F, way: impl Into<Way>) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
     {
-        self.engine.submit(Task::new(f), patience).map_err(|e| e.map(Task::into_closure))
+        self.engine.submit(Task::new(f), way).map_err(|e| e.map(Task::into_closure))
     }
 
     /// Submits a closure and returns a handle to its result; blocks while the pool is full.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Engine, Patience, Runner};
+use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::job::{self, Job};
 use crate::methods::pool_methods;
@@ -31,7 +31,7 @@ where
     D: Dispatch,
     R: Send + 'static,
 {
-    engine: Arc<Engine<CallFunc<T, R>, D>>,
+    pub(crate) engine: Arc<Engine<CallFunc<T, R>, D>>,
 }
 
 pool_methods!(
@@ -139,6 +139,22 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         PoolWithFunc { engine }
     }
 
+    /// As [`new`](PoolWithFunc::new), for any dispatch.
+    ///
+    /// ```
+    /// use formicary::{PoolWithFunc, Ring};
+    ///
+    /// let pool = PoolWithFunc::<u64, Ring, u64>::with_workers(4, |n| n * n)?;
+    /// assert_eq!(pool.call(9)?, 81);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
+    pub fn with_workers(workers: usize, func: impl Fn(T) -> R + Send + Sync + 'static) -> Result<Self, BuildError> {
+        PoolWithFunc::builder(func).workers(workers).dispatch::<D>().build()
+    }
+
     /// Submits a payload; blocks while the pool is full (or, with
     /// [`nonblocking`](Builder::nonblocking), refuses). The function's result is dropped.
     ///
@@ -213,8 +229,8 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Job::into_payload), rest })
     }
 
-    fn enter(&self, payload: T, patience: Patience) -> Result<(), SubmitError<T>> {
-        self.engine.submit(Job::Plain(payload), patience).map_err(|e| e.map(Job::into_payload))
+    pub(crate) fn enter(&self, payload: T, way: impl Into<Way>) -> Result<(), SubmitError<T>> {
+        self.engine.submit(Job::Plain(payload), way).map_err(|e| e.map(Job::into_payload))
     }
 
     /// Submits a payload and waits for the function's answer. From inside a task of the same pool the function is
@@ -230,7 +246,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// [`CallError`]: refused, with the payload, or failed: the function panicked.
     pub fn call(&self, payload: T) -> Result<R, CallError<T>> {
         if !self.engine.is_inside() {
-            return job::call(&self.engine, payload, None);
+            return job::call(&self.engine, payload, None, None);
         }
         let slot = Slot::new(payload, job::terms(self.engine.id(), true, None));
         let func = &self.engine.runner().func;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Engine, Patience, Runner};
+use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{BoxError, BuildError, Cause, ProcessError, SubmitError, SubmitErrorKind};
 use crate::handle::Handle;
 use crate::interrupter::Interrupter;
@@ -39,7 +39,7 @@ use crate::worker_pool::deadline;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct StatefulPool<W: Worker, D: Dispatch = Stack> {
-    engine: Arc<Engine<RunWorker<W>, D>>,
+    pub(crate) engine: Arc<Engine<RunWorker<W>, D>>,
 }
 
 pool_methods!(
@@ -254,6 +254,30 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         StatefulPool { engine }
     }
 
+    /// As [`new`](StatefulPool::new), for any dispatch.
+    ///
+    /// ```
+    /// # use formicary::{Context, Ring, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::<_, Ring>::with_workers(2, |_worker| Ok(Double))?;
+    /// assert_eq!(pool.process(21)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_workers(
+        workers: usize,
+        factory: impl Fn(usize) -> Result<W, BoxError> + Send + Sync + 'static,
+    ) -> Result<Self, BuildError> {
+        StatefulPool::builder(factory).workers(workers).dispatch::<D>().build()
+    }
+
     /// Hands an input to a worker and waits for the output.
     ///
     /// ```
@@ -273,7 +297,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// [`ProcessError`]: refused, with the input, or failed: the worker panicked. From inside a task of the same pool it is
     /// refused as `WouldDeadlock` if every other worker is waiting in the same way.
     pub fn process(&self, input: W::Input) -> Result<W::Output, ProcessError<W::Input>> {
-        job::call(&self.engine, input, None)
+        job::call(&self.engine, input, None, None)
     }
 
     /// The same, with a time limit for waiting for a worker and for the work together. A worker that is at work when the time
@@ -304,7 +328,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// # Errors
     /// As [`process`](Self::process); if the task was not started in time the input is in the error.
     pub fn process_timeout(&self, input: W::Input, limit: Duration) -> Result<W::Output, ProcessError<W::Input>> {
-        job::call(&self.engine, input, deadline(limit))
+        job::call(&self.engine, input, deadline(limit), None)
     }
 
     /// Submits an input and returns a handle to the output; blocks while the pool is full (or, with
@@ -372,9 +396,13 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         self.enter(input, Patience::at_most(limit))
     }
 
-    fn enter(&self, input: W::Input, patience: Patience) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
+    pub(crate) fn enter(
+        &self,
+        input: W::Input,
+        way: impl Into<Way>,
+    ) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
         let slot = Slot::new(input, job::terms(self.engine.id(), false, None));
-        job::enter(&self.engine, &slot, patience)?;
+        job::enter(&self.engine, &slot, way)?;
         Ok(Handle::new(slot))
     }
 }

@@ -17,7 +17,7 @@ use std::fmt;
 /// assert_eq!((stats.submitted, stats.completed, stats.running), (10, 10, 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// The most workers that may be alive.
@@ -55,6 +55,35 @@ pub struct Stats {
     pub handler_panics: u64,
     /// Threads that the system refused, and worker states that could not be built.
     pub failed_starts: u64,
+    /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for others.
+    pub shards: Vec<ShardStats>,
+}
+
+/// A snapshot of one shard of a [`Sharded`](crate::Sharded) pool.
+///
+/// ```
+/// use formicary::{Pool, Sharded};
+///
+/// let pool = Pool::builder().workers(2).dispatch::<Sharded>().shards(2).build()?;
+/// pool.submit(|| ())?;
+/// pool.submit(|| ())?;
+/// pool.wait_idle();
+/// assert!(pool.stats().shards.iter().all(|shard| shard.submitted == 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// Living workers whose own shard it is.
+    pub workers: usize,
+    /// Tasks ever accepted into it.
+    pub submitted: u64,
+    /// Tasks of it that have not started.
+    pub queued: usize,
+    /// Tasks of it that are running, on whichever worker.
+    pub running: usize,
+    /// Tasks of it that a worker of another shard took.
+    pub stolen: u64,
 }
 
 impl fmt::Display for Stats {

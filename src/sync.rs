@@ -5,10 +5,30 @@
 
 #[cfg(not(formicary_loom))]
 mod real {
+    pub(crate) use crossbeam_utils::Backoff;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
-    pub(crate) use std::thread::{Thread, current};
+    pub(crate) use std::thread::{Thread, current, yield_now};
+
+    /// The standard library's cell with the interface of loom's.
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+
+        /// Runs `f` with a pointer to the value, which is not written meanwhile.
+        pub(crate) fn with<O>(&self, f: impl FnOnce(*const T) -> O) -> O {
+            f(self.0.get())
+        }
+
+        /// Runs `f` with a pointer to the value, which nobody else uses meanwhile.
+        pub(crate) fn with_mut<O>(&self, f: impl FnOnce(*mut T) -> O) -> O {
+            f(self.0.get())
+        }
+    }
 
     use std::time::Instant;
 
@@ -38,11 +58,28 @@ mod real {
 
 #[cfg(formicary_loom)]
 mod model {
+    pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
+    pub(crate) use loom::thread::yield_now;
 
     use std::ops::{Deref, DerefMut};
     use std::time::Instant;
+
+    /// Waiting for another thread: loom must run that one, and needs no time to pass.
+    pub(crate) struct Backoff;
+
+    impl Backoff {
+        pub(crate) fn new() -> Self {
+            Backoff
+        }
+
+        pub(crate) fn spin(&self) {}
+
+        pub(crate) fn snooze(&self) {
+            yield_now();
+        }
+    }
 
     /// loom's mutex with the interface of parking_lot's: no poisoning.
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

@@ -76,7 +76,7 @@ fn defaults_are_as_stated() {
 #[test]
 fn workers_start_on_demand_up_to_the_capacity() {
     for_each(|variant| {
-        let pool = variant.build(Setup { min_workers: Some(0), ..Setup::unbounded(3) });
+        let pool = variant.build(Setup { min_workers: Some(0), ..Setup::roomy(3) });
         assert_eq!(pool.stats().spawned, 0);
         let gate = Gate::new();
         for tasks in 1..=5 {
@@ -110,8 +110,8 @@ fn a35_tasks_one_after_the_other_use_one_worker() {
 fn a05_idle_workers_go_after_the_expiry_or_stay_without_one() {
     for_each(|variant| {
         let short = Some(Some(Duration::from_millis(5)));
-        let expiring = variant.build(Setup { min_workers: Some(2), expiry: short, ..Setup::unbounded(6) });
-        let lasting = variant.build(Setup { min_workers: Some(2), expiry: Some(None), ..Setup::unbounded(6) });
+        let expiring = variant.build(Setup { min_workers: Some(2), expiry: short, ..Setup::roomy(6) });
+        let lasting = variant.build(Setup { min_workers: Some(2), expiry: Some(None), ..Setup::roomy(6) });
         assert_eq!((expiring.stats().live, lasting.stats().live), (2, 2));
         start_workers(&lasting, 6);
         for round in 1..=5 {
@@ -177,7 +177,7 @@ fn thread_hooks_run_on_each_thread_first_and_last() {
             Some(Arc::new(move |worker: usize| events.lock().unwrap().push((worker, thread(), what))) as _)
         };
         let (on_thread_start, on_thread_stop) = (hook("start"), hook("stop"));
-        let pool = variant.build(Setup { on_thread_start, on_thread_stop, ..Setup::unbounded(3) });
+        let pool = variant.build(Setup { on_thread_start, on_thread_stop, ..Setup::roomy(3) });
         start_workers(&pool, 3);
         pool.shutdown();
         let events = events.lock().unwrap();
@@ -214,7 +214,7 @@ fn the_caller_may_make_the_threads() {
             counter.up();
             std::thread::Builder::new().name("by hand".into()).spawn(|| thread.run()).map(drop)
         };
-        let pool = variant.build(Setup { spawn_handler: Some(Arc::new(spawn)), ..Setup::unbounded(2) });
+        let pool = variant.build(Setup { spawn_handler: Some(Arc::new(spawn)), ..Setup::roomy(2) });
         let (meet, named) = (Arc::new(Barrier::new(2)), Count::new());
         for _ in 0..2 {
             let (meet, named) = (meet.clone(), named.clone());

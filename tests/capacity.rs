@@ -37,7 +37,7 @@ fn b02_a_race_of_first_submits_starts_no_worker_too_many() {
     for_each(|variant| {
         for _ in 0..40 {
             let (threads, running) = (Count::new(), Count::new());
-            let mut setup = Setup::unbounded(3);
+            let mut setup = Setup::roomy(3);
             setup.min_workers = Some(0);
             setup.expiry = Some(None);
             let pool = variant.build(counting(&threads, setup));
@@ -56,7 +56,7 @@ fn b02_a_race_of_first_submits_starts_no_worker_too_many() {
 fn b02_a_race_with_expiry_starts_no_worker_too_many() {
     for_each(|variant| {
         let (threads, running) = (Count::new(), Count::new());
-        let mut setup = Setup::unbounded(2);
+        let mut setup = Setup::roomy(2);
         setup.min_workers = Some(0);
         setup.expiry = Some(Some(Duration::from_millis(1)));
         let pool = variant.build(counting(&threads, setup));
@@ -72,7 +72,7 @@ fn b02_a_race_with_expiry_starts_no_worker_too_many() {
 
 /// Twenty workers that have all run and are idle.
 fn twenty_idle(variant: support::Variant) -> AnyPool {
-    let mut setup = Setup::unbounded(20);
+    let mut setup = Setup::roomy(20);
     setup.expiry = Some(None);
     let (pool, gate) = (variant.build(setup), Gate::new());
     (0..20).for_each(|_| pool.submit(gate.task()).unwrap());
@@ -113,7 +113,7 @@ fn b02_tune_down_holds_at_once() {
 #[test]
 fn b02_tune_down_starts_nothing_above_the_new_capacity() {
     for_each(|variant| {
-        let (pool, gate) = (variant.build(Setup::unbounded(10)), Gate::new());
+        let (pool, gate) = (variant.build(Setup::roomy(10)), Gate::new());
         let running = Count::new();
         for _ in 0..10 {
             let (gate, running) = (gate.clone(), running.clone());

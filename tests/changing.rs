@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use formicary::{MAX_WORKERS, Stats, Task};
+use formicary::{MAX_WORKERS, ShardStats, Stats, Task};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, for_each, quiet_panics};
 
 /// Long enough for what must not happen to happen, were it possible; never the cause of a failure.
@@ -75,7 +75,7 @@ fn a14_resizing_again_and_again_while_working_loses_nothing() {
 #[test]
 fn a26_resizing_with_exact_figures() {
     for_each(|variant| {
-        let (pool, gate) = (variant.build(Setup::unbounded(1)), Gate::new());
+        let (pool, gate) = (variant.build(Setup::roomy(1)), Gate::new());
         let load = || (pool.running(), pool.queued());
         for _ in 0..6 {
             pool.submit(gate.task()).unwrap();
@@ -103,7 +103,7 @@ fn a26_resizing_with_exact_figures() {
 #[test]
 fn shrinking_retires_the_idle_at_once_and_the_busy_after_their_task() {
     for_each(|variant| {
-        let pool = variant.build(Setup { expiry: Some(None), min_workers: Some(6), ..Setup::unbounded(8) });
+        let pool = variant.build(Setup { expiry: Some(None), min_workers: Some(6), ..Setup::roomy(8) });
         let gate = Gate::new();
         for _ in 0..8 {
             pool.submit(gate.task()).unwrap();
@@ -127,7 +127,7 @@ fn shrinking_retires_the_idle_at_once_and_the_busy_after_their_task() {
 #[test]
 fn after_shrinking_nothing_starts_above_the_new_size() {
     for_each(|variant| {
-        let (pool, gate, count) = (variant.build(Setup::unbounded(8)), Gate::new(), Count::new());
+        let (pool, gate, count) = (variant.build(Setup::roomy(8)), Gate::new(), Count::new());
         for _ in 0..8 {
             pool.submit(gate.task()).unwrap();
         }
@@ -186,7 +186,7 @@ fn a37_while_paused_nothing_starts() {
 #[test]
 fn a37_pauses_stack() {
     for_each(|variant| {
-        let (pool, count) = (variant.build(Setup::unbounded(2)), Count::new());
+        let (pool, count) = (variant.build(Setup::roomy(2)), Count::new());
         let (first, second, timed) = (pool.pause(), pool.pause(), pool.pause_timeout(Duration::from_millis(1)));
         pool.submit(count.task()).unwrap();
         drop(first);
@@ -228,7 +228,7 @@ fn a37_concurrent_pauses_leave_the_pool_running() {
 #[test]
 fn a37_shutdown_overrides_a_pause() {
     for_each(|variant| {
-        let (pool, count) = (variant.build(Setup::unbounded(2)), Count::new());
+        let (pool, count) = (variant.build(Setup::roomy(2)), Count::new());
         let pause = pool.pause();
         for _ in 0..10 {
             pool.submit(count.task()).unwrap();
@@ -266,7 +266,7 @@ fn a_timed_pause_resumes_by_itself() {
 #[test]
 fn wait_idle_waits_for_the_queued_and_the_running_and_leaves_the_pool_open() {
     for_each(|variant| {
-        let (pool, gate) = (variant.build(Setup::unbounded(1)), Gate::new());
+        let (pool, gate) = (variant.build(Setup::roomy(1)), Gate::new());
         assert!(pool.wait_idle(), "nothing to wait for");
         for round in 1..=3 {
             for _ in 0..3 {
@@ -310,7 +310,9 @@ fn a22_figures_are_zero_at_first_and_exact_after_ten_thousand_tasks() {
         let pool = variant.build(Setup { min_workers: Some(0), ..Setup::new(4, 100) });
         let mut nothing = Stats::default();
         nothing.capacity = 4;
-        assert_eq!(pool.stats(), nothing);
+        let mut stats = pool.stats();
+        assert!(stats.shards.drain(..).all(|shard| shard == ShardStats::default()));
+        assert_eq!(stats, nothing);
         for n in 0..10_000 {
             pool.submit(Task::new(move || assert_eq!(n % 2, 0, "a test's panic"))).unwrap();
         }

@@ -67,7 +67,7 @@ fn b19_control_a_spinning_thread_is_seen() {
 fn b19_idle_workers_use_no_cpu() {
     for expiry in [None, Some(Duration::from_secs(600))] {
         for_each(move |variant| {
-            let mut setup = named("b19idle", Setup::unbounded(32));
+            let mut setup = named("b19idle", Setup::roomy(32));
             setup.expiry = Some(expiry);
             let (pool, gate) = (variant.build(setup), Gate::new());
             (0..32).for_each(|_| pool.submit(gate.task()).unwrap());

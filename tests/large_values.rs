@@ -23,7 +23,7 @@ fn hundreds_of_large_payloads<D: Dispatch>() {
         hold.wait();
         add.fetch_add(usize::from(payload[SIZE / 2]), SeqCst);
     });
-    let pool = builder.workers(1).unbounded_queue().dispatch::<D>().build().unwrap();
+    let pool = builder.workers(1).queue(300).dispatch::<D>().build().unwrap();
     let submitter = std::thread::Builder::new().stack_size(STACK);
     std::thread::scope(|scope| {
         let submit = || (0..300).for_each(|_| pool.invoke([1; SIZE]).unwrap());

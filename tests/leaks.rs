@@ -21,7 +21,7 @@ fn carries<T: Send + Sync + 'static>(value: &Arc<T>) -> Task {
 #[test]
 fn b04_a_dropped_pool_leaves_no_thread() {
     for_each(|variant| {
-        let mut setup = Setup::unbounded(4);
+        let mut setup = Setup::roomy(4);
         setup.thread_name = Some("b04drop".into());
         setup.min_workers = Some(4);
         setup.expiry = Some(None);

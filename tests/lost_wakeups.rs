@@ -237,7 +237,7 @@ fn b17_workers_are_started_while_tasks_wait() {
 #[test]
 fn b17_a_long_task_holds_nobody_up() {
     for_each(|variant| {
-        let pool = variant.build(Setup::unbounded(2));
+        let pool = variant.build(Setup::roomy(2));
         for _ in 0..50 {
             let (gate, ran) = (Gate::new(), Count::new());
             pool.submit(gate.task()).unwrap();

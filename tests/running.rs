@@ -32,7 +32,7 @@ fn a03_the_handler_gets_each_panic_once() {
         };
         let name = format!("{}-pans", formicary::DEFAULT_NAME);
         let panic_handler = Some(Arc::new(handler) as _);
-        let pool = variant.build(Setup { panic_handler, thread_name: Some(name.clone()), ..Setup::unbounded(1) });
+        let pool = variant.build(Setup { panic_handler, thread_name: Some(name.clone()), ..Setup::roomy(1) });
         for n in 0..5 {
             pool.submit(burn(n)).unwrap();
         }
@@ -49,7 +49,7 @@ fn a03_the_handler_gets_each_panic_once() {
 fn a04_without_a_handler_the_next_tasks_run() {
     quiet_panics();
     for_each(|variant| {
-        let (pool, count) = (variant.build(Setup::unbounded(2)), Count::new());
+        let (pool, count) = (variant.build(Setup::roomy(2)), Count::new());
         for n in 0..10 {
             pool.submit(burn(n)).unwrap();
             pool.submit(count.task()).unwrap();
@@ -65,7 +65,7 @@ fn a_panic_in_the_handler_is_caught_and_counted_too() {
     quiet_panics();
     for_each(|variant| {
         let handler = |_: &TaskPanic<'_>| panic_any("a test's panic");
-        let pool = variant.build(Setup { panic_handler: Some(Arc::new(handler)), ..Setup::unbounded(1) });
+        let pool = variant.build(Setup { panic_handler: Some(Arc::new(handler)), ..Setup::roomy(1) });
         let count = Count::new();
         for task in [burn(0), count.task(), burn(1), count.task()] {
             pool.submit(task).unwrap();
@@ -86,7 +86,7 @@ fn a_payload_that_panics_when_dropped_is_survived() {
     }
     quiet_panics();
     for_each(|variant| {
-        let (pool, count) = (variant.build(Setup::unbounded(1)), Count::new());
+        let (pool, count) = (variant.build(Setup::roomy(1)), Count::new());
         pool.submit(Task::new(|| panic_any(Bomb))).unwrap();
         pool.submit(count.task()).unwrap();
         assert!(pool.wait_idle());
@@ -152,7 +152,7 @@ fn a17_ten_tasks_that_wait_for_each_other_finish_on_ten_workers() {
 fn a34_what_tasks_captured_is_released_while_the_pool_lives() {
     quiet_panics();
     for_each(|variant| {
-        let pool = variant.build(Setup::unbounded(2));
+        let pool = variant.build(Setup::roomy(2));
         let value = Arc::new([0_u8; 100]);
         for n in 0..200 {
             let value = value.clone();
@@ -241,7 +241,7 @@ fn a40_limits_are_never_exceeded() {
 fn the_capacity_is_used_up_to_the_limit() {
     for_each(|variant| {
         for limit in [1, 10, 100] {
-            let (pool, gate) = (variant.build(Setup::unbounded(limit)), Gate::new());
+            let (pool, gate) = (variant.build(Setup::roomy(limit)), Gate::new());
             for _ in 0..2 * limit {
                 pool.submit(gate.task()).unwrap();
             }

@@ -36,7 +36,7 @@ fn tasks_one_after_the_other_stay_on_the_newest_idle_worker() {
 #[test]
 fn tasks_run_first_in_first_out() {
     for_each(|variant| {
-        let pool = variant.build(Setup::unbounded(1));
+        let pool = variant.build(Setup::roomy(1));
         let order = Arc::new(Mutex::new(Vec::new()));
         for n in 0..1000 {
             let order = Arc::clone(&order);

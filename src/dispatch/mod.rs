@@ -5,11 +5,29 @@
 //! only it can decide without a race: whether there is room, whether it is closed, how many tasks
 //! are running, and who gets which task.
 
+mod balance;
+mod counts;
+mod entrance;
+mod homes;
+mod peak;
+mod ring;
+mod sharded;
+mod slots;
 mod stack;
+mod turnstile;
 
+pub use balance::Balance;
+pub use ring::Ring;
+#[cfg(formicary_loom)]
+pub(crate) use ring::RingQueue;
+pub use sharded::Sharded;
+#[cfg(formicary_loom)]
+pub(crate) use sharded::ShardedQueue;
 pub use stack::Stack;
 #[cfg(formicary_loom)]
 pub(crate) use stack::StackQueue;
+
+use crate::stats::ShardStats;
 
 /// The most workers a pool may have: the counts of sleeping and of searching workers share one
 /// machine word, which is 32 bits on the smallest targets.
@@ -53,6 +71,10 @@ pub struct Shape {
     pub workers: usize,
     /// Tasks that may wait beyond those that have a worker; `None` is no bound.
     pub bound: Option<usize>,
+    /// How many shards, for a queue that has any; `None` leaves it to the queue.
+    pub shards: Option<usize>,
+    /// How tasks are spread over the shards.
+    pub balance: Balance,
 }
 
 /// Why a queue did not take a task. The task comes back.
@@ -64,7 +86,7 @@ pub enum Refused<T> {
     Closed(T),
 }
 
-/// How full a queue is. All figures are of one moment.
+/// How full a queue is. All figures are of one moment, as far as tasks do not come and go while it is being taken.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -72,52 +94,87 @@ pub struct Load {
     pub accepted: u64,
     /// Tasks taken in and not yet popped.
     pub queued: usize,
-    /// Tasks popped and not yet finished.
+    /// Tasks popped and not yet finished. Never zero together with `queued` while there is a task.
     pub running: usize,
     /// The highest `running` there ever was.
     pub peak_running: usize,
 }
 
+/// The door that stands for the whole queue.
+pub(crate) const MAIN_DOOR: usize = 0;
+
 /// The tasks of one pool on their way to its workers.
 ///
-/// Every method may be called from any thread; `worker` is always the caller's own number, but for
-/// [`push`](Queue::push), where it names the idle worker that the task is meant for.
+/// Every method may be called from any thread. A queue has one door or more: a task that comes in by the
+/// main door may be put anywhere, another door leads to one part of the queue.
 #[doc(hidden)]
 pub trait Queue<T>: Send + Sync + Sized + 'static {
-    /// An empty, open queue, or a sentence on why there can be none of this shape.
-    fn new(shape: Shape) -> Result<Self, &'static str>;
+    /// What a worker has of the queue for itself. It stays on the worker's thread.
+    type Seat;
 
-    /// Takes a task in, exactly when there is room and the queue is open.
+    /// An empty, open queue, or a sentence on why there can be none of this shape.
+    fn new(shape: &Shape) -> Result<Self, &'static str>;
+
+    /// Takes a task in by a door, exactly when there is room behind it and the queue is open.
     ///
     /// `idle` is a worker that the caller has claimed and will wake: the queue may keep the task for
     /// it alone. On a refusal nothing has changed.
-    fn push(&self, item: T, idle: Option<usize>) -> Result<(), Refused<T>>;
+    fn push(&self, item: T, door: usize, idle: Option<usize>) -> Result<(), Refused<T>>;
 
-    /// The next task for `worker`; it counts as running from here on.
+    /// The door for tasks with this key: the same for the same key.
+    fn door(&self, _key: u64) -> usize {
+        MAIN_DOOR
+    }
+
+    /// Whether there is room behind a door; may be wrongly `true`.
+    fn has_room(&self, _door: usize) -> bool {
+        true
+    }
+
+    /// Worker number `worker` begins.
+    fn seat(&self, worker: usize) -> Self::Seat;
+
+    /// The next task for the worker in this seat; it counts as running from here on.
     ///
     /// `None` also when as many tasks run as [`set_limits`](Queue::set_limits) allows.
-    fn pop(&self, worker: usize) -> Option<T>;
+    fn pop(&self, seat: &Self::Seat) -> Option<T>;
 
     /// A task for a worker to run in place of the one it is running, which waits. The count of
     /// running tasks stays as it is. `None` while nothing may start.
     fn pop_instead(&self) -> Option<T>;
 
-    /// The task that `worker` popped last has ended.
-    fn finished(&self, worker: usize);
+    /// The task that the worker in this seat popped last has ended.
+    fn finished(&self, seat: &Self::Seat);
 
-    /// Whether a [`pop`](Queue::pop) by any worker would find something; cheap enough to be polled. A task that
-    /// is kept for one worker does not count: that worker is on its way.
+    /// Whether a [`pop`](Queue::pop) by any worker would find something. A task that is kept for one worker does not
+    /// count: that worker is on its way.
     ///
     /// Never wrongly `false` to a thread that synchronised with the push by a sequentially consistent
-    /// fence on both sides.
+    /// fence on both sides. May be wrongly `true` while a task is just being put in.
     fn has_work(&self) -> bool;
+
+    /// The same without that promise: to be polled, so as not to disturb those who submit.
+    fn glance(&self) -> bool {
+        self.has_work()
+    }
 
     /// A snapshot of the counts.
     fn load(&self) -> Load;
 
+    /// The figures of each shard, for a queue that has any.
+    fn shards(&self) -> Vec<ShardStats> {
+        Vec::new()
+    }
+
     /// `running`: once this returns, `pop` gives out a task only while fewer than this many run; 0
-    /// stops all starts. `workers`: the number of workers that room is reckoned with.
-    fn set_limits(&self, running: usize, workers: usize);
+    /// stops all starts; `None` says that the workers there are may all run. `workers`: the number of workers that room
+    /// is reckoned with.
+    fn set_limits(&self, running: Option<usize>, workers: usize);
+
+    /// Whether there may be room after a pop already, not only after the end of a task.
+    fn frees_place_on_pop(&self) -> bool {
+        false
+    }
 
     /// Refuses every later push. What is inside stays and can be popped.
     fn close(&self);
@@ -125,9 +182,9 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// Takes tasks again after [`close`](Queue::close).
     fn open(&self);
 
-    /// Removes all tasks that were not popped, oldest first.
+    /// Removes all tasks that were not popped, oldest first (in each shard).
     fn drain(&self) -> Vec<T>;
 
-    /// `worker` ends: whatever was kept for it goes back to the others.
-    fn leave(&self, worker: usize);
+    /// The worker in this seat ends: whatever was kept for it goes back to the others.
+    fn leave(&self, seat: Self::Seat);
 }

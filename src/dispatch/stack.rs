@@ -110,7 +110,9 @@ impl<T> StackQueue<T> {
 }
 
 impl<T: Send + 'static> Queue<T> for StackQueue<T> {
-    fn new(shape: Shape) -> Result<Self, &'static str> {
+    type Seat = usize;
+
+    fn new(shape: &Shape) -> Result<Self, &'static str> {
         Ok(StackQueue {
             inner: CachePadded::new(Mutex::new(Inner {
                 overflow: VecDeque::new(),
@@ -118,7 +120,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
                 running: 0,
                 peak_running: 0,
                 accepted: 0,
-                running_limit: shape.workers,
+                running_limit: usize::MAX,
                 workers: shape.workers,
                 bound: shape.bound,
                 closed: false,
@@ -127,7 +129,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         })
     }
 
-    fn push(&self, item: T, idle: Option<usize>) -> Result<(), Refused<T>> {
+    fn push(&self, item: T, _door: usize, idle: Option<usize>) -> Result<(), Refused<T>> {
         self.with(|q| {
             if q.closed {
                 return Err(Refused::Closed(item));
@@ -147,7 +149,11 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         })
     }
 
-    fn pop(&self, worker: usize) -> Option<T> {
+    fn seat(&self, worker: usize) -> usize {
+        worker
+    }
+
+    fn pop(&self, &worker: &usize) -> Option<T> {
         self.with(|q| {
             if q.running >= q.running_limit {
                 if q.is_handed_to(worker) {
@@ -171,7 +177,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         })
     }
 
-    fn finished(&self, _worker: usize) {
+    fn finished(&self, _worker: &usize) {
         self.with(|q| q.running -= 1);
     }
 
@@ -185,9 +191,9 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         Load { accepted: q.accepted, queued: q.queued(), running: q.running, peak_running: q.peak_running }
     }
 
-    fn set_limits(&self, running: usize, workers: usize) {
+    fn set_limits(&self, running: Option<usize>, workers: usize) {
         self.with(|q| {
-            q.running_limit = running;
+            q.running_limit = running.unwrap_or(usize::MAX);
             q.workers = workers;
         });
     }

@@ -1,6 +1,6 @@
-//! The line at the door: submitters that found the pool full, first come first served.
+//! The lines at the doors: submitters that found the pool full, first come first served at each door.
 //!
-//! Only the first in line tries to enter. A worker that makes room calls it; when it leaves the line, let
+//! Only the first in a line tries to enter. A worker that makes room calls it; when it leaves the line, let
 //! in or given up, it calls the next, so room for several is found by several, and no call is lost with
 //! a waiter that goes away.
 
@@ -24,54 +24,67 @@ impl Waiter {
     }
 }
 
-/// The line of one pool.
+/// The lines of one pool, one for each door of its queue.
 pub(crate) struct Line {
-    /// The length of `queue`, for those who must not take the lock to learn that nobody waits.
+    /// How many wait in all, for those who must not take the lock to learn that nobody does.
     waiting: CachePadded<AtomicUsize>,
-    queue: Mutex<VecDeque<Arc<Waiter>>>,
+    /// By door; as many as were needed yet.
+    doors: Mutex<Vec<VecDeque<Arc<Waiter>>>>,
 }
 
 impl Line {
     pub(crate) fn new() -> Self {
-        Line { waiting: CachePadded::new(AtomicUsize::new(0)), queue: Mutex::new(VecDeque::new()) }
+        Line { waiting: CachePadded::new(AtomicUsize::new(0)), doors: Mutex::new(Vec::new()) }
     }
 
-    /// How many wait.
+    /// How many wait, at whichever door.
     pub(crate) fn waiting(&self) -> usize {
         // ORDERING: Relaxed. `call` fences before it; others take it as a guess.
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Queues the calling thread up, unless `most` wait already.
-    pub(crate) fn join(&self, most: usize) -> Option<Place<'_>> {
+    /// Whether anyone waits at this door. Costs one load where nobody waits at any.
+    pub(crate) fn is_waited_at(&self, door: usize) -> bool {
+        self.waiting() > 0 && self.doors.lock().get(door).is_some_and(|line| !line.is_empty())
+    }
+
+    /// Queues the calling thread up at a door, unless `most` wait already.
+    pub(crate) fn join(&self, door: usize, most: usize) -> Option<Place<'_>> {
         let me = Arc::new(Waiter { thread: current(), called: AtomicBool::new(false) });
-        let mut queue = self.queue.lock();
-        if queue.len() >= most {
+        let mut doors = self.doors.lock();
+        // ORDERING: Relaxed; written under this lock, and the fence below orders it for those who do not take it.
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if waiting >= most {
             return None;
         }
-        queue.push_back(Arc::clone(&me));
-        // ORDERING: Relaxed; the fence below orders it.
-        self.waiting.store(queue.len(), Ordering::Relaxed);
-        drop(queue);
+        self.waiting.store(waiting + 1, Ordering::Relaxed);
+        if doors.len() <= door {
+            doors.resize_with(door + 1, VecDeque::new);
+        }
+        doors[door].push_back(Arc::clone(&me));
+        drop(doors);
         // ORDERING: SeqCst fence between the entry above and the try to enter that follows; `call` has the
         // other between the room made and its look at `waiting`. One of the two sees the other.
         fence(Ordering::SeqCst);
-        Some(Place { line: self, me })
+        Some(Place { line: self, door, me })
     }
 
-    /// There is room: lets the first in line try. Costs a fence and a load when nobody waits.
-    pub(crate) fn call(&self) {
+    /// There is room behind every door that `has_room` says it of: lets the first in each of these lines try. Costs a
+    /// fence and a load when nobody waits.
+    pub(crate) fn call(&self, has_room: impl Fn(usize) -> bool) {
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
-            if let Some(first) = self.queue.lock().front() {
-                first.call();
+            for (door, line) in self.doors.lock().iter().enumerate() {
+                if let Some(first) = line.front().filter(|_| has_room(door)) {
+                    first.call();
+                }
             }
         }
     }
 
     /// Something changed for everyone in line (the pool was closed).
     pub(crate) fn call_all(&self) {
-        for waiter in self.queue.lock().iter() {
+        for waiter in self.doors.lock().iter().flatten() {
             waiter.call();
         }
     }
@@ -80,12 +93,13 @@ impl Line {
 /// The calling thread's place in line; dropping it leaves the line and calls the next.
 pub(crate) struct Place<'a> {
     line: &'a Line,
+    door: usize,
     me: Arc<Waiter>,
 }
 
 impl Place<'_> {
     pub(crate) fn is_first(&self) -> bool {
-        self.line.queue.lock().front().is_some_and(|first| Arc::ptr_eq(first, &self.me))
+        self.line.doors.lock()[self.door].front().is_some_and(|first| Arc::ptr_eq(first, &self.me))
     }
 
     /// Waits to be called, at most until `deadline`; may return for no reason.
@@ -100,11 +114,12 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut queue = self.line.queue.lock();
-        queue.retain(|waiter| !Arc::ptr_eq(waiter, &self.me));
-        // ORDERING: Relaxed. Too high a number costs its reader a look at the line, under the lock.
-        self.line.waiting.store(queue.len(), Ordering::Relaxed);
-        if let Some(next) = queue.front() {
+        let mut doors = self.line.doors.lock();
+        let line = &mut doors[self.door];
+        line.retain(|waiter| !Arc::ptr_eq(waiter, &self.me));
+        // ORDERING: Relaxed. Under the lock; too high a number costs its reader a look at the lines, under the lock.
+        self.line.waiting.store(self.line.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        if let Some(next) = line.front() {
             next.call();
         }
     }

@@ -25,6 +25,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.threads.set_capacity(workers);
             self.apply_limits(phase);
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
+            self.apply_limits(phase);
         });
         self.waits.shrink(nested::Inside::strength(&**self));
         self.start_what_may();
@@ -34,14 +35,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Makes the queue follow capacity and pauses. Under the lock of the phase, so that the last change is
     /// the one that stays.
     fn apply_limits(&self, phase: &Phase) {
-        let (_, capacity) = self.threads.population();
-        self.queue.set_limits(if phase.is_paused() { 0 } else { capacity }, capacity);
+        let (staying, capacity) = self.threads.population();
+        let running = match phase.is_paused() {
+            true => Some(0),
+            // Where there are not more workers than may run, there is nothing for the queue to watch.
+            false => (staying > capacity).then_some(capacity),
+        };
+        self.queue.set_limits(running, capacity);
+    }
+
+    /// A worker has left, perhaps the last one above the capacity.
+    pub(super) fn relax_limits(&self) {
+        self.life.edit(|phase| self.apply_limits(phase));
     }
 
     /// The limits have been raised: wakes or starts workers for what is queued, and lets submitters in.
     fn start_what_may(self: &Arc<Self>) {
         self.announce();
-        self.line.call();
+        self.call_line();
     }
 
     pub(crate) fn pause(&self, limit: Option<Duration>) -> PauseId {
@@ -69,7 +80,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         });
         if !self.life.is_paused() {
             self.parking.notify(|| self.queue.has_work());
-            self.line.call();
+            self.call_line();
         }
         end
     }
@@ -112,6 +123,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             peak_running: load.peak_running,
             handler_panics: get(&self.counters.handler_panics),
             failed_starts: get(&self.counters.failed_starts),
+            shards: self.queue.shards(),
         }
     }
 

@@ -24,7 +24,7 @@ mod worker;
 
 pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
-pub(crate) use submit::Patience;
+pub(crate) use submit::{Patience, Way};
 
 use std::io;
 use std::sync::mpsc::{Sender, channel};
@@ -103,8 +103,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Checks the options and starts the minimum of workers.
     pub(crate) fn build(options: Options, runner: R) -> Result<Arc<Self>, BuildError> {
         options.check()?;
-        let shape = Shape { workers: options.workers, bound: options.queue };
-        let queue = D::Queue::new(shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+        let shape =
+            Shape { workers: options.workers, bound: options.queue, shards: options.shards, balance: options.balance };
+        let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
         let engine = Arc::new(Engine {
             id: nested::next_id(),
             runner,
@@ -234,7 +235,7 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
 
     fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict) {
         let tally = self.counters.tally(worker);
-        self.execute(&Doing { worker, tally: &tally, nested: true }, body);
+        self.execute(&Doing { worker, tally: &tally, seat: None }, body);
     }
 }
 

@@ -9,7 +9,7 @@ use loom::thread;
 
 use super::admission::Line;
 use super::parking::{Parking, Sleeper, Source};
-use crate::dispatch::{Queue, Refused, Shape, StackQueue};
+use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
 
 /// A pool with nothing but a queue, its sleepers and its line.
@@ -30,11 +30,13 @@ struct Nest<Q> {
 const LONG: usize = 100;
 const OPENS: usize = 101;
 
-type Stack = StackQueue<usize>;
+/// Of the sharded queue.
+const SHARDS: usize = 1;
 
 impl<Q: Queue<usize>> Nest<Q> {
     fn new(workers: usize, bound: usize, enough: usize) -> Arc<Self> {
-        let queue = Q::new(Shape { workers, bound: Some(bound) }).expect("the shape is good");
+        let shape = Shape { workers, bound: Some(bound), shards: Some(SHARDS), balance: Balance::default() };
+        let queue = Q::new(&shape).expect("the shape is good");
         let parking = Parking::new();
         let (closed, done) = (AtomicBool::new(false), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
@@ -44,7 +46,7 @@ impl<Q: Queue<usize>> Nest<Q> {
     /// The engine's way to let a task in.
     fn try_enter(&self, item: usize) -> Result<(), Refused<usize>> {
         let idle = self.parking.claim();
-        self.queue.push(item, idle.as_ref().map(|claim| claim.worker()))?;
+        self.queue.push(item, MAIN_DOOR, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
         self.parking.notify(|| self.queue.has_work());
         Ok(())
@@ -52,7 +54,7 @@ impl<Q: Queue<usize>> Nest<Q> {
 
     /// The engine's way to wait at the door.
     fn submit(&self, mut item: usize) -> bool {
-        let place = self.line.join(usize::MAX).expect("there is no limit");
+        let place = self.line.join(MAIN_DOOR, usize::MAX).expect("there is no limit");
         loop {
             if place.is_first() {
                 match self.try_enter(item) {
@@ -70,10 +72,11 @@ impl<Q: Queue<usize>> Nest<Q> {
     /// The engine's worker: finds, runs, lets in, until enough is done or the pool is closed and empty.
     fn work(&self, id: usize) {
         let me = Sleeper::for_current(id);
-        while let Some(item) = self.parking.find(&me, &At { nest: self, id }) {
+        let seat = self.queue.seat(id);
+        while let Some(item) = self.parking.find(&me, &At { nest: self, seat: &seat }) {
             self.run(item);
-            self.queue.finished(id);
-            self.line.call();
+            self.queue.finished(&seat);
+            self.line.call(|door| self.queue.has_room(door));
             if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
                 self.parking.wake_all();
             }
@@ -99,16 +102,20 @@ impl<Q: Queue<usize>> Nest<Q> {
     }
 }
 
-struct At<'a, Q> {
+struct At<'a, Q: Queue<usize>> {
     nest: &'a Nest<Q>,
-    id: usize,
+    seat: &'a Q::Seat,
 }
 
 impl<Q: Queue<usize>> Source for At<'_, Q> {
     type Item = usize;
 
     fn pop(&self) -> Option<usize> {
-        self.nest.queue.pop(self.id)
+        self.nest.queue.pop(self.seat)
+    }
+
+    fn glance(&self) -> bool {
+        self.nest.queue.glance()
     }
 
     fn has_work(&self) -> bool {
@@ -199,7 +206,7 @@ fn one_task_wakes_one_worker<Q: Queue<usize>>() {
         with_workers(&nest, 2, || {
             let idle = nest.parking.claim();
             let claimed = idle.is_some();
-            assert!(nest.queue.push(1, idle.as_ref().map(|claim| claim.worker())).is_ok());
+            assert!(nest.queue.push(1, MAIN_DOOR, idle.as_ref().map(|claim| claim.worker())).is_ok());
             // Still a searcher until it has looked, so nobody else may be claimed.
             assert!(!claimed || nest.parking.claim().is_none());
             drop(idle);
@@ -339,4 +346,6 @@ macro_rules! models {
     };
 }
 
-models!(stack, Stack, 0);
+models!(stack, StackQueue<usize>, 0);
+models!(ring, RingQueue<usize>, 0);
+models!(sharded, ShardedQueue<usize>, 0);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread, current, fence, park, spin_loop};
+use crate::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread, current, fence, park, spin_loop, yield_now};
 
 /// One searching worker in [`Parking::counts`]: the low half of the word.
 const SEARCHER: usize = 1;
@@ -87,6 +87,8 @@ pub(crate) trait Source {
     fn pop(&self) -> Option<Self::Item>;
     /// Whether anyone's `pop` would find one. Never wrongly false after a fence on both sides.
     fn has_work(&self) -> bool;
+    /// The same without that promise, to be polled.
+    fn glance(&self) -> bool;
     /// Whether the worker should end.
     fn must_leave(&self) -> bool;
     /// Takes leave for good, if the worker should and may.
@@ -202,6 +204,8 @@ impl Parking {
                         self.found(|| source.has_work());
                         return Some(item);
                     }
+                    // Somebody else has it, or is just putting it in and needs the processor for that.
+                    yield_now();
                 }
                 Wakeup::Dismissed => return None,
                 Wakeup::Expired => {
@@ -331,7 +335,7 @@ impl Parking {
 /// Step **look**: polls for a short bounded time, as a searcher.
 fn look<S: Source>(source: &S) -> Option<S::Item> {
     for _ in 0..LOOKS {
-        if source.has_work() {
+        if source.glance() {
             if let Some(item) = source.pop() {
                 return Some(item);
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::count;
 use super::{Engine, Runner, nested};
-use crate::dispatch::{Dispatch, Queue, Refused};
+use crate::dispatch::{Dispatch, MAIN_DOOR, Queue, Refused};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::slot::{Outcome, Slot, Ticket, Verdict};
 use crate::sync::Arc;
@@ -32,11 +32,30 @@ impl Patience {
     }
 }
 
+/// By which door a task wants in, and how long its submitter waits there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    door: usize,
+    patience: Patience,
+}
+
+impl From<Patience> for Way {
+    /// By the main door.
+    fn from(patience: Patience) -> Self {
+        Way { door: MAIN_DOOR, patience }
+    }
+}
+
 impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// The way of a task, which may have a key.
+    pub(crate) fn way(&self, key: Option<u64>, patience: Patience) -> Way {
+        Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), patience }
+    }
+
     /// One try to get a task in: push, and see that somebody comes for it.
-    fn try_enter(self: &Arc<Self>, item: R::Item) -> Result<(), Refused<R::Item>> {
+    fn try_enter(self: &Arc<Self>, item: R::Item, door: usize) -> Result<(), Refused<R::Item>> {
         let idle = if self.life.is_paused() { None } else { self.parking.claim() };
-        self.queue.push(item, idle.as_ref().map(|claim| claim.worker()))?;
+        self.queue.push(item, door, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
         self.announce();
         Ok(())
@@ -56,8 +75,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Submits one task.
-    pub(crate) fn submit(self: &Arc<Self>, item: R::Item, patience: Patience) -> Result<(), SubmitError<R::Item>> {
-        self.admit(item, patience).inspect_err(|_| count(&self.counters.rejected))
+    pub(crate) fn submit(self: &Arc<Self>, item: R::Item, way: impl Into<Way>) -> Result<(), SubmitError<R::Item>> {
+        self.admit(item, way.into()).inspect_err(|_| count(&self.counters.rejected))
     }
 
     /// Submits the task of a slot; on a refusal the input comes back out of it.
@@ -65,9 +84,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &Arc<Self>,
         slot: &Slot<I, O>,
         item: R::Item,
-        patience: Patience,
+        way: impl Into<Way>,
     ) -> Result<(), SubmitError<I>> {
-        self.submit(item, patience).map_err(|refusal| match slot.give_up() {
+        self.submit(item, way).map_err(|refusal| match slot.give_up() {
             Outcome::Returned(input, _) => SubmitError::new(refusal.kind, input),
             _ => unreachable!("a refused task has not started"),
         })
@@ -109,18 +128,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         drop(self.grow());
     }
 
+    /// There is room: lets the first in line try.
+    pub(super) fn call_line(&self) {
+        self.line.call(|door| self.queue.has_room(door));
+    }
+
     /// `submit`'s patience as the options have it.
     pub(crate) fn default_patience(&self) -> Patience {
         if self.options.nonblocking { Patience::None } else { Patience::Forever }
     }
 
-    fn admit(self: &Arc<Self>, mut item: R::Item, patience: Patience) -> Result<(), SubmitError<R::Item>> {
+    fn admit(self: &Arc<Self>, mut item: R::Item, way: Way) -> Result<(), SubmitError<R::Item>> {
+        let Way { door, patience } = way;
         if self.ensure_worker().is_err() {
             return Err(SubmitError::new(SubmitErrorKind::Spawn, item));
         }
         // Whoever comes later than those in line must not pass them.
-        if self.line.waiting() == 0 {
-            match self.try_enter(item) {
+        if !self.line.is_waited_at(door) {
+            match self.try_enter(item, door) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
                 Err(Refused::Full(back)) => item = back,
@@ -133,23 +158,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Err(SubmitError::new(SubmitErrorKind::Full, item));
         }
         match nested::enter_wait(self.id, patience.deadline()) {
-            Ok(leave) => self.wait_in_line(item, patience.deadline(), &leave),
-            Err(nested::WouldDeadlock) => self.make_room(item),
+            Ok(leave) => self.wait_in_line(item, way, &leave),
+            Err(nested::WouldDeadlock) => self.make_room(item, door),
         }
     }
 
     fn wait_in_line(
         self: &Arc<Self>,
         mut item: R::Item,
-        deadline: Option<Instant>,
+        Way { door, patience }: Way,
         leave: &nested::Wait,
     ) -> Result<(), SubmitError<R::Item>> {
-        let Some(place) = self.line.join(self.options.max_blocking) else {
+        let deadline = patience.deadline();
+        let Some(place) = self.line.join(door, self.options.max_blocking) else {
             return Err(SubmitError::new(SubmitErrorKind::Overloaded, item));
         };
         let kind = loop {
             if place.is_first() {
-                match self.try_enter(item) {
+                match self.try_enter(item, door) {
                     Ok(()) => return Ok(()),
                     Err(Refused::Closed(back)) => {
                         item = back;
@@ -162,7 +188,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             if leave.is_doomed() {
                 drop(place);
-                return self.make_room(item);
+                return self.make_room(item, door);
             }
             if deadline.is_some_and(|d| Instant::now() >= d) {
                 break SubmitErrorKind::TimedOut;
@@ -174,9 +200,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// The last worker that could make room stands at the door itself: it runs queued tasks until there is
     /// room, or, where nothing is queued, the task in hand.
-    fn make_room(self: &Arc<Self>, mut item: R::Item) -> Result<(), SubmitError<R::Item>> {
+    fn make_room(self: &Arc<Self>, mut item: R::Item, door: usize) -> Result<(), SubmitError<R::Item>> {
         loop {
-            match self.try_enter(item) {
+            match self.try_enter(item, door) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
                 Err(Refused::Full(back)) => item = back,
@@ -191,7 +217,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                     Some(next) => {
                         queued = own.take();
                         // Its place in the queue is free now, however long it runs here.
-                        self.line.call();
+                        self.call_line();
                         Some(next)
                     }
                     None => {

@@ -17,9 +17,14 @@ use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::sync::{Arc, Ordering, fence};
 
+/// A worker's place at the queue of its pool.
+pub(super) type Seat<R, D> = <<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat;
+
 /// What a worker carries with it.
-struct Me {
+struct Me<S> {
     id: usize,
+    /// Its place at the queue.
+    seat: S,
     sleeper: Arc<Sleeper>,
     tally: Arc<CachePadded<Tally>>,
 }
@@ -29,7 +34,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn work(self: Arc<Self>, post: Post, ready: Option<Sender<Result<(), BoxError>>>) {
         let id = post.number;
         let badge = Badge::wear(Arc::clone(&self) as _, id);
-        let me = Me { id, sleeper: Sleeper::for_current(id), tally: self.counters.tally(id) };
+        let me =
+            Me { id, seat: self.queue.seat(id), sleeper: Sleeper::for_current(id), tally: self.counters.tally(id) };
         self.call_hook(&self.options.on_thread_start, id);
         let mut state = None;
         let started = self.ensure_state(&mut state, id);
@@ -43,7 +49,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.guard(|| self.runner.stop(state));
         }
         self.call_hook(&self.options.on_thread_stop, id);
-        self.queue.leave(id);
+        self.queue.leave(me.seat);
         drop(badge);
         self.threads.left(post);
         self.after_departure(failed);
@@ -52,12 +58,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
-    fn serve(self: &Arc<Self>, me: &Me, state: &mut Option<R::State>) -> bool {
+    fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>>, state: &mut Option<R::State>) -> bool {
         loop {
             self.get_ready(me, state);
-            let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, id: me.id }) else {
+            let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, seat: &me.seat }) else {
                 return true;
             };
+            if self.queue.frees_place_on_pop() {
+                self.call_line();
+            }
             let item = match self.ensure_state(state, me.id) {
                 Ok(()) => item,
                 Err(error) => {
@@ -69,7 +78,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 }
             };
             if let Some(built) = state {
-                let cx = Doing { worker: me.id, tally: &me.tally, nested: false };
+                let cx = Doing { worker: me.id, tally: &me.tally, seat: Some(&me.seat) };
                 let panicked = self.execute(&cx, |reply| self.runner.run(built, item, reply));
                 if panicked && self.runner.discards_after_panic() {
                     self.discard(state);
@@ -79,7 +88,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Lets the state get ready. If that can take long, others see to what is queued.
-    fn get_ready(self: &Arc<Self>, me: &Me, state: &mut Option<R::State>) {
+    fn get_ready(self: &Arc<Self>, me: &Me<Seat<R, D>>, state: &mut Option<R::State>) {
         let Some(built) = state else { return };
         if R::READY_BLOCKS {
             me.tally.set_unready(true);
@@ -116,6 +125,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.life.is_closed() {
             self.parking.wake_all();
         }
+        self.relax_limits();
         self.waits.shrink(self.strength());
         // Not in place of one whose state could not be built: the next would fail as well, and the next.
         if !failed {
@@ -125,7 +135,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Runs one task and does all that follows from its end; says whether it panicked.
-    pub(super) fn execute(&self, doing: &Doing<'_>, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
+    pub(super) fn execute(&self, doing: &Doing<'_, Seat<R, D>>, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
         let mut reply = Reply::default();
         let mut panic = match catch_unwind(AssertUnwindSafe(|| body(&mut reply))) {
             Ok(verdict) => {
@@ -163,12 +173,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// A task has been accounted for: makes its place free.
-    fn ended(&self, doing: &Doing<'_>) {
-        if !doing.nested {
-            self.queue.finished(doing.worker);
+    fn ended(&self, doing: &Doing<'_, Seat<R, D>>) {
+        if let Some(seat) = doing.seat {
+            self.queue.finished(seat);
         }
         // Has the fence that `tell_watchers` needs.
-        self.line.call();
+        self.call_line();
         self.tell_watchers();
     }
 
@@ -179,7 +189,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Cancels a task because there is no state to run it with.
-    fn refuse(&self, me: &Me, item: R::Item, error: &BoxError) {
+    fn refuse(&self, me: &Me<Seat<R, D>>, item: R::Item, error: &BoxError) {
         let cause = Cause::NoState(error.to_string().into());
         match R::recall(item, SubmitErrorKind::Spawn, cause) {
             Recalled::Gone(Verdict::Elsewhere) => {}
@@ -189,7 +199,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             _ => me.tally.cancelled(),
         }
-        self.ended(&Doing { worker: me.id, tally: &me.tally, nested: false });
+        self.ended(&Doing { worker: me.id, tally: &me.tally, seat: Some(&me.seat) });
     }
 
     fn ensure_state(&self, state: &mut Option<R::State>, id: usize) -> Result<(), BoxError> {
@@ -253,14 +263,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 /// The pool as worker `id` sees it when it has nothing to do.
 struct Source<'a, R: Runner, D: Dispatch> {
     engine: &'a Engine<R, D>,
-    id: usize,
+    seat: &'a Seat<R, D>,
 }
 
 impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     type Item = R::Item;
 
     fn pop(&self) -> Option<R::Item> {
-        self.engine.queue.pop(self.id)
+        self.engine.queue.pop(self.seat)
+    }
+
+    fn glance(&self) -> bool {
+        self.engine.queue.glance()
     }
 
     fn has_work(&self) -> bool {
@@ -288,9 +302,10 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 }
 
-/// Which worker runs a task, and whether in the middle of another one.
-pub(super) struct Doing<'a> {
+/// Which worker runs a task.
+pub(super) struct Doing<'a, S> {
     pub(super) worker: usize,
     pub(super) tally: &'a Tally,
-    pub(super) nested: bool,
+    /// Where the task came from; `None` for one that is run in the middle of another.
+    pub(super) seat: Option<&'a S>,
 }

@@ -12,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use formicary::{
-    BuildError, Builder, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Task, TaskPanic, Worker, WorkerPool,
-    WorkerThread,
+    BuildError, Builder, Context, Dispatch, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic, Worker,
+    WorkerPool, WorkerThread,
 };
 
 /// How long a test may take before it counts as hanging.
@@ -28,6 +28,8 @@ pub struct Variant {
     pub name: &'static str,
     /// Whether a waiting worker can run other tasks.
     pub helps: bool,
+    /// Whether the memory for all queued tasks is taken at build, so that the queue needs a bound.
+    pub preallocates: bool,
     build: fn(Setup) -> Result<AnyPool, BuildError>,
 }
 
@@ -42,9 +44,12 @@ impl Variant {
 }
 
 /// Every dispatch there is: a new one is added here, and every test runs on it. Calls `$with!(Type, "name")` for each.
+/// What a dispatch cannot do is known to [`Variant`] alone.
 macro_rules! each_dispatch {
     ($with:ident) => {
         $with!(formicary::Stack, "Stack");
+        $with!(formicary::Ring, "Ring");
+        $with!(formicary::Sharded, "Sharded");
     };
 }
 
@@ -79,15 +84,18 @@ pub(crate) use {each_dispatch, on_every_dispatch};
 
 /// The three kinds of pool on one dispatch, all made to run tasks.
 fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
+    let preallocates = D::NAME == Ring::NAME;
     [
         Variant {
             name: names[0],
             helps: true,
+            preallocates,
             build: |setup| Ok(Arc::new(setup.on(Pool::builder()).dispatch::<D>().build()?)),
         },
         Variant {
             name: names[1],
             helps: true,
+            preallocates,
             build: |setup| {
                 let builder = setup.on(PoolWithFunc::builder(Task::run));
                 Ok(Arc::new(builder.dispatch::<D>().build()?))
@@ -96,6 +104,7 @@ fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
         Variant {
             name: names[2],
             helps: false,
+            preallocates,
             build: |setup| {
                 let builder = setup.on(StatefulPool::builder(|_| Ok(RunTask)));
                 Ok(Arc::new(builder.dispatch::<D>().build()?))
@@ -141,6 +150,11 @@ impl Setup {
     /// So many workers, that many queued tasks beyond them.
     pub fn new(workers: usize, queue: usize) -> Self {
         Setup { workers: Some(workers), queue: Some(Some(queue)), ..Setup::default() }
+    }
+
+    /// Room for more tasks than the test submits.
+    pub fn roomy(workers: usize) -> Self {
+        Setup::new(workers, 20_000)
     }
 
     pub fn unbounded(workers: usize) -> Self {

@@ -1,0 +1,269 @@
+//! A lock-free ring of tasks, allocated once.
+
+use crossbeam_utils::CachePadded;
+
+use super::counts::Counts;
+use super::entrance::Entrance;
+use super::peak::{Busy, Peak};
+use super::slots::Slots;
+use super::turnstile::{Blocked, Turnstile};
+use super::{Dispatch, Load, Queue, Refused, Shape, sealed};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+
+/// A loop queue: one lock-free ring of slots for all tasks, first in, first out. Any worker may take any task.
+///
+/// The ring is allocated when the pool is built, with a slot of at least 64 bytes for each of the `workers + queue` tasks
+/// that the pool may hold (rounded up to a power of two), and never again: submitting does not allocate. The bound is exact.
+/// It cannot be absent. A pool that is tuned to more workers than it was built with keeps its slots: fewer tasks may wait then
+/// than its bound allows while workers are idle.
+///
+/// ```
+/// use formicary::{Pool, Ring};
+///
+/// let pool = Pool::builder().workers(2).queue(62).dispatch::<Ring>().build()?;
+/// assert_eq!(pool.run(|| 6 * 7)?, 42);
+///
+/// let error = Pool::builder().unbounded_queue().dispatch::<Ring>().build().unwrap_err();
+/// assert!(error.to_string().contains("a ring has a bound"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ring;
+
+impl sealed::Sealed for Ring {}
+
+impl Dispatch for Ring {
+    const NAME: &'static str = "Ring";
+    type Queue<T: Send + 'static> = RingQueue<T>;
+}
+
+#[doc(hidden)]
+pub struct RingQueue<T> {
+    /// Written by submitters. A ticket here is the right to put into the slot of that number.
+    entrance: CachePadded<Entrance>,
+    /// Written by workers. A ticket here is the right to take from the slot of that number. Shut while not every worker that
+    /// finds a task may start it.
+    exit: CachePadded<Turnstile>,
+    slots: Slots<T>,
+    peak: CachePadded<Peak>,
+    book: Mutex<Book>,
+    /// Whether the slots may be what there is too little of.
+    is_outgrown: AtomicBool,
+}
+
+struct Book {
+    bound: usize,
+    /// The most tasks that may be in the pool.
+    room: u64,
+    /// The most tasks that may run; `None` where the number of workers is limit enough.
+    running: Option<u64>,
+    /// For each worker, how many tasks it has finished.
+    seats: Vec<Arc<CachePadded<AtomicU64>>>,
+    /// Tasks that have left the queue and are not, or no longer, counted by a seat.
+    others: u64,
+}
+
+impl Book {
+    fn finished(&self) -> u64 {
+        // ORDERING: Acquire pairs with the Release in `finished`: who sees a task finished sees what it did.
+        self.seats.iter().map(|seat| seat.load(Ordering::Acquire)).sum::<u64>() + self.others
+    }
+}
+
+#[doc(hidden)]
+pub struct Seat {
+    finished: Arc<CachePadded<AtomicU64>>,
+    busy: Busy,
+}
+
+impl<T> RingQueue<T> {
+    /// Reckons anew how many may have come in; says whether there is room for one more.
+    fn renew_limit(&self, book: &Book) -> bool {
+        self.entrance.renew(|| {
+            let slots = self.exit.count() + self.slots.len() as u64;
+            slots.min(book.finished() + book.room)
+        })
+    }
+
+    /// Whether one more task may start.
+    fn may_start(&self, book: &Book) -> bool {
+        book.running.is_none_or(|limit| self.exit.count() - book.finished() < limit)
+    }
+
+    /// A ticket for the exit, if the task in that slot is complete.
+    fn start(&self) -> Option<u64> {
+        match self.exit.pass(|ticket| self.slots.is_full(ticket)) {
+            Ok(ticket) => Some(ticket),
+            Err(Blocked::NotReady) => None,
+            Err(Blocked::Shut) => {
+                let book = self.book.lock();
+                self.start_shut(self.may_start(&book))
+            }
+        }
+    }
+
+    /// The same under the lock, where `may` says whether a task may start.
+    fn start_shut(&self, may: bool) -> Option<u64> {
+        if !self.exit.is_shut() {
+            // Opened in between.
+            return self.exit.pass(|ticket| self.slots.is_full(ticket)).ok();
+        }
+        (may && self.slots.is_full(self.exit.count())).then(|| self.exit.pass_shut())
+    }
+
+    /// # Safety
+    /// `ticket` came from the exit and is used once.
+    unsafe fn take(&self, ticket: u64) -> T {
+        // SAFETY: the exit gives each ticket to one caller, and only for a slot that is full.
+        unsafe { self.slots.take(ticket) }
+    }
+
+    fn take_all(&self) -> Vec<T> {
+        let mut drained = Vec::new();
+        let mut book = self.book.lock();
+        let end = self.entrance.count();
+        while self.exit.count() < end {
+            // One that is just being put in is waited for by `take`.
+            let ticket = match self.exit.pass(|ticket| ticket < end) {
+                Ok(ticket) => ticket,
+                Err(Blocked::Shut) => self.exit.pass_shut(),
+                Err(Blocked::NotReady) => break,
+            };
+            book.others += 1;
+            // SAFETY: a ticket from the exit, used once; below `end` somebody puts with it.
+            drained.push(unsafe { self.take(ticket) });
+        }
+        drained
+    }
+}
+
+impl<T: Send + 'static> Queue<T> for RingQueue<T> {
+    type Seat = Seat;
+
+    fn new(shape: &Shape) -> Result<Self, &'static str> {
+        let bound = shape.bound.ok_or("a ring has a bound: give `queue` a number")?;
+        let slots = shape.workers.checked_add(bound).and_then(Slots::new);
+        let slots = slots.ok_or("there is no memory for so many slots")?;
+        let room = (shape.workers + bound) as u64;
+        Ok(RingQueue {
+            entrance: CachePadded::new(Entrance::new(room)),
+            exit: CachePadded::new(Turnstile::new()),
+            slots,
+            peak: CachePadded::new(Peak::new()),
+            book: Mutex::new(Book { bound, room, running: None, seats: Vec::new(), others: 0 }),
+            is_outgrown: AtomicBool::new(false),
+        })
+    }
+
+    fn push(&self, item: T, _door: usize, _idle: Option<usize>) -> Result<(), Refused<T>> {
+        match self.entrance.pass(|| self.renew_limit(&self.book.lock())) {
+            Ok(ticket) => {
+                // SAFETY: the entrance gives each ticket to one caller.
+                unsafe { self.slots.put(ticket, item) };
+                Ok(())
+            }
+            Err(Blocked::Shut) => Err(Refused::Closed(item)),
+            Err(Blocked::NotReady) => Err(Refused::Full(item)),
+        }
+    }
+
+    fn seat(&self, _worker: usize) -> Seat {
+        let finished = Arc::<CachePadded<AtomicU64>>::default();
+        self.book.lock().seats.push(Arc::clone(&finished));
+        Seat { finished, busy: Busy::new(false) }
+    }
+
+    fn pop(&self, seat: &Seat) -> Option<T> {
+        let Some(ticket) = self.start() else {
+            self.peak.rests(&seat.busy);
+            return None;
+        };
+        self.peak.works(&seat.busy);
+        // SAFETY: a ticket from the exit, used once.
+        Some(unsafe { self.take(ticket) })
+    }
+
+    fn pop_instead(&self) -> Option<T> {
+        let mut book = self.book.lock();
+        let ticket = self.start_shut(book.running != Some(0))?;
+        // It takes the place of one that is counted as running.
+        book.others += 1;
+        drop(book);
+        // SAFETY: a ticket from the exit, used once.
+        Some(unsafe { self.take(ticket) })
+    }
+
+    fn finished(&self, seat: &Seat) {
+        // Only the worker itself writes it.
+        let finished = seat.finished.load(Ordering::Relaxed) + 1;
+        // ORDERING: Release, see `Book::finished`.
+        seat.finished.store(finished, Ordering::Release);
+    }
+
+    fn glance(&self) -> bool {
+        // Does not touch the line that submitters write with every task.
+        self.slots.is_full(self.exit.count()) && (!self.exit.is_shut() || self.has_work())
+    }
+
+    fn has_work(&self) -> bool {
+        // Not by the stamp of the first slot: a stale count of the exit would point to a slot that was emptied long ago.
+        // A stale count here errs to the safe side, as does a task that is just being put in.
+        let queued = self.entrance.count() != self.exit.count();
+        queued && (!self.exit.is_shut() || self.may_start(&self.book.lock()))
+    }
+
+    fn load(&self) -> Load {
+        let book = self.book.lock();
+        let read = || {
+            let finished = book.finished();
+            let started = self.exit.count();
+            Counts { finished, started, accepted: self.entrance.count() }
+        };
+        Counts::load(read, book.seats.len(), book.room, self.peak.highest())
+    }
+
+    fn set_limits(&self, running: Option<usize>, workers: usize) {
+        let mut book = self.book.lock();
+        book.running = running.map(|limit| limit as u64);
+        book.room = (workers as u64).saturating_add(book.bound as u64);
+        // ORDERING: Relaxed. Those who must not miss it are woken after this, through a lock.
+        self.is_outgrown.store(book.room > self.slots.len() as u64, Ordering::Relaxed);
+        self.renew_limit(&book);
+        if running.is_some() {
+            self.exit.shut();
+        } else {
+            self.exit.open();
+        }
+    }
+
+    fn frees_place_on_pop(&self) -> bool {
+        // ORDERING: Relaxed, see `set_limits`.
+        self.is_outgrown.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) {
+        self.entrance.shut();
+    }
+
+    fn open(&self) {
+        self.entrance.open();
+    }
+
+    fn drain(&self) -> Vec<T> {
+        self.take_all()
+    }
+
+    fn leave(&self, seat: Seat) {
+        self.peak.rests(&seat.busy);
+        let mut book = self.book.lock();
+        book.others += seat.finished.load(Ordering::Relaxed);
+        book.seats.retain(|other| !Arc::ptr_eq(other, &seat.finished));
+    }
+}
+
+impl<T> Drop for RingQueue<T> {
+    fn drop(&mut self) {
+        // If the drop of one panics, the list drops the others.
+        drop(self.take_all());
+    }
+}
