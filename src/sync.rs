@@ -9,7 +9,7 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
-    pub(crate) use std::thread::{Thread, current, yield_now};
+    pub(crate) use std::thread::{Thread, current};
 
     /// The standard library's cell with the interface of loom's.
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -61,7 +61,6 @@ mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
-    pub(crate) use loom::thread::yield_now;
 
     use std::ops::{Deref, DerefMut};
     use std::time::Instant;
@@ -77,7 +76,7 @@ mod model {
         pub(crate) fn spin(&self) {}
 
         pub(crate) fn snooze(&self) {
-            yield_now();
+            loom::thread::yield_now();
         }
     }
 

@@ -150,7 +150,7 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// count: that worker is on its way.
     ///
     /// Never wrongly `false` to a thread that synchronised with the push by a sequentially consistent
-    /// fence on both sides. May be wrongly `true` while a task is just being put in.
+    /// fence on both sides, but that a task behind one that is just being put in may wait for the end of that push.
     fn has_work(&self) -> bool;
 
     /// The same without that promise: to be polled, so as not to disturb those who submit.

@@ -206,10 +206,17 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn has_work(&self) -> bool {
-        // Not by the stamp of the first slot: a stale count of the exit would point to a slot that was emptied long ago.
-        // A stale count here errs to the safe side, as does a task that is just being put in.
-        let queued = self.entrance.count() != self.exit.count();
-        queued && (!self.exit.is_shut() || self.may_start(&self.book.lock()))
+        // An old count of the exit would point to a slot that was emptied long ago, and hide the tasks behind it.
+        let mut first = self.exit.count_now();
+        while !self.slots.is_full(first) {
+            let now = self.exit.count_now();
+            if now == first {
+                // Nothing there; or its submitter is just putting it in, and sees to those behind it as well.
+                return false;
+            }
+            first = now;
+        }
+        !self.exit.is_shut() || self.may_start(&self.book.lock())
     }
 
     fn load(&self) -> Load {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread, current, fence, park, spin_loop, yield_now};
+use crate::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread, current, fence, park, spin_loop};
 
 /// One searching worker in [`Parking::counts`]: the low half of the word.
 const SEARCHER: usize = 1;
@@ -204,8 +204,6 @@ impl Parking {
                         self.found(|| source.has_work());
                         return Some(item);
                     }
-                    // Somebody else has it, or is just putting it in and needs the processor for that.
-                    yield_now();
                 }
                 Wakeup::Dismissed => return None,
                 Wakeup::Expired => {
