@@ -9,6 +9,8 @@ mod balance;
 mod counts;
 mod entrance;
 mod homes;
+#[cfg(all(test, formicary_loom))]
+mod models;
 mod peak;
 mod ring;
 mod sharded;
@@ -18,13 +20,13 @@ mod turnstile;
 
 pub use balance::Balance;
 pub use ring::Ring;
-#[cfg(formicary_loom)]
+#[cfg(all(test, formicary_loom))]
 pub(crate) use ring::RingQueue;
 pub use sharded::Sharded;
-#[cfg(formicary_loom)]
+#[cfg(all(test, formicary_loom))]
 pub(crate) use sharded::ShardedQueue;
 pub use stack::Stack;
-#[cfg(formicary_loom)]
+#[cfg(all(test, formicary_loom))]
 pub(crate) use stack::StackQueue;
 
 use crate::stats::ShardStats;

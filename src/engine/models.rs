@@ -30,12 +30,10 @@ struct Nest<Q> {
 const LONG: usize = 100;
 const OPENS: usize = 101;
 
-/// Of the sharded queue.
-const SHARDS: usize = 1;
-
 impl<Q: Queue<usize>> Nest<Q> {
     fn new(workers: usize, bound: usize, enough: usize) -> Arc<Self> {
-        let shape = Shape { workers, bound: Some(bound), shards: Some(SHARDS), balance: Balance::default() };
+        let shape =
+            Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
         let queue = Q::new(&shape).expect("the shape is good");
         let parking = Parking::new();
         let (closed, done) = (AtomicBool::new(false), AtomicUsize::new(0));

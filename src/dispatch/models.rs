@@ -1,0 +1,237 @@
+//! loom models of the queues alone: who gets what, who is refused, who may start.
+//!
+//! Run by `ci/loom.sh`. Each model is one promise of [`Queue`], and runs over every queue there is.
+
+use loom::thread;
+
+use super::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
+
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+/// A queue that holds `room` tasks of one worker, in as many shards as there is room for, two at most.
+fn queue<Q: Queue<usize>>(room: usize) -> Arc<Q> {
+    let shape = Shape { workers: 1, bound: Some(room - 1), shards: Some(room.min(2)), balance: Balance::default() };
+    Arc::new(Q::new(&shape).expect("the shape is good"))
+}
+
+/// Pushes until there is room.
+fn push<Q: Queue<usize>>(queue: &Q, mut item: usize) {
+    loop {
+        match queue.push(item, MAIN_DOOR, None) {
+            Ok(()) => return,
+            Err(Refused::Full(back)) => item = back,
+            Err(Refused::Closed(_)) => unreachable!("nobody closes"),
+        }
+        thread::yield_now();
+    }
+}
+
+/// Takes and finishes one task, when there is one.
+fn run<Q: Queue<usize>>(queue: &Q, seat: &Q::Seat) -> usize {
+    loop {
+        if let Some(item) = queue.pop(seat) {
+            queue.finished(seat);
+            return item;
+        }
+        thread::yield_now();
+    }
+}
+
+fn beside<T: 'static>(f: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {
+    thread::spawn(f)
+}
+
+/// Three tasks through a queue for two: the third waits for a place, in a ring for the first one's slot. In order.
+fn tasks_go_round<Q: Queue<usize>>() {
+    explore(5, || {
+        let queue = queue::<Q>(2);
+        let submitter = {
+            let queue = Arc::clone(&queue);
+            beside(move || (1..=3).for_each(|item| push(&*queue, item)))
+        };
+        let seat = queue.seat(0);
+        let sum: usize = (0..3).map(|_| run(&*queue, &seat)).sum();
+        assert_eq!(sum, 6);
+        submitter.join().expect("no panic");
+        assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+        assert!(!queue.has_work());
+    });
+}
+
+/// Two submitters, two workers: each task goes to one.
+fn each_task_goes_to_one_worker<Q: Queue<usize>>() {
+    explore(2, || {
+        let queue = queue::<Q>(2);
+        let (other, third) = (Arc::clone(&queue), Arc::clone(&queue));
+        let submitter = beside(move || push(&*other, 1));
+        let worker = beside(move || {
+            let seat = third.seat(1);
+            run(&*third, &seat)
+        });
+        push(&*queue, 2);
+        let mine = run(&*queue, &queue.seat(0));
+        assert_eq!(mine + worker.join().expect("no panic"), 3);
+        submitter.join().expect("no panic");
+        assert_eq!(queue.load().accepted, 2);
+    });
+}
+
+/// Room for one: of two submitters one gets in.
+fn the_bound_is_exact<Q: Queue<usize>>() {
+    explore(5, || {
+        let queue = queue::<Q>(1);
+        let other = {
+            let queue = Arc::clone(&queue);
+            beside(move || queue.push(1, MAIN_DOOR, None).is_ok())
+        };
+        let entered = queue.push(2, MAIN_DOOR, None).is_ok();
+        assert!(entered != other.join().expect("no panic"));
+    });
+}
+
+/// Whoever comes after the close is refused, and what was accepted is there.
+fn closing_is_final<Q: Queue<usize>>() {
+    explore(5, || {
+        let (queue, closed) = (queue::<Q>(2), Arc::new(AtomicBool::new(false)));
+        let submitter = {
+            let (queue, closed) = (Arc::clone(&queue), Arc::clone(&closed));
+            beside(move || {
+                let mut entered = 0;
+                for item in 0..2 {
+                    let late = closed.load(Ordering::SeqCst);
+                    let enters = queue.push(item, MAIN_DOOR, None).is_ok();
+                    assert!(!(late && enters), "accepted after the close");
+                    entered += usize::from(enters);
+                }
+                entered
+            })
+        };
+        queue.close();
+        closed.store(true, Ordering::SeqCst);
+        let entered = submitter.join().expect("no panic");
+        assert_eq!(queue.drain().len(), entered);
+    });
+}
+
+/// From the moment that the limit is zero no task starts, also none that a worker was just reaching for.
+fn nothing_starts_in_a_pause<Q: Queue<usize>>() {
+    explore(5, || {
+        let (queue, paused) = (queue::<Q>(2), Arc::new(AtomicBool::new(false)));
+        push(&*queue, 1);
+        let worker = {
+            let (queue, paused) = (Arc::clone(&queue), Arc::clone(&paused));
+            beside(move || {
+                let seat = queue.seat(0);
+                let late = paused.load(Ordering::SeqCst);
+                let started = queue.pop(&seat).is_some();
+                assert!(!(late && started), "started in a pause");
+                started
+            })
+        };
+        queue.set_limits(Some(0), 1);
+        paused.store(true, Ordering::SeqCst);
+        let load = queue.load();
+        let started = worker.join().expect("no panic");
+        assert_eq!((load.queued, load.running), (usize::from(!started), usize::from(started)));
+        assert!(!queue.has_work());
+        queue.set_limits(None, 1);
+        assert_eq!(queue.has_work(), !started);
+    });
+}
+
+/// Two workers and a limit of one.
+fn no_more_run_than_may<Q: Queue<usize>>() {
+    explore(4, || {
+        let (queue, running) = (queue::<Q>(2), Arc::new(AtomicUsize::new(0)));
+        push(&*queue, 1);
+        push(&*queue, 2);
+        queue.set_limits(Some(1), 1);
+        let work = |queue: Arc<Q>, running: Arc<AtomicUsize>, worker| {
+            move || {
+                let seat = queue.seat(worker);
+                if queue.pop(&seat).is_some() {
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two run");
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    queue.finished(&seat);
+                }
+                queue.leave(seat);
+            }
+        };
+        let other = beside(work(Arc::clone(&queue), Arc::clone(&running), 1));
+        work(Arc::clone(&queue), Arc::clone(&running), 0)();
+        other.join().expect("no panic");
+        assert_eq!(queue.load().running, 0);
+    });
+}
+
+/// A task that is being put in, taken by a worker, or taken out with the rest: one of them has it.
+fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
+    explore(4, || {
+        let queue = queue::<Q>(2);
+        push(&*queue, 1);
+        let submitter = {
+            let queue = Arc::clone(&queue);
+            beside(move || push(&*queue, 2))
+        };
+        let worker = {
+            let queue = Arc::clone(&queue);
+            beside(move || {
+                let seat = queue.seat(0);
+                let got = queue.pop(&seat);
+                got.inspect(|_| queue.finished(&seat)).unwrap_or(0)
+            })
+        };
+        let drained: usize = queue.drain().into_iter().sum();
+        let ran = worker.join().expect("no panic");
+        submitter.join().expect("no panic");
+        let left: usize = queue.drain().into_iter().sum();
+        assert_eq!(drained + ran + left, 3);
+        assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+    });
+}
+
+macro_rules! models {
+    ($($name:ident: $queue:ty),* $(,)?) => { $(
+        mod $name {
+            #[test]
+            fn tasks_go_round() {
+                super::tasks_go_round::<$queue>();
+            }
+            #[test]
+            fn each_task_goes_to_one_worker() {
+                super::each_task_goes_to_one_worker::<$queue>();
+            }
+            #[test]
+            fn the_bound_is_exact() {
+                super::the_bound_is_exact::<$queue>();
+            }
+            #[test]
+            fn closing_is_final() {
+                super::closing_is_final::<$queue>();
+            }
+            #[test]
+            fn nothing_starts_in_a_pause() {
+                super::nothing_starts_in_a_pause::<$queue>();
+            }
+            #[test]
+            fn no_more_run_than_may() {
+                super::no_more_run_than_may::<$queue>();
+            }
+            #[test]
+            fn draining_leaves_and_doubles_nothing() {
+                super::draining_leaves_and_doubles_nothing::<$queue>();
+            }
+        }
+    )* };
+}
+
+models! {
+    stack: super::StackQueue<usize>,
+    ring: super::RingQueue<usize>,
+    sharded: super::ShardedQueue<usize>,
+}
