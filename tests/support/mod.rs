@@ -8,13 +8,15 @@ pub mod races;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use formicary::{
     BuildError, Builder, Context, Dispatch, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic, Worker,
     WorkerPool, WorkerThread,
 };
+// Not the standard library's, which comes compiled: ThreadSanitizer does not see what those synchronise.
+use parking_lot::{Condvar, Mutex};
 
 /// How long a test may take before it counts as hanging.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -113,7 +115,8 @@ fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
     ]
 }
 
-struct RunTask;
+/// A worker whose tasks need no state.
+pub struct RunTask;
 
 impl Worker for RunTask {
     type Input = Task;
@@ -161,7 +164,7 @@ impl Setup {
         Setup { workers: Some(workers), queue: Some(None), ..Setup::default() }
     }
 
-    fn on<K, D: Dispatch>(self, mut builder: Builder<K, D>) -> Builder<K, D> {
+    pub fn on<K, D: Dispatch>(self, mut builder: Builder<K, D>) -> Builder<K, D> {
         if let Some(workers) = self.workers {
             builder = builder.workers(workers);
         }
@@ -251,11 +254,11 @@ impl Gate {
     /// Arrives and waits for the gate.
     pub fn wait(&self) {
         let (state, changed) = &*self.0;
-        let mut state = state.lock().unwrap();
+        let mut state = state.lock();
         state.arrived += 1;
         changed.notify_all();
         while !state.open && state.passes == 0 {
-            state = changed.wait(state).unwrap();
+            changed.wait(&mut state);
         }
         if !state.open {
             state.passes -= 1;
@@ -264,30 +267,30 @@ impl Gate {
 
     /// Lets everyone through, now and later.
     pub fn open(&self) {
-        self.0.0.lock().unwrap().open = true;
+        self.0.0.lock().open = true;
         self.0.1.notify_all();
     }
 
     /// Lets `count` through.
     pub fn pass(&self, count: usize) {
-        self.0.0.lock().unwrap().passes += count;
+        self.0.0.lock().passes += count;
         self.0.1.notify_all();
     }
 
     /// How many have ever arrived.
     pub fn arrived(&self) -> usize {
-        self.0.0.lock().unwrap().arrived
+        self.0.0.lock().arrived
     }
 
     /// Waits until `count` have arrived; fails after [`LIMIT`].
     pub fn await_arrivals(&self, count: usize) {
         let (state, changed) = &*self.0;
         let end = Instant::now() + LIMIT;
-        let mut state = state.lock().unwrap();
+        let mut state = state.lock();
         while state.arrived < count {
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "{} of {count} arrived at the gate", state.arrived);
-            state = changed.wait_timeout(state, left).unwrap().0;
+            changed.wait_for(&mut state, left);
         }
     }
 

@@ -11,12 +11,17 @@ use formicary::Task;
 pub fn together(count: usize, body: impl Fn(usize) + Sync) {
     let start = Barrier::new(count);
     std::thread::scope(|scope| {
-        for n in 0..count {
-            let (start, body) = (&start, &body);
+        let (start, body) = (&start, &body);
+        let run = |n| {
             scope.spawn(move || {
                 start.wait();
                 body(n);
-            });
+            })
+        };
+        let threads: Vec<_> = (0..count).map(run).collect();
+        // The scope waits too, but in a way that ThreadSanitizer does not see.
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
 }
