@@ -170,9 +170,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Err(failure)
     }
 
+    /// Whether there is, or may yet come, something to do. A submitter that found the pool open may be late.
+    fn wants_workers(&self) -> bool {
+        !self.life.is_closed() || self.queue.load().queued > 0
+    }
+
     /// Starts one more worker if the capacity allows: its number, or the system's refusal.
     fn hire(self: &Arc<Self>, ready: Option<Sender<Result<(), BoxError>>>) -> io::Result<Option<usize>> {
-        let Some(post) = self.threads.hire() else { return Ok(None) };
+        let Some(post) = self.threads.hire(|| self.wants_workers()) else { return Ok(None) };
         let hired = Hired { engine: Arc::clone(self), post, has_run: false };
         let started = self.threads.start(&self.options, post, Box::new(move || hired.work(ready)));
         // The worker may have come and gone meanwhile: then its end is complete only now.
@@ -189,7 +194,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Makes the calling thread a worker, if there is none, tasks are queued, and the system gives no thread for them.
     fn lend_a_hand(self: &Arc<Self>) {
         if self.grow().is_err() && self.threads.population().0 == 0 {
-            if let Some(post) = self.threads.hire() {
+            if let Some(post) = self.threads.hire(|| self.wants_workers()) {
                 self.threads.take_caller_as(post);
                 Arc::clone(self).work(post, None);
             }

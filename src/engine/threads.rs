@@ -190,10 +190,11 @@ impl Threads {
         });
     }
 
-    /// Takes a number for a new worker if there may be one more.
-    pub(crate) fn hire(&self) -> Option<Post> {
+    /// Takes a number for a new worker if there may be one more. Asks under the lock whether one `is_wanted`: so none comes
+    /// after somebody has found this empty, and knows that none is wanted any more.
+    pub(crate) fn hire(&self, is_wanted: impl FnOnce() -> bool) -> Option<Post> {
         self.edit(|book| {
-            if book.live >= book.capacity {
+            if book.live >= book.capacity || !is_wanted() {
                 return None;
             }
             book.live += 1;
