@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -361,4 +362,36 @@ fn contention<D: Dispatch>() {
 #[test]
 fn four_submitters_and_four_workers_in_a_tiny_queue() {
     on_every_dispatch!(contention);
+}
+
+/// Memory that nothing but the pool guards.
+#[derive(Default)]
+struct Plain(UnsafeCell<u64>);
+
+// SAFETY: the test below touches it in a task, or after it has waited for the task.
+unsafe impl Sync for Plain {}
+
+/// Who finds the pool idle sees what its tasks did, and the next task does: of use under ThreadSanitizer.
+fn plain_memory<D: Dispatch>() {
+    let pool = Pool::builder().workers(2).queue(1).dispatch::<D>().build().unwrap();
+    let memory = Arc::new(Plain::default());
+    for round in 0..u64::from(rounds(1000)) {
+        let shared = Arc::clone(&memory);
+        pool.submit(move || {
+            let Plain(cell) = &*shared;
+            // SAFETY: the test waits for this task before it reads, and before it submits another.
+            unsafe { *cell.get() += 1 };
+        })
+        .unwrap();
+        // Often the task has ended by then, and nobody is woken.
+        shift(Duration::from_micros(round % 30));
+        assert!(pool.wait_idle());
+        // SAFETY: the only task has ended.
+        assert_eq!(unsafe { *memory.0.get() }, round + 1);
+    }
+}
+
+#[test]
+fn an_idle_pool_shows_what_its_tasks_did() {
+    on_every_dispatch!(plain_memory);
 }
