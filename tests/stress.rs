@@ -159,7 +159,7 @@ impl Book {
             given_back += usize::from(said != Said::NotRun && runs == 0);
         }
         assert_eq!(given_back, self.returned.load(SeqCst), "accepted, not run, and not given back");
-        assert_eq!((self.running.get(), self.excess.load(SeqCst)), (0, 0), "too many ran at a time");
+        assert_eq!((self.running.get(), self.excess.load(SeqCst)), (0, 0), "left running, and too many at a time");
         (ran, accepted, accepted + perhaps)
     }
 }
@@ -262,6 +262,12 @@ fn one_pool(build: fn(Setup) -> Result<Arc<dyn Stressed>, BuildError>, seed: u64
     book.limit.store(workers, SeqCst);
     loop {
         let pool = live(kept, &book, &mut random);
+        if pool.is_none() {
+            // It may have been one of its own workers that dropped it last, which does not wait.
+            eventually("every task has ended", || {
+                book.entries.lock().iter().all(|entry| Arc::strong_count(entry) == 1)
+            });
+        }
         eventually("no thread is left", || threads_named(&name) == 0);
         let (ran, least, most) = book.check();
         let Some(pool) = pool else { return };
