@@ -80,8 +80,9 @@ impl Drop for Token {
 struct Book {
     entries: Mutex<Vec<Arc<Entry>>>,
     running: Count,
-    /// The most tasks that may run.
+    /// The most tasks that may run, and how often that has changed.
     limit: AtomicUsize,
+    changes: AtomicUsize,
     /// The most that ran above the limit.
     excess: AtomicUsize,
     returned: AtomicUsize,
@@ -97,8 +98,12 @@ impl Book {
         let mut random = Random(random.next());
         let task = Task::new(move || {
             token.0.runs.fetch_add(1, SeqCst);
+            let (changes, limit) = (book.changes.load(SeqCst), book.limit.load(SeqCst));
             let running = book.running.up();
-            book.excess.fetch_max(running.saturating_sub(book.limit.load(SeqCst)), SeqCst);
+            // While the limit changes it is not known which one held when this one was counted.
+            if changes == book.changes.load(SeqCst) {
+                book.excess.fetch_max(running.saturating_sub(limit), SeqCst);
+            }
             if random.below(3) == 0 {
                 shift(random.micros(60));
             }
@@ -224,11 +229,13 @@ fn disturb(pool: &dyn WorkerPool<Task>, book: &Book, mut random: Random) {
         match random.below(3) {
             0 => {
                 let workers = 1 + random.below(4);
+                book.changes.fetch_add(1, SeqCst);
                 book.limit.fetch_max(workers, SeqCst);
                 pool.tune(workers).unwrap();
                 // Those that ran already may go on. If they end soon, no more than this may ever run.
                 for _ in 0..50 {
                     if pool.running() <= workers {
+                        book.changes.fetch_add(1, SeqCst);
                         book.limit.store(workers, SeqCst);
                         break;
                     }
