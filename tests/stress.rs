@@ -80,7 +80,7 @@ impl Drop for Token {
 struct Book {
     entries: Mutex<Vec<Arc<Entry>>>,
     running: Count,
-    /// The most tasks that may run, and how often that has changed.
+    /// The most tasks that may run, and how often that has begun or ended to change.
     limit: AtomicUsize,
     changes: AtomicUsize,
     /// The most that ran above the limit.
@@ -89,6 +89,12 @@ struct Book {
 }
 
 impl Book {
+    fn change_limit(&self, change: impl FnOnce(usize) -> usize) {
+        self.changes.fetch_add(1, SeqCst);
+        self.limit.store(change(self.limit.load(SeqCst)), SeqCst);
+        self.changes.fetch_add(1, SeqCst);
+    }
+
     /// A task that does something or other, perhaps submitting one more that does not.
     fn task(self: &Arc<Self>, pool: &Weak<dyn Stressed>, random: &mut Random, is_inner: bool) -> (Task, Arc<Entry>) {
         let entry =
@@ -101,7 +107,7 @@ impl Book {
             let (changes, limit) = (book.changes.load(SeqCst), book.limit.load(SeqCst));
             let running = book.running.up();
             // While the limit changes it is not known which one held when this one was counted.
-            if changes == book.changes.load(SeqCst) {
+            if changes % 2 == 0 && changes == book.changes.load(SeqCst) {
                 book.excess.fetch_max(running.saturating_sub(limit), SeqCst);
             }
             if random.below(3) == 0 {
@@ -229,14 +235,12 @@ fn disturb(pool: &dyn WorkerPool<Task>, book: &Book, mut random: Random) {
         match random.below(3) {
             0 => {
                 let workers = 1 + random.below(4);
-                book.changes.fetch_add(1, SeqCst);
-                book.limit.fetch_max(workers, SeqCst);
+                book.change_limit(|limit| limit.max(workers));
                 pool.tune(workers).unwrap();
                 // Those that ran already may go on. If they end soon, no more than this may ever run.
                 for _ in 0..50 {
                     if pool.running() <= workers {
-                        book.changes.fetch_add(1, SeqCst);
-                        book.limit.store(workers, SeqCst);
+                        book.change_limit(|_| workers);
                         break;
                     }
                     std::thread::yield_now();
