@@ -1,0 +1,112 @@
+//! The three kinds of pool on `Sharded`, with what only they have: keys, and figures of each shard.
+
+use std::sync::Arc;
+
+use formicary::{Balance, BuildError, Pool, PoolWithFunc, ShardStats, Sharded, StatefulPool, SubmitError, Task};
+
+use super::{AnyPool, LIMIT, RunTask, Setup, within};
+
+/// All there are.
+pub const BALANCES: [Balance; 4] = [Balance::RoundRobin, Balance::LeastLoaded, Balance::TwoChoices, Balance::Thread];
+
+type Submit = dyn Fn(u64, Task) -> Result<(), SubmitError<Task>> + Send + Sync;
+
+/// A sharded pool of any kind, made to run tasks.
+#[derive(Clone)]
+pub struct ShardedPool {
+    pub pool: AnyPool,
+    submit_keyed: Arc<Submit>,
+    try_submit_keyed: Arc<Submit>,
+}
+
+impl ShardedPool {
+    pub fn submit_keyed(&self, key: u64, task: Task) -> Result<(), SubmitError<Task>> {
+        (self.submit_keyed)(key, task)
+    }
+
+    pub fn try_submit_keyed(&self, key: u64, task: Task) -> Result<(), SubmitError<Task>> {
+        (self.try_submit_keyed)(key, task)
+    }
+
+    pub fn shards(&self) -> Vec<ShardStats> {
+        self.pool.stats().shards
+    }
+
+    /// One figure of each shard.
+    pub fn each<T>(&self, figure: impl Fn(&ShardStats) -> T) -> Vec<T> {
+        self.shards().iter().map(figure).collect()
+    }
+}
+
+/// A kind of pool on `Sharded`.
+pub type Kind = fn(Setup, usize, Balance) -> Result<ShardedPool, BuildError>;
+
+const KINDS: [(&str, Kind); 3] = [("Pool", pool), ("PoolWithFunc", pool_with_func), ("StatefulPool", stateful_pool)];
+
+/// Runs `test` for each kind of pool, each within [`LIMIT`], and says which one failed.
+pub fn for_each_kind(test: impl Fn(Kind) + Send + Clone + 'static) {
+    for (name, kind) in KINDS {
+        let test = test.clone();
+        within(LIMIT, name, move || test(kind));
+    }
+}
+
+fn pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
+    let pool = Arc::new(setup.on(Pool::builder()).dispatch::<Sharded>().shards(shards).balance(balance).build()?);
+    let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
+    // Where a closure is refused it is the closure that comes back: as a task it can be run all the same.
+    let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
+    Ok(ShardedPool {
+        pool,
+        submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, move || task.run()).map_err(back)),
+        try_submit_keyed: Arc::new(move |key, task| {
+            let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
+            trying.try_submit_keyed(key, move || task.run()).map_err(back)
+        }),
+    })
+}
+
+fn pool_with_func(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
+    let builder = setup.on(PoolWithFunc::builder(Task::run)).dispatch::<Sharded>();
+    let pool = Arc::new(builder.shards(shards).balance(balance).build()?);
+    let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
+    Ok(ShardedPool {
+        pool,
+        submit_keyed: Arc::new(move |key, task| blocking.invoke_keyed(key, task)),
+        try_submit_keyed: Arc::new(move |key, task| trying.try_invoke_keyed(key, task)),
+    })
+}
+
+fn stateful_pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
+    let builder = setup.on(StatefulPool::builder(|_| Ok(RunTask))).dispatch::<Sharded>();
+    let pool = Arc::new(builder.shards(shards).balance(balance).build()?);
+    let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
+    Ok(ShardedPool {
+        pool,
+        submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, task).map(drop)),
+        try_submit_keyed: Arc::new(move |key, task| trying.try_submit_keyed(key, task).map(drop)),
+    })
+}
+
+/// A key for each shard of a pool that has so many: a key's shard depends on nothing else.
+pub fn key_of_each(shards: usize) -> Vec<u64> {
+    let probe = pool(Setup::new(1, 10_000), shards, Balance::default()).unwrap();
+    let _pause = probe.pool.pause();
+    let mut keys = vec![None; shards];
+    for key in 0.. {
+        let before = probe.shards();
+        probe.submit_keyed(key, Task::new(|| ())).unwrap();
+        let after = probe.shards();
+        let shard = (0..shards).find(|n| after[*n].submitted > before[*n].submitted).unwrap();
+        keys[shard].get_or_insert(key);
+        if keys.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    keys.into_iter().flatten().collect()
+}
+
+/// The share of the room `workers + queue` that each shard has: equal, the remainder to the first ones.
+pub fn shares(room: usize, shards: usize) -> Vec<usize> {
+    (0..shards).map(|n| room / shards + usize::from(n < room % shards)).collect()
+}
