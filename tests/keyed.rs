@@ -1,0 +1,270 @@
+//! Tasks with a key: the same key goes to the same shard, takes no more than that shard's share, and waits in a line of its
+//! own.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::hash::Hash;
+
+use formicary::{Balance, Context, Pool, PoolWithFunc, Sharded, StatefulPool, SubmitErrorKind, Task, Worker};
+use support::sharded::{ShardedPool, for_each_kind, key_of_each, shares};
+use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
+
+/// A thread that submits `task` with a key; its end says how that went.
+fn submitter(pool: &ShardedPool, key: u64, task: Task) -> std::thread::JoinHandle<Result<(), SubmitErrorKind>> {
+    let pool = pool.clone();
+    std::thread::spawn(move || pool.submit_keyed(key, task).map_err(|refusal| refusal.kind))
+}
+
+/// How many tasks each shard has ever taken in.
+fn submitted(pool: &ShardedPool) -> Vec<u64> {
+    pool.each(|shard| shard.submitted)
+}
+
+/// A key goes to one shard, whoever submits and in whichever way; a thousand keys leave no shard empty.
+#[test]
+fn a_key_always_goes_to_the_same_shard() {
+    for_each_kind(|kind| {
+        let pool = kind(Setup::roomy(2), 8, Balance::default()).unwrap();
+        for key in 0..1000 {
+            let before = submitted(&pool);
+            let nothing = || Task::new(|| ());
+            (0..2).for_each(|_| pool.submit_keyed(key, nothing()).unwrap());
+            assert!(pool.try_submit_keyed(key, nothing()).is_ok());
+            std::thread::scope(|scope| {
+                scope.spawn(|| pool.submit_keyed(key, nothing()).unwrap());
+            });
+            let gained: Vec<u64> = submitted(&pool).iter().zip(before).map(|(now, before)| now - before).collect();
+            assert_eq!(gained.iter().filter(|n| **n > 0).count(), 1, "{gained:?}");
+            assert_eq!(gained.iter().sum::<u64>(), 4);
+        }
+        assert!(submitted(&pool).iter().all(|n| *n > 0));
+        assert!(pool.pool.wait_idle());
+        assert_conserved(&*pool.pool);
+    });
+}
+
+/// The key may be of any type that can be hashed.
+#[test]
+fn a_key_is_anything_that_can_be_hashed() {
+    fn one_shard(key: impl Hash) {
+        let pool = Pool::builder().workers(3).queue(60).dispatch::<Sharded>().shards(7).build().unwrap();
+        (0..5).for_each(|_| pool.submit_keyed(&key, || ()).unwrap());
+        let mut submitted: Vec<u64> = pool.stats().shards.iter().map(|shard| shard.submitted).collect();
+        submitted.sort_unstable();
+        assert_eq!(submitted, [0, 0, 0, 0, 0, 0, 5]);
+    }
+    within(LIMIT, "keys of several types", || {
+        one_shard("tenant");
+        one_shard(String::from("tenant"));
+        one_shard(("tenant", 7, [1_u8; 40]));
+        one_shard(());
+    });
+}
+
+/// One key takes its shard's share of the room and no more; the keys of all shards together take all of it.
+#[test]
+fn a_greedy_key_takes_no_more_than_its_shards_share() {
+    for_each_kind(|kind| {
+        for (workers, queue, shards) in [(1, 0, 1), (1, 9, 2), (2, 9, 4), (4, 0, 4), (4, 13, 5)] {
+            let pool = kind(Setup::new(workers, queue), shards, Balance::default()).unwrap();
+            let (pause, ran) = (pool.pool.pause(), Count::new());
+            let take_all = |key: &u64| (0..).take_while(|_| pool.try_submit_keyed(*key, ran.task()).is_ok()).count();
+            let taken: Vec<usize> = key_of_each(shards).iter().map(take_all).collect();
+            assert_eq!(taken, shares(workers + queue, shards));
+            assert_eq!(pool.each(|shard| shard.queued), taken);
+            assert!(pool.pool.try_submit(ran.task()).unwrap_err().is_full());
+            drop(pause);
+            assert!(pool.pool.wait_idle());
+            assert_eq!(ran.get(), workers + queue);
+        }
+    });
+}
+
+/// At a full shard a submitter with the key waits, while those without a key pass and run. The end of other tasks does not
+/// let it in; the end of one of its shard does.
+#[test]
+fn a_full_shard_lets_its_waiter_in_when_a_task_of_it_ends() {
+    for_each_kind(|kind| {
+        for key in key_of_each(2) {
+            let pool = kind(Setup::new(3, 1), 2, Balance::default()).unwrap();
+            let (greedy, ran) = (Gate::new(), Count::new());
+            (0..2).for_each(|_| pool.submit_keyed(key, greedy.task()).unwrap());
+            greedy.await_arrivals(2);
+            let waiter = submitter(&pool, key, greedy.task());
+            await_waiting(&*pool.pool, 1);
+            for passed in 1..=20 {
+                pool.pool.submit(ran.task()).unwrap();
+                eventually("the task without a key has ended", || pool.pool.stats().completed == passed);
+                assert_eq!((pool.pool.waiting(), greedy.arrived()), (1, 2));
+            }
+            greedy.pass(1);
+            waiter.join().unwrap().unwrap();
+            greedy.await_arrivals(3);
+            greedy.open();
+            assert!(pool.pool.wait_idle());
+            assert_conserved(&*pool.pool);
+        }
+    });
+}
+
+/// Whoever waits at one shard is passed by those who go to another, and by waiters there who came later.
+#[test]
+fn waiters_of_one_shard_do_not_hold_up_those_of_another() {
+    for_each_kind(|kind| {
+        let pool = kind(Setup::new(4, 0), 2, Balance::default()).unwrap();
+        let (keys, gates) = (key_of_each(2), [Gate::new(), Gate::new()]);
+        (0..2).for_each(|_| pool.submit_keyed(keys[0], gates[0].task()).unwrap());
+        let first = submitter(&pool, keys[0], gates[0].task());
+        await_waiting(&*pool.pool, 1);
+        // There is room at the other: in at once, past the one that waits.
+        assert!(pool.try_submit_keyed(keys[1], gates[1].task()).is_ok());
+        pool.submit_keyed(keys[1], gates[1].task()).unwrap();
+        gates[1].await_arrivals(2);
+        let second = submitter(&pool, keys[1], gates[1].task());
+        await_waiting(&*pool.pool, 2);
+        gates[1].pass(1);
+        second.join().unwrap().unwrap();
+        gates[1].await_arrivals(3);
+        assert_eq!((pool.pool.waiting(), submitted(&pool)), (1, vec![2, 3]));
+        gates[0].open();
+        first.join().unwrap().unwrap();
+        gates[1].open();
+        assert!(pool.pool.wait_idle());
+    });
+}
+
+/// Closing sends those who wait with a key away: closed, and with the task.
+#[test]
+fn shutdown_sends_keyed_waiters_away_with_their_tasks() {
+    for_each_kind(|kind| {
+        let (pool, gate, ran) = (kind(Setup::new(2, 0), 2, Balance::default()).unwrap(), Gate::new(), Count::new());
+        let keys = key_of_each(2);
+        keys.iter().for_each(|key| pool.submit_keyed(*key, gate.task()).unwrap());
+        gate.await_arrivals(2);
+        std::thread::scope(|scope| {
+            let waiters: Vec<_> = (0..4)
+                .map(|n| {
+                    let (pool, key, task) = (&pool, keys[n % 2], ran.task());
+                    scope.spawn(move || pool.submit_keyed(key, task).unwrap_err())
+                })
+                .collect();
+            await_waiting(&*pool.pool, 4);
+            let closer = scope.spawn(|| pool.pool.shutdown());
+            for waiter in waiters {
+                let refusal = waiter.join().unwrap();
+                assert_eq!(refusal.kind, SubmitErrorKind::Closed);
+                refusal.task.run();
+            }
+            gate.open();
+            assert!(closer.join().unwrap().is_complete());
+        });
+        assert_eq!(ran.get(), 4, "the tasks came back whole");
+        assert!(pool.submit_keyed(keys[0], ran.task()).unwrap_err().is_closed());
+        assert!(pool.try_submit_keyed(keys[1], ran.task()).unwrap_err().is_closed());
+    });
+}
+
+struct Length;
+
+impl Worker for Length {
+    type Input = String;
+    type Output = usize;
+
+    fn process(&mut self, input: String, _: &Context<'_>) -> usize {
+        input.len()
+    }
+}
+
+/// A refusal is of the kind that it should be and gives back what was handed in, by each of the keyed methods.
+#[test]
+fn a_keyed_refusal_gives_back_what_was_handed_in() {
+    within(LIMIT, "PoolWithFunc", || {
+        let builder = PoolWithFunc::builder(|word: String| word.len()).workers(1).queue(1).dispatch::<Sharded>();
+        let pool = builder.shards(2).build().unwrap();
+        let pause = pool.pause();
+        pool.invoke_keyed(7, "first".into()).unwrap();
+        let refusal = pool.try_invoke_keyed(7, "second".into()).unwrap_err();
+        assert_eq!((refusal.kind, &*refusal.task), (SubmitErrorKind::Full, "second"));
+        drop(pause);
+        pool.shutdown();
+        assert_eq!(pool.invoke_keyed(7, "third".into()).unwrap_err().into_inner(), "third");
+    });
+    within(LIMIT, "StatefulPool", || {
+        let builder = StatefulPool::builder(|_| Ok(Length)).workers(1).queue(1).dispatch::<Sharded>();
+        let pool = builder.shards(2).build().unwrap();
+        assert_eq!(pool.process_keyed("key", "four".into()).unwrap(), 4);
+        let pause = pool.pause();
+        let first = pool.submit_keyed("key", "first".into()).unwrap();
+        let refusal = pool.try_submit_keyed("key", "second".into()).unwrap_err();
+        assert_eq!((refusal.kind, &*refusal.task), (SubmitErrorKind::Full, "second"));
+        drop(pause);
+        assert_eq!(first.join().unwrap(), 5);
+        pool.shutdown();
+        assert_eq!(pool.submit_keyed("key", "third".into()).unwrap_err().into_inner(), "third");
+        let refused = pool.process_keyed("key", "fourth".into()).unwrap_err();
+        assert_eq!(refused.into_input().as_deref(), Some("fourth"));
+    });
+    within(LIMIT, "Pool", || {
+        let pool = Pool::builder().workers(1).queue(1).dispatch::<Sharded>().shards(2).build().unwrap();
+        let (pause, ran) = (pool.pause(), Count::new());
+        pool.submit_keyed("key", || ()).unwrap();
+        let counted = ran.clone();
+        let refusal = pool.try_submit_keyed("key", move || _ = counted.up()).unwrap_err();
+        assert!(refusal.is_full());
+        (refusal.task)();
+        assert_eq!(ran.get(), 1);
+        drop(pause);
+    });
+}
+
+/// With less room than shards some have none, and others stand in: a task of any key gets in and runs. The bound holds, and
+/// with more room each key is back in its own shard.
+#[test]
+fn a_key_whose_shard_has_no_room_left_gets_in_elsewhere() {
+    for_each_kind(|kind| {
+        let (pool, keys) = (kind(Setup::new(4, 0), 4, Balance::default()).unwrap(), key_of_each(4));
+        for room in [1, 3, 2, 1] {
+            pool.pool.tune(room).unwrap();
+            let ran = Count::new();
+            for key in &keys {
+                pool.submit_keyed(*key, ran.task()).unwrap();
+                assert!(pool.pool.wait_idle());
+                assert!(pool.try_submit_keyed(*key, ran.task()).is_ok());
+                assert!(pool.pool.wait_idle());
+            }
+            assert_eq!(ran.get(), 8);
+            let pause = pool.pool.pause();
+            let taken = keys.iter().cycle().take(12).filter(|key| pool.try_submit_keyed(**key, ran.task()).is_ok());
+            assert_eq!(taken.count(), room);
+            drop(pause);
+            assert!(pool.pool.wait_idle());
+        }
+        pool.pool.tune(4).unwrap();
+        let before = submitted(&pool);
+        for (shard, key) in keys.iter().enumerate() {
+            pool.submit_keyed(*key, Task::new(|| ())).unwrap();
+            assert_eq!(submitted(&pool)[shard], before[shard] + 1);
+        }
+    });
+}
+
+/// Whoever waits for room in a shard that loses all of it is let in elsewhere.
+#[test]
+fn a_waiter_whose_shard_loses_its_room_gets_in_elsewhere() {
+    for_each_kind(|kind| {
+        for _ in 0..20 {
+            let (pool, keys) = (kind(Setup::new(4, 0), 4, Balance::default()).unwrap(), key_of_each(4));
+            let (gate, ran) = (Gate::new(), Count::new());
+            keys.iter().for_each(|key| pool.submit_keyed(*key, gate.task()).unwrap());
+            gate.await_arrivals(4);
+            let waiters: Vec<_> = keys.iter().map(|key| submitter(&pool, *key, ran.task())).collect();
+            await_waiting(&*pool.pool, 4);
+            pool.pool.tune(1).unwrap();
+            gate.open();
+            waiters.into_iter().for_each(|waiter| waiter.join().unwrap().unwrap());
+            assert!(pool.pool.wait_idle());
+            assert_eq!(ran.get(), 4);
+        }
+    });
+}
