@@ -3,32 +3,11 @@
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use support::allocator::{Counting, bytes};
 use support::{Count, Gate, Setup, eventually, for_each, threads_named};
-
-/// The bytes that this process has on its heap.
-struct Counting;
-
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: passes everything on to the system's allocator and only counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -49,17 +28,17 @@ fn burst(min_workers: usize) {
         setup.expiry = Some(Some(Duration::from_millis(20)));
         setup.thread_name = Some("b23burst".into());
         let pool = variant.build(setup);
-        let before = BYTES.load(Relaxed);
+        let before = bytes();
         let (gate, ran) = (Gate::new(), Count::new());
         (0..8).for_each(|_| pool.submit(gate.task()).unwrap());
         gate.await_arrivals(8);
         (0..BURST).for_each(|_| pool.submit(ran.task()).unwrap());
-        let takes = BYTES.load(Relaxed).saturating_sub(before);
+        let takes = bytes().saturating_sub(before);
         assert_eq!(takes > BURST * size_of::<usize>(), !variant.preallocates, "the burst takes {takes} bytes");
         gate.open();
         assert!(pool.wait_idle());
         eventually("the threads are gone", || threads_named("b23burst") == min_workers);
-        eventually("the memory is back", || BYTES.load(Relaxed) < before + REST);
+        eventually("the memory is back", || bytes() < before + REST);
         assert_eq!(ran.get(), BURST);
     });
 }
@@ -80,7 +59,7 @@ fn b23_memory_goes_back_without_a_worker_leaving() {
         let mut setup = Setup::new(1, BURST);
         setup.expiry = Some(Some(Duration::from_millis(20)));
         let pool = variant.build(setup);
-        let before = BYTES.load(Relaxed);
+        let before = bytes();
         let gate = Gate::new();
         pool.submit(gate.task()).unwrap();
         gate.await_arrivals(1);
@@ -88,6 +67,6 @@ fn b23_memory_goes_back_without_a_worker_leaving() {
         (0..BURST).for_each(|_| pool.submit(ran.task()).unwrap());
         gate.open();
         assert!(pool.wait_idle());
-        eventually("the memory is back", || BYTES.load(Relaxed) < before + REST);
+        eventually("the memory is back", || bytes() < before + REST);
     });
 }

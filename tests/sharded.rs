@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use formicary::{Balance, PoolWithFunc, Sharded, Task};
 use support::races::together;
-use support::sharded::{BALANCES, ShardedPool, for_each_kind, key_of_each, shares};
+use support::sharded::{BALANCES, ShardedPool, for_each_kind, hold_workers_of, key_of_each, shares};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, eventually, within};
 
 /// So many workers from the start, none of which expires: the homes of all are settled.
@@ -141,27 +141,16 @@ fn idle_workers_steal_what_waits_for_a_busy_one() {
         let keys = key_of_each(3);
         for shard in 0..3 {
             let pool = kind(settled(3, 300), 3, Balance::default()).unwrap();
-            let stolen = || pool.shards()[shard].stolen;
-            // A task for each worker. Two of them are stolen; the third is run by the worker that belongs there.
-            let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
-            let mut held = None;
-            for gate in &gates {
-                let before = stolen();
-                pool.submit_keyed(keys[shard], gate.task()).unwrap();
-                gate.await_arrivals(1);
-                if stolen() == before {
-                    assert!(held.replace(gate).is_none(), "one worker belongs to each shard");
-                }
-            }
-            let held = held.expect("one worker belongs to each shard");
-            gates.iter().filter(|gate| !std::ptr::eq(*gate, held)).for_each(Gate::open);
+            let held = hold_workers_of(&pool, shard, keys[shard]);
+            let before = pool.each(|shard| shard.stolen);
+            assert_eq!(before.iter().sum::<u64>(), 2, "all but the one that belongs there");
             let ran = Count::new();
             (0..90).for_each(|_| pool.submit_keyed(keys[shard], ran.task()).unwrap());
             eventually("all is stolen", || ran.get() == 90);
             let mut expected = [0; 3];
             expected[shard] = 92;
             assert_eq!(pool.each(|shard| shard.stolen), expected);
-            held.open();
+            held.iter().for_each(Gate::open);
         }
     });
 }

@@ -3,6 +3,7 @@
 // Every test file uses its own part, and a helper may fail as a test may.
 #![allow(dead_code, unused_macros, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod allocator;
 pub mod races;
 pub mod sharded;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use formicary::{Balance, BuildError, Pool, PoolWithFunc, ShardStats, Sharded, StatefulPool, SubmitError, Task};
 
-use super::{AnyPool, LIMIT, RunTask, Setup, within};
+use super::{AnyPool, Gate, LIMIT, RunTask, Setup, eventually, within};
 
 /// All there are.
 pub const BALANCES: [Balance; 4] = [Balance::RoundRobin, Balance::LeastLoaded, Balance::TwoChoices, Balance::Thread];
@@ -104,6 +104,25 @@ pub fn key_of_each(shards: usize) -> Vec<u64> {
         }
     }
     keys.into_iter().flatten().collect()
+}
+
+/// Holds all workers that belong to a shard, and no others, each at a gate of the answer, with a task of a key that belongs
+/// to the shard. All workers of the pool are idle, and none of them ever leaves.
+pub fn hold_workers_of(pool: &ShardedPool, shard: usize, key: u64) -> Vec<Gate> {
+    let stats = pool.pool.stats();
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    // A task for each worker. The ones that are not stolen are run by those that belong there.
+    for _ in 0..stats.live {
+        let (gate, stolen) = (Gate::new(), pool.shards()[shard].stolen);
+        pool.submit_keyed(key, gate.task()).unwrap();
+        gate.await_arrivals(1);
+        let is_own = pool.shards()[shard].stolen == stolen;
+        if is_own { &mut own } else { &mut others }.push(gate);
+    }
+    assert_eq!(own.len(), stats.shards[shard].workers, "a worker runs the tasks of its shard unless it is busy");
+    others.iter().for_each(Gate::open);
+    eventually("the others are free", || pool.pool.running() == own.len());
+    own
 }
 
 /// The share of the room `workers + queue` that each shard has: equal, the remainder to the first ones.

@@ -1,0 +1,166 @@
+//! What a task costs in allocations once a pool has run for a while: nothing on a ring, next to nothing elsewhere, and one
+//! where its result is wanted.
+//!
+//! All of it is one test: the count is that of the whole process, and the harness allocates between tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use formicary::{
+    Builder, Context, Dispatch, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, Task, Worker, WorkerPool,
+};
+use support::allocator::{Counting, allocations};
+use support::{Gate, LIMIT, within};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const TASKS: usize = 10_000;
+const WORKERS: usize = 2;
+
+/// What the tasks do.
+static SUM: AtomicU64 = AtomicU64::new(0);
+
+fn add(n: u64) {
+    SUM.fetch_add(n, Relaxed);
+}
+
+/// Lets the calling thread do for the first time what has to be allocated once for each thread.
+fn warm_up_thread() {
+    let lock = parking_lot::Mutex::new(());
+    parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+    add(0);
+}
+
+/// Warms up all workers, each of which gets one of the tasks: a call of [`warm_up_thread`] before it waits at the gate.
+fn warm_up<T>(pool: &dyn WorkerPool<T>, gate: &Gate, task: impl Fn() -> T) {
+    (0..WORKERS).for_each(|_| assert!(pool.submit(task()).is_ok()));
+    gate.await_arrivals(WORKERS);
+    gate.open();
+    assert!(pool.wait_idle());
+    warm_up_thread();
+}
+
+/// The number that is the task to warm up.
+const WARM: u64 = u64::MAX;
+
+/// Adds numbers.
+fn adder(gate: &Gate) -> impl Fn(u64) + Send + Sync + 'static {
+    let gate = gate.clone();
+    move |n| {
+        if n == WARM {
+            warm_up_thread();
+            gate.wait();
+        } else {
+            add(n);
+        }
+    }
+}
+
+/// A pool of closures, warmed up.
+fn closures<D: Dispatch>() -> Pool<D> {
+    let (pool, gate) = (settled(Pool::builder()).dispatch::<D>().build().unwrap(), Gate::new());
+    warm_up(&pool, &gate, || {
+        let adds = adder(&gate);
+        Task::new(move || adds(WARM))
+    });
+    pool
+}
+
+/// How many allocations `TASKS` tasks take: in bursts that fill the queue, and one by one, each time with workers that have
+/// fallen asleep or are about to.
+fn count(submit: impl Fn(u64), wait_idle: impl Fn() -> bool) -> [usize; 2] {
+    [400, 1].map(|burst| {
+        let run = || {
+            let before = allocations();
+            for n in 0..TASKS {
+                submit(n as u64);
+                if n % burst == burst - 1 {
+                    assert!(wait_idle());
+                }
+            }
+            assert!(wait_idle());
+            allocations() - before
+        };
+        run();
+        run()
+    })
+}
+
+/// All that the workers need is there from the start.
+fn settled<K, D: Dispatch>(builder: Builder<K, D>) -> Builder<K, D> {
+    builder.workers(WORKERS).min_workers(WORKERS).queue(510).expiry(None)
+}
+
+/// The closures, or payloads, that need no memory of their own; at most so many of 10,000 tasks may allocate.
+fn small_tasks<D: Dispatch>(most: usize) {
+    let assert_few = |counted: [usize; 2], what: &str| {
+        assert!(counted.iter().all(|n| *n <= most), "{counted:?} allocations for {TASKS} of {what}, {}", D::NAME);
+    };
+
+    let gate = Gate::new();
+    let pool = settled(PoolWithFunc::builder(adder(&gate))).dispatch::<D>().build().unwrap();
+    warm_up(&pool, &gate, || WARM);
+    assert_few(count(|n| pool.invoke(n).unwrap(), || pool.wait_idle()), "invoke");
+
+    let pool = closures::<D>();
+    assert_few(count(|n| pool.submit(move || add(n)).unwrap(), || pool.wait_idle()), "submit");
+    let large = |n| {
+        let captured = [n; 6];
+        move || add(black_box(captured)[5])
+    };
+    assert_eq!(size_of_val(&large(0)), 48);
+    assert_few(count(|n| pool.submit(large(n)).unwrap(), || pool.wait_idle()), "submit of 48 bytes");
+
+    // Control: the count sees what there is to be seen.
+    let larger = |n| {
+        let captured = [n; 7];
+        move || add(black_box(captured)[6])
+    };
+    let counted = count(|n| pool.submit(larger(n)).unwrap(), || pool.wait_idle());
+    assert!(counted.iter().all(|n| (TASKS..=TASKS + most).contains(n)), "{counted:?} for 56 bytes, {}", D::NAME);
+}
+
+struct Adder(Gate);
+
+impl Worker for Adder {
+    type Input = u64;
+    type Output = u64;
+
+    fn process(&mut self, n: u64, _: &Context<'_>) -> u64 {
+        adder(&self.0)(n);
+        n
+    }
+}
+
+/// A result that is wanted takes one allocation, with a handle or without.
+fn tasks_with_results() {
+    let exactly = [TASKS; 2];
+    let pool = closures::<Ring>();
+    let joined = |n| assert_eq!(pool.spawn(move || n).unwrap().join().unwrap(), n);
+    assert_eq!(count(joined, || pool.wait_idle()), exactly, "spawn and join");
+    assert_eq!(count(|n| drop(pool.spawn(move || n).unwrap()), || pool.wait_idle()), exactly, "spawn");
+    assert_eq!(count(|n| assert_eq!(pool.run(move || n).unwrap(), n), || pool.wait_idle()), exactly, "run");
+
+    let gate = Gate::new();
+    let states = gate.clone();
+    let pool = settled(StatefulPool::builder(move |_| Ok(Adder(states.clone())))).dispatch::<Ring>().build().unwrap();
+    warm_up(&pool, &gate, || WARM);
+    let joined = |n| assert_eq!(pool.submit(n).unwrap().join().unwrap(), n);
+    assert_eq!(count(joined, || pool.wait_idle()), exactly, "submit and join");
+    let processed = |n| assert_eq!(pool.process(n).map_err(drop), Ok(n));
+    assert_eq!(count(processed, || pool.wait_idle()), exactly, "process");
+}
+
+#[test]
+fn a_warm_pool_allocates_no_more_than_promised() {
+    within(LIMIT, "Ring", || small_tasks::<Ring>(0));
+    // A block for some sixty tasks that wait.
+    within(LIMIT, "Sharded", || small_tasks::<Sharded>(TASKS / 50));
+    within(LIMIT, "Stack", || small_tasks::<Stack>(TASKS / 50));
+    within(LIMIT, "results", tasks_with_results);
+}
