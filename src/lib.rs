@@ -35,6 +35,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Each of them comes with three ways for a task to find a worker: [`Stack`] (the default), [`Ring`], [`Sharded`]. The page
+//! [`variants`] says which is for what.
+//!
 //! # What every pool promises
 //!
 //! - **A bound.** At most `workers` tasks run and at most `queue` more wait ([`Builder`]). Beyond that `submit` blocks, in
@@ -130,6 +133,9 @@ mod table {
     assert_not_impl_any!(Local: Send, Sync);
     assert_impl_all!(StatefulPool<Local>: Send, Sync);
 }
+
+#[doc = include_str!("../docs/variants.md")]
+pub mod variants {}
 
 /// The README's examples, tested with the rest.
 #[cfg(doctest)]
