@@ -1,17 +1,24 @@
 //! What comes back from a submit: the way to the result.
 
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::cancel::CancelToken;
 use crate::engine::nested;
 use crate::error::{Cause, JoinError};
-use crate::slot::{Outcome, Slot, Ticket, Verdict};
+use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
+use crate::waiter::Waiter;
+use crate::worker_pool::deadline;
 
 /// The result of a task, once it has one.
 ///
-/// Dropping a handle detaches: the task runs all the same and its result is dropped. A handle costs its task one
-/// allocation.
+/// Wait for it with [`join`](Self::join), or `.await` it on any executor. Dropping a handle detaches: the task runs all the
+/// same and its result is dropped; [`cancel`](Self::cancel) stops it. A handle costs its task one allocation.
 ///
 /// ```
 /// use formicary::Pool;
@@ -21,16 +28,63 @@ use crate::slot::{Outcome, Slot, Ticket, Verdict};
 /// assert_eq!(handle.join()?, 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "dropping a handle detaches its task"]
 pub struct Handle<T: Send + 'static> {
     slot: Arc<dyn Joinable<T>>,
+    id: TaskId,
+}
+
+/// Tells tasks with a handle apart. Never used twice in one process.
+///
+/// ```
+/// let pool = formicary::Pool::new(1)?;
+/// let (one, other) = (pool.spawn(|| 1)?, pool.spawn(|| 2)?);
+/// assert_ne!(one.id(), other.id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(u64);
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A slot of a task whose input type is nobody's business any more.
-trait Joinable<T>: Send + Sync {
+trait Joinable<T>: Cancellable + Send + Sync {
     fn is_finished(&self) -> bool;
     /// `None` when the time is up.
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>>;
+    /// Waits for the end without taking the result.
+    fn await_end(self: Arc<Self>, deadline: Option<Instant>) -> AwaitedEnd;
+    /// The result, or word to wake the waiter.
+    fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>>;
+    fn cancel(&self) -> bool;
     fn detach(&self);
+}
+
+/// A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a time limit, which could not
+/// be kept.
+fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>, deadline: Option<Instant>) {
+    if let (Some(run), None) = (slot.terms().run_here, deadline) {
+        nested::run_here(slot.terms().pool, |reply| {
+            match Ticket::new(slot).run(reply, None, |input, slot| run(input, slot)) {
+                Verdict::Ran => Verdict::Ran,
+                // Whoever started or cancelled it counts it.
+                _ => Verdict::Elsewhere,
+            }
+        });
+    }
+}
+
+fn into_join_result<I, T>(outcome: Outcome<I, T>) -> Option<Result<T, JoinError>> {
+    match outcome {
+        Outcome::Done(result) => Some(result),
+        Outcome::TimedOut => None,
+        Outcome::WouldDeadlock => Some(Err(JoinError::new(Cause::WouldDeadlock))),
+        Outcome::Returned(..) | Outcome::Cancelled => Some(Err(JoinError::new(Cause::Cancelled))),
+    }
 }
 
 impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
@@ -39,23 +93,21 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
-        if let (Some(run), None) = (self.terms().run_here, deadline) {
-            // A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a
-            // time limit, which could not be kept.
-            nested::run_here(self.terms().pool, |reply| {
-                match Ticket::new(&self).run(reply, None, |input, _| run(input)) {
-                    Verdict::Ran => Verdict::Ran,
-                    // Whoever started or cancelled it counts it.
-                    _ => Verdict::Elsewhere,
-                }
-            });
-        }
-        match Slot::wait(&*self, deadline) {
-            Outcome::Done(result) => Some(result),
-            Outcome::TimedOut => None,
-            Outcome::WouldDeadlock => Some(Err(JoinError::new(Cause::WouldDeadlock))),
-            Outcome::Returned(..) => Some(Err(JoinError::new(Cause::Cancelled))),
-        }
+        run_if_waited_for_inside(&self, deadline);
+        into_join_result(Slot::wait(&*self, deadline, None))
+    }
+
+    fn await_end(self: Arc<Self>, deadline: Option<Instant>) -> AwaitedEnd {
+        run_if_waited_for_inside(&self, deadline);
+        Slot::await_end(&*self, deadline)
+    }
+
+    fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>> {
+        Slot::poll(self, waiter).and_then(into_join_result)
+    }
+
+    fn cancel(&self) -> bool {
+        Slot::cancel(self)
     }
 
     fn detach(&self) {
@@ -65,10 +117,24 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
 
 impl<T: Send + 'static> Handle<T> {
     pub(crate) fn new<I: Send + 'static>(slot: Arc<Slot<I, T>>) -> Self {
-        Handle { slot }
+        // Not one of `sync`'s atomics: a static of loom's cannot be made.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Handle { slot, id: TaskId(NEXT.fetch_add(1, Ordering::Relaxed)) }
     }
 
-    /// Waits for the task to end.
+    /// The task's number.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let handle = pool.spawn(|| ())?;
+    /// assert_eq!(handle.id(), handle.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Blocks until the task has ended.
     ///
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
     /// (`Pool`), so that a pool of one worker can wait for its own tasks.
@@ -87,7 +153,7 @@ impl<T: Send + 'static> Handle<T> {
         Arc::clone(&self.slot).wait(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
     }
 
-    /// Waits for the task to end, for at most `limit`. `None`: it has not ended; the handle stays good.
+    /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
     ///
     /// The first `Some` has the result; after it every call says that it has been taken.
     ///
@@ -108,7 +174,41 @@ impl<T: Send + 'static> Handle<T> {
     /// # Errors
     /// As [`join`](Self::join).
     pub fn join_timeout(&mut self, limit: Duration) -> Option<Result<T, JoinError>> {
-        Arc::clone(&self.slot).wait(Instant::now().checked_add(limit))
+        Arc::clone(&self.slot).wait(deadline(limit))
+    }
+
+    /// Blocks until the task has ended, until `deadline` at most; as [`join_timeout`](Self::join_timeout).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let mut handle = pool.spawn(|| 7)?;
+    /// let result = handle.join_deadline(Instant::now() + Duration::from_secs(60));
+    /// assert_eq!(result.unwrap()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_deadline(&mut self, deadline: Instant) -> Option<Result<T, JoinError>> {
+        Arc::clone(&self.slot).wait(Some(deadline))
+    }
+
+    /// The result if the task has ended; never blocks. As [`join_timeout`](Self::join_timeout) otherwise.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let mut handle = pool.spawn(|| 7)?;
+    /// pool.wait_idle();
+    /// assert_eq!(handle.try_join().unwrap()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn try_join(&mut self) -> Option<Result<T, JoinError>> {
+        self.slot.poll(None)
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) would not wait. Never blocks.
@@ -123,6 +223,68 @@ impl<T: Send + 'static> Handle<T> {
     pub fn is_finished(&self) -> bool {
         self.slot.is_finished()
     }
+
+    /// Stops the task. One that has not started never will: what it captured is dropped here and now, and it counts as
+    /// cancelled when its turn comes. One that runs is told so, through its token ([`Context`](crate::Context)) and its
+    /// worker's [`interrupter`](crate::Worker::interrupter), and may go on; its result can still be joined. Says whether the
+    /// task had not started. Does not wait for it.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let handle = pool.spawn(|| 7)?;
+    /// assert!(handle.cancel());
+    /// drop(pause);
+    /// assert!(handle.join().unwrap_err().is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&self) -> bool {
+        self.slot.cancel()
+    }
+
+    /// The task's token: cancelled with the task, by [`cancel`](Self::cancel) or by the token that it was submitted with, and
+    /// cancelling it cancels the task. Costs an allocation where nobody has asked before.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let handle = pool.spawn(|| 7)?;
+    /// handle.token().cancel();
+    /// drop(pause);
+    /// assert!(handle.join().unwrap_err().is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn token(&self) -> CancelToken {
+        self.slot.token().clone()
+    }
+
+    /// A handle that can be cloned and joined by several threads, and more than once.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let shared = pool.spawn(|| vec![1, 2, 3])?.shared();
+    /// let other = shared.clone();
+    /// let thread = std::thread::spawn(move || other.join().unwrap().len());
+    /// assert_eq!(shared.join().unwrap()[0], 1);
+    /// assert_eq!(thread.join().unwrap(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shared(self) -> SharedHandle<T> {
+        SharedHandle(Arc::new(Shared { handle: self, result: OnceLock::new() }))
+    }
+}
+
+/// `.await`: the result. Takes it: polling again after that says that it has been taken. Dropping the future detaches the
+/// task, as dropping a handle does; await `&mut handle` where that must not be.
+impl<T: Send + 'static> Future for Handle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.slot.poll(Some(&Waiter::Task(poller.waker().clone()))) {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
+        }
+    }
 }
 
 impl<T: Send + 'static> Drop for Handle<T> {
@@ -133,6 +295,115 @@ impl<T: Send + 'static> Drop for Handle<T> {
 
 impl<T: Send + 'static> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("is_finished", &self.is_finished()).finish()
+        f.debug_struct("Handle").field("id", &self.id.0).field("is_finished", &self.is_finished()).finish()
+    }
+}
+
+static WOULD_DEADLOCK: JoinError = JoinError::would_deadlock();
+
+struct Shared<T: Send + 'static> {
+    handle: Handle<T>,
+    result: OnceLock<Result<T, JoinError>>,
+}
+
+/// A handle for several: every clone sees the same result, by reference. Made by [`Handle::shared`]. When the last clone is
+/// dropped the task is detached.
+///
+/// ```
+/// let pool = formicary::Pool::new(1)?;
+/// let shared: formicary::SharedHandle<u32> = pool.spawn(|| 7)?.shared();
+/// assert_eq!(shared.join().unwrap(), &7);
+/// assert_eq!(shared.join().unwrap(), &7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SharedHandle<T: Send + 'static>(Arc<Shared<T>>);
+
+impl<T: Send + Sync + 'static> SharedHandle<T> {
+    /// Blocks until the task has ended. As [`Handle::join`], but the result stays for the others.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let shared = pool.spawn(|| -> u32 { std::panic::panic_any("no") })?.shared();
+    /// assert!(shared.join().unwrap_err().is_panic());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Handle::join`]; of a worker that would wait for itself it is only this one's error.
+    pub fn join(&self) -> Result<&T, &JoinError> {
+        // Without a deadline the wait ends only with a result.
+        self.wait(None).unwrap_or(Err(&WOULD_DEADLOCK))
+    }
+
+    /// The same for at most `limit`; `None` if the task has not ended.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let shared = pool.spawn(|| 7)?.shared();
+    /// assert_eq!(shared.join_timeout(std::time::Duration::from_secs(60)).unwrap().unwrap(), &7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_timeout(&self, limit: Duration) -> Option<Result<&T, &JoinError>> {
+        self.wait(deadline(limit))
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
+        if self.0.result.get().is_none() {
+            match Arc::clone(&self.0.handle.slot).await_end(deadline) {
+                AwaitedEnd::Over => {}
+                AwaitedEnd::TimedOut => return None,
+                AwaitedEnd::WouldDeadlock => return Some(Err(&WOULD_DEADLOCK)),
+            }
+        }
+        // The result is there; whoever comes first moves it, and the others wait the moment that this takes.
+        let result = self
+            .0
+            .result
+            .get_or_init(|| self.0.handle.slot.poll(None).unwrap_or_else(|| Err(JoinError::new(Cause::Taken))));
+        Some(result.as_ref())
+    }
+}
+
+impl<T: Send + 'static> SharedHandle<T> {
+    /// Whether the task has ended.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let shared = pool.spawn(|| ())?.shared();
+    /// pool.wait_idle();
+    /// assert!(shared.is_finished());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_finished(&self) -> bool {
+        self.0.result.get().is_some() || self.0.handle.is_finished()
+    }
+
+    /// As [`Handle::cancel`].
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let shared = pool.spawn(|| ())?.shared();
+    /// assert!(shared.cancel());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&self) -> bool {
+        self.0.handle.cancel()
+    }
+}
+
+impl<T: Send + 'static> Clone for SharedHandle<T> {
+    fn clone(&self) -> Self {
+        SharedHandle(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for SharedHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedHandle").field(&self.0.handle).finish()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, Cause, SubmitError, SubmitErrorKind};
@@ -54,10 +55,10 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
 }
 
 /// A slot for a payload, and its entry into the pool.
-pub(crate) fn enter<I, O, R, D>(
+pub(crate) fn enter<'t, I, O, R, D>(
     engine: &Arc<Engine<R, D>>,
     slot: &Arc<Slot<I, O>>,
-    way: impl Into<Way>,
+    way: impl Into<Way<'t>>,
 ) -> Result<(), SubmitError<I>>
 where
     I: Send + 'static,
@@ -70,7 +71,25 @@ where
 
 /// The terms of a task that needs a worker's function or state.
 pub(crate) fn terms<I, O>(pool: u64, is_call: bool, deadline: Option<Instant>) -> Terms<I, O> {
-    Terms { pool, is_call, deadline, run_here: None }
+    Terms { pool, is_call, deadline, token: None, run_here: None }
+}
+
+/// Puts a payload into the pool, to be cancelled with `token`, which also makes its submitter give up.
+pub(crate) fn enter_cancellable<I, O, R, D>(
+    engine: &Arc<Engine<R, D>>,
+    input: I,
+    token: &CancelToken,
+    is_call: bool,
+) -> Result<Arc<Slot<I, O>>, SubmitError<I>>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    R: Runner<Item = Job<I, O>>,
+    D: Dispatch,
+{
+    let slot = Slot::new(input, Terms { token: Some(token.clone()), ..terms(engine.id(), is_call, None) });
+    enter(engine, &slot, Way::from(engine.default_patience()).unless(Some(token)))?;
+    Ok(slot)
 }
 
 /// Submits a payload, perhaps with a key, and waits for its output; a deadline is for both together.

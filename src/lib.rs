@@ -58,6 +58,7 @@
 //! [`Interrupter`]). A process that aborts on panic (`panic = "abort"`) ends with the first one.
 
 mod builder;
+mod cancel;
 mod dispatch;
 mod engine;
 mod error;
@@ -74,15 +75,18 @@ mod stateful;
 mod stats;
 mod sync;
 mod task;
+mod timer;
+mod waiter;
 mod worker;
 mod worker_pool;
 
 pub use builder::Builder;
+pub use cancel::{CancelReason, CancelToken, Cancelled};
 pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
 pub use error::{
     BoxError, BuildError, CallError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
 };
-pub use handle::Handle;
+pub use handle::{Handle, SharedHandle, TaskId};
 pub use interrupter::Interrupter;
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, TaskPanic, WorkerThread};
 pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
@@ -110,7 +114,9 @@ mod table {
     assert_impl_all!(SubmitError<std::rc::Rc<u8>>: std::error::Error);
     assert_impl_all!(SubmitAllError<std::rc::Rc<u8>, std::rc::Rc<u8>>: std::error::Error);
     assert_impl_all!(CallError<std::rc::Rc<u8>>: std::error::Error);
-    assert_impl_all!(JoinError: std::error::Error, Send);
+    assert_impl_all!(JoinError: std::error::Error, Send, Sync);
+    assert_impl_all!(CancelToken: Send, Sync);
+    assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
@@ -118,8 +124,8 @@ mod table {
     assert_not_impl_any!(Pool: Clone);
     assert_not_impl_any!(SubmitError<std::rc::Rc<u8>>: Send);
     const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 16);
-    const_assert!(std::mem::size_of::<JoinError>() <= 24);
-    const_assert!(std::mem::size_of::<Handle<u64>>() <= 16);
+    const_assert!(std::mem::size_of::<JoinError>() <= 32);
+    const_assert!(std::mem::size_of::<Handle<u64>>() <= 24);
 
     /// A state that is neither `Send` nor `Sync` makes a pool that is both.
     struct Local(std::rc::Rc<u8>);

@@ -1,15 +1,17 @@
 //! The pool of closures.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::Builder;
+use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, Ring, Sharded, Stack};
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::handle::Handle;
 use crate::methods::pool_methods;
-use crate::slot::{Recalled, Reply, Slot, Terms, Ticket, Verdict};
+use crate::slot::{Recalled, Reply, Run, Slot, Terms, Ticket, Verdict};
 use crate::task::{Body, Task};
 
 /// A pool that runs closures.
@@ -87,25 +89,45 @@ impl Runner for CallTask {
     }
 }
 
-/// A closure whose result is wanted.
-struct Answered<F, T>(Ticket<F, T>);
+/// A closure whose result is wanted, and how to call it.
+struct Answered<F, T>(Ticket<F, T>, Run<F, T>);
 
 impl<F, T> Body for Answered<F, T>
 where
-    F: FnOnce() -> T + Send + 'static,
+    F: Send + 'static,
     T: Send + 'static,
 {
     fn call(self, reply: &mut Reply) -> Verdict {
-        self.0.run(reply, None, |f, _| f())
+        self.0.run(reply, None, |f, slot| self.1(f, slot))
     }
 
     fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
         match self.0.recall(kind, cause) {
             // Its handle has been told; whoever gets the task may still run it.
-            Recalled::Here(f) => Recalled::Here(Task::new(move || drop(f()))),
+            Recalled::Here(f) => Recalled::Here(Task::new(move || drop(self.1(f, &CancelToken::new())))),
             Recalled::ToCaller => Recalled::ToCaller,
             Recalled::Gone(verdict) => Recalled::Gone(verdict),
         }
+    }
+}
+
+/// A closure that runs only if its token is not cancelled when its turn comes.
+struct Cancellable<F> {
+    token: CancelToken,
+    f: F,
+}
+
+impl<F: FnOnce() + Send + 'static> Body for Cancellable<F> {
+    fn call(self, _reply: &mut Reply) -> Verdict {
+        if self.token.is_cancelled() {
+            return Verdict::Cancelled;
+        }
+        (self.f)();
+        Verdict::Ran
+    }
+
+    fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
+        Recalled::Here(Task::from_body(self))
     }
 }
 
@@ -245,6 +267,95 @@ impl<D: Dispatch> Pool<D> {
         self.enter(f, Patience::at_most(limit))
     }
 
+    /// Submits a closure unless `token` is cancelled; blocks while the pool is full, and gives up when the token is cancelled
+    /// meanwhile. If it is cancelled while the closure is queued, the closure never runs; it is dropped when its turn comes, and
+    /// counted as cancelled. A closure that runs may look at a clone of the token.
+    ///
+    /// ```
+    /// use formicary::{CancelToken, Pool, SubmitErrorKind};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let token = CancelToken::new();
+    /// let pause = pool.pause();
+    /// pool.submit_cancellable(&token, || unreachable!("it was cancelled"))?;
+    /// token.cancel();
+    /// drop(pause);
+    /// pool.wait_idle();
+    /// assert_eq!(pool.stats().cancelled, 1);
+    /// assert_eq!(pool.submit_cancellable(&token, || ()).unwrap_err().kind, SubmitErrorKind::Cancelled);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); `Cancelled`, or `TimedOut` if it was by the token's deadline.
+    pub fn submit_cancellable<F>(&self, token: &CancelToken, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let task = Task::from_body(Cancellable { token: token.clone(), f });
+        let way = Way::from(self.engine.default_patience()).unless(Some(token));
+        self.engine.submit(task, way).map_err(|e| e.map(|task| task.into_body::<Cancellable<F>>().f))
+    }
+
+    /// Submits a closure; waits for room without blocking the thread, in one line with the threads that wait.
+    /// Dropping the future takes it out of the line, and drops the closure. Not on a worker of this pool: there nobody sees
+    /// that it waits for itself.
+    ///
+    /// ```
+    /// # fn block_on<F: std::future::Future>(f: F) -> F::Output {
+    /// #     let mut f = std::pin::pin!(f);
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark { fn wake(self: std::sync::Arc<Self>) { self.0.unpark() } }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     loop {
+    /// #         match f.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+    /// #             std::task::Poll::Ready(out) => return out,
+    /// #             std::task::Poll::Pending => std::thread::park(),
+    /// #         }
+    /// #     }
+    /// # }
+    /// let pool = formicary::Pool::new(1).unwrap();
+    /// block_on(async {
+    ///     pool.submit_async(|| ()).await.unwrap();
+    ///     let handle = pool.spawn_async(|| 6 * 7).await.unwrap();
+    ///     assert_eq!(handle.await.unwrap(), 42);
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure.
+    pub fn submit_async<F>(&self, f: F) -> impl Future<Output = Result<(), SubmitError<F>>> + Send
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let entering = self.engine.submit_async(Task::new(f), Patience::Forever.into());
+        async move { entering.await.map_err(|e| e.map(Task::into_closure)) }
+    }
+
+    /// As [`spawn`](Self::spawn), waiting for room as [`submit_async`](Self::submit_async).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let future = pool.spawn_async(|| 7);
+    /// # drop(future);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure.
+    pub fn spawn_async<F, T>(&self, f: F) -> impl Future<Output = Result<Handle<T>, SubmitError<F>>> + Send
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (slot, task) = self.slot(f, |f, _| f(), false, None);
+        let entering = self.engine.submit_async(task, Patience::Forever.into());
+        async move {
+            entering.await.map_err(|refusal| slot.refused(refusal.kind))?;
+            Ok(Handle::new(slot))
+        }
+    }
+
     /// Submits all closures of an iterator. Blocks where [`submit`](Self::submit) would. At most
     /// one worker is being woken at any time, not one for each task. Says how many were accepted.
     ///
@@ -268,7 +379,7 @@ impl<D: Dispatch> Pool<D> {
         result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Task::into_closure), rest })
     }
 
-    pub(crate) fn enter<F>(&self, f: F, way: impl Into<Way>) -> Result<(), SubmitError<F>>
+    pub(crate) fn enter<'t, F>(&self, f: F, way: impl Into<Way<'t>>) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
     {
@@ -291,8 +402,42 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let slot = self.slot(f, false);
-        self.enter_slot(&slot)?;
+        let (slot, task) = self.slot(f, |f, _| f(), false, None);
+        self.engine.submit_slot(&slot, task, self.engine.default_patience())?;
+        Ok(Handle::new(slot))
+    }
+
+    /// As [`spawn`](Self::spawn), unless `token` is cancelled. The closure gets a token of its own below it, which
+    /// [`Handle::cancel`] cancels, too.
+    ///
+    /// ```
+    /// use formicary::{CancelToken, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let all = CancelToken::new();
+    /// let handle = pool.spawn_cancellable(&all, |token| {
+    ///     let mut rounds = 0;
+    ///     while !token.is_cancelled() {
+    ///         rounds += 1;
+    ///     }
+    ///     rounds
+    /// })?;
+    /// all.cancel();
+    /// // Stopped, or not even begun.
+    /// assert!(handle.join().map_or_else(|error| error.is_cancelled(), |_rounds| true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit_cancellable`](Self::submit_cancellable).
+    pub fn spawn_cancellable<F, T>(&self, token: &CancelToken, f: F) -> Result<Handle<T>, SubmitError<F>>
+    where
+        F: FnOnce(&CancelToken) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (slot, task) = self.slot(f, |f, task| f(task.token()), false, Some(token));
+        let way = Way::from(self.engine.default_patience()).unless(Some(token));
+        self.engine.submit_slot(&slot, task, way)?;
         Ok(Handle::new(slot))
     }
 
@@ -311,27 +456,22 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let slot = self.slot(f, true);
+        let (slot, task) = self.slot(f, |f, _| f(), true, None);
         if !self.engine.run_on_the_spot(&slot, |f| f()) {
-            self.enter_slot(&slot)?;
+            self.engine.submit_slot(&slot, task, self.engine.default_patience())?;
         }
         slot.call().into_result()
     }
 
-    fn slot<F, T>(&self, f: F, is_call: bool) -> Arc<Slot<F, T>>
+    /// A slot for a closure, and the task that stands for it in the queue.
+    fn slot<F, T>(&self, f: F, run: Run<F, T>, is_call: bool, token: Option<&CancelToken>) -> (Arc<Slot<F, T>>, Task)
     where
-        F: FnOnce() -> T,
-    {
-        let terms = Terms { pool: self.engine.id(), is_call, deadline: None, run_here: Some(|f: F| f()) };
-        Slot::new(f, terms)
-    }
-
-    fn enter_slot<F, T>(&self, slot: &Arc<Slot<F, T>>) -> Result<(), SubmitError<F>>
-    where
-        F: FnOnce() -> T + Send + 'static,
+        F: Send + 'static,
         T: Send + 'static,
     {
-        let task = Task::from_body(Answered(Ticket::new(slot)));
-        self.engine.submit_slot(slot, task, self.engine.default_patience())
+        let pool = self.engine.id();
+        let slot = Slot::new(f, Terms { pool, is_call, deadline: None, token: token.cloned(), run_here: Some(run) });
+        let task = Task::from_body(Answered(Ticket::new(&slot), run));
+        (slot, task)
     }
 }

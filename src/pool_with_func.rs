@@ -1,10 +1,12 @@
 //! The pool of one function.
 
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::Builder;
+use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
@@ -209,6 +211,40 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         self.enter(payload, Patience::at_most(limit))
     }
 
+    /// As [`invoke`](Self::invoke), unless `token` is cancelled: then a blocked submitter gives up, and a queued payload is never
+    /// given to the function; it counts as cancelled. Costs an allocation.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u64| drop(n))?;
+    /// let token = formicary::CancelToken::new();
+    /// token.cancel();
+    /// assert_eq!(pool.invoke_cancellable(&token, 7).unwrap_err().into_inner(), 7);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the payload; `Cancelled`, or `TimedOut` if it was by the token's deadline.
+    pub fn invoke_cancellable(&self, token: &CancelToken, payload: T) -> Result<(), SubmitError<T>> {
+        job::enter_cancellable(&self.engine, payload, token, false).map(|slot| slot.detach())
+    }
+
+    /// As [`invoke`](Self::invoke), waiting for room without blocking the thread; see
+    /// [`Pool::submit_async`](crate::Pool::submit_async).
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u64| drop(n))?;
+    /// let future = pool.invoke_async(7);
+    /// # drop(future);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the payload.
+    pub fn invoke_async(&self, payload: T) -> impl Future<Output = Result<(), SubmitError<T>>> + Send {
+        let entering = self.engine.submit_async(Job::Plain(payload), Patience::Forever.into());
+        async move { entering.await.map_err(|e| e.map(Job::into_payload)) }
+    }
+
     /// Submits all payloads of an iterator. Blocks where [`invoke`](Self::invoke) would. At most
     /// one worker is being woken at any time, not one for each task. Says how many were accepted.
     ///
@@ -229,7 +265,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Job::into_payload), rest })
     }
 
-    pub(crate) fn enter(&self, payload: T, way: impl Into<Way>) -> Result<(), SubmitError<T>> {
+    pub(crate) fn enter<'t>(&self, payload: T, way: impl Into<Way<'t>>) -> Result<(), SubmitError<T>> {
         self.engine.submit(Job::Plain(payload), way).map_err(|e| e.map(Job::into_payload))
     }
 

@@ -5,13 +5,15 @@
 //! synchronous call. All of it is behind one lock that is held for a few instructions, but for an
 //! interrupt (see [`Slot::give_up`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, Payload, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
-use crate::sync::{AtomicBool, Mutex, Ordering, Thread, current, park};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, current, park};
+use crate::waiter::Waiter;
 
 /// What a worker did with what it took from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,9 @@ struct State<I, O> {
     cell: Cell<I, O>,
     /// What a ticket for a task that is no longer queued stands for.
     fate: Verdict,
-    waiter: Option<Thread>,
+    /// Who waits; the first one's place costs no allocation.
+    waiter: Option<Waiter>,
+    more_waiters: Vec<Waiter>,
     /// Nobody will ask for the result.
     detached: bool,
 }
@@ -51,7 +55,12 @@ pub(crate) struct Slot<I, O> {
     state: Mutex<State<I, O>>,
     terms: Terms<I, O>,
     given_up: AtomicBool,
+    /// The task's own token, if anyone has asked for it.
+    token: OnceLock<CancelToken>,
 }
+
+/// Runs a task that needs nothing of its worker.
+pub(crate) type Run<I, O> = fn(I, &dyn Cancellable) -> O;
 
 /// What was agreed on when the task was submitted.
 pub(crate) struct Terms<I, O> {
@@ -60,8 +69,10 @@ pub(crate) struct Terms<I, O> {
     /// Whether a caller waits who wants the input back if the task does not start.
     pub(crate) is_call: bool,
     pub(crate) deadline: Option<Instant>,
+    /// Cancels the task; and the call, if it is one.
+    pub(crate) token: Option<CancelToken>,
     /// How to run the task without a worker's state, if it can be.
-    pub(crate) run_here: Option<fn(I) -> O>,
+    pub(crate) run_here: Option<Run<I, O>>,
 }
 
 /// How a wait ended.
@@ -72,6 +83,8 @@ pub(crate) enum Outcome<I, O> {
     /// A worker of the pool would have waited for itself.
     WouldDeadlock,
     TimedOut,
+    /// The token of the call was cancelled.
+    Cancelled,
 }
 
 impl<I, O> Outcome<I, O> {
@@ -83,6 +96,7 @@ impl<I, O> Outcome<I, O> {
             Outcome::Returned(input, kind) => Err(SubmitError::new(kind, input).into()),
             Outcome::WouldDeadlock => Err(JoinError::new(Cause::WouldDeadlock).into()),
             Outcome::TimedOut => Err(JoinError::new(Cause::TimedOut).into()),
+            Outcome::Cancelled => Err(JoinError::new(Cause::Stopped).into()),
         }
     }
 }
@@ -96,14 +110,12 @@ pub(crate) enum Recalled<I> {
     Gone(Verdict),
 }
 
-impl<I, O> State<I, O> {
-    /// Puts the last word into the cell and tells the waiter.
-    fn conclude(&mut self, cell: Cell<I, O>) {
-        self.cell = cell;
-        if let Some(waiter) = self.waiter.take() {
-            waiter.unpark();
-        }
-    }
+/// Puts the last word into the cell and tells those who wait; not under the lock, for a waker is somebody else's code.
+fn conclude<I, O>(mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {
+    state.cell = cell;
+    let (waiter, more) = (state.waiter.take(), std::mem::take(&mut state.more_waiters));
+    drop(state);
+    waiter.into_iter().chain(more).for_each(Waiter::wake);
 }
 
 impl<I, O> Slot<I, O> {
@@ -113,10 +125,12 @@ impl<I, O> Slot<I, O> {
                 cell: Cell::Queued(input),
                 fate: Verdict::Elsewhere,
                 waiter: None,
+                more_waiters: Vec::new(),
                 detached: false,
             }),
             terms,
             given_up: AtomicBool::new(false),
+            token: OnceLock::new(),
         })
     }
 
@@ -124,13 +138,20 @@ impl<I, O> Slot<I, O> {
         &self.terms
     }
 
-    /// Set when a timed caller has stopped waiting for the running task.
-    pub(crate) fn given_up(&self) -> &AtomicBool {
-        &self.given_up
+    fn has_given_up(&self) -> bool {
+        // ORDERING: Acquire, so that who has seen an interrupter's mark sees this too.
+        self.given_up.load(Ordering::Acquire)
     }
 
     /// The turn of the task has come: takes the input.
     fn start(&self, interrupter: Option<&Interrupter>) -> Result<I, Verdict> {
+        if self.is_cancelled() {
+            return match self.recall(SubmitErrorKind::Cancelled, Cause::Cancelled) {
+                // Dropped here, on the worker.
+                Recalled::Here(_) | Recalled::ToCaller => Err(Verdict::Cancelled),
+                Recalled::Gone(verdict) => Err(verdict),
+            };
+        }
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Queued(input) => {
@@ -163,10 +184,10 @@ impl<I, O> Slot<I, O> {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
                 if self.terms.is_call {
-                    state.conclude(Cell::Returned(input, kind));
+                    conclude(state, Cell::Returned(input, kind));
                     Recalled::ToCaller
                 } else {
-                    state.conclude(Cell::Done(Err(JoinError::new(cause))));
+                    conclude(state, Cell::Done(Err(JoinError::new(cause))));
                     Recalled::Here(input)
                 }
             }
@@ -193,14 +214,47 @@ impl<I, O> Slot<I, O> {
         drop(unwanted);
     }
 
-    /// The timed caller stops waiting. What runs is interrupted: under the lock that the worker needs to
+    /// The task should stop. One that has not started never will: says whether that is so.
+    pub(crate) fn cancel(&self) -> bool {
+        let mut state = self.state.lock();
+        let queued = match std::mem::replace(&mut state.cell, Cell::Empty) {
+            Cell::Queued(input) => {
+                state.fate = Verdict::Cancelled;
+                conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
+                Some(input)
+            }
+            other => {
+                if let Cell::Running(interrupter) = &other {
+                    self.tell_to_stop(interrupter.as_ref());
+                }
+                state.cell = other;
+                drop(state);
+                None
+            }
+        };
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+        queued.is_some()
+    }
+
+    /// Under the lock that the worker needs to end the task, so that an interrupt cannot reach the task after it.
+    fn tell_to_stop(&self, interrupter: Option<&Interrupter>) {
+        // ORDERING: Release, see `has_given_up`.
+        self.given_up.store(true, Ordering::Release);
+        if let Some(interrupter) = interrupter {
+            interrupter.interrupt();
+        }
+    }
+
+    /// The caller stops waiting, because of its deadline or of its token. What runs is interrupted: under the lock that the worker needs to
     /// end the task, so that the interrupt cannot reach the task after it.
-    pub(crate) fn give_up(&self) -> Outcome<I, O> {
+    pub(crate) fn give_up(&self, kind: SubmitErrorKind) -> Outcome<I, O> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
-                Outcome::Returned(input, SubmitErrorKind::TimedOut)
+                Outcome::Returned(input, kind)
             }
             Cell::Returned(input, kind) => Outcome::Returned(input, kind),
             Cell::Done(result) => Outcome::Done(result),
@@ -211,54 +265,80 @@ impl<I, O> Slot<I, O> {
             }
             other => {
                 state.detached = true;
-                // ORDERING: Release, see `Context::is_cancelled`.
-                self.given_up.store(true, Ordering::Release);
-                if let Cell::Running(Some(interrupter)) = &other {
-                    interrupter.interrupt();
+                if let Cell::Running(interrupter) = &other {
+                    self.tell_to_stop(interrupter.as_ref());
                 }
                 state.cell = other;
-                Outcome::TimedOut
+                match kind {
+                    SubmitErrorKind::WouldDeadlock => Outcome::WouldDeadlock,
+                    SubmitErrorKind::Cancelled => Outcome::Cancelled,
+                    _ => Outcome::TimedOut,
+                }
             }
         }
     }
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline.
     pub(crate) fn call(&self) -> Outcome<I, O> {
-        match self.wait(self.terms.deadline) {
-            Outcome::TimedOut => self.give_up(),
-            Outcome::WouldDeadlock => match self.give_up() {
-                Outcome::Returned(input, _) => Outcome::Returned(input, SubmitErrorKind::WouldDeadlock),
-                Outcome::TimedOut => Outcome::WouldDeadlock,
-                done => done,
-            },
+        match self.wait(self.terms.deadline, self.terms.token.as_ref()) {
+            Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
+            Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
+            Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
             other => other,
         }
     }
 
-    /// Waits for the result, at most until `deadline`.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Outcome<I, O> {
-        if let Some(outcome) = self.poll() {
+    /// The task was not let in, for this reason: the input comes back.
+    pub(crate) fn refused(&self, kind: SubmitErrorKind) -> SubmitError<I> {
+        match self.give_up(kind) {
+            Outcome::Returned(input, _) => SubmitError::new(kind, input),
+            _ => unreachable!("a refused task has not started"),
+        }
+    }
+
+    /// Waits for the result, at most until `deadline` or until `token` is cancelled.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> Outcome<I, O> {
+        if let Some(outcome) = self.poll(None) {
             return outcome;
         }
         let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
-            return Outcome::WouldDeadlock;
+            return self.wait_working();
         };
+        let listening = token.map(|token| token.listen(Waiter::Thread(current())));
+        let me = Waiter::Thread(current());
         loop {
-            if let Some(outcome) = self.poll() {
+            if let Some(outcome) = self.poll(Some(&me)) {
                 return outcome;
             }
             if guard.is_doomed() {
-                return Outcome::WouldDeadlock;
+                drop((guard, listening));
+                return self.wait_working();
             }
             if deadline.is_some_and(|d| Instant::now() >= d) {
                 return Outcome::TimedOut;
             }
-            park(deadline);
+            match token.and_then(CancelToken::reason) {
+                Some(CancelReason::Deadline) => return Outcome::TimedOut,
+                Some(_) => return Outcome::Cancelled,
+                None => park(earlier(deadline, token.and_then(CancelToken::deadline))),
+            }
         }
     }
 
-    /// Takes the result if it is there; otherwise leaves word to be woken.
-    fn poll(&self) -> Option<Outcome<I, O>> {
+    /// Waits where nobody else can make progress: by doing what is queued.
+    fn wait_working(&self) -> Outcome<I, O> {
+        loop {
+            if let Some(outcome) = self.poll(None) {
+                return outcome;
+            }
+            if !nested::help(self.terms.pool) {
+                return Outcome::WouldDeadlock;
+            }
+        }
+    }
+
+    /// Takes the result if it is there; otherwise leaves word to have `waiter` woken.
+    pub(crate) fn poll(&self, waiter: Option<&Waiter>) -> Option<Outcome<I, O>> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Done(result) => Some(Outcome::Done(result)),
@@ -266,16 +346,107 @@ impl<I, O> Slot<I, O> {
             Cell::Empty => Some(Outcome::Done(Err(JoinError::new(Cause::Taken)))),
             other => {
                 state.cell = other;
-                state.waiter = Some(current());
+                let replaced = match waiter {
+                    Some(waiter) => state.waiter.replace(waiter.clone()),
+                    None => None,
+                };
+                // Dropping a waker is somebody else's code.
+                drop(state);
+                drop(replaced);
                 None
             }
         }
     }
 
+    /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do.
+    pub(crate) fn await_end(&self, deadline: Option<Instant>) -> AwaitedEnd {
+        let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
+            return self.work_to_end();
+        };
+        let mut is_listed = false;
+        loop {
+            let mut state = self.state.lock();
+            if state.is_over() {
+                return AwaitedEnd::Over;
+            }
+            if !is_listed {
+                state.more_waiters.push(Waiter::Thread(current()));
+                is_listed = true;
+            }
+            drop(state);
+            if guard.is_doomed() {
+                drop(guard);
+                return self.work_to_end();
+            }
+            if deadline.is_some_and(|d| Instant::now() >= d) {
+                return AwaitedEnd::TimedOut;
+            }
+            park(deadline);
+        }
+    }
+
+    fn work_to_end(&self) -> AwaitedEnd {
+        while !self.is_finished() {
+            if !nested::help(self.terms.pool) {
+                return AwaitedEnd::WouldDeadlock;
+            }
+        }
+        AwaitedEnd::Over
+    }
+
     /// Whether a wait would return at once.
     pub(crate) fn is_finished(&self) -> bool {
-        let state = self.state.lock();
-        matches!(state.cell, Cell::Done(_) | Cell::Returned(..) | Cell::Empty)
+        self.state.lock().is_over()
+    }
+}
+
+impl<I, O> State<I, O> {
+    fn is_over(&self) -> bool {
+        matches!(self.cell, Cell::Done(_) | Cell::Returned(..) | Cell::Empty)
+    }
+}
+
+/// How one of several waits for the same task ended.
+pub(crate) enum AwaitedEnd {
+    Over,
+    TimedOut,
+    WouldDeadlock,
+}
+
+/// A task that can be told to stop, whatever its types.
+pub(crate) trait Cancellable {
+    /// Whether it should not start, or stop if it has.
+    fn is_cancelled(&self) -> bool;
+    /// Its own token, below the one that it was submitted with. Made when it is first asked for.
+    fn token(&self) -> &CancelToken;
+}
+
+impl<I, O> Cancellable for Slot<I, O> {
+    fn is_cancelled(&self) -> bool {
+        self.has_given_up() || self.token.get().or(self.terms.token.as_ref()).is_some_and(CancelToken::is_cancelled)
+    }
+
+    fn token(&self) -> &CancelToken {
+        let token = self.token.get_or_init(|| match &self.terms.token {
+            Some(parent) => parent.child(),
+            None => CancelToken::new(),
+        });
+        if self.has_given_up() {
+            // It may have been made just after that.
+            token.cancel();
+        }
+        token
+    }
+}
+
+/// A task that has only its token left.
+impl Cancellable for CancelToken {
+    fn is_cancelled(&self) -> bool {
+        CancelToken::is_cancelled(self)
+    }
+
+    fn token(&self) -> &CancelToken {
+        self
     }
 }
 
@@ -290,13 +461,14 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
         let mut state = self.state.lock();
         let result = match (std::mem::replace(&mut state.cell, Cell::Empty), panic) {
             (Cell::Produced(output), None) => Ok(output),
-            (_, panic) => Err(JoinError::new(panic.map_or(Cause::Cancelled, Cause::Panic))),
+            (_, Some(payload)) => Err(JoinError::panic(payload)),
+            (_, None) => Err(JoinError::new(Cause::Cancelled)),
         };
         if state.detached {
             drop(state);
             drop(result);
         } else {
-            state.conclude(Cell::Done(result));
+            conclude(state, Cell::Done(result));
         }
     }
 }

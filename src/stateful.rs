@@ -1,10 +1,12 @@
 //! The pool whose workers have state of their own.
 
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::builder::Builder;
+use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{BoxError, BuildError, Cause, ProcessError, SubmitError, SubmitErrorKind};
@@ -12,7 +14,7 @@ use crate::handle::Handle;
 use crate::interrupter::Interrupter;
 use crate::job::{self, Job};
 use crate::methods::pool_methods;
-use crate::slot::{Recalled, Reply, Slot, Verdict};
+use crate::slot::{Cancellable, Recalled, Reply, Slot, Ticket, Verdict};
 use crate::sync::{AtomicBool, Ordering};
 use crate::worker::{Context, PanicPolicy, Worker};
 use crate::worker_pool::deadline;
@@ -98,7 +100,7 @@ impl<W: Worker> Runner for RunWorker<W> {
             let cx = Context {
                 worker: *worker,
                 deadline: slot.and_then(|slot| slot.terms().deadline),
-                given_up: slot.map(Slot::given_up),
+                task: slot.map(|slot| slot as &dyn Cancellable),
                 overdue: &self.overdue,
             };
             state.process(input, &cx)
@@ -331,6 +333,126 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         job::call(&self.engine, input, deadline(limit), None)
     }
 
+    /// As [`process_timeout`](Self::process_timeout), until `deadline`.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// assert_eq!(pool.process_deadline(21, Instant::now() + Duration::from_secs(60))?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `process_timeout`.
+    pub fn process_deadline(&self, input: W::Input, deadline: Instant) -> Result<W::Output, ProcessError<W::Input>> {
+        job::call(&self.engine, input, Some(deadline), None)
+    }
+
+    /// As [`process`](Self::process), until `token` is cancelled, be it while the caller waits for a worker or while the worker
+    /// is at work: that one is told to stop as by [`process_timeout`](Self::process_timeout), and not waited for.
+    ///
+    /// ```
+    /// use formicary::{CancelToken, Context, StatefulPool, Worker};
+    ///
+    /// struct Sleepy;
+    /// impl Worker for Sleepy {
+    ///     type Input = ();
+    ///     type Output = ();
+    ///     fn process(&mut self, _: (), cx: &Context<'_>) {
+    ///         while !cx.is_cancelled() {
+    ///             std::thread::yield_now();
+    ///         }
+    ///     }
+    /// }
+    /// let pool = StatefulPool::new(1, |_| Ok(Sleepy))?;
+    /// let token = CancelToken::new();
+    /// let canceller = std::thread::spawn({
+    ///     let token = token.clone();
+    ///     move || token.cancel()
+    /// });
+    /// assert!(pool.process_cancellable(&token, ()).unwrap_err().is_cancelled());
+    /// # canceller.join().unwrap();
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `process`; if the token was cancelled before the task started, the input is in the error.
+    pub fn process_cancellable(
+        &self,
+        token: &CancelToken,
+        input: W::Input,
+    ) -> Result<W::Output, ProcessError<W::Input>> {
+        job::enter_cancellable(&self.engine, input, token, true)?.call().into_result()
+    }
+
+    /// As [`submit`](Self::submit), unless `token` is cancelled: then a blocked submitter gives up, a queued task never runs, and
+    /// a running one sees it in its [`Context`].
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// let token = formicary::CancelToken::new();
+    /// assert_eq!(pool.submit_cancellable(&token, 21)?.join()?, 42);
+    /// token.cancel();
+    /// assert_eq!(pool.submit_cancellable(&token, 21).unwrap_err().into_inner(), 21);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the input.
+    pub fn submit_cancellable(
+        &self,
+        token: &CancelToken,
+        input: W::Input,
+    ) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
+        job::enter_cancellable(&self.engine, input, token, false).map(Handle::new)
+    }
+
+    /// As [`submit`](Self::submit), waiting for room without blocking the thread; see
+    /// [`Pool::submit_async`](crate::Pool::submit_async).
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// let future = pool.submit_async(21); // `.await?.await?` is 42
+    /// # drop(future);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the input.
+    pub fn submit_async(
+        &self,
+        input: W::Input,
+    ) -> impl Future<Output = Result<Handle<W::Output>, SubmitError<W::Input>>> + Send {
+        let slot = Slot::new(input, job::terms(self.engine.id(), false, None));
+        let entering = self.engine.submit_async(Job::Answered(Ticket::new(&slot)), Patience::Forever.into());
+        async move {
+            entering.await.map_err(|refusal| slot.refused(refusal.kind))?;
+            Ok(Handle::new(slot))
+        }
+    }
+
     /// Submits an input and returns a handle to the output; blocks while the pool is full (or, with
     /// [`nonblocking`](Builder::nonblocking), refuses).
     ///
@@ -396,10 +518,10 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         self.enter(input, Patience::at_most(limit))
     }
 
-    pub(crate) fn enter(
+    pub(crate) fn enter<'t>(
         &self,
         input: W::Input,
-        way: impl Into<Way>,
+        way: impl Into<Way<'t>>,
     ) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
         let slot = Slot::new(input, job::terms(self.engine.id(), false, None));
         job::enter(&self.engine, &slot, way)?;

@@ -94,6 +94,10 @@ mod model {
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(self.0.lock().ok())
         }
+
+        pub(crate) fn into_inner(self) -> T {
+            self.0.into_inner().expect("a model's lock is not poisoned")
+        }
     }
 
     impl<T: Default> Default for Mutex<T> {

@@ -108,7 +108,11 @@ impl Task {
         self.into_body::<Plain<F>>().0
     }
 
-    fn into_body<B: Body>(self) -> B {
+    /// What [`from_body`](Self::from_body) wrapped.
+    ///
+    /// # Panics
+    /// If it was of another type.
+    pub(crate) fn into_body<B: Body>(self) -> B {
         assert_eq!((self.vtable.type_id)(), TypeId::of::<B>(), "a task keeps its type");
         let mut this = ManuallyDrop::new(self);
         let place = this.data.as_mut_ptr();

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Instant;
 
+use crate::cancel::CancelToken;
 use crate::interrupter::Interrupter;
+use crate::slot::Cancellable;
 use crate::sync::{AtomicBool, Ordering};
 
 /// What one worker of a [`StatefulPool`](crate::StatefulPool) is: its state, and what it does with an input.
@@ -90,7 +92,7 @@ pub trait Worker: 'static {
 pub struct Context<'a> {
     pub(crate) worker: usize,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) given_up: Option<&'a AtomicBool>,
+    pub(crate) task: Option<&'a dyn Cancellable>,
     pub(crate) overdue: &'a AtomicBool,
 }
 
@@ -156,7 +158,29 @@ impl Context<'_> {
     pub fn is_cancelled(&self) -> bool {
         // ORDERING: Acquire, so that who has seen the interrupter's mark sees this too.
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        self.given_up.is_some_and(is_set) || is_set(self.overdue)
+        self.task.is_some_and(Cancellable::is_cancelled) || is_set(self.overdue)
+    }
+
+    /// The task's token, to give to code that wants one: cancelled when a timed or cancellable caller gives up, or by the
+    /// task's [`Handle`](crate::Handle). `None` for a task whose result nobody waits for. Costs an allocation where nobody has
+    /// asked before. Does not know of a shutdown.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// struct Asks;
+    /// impl Worker for Asks {
+    ///     type Input = ();
+    ///     type Output = bool;
+    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> bool {
+    ///         cx.token().is_some_and(|token| !token.is_cancelled())
+    ///     }
+    /// }
+    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
+    /// assert!(pool.process(())?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn token(&self) -> Option<&CancelToken> {
+        self.task.map(Cancellable::token)
     }
 }
 

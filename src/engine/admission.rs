@@ -9,18 +9,21 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Thread, current, fence, park};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, park};
+use crate::waiter::Waiter;
 
-struct Waiter {
-    thread: Thread,
+struct Submitter {
+    waiter: Mutex<Waiter>,
     called: AtomicBool,
 }
 
-impl Waiter {
+impl Submitter {
+    /// May run an executor's code: not to be called under a lock.
     fn call(&self) {
-        // ORDERING: Release pairs with the Acquire in `Place::wait`: the waiter sees the room made.
+        // ORDERING: Release pairs with the Acquire in `Place::is_called`: the submitter sees the room made.
         self.called.store(true, Ordering::Release);
-        self.thread.unpark();
+        let waiter = self.waiter.lock().clone();
+        waiter.wake();
     }
 }
 
@@ -29,7 +32,7 @@ pub(crate) struct Line {
     /// How many wait in all, for those who must not take the lock to learn that nobody does.
     waiting: CachePadded<AtomicUsize>,
     /// By door; as many as were needed yet.
-    doors: Mutex<Vec<VecDeque<Arc<Waiter>>>>,
+    doors: Mutex<Vec<VecDeque<Arc<Submitter>>>>,
 }
 
 impl Line {
@@ -48,9 +51,9 @@ impl Line {
         self.waiting() > 0 && self.doors.lock().get(door).is_some_and(|line| !line.is_empty())
     }
 
-    /// Queues the calling thread up at a door, unless `most` wait already.
-    pub(crate) fn join(&self, door: usize, most: usize) -> Option<Place<'_>> {
-        let me = Arc::new(Waiter { thread: current(), called: AtomicBool::new(false) });
+    /// Queues a submitter up at a door, unless `most` wait already.
+    pub(crate) fn join(&self, door: usize, most: usize, waiter: Waiter) -> Option<Place<'_>> {
+        let me = Arc::new(Submitter { waiter: Mutex::new(waiter), called: AtomicBool::new(false) });
         let mut doors = self.doors.lock();
         // ORDERING: Relaxed; written under this lock, and the fence below orders it for those who do not take it.
         let waiting = self.waiting.load(Ordering::Relaxed);
@@ -73,28 +76,31 @@ impl Line {
     /// fence and a load when nobody waits.
     pub(crate) fn call(&self, has_room: impl Fn(usize) -> bool) {
         fence(Ordering::SeqCst);
-        if self.waiting() > 0 {
-            for (door, line) in self.doors.lock().iter().enumerate() {
-                if let Some(first) = line.front().filter(|_| has_room(door)) {
-                    first.call();
-                }
+        let mut door = 0;
+        while self.waiting() > 0 {
+            let doors = self.doors.lock();
+            let Some(line) = doors.get(door) else { return };
+            let first = line.front().cloned();
+            drop(doors);
+            if let Some(first) = first.filter(|_| has_room(door)) {
+                first.call();
             }
+            door += 1;
         }
     }
 
     /// Something changed for everyone in line (the pool was closed).
     pub(crate) fn call_all(&self) {
-        for waiter in self.doors.lock().iter().flatten() {
-            waiter.call();
-        }
+        let all: Vec<_> = self.doors.lock().iter().flatten().cloned().collect();
+        all.iter().for_each(|submitter| submitter.call());
     }
 }
 
-/// The calling thread's place in line; dropping it leaves the line and calls the next.
+/// A submitter's place in line; dropping it leaves the line and calls the next.
 pub(crate) struct Place<'a> {
     line: &'a Line,
     door: usize,
-    me: Arc<Waiter>,
+    me: Arc<Submitter>,
 }
 
 impl Place<'_> {
@@ -102,13 +108,26 @@ impl Place<'_> {
         self.line.doors.lock()[self.door].front().is_some_and(|first| Arc::ptr_eq(first, &self.me))
     }
 
+    /// Whether it was called since this was asked last.
+    pub(crate) fn is_called(&self) -> bool {
+        // ORDERING: Acquire, see `Submitter::call`.
+        self.me.called.swap(false, Ordering::Acquire)
+    }
+
     /// Waits to be called, at most until `deadline`; may return for no reason.
     pub(crate) fn wait(&self, deadline: Option<Instant>) {
-        // ORDERING: Acquire, see `Waiter::call`. The flag keeps a call that came before the wait from
-        // being lost to code that used up this thread's park token in between.
-        if !self.me.called.swap(false, Ordering::Acquire) {
+        // The flag keeps a call that came before the wait from being lost to code that used up this thread's park token in
+        // between.
+        if !self.is_called() {
             park(deadline);
         }
+    }
+
+    /// Has another waiter woken from now on.
+    pub(crate) fn set_waiter(&self, waiter: Waiter) {
+        let before = std::mem::replace(&mut *self.me.waiter.lock(), waiter);
+        // Dropping a waker is somebody else's code.
+        drop(before);
     }
 }
 
@@ -116,10 +135,12 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut doors = self.line.doors.lock();
         let line = &mut doors[self.door];
-        line.retain(|waiter| !Arc::ptr_eq(waiter, &self.me));
+        line.retain(|submitter| !Arc::ptr_eq(submitter, &self.me));
         // ORDERING: Relaxed. Under the lock; too high a number costs its reader a look at the lines, under the lock.
         self.line.waiting.store(self.line.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        if let Some(next) = line.front() {
+        let next = line.front().cloned();
+        drop(doors);
+        if let Some(next) = next {
             next.call();
         }
     }

@@ -13,6 +13,7 @@
 mod admission;
 mod control;
 mod counters;
+mod entering;
 mod lifecycle;
 #[cfg(all(test, formicary_loom))]
 mod models;
@@ -236,6 +237,21 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn strength(&self) -> usize {
         let (staying, capacity) = self.threads.population();
         if self.threads.is_short() { staying } else { staying.max(capacity) }
+    }
+
+    fn help(&self) -> bool {
+        let Some(mut state) = self.runner.spare_state() else { return false };
+        let mut has_run = false;
+        nested::run_here(self.id, |reply| match self.queue.pop_instead() {
+            Some(item) => {
+                has_run = true;
+                // Its place in the queue is free now, however long it runs here.
+                self.call_line();
+                self.runner.run(&mut state, item, reply)
+            }
+            None => Verdict::Elsewhere,
+        });
+        has_run
     }
 
     fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict) {

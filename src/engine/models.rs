@@ -10,7 +10,8 @@ use loom::thread;
 use super::admission::Line;
 use super::parking::{Parking, Sleeper, Source};
 use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, wait};
+use crate::waiter::Waiter;
 
 /// A pool with nothing but a queue, its sleepers and its line.
 struct Nest<Q> {
@@ -52,7 +53,7 @@ impl<Q: Queue<usize>> Nest<Q> {
 
     /// The engine's way to wait at the door.
     fn submit(&self, mut item: usize) -> bool {
-        let place = self.line.join(MAIN_DOOR, usize::MAX).expect("there is no limit");
+        let place = self.line.join(MAIN_DOOR, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
         loop {
             if place.is_first() {
                 match self.try_enter(item) {

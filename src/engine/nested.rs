@@ -31,6 +31,9 @@ pub(crate) trait Inside {
     fn waits(&self) -> &Waits;
     /// As many workers as can be counted on: waiting workers must stay below it.
     fn strength(&self) -> usize;
+    /// Runs a queued task on this worker, in the middle of the one that it is at, if there is one and the pool's kind allows
+    /// it; says whether it did.
+    fn help(&self) -> bool;
     /// Runs and accounts a task on this worker.
     fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict);
 }
@@ -96,6 +99,12 @@ pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -
     });
     DEPTH.set(DEPTH.get() - 1);
     true
+}
+
+/// If the calling thread is a worker of `pool`, runs a queued task on it, if there is one and the pool's kind allows it; says
+/// whether it did.
+pub(crate) fn help(pool: PoolId) -> bool {
+    inside(pool).is_some_and(|(engine, _)| engine.help())
 }
 
 /// Asks leave for the calling thread to wait for something that `pool` makes. Anyone may who is not its

@@ -3,12 +3,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::admission::Place;
 use super::counters::count;
+use super::nested::Inside;
 use super::{Engine, Runner, nested};
+use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::dispatch::{Dispatch, MAIN_DOOR, Queue, Refused};
 use crate::error::{SubmitError, SubmitErrorKind};
-use crate::slot::{Outcome, Slot, Ticket, Verdict};
-use crate::sync::Arc;
+use crate::slot::{Slot, Ticket, Verdict};
+use crate::sync::{Arc, current};
+use crate::waiter::Waiter;
 
 /// How long a submitter is willing to wait.
 #[derive(Clone, Copy, Debug)]
@@ -32,24 +36,49 @@ impl Patience {
     }
 }
 
-/// By which door a task wants in, and how long its submitter waits there.
+/// By which door a task wants in, how long its submitter waits there, and what makes it give up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
+pub(crate) struct Way<'t> {
     door: usize,
     patience: Patience,
+    token: Option<&'t CancelToken>,
 }
 
-impl From<Patience> for Way {
+impl From<Patience> for Way<'_> {
     /// By the main door.
     fn from(patience: Patience) -> Self {
-        Way { door: MAIN_DOOR, patience }
+        Way { door: MAIN_DOOR, patience, token: None }
+    }
+}
+
+impl<'t> Way<'t> {
+    /// Gives up when the token is cancelled.
+    pub(crate) fn unless(self, token: Option<&'t CancelToken>) -> Self {
+        Way { token, ..self }
+    }
+
+    /// Why to give up waiting, if so.
+    fn end(&self) -> Option<SubmitErrorKind> {
+        let is_late = || self.patience.deadline().is_some_and(|d| Instant::now() >= d);
+        self.cancelled().or_else(|| is_late().then_some(SubmitErrorKind::TimedOut))
+    }
+
+    fn cancelled(&self) -> Option<SubmitErrorKind> {
+        self.token.and_then(CancelToken::reason).map(|reason| match reason {
+            CancelReason::Deadline => SubmitErrorKind::TimedOut,
+            CancelReason::Asked => SubmitErrorKind::Cancelled,
+        })
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        earlier(self.patience.deadline(), self.token.and_then(CancelToken::deadline))
     }
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The way of a task, which may have a key.
-    pub(crate) fn way(&self, key: Option<u64>, patience: Patience) -> Way {
-        Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), patience }
+    pub(crate) fn way(&self, key: Option<u64>, patience: Patience) -> Way<'static> {
+        Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), patience, token: None }
     }
 
     /// One try to get a task in: push, and see that somebody comes for it.
@@ -75,21 +104,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Submits one task.
-    pub(crate) fn submit(self: &Arc<Self>, item: R::Item, way: impl Into<Way>) -> Result<(), SubmitError<R::Item>> {
+    pub(crate) fn submit<'t>(
+        self: &Arc<Self>,
+        item: R::Item,
+        way: impl Into<Way<'t>>,
+    ) -> Result<(), SubmitError<R::Item>> {
         self.admit(item, way.into()).inspect_err(|_| count(&self.counters.rejected))
     }
 
     /// Submits the task of a slot; on a refusal the input comes back out of it.
-    pub(crate) fn submit_slot<I, O>(
+    pub(crate) fn submit_slot<'t, I, O>(
         self: &Arc<Self>,
         slot: &Slot<I, O>,
         item: R::Item,
-        way: impl Into<Way>,
+        way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<I>> {
-        self.submit(item, way).map_err(|refusal| match slot.give_up() {
-            Outcome::Returned(input, _) => SubmitError::new(refusal.kind, input),
-            _ => unreachable!("a refused task has not started"),
-        })
+        self.submit(item, way).map_err(|refusal| slot.refused(refusal.kind))
     }
 
     /// If the calling thread is a worker of this pool, runs the task of a slot on it; says whether it did.
@@ -138,15 +168,36 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.options.nonblocking { Patience::None } else { Patience::Forever }
     }
 
-    fn admit(self: &Arc<Self>, mut item: R::Item, way: Way) -> Result<(), SubmitError<R::Item>> {
-        let Way { door, patience } = way;
+    fn admit(self: &Arc<Self>, mut item: R::Item, way: Way<'_>) -> Result<(), SubmitError<R::Item>> {
+        match self.enter_at_once(item, &way)? {
+            None => return Ok(()),
+            Some(back) => item = back,
+        }
+        if let Patience::None = way.patience {
+            return Err(SubmitError::new(SubmitErrorKind::Full, item));
+        }
+        match nested::enter_wait(self.id, way.deadline()) {
+            Ok(leave) => self.wait_in_line(item, way, &leave),
+            Err(nested::WouldDeadlock) => self.make_room(item, way.door),
+        }
+    }
+
+    /// Lets a task in if there is room and nobody waits; it comes back if it has to wait.
+    pub(super) fn enter_at_once(
+        self: &Arc<Self>,
+        mut item: R::Item,
+        way: &Way<'_>,
+    ) -> Result<Option<R::Item>, SubmitError<R::Item>> {
+        if let Some(kind) = way.cancelled() {
+            return Err(SubmitError::new(kind, item));
+        }
         if self.ensure_worker().is_err() {
             return Err(SubmitError::new(SubmitErrorKind::Spawn, item));
         }
         // Whoever comes later than those in line must not pass them.
-        if !self.line.is_waited_at(door) {
-            match self.try_enter(item, door) {
-                Ok(()) => return Ok(()),
+        if !self.line.is_waited_at(way.door) {
+            match self.try_enter(item, way.door) {
+                Ok(()) => return Ok(None),
                 Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
                 Err(Refused::Full(back)) => item = back,
             }
@@ -154,48 +205,59 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.life.is_closed() {
             return Err(SubmitError::new(SubmitErrorKind::Closed, item));
         }
-        if let Patience::None = patience {
-            return Err(SubmitError::new(SubmitErrorKind::Full, item));
+        Ok(Some(item))
+    }
+
+    /// A place in the line of its door, unless too many wait.
+    pub(super) fn join_line(&self, way: &Way<'_>, waiter: Waiter) -> Option<Place<'_>> {
+        self.line.join(way.door, self.options.max_blocking, waiter)
+    }
+
+    /// A try of somebody in line: the task comes back if it has to wait on.
+    pub(super) fn enter_from_line(
+        self: &Arc<Self>,
+        item: R::Item,
+        way: &Way<'_>,
+        place: &Place<'_>,
+    ) -> Result<Option<R::Item>, SubmitError<R::Item>> {
+        if !place.is_first() {
+            return match self.life.is_closed() {
+                true => Err(SubmitError::new(SubmitErrorKind::Closed, item)),
+                false => Ok(Some(item)),
+            };
         }
-        match nested::enter_wait(self.id, patience.deadline()) {
-            Ok(leave) => self.wait_in_line(item, way, &leave),
-            Err(nested::WouldDeadlock) => self.make_room(item, door),
+        match self.try_enter(item, way.door) {
+            Ok(()) => Ok(None),
+            Err(Refused::Closed(item)) => Err(SubmitError::new(SubmitErrorKind::Closed, item)),
+            Err(Refused::Full(item)) => Ok(Some(item)),
         }
     }
 
     fn wait_in_line(
         self: &Arc<Self>,
         mut item: R::Item,
-        Way { door, patience }: Way,
+        way: Way<'_>,
         leave: &nested::Wait,
     ) -> Result<(), SubmitError<R::Item>> {
-        let deadline = patience.deadline();
-        let Some(place) = self.line.join(door, self.options.max_blocking) else {
+        let me = Waiter::Thread(current());
+        let _listening = way.token.map(|token| token.listen(me.clone()));
+        let Some(place) = self.join_line(&way, me) else {
             return Err(SubmitError::new(SubmitErrorKind::Overloaded, item));
         };
-        let kind = loop {
-            if place.is_first() {
-                match self.try_enter(item, door) {
-                    Ok(()) => return Ok(()),
-                    Err(Refused::Closed(back)) => {
-                        item = back;
-                        break SubmitErrorKind::Closed;
-                    }
-                    Err(Refused::Full(back)) => item = back,
-                }
-            } else if self.life.is_closed() {
-                break SubmitErrorKind::Closed;
+        loop {
+            match self.enter_from_line(item, &way, &place)? {
+                None => return Ok(()),
+                Some(back) => item = back,
             }
             if leave.is_doomed() {
                 drop(place);
-                return self.make_room(item, door);
+                return self.make_room(item, way.door);
             }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
-                break SubmitErrorKind::TimedOut;
+            if let Some(kind) = way.end() {
+                return Err(SubmitError::new(kind, item));
             }
-            place.wait(deadline);
-        };
-        Err(SubmitError::new(kind, item))
+            place.wait(way.deadline());
+        }
     }
 
     /// The last worker that could make room stands at the door itself: it runs queued tasks until there is
@@ -207,34 +269,27 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
                 Err(Refused::Full(back)) => item = back,
             }
-            let Some(mut state) = self.runner.spare_state() else {
-                return Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, item));
-            };
-            let mut queued = None;
-            let mut own = Some(item);
-            let ran = nested::run_here(self.id, |reply| {
-                let next = match self.queue.pop_instead() {
-                    Some(next) => {
-                        queued = own.take();
-                        // Its place in the queue is free now, however long it runs here.
-                        self.call_line();
-                        Some(next)
-                    }
-                    None => {
-                        count(&self.counters.direct);
-                        own.take()
-                    }
-                };
-                match next {
-                    Some(next) => self.runner.run(&mut state, next, reply),
-                    None => Verdict::Elsewhere,
-                }
-            });
-            match (queued, own) {
-                (Some(back), _) => item = back,
-                (None, Some(back)) if !ran => return Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, back)),
-                _ => return Ok(()),
+            if !self.help() {
+                return self.run_in_hand(item);
             }
+        }
+    }
+
+    /// Runs a task that was not let in on this worker, in the middle of the one that it is at.
+    fn run_in_hand(&self, item: R::Item) -> Result<(), SubmitError<R::Item>> {
+        let mut item = Some(item);
+        if let Some(mut state) = self.runner.spare_state() {
+            nested::run_here(self.id, |reply| match item.take() {
+                Some(item) => {
+                    count(&self.counters.direct);
+                    self.runner.run(&mut state, item, reply)
+                }
+                None => Verdict::Elsewhere,
+            });
+        }
+        match item {
+            Some(back) => Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, back)),
+            None => Ok(()),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::sync::Mutex;
+
 use super::{Payload, SubmitError, SubmitErrorKind, panic_text};
 
 /// Why there is no result of a task that was accepted.
@@ -23,13 +25,16 @@ use super::{Payload, SubmitError, SubmitErrorKind, panic_text};
 pub struct JoinError(Cause);
 
 pub(crate) enum Cause {
-    Panic(Payload),
+    /// Behind a lock because a payload may not be looked at by two threads, and an error may.
+    Panic(Mutex<Payload>),
     /// Cancelled, or given back by `shutdown_now`, before it started.
     Cancelled,
     /// The worker's state could not be built.
     NoState(Arc<str>),
     /// A timed wait ended while the task was running.
     TimedOut,
+    /// The caller's token was cancelled while the task was running.
+    Stopped,
     WouldDeadlock,
     /// A timed join has already handed out the result.
     Taken,
@@ -38,6 +43,14 @@ pub(crate) enum Cause {
 impl JoinError {
     pub(crate) fn new(cause: Cause) -> Self {
         JoinError(cause)
+    }
+
+    pub(crate) const fn would_deadlock() -> Self {
+        JoinError(Cause::WouldDeadlock)
+    }
+
+    pub(crate) fn panic(payload: Payload) -> Self {
+        JoinError(Cause::Panic(Mutex::new(payload)))
     }
 
     /// Whether the task panicked.
@@ -53,7 +66,7 @@ impl JoinError {
     }
 
     /// Whether the task never ran: it was cancelled, given back by `shutdown_now`, or its worker's state
-    /// could not be built.
+    /// could not be built ([`is_no_state`](Self::is_no_state)); or whether a call's token was cancelled while its task ran.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -66,7 +79,19 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Cause::Cancelled | Cause::NoState(_))
+        matches!(self.0, Cause::Cancelled | Cause::Stopped | Cause::NoState(_))
+    }
+
+    /// Whether the task never ran because its worker's state could not be built.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.spawn(|| std::panic::panic_any("no"))?.join().unwrap_err();
+    /// assert!(!error.is_no_state());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_no_state(&self) -> bool {
+        matches!(self.0, Cause::NoState(_))
     }
 
     /// Whether a timed call gave up while the task was running.
@@ -106,7 +131,7 @@ impl JoinError {
     /// The error, unchanged, if [`is_panic`](Self::is_panic) is false.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, Self> {
         match self.0 {
-            Cause::Panic(payload) => Ok(payload),
+            Cause::Panic(payload) => Ok(payload.into_inner()),
             other => Err(JoinError(other)),
         }
     }
@@ -115,12 +140,13 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload)),
+            Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
             Cause::Cancelled => f.write_str("the task was cancelled before it started"),
             Cause::NoState(why) => {
                 write!(f, "the task was cancelled: its worker's state could not be built: {why}")
             }
             Cause::TimedOut => f.write_str("the task was still running when the time was up"),
+            Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
             Cause::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
             Cause::Taken => f.write_str("the task's result has been taken already"),
         }
@@ -193,6 +219,21 @@ impl<I> CallError<I> {
         match self {
             Self::Refused(refused) => refused.is_timed_out(),
             Self::Failed(failed) => failed.is_timed_out(),
+        }
+    }
+
+    /// Whether it was cancelled, be it before the task started or while it ran.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(!error.is_cancelled());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Refused(refused) => refused.kind == SubmitErrorKind::Cancelled,
+            Self::Failed(failed) => failed.is_cancelled(),
         }
     }
 

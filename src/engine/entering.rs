@@ -1,0 +1,87 @@
+//! Waiting at the door without a thread.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::admission::Place;
+use super::counters::count;
+use super::submit::Way;
+use super::{Engine, Runner};
+use crate::dispatch::Dispatch;
+use crate::error::{SubmitError, SubmitErrorKind};
+use crate::sync::Arc;
+use crate::waiter::Waiter;
+
+/// A task that enters when it is polled and there is room. It stands in the same line as threads that wait; dropping it
+/// leaves the line and calls the next, and drops the task.
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct Entering<'p, R: Runner, D: Dispatch> {
+    engine: &'p Arc<Engine<R, D>>,
+    way: Way<'static>,
+    /// `None` once it has entered or been refused.
+    item: Option<R::Item>,
+    place: Option<Place<'p>>,
+}
+
+impl<R: Runner, D: Dispatch> Unpin for Entering<'_, R, D> {}
+
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// Submits a task as soon as there is room.
+    pub(crate) fn submit_async(self: &Arc<Self>, item: R::Item, way: Way<'static>) -> Entering<'_, R, D> {
+        Entering { engine: self, way, item: Some(item), place: None }
+    }
+}
+
+impl<R: Runner, D: Dispatch> Entering<'_, R, D> {
+    /// One more try; `None` if it has to wait on.
+    fn advance(&mut self, waiter: &Waiter) -> Option<Result<(), SubmitError<R::Item>>> {
+        let mut item = self.item.take()?;
+        if self.place.is_none() {
+            match self.engine.enter_at_once(item, &self.way) {
+                Ok(None) => return Some(Ok(())),
+                Ok(Some(back)) => item = back,
+                Err(refusal) => return Some(Err(refusal)),
+            }
+            let Some(place) = self.engine.join_line(&self.way, waiter.clone()) else {
+                return Some(Err(SubmitError::new(SubmitErrorKind::Overloaded, item)));
+            };
+            self.place = Some(place);
+        }
+        let place = self.place.as_ref()?;
+        place.set_waiter(waiter.clone());
+        // Until it has not been called since it looked: a call before that went to the waiter of an earlier poll.
+        loop {
+            match self.engine.enter_from_line(item, &self.way, place) {
+                Ok(None) => return Some(Ok(())),
+                Ok(Some(back)) => item = back,
+                Err(refusal) => return Some(Err(refusal)),
+            }
+            if !place.is_called() {
+                self.item = Some(item);
+                return None;
+            }
+        }
+    }
+}
+
+impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
+    type Output = Result<(), SubmitError<R::Item>>;
+
+    /// # Panics
+    /// When polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(self.item.is_some(), "polled after it was ready");
+        let waiter = Waiter::Task(poller.waker().clone());
+        match self.advance(&waiter) {
+            None => Poll::Pending,
+            Some(result) => {
+                self.place = None;
+                if result.is_err() {
+                    count(&self.engine.counters.rejected);
+                }
+                Poll::Ready(result)
+            }
+        }
+    }
+}

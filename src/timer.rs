@@ -1,0 +1,74 @@
+//! The one thread that keeps the time for asynchronous code. It is there only while a future waits for a time.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+// The standard library's, also in a model: a static cannot be one of loom's.
+static TIMER: Mutex<Timer> = Mutex::new(Timer { alarms: BTreeMap::new(), next: 0, has_thread: false });
+static CHANGED: Condvar = Condvar::new();
+
+struct Timer {
+    alarms: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+    has_thread: bool,
+}
+
+fn lock() -> MutexGuard<'static, Timer> {
+    // Nothing that can panic is done under the lock.
+    TIMER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has `waker` woken at `time`, unless the answer is dropped before.
+pub(crate) fn wake_at(time: Instant, waker: Waker) -> Alarm {
+    let mut timer = lock();
+    let key = (time, timer.next);
+    timer.next += 1;
+    timer.alarms.insert(key, waker.clone());
+    if timer.has_thread {
+        drop(timer);
+        CHANGED.notify_one();
+    } else {
+        timer.has_thread = true;
+        drop(timer);
+        let thread = std::thread::Builder::new().name("formicary-timer".into()).stack_size(64 * 1024);
+        if thread.spawn(keep_time).is_err() {
+            lock().has_thread = false;
+            // Without a thread the executor has to look again and again.
+            waker.wake();
+        }
+    }
+    Alarm(key)
+}
+
+fn keep_time() {
+    let mut timer = lock();
+    while let Some((&key, _)) = timer.alarms.first_key_value() {
+        let left = key.0.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let waker = timer.alarms.remove(&key);
+            drop(timer);
+            if let Some(waker) = waker {
+                // An executor's panic is not the timer's.
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
+            }
+            timer = lock();
+        } else {
+            timer = CHANGED.wait_timeout(timer, left).map_or_else(|poisoned| poisoned.into_inner().0, |woken| woken.0);
+        }
+    }
+    timer.has_thread = false;
+}
+
+/// An alarm that was set; dropping it unsets it.
+pub(crate) struct Alarm((Instant, u64));
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let unwanted = lock().alarms.remove(&self.0);
+        drop(unwanted);
+        // If it was the last one, the thread may go.
+        CHANGED.notify_one();
+    }
+}
