@@ -142,13 +142,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         !self.is_inside() && self.life.wait_until(deadline, || self.is_idle())
     }
 
-    /// Refuses all that comes from now on, and sends away who waits at the door.
-    fn close(&self) {
+    /// Refuses all that comes from now on, and sends away who waits at the door. What is queued goes on, or does not start until
+    /// the limits are set again.
+    fn close(&self, goes_on: bool) {
         self.life.edit(|phase| {
             // First the queue: who sees the pool closed must find it so.
             self.queue.close();
             phase.close();
-            self.apply_limits(phase);
+            if goes_on {
+                self.apply_limits(phase);
+            } else {
+                self.queue.set_limits(Some(0), self.capacity());
+            }
         });
         self.line.call_all();
         self.parking.wake_all();
@@ -156,17 +161,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Closes, runs what is queued, and waits for the end until `deadline`.
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Option<Instant>) -> ShutdownReport {
-        self.close();
+        self.close(true);
         if !self.is_inside() {
             self.finish(deadline);
         }
         self.what_is_left()
     }
 
-    /// Closes, takes out what is queued, and waits for what runs.
+    /// Closes, takes out what is queued, of which nothing starts any more, and waits for what runs.
     pub(crate) fn shutdown_now(self: &Arc<Self>) -> Vec<R::Returned> {
-        self.close();
+        self.close(false);
         let returned = self.take_out();
+        self.relax_limits();
         if !self.is_inside() {
             self.finish(None);
         }
