@@ -200,8 +200,8 @@ macro_rules! pool_methods {
             }
 
             /// Refuses new tasks and runs what is queued for at most `limit`. What has not started by then is given back,
-            /// oldest first, and what runs is told to stop ([`Context::is_cancelled`](crate::Context::is_cancelled)); the
-            /// report says how much that is. Does not wait for it: [`shutdown`](Self::shutdown) does. From inside a task of
+            /// oldest first, and what runs is told to stop ([`Context::is_cancelled`](crate::Context::is_cancelled), and the
+            /// tokens of tasks that were submitted with one); the report says how much that is. Does not wait for it: [`shutdown`](Self::shutdown) does. From inside a task of
             /// the same pool, which could not end meanwhile, the time is over at once.
             ///
             /// ```

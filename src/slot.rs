@@ -524,7 +524,9 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
             Err(verdict) => verdict,
             Ok(input) => {
                 reply.0 = Some(Arc::clone(&slot) as Arc<dyn Settle>);
+                let stoppable = slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, slot.token()));
                 let output = f(input, &slot);
+                drop(stoppable);
                 slot.produce(output);
                 Verdict::Ran
             }

@@ -110,13 +110,13 @@ impl fmt::Display for Stats {
 }
 
 /// What was left of a pool when a shutdown returned: nothing, unless its time was up or it was called from one
-/// of the pool's own tasks.
+/// of the pool's own tasks. And what came of its tasks from the moment of the call.
 ///
 /// ```
 /// let pool = formicary::Pool::new(1)?;
 /// pool.submit(|| ())?;
 /// let report = pool.shutdown();
-/// assert!(report.is_complete());
+/// assert!(report.is_complete() && report.ran <= 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +128,12 @@ pub struct ShutdownReport {
     pub queued: usize,
     /// Tasks still running.
     pub running: usize,
+    /// Tasks that ran to their end, or panicked, during the shutdown.
+    pub ran: u64,
+    /// Tasks that were cancelled during the shutdown.
+    pub cancelled: u64,
+    /// Tasks that were given back, by this shutdown or by another at the same time.
+    pub returned: u64,
 }
 
 impl ShutdownReport {

@@ -163,7 +163,7 @@ impl Context<'_> {
 
     /// The task's token, to give to code that wants one: cancelled when a timed or cancellable caller gives up, or by the
     /// task's [`Handle`](crate::Handle). `None` for a task whose result nobody waits for. Costs an allocation where nobody has
-    /// asked before. Does not know of a shutdown.
+    /// asked before. Does not know of a shutdown unless the task was submitted with a token.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};

@@ -367,33 +367,3 @@ fn a_pool_ends_though_another_pools_task_ends_it() {
         assert_eq!((count.get(), outer.is_closed()), (10, false));
     });
 }
-
-/// Within its time it is a shutdown like any other.
-#[test]
-fn a_graceful_shutdown_runs_what_it_can() {
-    for_each(|variant| {
-        let (pool, count) = (variant.build(Setup::new(2, 8)), Count::new());
-        (0..8).for_each(|_| pool.submit(count.task()).unwrap());
-        let (returned, report) = pool.shutdown_graceful(LIMIT);
-        assert!(returned.is_empty() && report.is_complete());
-        assert_eq!(count.get(), 8);
-    });
-}
-
-/// After its time it gives back what has not started, and says what still runs without waiting for it.
-#[test]
-fn a_graceful_shutdown_gives_back_what_it_cannot_run() {
-    for_each(|variant| {
-        let (pool, gate, count) = (variant.build(Setup::new(1, 8)), Gate::new(), Count::new());
-        pool.submit(gate.task()).unwrap();
-        gate.await_arrivals(1);
-        (0..3).for_each(|_| pool.submit(count.task()).unwrap());
-        let (returned, report) = pool.shutdown_graceful(Duration::from_millis(10));
-        assert_eq!((returned.len(), report.running, report.queued, report.workers), (3, 1, 0, 1));
-        assert!(pool.is_closed());
-        gate.open();
-        assert!(pool.shutdown().is_complete());
-        assert_eq!((count.get(), pool.stats().returned), (0, 3));
-        assert_conserved(&*pool);
-    });
-}

@@ -12,6 +12,13 @@ use crate::options::check_workers;
 use crate::slot::{Recalled, Verdict};
 use crate::stats::{ShutdownReport, Stats};
 
+/// Tasks by how they ended.
+struct SoFar {
+    ran: u64,
+    cancelled: u64,
+    returned: u64,
+}
+
 /// What a pause guard needs of an engine, whatever its types.
 pub(crate) trait PauseControl: Send + Sync {
     fn resume(&self, pause: PauseId);
@@ -161,18 +168,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Closes, runs what is queued, and waits for the end until `deadline`.
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Option<Instant>) -> ShutdownReport {
+        let before = self.so_far();
         self.close(true);
         if !self.is_inside() {
             self.finish(deadline);
         }
-        self.what_is_left()
+        self.report_since(before)
     }
 
     /// Closes, takes out what is queued, of which nothing starts any more, and waits for what runs.
     pub(crate) fn shutdown_now(self: &Arc<Self>) -> Vec<R::Returned> {
-        self.close(false);
         let returned = self.take_out();
-        self.relax_limits();
         if !self.is_inside() {
             self.finish(None);
         }
@@ -181,18 +187,20 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Closes and runs what is queued until `deadline`; takes out what is left then, and tells what runs to stop.
     pub(crate) fn shutdown_graceful(self: &Arc<Self>, deadline: Option<Instant>) -> (Vec<R::Returned>, ShutdownReport) {
-        let mut report = self.shutdown(deadline);
+        let before = self.so_far();
         let mut returned = Vec::new();
-        if !report.is_complete() {
+        if !self.shutdown(deadline).is_complete() {
             self.runner.set_overdue(true);
             returned = self.take_out();
-            report = self.what_is_left();
+            // After that nothing starts any more that could miss it.
+            self.stops.cancel_all();
         }
-        (returned, report)
+        (returned, self.report_since(before))
     }
 
-    /// Takes out what is queued in a closed pool.
+    /// Closes and takes out what is queued, none of which starts meanwhile.
     fn take_out(&self) -> Vec<R::Returned> {
+        self.close(false);
         let mut returned = Vec::new();
         for item in self.queue.drain() {
             match R::recall(item, SubmitErrorKind::Closed, Cause::Cancelled) {
@@ -205,6 +213,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 Recalled::Gone(_) => {}
             }
         }
+        self.relax_limits();
         self.life.ring();
         self.parking.wake_all();
         returned
@@ -218,10 +227,28 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn what_is_left(&self) -> ShutdownReport {
+    /// What has come of tasks until now.
+    fn so_far(&self) -> SoFar {
+        let ended = self.counters.ended();
+        SoFar {
+            ran: ended.completed + ended.panicked,
+            cancelled: ended.cancelled,
+            returned: get(&self.counters.returned),
+        }
+    }
+
+    fn report_since(&self, before: SoFar) -> ShutdownReport {
         let load = self.queue.load();
         let workers = self.threads.census().live;
-        ShutdownReport { workers, queued: load.queued, running: load.running }
+        let now = self.so_far();
+        ShutdownReport {
+            workers,
+            queued: load.queued,
+            running: load.running,
+            ran: now.ran - before.ran,
+            cancelled: now.cancelled - before.cancelled,
+            returned: now.returned - before.returned,
+        }
     }
 
     pub(crate) fn restart(self: &Arc<Self>) -> Result<(), BuildError> {

@@ -19,6 +19,7 @@ mod lifecycle;
 mod models;
 pub(crate) mod nested;
 mod parking;
+mod stops;
 mod submit;
 mod threads;
 mod worker;
@@ -41,6 +42,7 @@ use counters::{Counters, count};
 use lifecycle::Life;
 use nested::{Inside, PoolId, Waits};
 use parking::Parking;
+use stops::Stops;
 use threads::{Post, Threads};
 use worker::Doing;
 
@@ -96,6 +98,7 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     waits: Waits,
     life: Life,
     counters: Counters,
+    stops: Stops,
     /// Held while the first worker is being started.
     founding: Mutex<()>,
 }
@@ -117,6 +120,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             waits: Waits::new(),
             life: Life::new(),
             counters: Counters::default(),
+            stops: Stops::default(),
             founding: Mutex::new(()),
             options,
         });
@@ -232,6 +236,10 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
 
     fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    fn stops(&self) -> &Stops {
+        &self.stops
     }
 
     fn strength(&self) -> usize {

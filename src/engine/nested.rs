@@ -8,6 +8,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
+use super::stops::Stops;
+use crate::cancel::CancelToken;
 use crate::slot::{Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
 
@@ -29,6 +31,7 @@ pub(crate) const MAX_DEPTH: usize = 32;
 pub(crate) trait Inside {
     fn id(&self) -> PoolId;
     fn waits(&self) -> &Waits;
+    fn stops(&self) -> &Stops;
     /// As many workers as can be counted on: waiting workers must stay below it.
     fn strength(&self) -> usize;
     /// Runs a queued task on this worker, in the middle of the one that it is at, if there is one and the pool's kind allows
@@ -105,6 +108,23 @@ pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -
 /// whether it did.
 pub(crate) fn help(pool: PoolId) -> bool {
     inside(pool).is_some_and(|(engine, _)| engine.help())
+}
+
+/// The calling thread runs a task of `pool` with this token, until the answer is dropped: a shutdown may cancel it.
+pub(crate) fn stoppable(pool: PoolId, token: &CancelToken) -> Option<Stoppable> {
+    inside(pool).map(|(engine, _)| {
+        let key = engine.stops().began(token.clone());
+        Stoppable(engine, key)
+    })
+}
+
+/// See [`stoppable`].
+pub(crate) struct Stoppable(Arc<dyn Inside>, u64);
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        self.0.stops().ended(self.1);
+    }
 }
 
 /// Asks leave for the calling thread to wait for something that `pool` makes. Anyone may who is not its
