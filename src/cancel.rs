@@ -85,6 +85,20 @@ impl Node {
         }
     }
 
+    /// The first reason that was seen stays, whatever befalls this token or one above it later.
+    fn settle(&self, reason: CancelReason) -> CancelReason {
+        let state = match reason {
+            CancelReason::Asked => ASKED,
+            CancelReason::Deadline => OVERDUE,
+        };
+        // ORDERING: AcqRel, see `own_reason`: what the canceller of a token above did is passed on.
+        match self.state.compare_exchange(LIVE, state, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => reason,
+            Err(OVERDUE) => CancelReason::Deadline,
+            Err(_) => CancelReason::Asked,
+        }
+    }
+
     fn is_overdue(&self) -> bool {
         // ORDERING: Relaxed. Waiters are woken after it is set, through the lock; to others any time may do.
         let is_overdue = self.is_timed.load(Ordering::Relaxed)
@@ -142,8 +156,11 @@ impl CancelToken {
     /// assert!(token.is_cancelled());
     /// ```
     pub fn cancel(&self) {
+        // If it is cancelled from above, that stays the reason, and who waits is woken from there.
         // ORDERING: Release, see `own_reason`.
-        if self.0.state.compare_exchange(LIVE, ASKED, Ordering::Release, Ordering::Relaxed).is_ok() {
+        if self.reason().is_none()
+            && self.0.state.compare_exchange(LIVE, ASKED, Ordering::Release, Ordering::Relaxed).is_ok()
+        {
             self.wake();
         }
     }
@@ -223,7 +240,7 @@ impl CancelToken {
     /// assert_eq!(token.reason(), Some(CancelReason::Deadline));
     /// ```
     pub fn reason(&self) -> Option<CancelReason> {
-        self.line().find_map(Node::own_reason)
+        self.line().find_map(Node::own_reason).map(|reason| self.0.settle(reason))
     }
 
     /// When the token will be cancelled by itself: the earliest limit of its own and of those above it.

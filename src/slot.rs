@@ -5,14 +5,14 @@
 //! synchronous call. All of it is behind one lock that is held for a few instructions, but for an
 //! interrupt (see [`Slot::give_up`]).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, Payload, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, current, park};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, current, fence, park};
 use crate::waiter::Waiter;
 
 /// What a worker did with what it took from the queue.
@@ -45,7 +45,9 @@ struct State<I, O> {
     fate: Verdict,
     /// Who waits; the first one's place costs no allocation.
     waiter: Option<Waiter>,
-    more_waiters: Vec<Waiter>,
+    /// Each with a number to find it again by.
+    more_waiters: Vec<(u64, Waiter)>,
+    next_waiter: u64,
     /// Nobody will ask for the result.
     detached: bool,
 }
@@ -115,7 +117,7 @@ fn conclude<I, O>(mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {
     state.cell = cell;
     let (waiter, more) = (state.waiter.take(), std::mem::take(&mut state.more_waiters));
     drop(state);
-    waiter.into_iter().chain(more).for_each(Waiter::wake);
+    waiter.into_iter().chain(more.into_iter().map(|(_, waiter)| waiter)).for_each(Waiter::wake);
 }
 
 impl<I, O> Slot<I, O> {
@@ -126,6 +128,7 @@ impl<I, O> Slot<I, O> {
                 fate: Verdict::Elsewhere,
                 waiter: None,
                 more_waiters: Vec::new(),
+                next_waiter: 0,
                 detached: false,
             }),
             terms,
@@ -232,10 +235,18 @@ impl<I, O> Slot<I, O> {
                 None
             }
         };
+        self.cancel_token();
+        queued.is_some()
+    }
+
+    /// Cancels the task's own token, if there is one. One that is just being made is seen to by its maker.
+    fn cancel_token(&self) {
+        // ORDERING: SeqCst fence between `given_up` and the look for a token, against the one in `token` between the making and
+        // the look at `given_up`: one of the two sees the other.
+        fence(Ordering::SeqCst);
         if let Some(token) = self.token.get() {
             token.cancel();
         }
-        queued.is_some()
     }
 
     /// Under the lock that the worker needs to end the task, so that an interrupt cannot reach the task after it.
@@ -269,6 +280,9 @@ impl<I, O> Slot<I, O> {
                     self.tell_to_stop(interrupter.as_ref());
                 }
                 state.cell = other;
+                drop(state);
+                // Its own one may be below none that is cancelled: a deadline of a call is not a token's.
+                self.cancel_token();
                 match kind {
                     SubmitErrorKind::WouldDeadlock => Outcome::WouldDeadlock,
                     SubmitErrorKind::Cancelled => Outcome::Cancelled,
@@ -363,24 +377,27 @@ impl<I, O> Slot<I, O> {
         let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
             return self.work_to_end();
         };
-        let mut is_listed = false;
+        let mut listed = None;
         loop {
             let mut state = self.state.lock();
             if state.is_over() {
                 return AwaitedEnd::Over;
             }
-            if !is_listed {
-                state.more_waiters.push(Waiter::Thread(current()));
-                is_listed = true;
+            let is_late = deadline.is_some_and(|d| Instant::now() >= d);
+            if is_late || guard.is_doomed() {
+                // Whoever asks again and again must not leave more and more entries.
+                state.more_waiters.retain(|(number, _)| listed != Some(*number));
+                drop(state);
+                drop(guard);
+                return if is_late { AwaitedEnd::TimedOut } else { self.work_to_end() };
+            }
+            if listed.is_none() {
+                listed = Some(state.next_waiter);
+                let entry = (state.next_waiter, Waiter::Thread(current()));
+                state.next_waiter += 1;
+                state.more_waiters.push(entry);
             }
             drop(state);
-            if guard.is_doomed() {
-                drop(guard);
-                return self.work_to_end();
-            }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
-                return AwaitedEnd::TimedOut;
-            }
             park(deadline);
         }
     }
@@ -431,6 +448,8 @@ impl<I, O> Cancellable for Slot<I, O> {
             Some(parent) => parent.child(),
             None => CancelToken::new(),
         });
+        // ORDERING: SeqCst, see `cancel_token`.
+        fence(Ordering::SeqCst);
         if self.has_given_up() {
             // It may have been made just after that.
             token.cancel();

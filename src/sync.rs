@@ -8,6 +8,7 @@ mod real {
     pub(crate) use crossbeam_utils::Backoff;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
     pub(crate) use std::thread::{Thread, current};
 
@@ -116,6 +117,32 @@ mod model {
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
             self.0.as_mut().expect("a model's guard is held")
+        }
+    }
+
+    /// The standard library's, with what it synchronises told to loom.
+    pub(crate) struct OnceLock<T> {
+        value: std::sync::OnceLock<T>,
+        is_set: AtomicBool,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            OnceLock { value: std::sync::OnceLock::new(), is_set: AtomicBool::new(false) }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            match self.is_set.load(std::sync::atomic::Ordering::Acquire) {
+                true => self.value.get(),
+                false => None,
+            }
+        }
+
+        /// In a model `init` must not let another thread run: it would not wait for this one.
+        pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
+            let value = self.value.get_or_init(init);
+            self.is_set.store(true, std::sync::atomic::Ordering::Release);
+            value
         }
     }
 

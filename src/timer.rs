@@ -25,7 +25,7 @@ pub(crate) fn wake_at(time: Instant, waker: Waker) -> Alarm {
     let mut timer = lock();
     let key = (time, timer.next);
     timer.next += 1;
-    timer.alarms.insert(key, waker.clone());
+    timer.alarms.insert(key, waker);
     if timer.has_thread {
         drop(timer);
         CHANGED.notify_one();
@@ -34,9 +34,12 @@ pub(crate) fn wake_at(time: Instant, waker: Waker) -> Alarm {
         drop(timer);
         let thread = std::thread::Builder::new().name("formicary-timer".into()).stack_size(64 * 1024);
         if thread.spawn(keep_time).is_err() {
-            lock().has_thread = false;
-            // Without a thread the executor has to look again and again.
-            waker.wake();
+            let mut timer = lock();
+            timer.has_thread = false;
+            let all: Vec<Waker> = timer.alarms.values().cloned().collect();
+            drop(timer);
+            // Without a thread the executors have to look again and again, also those that came while it was being started.
+            all.into_iter().for_each(Waker::wake);
         }
     }
     Alarm(key)

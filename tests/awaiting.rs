@@ -1,0 +1,480 @@
+//! Waiting without a thread: for results, for room in the pool, and for tokens.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context as Poller, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use formicary::{CancelToken, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Worker};
+use parking_lot::Mutex;
+use support::races::{quiet_panic, together};
+use support::{
+    Gate, LIMIT, assert_conserved, await_waiting, eventually, on_every_dispatch, quiet_panics, threads_named, within,
+};
+
+/// A waker that counts, and unparks the thread that made it.
+struct Bell {
+    rung: AtomicUsize,
+    thread: thread::Thread,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.fetch_add(1, SeqCst);
+        self.thread.unpark();
+    }
+}
+
+impl Bell {
+    fn new() -> Arc<Self> {
+        Arc::new(Bell { rung: AtomicUsize::new(0), thread: thread::current() })
+    }
+
+    fn rung(&self) -> usize {
+        self.rung.load(SeqCst)
+    }
+}
+
+fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, bell: &Arc<Bell>) -> Poll<F::Output> {
+    future.poll(&mut Poller::from_waker(&Waker::from(Arc::clone(bell))))
+}
+
+/// An executor of one future. It polls only when it was woken, so that a lost wake-up hangs.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let (mut future, bell) = (pin!(future), Bell::new());
+    let mut polled_at = usize::MAX;
+    loop {
+        let rung = bell.rung();
+        if rung == polled_at {
+            thread::park();
+            continue;
+        }
+        polled_at = rung;
+        if let Poll::Ready(output) = poll_with(future.as_mut(), &bell) {
+            return output;
+        }
+    }
+}
+
+fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
+    Arc::new(Pool::builder().workers(workers).queue(queue).dispatch::<D>().build().unwrap())
+}
+
+/// A pool of one worker, which is occupied until the gate opens, and no queue.
+fn full<D: Dispatch>() -> (Arc<Pool<D>>, Gate) {
+    let (pool, gate) = (pool::<D>(1, 0), Gate::new());
+    let held = gate.clone();
+    pool.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    (pool, gate)
+}
+
+struct Doubles;
+
+impl Worker for Doubles {
+    type Input = u32;
+    type Output = u32;
+
+    fn process(&mut self, n: u32, _: &Context<'_>) -> u32 {
+        2 * n
+    }
+}
+
+/// A20, A33: results by `.await`, before and after their end, with all that can become of a task.
+fn results<D: Dispatch>() {
+    quiet_panics();
+    let pool = pool::<D>(2, 100);
+    let gate = Gate::new();
+    let held = gate.clone();
+    let late = pool.spawn(move || held.wait()).unwrap();
+    let early = pool.spawn(|| 7).unwrap();
+    assert_eq!(block_on(early).unwrap(), 7);
+    let failed = pool.spawn(|| Err::<(), _>("burnt")).unwrap();
+    assert_eq!(block_on(failed).unwrap(), Err("burnt"));
+    let panics = pool.spawn(|| -> u32 { std::panic::panic_any(42_u8) }).unwrap();
+    let payload = block_on(panics).unwrap_err().into_panic().unwrap();
+    assert_eq!(payload.downcast_ref(), Some(&42_u8));
+    let opener = thread::spawn(move || gate.open());
+    block_on(late).unwrap();
+    opener.join().unwrap();
+
+    let pause = pool.pause();
+    let cancelled = pool.spawn(|| 7).unwrap();
+    let taken_out = pool.spawn(|| 7).unwrap();
+    assert!(cancelled.cancel());
+    assert!(block_on(cancelled).unwrap_err().is_cancelled());
+    assert_eq!(pool.shutdown_now().len(), 1);
+    assert!(block_on(taken_out).unwrap_err().is_cancelled());
+    drop(pause);
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn a20_awaiting_gives_what_joining_gives() {
+    on_every_dispatch!(results);
+}
+
+/// All three kinds, in and out without a thread that waits.
+fn kinds<D: Dispatch>() {
+    let closures = pool::<D>(1, 1);
+    let sum = Arc::new(AtomicUsize::new(0));
+    let adds = Arc::clone(&sum);
+    let builder = PoolWithFunc::builder(move |n: usize| drop(adds.fetch_add(n, SeqCst)));
+    let function = builder.workers(1).queue(1).dispatch::<D>().build().unwrap();
+    let states = StatefulPool::builder(|_| Ok(Doubles)).workers(1).queue(1).dispatch::<D>().build().unwrap();
+    block_on(async {
+        for n in 0..200 {
+            closures.submit_async(|| ()).await.unwrap();
+            assert_eq!(closures.spawn_async(move || n).await.unwrap().await.unwrap(), n);
+            function.invoke_async(1).await.unwrap();
+            assert_eq!(states.submit_async(n).await.unwrap().await.unwrap(), 2 * n);
+        }
+    });
+    assert!(function.wait_idle());
+    assert_eq!((sum.load(SeqCst), closures.stats().completed, states.stats().completed), (200, 400, 200));
+}
+
+#[test]
+fn all_kinds_are_used_without_blocking() {
+    on_every_dispatch!(kinds);
+}
+
+/// Threads and futures stand in one line, first come first served.
+fn one_line<D: Dispatch>() {
+    let (pool, gate) = full::<D>();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut waiters = Vec::new();
+    for n in 0..10 {
+        let (pool, order) = (Arc::clone(&pool), Arc::clone(&order));
+        waiters.push(thread::spawn({
+            let pool = Arc::clone(&pool);
+            move || {
+                let task = move || order.lock().push(n);
+                if n % 2 == 0 { pool.submit(task).unwrap() } else { block_on(pool.submit_async(task)).unwrap() }
+            }
+        }));
+        await_waiting(&*pool, n + 1);
+    }
+    gate.open();
+    waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    assert!(pool.wait_idle());
+    assert_eq!(*order.lock(), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a27_futures_and_threads_wait_in_one_line() {
+    on_every_dispatch!(one_line);
+}
+
+/// A future in line is dropped, wherever it stands and also when it has just been called: those behind it get in.
+fn dropped_in_line<D: Dispatch>() {
+    for round in 0..30 {
+        let (pool, gate) = full::<D>();
+        let (bell, captured) = (Bell::new(), Arc::new(()));
+        let held = Arc::clone(&captured);
+        let mut first = Box::pin(pool.submit_async(move || drop(held)));
+        assert!(poll_with(first.as_mut(), &bell).is_pending());
+        let others: Vec<_> = (0..2)
+            .map(|n| {
+                let waits = Arc::clone(&pool);
+                let thread = thread::spawn(move || match n {
+                    0 => waits.submit(|| ()).unwrap(),
+                    _ => block_on(waits.submit_async(|| ())).unwrap(),
+                });
+                await_waiting(&*pool, n + 2);
+                thread
+            })
+            .collect();
+        match round % 3 {
+            0 => {
+                drop(first);
+                gate.open();
+            }
+            1 => {
+                gate.open();
+                // Called, and not polled again.
+                eventually("the first is called", || bell.rung() > 0);
+                drop(first);
+            }
+            _ => {
+                let first = Mutex::new(Some(first));
+                together(2, |n| if n == 0 { drop(first.lock().take()) } else { gate.open() });
+            }
+        }
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert_eq!((Arc::strong_count(&captured), pool.waiting()), (1, 0));
+        assert!(pool.wait_idle());
+        assert_eq!(pool.stats().submitted, 3);
+        assert_conserved(&*pool);
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_in_line_strands_nobody() {
+    on_every_dispatch!(dropped_in_line);
+}
+
+/// Every poll with another waker: the last one is woken, and no other.
+fn wakers_change<D: Dispatch>() {
+    let (pool, gate) = full::<D>();
+    let mut entering = Box::pin(pool.spawn_async(|| 7));
+    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
+    assert!(bells.iter().all(|bell| poll_with(entering.as_mut(), bell).is_pending()));
+    assert_eq!(pool.waiting(), 1);
+    gate.open();
+    eventually("the last is woken", || bells[4].rung() > 0);
+    assert_eq!(bells[..4].iter().map(|bell| bell.rung()).sum::<usize>(), 0);
+    assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1 + usize::from(Arc::ptr_eq(bell, &bells[4]))));
+    // Polled to its end on another thread.
+    let handle = within(LIMIT, "moved", {
+        let handle = block_on(entering).unwrap();
+        move || block_on(handle).unwrap()
+    });
+    assert_eq!(handle, 7);
+
+    let gate = Gate::new();
+    let held = gate.clone();
+    let mut handle = pool.spawn(move || held.wait()).unwrap();
+    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
+    assert!(bells.iter().all(|bell| poll_with(Pin::new(&mut handle), bell).is_pending()));
+    gate.open();
+    eventually("the last is woken", || bells[4].rung() > 0);
+    assert_eq!(bells.iter().map(|bell| bell.rung()).sum::<usize>(), 1);
+    assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1));
+    assert!(poll_with(Pin::new(&mut handle), &bells[0]).is_ready());
+    let Poll::Ready(Err(taken)) = poll_with(Pin::new(&mut handle), &bells[0]) else { panic!("taken") };
+    assert!(taken.to_string().contains("taken"));
+
+    let token = CancelToken::new();
+    let mut cancelled = Box::pin(token.cancelled());
+    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
+    assert!(bells.iter().all(|bell| poll_with(cancelled.as_mut(), bell).is_pending()));
+    token.cancel();
+    assert_eq!(bells.iter().map(|bell| bell.rung()).collect::<Vec<_>>(), [0, 0, 0, 0, 1]);
+    assert!(poll_with(cancelled.as_mut(), &bells[0]).is_ready());
+}
+
+#[test]
+fn the_waker_of_the_last_poll_is_woken() {
+    on_every_dispatch!(wakers_change);
+}
+
+/// A future is polled once here and then awaited there.
+fn moved<D: Dispatch>() {
+    let (pool, gate) = full::<D>();
+    let here = Bell::new();
+    let owner = Arc::clone(&pool);
+    let mut entering: Pin<Box<dyn Future<Output = u32> + Send>> =
+        Box::pin(async move { owner.spawn_async(|| 7).await.unwrap().await.unwrap() });
+    assert!(poll_with(entering.as_mut(), &here).is_pending());
+    let there = thread::spawn(move || block_on(entering));
+    gate.open();
+    assert_eq!(there.join().unwrap(), 7);
+}
+
+#[test]
+fn a_future_is_polled_here_and_awaited_there() {
+    on_every_dispatch!(moved);
+}
+
+/// The end of the pool sends those in line away, each with its task.
+fn closing<D: Dispatch>() {
+    let (pool, gate) = full::<D>();
+    let waiters: Vec<_> = (0..6)
+        .map(|n| {
+            let waits = Arc::clone(&pool);
+            let thread = thread::spawn(move || {
+                let refusal = block_on(waits.spawn_async(move || n)).map(drop).unwrap_err();
+                (refusal.kind, (refusal.task)())
+            });
+            await_waiting(&*pool, n + 1);
+            thread
+        })
+        .collect();
+    let closes = Arc::clone(&pool);
+    let closer = thread::spawn(move || closes.shutdown());
+    for (n, waiter) in waiters.into_iter().enumerate() {
+        assert_eq!(waiter.join().unwrap(), (SubmitErrorKind::Closed, n));
+    }
+    gate.open();
+    assert!(closer.join().unwrap().is_complete());
+    assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind, SubmitErrorKind::Closed);
+    assert_eq!(pool.stats().rejected, 7);
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn a28_closing_ends_futures_in_line() {
+    on_every_dispatch!(closing);
+}
+
+/// A future in line is one who waits; one that was not polled is not.
+fn counted<D: Dispatch>() {
+    let pool = Pool::builder().workers(1).queue(0).max_blocking(2).dispatch::<D>().build().unwrap();
+    let gate = Gate::new();
+    let held = gate.clone();
+    pool.submit(move || held.wait()).unwrap();
+    let bell = Bell::new();
+    let mut futures: Vec<_> = (0..2).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
+    assert_eq!(pool.waiting(), 0);
+    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+    assert_eq!(pool.waiting(), 2);
+    assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind, SubmitErrorKind::Overloaded);
+    assert_eq!(pool.submit(|| ()).unwrap_err().kind, SubmitErrorKind::Overloaded);
+    futures.pop();
+    assert_eq!(pool.waiting(), 1);
+    gate.open();
+    futures.into_iter().for_each(|future| block_on(future).unwrap());
+    assert!(pool.wait_idle());
+    assert_eq!((pool.stats().submitted, pool.stats().rejected), (2, 2));
+}
+
+#[test]
+fn max_blocking_counts_futures_too() {
+    on_every_dispatch!(counted);
+}
+
+/// Many futures and threads at a small pool, some of them dropped after a poll: all others get in, and all results come out.
+fn crowd<D: Dispatch>() {
+    let pool = pool::<D>(2, 1);
+    let entered = AtomicUsize::new(0);
+    together(4, |n| {
+        for i in 0..500_usize {
+            match (n + i) % 4 {
+                0 => drop(pool.submit(|| ()).map(|()| entered.fetch_add(1, SeqCst))),
+                1 => {
+                    let mut future = Box::pin(pool.submit_async(|| ()));
+                    if poll_with(future.as_mut(), &Bell::new()).is_ready() {
+                        entered.fetch_add(1, SeqCst);
+                    }
+                }
+                2 => {
+                    let work = move || {
+                        if i % 7 == 0 {
+                            quiet_panic();
+                        }
+                        i
+                    };
+                    let handle = block_on(pool.spawn_async(work));
+                    entered.fetch_add(1, SeqCst);
+                    assert_eq!(block_on(handle.unwrap()).unwrap_or(7 * i), if i % 7 == 0 { 7 * i } else { i });
+                }
+                _ => {
+                    entered.fetch_add(1, SeqCst);
+                    assert_eq!(pool.run(move || i).unwrap(), i);
+                }
+            }
+        }
+    });
+    assert!(pool.wait_idle());
+    assert_eq!((pool.stats().submitted, pool.waiting()), (entered.into_inner() as u64, 0));
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn b21_futures_and_threads_crowd_at_the_door() {
+    on_every_dispatch!(crowd);
+}
+
+/// On a runtime of several threads, with its timers and its way of dropping what is late.
+fn on_tokio<D: Dispatch>() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let pool = pool::<D>(2, 2);
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..300_u64)
+            .map(|n| {
+                let pool = Arc::clone(&pool);
+                tokio::spawn(async move { pool.spawn_async(move || n * n).await.unwrap().await.unwrap() })
+            })
+            .collect();
+        for (n, task) in (0..).zip(tasks) {
+            assert_eq!(task.await.unwrap(), n * n);
+        }
+
+        // A full pool, and futures that are given up by the runtime's clock.
+        let gate = Gate::new();
+        for _ in 0..4 {
+            let held = gate.clone();
+            pool.submit_async(move || held.wait()).await.unwrap();
+        }
+        let limit = Duration::from_millis(10);
+        assert!(tokio::time::timeout(limit, pool.submit_async(|| ())).await.is_err());
+        let token = CancelToken::new();
+        token.cancel_after(limit);
+        tokio::select! {
+            _ = pool.submit_async(|| ()) => panic!("there is no room"),
+            () = token.cancelled() => {}
+        }
+        assert_eq!(pool.waiting(), 0);
+        gate.open();
+        let mut panics = pool.spawn_async(|| quiet_panic()).await.unwrap();
+        let result = tokio::time::timeout(LIMIT, &mut panics).await.expect("it ends");
+        assert!(result.unwrap_err().is_panic());
+    });
+    assert!(pool.wait_idle());
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn tokio_awaits_tasks_and_room() {
+    on_every_dispatch!(on_tokio);
+}
+
+const TIMER: &str = "formicary-timer";
+
+/// Awaiting a token: cancelled, from above, by time, too late, and dropped. The thread that keeps the time goes with the last
+/// future that needs it.
+#[test]
+fn awaiting_tokens_leaves_no_thread_behind() {
+    within(LIMIT, "tokens", || {
+        let token = CancelToken::new();
+        let below = token.child();
+        let waits = thread::spawn(move || block_on(below.cancelled()));
+        token.cancel();
+        waits.join().unwrap();
+        block_on(token.cancelled());
+
+        let token = CancelToken::new();
+        token.cancel_after(Duration::from_millis(10));
+        block_on(token.child().cancelled());
+        assert!(token.is_cancelled());
+
+        // A limit that is set or shortened while somebody waits.
+        let token = CancelToken::new();
+        let bell = Bell::new();
+        let mut waits = Box::pin(token.cancelled());
+        assert!(poll_with(waits.as_mut(), &bell).is_pending());
+        token.cancel_after(10 * LIMIT);
+        assert_eq!(bell.rung(), 1);
+        assert!(poll_with(waits.as_mut(), &bell).is_pending());
+        eventually("one thread keeps the time", || threads_named(TIMER) == 1);
+        token.cancel_after(Duration::from_millis(10));
+        block_on(waits);
+
+        // Dropped before its time, and after others had joined it.
+        let late = CancelToken::new();
+        late.cancel_after(10 * LIMIT);
+        let mut many: Vec<_> = (0..100).map(|_| Box::pin(late.cancelled())).collect();
+        assert!(many.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+        eventually("one thread keeps the time", || threads_named(TIMER) == 1);
+        drop(many);
+        eventually("the thread is gone", || threads_named(TIMER) == 0);
+        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+
+        // It comes and goes while others come and go.
+        together(4, |n| {
+            for i in 0..100 {
+                let token = CancelToken::new();
+                token.cancel_after(Duration::from_micros(((n * 37 + i * 11) % 300) as u64));
+                block_on(token.cancelled());
+            }
+        });
+        eventually("the thread is gone", || threads_named(TIMER) == 0);
+    });
+}
