@@ -4,63 +4,20 @@
 mod support;
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Context as Poller, Poll, Wake, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use formicary::{CancelToken, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Worker};
 use parking_lot::Mutex;
 use support::races::{quiet_panic, together};
+use support::waking::{Bell, block_on, poll_with};
 use support::{
     Gate, LIMIT, assert_conserved, await_waiting, eventually, on_every_dispatch, quiet_panics, threads_named, within,
 };
-
-/// A waker that counts, and unparks the thread that made it.
-struct Bell {
-    rung: AtomicUsize,
-    thread: thread::Thread,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.rung.fetch_add(1, SeqCst);
-        self.thread.unpark();
-    }
-}
-
-impl Bell {
-    fn new() -> Arc<Self> {
-        Arc::new(Bell { rung: AtomicUsize::new(0), thread: thread::current() })
-    }
-
-    fn rung(&self) -> usize {
-        self.rung.load(SeqCst)
-    }
-}
-
-fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, bell: &Arc<Bell>) -> Poll<F::Output> {
-    future.poll(&mut Poller::from_waker(&Waker::from(Arc::clone(bell))))
-}
-
-/// An executor of one future. It polls only when it was woken, so that a lost wake-up hangs.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let (mut future, bell) = (pin!(future), Bell::new());
-    let mut polled_at = usize::MAX;
-    loop {
-        let rung = bell.rung();
-        if rung == polled_at {
-            thread::park();
-            continue;
-        }
-        polled_at = rung;
-        if let Poll::Ready(output) = poll_with(future.as_mut(), &bell) {
-            return output;
-        }
-    }
-}
 
 fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
     Arc::new(Pool::builder().workers(workers).queue(queue).dispatch::<D>().build().unwrap())
@@ -125,7 +82,7 @@ fn kinds<D: Dispatch>() {
     let closures = pool::<D>(1, 1);
     let sum = Arc::new(AtomicUsize::new(0));
     let adds = Arc::clone(&sum);
-    let builder = PoolWithFunc::builder(move |n: usize| drop(adds.fetch_add(n, SeqCst)));
+    let builder = PoolWithFunc::builder(move |n: usize| adds.fetch_add(n, SeqCst));
     let function = builder.workers(1).queue(1).dispatch::<D>().build().unwrap();
     let states = StatefulPool::builder(|_| Ok(Doubles)).workers(1).queue(1).dispatch::<D>().build().unwrap();
     block_on(async {

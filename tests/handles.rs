@@ -3,7 +3,10 @@
 
 mod support;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use formicary::{Context, Dispatch, Handle, Pool, StatefulPool, Worker};
@@ -28,13 +31,24 @@ impl Drop for Marked {
     }
 }
 
+const POLL: u64 = 5;
+const CANCEL: u64 = 6;
+const TOKEN: u64 = 7;
+const SHARED: u64 = 8;
+/// One more is to wait for a moment and drop it.
+const WAYS: u64 = 10;
+
 /// Treats a handle in the way `how`; the result, if there is one, must be the right one.
 fn finish(handle: Handle<Marked>, number: u64, how: u64) {
     let mut handle = handle;
-    let check = |result: Result<Marked, formicary::JoinError>| match result {
+    let check_ref = |result: Result<&Marked, &formicary::JoinError>| match result {
         Ok(marked) => assert_eq!(*marked.0, number),
-        Err(error) => assert!(error.is_panic() && number % 7 == 0, "{error}"),
+        Err(error) => {
+            let as_asked = matches!(how, CANCEL | TOKEN | SHARED) && error.is_cancelled();
+            assert!(as_asked || error.is_panic() && number % 7 == 0, "{error}");
+        }
     };
+    let check = |result: Result<Marked, formicary::JoinError>| check_ref(result.as_ref());
     match how {
         0 => check(handle.join()),
         1 => drop(handle),
@@ -54,6 +68,41 @@ fn finish(handle: Handle<Marked>, number: u64, how: u64) {
                 std::thread::yield_now();
             }
             check(handle.join());
+        }
+        POLL => {
+            let mut poller = std::task::Context::from_waker(Waker::noop());
+            loop {
+                if let Poll::Ready(result) = Pin::new(&mut handle).poll(&mut poller) {
+                    break check(result);
+                }
+                std::thread::yield_now();
+            }
+        }
+        CANCEL => {
+            shift(Duration::from_micros(number % 20));
+            handle.cancel();
+            check(handle.join());
+        }
+        TOKEN => {
+            let token = handle.token();
+            shift(Duration::from_micros(number % 20));
+            token.cancel();
+            check(handle.join());
+        }
+        SHARED => {
+            let shared = handle.shared();
+            together(3, |n| match n {
+                0 if number % 2 == 0 => drop(shared.clone().cancel()),
+                1 => {
+                    let mine = shared.clone();
+                    let result = mine.join_timeout(Duration::from_micros(number % 20));
+                    if let Some(result) = result {
+                        check_ref(result);
+                    }
+                }
+                _ => check_ref(shared.clone().join()),
+            });
+            assert_eq!(shared.join().is_ok(), shared.join().is_ok());
         }
         _ => {
             shift(Duration::from_micros(number % 20));
@@ -82,13 +131,13 @@ fn closures<D: Dispatch>() {
         for i in 0..2000_u64 {
             let (number, living) = (3 * i + n as u64, living.clone());
             let handle = pool.spawn(move || work(number, &living)).unwrap();
-            finish(handle, number, i % 6);
+            finish(handle, number, i % WAYS);
         }
     });
     assert!(pool.wait_idle());
     assert_eq!(living.get(), 0);
     let stats = pool.stats();
-    assert_eq!((stats.submitted, stats.completed + stats.panicked), (6000, 6000));
+    assert_eq!((stats.submitted, stats.completed + stats.panicked + stats.cancelled), (6000, 6000));
 }
 
 #[test]
@@ -116,8 +165,8 @@ fn states<D: Dispatch>() {
     together(3, |n| {
         for i in 0..1500_u64 {
             let number = 3 * i + n as u64;
-            if i % 7 < 6 {
-                finish(pool.submit(number).unwrap(), number, i % 7);
+            if i % 11 < WAYS {
+                finish(pool.submit(number).unwrap(), number, i % 11);
             } else if let Ok(marked) = pool.process_timeout(number, Duration::from_micros(number % 60)) {
                 assert_eq!(*marked.0, number);
             }
@@ -144,7 +193,7 @@ fn pool_dropped<D: Dispatch>() {
             0 => drop(pool.lock().unwrap().take()),
             _ => {
                 let handle = handle.lock().unwrap().take().unwrap();
-                finish(handle, 7 * number + 1, number % 6);
+                finish(handle, 7 * number + 1, number % WAYS);
             }
         });
     }

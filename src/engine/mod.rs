@@ -16,7 +16,7 @@ mod counters;
 mod entering;
 mod lifecycle;
 #[cfg(all(test, formicary_loom))]
-mod models;
+pub(crate) mod models;
 pub(crate) mod nested;
 mod parking;
 mod stops;

@@ -6,6 +6,7 @@
 pub mod allocator;
 pub mod races;
 pub mod sharded;
+pub mod waking;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,0 +1,165 @@
+//! A33: a result that several wait for, and more than once.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use formicary::{Context, Dispatch, Pool, SharedHandle, StatefulPool, Worker};
+use support::races::{quiet_panic, together};
+use support::{Gate, LIMIT, assert_conserved, on_every_dispatch};
+
+/// Ten threads join before and ten after the end, three times each: all see the one value, or the one error.
+fn the_same_for_all<D: Dispatch>() {
+    let pool = Pool::builder().workers(1).queue(10).dispatch::<D>().build().unwrap();
+    let gate = Gate::new();
+    let held = gate.clone();
+    pool.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    let value = pool.spawn(|| String::from("one")).unwrap().shared();
+    let panics = pool.spawn(|| quiet_panic()).unwrap().shared();
+    let cancelled = pool.spawn(|| ()).unwrap().shared();
+    assert!(cancelled.cancel() && cancelled.is_finished());
+    assert!(value.join_timeout(Duration::from_millis(1)).is_none() && !value.is_finished());
+    let came = Gate::new();
+    came.open();
+    let joiners: Vec<_> = (0..10)
+        .map(|n| {
+            let (value, panics, cancelled) = (value.clone(), panics.clone(), cancelled.clone());
+            let came = came.clone();
+            thread::spawn(move || {
+                came.wait();
+                let address = |text: &String| std::ptr::from_ref(text) as usize;
+                let first = match n % 2 {
+                    0 => address(value.join().unwrap()),
+                    _ => address(value.join_timeout(LIMIT).unwrap().unwrap()),
+                };
+                assert!((0..3).all(|_| address(value.join().unwrap()) == first));
+                let error = panics.join().unwrap_err();
+                assert!(error.is_panic() && std::ptr::eq(error, panics.join().unwrap_err()));
+                assert!(cancelled.join().unwrap_err().is_cancelled());
+                first
+            })
+        })
+        .collect();
+    came.await_arrivals(10);
+    gate.open();
+    let places: Vec<_> = joiners.into_iter().map(|joiner| joiner.join().unwrap()).collect();
+    assert!(places.iter().all(|place| *place == places[0]));
+    together(10, |_| assert_eq!(value.clone().join().unwrap(), "one"));
+    assert!(panics.join().unwrap_err().to_string().contains("panicked"));
+    assert!(pool.wait_idle());
+    assert_conserved(&pool);
+}
+
+#[test]
+fn a33_all_clones_give_the_same_answer() {
+    on_every_dispatch!(the_same_for_all);
+}
+
+/// The value lives as long as the last clone, and is dropped once.
+fn lives_as_long_as_a_clone<D: Dispatch>() {
+    let pool = Pool::builder().workers(2).dispatch::<D>().build().unwrap();
+    let witness = Arc::new(());
+    for round in 0..100 {
+        let held = Arc::clone(&witness);
+        let shared = pool.spawn(move || held).unwrap().shared();
+        together(3, |n| {
+            let mine = shared.clone();
+            if n < round % 4 {
+                assert!(mine.join().is_ok());
+            }
+        });
+        drop(shared);
+        assert!(pool.wait_idle());
+        assert_eq!(Arc::strong_count(&witness), 1);
+    }
+}
+
+#[test]
+fn a33_the_value_lives_as_long_as_a_clone() {
+    on_every_dispatch!(lives_as_long_as_a_clone);
+}
+
+/// From inside: a worker that waits runs the task, and several that do see one result. With as few workers as can be.
+fn inside<D: Dispatch>() {
+    for workers in 1..4 {
+        let pool = Arc::new(Pool::builder().workers(workers).queue(20).dispatch::<D>().build().unwrap());
+        let ran = support::Count::new();
+        let pause = pool.pause();
+        let shared = Arc::new(OnceLock::<SharedHandle<u32>>::new());
+        let joiners: Vec<_> = (0..6)
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                pool.spawn(move || shared.get().unwrap().join().copied().map_err(|e| e.to_string())).unwrap()
+            })
+            .collect();
+        let counts = ran.clone();
+        let work = move || {
+            counts.up();
+            7
+        };
+        assert!(shared.set(pool.spawn(work).unwrap().shared()).is_ok());
+        drop(pause);
+        assert!(joiners.into_iter().all(|joiner| joiner.join().unwrap() == Ok(7)));
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 1);
+        assert_conserved(&*pool);
+    }
+}
+
+#[test]
+fn a33_workers_join_what_they_share() {
+    on_every_dispatch!(inside);
+}
+
+/// Runs what it is given.
+struct Runs;
+
+impl Worker for Runs {
+    type Input = Box<dyn FnOnce() -> u32 + Send>;
+    type Output = u32;
+
+    fn process(&mut self, work: Self::Input, _: &Context<'_>) -> u32 {
+        work()
+    }
+}
+
+/// Workers with state cannot run the task in the middle of their own: the last of them is refused, the others wait, and have
+/// the result; so has the refused one, later.
+fn last_of_states<D: Dispatch>() {
+    const REFUSED: u32 = 1000;
+    let pool = StatefulPool::builder(|_| Ok(Runs)).workers(3).queue(10).dispatch::<D>().build().unwrap();
+    let (gate, shared) = (Gate::new(), Arc::new(OnceLock::<SharedHandle<u32>>::new()));
+    let joiners: Vec<_> = (0..3)
+        .map(|_| {
+            let (gate, shared) = (gate.clone(), Arc::clone(&shared));
+            let joins = move || {
+                gate.wait();
+                match shared.get().unwrap().join() {
+                    Ok(value) => *value,
+                    Err(error) => {
+                        assert!(error.is_would_deadlock(), "{error}");
+                        REFUSED
+                    }
+                }
+            };
+            pool.submit(Box::new(joins)).unwrap()
+        })
+        .collect();
+    gate.await_arrivals(3);
+    assert!(shared.set(pool.submit(Box::new(|| 7)).unwrap().shared()).is_ok());
+    gate.open();
+    let mut answers: Vec<_> = joiners.into_iter().map(|joiner| joiner.join().unwrap()).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [7, 7, REFUSED]);
+    assert_eq!(shared.get().unwrap().join().unwrap(), &7);
+    assert!(pool.wait_idle());
+}
+
+#[test]
+fn a33_only_the_last_worker_with_state_is_refused() {
+    on_every_dispatch!(last_of_states);
+}
