@@ -302,7 +302,7 @@ fn a_cancel_wakes_who_awaits_it() {
         let child = root.child();
         let waiter = thread::spawn(move || {
             let mut dropped = Box::pin(child.cancelled());
-            drop(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+            let _ = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             drop(dropped);
             block_on(child.cancelled());
         });

@@ -3,14 +3,15 @@
 //! Run by `ci/loom.sh`. Each model is one named claim of `parking.md`: loom tries every order in which the
 //! threads can run (up to a bound on preemptions) and fails on a deadlock, which is what a lost wake-up is.
 
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use super::admission::Line;
+use super::admission::{Line, Place};
 use super::parking::{Parking, Sleeper, Source};
 use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, wait};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 use crate::waiter::Waiter;
 
 /// A pool with nothing but a queue, its sleepers and its line.
@@ -66,6 +67,39 @@ impl<Q: Queue<usize>> Nest<Q> {
             }
             place.wait(None);
         }
+    }
+
+    /// The engine's way to poll a future that stands in line: `None` if it has to wait on.
+    fn poll_in_line(&self, place: &Place<'_>, item: usize, waiter: Waiter) -> Option<bool> {
+        place.set_waiter(waiter);
+        loop {
+            if place.is_first() {
+                match self.try_enter(item) {
+                    Ok(()) => return Some(true),
+                    Err(Refused::Closed(_)) => return Some(false),
+                    Err(Refused::Full(_)) => {}
+                }
+            } else if self.closed.load(Ordering::SeqCst) {
+                return Some(false);
+            }
+            if !place.is_called() {
+                return None;
+            }
+        }
+    }
+
+    /// A future that is polled by somebody who leaves it, and then by this thread until it is in.
+    fn submit_async(&self, item: usize) -> bool {
+        let nobody = Waiter::Task(Waker::noop().clone());
+        let place = self.line.join(MAIN_DOOR, usize::MAX, nobody.clone()).expect("there is no limit");
+        let mut polled = self.poll_in_line(&place, item, nobody);
+        while polled.is_none() {
+            polled = self.poll_in_line(&place, item, Waiter::Thread(current()));
+            if polled.is_none() {
+                park(None);
+            }
+        }
+        polled.unwrap_or_default()
     }
 
     /// The engine's worker: finds, runs, lets in, until enough is done or the pool is closed and empty.
@@ -295,6 +329,35 @@ fn closing_sends_waiters_away<Q: Queue<usize>>(bound: usize) {
     });
 }
 
+/// A future in line is called, whichever waker it has just then.
+fn room_lets_a_future_in<Q: Queue<usize>>(bound: usize) {
+    explore(3, move || {
+        let nest = Nest::<Q>::new(1, bound, 2 + bound);
+        for item in 0..=bound {
+            assert!(nest.try_enter(item).is_ok());
+        }
+        with_workers(&nest, 1, || assert!(nest.submit_async(9)));
+    });
+}
+
+/// A future is dropped in line, before or after it is called: the call goes to the one behind it.
+fn a_future_that_goes_passes_the_call_on<Q: Queue<usize>>(bound: usize) {
+    explore(2, move || {
+        let nest = Nest::<Q>::new(1, bound, 2 + bound);
+        for item in 0..=bound {
+            assert!(nest.try_enter(item).is_ok());
+        }
+        let nobody = Waiter::Task(Waker::noop().clone());
+        let place = nest.line.join(MAIN_DOOR, usize::MAX, nobody).expect("there is no limit");
+        let behind = {
+            let nest = Arc::clone(&nest);
+            thread::spawn(move || assert!(nest.submit(9)))
+        };
+        with_workers(&nest, 1, || drop(place));
+        behind.join().expect("a submitter does not panic");
+    });
+}
+
 /// Every model over one queue; `$bound` is the smallest that it can have.
 macro_rules! models {
     ($name:ident, $queue:ty, $bound:expr) => {
@@ -336,6 +399,14 @@ macro_rules! models {
             #[test]
             fn the_line_moves_on() {
                 super::the_line_moves_on::<$queue>($bound);
+            }
+            #[test]
+            fn room_lets_a_future_in() {
+                super::room_lets_a_future_in::<$queue>($bound);
+            }
+            #[test]
+            fn a_future_that_goes_passes_the_call_on() {
+                super::a_future_that_goes_passes_the_call_on::<$queue>($bound);
             }
             #[test]
             fn closing_sends_waiters_away() {
