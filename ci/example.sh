@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The main job on real input: the README's first command.
+# The examples on real input; the first is the main job, the README's first command.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo run --locked --release --example codesearch -- --count
+cargo run --locked --release --example from_async

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::cancel::CancelToken;
 use crate::engine::nested;
 use crate::error::{Cause, JoinError};
+use crate::limited;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
 use crate::waiter::Waiter;
 use crate::worker_pool::deadline;
@@ -67,7 +68,8 @@ trait Joinable<T>: Cancellable + Send + Sync {
 /// A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a time limit, which could not
 /// be kept.
 fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>, deadline: Option<Instant>) {
-    if let (Some(run), None) = (slot.terms().run_here, deadline) {
+    let has_place = slot.terms().view.is_none_or(limited::holds_place);
+    if let (Some(run), None, true) = (slot.terms().run_here, deadline, has_place) {
         nested::run_here(slot.terms().pool, |reply| {
             match Ticket::new(slot).run(reply, None, |input, slot| run(input, slot)) {
                 Verdict::Ran => Verdict::Ran,

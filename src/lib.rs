@@ -66,6 +66,7 @@ mod handle;
 mod interrupter;
 mod job;
 mod keyed;
+mod limited;
 mod methods;
 #[cfg(all(test, formicary_loom))]
 mod models;
@@ -90,11 +91,12 @@ pub use error::{
 };
 pub use handle::{Handle, SharedHandle, TaskId};
 pub use interrupter::Interrupter;
+pub use limited::Limited;
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, TaskPanic, WorkerThread};
 pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use pool_with_func::{Function, PoolWithFunc};
 pub use stateful::{StatefulPool, States};
-pub use stats::{ShardStats, ShutdownReport, Stats};
+pub use stats::{LimitedStats, ShardStats, ShutdownReport, Stats};
 pub use task::Task;
 pub use worker::{Context, PanicPolicy, Worker};
 pub use worker_pool::{PauseGuard, WorkerPool};

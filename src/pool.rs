@@ -469,9 +469,25 @@ impl<D: Dispatch> Pool<D> {
         F: Send + 'static,
         T: Send + 'static,
     {
-        let pool = self.engine.id();
-        let slot = Slot::new(f, Terms { pool, is_call, deadline: None, token: token.cloned(), run_here: Some(run) });
-        let task = Task::from_body(Answered(Ticket::new(&slot), run));
-        (slot, task)
+        let terms = Terms {
+            pool: self.engine.id(),
+            is_call,
+            deadline: None,
+            token: token.cloned(),
+            run_here: Some(run),
+            view: None,
+        };
+        answered(f, run, terms)
     }
+}
+
+/// A slot for a closure, and the task that stands for it in a queue.
+pub(crate) fn answered<F, T>(f: F, run: Run<F, T>, terms: Terms<F, T>) -> (Arc<Slot<F, T>>, Task)
+where
+    F: Send + 'static,
+    T: Send + 'static,
+{
+    let slot = Slot::new(f, terms);
+    let task = Task::from_body(Answered(Ticket::new(&slot), run));
+    (slot, task)
 }

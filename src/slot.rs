@@ -75,6 +75,8 @@ pub(crate) struct Terms<I, O> {
     pub(crate) token: Option<CancelToken>,
     /// How to run the task without a worker's state, if it can be.
     pub(crate) run_here: Option<Run<I, O>>,
+    /// The view in one of whose places it has to run.
+    pub(crate) view: Option<u64>,
 }
 
 /// How a wait ended.

@@ -6,14 +6,18 @@
 
 mod support;
 
+use std::future::Future;
 use std::hint::black_box;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context as Poller, Poll, Waker};
 use std::time::Duration;
 
 use formicary::{
-    Builder, Context, Dispatch, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, Task, Worker, WorkerPool,
+    Builder, CancelToken, Context, Dispatch, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, Task, Worker,
+    WorkerPool,
 };
-use support::allocator::{Counting, allocations};
+use support::allocator::{Counting, allocations, bytes};
 use support::{Gate, LIMIT, within};
 
 #[global_allocator]
@@ -154,6 +158,69 @@ fn tasks_with_results() {
     assert_eq!(count(joined, || pool.wait_idle()), exactly, "submit and join");
     let processed = |n| assert_eq!(pool.process(n).map_err(drop), Ok(n));
     assert_eq!(count(processed, || pool.wait_idle()), exactly, "process");
+    let called = |n| {
+        let awaited = ready(pool.submit_async(n)).unwrap();
+        assert_eq!(awaited.join().unwrap(), n);
+    };
+    assert_eq!(count(called, || pool.wait_idle()), exactly, "submit_async and join, with state");
+
+    let gate = Gate::new();
+    let adds = adder(&gate);
+    let twice = move |n| {
+        adds(n);
+        n
+    };
+    let pool = settled(PoolWithFunc::builder(twice)).dispatch::<Ring>().build().unwrap();
+    warm_up(&pool, &gate, || WARM);
+    assert_eq!(count(|n| assert_eq!(pool.call(n).unwrap(), n), || pool.wait_idle()), exactly, "call");
+}
+
+/// What a future that is ready at once gives.
+fn ready<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Poller::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("there is room"),
+    }
+}
+
+/// A token costs its task nothing as long as the task does not ask for its own one; so does entering as a future. What is
+/// shared, and a token of its own, cost one allocation each.
+fn tokens_and_futures() {
+    let (none, one, two) = ([0; 2], [TASKS; 2], [2 * TASKS; 2]);
+    let (pool, token) = (closures::<Ring>(), CancelToken::new());
+    let counted = |submit: &dyn Fn(u64)| count(submit, || pool.wait_idle());
+    assert_eq!(counted(&|n| pool.submit_cancellable(&token, move || add(n)).unwrap()), none, "submit_cancellable");
+    assert_eq!(counted(&|n| ready(pool.submit_async(move || add(n))).unwrap()), none, "submit_async");
+    let spawned = |n| assert_eq!(ready(pool.spawn_async(move || n)).unwrap().join().unwrap(), n);
+    assert_eq!(counted(&spawned), one, "spawn_async and join");
+    let shared = |n| assert_eq!(pool.spawn(move || n).unwrap().shared().join().unwrap(), &n);
+    // The list of those who wait is one more, where the result is not there yet.
+    let counts = counted(&shared);
+    assert!(counts.iter().all(|n| (2 * TASKS..=3 * TASKS).contains(n)), "{counts:?} for shared handles");
+    let cancellable = |n| assert_eq!(pool.spawn_cancellable(&token, move |_| n).unwrap().join().unwrap(), n);
+    assert_eq!(counted(&cancellable), two, "spawn_cancellable and join");
+
+    let gate = Gate::new();
+    let pool = settled(PoolWithFunc::builder(adder(&gate))).dispatch::<Ring>().build().unwrap();
+    warm_up(&pool, &gate, || WARM);
+    let counted = |submit: &dyn Fn(u64)| count(submit, || pool.wait_idle());
+    assert_eq!(counted(&|n| pool.invoke_cancellable(&token, n).unwrap()), one, "invoke_cancellable");
+    assert_eq!(counted(&|n| ready(pool.invoke_async(n)).unwrap()), none, "invoke_async");
+}
+
+/// Asking a shared handle again and again leaves nothing behind.
+fn waiting_again_and_again() {
+    let (pool, gate) = (closures::<Ring>(), Gate::new());
+    let held = gate.clone();
+    let shared = pool.spawn(move || held.wait()).unwrap().shared();
+    gate.await_arrivals(1);
+    let ask = |times| (0..times).for_each(|_| assert!(shared.join_timeout(Duration::from_nanos(1)).is_none()));
+    ask(10);
+    let before = bytes();
+    ask(1000);
+    assert_eq!(bytes(), before);
+    gate.open();
+    shared.join().unwrap();
 }
 
 #[test]
@@ -163,4 +230,6 @@ fn a_warm_pool_allocates_no_more_than_promised() {
     within(LIMIT, "Sharded", || small_tasks::<Sharded>(TASKS / 50));
     within(LIMIT, "Stack", || small_tasks::<Stack>(TASKS / 50));
     within(LIMIT, "results", tasks_with_results);
+    within(LIMIT, "tokens and futures", tokens_and_futures);
+    within(LIMIT, "shared handles", waiting_again_and_again);
 }

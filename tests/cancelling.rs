@@ -63,7 +63,7 @@ fn queued_and_running<D: Dispatch>() {
         .collect();
     for _ in 0..40 {
         let ran = ran.clone();
-        pool.submit_cancellable(&all, move || drop(ran.up())).unwrap();
+        pool.submit_cancellable(&all, move || _ = ran.up()).unwrap();
     }
     all.cancel();
     assert!(pool.shutdown().is_complete());
@@ -339,7 +339,7 @@ fn a21_workers_with_state_are_cancelled() {
 fn payloads<D: Dispatch>() {
     let ran = Count::new();
     let counts = ran.clone();
-    let builder = PoolWithFunc::builder(move |_: Arc<()>| drop(counts.up()));
+    let builder = PoolWithFunc::builder(move |_: Arc<()>| counts.up());
     let pool = builder.workers(1).dispatch::<D>().build().unwrap();
     let (token, payload) = (CancelToken::new(), Arc::new(()));
     let pause = pool.pause();
@@ -405,7 +405,13 @@ fn a21_a_token_that_is_made_while_its_task_is_cancelled() {
                 })
                 .unwrap();
             gate.await_arrivals(1);
-            together(2, |n| if n == 0 { drop(handle.cancel()) } else { gate.open() });
+            together(2, |n| {
+                if n == 0 {
+                    handle.cancel();
+                } else {
+                    gate.open();
+                }
+            });
             handle.join().unwrap();
         }
     });
@@ -454,7 +460,7 @@ fn the_first_reason_stays() {
     let parent = past();
     let (seen, unseen) = (parent.child(), parent.child());
     assert_eq!(seen.reason(), Some(CancelReason::Deadline));
-    [&seen, &unseen].map(|child| child.cancel());
+    [&seen, &unseen].into_iter().for_each(CancelToken::cancel);
     assert_eq!((seen.reason(), unseen.reason()), (Some(CancelReason::Deadline), Some(CancelReason::Deadline)));
 
     let parent = cancelled();

@@ -92,7 +92,7 @@ fn finish(handle: Handle<Marked>, number: u64, how: u64) {
         SHARED => {
             let shared = handle.shared();
             together(3, |n| match n {
-                0 if number % 2 == 0 => drop(shared.clone().cancel()),
+                0 if number % 2 == 0 => _ = shared.clone().cancel(),
                 1 => {
                     let mine = shared.clone();
                     let result = mine.join_timeout(Duration::from_micros(number % 20));

@@ -10,7 +10,7 @@
 //! end    ── lifecycle.rs   pause, close, wait
 //! ```
 
-mod admission;
+pub(crate) mod admission;
 mod control;
 mod counters;
 mod entering;
@@ -130,6 +130,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     pub(crate) fn id(&self) -> PoolId {
         self.id
+    }
+
+    /// The most tasks that wait beyond those with a worker.
+    pub(crate) fn queue_bound(&self) -> Option<usize> {
+        self.options.queue
+    }
+
+    pub(crate) fn max_blocking(&self) -> usize {
+        self.options.max_blocking
     }
 
     /// Whether the calling thread is a worker of this pool.

@@ -42,12 +42,14 @@ pub(crate) struct Way<'t> {
     door: usize,
     patience: Patience,
     token: Option<&'t CancelToken>,
+    /// Is let into the line however many wait.
+    is_exempt: bool,
 }
 
 impl From<Patience> for Way<'_> {
     /// By the main door.
     fn from(patience: Patience) -> Self {
-        Way { door: MAIN_DOOR, patience, token: None }
+        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false }
     }
 }
 
@@ -55,6 +57,11 @@ impl<'t> Way<'t> {
     /// Gives up when the token is cancelled.
     pub(crate) fn unless(self, token: Option<&'t CancelToken>) -> Self {
         Way { token, ..self }
+    }
+
+    /// Not one of those whom `max_blocking` keeps out.
+    pub(crate) fn exempt(self) -> Self {
+        Way { is_exempt: true, ..self }
     }
 
     /// Why to give up waiting, if so.
@@ -78,7 +85,7 @@ impl<'t> Way<'t> {
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The way of a task, which may have a key.
     pub(crate) fn way(&self, key: Option<u64>, patience: Patience) -> Way<'static> {
-        Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), patience, token: None }
+        Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), ..Way::from(patience) }
     }
 
     /// One try to get a task in: push, and see that somebody comes for it.
@@ -183,7 +190,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Lets a task in if there is room and nobody waits; it comes back if it has to wait.
-    pub(super) fn enter_at_once(
+    pub(crate) fn enter_at_once(
         self: &Arc<Self>,
         mut item: R::Item,
         way: &Way<'_>,
@@ -210,7 +217,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// A place in the line of its door, unless too many wait.
     pub(super) fn join_line(&self, way: &Way<'_>, waiter: Waiter) -> Option<Place<'_>> {
-        self.line.join(way.door, self.options.max_blocking, waiter)
+        let most = if way.is_exempt { usize::MAX } else { self.options.max_blocking };
+        self.line.join(way.door, most, waiter)
     }
 
     /// A try of somebody in line: the task comes back if it has to wait on.

@@ -1,0 +1,273 @@
+//! Views of a pool that run at most so many tasks at once.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::sync::Arc;
+use std::thread;
+
+use formicary::{Dispatch, Limited, Pool, SubmitErrorKind};
+use support::races::{quiet_panic, together};
+use support::{Count, Gate, assert_conserved, eventually, on_every_dispatch, quiet_panics};
+
+fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
+    Arc::new(Pool::builder().workers(workers).queue(queue).dispatch::<D>().build().unwrap())
+}
+
+fn assert_view_conserved<D: Dispatch>(view: &Limited<D>) {
+    let stats = view.stats();
+    assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
+    assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
+}
+
+/// A32, A40: views of 1 and of 10 with any number of submitters, beside the pool's own tasks: neither limit is exceeded, and
+/// all tasks of a view are the pool's, too.
+fn never_exceeded<D: Dispatch>() {
+    let pool = pool::<D>(12, 5);
+    let (one, ten) = (pool.limited(1), pool.limited(10));
+    let (in_one, in_ten) = (Count::new(), Count::new());
+    together(6, |n| {
+        for i in 0..200 {
+            let (view, count) = if (n + i) % 2 == 0 { (&one, &in_one) } else { (&ten, &in_ten) };
+            let count = count.clone();
+            let work = move || {
+                count.up();
+                thread::yield_now();
+                count.down();
+                if i % 9 == 0 {
+                    quiet_panic();
+                }
+            };
+            match i % 4 {
+                0 => view.submit(work).unwrap(),
+                1 => drop(view.spawn(work).unwrap()),
+                2 => drop(view.run(work)),
+                _ => pool.submit(|| ()).unwrap(),
+            }
+        }
+    });
+    assert!(one.wait_idle() && ten.wait_idle() && pool.wait_idle());
+    assert!(in_one.peak() == 1 && in_ten.peak() <= 10);
+    assert!(one.stats().peak_running == 1 && ten.stats().peak_running <= 10);
+    assert_eq!(one.stats().submitted + ten.stats().submitted, 6 * 150);
+    assert!(one.stats().panicked + ten.stats().panicked > 0);
+    let (stats, figures) = (pool.stats(), [one.stats(), ten.stats()]);
+    assert_eq!(stats.submitted, 6 * 200);
+    assert_eq!(stats.panicked, figures.iter().map(|figures| figures.panicked).sum::<u64>());
+    [&one, &ten].into_iter().for_each(assert_view_conserved);
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn a32_a_view_never_runs_more_than_it_may() {
+    quiet_panics();
+    on_every_dispatch!(never_exceeded);
+}
+
+/// B12: what waits in a view holds no worker and no room of the pool.
+fn waits_without_a_worker<D: Dispatch>() {
+    let pool = pool::<D>(2, 10);
+    let (view, gate) = (pool.limited(1), Gate::new());
+    let held = gate.clone();
+    view.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    (0..10).for_each(|_| view.submit(|| ()).unwrap());
+    assert_eq!(view.try_submit(|| ()).unwrap_err().kind, SubmitErrorKind::Full);
+    assert_eq!((pool.queued(), pool.running(), view.stats().queued), (0, 1, 10));
+    assert_eq!(pool.run(|| 7).unwrap(), 7);
+    thread::scope(|scope| {
+        let submitters: Vec<_> = (0..4).map(|_| scope.spawn(|| view.submit(|| ()).unwrap())).collect();
+        gate.open();
+        submitters.into_iter().for_each(|submitter| submitter.join().unwrap());
+    });
+    assert!(view.wait_idle());
+    assert_eq!((view.stats().completed, view.stats().peak_running), (15, 1));
+    assert_view_conserved(&view);
+}
+
+#[test]
+fn b12_what_waits_in_a_view_holds_no_worker() {
+    on_every_dispatch!(waits_without_a_worker);
+}
+
+/// A full pool: the view takes tasks all the same, and they go in when there is room, in the pool's line. Nothing starts in a
+/// pause.
+fn full_pool<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(1).queue(0).max_blocking(1).dispatch::<D>().build().unwrap());
+    let (view, other, gate, ran) = (pool.limited(3), pool.limited(3), Gate::new(), Count::new());
+    let held = gate.clone();
+    pool.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    for view in [&view, &other] {
+        for _ in 0..3 {
+            let ran = ran.clone();
+            view.submit(move || _ = ran.up()).unwrap();
+        }
+    }
+    assert_eq!((pool.waiting(), ran.get()), (6, 0));
+    let pause = pool.pause();
+    gate.open();
+    pause.wait_quiet();
+    assert_eq!(ran.get(), 0);
+    drop(pause);
+    assert!(view.wait_idle() && other.wait_idle() && pool.wait_idle());
+    assert_eq!((ran.get(), pool.stats().submitted, pool.waiting()), (6, 7, 0));
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn a40_a_view_of_a_full_pool() {
+    on_every_dispatch!(full_pool);
+}
+
+/// From inside: tasks of the view and of the pool submit to it, run in it, and join what is in it, on as few workers as can be.
+fn nested<D: Dispatch>() {
+    for workers in [1, 2, 4] {
+        for limit in [1, 3] {
+            let pool = pool::<D>(workers, 4);
+            let (view, done) = (Arc::new(pool.limited(limit)), Count::new());
+            // Few enough that all of them can run in the middle of one another.
+            let handles: Vec<_> = (0..8)
+                .map(|n| {
+                    let (inner, done) = (Arc::clone(&view), done.clone());
+                    let work = move || {
+                        let joined = inner.spawn(|| 1).map(|handle| handle.join());
+                        match joined {
+                            Ok(joined) => assert_eq!(joined.unwrap(), 1),
+                            Err(refusal) => assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock),
+                        }
+                        let again = Arc::clone(&inner);
+                        if n % 2 == 0 {
+                            assert_eq!(inner.run(move || again.run(|| 2).unwrap()).unwrap(), 2);
+                        }
+                        assert!(!inner.wait_idle());
+                        done.up();
+                    };
+                    match n % 2 {
+                        0 => view.spawn(work).unwrap(),
+                        _ => pool.spawn(work).unwrap(),
+                    }
+                })
+                .collect();
+            handles.into_iter().for_each(|handle| handle.join().unwrap());
+            assert!(view.wait_idle() && pool.wait_idle());
+            assert_eq!(done.get(), 8);
+            assert!(view.stats().peak_running <= limit);
+            assert_view_conserved(&view);
+            assert_conserved(&*pool);
+        }
+    }
+}
+
+#[test]
+fn a40_a_view_from_inside_its_pool() {
+    on_every_dispatch!(nested);
+}
+
+/// A panic frees the place, and so does a task that is cancelled, one that is given back, and one that goes with its pool.
+fn places_are_free_again<D: Dispatch>() {
+    let pool = pool::<D>(2, 100);
+    let view = pool.limited(1);
+    for n in 0..50 {
+        let handle = view
+            .spawn(move || {
+                if n % 2 == 0 {
+                    quiet_panic()
+                }
+            })
+            .unwrap();
+        assert_eq!(handle.join().is_ok(), n % 2 == 1);
+    }
+    let pause = pool.pause();
+    let handles: Vec<_> = (0..10).map(|n| view.spawn(move || n).unwrap()).collect();
+    assert!(handles.iter().step_by(2).all(|handle| handle.cancel()));
+    drop(pause);
+    let ran = handles.into_iter().filter_map(|handle| handle.join().ok()).collect::<Vec<_>>();
+    assert_eq!(ran, [1, 3, 5, 7, 9]);
+    assert!(view.wait_idle());
+    let stats = view.stats();
+    assert_eq!((stats.completed, stats.panicked, stats.cancelled), (30, 25, 5));
+    assert_view_conserved(&view);
+}
+
+#[test]
+fn a32_every_end_of_a_task_frees_its_place() {
+    on_every_dispatch!(places_are_free_again);
+}
+
+/// Closing gives back what waits in the view and sends submitters away; what is in the pool goes on, and so does the pool.
+fn closing<D: Dispatch>() {
+    let pool = pool::<D>(2, 2);
+    let (view, gate, ran) = (Arc::new(pool.limited(1)), Gate::new(), Count::new());
+    let held = gate.clone();
+    let running = view.spawn(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    let task = |ran: &Count| {
+        let ran = ran.clone();
+        move || _ = ran.up()
+    };
+    view.submit(task(&ran)).unwrap();
+    let queued = view.spawn(task(&ran)).unwrap();
+    let submitter = {
+        let (view, work) = (Arc::clone(&view), task(&ran));
+        thread::spawn(move || view.submit(work).unwrap_err().kind)
+    };
+    let mut back = view.close();
+    assert_eq!((submitter.join().unwrap(), back.len()), (SubmitErrorKind::Closed, 2));
+    assert!(queued.join().unwrap_err().is_cancelled());
+    back.pop().unwrap().run();
+    drop(back);
+    assert_eq!(ran.get(), 1);
+    gate.open();
+    running.join().unwrap();
+    assert!(view.wait_idle());
+    let stats = view.stats();
+    assert_eq!((stats.submitted, stats.completed, stats.cancelled), (3, 2, 1));
+    assert!(view.submit(|| ()).unwrap_err().is_closed());
+    assert_eq!(pool.run(|| 7).unwrap(), 7);
+}
+
+#[test]
+fn a32_closing_a_view_leaves_the_pool_open() {
+    on_every_dispatch!(closing);
+}
+
+/// A view is dropped, or its pool is, with tasks queued: all captures are dropped, no handle waits for ever, and the pool ends.
+fn dropped<D: Dispatch>() {
+    for drops_pool in [false, true] {
+        let pool = pool::<D>(1, 2000);
+        let (view, gate, alive) = (pool.limited(2), Gate::new(), Arc::new(()));
+        let held = gate.clone();
+        view.submit(move || held.wait()).unwrap();
+        gate.await_arrivals(1);
+        let handles: Vec<_> = (0..1000)
+            .map(|_| {
+                let alive = Arc::clone(&alive);
+                view.spawn(move || drop(alive)).unwrap()
+            })
+            .collect();
+        if drops_pool {
+            let ends = Arc::clone(&pool);
+            let ending = thread::spawn(move || ends.shutdown_now());
+            eventually("the pool is closed", || pool.is_closed());
+            gate.open();
+            drop(ending.join().unwrap());
+            assert!(view.submit(|| ()).unwrap_err().is_closed());
+            assert!(view.wait_idle());
+            assert_view_conserved(&view);
+        } else {
+            drop(view);
+            gate.open();
+        }
+        let ran = handles.into_iter().filter_map(|handle| handle.join().ok()).count();
+        assert_eq!(ran, usize::from(!drops_pool), "the one that was in the pool's queue");
+        assert!(pool.shutdown().is_complete());
+        assert_eq!(Arc::strong_count(&alive), 1);
+        assert_conserved(&*pool);
+    }
+}
+
+#[test]
+fn b12_views_and_pools_that_are_dropped_with_tasks_queued() {
+    on_every_dispatch!(dropped);
+}
