@@ -57,6 +57,7 @@
 //! Tasks are not interrupted: a thread that is inside user code can only be asked to stop ([`Context::is_cancelled`],
 //! [`Interrupter`]). A process that aborts on panic (`panic = "abort"`) ends with the first one.
 
+mod broadcast;
 mod builder;
 mod cancel;
 mod dispatch;
@@ -83,6 +84,7 @@ mod waiter;
 mod worker;
 mod worker_pool;
 
+pub use broadcast::Answers;
 pub use builder::Builder;
 pub use cancel::{CancelReason, CancelToken, Cancelled};
 pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};

@@ -77,12 +77,19 @@ pub(crate) struct Manned<W> {
     interrupter: Option<Interrupter>,
 }
 
+impl<W> Manned<W> {
+    pub(crate) fn state(&mut self) -> &mut W {
+        &mut self.state
+    }
+}
+
 impl<W: Worker> Runner for RunWorker<W> {
     type Item = Job<W::Input, W::Output>;
     type State = Manned<W>;
     type Returned = W::Input;
 
     const READY_BLOCKS: bool = W::READY_BLOCKS;
+    const TAKES_ORDERS: bool = true;
 
     fn start(&self, worker: usize) -> Result<Manned<W>, BoxError> {
         let state = (self.factory)(worker)?;

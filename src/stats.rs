@@ -50,8 +50,8 @@ pub struct Stats {
     pub retired: u64,
     /// The most tasks that were ever running at the same time.
     pub peak_running: usize,
-    /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, and in
-    /// drops of results that nobody waited for.
+    /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, in broadcasts, and
+    /// in drops of results that nobody waited for.
     pub handler_panics: u64,
     /// Threads that the system refused, and worker states that could not be built.
     pub failed_starts: u64,

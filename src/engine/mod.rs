@@ -7,10 +7,12 @@
 //!        ── parking.rs     wake a worker only if nobody is looking for work
 //!        ── threads.rs     start one more if there are more tasks than workers
 //! worker ── worker.rs      pop, run, account, let the next submitter in; or look, then sleep
+//!        ── bulletin.rs    orders for all workers, between their tasks
 //! end    ── lifecycle.rs   pause, close, wait
 //! ```
 
 pub(crate) mod admission;
+mod bulletin;
 mod control;
 mod counters;
 mod entering;
@@ -24,6 +26,7 @@ mod submit;
 mod threads;
 mod worker;
 
+pub(crate) use bulletin::Order;
 pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
@@ -38,6 +41,7 @@ use crate::slot::{Recalled, Reply, Verdict};
 use crate::sync::{Arc, Mutex};
 
 use admission::Line;
+use bulletin::Bulletin;
 use counters::{Counters, count};
 use lifecycle::Life;
 use nested::{Inside, PoolId, Waits};
@@ -63,6 +67,9 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
 
     /// Called before the worker takes work.
     fn ready(&self, _state: &mut Self::State) {}
+
+    /// Whether workers are given orders ([`Order`]) between tasks.
+    const TAKES_ORDERS: bool = false;
 
     /// Runs a task. Must set `reply` before any user code runs.
     fn run(&self, state: &mut Self::State, item: Self::Item, reply: &mut Reply) -> Verdict;
@@ -93,6 +100,7 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     options: Options,
     queue: D::Queue<R::Item>,
     parking: Parking,
+    bulletin: Bulletin<R::State>,
     line: Line,
     threads: Threads,
     waits: Waits,
@@ -115,6 +123,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             runner,
             queue,
             parking: Parking::new(),
+            bulletin: Bulletin::new(),
             line: Line::new(),
             threads: Threads::new(options.workers, options.min_workers),
             waits: Waits::new(),

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use loom::thread;
 
 use super::admission::{Line, Place};
-use super::parking::{Parking, Sleeper, Source};
+use super::bulletin::{Bulletin, Inbox, Order};
+use super::parking::{Errand, Parking, Sleeper, Source};
 use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue};
+use crate::error::JoinError;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 use crate::waiter::Waiter;
 
@@ -18,6 +20,7 @@ use crate::waiter::Waiter;
 struct Nest<Q> {
     queue: Q,
     parking: Parking,
+    bulletin: Bulletin<usize>,
     line: Line,
     closed: AtomicBool,
     /// Tasks that have run.
@@ -40,7 +43,8 @@ impl<Q: Queue<usize>> Nest<Q> {
         let parking = Parking::new();
         let (closed, done) = (AtomicBool::new(false), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
-        Arc::new(Nest { queue, parking, line: Line::new(), closed, done, enough, gate })
+        let (bulletin, line) = (Bulletin::new(), Line::new());
+        Arc::new(Nest { queue, parking, bulletin, line, closed, done, enough, gate })
     }
 
     /// The engine's way to let a task in.
@@ -106,13 +110,27 @@ impl<Q: Queue<usize>> Nest<Q> {
     fn work(&self, id: usize) {
         let me = Sleeper::for_current(id);
         let seat = self.queue.seat(id);
-        while let Some(item) = self.parking.find(&me, &At { nest: self, seat: &seat }) {
+        let inbox = Inbox::new();
+        let mut state = 0;
+        drop(self.bulletin.enlist(id, &inbox));
+        loop {
+            let item = match self.parking.find(&me, &At { nest: self, seat: &seat, inbox: &inbox }) {
+                Errand::Task(item) => item,
+                Errand::Orders => {
+                    attend(&inbox, id, &mut state);
+                    continue;
+                }
+                Errand::Leave => break,
+            };
             self.run(item);
             self.queue.finished(&seat);
             self.line.call(|door| self.queue.has_room(door));
             if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
                 self.parking.wake_all();
             }
+        }
+        while !self.bulletin.retire(id, &inbox) {
+            attend(&inbox, id, &mut state);
         }
         self.parking.wake_all();
     }
@@ -135,9 +153,31 @@ impl<Q: Queue<usize>> Nest<Q> {
     }
 }
 
+/// The engine's way to do what it was told.
+fn attend(inbox: &Inbox<usize>, id: usize, state: &mut usize) {
+    while let Some(posting) = inbox.next() {
+        posting.order.run(id, state);
+    }
+}
+
+/// An order that counts.
+struct CountUp(AtomicUsize);
+
+impl Order<usize> for CountUp {
+    fn run(&self, _worker: usize, state: &mut usize) {
+        *state += 1;
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn repeat(&self, _state: &mut usize) {}
+
+    fn fail(&self, _worker: usize, _error: JoinError) {}
+}
+
 struct At<'a, Q: Queue<usize>> {
     nest: &'a Nest<Q>,
     seat: &'a Q::Seat,
+    inbox: &'a Inbox<usize>,
 }
 
 impl<Q: Queue<usize>> Source for At<'_, Q> {
@@ -153,6 +193,10 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
 
     fn has_work(&self) -> bool {
         self.nest.queue.has_work()
+    }
+
+    fn is_called(&self) -> bool {
+        self.inbox.is_called()
     }
 
     fn must_leave(&self) -> bool {
@@ -267,6 +311,25 @@ fn closing_ends_every_worker<Q: Queue<usize>>() {
     explore(2, || {
         let nest = Nest::<Q>::new(2, 8, usize::MAX);
         with_workers(&nest, 2, || nest.close());
+    });
+}
+
+/// An order against a worker that starts, falls asleep, sleeps, or has a task: whoever gave it need not wait for ever.
+fn an_order_is_carried_out<Q: Queue<usize>>(tasks: usize) {
+    explore(2, move || {
+        let nest = Nest::<Q>::new(1, 8, usize::MAX);
+        with_workers(&nest, 1, || {
+            for item in 0..tasks {
+                assert!(nest.try_enter(item).is_ok());
+            }
+            let order = Arc::new(CountUp(AtomicUsize::new(0)));
+            let turnout = nest.bulletin.post(Arc::clone(&order) as _, None);
+            nest.parking.wake_all();
+            turnout.wait();
+            assert!(order.0.load(Ordering::SeqCst) <= 1);
+            nest.close();
+        });
+        assert_eq!(nest.done.load(Ordering::SeqCst), tasks);
     });
 }
 
@@ -387,6 +450,11 @@ macro_rules! models {
             #[test]
             fn closing_ends_every_worker() {
                 super::closing_ends_every_worker::<$queue>();
+            }
+            #[test]
+            fn an_order_is_carried_out() {
+                super::an_order_is_carried_out::<$queue>(0);
+                super::an_order_is_carried_out::<$queue>(1);
             }
             #[test]
             fn accepted_is_run() {

@@ -89,6 +89,8 @@ pub(crate) trait Source {
     fn has_work(&self) -> bool;
     /// The same without that promise, to be polled.
     fn glance(&self) -> bool;
+    /// Whether there is an order for this very worker. Never wrongly false after a fence on both sides.
+    fn is_called(&self) -> bool;
     /// Whether the worker should end.
     fn must_leave(&self) -> bool;
     /// Takes leave for good, if the worker should and may.
@@ -99,6 +101,16 @@ pub(crate) trait Source {
     fn expire(&self) -> bool;
     /// When the worker must be up to look at the pool again, whatever happens.
     fn alarm(&self) -> Option<Instant>;
+}
+
+/// What an idle worker is to do.
+pub(crate) enum Errand<T> {
+    /// Run this task.
+    Task(T),
+    /// See to the orders that it has been given.
+    Orders,
+    /// End; it has taken leave.
+    Leave,
 }
 
 /// How a sleep ended.
@@ -173,10 +185,13 @@ impl Parking {
         }
     }
 
-    /// The next task for the calling worker, which waits for it; `None` when the worker has taken leave.
-    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, source: &S) -> Option<S::Item> {
+    /// What the calling worker is to do next; it waits for it. Orders come before tasks.
+    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, source: &S) -> Errand<S::Item> {
+        if source.is_called() {
+            return Errand::Orders;
+        }
         if let Some(item) = source.pop() {
-            return Some(item);
+            return Errand::Task(item);
         }
         let mut searching = self.start_search();
         let mut idle_since = None;
@@ -184,14 +199,15 @@ impl Parking {
             if searching {
                 if let Some(item) = look(source) {
                     self.found(|| source.has_work());
-                    return Some(item);
+                    return Errand::Task(item);
                 }
             }
-            if source.leave() {
+            let is_called = source.is_called();
+            if is_called || source.leave() {
                 if searching {
                     self.found(|| source.has_work());
                 }
-                return None;
+                return if is_called { Errand::Orders } else { Errand::Leave };
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
             let expires = source.expiry().and_then(|expiry| since.checked_add(expiry));
@@ -202,15 +218,15 @@ impl Parking {
                     // Perhaps a task was handed over, which nobody else sees.
                     if let Some(item) = source.pop() {
                         self.found(|| source.has_work());
-                        return Some(item);
+                        return Errand::Task(item);
                     }
                 }
-                Wakeup::Dismissed => return None,
+                Wakeup::Dismissed => return Errand::Leave,
                 Wakeup::Expired => {
                     searching = false;
                     if expires.is_some_and(|at| at <= Instant::now()) {
                         if source.expire() {
-                            return None;
+                            return Errand::Leave;
                         }
                         idle_since = None;
                     }
@@ -263,7 +279,7 @@ impl Parking {
             self.counts.fetch_add(change, Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);
-        let stay_awake = source.has_work() || source.must_leave() || source.alarm() != alarm;
+        let stay_awake = source.has_work() || source.is_called() || source.must_leave() || source.alarm() != alarm;
         if stay_awake && self.get_up(me, SEARCHER) {
             return Wakeup::Search;
         }

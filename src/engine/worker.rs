@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
+use super::bulletin::Inbox;
 use super::counters::{Tally, count};
 use super::nested::{Badge, Inside};
-use super::parking::{self, Sleeper};
+use super::parking::{self, Errand, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::dispatch::{Dispatch, Queue};
-use crate::error::{BoxError, Cause, Payload, SubmitErrorKind, panic_text};
+use crate::error::{BoxError, Cause, JoinError, Payload, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::sync::{Arc, Ordering, fence};
@@ -21,11 +22,12 @@ use crate::sync::{Arc, Ordering, fence};
 pub(super) type Seat<R, D> = <<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat;
 
 /// What a worker carries with it.
-struct Me<S> {
+struct Me<S, W> {
     id: usize,
     /// Its place at the queue.
     seat: S,
     sleeper: Arc<Sleeper>,
+    inbox: Arc<Inbox<W>>,
     tally: Arc<CachePadded<Tally>>,
 }
 
@@ -34,17 +36,23 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn work(self: Arc<Self>, post: Post, ready: Option<Sender<Result<(), BoxError>>>) {
         let id = post.number;
         let badge = Badge::wear(Arc::clone(&self) as _, id);
-        let me =
-            Me { id, seat: self.queue.seat(id), sleeper: Sleeper::for_current(id), tally: self.counters.tally(id) };
+        let me = Me {
+            id,
+            seat: self.queue.seat(id),
+            sleeper: Sleeper::for_current(id),
+            inbox: Inbox::new(),
+            tally: self.counters.tally(id),
+        };
         self.call_hook(&self.options.on_thread_start, id);
         let mut state = None;
-        let started = self.ensure_state(&mut state, id);
+        let started = self.ensure_state(&me, &mut state);
         let failed = started.is_err();
         if let Some(ready) = ready {
             // Nobody listens any more when the build has failed for another reason.
             drop(ready.send(started));
         }
         let failed = failed && self.threads.may_leave(Leave::Failed) || !self.serve(&me, &mut state);
+        self.attend_the_last(&me, &mut state);
         if let Some(state) = state {
             self.guard(|| self.runner.stop(state));
         }
@@ -58,16 +66,21 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
-    fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>>, state: &mut Option<R::State>) -> bool {
+    fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> bool {
         loop {
             self.get_ready(me, state);
-            let Some(item) = self.parking.find(&me.sleeper, &Source { engine: self, seat: &me.seat }) else {
-                return true;
+            let item = match self.parking.find(&me.sleeper, &Source { engine: self, me }) {
+                Errand::Task(item) => item,
+                Errand::Orders => {
+                    self.attend(me, state);
+                    continue;
+                }
+                Errand::Leave => return true,
             };
             if self.queue.frees_place_on_pop() {
                 self.call_line();
             }
-            let item = match self.ensure_state(state, me.id) {
+            let item = match self.ensure_state(me, state) {
                 Ok(()) => item,
                 Err(error) => {
                     self.refuse(me, item, &error);
@@ -81,14 +94,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 let cx = Doing { worker: me.id, tally: &me.tally, seat: Some(&me.seat) };
                 let panicked = self.execute(&cx, |reply| self.runner.run(built, item, reply));
                 if panicked && self.runner.discards_after_panic() {
-                    self.discard(state);
+                    self.discard(me, state);
                 }
             }
         }
     }
 
     /// Lets the state get ready. If that can take long, others see to what is queued.
-    fn get_ready(self: &Arc<Self>, me: &Me<Seat<R, D>>, state: &mut Option<R::State>) {
+    fn get_ready(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
         let Some(built) = state else { return };
         if R::READY_BLOCKS {
             me.tally.set_unready(true);
@@ -102,7 +115,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             me.tally.set_unready(false);
         }
         if !is_ready {
-            self.discard(state);
+            self.discard(me, state);
         }
     }
 
@@ -189,7 +202,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Cancels a task because there is no state to run it with.
-    fn refuse(&self, me: &Me<Seat<R, D>>, item: R::Item, error: &BoxError) {
+    fn refuse(&self, me: &Me<Seat<R, D>, R::State>, item: R::Item, error: &BoxError) {
         let cause = Cause::NoState(error.to_string().into());
         match R::recall(item, SubmitErrorKind::Spawn, cause) {
             Recalled::Gone(Verdict::Elsewhere) => {}
@@ -202,32 +215,90 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.ended(&Doing { worker: me.id, tally: &me.tally, seat: Some(&me.seat) });
     }
 
-    fn ensure_state(&self, state: &mut Option<R::State>, id: usize) -> Result<(), BoxError> {
+    fn ensure_state(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> Result<(), BoxError> {
         if state.is_some() {
             return Ok(());
         }
-        let made = catch_unwind(AssertUnwindSafe(|| self.runner.start(id))).unwrap_or_else(|panic| {
-            self.report(&panic, id);
+        let made = catch_unwind(AssertUnwindSafe(|| self.runner.start(me.id))).unwrap_or_else(|panic| {
+            self.report(&panic, me.id);
             let text = format!("the factory panicked: {}", panic_text(&*panic));
             self.guard(|| drop(panic));
             Err(text.into())
         });
-        match made {
-            Ok(made) => {
-                *state = Some(made);
-                self.threads.set_short(false);
-                Ok(())
-            }
-            Err(error) => {
+        let result = made.and_then(|made| self.catch_up(me, state.insert(made)));
+        match &result {
+            Ok(()) => self.threads.set_short(false),
+            Err(_) => {
+                self.discard(me, state);
                 self.falls_short();
-                Err(error)
             }
+        }
+        result
+    }
+
+    /// Ends a state that cannot be used any more.
+    fn discard(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
+        if R::TAKES_ORDERS {
+            self.bulletin.strike_out(me.id);
+        }
+        let state = state.take();
+        self.guard(|| drop(state));
+        while let Some(posting) = me.inbox.next() {
+            posting.order.fail(me.id, JoinError::new(Cause::Cancelled));
+            self.guard(|| drop(posting));
         }
     }
 
-    fn discard(&self, state: &mut Option<R::State>) {
-        let state = state.take();
-        self.guard(|| drop(state));
+    /// Does with a new state what is remembered for all of them.
+    fn catch_up(&self, me: &Me<Seat<R, D>, R::State>, state: &mut R::State) -> Result<(), BoxError> {
+        if !R::TAKES_ORDERS {
+            return Ok(());
+        }
+        let mut orders = self.bulletin.enlist(me.id, &me.inbox).into_iter();
+        while let Some(order) = orders.next() {
+            let repeat = || {
+                order.repeat(state);
+                // Perhaps it was forgotten meanwhile, and this is the last of it: somebody else's code.
+                drop(order);
+            };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(repeat)) {
+                let text = format!("a remembered broadcast panicked: {}", panic_text(&*payload));
+                self.order_panicked(&payload, me.id);
+                self.guard(|| drop(payload));
+                if self.runner.discards_after_panic() {
+                    self.guard(|| drop(orders));
+                    return Err(text.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to the orders that there are. A worker without a state gets none.
+    fn attend(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
+        while let Some(built) = state {
+            let Some(posting) = me.inbox.next() else { return };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| posting.order.run(me.id, built))) {
+                self.order_panicked(&payload, me.id);
+                if self.runner.discards_after_panic() {
+                    self.discard(me, state);
+                }
+                posting.order.fail(me.id, JoinError::panic(payload));
+            }
+            self.guard(|| drop(posting));
+        }
+    }
+
+    /// Before a worker ends its state it does what it was told before it said so.
+    fn attend_the_last(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
+        while R::TAKES_ORDERS && state.is_some() && !self.bulletin.retire(me.id, &me.inbox) {
+            self.attend(me, state);
+        }
+    }
+
+    fn order_panicked(&self, payload: &Payload, worker: usize) {
+        count(&self.counters.handler_panics);
+        self.report(payload, worker);
     }
 
     fn call_hook(&self, hook: &Option<Hook>, id: usize) {
@@ -263,14 +334,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 /// The pool as worker `id` sees it when it has nothing to do.
 struct Source<'a, R: Runner, D: Dispatch> {
     engine: &'a Engine<R, D>,
-    seat: &'a Seat<R, D>,
+    me: &'a Me<Seat<R, D>, R::State>,
 }
 
 impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     type Item = R::Item;
 
     fn pop(&self) -> Option<R::Item> {
-        self.engine.queue.pop(self.seat)
+        self.engine.queue.pop(&self.me.seat)
     }
 
     fn glance(&self) -> bool {
@@ -279,6 +350,10 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
 
     fn has_work(&self) -> bool {
         self.engine.queue.has_work()
+    }
+
+    fn is_called(&self) -> bool {
+        R::TAKES_ORDERS && self.me.inbox.is_called()
     }
 
     fn must_leave(&self) -> bool {

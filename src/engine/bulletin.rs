@@ -1,0 +1,178 @@
+//! Orders: what every worker is to do once with its state, between its tasks.
+//!
+//! An order goes into the inbox of each worker that has a state, under one lock, so that all workers do several of them in the
+//! same sequence. Whoever gave it waits until every copy is gone, done or not; so no worker's end can leave him waiting.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crossbeam_utils::CachePadded;
+
+use super::{Engine, Runner};
+use crate::dispatch::Dispatch;
+use crate::error::JoinError;
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, wait};
+
+/// Something to be done with a state.
+pub(crate) trait Order<S>: Send + Sync {
+    /// Does it and keeps the answer of this worker.
+    fn run(&self, worker: usize, state: &mut S);
+    /// Does it on a state that was made after the order; nobody waits for the answer.
+    fn repeat(&self, state: &mut S);
+    /// The worker has no answer, for this reason.
+    fn fail(&self, worker: usize, error: JoinError);
+}
+
+/// How many copies of an order are not gone yet.
+pub(crate) struct Turnout {
+    left: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Turnout {
+    /// Blocks until every copy is gone.
+    pub(crate) fn wait(&self) {
+        let mut left = self.left.lock();
+        while *left > 0 {
+            wait(&self.changed, &mut left, None);
+        }
+    }
+}
+
+/// Counts a copy out.
+struct Bell(Arc<Turnout>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        *self.0.left.lock() -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// One worker's copy of an order. Dropping it tells whoever gave the order, after the order itself is dropped: so nothing of
+/// it is left when he goes on.
+pub(crate) struct Posting<S> {
+    pub(crate) order: Arc<dyn Order<S>>,
+    _bell: Bell,
+}
+
+/// Where a worker finds its orders.
+pub(crate) struct Inbox<S> {
+    /// Whether there are any: written with every order, read with every task.
+    called: CachePadded<AtomicBool>,
+    postings: Mutex<VecDeque<Posting<S>>>,
+}
+
+impl<S> Inbox<S> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Inbox { called: CachePadded::new(AtomicBool::new(false)), postings: Mutex::new(VecDeque::new()) })
+    }
+
+    /// Whether there is an order. Costs one load.
+    pub(crate) fn is_called(&self) -> bool {
+        // ORDERING: Relaxed. The order itself is behind the lock; a worker that falls asleep has a fence before its last look,
+        // and whoever gives an order has one in `wake_all` after this is set (parking.md, **sleep**).
+        self.called.load(Ordering::Relaxed)
+    }
+
+    /// The next order.
+    pub(crate) fn next(&self) -> Option<Posting<S>> {
+        let mut postings = self.postings.lock();
+        let next = postings.pop_front();
+        // ORDERING: Relaxed, see `is_called`. Changed under the lock only, so it says what is there.
+        self.called.store(!postings.is_empty(), Ordering::Relaxed);
+        next
+    }
+
+    fn put(&self, posting: Posting<S>) {
+        let mut postings = self.postings.lock();
+        postings.push_back(posting);
+        // ORDERING: Relaxed, see `is_called`.
+        self.called.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The orders of one pool.
+pub(crate) struct Bulletin<S> {
+    board: Mutex<Board<S>>,
+}
+
+struct Board<S> {
+    /// Of the workers that have a state, by their numbers.
+    inboxes: BTreeMap<usize, Arc<Inbox<S>>>,
+    /// For every state that is made later, oldest first.
+    remembered: Vec<(Box<str>, Arc<dyn Order<S>>)>,
+}
+
+impl<S> Board<S> {
+    /// Takes out what is remembered under `key`.
+    fn forget(&mut self, key: &str) -> Option<Arc<dyn Order<S>>> {
+        let place = self.remembered.iter().position(|(other, _)| **other == *key)?;
+        Some(self.remembered.remove(place).1)
+    }
+}
+
+impl<S> Bulletin<S> {
+    pub(crate) fn new() -> Self {
+        Bulletin { board: Mutex::new(Board { inboxes: BTreeMap::new(), remembered: Vec::new() }) }
+    }
+
+    /// Puts an order into every inbox, and with a key remembers it in place of the one before. Whoever sleeps must be woken.
+    pub(crate) fn post(&self, order: Arc<dyn Order<S>>, key: Option<&str>) -> Arc<Turnout> {
+        let mut board = self.board.lock();
+        let turnout = Arc::new(Turnout { left: Mutex::new(board.inboxes.len()), changed: Condvar::new() });
+        for inbox in board.inboxes.values() {
+            inbox.put(Posting { order: Arc::clone(&order), _bell: Bell(Arc::clone(&turnout)) });
+        }
+        let replaced = key.and_then(|key| {
+            let replaced = board.forget(key);
+            board.remembered.push((key.into(), Arc::clone(&order)));
+            replaced
+        });
+        drop(board);
+        // Somebody else's code, and so not under the lock.
+        drop((order, replaced));
+        turnout
+    }
+
+    /// Forgets what was remembered under `key`; says whether there was anything.
+    pub(crate) fn forget(&self, key: &str) -> bool {
+        let forgotten = self.board.lock().forget(key);
+        // Dropped here, not under the lock.
+        forgotten.is_some()
+    }
+
+    /// Worker `worker` has a state: it is given what is remembered, and gets all orders from now on.
+    pub(crate) fn enlist(&self, worker: usize, inbox: &Arc<Inbox<S>>) -> Vec<Arc<dyn Order<S>>> {
+        let mut board = self.board.lock();
+        board.inboxes.insert(worker, Arc::clone(inbox));
+        board.remembered.iter().map(|(_, order)| Arc::clone(order)).collect()
+    }
+
+    /// The worker is about to end its state: no more orders for it, unless it has one.
+    pub(crate) fn retire(&self, worker: usize, inbox: &Inbox<S>) -> bool {
+        let mut board = self.board.lock();
+        let may = !inbox.is_called();
+        if may {
+            board.inboxes.remove(&worker);
+        }
+        may
+    }
+
+    /// The worker has lost its state: no more orders for it. What is in its inbox stays there.
+    pub(crate) fn strike_out(&self, worker: usize) {
+        self.board.lock().inboxes.remove(&worker);
+    }
+}
+
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// Gives an order to every worker that has a state, and with a key to every state that is made later.
+    pub(crate) fn post(&self, order: Arc<dyn Order<R::State>>, key: Option<&str>) -> Arc<Turnout> {
+        let turnout = self.bulletin.post(order, key);
+        self.parking.wake_all();
+        turnout
+    }
+
+    pub(crate) fn forget(&self, key: &str) -> bool {
+        self.bulletin.forget(key)
+    }
+}
