@@ -12,7 +12,7 @@ use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, Payload, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, current, fence, park};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, current, park};
 use crate::waiter::Waiter;
 
 /// What a worker did with what it took from the queue.
@@ -225,6 +225,7 @@ impl<I, O> Slot<I, O> {
         let queued = match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
+                self.tell_to_stop(None);
                 conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
                 Some(input)
             }
@@ -241,11 +242,8 @@ impl<I, O> Slot<I, O> {
         queued.is_some()
     }
 
-    /// Cancels the task's own token, if there is one. One that is just being made is seen to by its maker.
+    /// After the task was told to stop. Not under the lock: a waker is somebody else's code.
     fn cancel_token(&self) {
-        // ORDERING: SeqCst fence between `given_up` and the look for a token, against the one in `token` between the making and
-        // the look at `given_up`: one of the two sees the other.
-        fence(Ordering::SeqCst);
         if let Some(token) = self.token.get() {
             token.cancel();
         }
@@ -283,8 +281,9 @@ impl<I, O> Slot<I, O> {
                 }
                 state.cell = other;
                 drop(state);
-                // Its own one may be below none that is cancelled: a deadline of a call is not a token's.
-                self.cancel_token();
+                if self.has_given_up() {
+                    self.cancel_token();
+                }
                 match kind {
                     SubmitErrorKind::WouldDeadlock => Outcome::WouldDeadlock,
                     SubmitErrorKind::Cancelled => Outcome::Cancelled,
@@ -446,14 +445,18 @@ impl<I, O> Cancellable for Slot<I, O> {
     }
 
     fn token(&self) -> &CancelToken {
+        if let Some(token) = self.token.get() {
+            return token;
+        }
         let token = self.token.get_or_init(|| match &self.terms.token {
             Some(parent) => parent.child(),
             None => CancelToken::new(),
         });
-        // ORDERING: SeqCst, see `cancel_token`.
-        fence(Ordering::SeqCst);
+        // It may have been made just after the task was told to stop, which is done under the lock; whoever does so later
+        // finds it.
+        let state = self.state.lock();
         if self.has_given_up() {
-            // It may have been made just after that.
+            drop(state);
             token.cancel();
         }
         token
