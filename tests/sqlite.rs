@@ -1,0 +1,168 @@
+//! B16 with a real library: each worker holds an SQLite connection, whose interrupt handle stops what it is at.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use formicary::{CancelToken, Context, Dispatch, Interrupter, StatefulPool, Worker};
+use rusqlite::{Connection, ErrorCode, InterruptHandle};
+use support::races::shift;
+use support::{eventually, on_every_dispatch};
+
+/// Counts to the input; some hundred nanoseconds for each.
+struct Counter {
+    connection: Connection,
+    /// The steps that the database has made, in thousands.
+    steps: Arc<AtomicUsize>,
+}
+
+impl Counter {
+    fn new(steps: &Arc<AtomicUsize>) -> Self {
+        let connection = Connection::open_in_memory().unwrap();
+        let counter = Arc::clone(steps);
+        let count = move || {
+            counter.fetch_add(1, SeqCst);
+            false
+        };
+        connection.progress_handler(1000, Some(count));
+        Counter { connection, steps: Arc::clone(steps) }
+    }
+}
+
+/// The count, or `None` if the query was interrupted.
+type Counted = Option<u64>;
+
+impl Worker for Counter {
+    type Input = u64;
+    type Output = Counted;
+
+    fn process(&mut self, to: u64, cx: &Context<'_>) -> Counted {
+        self.steps.store(0, SeqCst);
+        let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
+        let mut query = self.connection.prepare_cached(count).unwrap();
+        if cx.is_cancelled() {
+            // SQLite forgets an interrupt that comes while no query runs.
+            return None;
+        }
+        match query.query_row([to], |row| row.get(0)) {
+            Ok(counted) => Some(counted),
+            Err(error) => {
+                assert_eq!(error.sqlite_error_code(), Some(ErrorCode::OperationInterrupted), "{error}");
+                None
+            }
+        }
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        let handle: InterruptHandle = self.connection.get_interrupt_handle();
+        Some(Interrupter::new(move || handle.interrupt()))
+    }
+}
+
+/// A pool of one such worker, and the steps of its database.
+fn counter<D: Dispatch>() -> (StatefulPool<Counter, D>, Arc<AtomicUsize>) {
+    let steps = Arc::default();
+    let given = Arc::clone(&steps);
+    let builder = StatefulPool::builder(move |_| Ok(Counter::new(&given))).workers(1).queue(64);
+    (builder.dispatch::<D>().build().unwrap(), steps)
+}
+
+/// Longer than any test may take.
+const FOR_EVER: u64 = u64::MAX / 4;
+
+/// The count for which one task takes about as long as `time` here.
+fn count_for<D: Dispatch>(pool: &StatefulPool<Counter, D>, time: Duration) -> u64 {
+    let mut count = 100;
+    loop {
+        let start = Instant::now();
+        assert_eq!(pool.process(count).unwrap(), Some(count));
+        if start.elapsed() >= time {
+            return count;
+        }
+        count += count / 4;
+    }
+}
+
+fn a_long_query<D: Dispatch>() {
+    let (pool, steps) = counter::<D>();
+    // The query itself runs when it is stopped: an interrupt before that is lost on SQLite.
+    let begun = || eventually("it counts", || steps.load(SeqCst) > 0);
+    // By a time limit.
+    let error = pool.process_timeout(FOR_EVER, Duration::from_millis(300)).unwrap_err();
+    assert!(error.is_timed_out());
+    assert!(pool.wait_idle());
+    // By a token.
+    steps.store(0, SeqCst);
+    let token = CancelToken::new();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| pool.process_cancellable(&token, FOR_EVER));
+        begun();
+        token.cancel();
+        assert!(call.join().unwrap().unwrap_err().is_cancelled());
+    });
+    assert!(pool.wait_idle());
+    steps.store(0, SeqCst);
+    // By a handle: the query's end is the task's result.
+    let handle = pool.submit(FOR_EVER).unwrap();
+    begun();
+    assert!(!handle.cancel());
+    assert_eq!(handle.join().unwrap(), None);
+    // The connection is as good as before.
+    assert_eq!(pool.process(1000).unwrap(), Some(1000));
+}
+
+#[test]
+fn b16_a_long_query_is_interrupted() {
+    on_every_dispatch!(a_long_query);
+}
+
+/// B16: limits that end about when the query does, each with the next query right behind it, which nobody interrupts.
+fn never_a_later_query<D: Dispatch>() {
+    let (pool, _) = counter::<D>();
+    let time = Duration::from_micros(300);
+    let count = count_for(&pool, time);
+    let (mut in_time, mut late) = (0, 0);
+    for round in 0..900_u32 {
+        // From half of the time to twice as much.
+        let limit = time * (50 + round % 150) / 100;
+        let next = std::thread::scope(|scope| {
+            let limited = scope.spawn(|| match round % 3 {
+                0 => pool.process_timeout(count, limit).ok(),
+                1 => {
+                    let token = CancelToken::new();
+                    token.cancel_after(limit);
+                    pool.process_cancellable(&token, count).ok()
+                }
+                _ => {
+                    let handle = pool.submit(count).unwrap();
+                    shift(limit);
+                    // Not started yet, it has no result; running, its result tells.
+                    if handle.cancel() { None } else { handle.join().unwrap().map(Some) }
+                }
+            });
+            // Behind it, if it is quicker; before it otherwise.
+            let next = [pool.submit(count).unwrap(), pool.submit(count).unwrap()];
+            match limited.join().unwrap() {
+                Some(Some(counted)) => {
+                    assert_eq!(counted, count);
+                    in_time += 1;
+                }
+                _ => late += 1,
+            }
+            next
+        });
+        for next in next {
+            assert_eq!(next.join().unwrap(), Some(count), "round {round}: somebody else's interrupt");
+        }
+    }
+    assert!(in_time > 0 && late > 0, "{in_time} in time, {late} late: the limits were not near the end");
+    assert!(pool.wait_idle());
+}
+
+#[test]
+fn b16_never_a_later_query() {
+    on_every_dispatch!(never_a_later_query);
+}
