@@ -53,12 +53,14 @@ impl fmt::Display for TaskId {
 }
 
 /// A slot of a task whose input type is nobody's business any more.
-trait Joinable<T>: Cancellable + Send + Sync {
+pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     fn is_finished(&self) -> bool;
     /// `None` when the time is up.
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>>;
-    /// Waits for the end without taking the result.
-    fn await_end(self: Arc<Self>, deadline: Option<Instant>) -> AwaitedEnd;
+    /// Runs the task on the calling thread if that is a worker of its pool and nobody has started it.
+    fn run_inside(self: Arc<Self>);
+    /// Waits for the end without taking the result, or until `token` is cancelled, which the caller has listened to.
+    fn await_end(self: Arc<Self>, deadline: Option<Instant>, token: Option<&CancelToken>) -> AwaitedEnd;
     /// The result, or word to wake the waiter.
     fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>>;
     fn cancel(&self) -> bool;
@@ -99,9 +101,13 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         into_join_result(Slot::wait(&*self, deadline, None))
     }
 
-    fn await_end(self: Arc<Self>, deadline: Option<Instant>) -> AwaitedEnd {
+    fn run_inside(self: Arc<Self>) {
+        run_if_waited_for_inside(&self, None);
+    }
+
+    fn await_end(self: Arc<Self>, deadline: Option<Instant>, token: Option<&CancelToken>) -> AwaitedEnd {
         run_if_waited_for_inside(&self, deadline);
-        Slot::await_end(&*self, deadline)
+        Slot::await_end(&*self, deadline, token)
     }
 
     fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>> {
@@ -354,8 +360,9 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
         if self.0.result.get().is_none() {
-            match Arc::clone(&self.0.handle.slot).await_end(deadline) {
-                AwaitedEnd::Over => {}
+            match Arc::clone(&self.0.handle.slot).await_end(deadline, None) {
+                // Without a token no wait is cancelled.
+                AwaitedEnd::Over | AwaitedEnd::Cancelled => {}
                 AwaitedEnd::TimedOut => return None,
                 AwaitedEnd::WouldDeadlock => return Some(Err(&WOULD_DEADLOCK)),
             }

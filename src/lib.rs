@@ -63,6 +63,7 @@ mod cancel;
 mod dispatch;
 mod engine;
 mod error;
+mod group;
 mod handle;
 mod interrupter;
 mod job;
@@ -74,6 +75,7 @@ mod models;
 mod options;
 mod pool;
 mod pool_with_func;
+mod scope;
 mod slot;
 mod stateful;
 mod stats;
@@ -89,14 +91,17 @@ pub use builder::Builder;
 pub use cancel::{CancelReason, CancelToken, Cancelled};
 pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
 pub use error::{
-    BoxError, BuildError, CallError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
+    BoxError, BuildError, CallError, GroupError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
+    TaskFailure,
 };
+pub use group::Group;
 pub use handle::{Handle, SharedHandle, TaskId};
 pub use interrupter::Interrupter;
 pub use limited::Limited;
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, TaskPanic, WorkerThread};
 pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use pool_with_func::{Function, PoolWithFunc};
+pub use scope::Scope;
 pub use stateful::{StatefulPool, States};
 pub use stats::{LimitedStats, ShardStats, ShutdownReport, Stats};
 pub use task::Task;
@@ -124,6 +129,9 @@ mod table {
     assert_impl_all!(CancelToken: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
+    assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);
+    assert_impl_all!(GroupError<u8>: std::error::Error);
+    assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
     // A pool is shared in an `Arc`, and ends when the last owner drops it.

@@ -373,10 +373,12 @@ impl<I, O> Slot<I, O> {
         }
     }
 
-    /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do.
-    pub(crate) fn await_end(&self, deadline: Option<Instant>) -> AwaitedEnd {
+    /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do, or until `token` is cancelled, which
+    /// the caller has listened to.
+    pub(crate) fn await_end(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> AwaitedEnd {
+        let is_cancelled = || token.is_some_and(CancelToken::is_cancelled);
         let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
-            return self.work_to_end();
+            return self.work_to_end(is_cancelled);
         };
         let mut listed = None;
         loop {
@@ -384,27 +386,34 @@ impl<I, O> Slot<I, O> {
             if state.is_over() {
                 return AwaitedEnd::Over;
             }
-            let is_late = deadline.is_some_and(|d| Instant::now() >= d);
-            if is_late || guard.is_doomed() {
-                // Whoever asks again and again must not leave more and more entries.
-                state.more_waiters.retain(|(number, _)| listed != Some(*number));
-                drop(state);
-                drop(guard);
-                return if is_late { AwaitedEnd::TimedOut } else { self.work_to_end() };
-            }
-            if listed.is_none() {
-                listed = Some(state.next_waiter);
-                let entry = (state.next_waiter, Waiter::Thread(current()));
-                state.next_waiter += 1;
-                state.more_waiters.push(entry);
+            if !is_listed {
+                let me = Waiter::Thread(current());
+                match &state.waiter {
+                    None => state.waiter = Some(me),
+                    Some(_) => state.more_waiters.push(me),
+                }
+                is_listed = true;
             }
             drop(state);
-            park(deadline);
+            if guard.is_doomed() {
+                drop(guard);
+                return self.work_to_end(is_cancelled);
+            }
+            if is_cancelled() {
+                return AwaitedEnd::Cancelled;
+            }
+            if deadline.is_some_and(|d| Instant::now() >= d) {
+                return AwaitedEnd::TimedOut;
+            }
+            park(earlier(deadline, token.and_then(CancelToken::deadline)));
         }
     }
 
-    fn work_to_end(&self) -> AwaitedEnd {
+    fn work_to_end(&self, is_cancelled: impl Fn() -> bool) -> AwaitedEnd {
         while !self.is_finished() {
+            if is_cancelled() {
+                return AwaitedEnd::Cancelled;
+            }
             if !nested::help(self.terms.pool) {
                 return AwaitedEnd::WouldDeadlock;
             }
@@ -428,6 +437,8 @@ impl<I, O> State<I, O> {
 pub(crate) enum AwaitedEnd {
     Over,
     TimedOut,
+    /// The token of the wait was cancelled.
+    Cancelled,
     WouldDeadlock,
 }
 
@@ -502,6 +513,11 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
 pub(crate) struct Reply(Option<Arc<dyn Settle>>);
 
 impl Reply {
+    /// From now on the answer goes to `settle`.
+    pub(crate) fn set(&mut self, settle: Arc<dyn Settle>) {
+        self.0 = Some(settle);
+    }
+
     pub(crate) fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
@@ -547,7 +563,7 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
         match slot.start(interrupter) {
             Err(verdict) => verdict,
             Ok(input) => {
-                reply.0 = Some(Arc::clone(&slot) as Arc<dyn Settle>);
+                reply.set(Arc::clone(&slot) as _);
                 let stoppable = slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, slot.token()));
                 let output = f(input, &slot);
                 drop(stoppable);

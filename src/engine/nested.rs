@@ -90,10 +90,12 @@ pub(crate) struct WouldDeadlock;
 /// If the calling thread is a worker of `pool` and not too deep, runs `body` on it as a task of its own;
 /// says whether it did.
 pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
+    DEPTH.get() < MAX_DEPTH && run_here_however_deep(pool, body)
+}
+
+/// The same at any depth. For what is nested in the user's own code, not by the queue's chance: his recursion is his bound.
+pub(crate) fn run_here_however_deep(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
     let Some((engine, worker)) = inside(pool) else { return false };
-    if DEPTH.get() >= MAX_DEPTH {
-        return false;
-    }
     let mut body = Some(body);
     DEPTH.set(DEPTH.get() + 1);
     engine.run_nested(worker, &mut |reply| match body.take() {
@@ -137,6 +139,14 @@ pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<Wait
         }
         _ => Ok(Wait(None)),
     }
+}
+
+/// Counts the calling thread as waiting for `pool`, also if it is the last one: for a wait that nothing but its end can end.
+pub(crate) fn enter_wait_regardless(pool: PoolId) -> Wait {
+    Wait(
+        inside(pool)
+            .and_then(|(engine, _)| engine.waits().enter(usize::MAX).ok().map(|doomed| (Arc::clone(&engine), doomed))),
+    )
 }
 
 /// A wait that was granted; counted until dropped.

@@ -70,7 +70,8 @@ impl<'t> Way<'t> {
         self.cancelled().or_else(|| is_late().then_some(SubmitErrorKind::TimedOut))
     }
 
-    fn cancelled(&self) -> Option<SubmitErrorKind> {
+    /// Whether its token is cancelled: the refusal then.
+    pub(crate) fn cancelled(&self) -> Option<SubmitErrorKind> {
         self.token.and_then(CancelToken::reason).map(|reason| match reason {
             CancelReason::Deadline => SubmitErrorKind::TimedOut,
             CancelReason::Asked => SubmitErrorKind::Cancelled,

@@ -2,11 +2,13 @@
 
 mod build;
 mod call;
+mod group;
 mod submit;
 
 pub use build::BuildError;
 pub(crate) use call::Cause;
 pub use call::{CallError, JoinError, ProcessError};
+pub use group::{GroupError, TaskFailure};
 pub use submit::{SubmitAllError, SubmitError, SubmitErrorKind};
 
 use std::any::Any;
