@@ -132,21 +132,35 @@ impl Drop for Stoppable {
 /// Asks leave for the calling thread to wait for something that `pool` makes. Anyone may who is not its
 /// worker.
 pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<Wait, WouldDeadlock> {
+    enter(pool, deadline, false)
+}
+
+/// The same for a wait at the pool's door. If `has_way_out`, the worker can run the task that it holds itself: then it gives its
+/// leave up ([`Wait::is_doomed`]) to the next worker that has to wait and has no way out.
+pub(crate) fn enter_wait_at_door(
+    pool: PoolId,
+    deadline: Option<Instant>,
+    has_way_out: bool,
+) -> Result<Wait, WouldDeadlock> {
+    enter(pool, deadline, has_way_out && DEPTH.get() < MAX_DEPTH)
+}
+
+fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<Wait, WouldDeadlock> {
     match inside(pool) {
         Some((engine, _)) if deadline.is_none() => {
-            let doomed = engine.waits().enter(engine.strength())?;
+            let doomed = engine.waits().enter(engine.strength(), has_way_out)?;
             Ok(Wait(Some((engine, doomed))))
         }
         _ => Ok(Wait(None)),
     }
 }
 
-/// Counts the calling thread as waiting for `pool`, also if it is the last one: for a wait that nothing but its end can end.
+/// Counts the calling thread as waiting for `pool`, also if it is the last one: for a wait that only its end can end.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> Wait {
-    Wait(
-        inside(pool)
-            .and_then(|(engine, _)| engine.waits().enter(usize::MAX).ok().map(|doomed| (Arc::clone(&engine), doomed))),
-    )
+    Wait(inside(pool).map(|(engine, _)| {
+        let doomed = engine.waits().enter_regardless();
+        (engine, doomed)
+    }))
 }
 
 /// A wait that was granted; counted until dropped.
@@ -163,14 +177,34 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         if let Some((engine, doomed)) = &self.0 {
-            engine.waits().blocked.lock().retain(|(_, other)| !Arc::ptr_eq(other, doomed));
+            engine.waits().blocked.lock().retain(|other| !Arc::ptr_eq(&other.doomed, doomed));
         }
     }
 }
 
 /// The workers of one pool that wait for it without a deadline.
 pub(crate) struct Waits {
-    blocked: Mutex<Vec<(Thread, Arc<AtomicBool>)>>,
+    blocked: Mutex<Vec<Blocked>>,
+}
+
+struct Blocked {
+    thread: Thread,
+    doomed: Arc<AtomicBool>,
+    /// Whether it can make progress by itself if it has to.
+    has_way_out: bool,
+}
+
+impl Blocked {
+    fn new(has_way_out: bool) -> Self {
+        Blocked { thread: current(), doomed: Arc::new(AtomicBool::new(false)), has_way_out }
+    }
+
+    /// Withdraws the leave to wait.
+    fn doom(self) {
+        // ORDERING: Relaxed. The unpark orders it.
+        self.doomed.store(true, Ordering::Relaxed);
+        self.thread.unpark();
+    }
 }
 
 impl Waits {
@@ -178,24 +212,34 @@ impl Waits {
         Waits { blocked: Mutex::new(Vec::new()) }
     }
 
-    fn enter(&self, strength: usize) -> Result<Arc<AtomicBool>, WouldDeadlock> {
+    fn enter(&self, strength: usize, has_way_out: bool) -> Result<Arc<AtomicBool>, WouldDeadlock> {
         let mut blocked = self.blocked.lock();
         if blocked.len() + 1 >= strength {
-            return Err(WouldDeadlock);
+            // The last one. It may wait if one of the others need not; one at the door has its own task to run first.
+            let other = blocked.iter().position(|other| other.has_way_out).filter(|_| !has_way_out && strength > 1);
+            blocked.remove(other.ok_or(WouldDeadlock)?).doom();
         }
-        let doomed = Arc::new(AtomicBool::new(false));
-        blocked.push((current(), Arc::clone(&doomed)));
-        Ok(doomed)
+        Ok(Self::push(&mut blocked, has_way_out))
+    }
+
+    fn enter_regardless(&self) -> Arc<AtomicBool> {
+        Self::push(&mut self.blocked.lock(), false)
+    }
+
+    fn push(blocked: &mut Vec<Blocked>, has_way_out: bool) -> Arc<AtomicBool> {
+        let me = Blocked::new(has_way_out);
+        let doomed = Arc::clone(&me.doomed);
+        blocked.push(me);
+        doomed
     }
 
     /// The pool has shrunk: withdraws leave until one worker is free again.
     pub(crate) fn shrink(&self, strength: usize) {
         let mut blocked = self.blocked.lock();
-        while !blocked.is_empty() && blocked.len() >= strength {
-            if let Some((thread, doomed)) = blocked.pop() {
-                // ORDERING: Relaxed. The unpark orders it.
-                doomed.store(true, Ordering::Relaxed);
-                thread.unpark();
+        while blocked.len() >= strength {
+            match blocked.pop() {
+                Some(one) => one.doom(),
+                None => break,
             }
         }
     }

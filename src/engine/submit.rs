@@ -184,7 +184,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if let Patience::None = way.patience {
             return Err(SubmitError::new(SubmitErrorKind::Full, item));
         }
-        match nested::enter_wait(self.id, way.deadline()) {
+        let has_way_out = self.runner.spare_state().is_some();
+        match nested::enter_wait_at_door(self.id, way.deadline(), has_way_out) {
             Ok(leave) => self.wait_in_line(item, way, &leave),
             Err(nested::WouldDeadlock) => self.make_room(item, way.door),
         }
