@@ -4,3 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo run --locked --release --example codesearch -- --count
 cargo run --locked --release --example from_async
+# Groups and scopes; each checks its own result.
+cargo run --locked --release --example fail_fast
+cargo run --locked --release --example recursive_walk

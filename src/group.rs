@@ -64,6 +64,7 @@ pub struct Group<T: Send + 'static, E: Send + 'static, D: Dispatch = Stack> {
 }
 
 type Joined<T, E> = Arc<dyn Joinable<Result<T, E>>>;
+type Collected<T, E> = Vec<Result<T, TaskFailure<E>>>;
 
 struct Tasks<T, E> {
     /// In the order in which they were accepted.
@@ -540,7 +541,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     }
 
     /// Waits for all and takes their results.
-    fn finish(&mut self) -> (Vec<Joined<T, E>>, Vec<Result<T, TaskFailure<E>>>) {
+    fn finish(&mut self) -> (Vec<Joined<T, E>>, Collected<T, E>) {
         let tasks = std::mem::take(&mut self.tasks.lock().accepted);
         self.await_end(&tasks, None);
         let results = tasks.iter().map(|task| match task.poll(None) {

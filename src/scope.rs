@@ -166,27 +166,16 @@ impl State {
             let (returned, queued) = (tally.returned.pop(), tally.queued.pop_front());
             drop(tally);
             if returned.is_none() && queued.is_none() {
-                self.wait_or_help(pool);
+                // What is left has started, later than this scope, on others. So workers that wait for scopes do not wait in a
+                // circle; and one that is at the pool's door gives way if no other is left.
+                let _leave = nested::enter_wait_regardless(pool);
+                park(None);
             }
             if let Some(errand) = queued {
                 nested::run_here_however_deep(pool, |reply| errand.run_queued(reply, self));
             }
             if let Some(errand) = returned {
                 self.run_returned(&*errand);
-            }
-        }
-    }
-
-    /// What is left runs elsewhere. A worker that must not wait does what else is queued; if there is nothing, it waits all the
-    /// same: there is no way out of a scope but its end.
-    fn wait_or_help(&self, pool: nested::PoolId) {
-        match nested::enter_wait(pool, None) {
-            Ok(_leave) => park(None),
-            Err(nested::WouldDeadlock) if nested::help(pool) => {}
-            Err(nested::WouldDeadlock) => {
-                // Counted, so that no other worker relies on this one.
-                let _leave = nested::enter_wait_regardless(pool);
-                park(None);
             }
         }
     }

@@ -316,38 +316,29 @@ impl<I, O> Slot<I, O> {
         if let Some(outcome) = self.poll(None) {
             return outcome;
         }
-        let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
-            return self.wait_working();
-        };
-        let listening = token.map(|token| token.listen(Waiter::Thread(current())));
+        let _listening = token.map(|token| token.listen(Waiter::Thread(current())));
         let me = Waiter::Thread(current());
         loop {
-            if let Some(outcome) = self.poll(Some(&me)) {
-                return outcome;
-            }
-            if guard.is_doomed() {
-                drop((guard, listening));
-                return self.wait_working();
-            }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
-                return Outcome::TimedOut;
-            }
-            match token.and_then(CancelToken::reason) {
-                Some(CancelReason::Deadline) => return Outcome::TimedOut,
-                Some(_) => return Outcome::Cancelled,
-                None => park(earlier(deadline, token.and_then(CancelToken::deadline))),
-            }
-        }
-    }
-
-    /// Waits where nobody else can make progress: by doing what is queued.
-    fn wait_working(&self) -> Outcome<I, O> {
-        loop {
-            if let Some(outcome) = self.poll(None) {
-                return outcome;
-            }
-            if !nested::help(self.terms.pool) {
-                return Outcome::WouldDeadlock;
+            let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
+                // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
+                match self.poll(None) {
+                    Some(outcome) => return outcome,
+                    None if nested::help(self.terms.pool) => continue,
+                    None => return Outcome::WouldDeadlock,
+                }
+            };
+            while !guard.is_doomed() {
+                if let Some(outcome) = self.poll(Some(&me)) {
+                    return outcome;
+                }
+                if deadline.is_some_and(|d| Instant::now() >= d) {
+                    return Outcome::TimedOut;
+                }
+                match token.and_then(CancelToken::reason) {
+                    Some(CancelReason::Deadline) => return Outcome::TimedOut,
+                    Some(_) => return Outcome::Cancelled,
+                    None => park(earlier(deadline, token.and_then(CancelToken::deadline))),
+                }
             }
         }
     }
@@ -377,48 +368,37 @@ impl<I, O> Slot<I, O> {
     /// the caller has listened to.
     pub(crate) fn await_end(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> AwaitedEnd {
         let is_cancelled = || token.is_some_and(CancelToken::is_cancelled);
-        let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
-            return self.work_to_end(is_cancelled);
-        };
-        let mut listed = None;
         loop {
-            let mut state = self.state.lock();
-            if state.is_over() {
-                return AwaitedEnd::Over;
-            }
-            if !is_listed {
-                let me = Waiter::Thread(current());
-                match &state.waiter {
-                    None => state.waiter = Some(me),
-                    Some(_) => state.more_waiters.push(me),
+            let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
+                // As in `wait`.
+                if self.is_finished() {
+                    return AwaitedEnd::Over;
+                } else if is_cancelled() {
+                    return AwaitedEnd::Cancelled;
+                } else if nested::help(self.terms.pool) {
+                    continue;
                 }
-                is_listed = true;
-            }
-            drop(state);
-            if guard.is_doomed() {
-                drop(guard);
-                return self.work_to_end(is_cancelled);
-            }
-            if is_cancelled() {
-                return AwaitedEnd::Cancelled;
-            }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
-                return AwaitedEnd::TimedOut;
-            }
-            park(earlier(deadline, token.and_then(CancelToken::deadline)));
-        }
-    }
-
-    fn work_to_end(&self, is_cancelled: impl Fn() -> bool) -> AwaitedEnd {
-        while !self.is_finished() {
-            if is_cancelled() {
-                return AwaitedEnd::Cancelled;
-            }
-            if !nested::help(self.terms.pool) {
                 return AwaitedEnd::WouldDeadlock;
+            };
+            let Some(place) = self.state.lock().list(Waiter::Thread(current())) else { return AwaitedEnd::Over };
+            let end = loop {
+                if self.is_finished() {
+                    return AwaitedEnd::Over;
+                } else if is_cancelled() {
+                    break Some(AwaitedEnd::Cancelled);
+                } else if deadline.is_some_and(|d| Instant::now() >= d) {
+                    break Some(AwaitedEnd::TimedOut);
+                } else if guard.is_doomed() {
+                    break None;
+                }
+                park(earlier(deadline, token.and_then(CancelToken::deadline)));
+            };
+            // Whoever asks again and again must not leave more and more entries.
+            self.state.lock().strike_out(place);
+            if let Some(end) = end {
+                return end;
             }
         }
-        AwaitedEnd::Over
     }
 
     /// Whether a wait would return at once.
@@ -427,7 +407,32 @@ impl<I, O> Slot<I, O> {
     }
 }
 
+/// The number of the waiter whose place costs no allocation.
+const FIRST: u64 = 0;
+
 impl<I, O> State<I, O> {
+    /// Lists one of several waiters, unless the task has ended.
+    fn list(&mut self, waiter: Waiter) -> Option<u64> {
+        if self.is_over() {
+            return None;
+        }
+        if self.waiter.is_none() {
+            self.waiter = Some(waiter);
+            return Some(FIRST);
+        }
+        self.next_waiter += 1;
+        self.more_waiters.push((self.next_waiter, waiter));
+        Some(self.next_waiter)
+    }
+
+    fn strike_out(&mut self, place: u64) {
+        if place == FIRST {
+            self.waiter = None;
+        } else {
+            self.more_waiters.retain(|(number, _)| *number != place);
+        }
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.cell, Cell::Done(_) | Cell::Returned(..) | Cell::Empty)
     }

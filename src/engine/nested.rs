@@ -135,14 +135,15 @@ pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<Wait
     enter(pool, deadline, false)
 }
 
-/// The same for a wait at the pool's door. If `has_way_out`, the worker can run the task that it holds itself: then it gives its
+/// The same for a wait at the pool's door. If `has_way_out`, the worker can run the task that it holds itself, or
+/// at the worst be refused: then it gives its
 /// leave up ([`Wait::is_doomed`]) to the next worker that has to wait and has no way out.
 pub(crate) fn enter_wait_at_door(
     pool: PoolId,
     deadline: Option<Instant>,
     has_way_out: bool,
 ) -> Result<Wait, WouldDeadlock> {
-    enter(pool, deadline, has_way_out && DEPTH.get() < MAX_DEPTH)
+    enter(pool, deadline, has_way_out)
 }
 
 fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<Wait, WouldDeadlock> {
@@ -155,10 +156,11 @@ fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<W
     }
 }
 
-/// Counts the calling thread as waiting for `pool`, also if it is the last one: for a wait that only its end can end.
+/// Counts the calling thread as waiting for `pool`, also if it is the last one: for a wait that only its end can end, and whose
+/// end depends on nothing that is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> Wait {
     Wait(inside(pool).map(|(engine, _)| {
-        let doomed = engine.waits().enter_regardless();
+        let doomed = engine.waits().enter_regardless(engine.strength());
         (engine, doomed)
     }))
 }
@@ -214,16 +216,25 @@ impl Waits {
 
     fn enter(&self, strength: usize, has_way_out: bool) -> Result<Arc<AtomicBool>, WouldDeadlock> {
         let mut blocked = self.blocked.lock();
-        if blocked.len() + 1 >= strength {
-            // The last one. It may wait if one of the others need not; one at the door has its own task to run first.
-            let other = blocked.iter().position(|other| other.has_way_out).filter(|_| !has_way_out && strength > 1);
-            blocked.remove(other.ok_or(WouldDeadlock)?).doom();
+        // The last one may wait if another need not; but one at the door has its own task to run first.
+        if blocked.len() + 1 >= strength && (has_way_out || strength < 2 || !Self::send_one_away(&mut blocked)) {
+            return Err(WouldDeadlock);
         }
         Ok(Self::push(&mut blocked, has_way_out))
     }
 
-    fn enter_regardless(&self) -> Arc<AtomicBool> {
-        Self::push(&mut self.blocked.lock(), false)
+    fn enter_regardless(&self, strength: usize) -> Arc<AtomicBool> {
+        let mut blocked = self.blocked.lock();
+        if blocked.len() + 1 >= strength {
+            Self::send_one_away(&mut blocked);
+        }
+        Self::push(&mut blocked, false)
+    }
+
+    /// Somebody else who has a way out must take it; says whether there was one.
+    fn send_one_away(blocked: &mut Vec<Blocked>) -> bool {
+        let one = blocked.iter().position(|one| one.has_way_out);
+        one.map(|one| blocked.remove(one).doom()).is_some()
     }
 
     fn push(blocked: &mut Vec<Blocked>, has_way_out: bool) -> Arc<AtomicBool> {
