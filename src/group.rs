@@ -477,11 +477,21 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             }
             // It would wait for the task that it is in the middle of.
             let own = WITHIN.with_borrow(|within| within.contains(&address(&*self.shared)));
-            match nested::enter_wait(self.engine.id(), None) {
-                Ok(_leave) if !own => park(token.deadline()),
-                _ => return Err(SubmitErrorKind::WouldDeadlock),
+            if own {
+                return Err(SubmitErrorKind::WouldDeadlock);
             }
+            let _leave = match nested::enter_wait(self.engine.id(), None) {
+                Ok(leave) => leave,
+                // They are younger than the caller, and do not wait for it.
+                Err(_) if self.have_all_started() => nested::enter_wait_regardless(self.engine.id()),
+                Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
+            };
+            park(token.deadline());
         }
+    }
+
+    fn have_all_started(&self) -> bool {
+        self.tasks.lock().accepted.iter().all(|task| task.has_started())
     }
 
     /// A place if there is one; otherwise leaves word to have `waiter` woken.
@@ -516,7 +526,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         let _listening = self.shared.token.listen(Waiter::Thread(current()));
         for task in tasks {
             loop {
-                match Arc::clone(task).await_end(deadline, token) {
+                match Arc::clone(task).await_end(deadline, token, true) {
                     AwaitedEnd::Over => break,
                     AwaitedEnd::TimedOut => return false,
                     AwaitedEnd::WouldDeadlock => {

@@ -59,8 +59,14 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>>;
     /// Runs the task on the calling thread if that is a worker of its pool and nobody has started it.
     fn run_inside(self: Arc<Self>);
-    /// Waits for the end without taking the result, or until `token` is cancelled, which the caller has listened to.
-    fn await_end(self: Arc<Self>, deadline: Option<Instant>, token: Option<&CancelToken>) -> AwaitedEnd;
+    fn has_started(&self) -> bool;
+    /// Waits for the end without taking the result; see [`Slot::await_end`].
+    fn await_end(
+        self: Arc<Self>,
+        deadline: Option<Instant>,
+        token: Option<&CancelToken>,
+        is_younger: bool,
+    ) -> AwaitedEnd;
     /// The result, or word to wake the waiter.
     fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>>;
     fn cancel(&self) -> bool;
@@ -105,9 +111,18 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         run_if_waited_for_inside(&self, None);
     }
 
-    fn await_end(self: Arc<Self>, deadline: Option<Instant>, token: Option<&CancelToken>) -> AwaitedEnd {
+    fn has_started(&self) -> bool {
+        Slot::has_started(self)
+    }
+
+    fn await_end(
+        self: Arc<Self>,
+        deadline: Option<Instant>,
+        token: Option<&CancelToken>,
+        is_younger: bool,
+    ) -> AwaitedEnd {
         run_if_waited_for_inside(&self, deadline);
-        Slot::await_end(&*self, deadline, token)
+        Slot::await_end(&*self, deadline, token, is_younger)
     }
 
     fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>> {
@@ -360,7 +375,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
         if self.0.result.get().is_none() {
-            match Arc::clone(&self.0.handle.slot).await_end(deadline, None) {
+            match Arc::clone(&self.0.handle.slot).await_end(deadline, None, false) {
                 // Without a token no wait is cancelled.
                 AwaitedEnd::Over | AwaitedEnd::Cancelled => {}
                 AwaitedEnd::TimedOut => return None,

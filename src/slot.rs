@@ -365,20 +365,24 @@ impl<I, O> Slot<I, O> {
     }
 
     /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do, or until `token` is cancelled, which
-    /// the caller has listened to.
-    pub(crate) fn await_end(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> AwaitedEnd {
+    /// the caller has listened to. If the task `is_younger` than the one that waits for it, and has started, no circle of waits
+    /// is possible and none is looked for: that would be careful beyond need, for it counts who has only just been woken.
+    pub(crate) fn await_end(
+        &self,
+        deadline: Option<Instant>,
+        token: Option<&CancelToken>,
+        is_younger: bool,
+    ) -> AwaitedEnd {
         let is_cancelled = || token.is_some_and(CancelToken::is_cancelled);
         loop {
-            let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
+            let guard = match nested::enter_wait(self.terms.pool, deadline) {
+                Ok(guard) => guard,
+                Err(_) if self.is_finished() => return AwaitedEnd::Over,
+                Err(_) if is_cancelled() => return AwaitedEnd::Cancelled,
+                Err(_) if is_younger && self.has_started() => nested::enter_wait_regardless(self.terms.pool),
                 // As in `wait`.
-                if self.is_finished() {
-                    return AwaitedEnd::Over;
-                } else if is_cancelled() {
-                    return AwaitedEnd::Cancelled;
-                } else if nested::help(self.terms.pool) {
-                    continue;
-                }
-                return AwaitedEnd::WouldDeadlock;
+                Err(_) if nested::help(self.terms.pool) => continue,
+                Err(_) => return AwaitedEnd::WouldDeadlock,
             };
             let Some(place) = self.state.lock().list(Waiter::Thread(current())) else { return AwaitedEnd::Over };
             let end = loop {
@@ -399,6 +403,11 @@ impl<I, O> Slot<I, O> {
                 return end;
             }
         }
+    }
+
+    /// Whether the task is not queued any more.
+    pub(crate) fn has_started(&self) -> bool {
+        !matches!(self.state.lock().cell, Cell::Queued(_))
     }
 
     /// Whether a wait would return at once.

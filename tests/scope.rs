@@ -123,7 +123,7 @@ fn forgotten<D: Dispatch>() {
     });
     pool.scope(|s| {
         let value = &mut value;
-        #[allow(forgetting_copy_types)] // that `spawn` gives nothing to keep is the point
+        #[allow(forgetting_copy_types, clippy::unit_arg)] // that `spawn` gives nothing to keep is the point
         std::mem::forget(s.spawn(|| {
             gate.wait();
             *value = 7;
