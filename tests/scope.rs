@@ -376,3 +376,32 @@ fn empty<D: Dispatch>() {
 fn a43_an_empty_scope() {
     on_every_dispatch!(empty);
 }
+
+/// A43: the same while the scope's thread sleeps already: it is woken for them.
+fn taken_out_late<D: Dispatch>() {
+    let (pool, gate) = (pool::<D>(1, 10), Gate::new());
+    let count = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            eventually("all are spawned", || pool.queued() == 3);
+            gate.await_arrivals(1);
+            shift(Duration::from_millis(5));
+            threads.spawn(|| assert_eq!(pool.shutdown_now().len(), 0));
+            eventually("they have run, and the first has not ended", || count.load(SeqCst) == 3);
+            gate.open();
+        });
+        pool.scope(|s| {
+            s.spawn(|| gate.wait());
+            gate.await_arrivals(1);
+            for _ in 0..3 {
+                s.spawn(|| count.fetch_add(1, SeqCst));
+            }
+        });
+    });
+    assert_quiet(&pool);
+}
+
+#[test]
+fn a43_a_sleeping_scope_is_woken_for_what_is_taken_out() {
+    on_every_dispatch!(taken_out_late);
+}
