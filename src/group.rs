@@ -444,6 +444,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             pool: self.engine.id(),
             is_call: false,
             deadline: None,
+            view: None,
             token: Some(token.clone()),
             run_here: Some(run::<F, T, E> as _),
         };
