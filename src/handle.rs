@@ -172,6 +172,11 @@ impl<T: Send + 'static> Handle<T> {
     /// [`JoinError`] if the task panicked, if it was cancelled or given back before it started, or if a
     /// worker of the pool would wait for itself for ever.
     pub fn join(self) -> Result<T, JoinError> {
+        self.wait()
+    }
+
+    /// As [`join`](Self::join), for those who still need the handle after it.
+    pub(crate) fn wait(&self) -> Result<T, JoinError> {
         // Without a deadline the wait ends only with a result.
         Arc::clone(&self.slot).wait(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
     }

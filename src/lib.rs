@@ -69,6 +69,7 @@ mod interrupter;
 mod job;
 mod keyed;
 mod limited;
+mod map;
 mod methods;
 #[cfg(all(test, formicary_loom))]
 mod models;
@@ -79,10 +80,13 @@ mod scope;
 mod slot;
 mod stateful;
 mod stats;
+#[cfg(feature = "stream")]
+mod stream;
 mod sync;
 mod task;
 mod timer;
 mod waiter;
+mod window;
 mod worker;
 mod worker_pool;
 
@@ -98,12 +102,15 @@ pub use group::Group;
 pub use handle::{Handle, SharedHandle, TaskId};
 pub use interrupter::Interrupter;
 pub use limited::Limited;
+pub use map::{Map, Results};
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, TaskPanic, WorkerThread};
 pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use pool_with_func::{Function, PoolWithFunc};
 pub use scope::Scope;
 pub use stateful::{StatefulPool, States};
 pub use stats::{LimitedStats, ShardStats, ShutdownReport, Stats};
+#[cfg(feature = "stream")]
+pub use stream::{IterStream, MapStream};
 pub use task::Task;
 pub use worker::{Context, PanicPolicy, Worker};
 pub use worker_pool::{PauseGuard, WorkerPool};

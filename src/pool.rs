@@ -464,7 +464,13 @@ impl<D: Dispatch> Pool<D> {
     }
 
     /// A slot for a closure, and the task that stands for it in the queue.
-    fn slot<F, T>(&self, f: F, run: Run<F, T>, is_call: bool, token: Option<&CancelToken>) -> (Arc<Slot<F, T>>, Task)
+    pub(crate) fn slot<F, T>(
+        &self,
+        f: F,
+        run: Run<F, T>,
+        is_call: bool,
+        token: Option<&CancelToken>,
+    ) -> (Arc<Slot<F, T>>, Task)
     where
         F: Send + 'static,
         T: Send + 'static,

@@ -18,6 +18,8 @@ use crate::waiter::Waiter;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
     None,
+    /// As `None`, of somebody who keeps what finds no room and comes again with it: a full pool is no refusal then.
+    Asking,
     Until(Instant),
     Forever,
 }
@@ -117,7 +119,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: R::Item,
         way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<R::Item>> {
-        self.admit(item, way.into()).inspect_err(|_| count(&self.counters.rejected))
+        let way = way.into();
+        self.admit(item, way).inspect_err(|refusal| {
+            if !(refusal.is_full() && matches!(way.patience, Patience::Asking)) {
+                count(&self.counters.rejected);
+            }
+        })
     }
 
     /// Submits the task of a slot; on a refusal the input comes back out of it.
@@ -181,7 +188,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             None => return Ok(()),
             Some(back) => item = back,
         }
-        if let Patience::None = way.patience {
+        if let Patience::None | Patience::Asking = way.patience {
             return Err(SubmitError::new(SubmitErrorKind::Full, item));
         }
         let has_way_out = self.runner.spare_state().is_some();

@@ -1,0 +1,354 @@
+//! The tasks of one map: those that were started and whose results have not been handed out, never more than so many.
+//!
+//! A [`Window`] never blocks by itself. Who drives it tops it up, takes what has ended, and otherwise leaves word to be woken:
+//! as a thread ([`crate::map`]) or as a future ([`crate::stream`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::dispatch::Dispatch;
+use crate::engine::{Engine, Patience, Runner};
+use crate::error::{CallError, JoinError, SubmitError};
+use crate::handle::Handle;
+use crate::slot::Slot;
+use crate::sync::Mutex;
+use crate::waiter::Waiter;
+
+/// What an item is told, or comes back with.
+pub(crate) type Answer<T, R> = Result<R, CallError<T>>;
+
+/// The way into a pool in the middle of its submit.
+pub(crate) type Entering<'p, T, R> = Pin<Box<dyn Future<Output = Result<Handle<R>, SubmitError<T>>> + Send + 'p>>;
+
+/// Makes a task of an item and puts it into a pool, whatever the pool's kind.
+pub(crate) trait Door<'p, T, R: Send + 'static>: Send {
+    fn enter(&self, item: T, patience: Patience) -> Result<Handle<R>, SubmitError<T>>;
+    /// As the pool's own submit waits.
+    fn default_patience(&self) -> Patience;
+    #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only streams wait without a thread"))]
+    fn enter_async(&self, item: T) -> Entering<'p, T, R>;
+    /// The pool's capacity in workers.
+    fn capacity(&self) -> usize;
+    /// Whether the calling thread is one of the pool's workers.
+    fn is_inside(&self) -> bool;
+}
+
+/// The door of an engine. A kind of pool gives it how to make a slot and the task that stands for it, and how to get the item
+/// out of the slot's input again.
+pub(crate) struct EngineDoor<'p, E: Runner, D: Dispatch, T, I, M> {
+    pub(crate) engine: &'p Arc<Engine<E, D>>,
+    pub(crate) make: M,
+    pub(crate) item: fn(I) -> T,
+}
+
+impl<'p, E, D, T, I, R, M> Door<'p, T, R> for EngineDoor<'p, E, D, T, I, M>
+where
+    E: Runner,
+    D: Dispatch,
+    T: Send + 'static,
+    I: Send + 'static,
+    R: Send + 'static,
+    M: Fn(T) -> (Arc<Slot<I, R>>, E::Item) + Send,
+{
+    fn enter(&self, item: T, patience: Patience) -> Result<Handle<R>, SubmitError<T>> {
+        let (slot, task) = (self.make)(item);
+        self.engine.submit_slot(&slot, task, patience).map_err(|refusal| refusal.map(self.item))?;
+        Ok(Handle::new(slot))
+    }
+
+    fn default_patience(&self) -> Patience {
+        self.engine.default_patience()
+    }
+
+    fn enter_async(&self, item: T) -> Entering<'p, T, R> {
+        let (slot, task) = (self.make)(item);
+        let (entering, item) = (self.engine.submit_async(task, Patience::Forever.into()), self.item);
+        Box::pin(async move {
+            entering.await.map_err(|refusal| slot.refused(refusal.kind).map(item))?;
+            Ok(Handle::new(slot))
+        })
+    }
+
+    fn capacity(&self) -> usize {
+        self.engine.capacity()
+    }
+
+    fn is_inside(&self) -> bool {
+        self.engine.is_inside()
+    }
+}
+
+/// In which order results are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// As the items came.
+    Input,
+    /// As the tasks end.
+    End,
+}
+
+/// Rung by every task of a window that ends, be it with a result, a panic, or unstarted.
+struct Bell {
+    order: Order,
+    state: Mutex<Rung>,
+}
+
+#[derive(Default)]
+struct Rung {
+    /// Tasks by their end, where that is the order.
+    ended: VecDeque<u64>,
+    waiter: Option<Waiter>,
+    /// The only task that the waiter waits for, if not for any.
+    only: Option<u64>,
+}
+
+/// Rings the bell for one task: what its slot wakes.
+struct Ringer {
+    number: u64,
+    bell: Arc<Bell>,
+}
+
+impl Wake for Ringer {
+    fn wake(self: Arc<Self>) {
+        let mut state = self.bell.state.lock();
+        if self.bell.order == Order::End {
+            state.ended.push_back(self.number);
+        }
+        let is_awaited = state.only.is_none_or(|only| only == self.number);
+        let waiter = if is_awaited { state.waiter.take() } else { None };
+        drop(state);
+        waiter.into_iter().for_each(Waiter::wake);
+    }
+}
+
+/// An item that was pulled.
+enum Place<T, R: Send + 'static> {
+    Started(Handle<R>),
+    Over(Answer<T, R>),
+}
+
+/// See the [module](self).
+pub(crate) struct Window<'p, T, R: Send + 'static> {
+    door: Box<dyn Door<'p, T, R> + 'p>,
+    /// `None`: twice the pool's capacity.
+    most: Option<usize>,
+    /// By the order of the input.
+    places: BTreeMap<u64, Place<T, R>>,
+    next_number: u64,
+    /// An item that found no room in the pool.
+    held: Option<T>,
+    /// An item was refused, and that is not handed out: nothing more is pulled until then.
+    has_refusal: bool,
+    /// Nothing is pulled any more.
+    is_closed: bool,
+    bell: Arc<Bell>,
+}
+
+impl<'p, T, R: Send + 'static> Window<'p, T, R> {
+    pub(crate) fn new(door: impl Door<'p, T, R> + 'p, order: Order) -> Self {
+        Window {
+            door: Box::new(door),
+            most: None,
+            places: BTreeMap::new(),
+            next_number: 0,
+            held: None,
+            has_refusal: false,
+            is_closed: false,
+            bell: Arc::new(Bell { order, state: Mutex::default() }),
+        }
+    }
+
+    /// At most so many items are pulled and not handed out; 0 counts as 1.
+    pub(crate) fn set_most(&mut self, items: usize) {
+        self.most = Some(items.max(1));
+    }
+
+    /// How many items are pulled and not handed out.
+    pub(crate) fn pulled(&self) -> usize {
+        self.places.len() + usize::from(self.held.is_some())
+    }
+
+    /// No item is under way; one may be held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Starts tasks until the window or the pool is full, or `pull` has nothing (now). Does not block but in `pull`.
+    pub(crate) fn fill(&mut self, mut pull: impl FnMut() -> Option<T>) {
+        let most = self.most.unwrap_or_else(|| self.door.capacity().saturating_mul(2));
+        while self.places.len() < most && !self.has_refusal && !self.is_closed {
+            let Some(item) = self.held.take().or_else(&mut pull) else { return };
+            match self.door.enter(item, Patience::Asking) {
+                Err(full) if full.is_full() => {
+                    self.held = Some(full.task);
+                    return;
+                }
+                entered => self.place(entered),
+            }
+        }
+    }
+
+    /// Puts the item that found no room into the pool, blocking for it; says whether there was one. For a window that is
+    /// otherwise empty, which has nothing else to wait for.
+    pub(crate) fn enter_held(&mut self) -> bool {
+        let Some(item) = self.held.take() else { return false };
+        let entered = self.door.enter(item, self.door.default_patience());
+        self.place(entered);
+        true
+    }
+
+    /// The same for a future.
+    #[cfg(feature = "stream")]
+    pub(crate) fn enter_held_async(&mut self) -> Option<Entering<'p, T, R>> {
+        self.held.take().map(|item| self.door.enter_async(item))
+    }
+
+    /// The next item has entered, or has been refused.
+    pub(crate) fn place(&mut self, entered: Result<Handle<R>, SubmitError<T>>) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let place = match entered {
+            Err(refusal) => {
+                self.has_refusal = true;
+                Place::Over(Err(refusal.into()))
+            }
+            Ok(mut handle) => {
+                let waker = Waker::from(Arc::new(Ringer { number, bell: Arc::clone(&self.bell) }));
+                match Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(result) => Place::Over(result.map_err(CallError::from)),
+                    Poll::Pending => Place::Started(handle),
+                }
+            }
+        };
+        if matches!(place, Place::Over(_)) {
+            self.note_end(number);
+        }
+        self.places.insert(number, place);
+    }
+
+    fn note_end(&self, number: u64) {
+        if self.bell.order == Order::End {
+            self.bell.state.lock().ended.push_back(number);
+        }
+    }
+
+    /// The answer that is next in order, if it is there.
+    pub(crate) fn take(&mut self) -> Option<Answer<T, R>> {
+        let place = match self.bell.order {
+            Order::Input => self.places.first_entry().filter(|first| first.get().is_over())?.remove(),
+            Order::End => loop {
+                let number = self.bell.state.lock().ended.pop_front()?;
+                // One that was joined by itself may be in the list a second time.
+                if let Some(place) = self.places.remove(&number) {
+                    break place;
+                }
+            },
+        };
+        let answer = match place {
+            Place::Over(answer) => answer,
+            Place::Started(mut handle) => match handle.try_join() {
+                Some(result) => result.map_err(CallError::from),
+                None => handle.join().map_err(CallError::from),
+            },
+        };
+        if let Err(CallError::Refused(_)) = answer {
+            self.has_refusal = false;
+        }
+        Some(answer)
+    }
+
+    /// [`take`](Self::take), or word to wake the waiter when there is a reason to top up or take again.
+    pub(crate) fn take_or_listen(&mut self, waiter: impl FnOnce() -> Waiter) -> Option<Answer<T, R>> {
+        if let Some(answer) = self.take() {
+            return Some(answer);
+        }
+        // Where an item waits for room, the end of any task is worth a try to get it in.
+        let only = match self.bell.order {
+            Order::Input if self.held.is_none() => self.places.first_key_value().map(|(number, _)| *number),
+            _ => None,
+        };
+        let mut state = self.bell.state.lock();
+        let replaced = state.waiter.replace(waiter());
+        state.only = only;
+        drop(state);
+        // Dropping a waker is somebody else's code.
+        drop(replaced);
+        // A task that ended before that rang for nobody.
+        self.take()
+    }
+
+    /// Whether the caller is a worker of the pool, which may not just sleep.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.door.is_inside()
+    }
+
+    /// Waits for the oldest task: as a worker of the pool does, which runs it itself if it can. One that cannot be waited for
+    /// is cancelled, so that it does not run after it was reported as failed.
+    pub(crate) fn join_oldest(&mut self) {
+        let oldest = self.places.iter_mut().find_map(|(number, place)| match place {
+            Place::Started(handle) => Some((*number, handle.wait_or_cancel())),
+            Place::Over(_) => None,
+        });
+        if let Some((number, result)) = oldest {
+            self.places.insert(number, Place::Over(result.map_err(CallError::from)));
+            self.note_end(number);
+        }
+    }
+
+    /// Cancels what has not started, tells what runs to stop, and forgets all results. Does not wait, and is the end.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+        self.cancel();
+        self.places.clear();
+        self.held = None;
+    }
+
+    /// Cancels what has not started, waits for what runs, and forgets all results. Is the end.
+    pub(crate) fn wind_up(&mut self) {
+        self.is_closed = true;
+        self.cancel();
+        for place in std::mem::take(&mut self.places).into_values() {
+            if let Place::Started(handle) = place {
+                // Whatever it says, somebody else's failure came first.
+                drop(handle.join());
+            }
+        }
+        self.held = None;
+    }
+
+    fn cancel(&self) {
+        for place in self.places.values() {
+            if let Place::Started(handle) = place {
+                handle.cancel();
+            }
+        }
+    }
+}
+
+impl<T, R: Send + 'static> Place<T, R> {
+    fn is_over(&self) -> bool {
+        match self {
+            Place::Started(handle) => handle.is_finished(),
+            Place::Over(_) => true,
+        }
+    }
+}
+
+impl<R: Send + 'static> Handle<R> {
+    fn wait_or_cancel(&self) -> Result<R, JoinError> {
+        self.wait().inspect_err(|error| {
+            if error.is_would_deadlock() {
+                self.cancel();
+            }
+        })
+    }
+}
+
+impl<T, R: Send + 'static> Drop for Window<'_, T, R> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
