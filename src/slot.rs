@@ -317,7 +317,6 @@ impl<I, O> Slot<I, O> {
             return outcome;
         }
         let _listening = token.map(|token| token.listen(Waiter::Thread(current())));
-        let me = Waiter::Thread(current());
         loop {
             let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
                 // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
@@ -327,6 +326,7 @@ impl<I, O> Slot<I, O> {
                     None => return Outcome::WouldDeadlock,
                 }
             };
+            let me = guard.waiter();
             while !guard.is_doomed() {
                 if let Some(outcome) = self.poll(Some(&me)) {
                     return outcome;
@@ -384,7 +384,7 @@ impl<I, O> Slot<I, O> {
                 Err(_) if nested::help(self.terms.pool) => continue,
                 Err(_) => return AwaitedEnd::WouldDeadlock,
             };
-            let Some(place) = self.state.lock().list(Waiter::Thread(current())) else { return AwaitedEnd::Over };
+            let Some(place) = self.state.lock().list(guard.waiter()) else { return AwaitedEnd::Over };
             let end = loop {
                 if self.is_finished() {
                     return AwaitedEnd::Over;

@@ -2,11 +2,14 @@
 
 use std::task::Waker;
 
-use crate::sync::Thread;
+use crate::engine::nested::Leave;
+use crate::sync::{Arc, Thread};
 
 #[derive(Clone)]
 pub(crate) enum Waiter {
     Thread(Thread),
+    /// A worker that has leave to wait for its own pool, for one thing that ends its wait for good.
+    Worker(Arc<Leave>),
     Task(Waker),
 }
 
@@ -15,6 +18,7 @@ impl Waiter {
     pub(crate) fn wake(self) {
         match self {
             Waiter::Thread(thread) => thread.unpark(),
+            Waiter::Worker(leave) => leave.end(),
             Waiter::Task(waker) => waker.wake(),
         }
     }

@@ -446,3 +446,21 @@ fn join_what_was_given_back<D: Dispatch>() {
 fn b05_join_from_inside_of_what_was_given_back() {
     on_every_dispatch!(join_what_was_given_back);
 }
+
+/// One worker stands at the door with a task, the other waits for what that one is at: the first has to run its task itself.
+fn one_at_the_door<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(2).queue(0).dispatch::<D>().build().unwrap());
+    let inner = pool.clone();
+    let sum = pool.run(move || {
+        let door = inner.clone();
+        let handle = inner.spawn(move || door.spawn(|| 20).unwrap().join().unwrap() + 1).unwrap();
+        eventually("the other one is at the door", || inner.waiting() == 1);
+        handle.join().unwrap() + 1
+    });
+    assert_eq!(sum.unwrap(), 22);
+}
+
+#[test]
+fn b05_a_worker_waits_for_one_at_the_door() {
+    on_every_dispatch!(one_at_the_door);
+}

@@ -12,6 +12,7 @@ use super::stops::Stops;
 use crate::cancel::CancelToken;
 use crate::slot::{Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
+use crate::waiter::Waiter;
 
 /// Tells pools apart. Never used twice in one process.
 pub(crate) type PoolId = u64;
@@ -135,9 +136,8 @@ pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<Wait
     enter(pool, deadline, false)
 }
 
-/// The same for a wait at the pool's door. If `has_way_out`, the worker can run the task that it holds itself, or
-/// at the worst be refused: then it gives its
-/// leave up ([`Wait::is_doomed`]) to the next worker that has to wait and has no way out.
+/// The same for a wait at the pool's door. If `has_way_out`, the worker can run the task that it holds itself, or at the worst
+/// be refused: then it gives its leave up ([`Wait::is_doomed`]) to the next worker that has to wait and has no way out.
 pub(crate) fn enter_wait_at_door(
     pool: PoolId,
     deadline: Option<Instant>,
@@ -149,8 +149,8 @@ pub(crate) fn enter_wait_at_door(
 fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<Wait, WouldDeadlock> {
     match inside(pool) {
         Some((engine, _)) if deadline.is_none() => {
-            let doomed = engine.waits().enter(engine.strength(), has_way_out)?;
-            Ok(Wait(Some((engine, doomed))))
+            let leave = engine.waits().enter(engine.strength(), has_way_out)?;
+            Ok(Wait(Some((engine, leave))))
         }
         _ => Ok(Wait(None)),
     }
@@ -160,53 +160,77 @@ fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<W
 /// end depends on nothing that is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> Wait {
     Wait(inside(pool).map(|(engine, _)| {
-        let doomed = engine.waits().enter_regardless(engine.strength());
-        (engine, doomed)
+        let leave = engine.waits().enter_regardless(engine.strength());
+        (engine, leave)
     }))
 }
 
 /// A wait that was granted; counted until dropped.
-pub(crate) struct Wait(Option<(Arc<dyn Inside>, Arc<AtomicBool>)>);
+pub(crate) struct Wait(Option<(Arc<dyn Inside>, Arc<Leave>)>);
+
+/// A worker's leave to wait.
+pub(crate) struct Leave {
+    thread: Thread,
+    /// Whether it can make progress by itself if it has to.
+    has_way_out: bool,
+    doomed: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Leave {
+    fn new(has_way_out: bool) -> Arc<Self> {
+        let (doomed, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Leave { thread: current(), has_way_out, doomed, over })
+    }
+
+    /// Withdraws it.
+    fn doom(&self) {
+        // ORDERING: Relaxed. The unpark orders it.
+        self.doomed.store(true, Ordering::Relaxed);
+        self.thread.unpark();
+    }
+
+    /// What the worker waits for is there. It counts as at work from now on, and not only when it has woken up: otherwise the one
+    /// who brought it could be refused a wait that this worker will end.
+    pub(crate) fn end(&self) {
+        // ORDERING: Relaxed. Read under the lock of `Waits`, by the same thread or by one that was granted leave after it.
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.unpark();
+    }
+
+    fn is_over(&self) -> bool {
+        // ORDERING: Relaxed, see `end`.
+        self.over.load(Ordering::Relaxed)
+    }
+}
 
 impl Wait {
-    /// Whether the leave to wait was withdrawn, because the pool has shrunk.
+    /// What wakes the calling thread when its wait is over for good.
+    pub(crate) fn waiter(&self) -> Waiter {
+        match &self.0 {
+            Some((_, leave)) => Waiter::Worker(Arc::clone(leave)),
+            None => Waiter::Thread(current()),
+        }
+    }
+
+    /// Whether the leave to wait was withdrawn, because the pool has shrunk or because somebody needs it more.
     pub(crate) fn is_doomed(&self) -> bool {
         // ORDERING: Relaxed. The unpark that follows the store orders it.
-        self.0.as_ref().is_some_and(|(_, doomed)| doomed.load(Ordering::Relaxed))
+        self.0.as_ref().is_some_and(|(_, leave)| leave.doomed.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        if let Some((engine, doomed)) = &self.0 {
-            engine.waits().blocked.lock().retain(|other| !Arc::ptr_eq(&other.doomed, doomed));
+        if let Some((engine, leave)) = &self.0 {
+            engine.waits().blocked.lock().retain(|other| !Arc::ptr_eq(other, leave));
         }
     }
 }
 
 /// The workers of one pool that wait for it without a deadline.
 pub(crate) struct Waits {
-    blocked: Mutex<Vec<Blocked>>,
-}
-
-struct Blocked {
-    thread: Thread,
-    doomed: Arc<AtomicBool>,
-    /// Whether it can make progress by itself if it has to.
-    has_way_out: bool,
-}
-
-impl Blocked {
-    fn new(has_way_out: bool) -> Self {
-        Blocked { thread: current(), doomed: Arc::new(AtomicBool::new(false)), has_way_out }
-    }
-
-    /// Withdraws the leave to wait.
-    fn doom(self) {
-        // ORDERING: Relaxed. The unpark orders it.
-        self.doomed.store(true, Ordering::Relaxed);
-        self.thread.unpark();
-    }
+    blocked: Mutex<Vec<Arc<Leave>>>,
 }
 
 impl Waits {
@@ -214,34 +238,38 @@ impl Waits {
         Waits { blocked: Mutex::new(Vec::new()) }
     }
 
-    fn enter(&self, strength: usize, has_way_out: bool) -> Result<Arc<AtomicBool>, WouldDeadlock> {
+    fn enter(&self, strength: usize, has_way_out: bool) -> Result<Arc<Leave>, WouldDeadlock> {
         let mut blocked = self.blocked.lock();
         // The last one may wait if another need not; but one at the door has its own task to run first.
-        if blocked.len() + 1 >= strength && (has_way_out || strength < 2 || !Self::send_one_away(&mut blocked)) {
+        if Self::is_last(&blocked, strength) && (has_way_out || strength < 2 || !Self::send_one_away(&mut blocked)) {
             return Err(WouldDeadlock);
         }
         Ok(Self::push(&mut blocked, has_way_out))
     }
 
-    fn enter_regardless(&self, strength: usize) -> Arc<AtomicBool> {
+    fn enter_regardless(&self, strength: usize) -> Arc<Leave> {
         let mut blocked = self.blocked.lock();
-        if blocked.len() + 1 >= strength {
+        if Self::is_last(&blocked, strength) {
             Self::send_one_away(&mut blocked);
         }
         Self::push(&mut blocked, false)
     }
 
+    /// Whether one more that waits would leave nobody at work.
+    fn is_last(blocked: &[Arc<Leave>], strength: usize) -> bool {
+        blocked.iter().filter(|leave| !leave.is_over()).count() + 1 >= strength
+    }
+
     /// Somebody else who has a way out must take it; says whether there was one.
-    fn send_one_away(blocked: &mut Vec<Blocked>) -> bool {
-        let one = blocked.iter().position(|one| one.has_way_out);
+    fn send_one_away(blocked: &mut Vec<Arc<Leave>>) -> bool {
+        let one = blocked.iter().position(|leave| leave.has_way_out && !leave.is_over());
         one.map(|one| blocked.remove(one).doom()).is_some()
     }
 
-    fn push(blocked: &mut Vec<Blocked>, has_way_out: bool) -> Arc<AtomicBool> {
-        let me = Blocked::new(has_way_out);
-        let doomed = Arc::clone(&me.doomed);
-        blocked.push(me);
-        doomed
+    fn push(blocked: &mut Vec<Arc<Leave>>, has_way_out: bool) -> Arc<Leave> {
+        let leave = Leave::new(has_way_out);
+        blocked.push(Arc::clone(&leave));
+        leave
     }
 
     /// The pool has shrunk: withdraws leave until one worker is free again.
@@ -249,7 +277,7 @@ impl Waits {
         let mut blocked = self.blocked.lock();
         while blocked.len() >= strength {
             match blocked.pop() {
-                Some(one) => one.doom(),
+                Some(leave) => leave.doom(),
                 None => break,
             }
         }
