@@ -267,9 +267,7 @@ impl<D: Dispatch> Pool<D> {
             f(item);
             Ok(())
         });
-        match done {
-            Ok(()) => {}
-        }
+        let Ok(()) = done;
     }
 
     /// As [`for_each`](Self::for_each), until `f` fails: from then on no item starts and nothing more is pulled, and what runs is

@@ -1,7 +1,7 @@
 //! The tasks of one map: those that were started and whose results have not been handed out, never more than so many.
 //!
 //! A [`Window`] never blocks by itself. Who drives it tops it up, takes what has ended, and otherwise leaves word to be woken:
-//! as a thread ([`crate::map`]) or as a future ([`crate::stream`]).
+//! as a thread (`map.rs`) or as a future (`stream.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;

@@ -4,7 +4,7 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ macro_rules! maps {
                 assert!(self.wait_idle());
             }
             fn shutdown(&self) {
-                drop(self.shutdown());
+                self.shutdown();
             }
             fn shutdown_now(&self) -> usize {
                 self.shutdown_now().len()
@@ -448,7 +448,7 @@ fn nested<D: Dispatch>() {
         });
         assert_eq!(sum.unwrap(), 4950);
 
-        let lazy: Arc<std::sync::OnceLock<std::sync::Weak<PoolWithFunc<u64, D, u64>>>> = Arc::default();
+        let lazy: Lazy<PoolWithFunc<u64, D, u64>> = Arc::default();
         let inner = lazy.clone();
         let sums = PoolWithFunc::builder(move |n: u64| match n {
             0 => inner.get().unwrap().upgrade().unwrap().map(1..=9).sum(),
@@ -465,8 +465,11 @@ fn a41_a_map_inside_a_task_of_its_own_pool() {
     on_every_dispatch!(nested);
 }
 
+/// A pool that its own tasks will know.
+type Lazy<P> = Arc<OnceLock<Weak<P>>>;
+
 /// Maps inside its own pool.
-struct Inner<D: Dispatch>(Arc<std::sync::OnceLock<std::sync::Weak<StatefulPool<Inner<D>, D>>>>);
+struct Inner<D: Dispatch>(Lazy<StatefulPool<Inner<D>, D>>);
 
 impl<D: Dispatch> Worker for Inner<D> {
     type Input = u64;
@@ -484,7 +487,7 @@ impl<D: Dispatch> Worker for Inner<D> {
 
 fn nested_states<D: Dispatch>() {
     for (workers, queue) in [(1, 0), (1, 9), (2, 0), (2, 9)] {
-        let lazy = Arc::new(std::sync::OnceLock::new());
+        let lazy = Arc::new(OnceLock::new());
         let inner = lazy.clone();
         let builder = StatefulPool::builder(move |_| Ok(Inner(inner.clone())));
         let pool = Arc::new(builder.workers(workers).queue(queue).dispatch::<D>().build().unwrap());

@@ -165,7 +165,13 @@ fn a41_a_streams_tasks_run_in_parallel() {
 
 fn failures<D: Dispatch>() {
     let pool = Pool::builder().workers(2).queue(4).dispatch::<D>().build().unwrap();
-    let stream = pool.map(0..5, |n| if n == 2 { quiet_panic() } else { drop(n) }).into_stream();
+    let stream = pool
+        .map(0..5, |n| {
+            if n == 2 {
+                quiet_panic()
+            }
+        })
+        .into_stream();
     let panicked: Vec<_> = collect(stream).into_iter().map(|answer| answer.is_err_and(|e| e.is_panic())).collect();
     assert_eq!(panicked, [false, false, true, false, false]);
     pool.shutdown();
