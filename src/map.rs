@@ -15,8 +15,6 @@ use crate::pool::{CallTask, Pool};
 use crate::pool_with_func::PoolWithFunc;
 use crate::slot::{Slot, Ticket};
 use crate::stateful::StatefulPool;
-use crate::sync::current;
-use crate::waiter::Waiter;
 use crate::window::{Answer, Door, EngineDoor, Order, Window};
 use crate::worker::Worker;
 
@@ -27,8 +25,8 @@ use crate::worker::Worker;
 /// so many items are under way as the [`window`](Self::window) allows or the pool is full, and then hands out one result,
 /// blocking until it is there. So an infinite input is no trouble, and results that nobody has asked for stay few.
 ///
-/// Where the pool is full, because its queue is short or others fill it, `next` hands out what has been started before; it blocks
-/// at the door, in line with other submitters, only while none of its own tasks is under way.
+/// Where the pool is full, because its queue is short or others fill it, `next` hands out what is ready all the same. While it has
+/// to wait anyway it stands in line with other submitters.
 ///
 /// Dropping it cancels what has not started and tells what runs to stop ([`Handle::cancel`](crate::Handle::cancel)). It does not wait.
 ///
@@ -129,11 +127,8 @@ impl<I: Iterator, R: Send + 'static> Iterator for Results<'_, I, R> {
                     return Some(answer);
                 }
                 window.join_oldest();
-            } else {
-                match window.take_or_listen(|| Waiter::Thread(current())) {
-                    Some(answer) => return Some(answer),
-                    None => crate::sync::park(None),
-                }
+            } else if let Some(answer) = window.wait() {
+                return Some(answer);
             }
         }
     }

@@ -20,8 +20,8 @@ use crate::worker::Worker;
 /// executor.
 ///
 /// Its items are as those of [`Results`](crate::Results): a panic is an error at its item's place, and touches no other. How far ahead it works,
-/// and what dropping it does, is as with [`Map`]. Where the pool is full and none of its own tasks is under way, it stands in line at the
-/// door without blocking the thread, also at a pool that is [`nonblocking`](crate::Builder::nonblocking). The input is polled or
+/// and what dropping it does, is as with [`Map`]. Where the pool is full, it stands in line at the door without blocking the
+/// thread (and, as with `submit_async`, holds up those behind it while nobody polls it), also at a pool that is [`nonblocking`](crate::Builder::nonblocking). The input is polled or
 /// pulled in the middle of `poll_next`.
 ///
 /// Not on a worker of the same pool: there nobody sees that it waits for itself.
@@ -153,13 +153,14 @@ impl<S: Stream, R: Send + 'static> Stream for MapStream<'_, S, R> {
             if let Some(answer) = this.window.take_or_listen(|| Waiter::Task(poller.waker().clone())) {
                 return Poll::Ready(Some(answer));
             }
-            if !this.window.is_empty() || this.entering.is_some() {
-                return Poll::Pending;
-            }
-            this.entering = this.window.enter_held_async();
             if this.entering.is_none() {
-                return if this.input.is_none() { Poll::Ready(None) } else { Poll::Pending };
+                this.entering = this.window.enter_held_async();
+                if this.entering.is_some() {
+                    continue;
+                }
             }
+            let is_over = this.input.is_none() && this.entering.is_none() && this.window.is_empty();
+            return if is_over { Poll::Ready(None) } else { Poll::Pending };
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use crate::cancel::CancelToken;
 use crate::engine::nested::Leave;
 use crate::sync::{Arc, Thread};
 
@@ -11,6 +12,8 @@ pub(crate) enum Waiter {
     /// A worker that has leave to wait for its own pool, for one thing that ends its wait for good.
     Worker(Arc<Leave>),
     Task(Waker),
+    /// Cancelling the token wakes whoever listens to it.
+    Token(CancelToken),
 }
 
 impl Waiter {
@@ -20,6 +23,7 @@ impl Waiter {
             Waiter::Thread(thread) => thread.unpark(),
             Waiter::Worker(leave) => leave.end(),
             Waiter::Task(waker) => waker.wake(),
+            Waiter::Token(token) => token.cancel(),
         }
     }
 }

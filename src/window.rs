@@ -1,6 +1,6 @@
 //! The tasks of one map: those that were started and whose results have not been handed out, never more than so many.
 //!
-//! A [`Window`] never blocks by itself. Who drives it tops it up, takes what has ended, and otherwise leaves word to be woken:
+//! Who drives a [`Window`] tops it up, takes what has ended, and otherwise waits:
 //! as a thread (`map.rs`) or as a future (`stream.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,12 +9,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
-use crate::engine::{Engine, Patience, Runner};
+use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, JoinError, SubmitError};
 use crate::handle::Handle;
 use crate::slot::Slot;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, current, park};
 use crate::waiter::Waiter;
 
 /// What an item is told, or comes back with.
@@ -25,7 +26,7 @@ pub(crate) type Entering<'p, T, R> = Pin<Box<dyn Future<Output = Result<Handle<R
 
 /// Makes a task of an item and puts it into a pool, whatever the pool's kind.
 pub(crate) trait Door<'p, T, R: Send + 'static>: Send {
-    fn enter(&self, item: T, patience: Patience) -> Result<Handle<R>, SubmitError<T>>;
+    fn enter(&self, item: T, way: Way<'_>) -> Result<Handle<R>, SubmitError<T>>;
     /// As the pool's own submit waits.
     fn default_patience(&self) -> Patience;
     #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only streams wait without a thread"))]
@@ -53,9 +54,9 @@ where
     R: Send + 'static,
     M: Fn(T) -> (Arc<Slot<I, R>>, E::Item) + Send,
 {
-    fn enter(&self, item: T, patience: Patience) -> Result<Handle<R>, SubmitError<T>> {
+    fn enter(&self, item: T, way: Way<'_>) -> Result<Handle<R>, SubmitError<T>> {
         let (slot, task) = (self.make)(item);
-        self.engine.submit_slot(&slot, task, patience).map_err(|refusal| refusal.map(self.item))?;
+        self.engine.submit_slot(&slot, task, way).map_err(|refusal| refusal.map(self.item))?;
         Ok(Handle::new(slot))
     }
 
@@ -181,12 +182,22 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         let most = self.most.unwrap_or_else(|| self.door.capacity().saturating_mul(2));
         while self.places.len() < most && !self.has_refusal && !self.is_closed {
             let Some(item) = self.held.take().or_else(&mut pull) else { return };
-            match self.door.enter(item, Patience::Asking) {
-                Err(full) if full.is_full() => {
-                    self.held = Some(full.task);
-                    return;
-                }
-                entered => self.place(entered),
+            if !self.enter(item, Patience::None.into()) {
+                return;
+            }
+        }
+    }
+
+    /// Tries to get an item in; if there is no room for now it is held, and this says so.
+    fn enter(&mut self, item: T, way: Way<'_>) -> bool {
+        match self.door.enter(item, way.coming_again()) {
+            Err(refusal) if refusal.kind.is_for_now() => {
+                self.held = Some(refusal.task);
+                false
+            }
+            entered => {
+                self.place(entered);
+                true
             }
         }
     }
@@ -195,7 +206,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// otherwise empty, which has nothing else to wait for.
     pub(crate) fn enter_held(&mut self) -> bool {
         let Some(item) = self.held.take() else { return false };
-        let entered = self.door.enter(item, self.door.default_patience());
+        let entered = self.door.enter(item, self.door.default_patience().into());
         self.place(entered);
         true
     }
@@ -260,15 +271,14 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         Some(answer)
     }
 
-    /// [`take`](Self::take), or word to wake the waiter when there is a reason to top up or take again.
+    /// [`take`](Self::take), or word to wake the waiter when it has come.
     pub(crate) fn take_or_listen(&mut self, waiter: impl FnOnce() -> Waiter) -> Option<Answer<T, R>> {
         if let Some(answer) = self.take() {
             return Some(answer);
         }
-        // Where an item waits for room, the end of any task is worth a try to get it in.
         let only = match self.bell.order {
-            Order::Input if self.held.is_none() => self.places.first_key_value().map(|(number, _)| *number),
-            _ => None,
+            Order::Input => self.places.first_key_value().map(|(number, _)| *number),
+            Order::End => None,
         };
         let mut state = self.bell.state.lock();
         let replaced = state.waiter.replace(waiter());
@@ -278,6 +288,28 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         drop(replaced);
         // A task that ended before that rang for nobody.
         self.take()
+    }
+
+    /// The next answer, or `None` where there may be one now. Blocks until then; meanwhile an item that found no room stands
+    /// in line for it.
+    pub(crate) fn wait(&mut self) -> Option<Answer<T, R>> {
+        if self.held.is_some() {
+            let token = CancelToken::new();
+            let answer = self.take_or_listen(|| Waiter::Token(token.clone()));
+            if answer.is_some() {
+                return answer;
+            }
+            let item = self.held.take()?;
+            if self.enter(item, Way::from(Patience::Forever).unless(Some(&token))) || token.is_cancelled() {
+                return None;
+            }
+            // Not even room in line.
+        }
+        let answer = self.take_or_listen(|| Waiter::Thread(current()));
+        if answer.is_none() {
+            park(None);
+        }
+        answer
     }
 
     /// Whether the caller is a worker of the pool, which may not just sleep.

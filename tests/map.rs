@@ -213,6 +213,7 @@ fn a41_nothing_is_pulled_before_it_is_asked_for_and_then_a_window() {
         let pulls = Count::new();
         for unordered in [false, true] {
             let map = |items| if unordered { pool.map_unordered(items) } else { pool.map(items) };
+            pool.wait_idle();
             let before = pulls.get();
             let mut by_default = map(counted(&pulls));
             assert_eq!((pulls.get() - before, pool.stats().running), (0, 0));

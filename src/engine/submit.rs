@@ -18,8 +18,6 @@ use crate::waiter::Waiter;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
     None,
-    /// As `None`, of somebody who keeps what finds no room and comes again with it: a full pool is no refusal then.
-    Asking,
     Until(Instant),
     Forever,
 }
@@ -46,12 +44,14 @@ pub(crate) struct Way<'t> {
     token: Option<&'t CancelToken>,
     /// Is let into the line however many wait.
     is_exempt: bool,
+    /// The submitter keeps what finds no room and comes again with it: that is not counted as a refusal.
+    comes_again: bool,
 }
 
 impl From<Patience> for Way<'_> {
     /// By the main door.
     fn from(patience: Patience) -> Self {
-        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false }
+        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false, comes_again: false }
     }
 }
 
@@ -64,6 +64,10 @@ impl<'t> Way<'t> {
     /// Not one of those whom `max_blocking` keeps out.
     pub(crate) fn exempt(self) -> Self {
         Way { is_exempt: true, ..self }
+    }
+
+    pub(crate) fn coming_again(self) -> Self {
+        Way { comes_again: true, ..self }
     }
 
     /// Why to give up waiting, if so.
@@ -121,7 +125,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> Result<(), SubmitError<R::Item>> {
         let way = way.into();
         self.admit(item, way).inspect_err(|refusal| {
-            if !(refusal.is_full() && matches!(way.patience, Patience::Asking)) {
+            if !(way.comes_again && refusal.kind.is_for_now()) {
                 count(&self.counters.rejected);
             }
         })
@@ -188,7 +192,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             None => return Ok(()),
             Some(back) => item = back,
         }
-        if let Patience::None | Patience::Asking = way.patience {
+        if let Patience::None = way.patience {
             return Err(SubmitError::new(SubmitErrorKind::Full, item));
         }
         let has_way_out = self.runner.spare_state().is_some();

@@ -108,6 +108,13 @@ impl<T> SubmitError<T> {
     }
 }
 
+impl SubmitErrorKind {
+    /// There may be room later.
+    pub(crate) fn is_for_now(self) -> bool {
+        matches!(self, Self::Full | Self::Overloaded | Self::TimedOut | Self::Cancelled)
+    }
+}
+
 impl fmt::Display for SubmitErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
