@@ -680,3 +680,30 @@ fn waits<D: Dispatch>() {
 fn a41_for_each_waits_for_what_runs_when_it_fails() {
     on_every_dispatch!(waits);
 }
+
+/// Also while the caller is busy with the input, and sees the failure only later.
+fn stops_unseen<D: Dispatch>() {
+    let pool = Pool::builder().workers(2).queue(50).dispatch::<D>().build().unwrap();
+    let (other, first, count) = (Gate::new(), Gate::new(), Count::new());
+    let (held, failing, counter) = (other.clone(), first.clone(), count.clone());
+    pool.submit(move || held.wait()).unwrap();
+    other.await_arrivals(1);
+    let input = (0..50).inspect(|n| {
+        if *n == 3 {
+            first.open();
+            support::eventually("all before it are done with", || (pool.queued(), pool.running()) == (0, 1));
+        }
+    });
+    let failed = pool.try_for_each(input, move |n| {
+        counter.up();
+        failing.wait();
+        Err::<(), _>(n)
+    });
+    assert_eq!((failed, count.get()), (Err(0), 1));
+    other.open();
+}
+
+#[test]
+fn a41_try_for_each_stops_before_its_caller_knows() {
+    on_every_dispatch!(stops_unseen);
+}
