@@ -218,7 +218,7 @@ fn at_the_door<D: Dispatch>() {
         } else {
             // The room and the cancelling at the same time: the first may get in or not, the second must.
             together(2, |n| if n == 0 { token.cancel() } else { gate.open() });
-            drop(first.join().unwrap());
+            let _ = first.join().unwrap();
         }
         assert!(second.join().unwrap());
         assert!(pool.wait_idle());
