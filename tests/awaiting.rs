@@ -370,7 +370,7 @@ fn on_tokio<D: Dispatch>() {
         }
         assert_eq!(pool.waiting(), 0);
         gate.open();
-        let mut panics = pool.spawn_async(|| quiet_panic()).await.unwrap();
+        let mut panics = pool.spawn_async(quiet_panic).await.unwrap();
         let result = tokio::time::timeout(LIMIT, &mut panics).await.expect("it ends");
         assert!(result.unwrap_err().is_panic());
     });

@@ -407,7 +407,8 @@ fn run(case: Case, pool: Arc<dyn Nest>) {
 }
 
 fn matrix<D: Dispatch>() {
-    let builds: [(&str, fn() -> Arc<dyn Nest>); 2] = [
+    type Build = fn() -> Arc<dyn Nest>;
+    let builds: [(&str, Build); 2] = [
         ("Pool", || Arc::new(Pool::builder().workers(1).queue(4).dispatch::<D>().build().unwrap())),
         ("StatefulPool", || {
             let builder = StatefulPool::builder(|_| Ok(Works)).workers(1).queue(4);

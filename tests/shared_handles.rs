@@ -19,7 +19,7 @@ fn the_same_for_all<D: Dispatch>() {
     pool.submit(move || held.wait()).unwrap();
     gate.await_arrivals(1);
     let value = pool.spawn(|| String::from("one")).unwrap().shared();
-    let panics = pool.spawn(|| quiet_panic()).unwrap().shared();
+    let panics = pool.spawn(quiet_panic).unwrap().shared();
     let cancelled = pool.spawn(|| ()).unwrap().shared();
     assert!(cancelled.cancel() && cancelled.is_finished());
     assert!(value.join_timeout(Duration::from_millis(1)).is_none() && !value.is_finished());
