@@ -319,8 +319,7 @@ fn states<D: Dispatch>() {
     let (started, calls, stops) = (open_gate(), Arc::clone(&pool), token.clone());
     let came = started.clone();
     // The worker may end, because of the token too, before its caller looks.
-    let call =
-        thread::spawn(move || calls.process_cancellable(&stops, came).map_or_else(|e| e.is_cancelled(), |saw| saw));
+    let call = thread::spawn(move || calls.process_cancellable(&stops, came).unwrap_or_else(|e| e.is_cancelled()));
     started.await_arrivals(1);
     token.cancel();
     assert!(call.join().unwrap());
