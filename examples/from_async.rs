@@ -86,8 +86,10 @@ async fn main() -> Result<(), Failure> {
         .map_err(|refusal| refusal.kind.to_string())?;
     // The four have taken all the places: who comes now waits at the door, and gives up with the token.
     let at_the_door = tokio::select! {
-        _ = pool.submit_async(|| ()) => "in",
+        // In this order: what the token stops makes room at the same moment.
+        biased;
         () = token.cancelled() => "late",
+        _ = pool.submit_async(|| ()) => "in",
     };
     let (mut stopped, mut skipped) = (0, 0);
     for handle in late {
