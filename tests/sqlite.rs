@@ -77,9 +77,13 @@ const FOR_EVER: u64 = u64::MAX / 4;
 fn count_for<D: Dispatch>(pool: &StatefulPool<Counter, D>, time: Duration) -> u64 {
     let mut count = 100;
     loop {
-        let start = Instant::now();
-        assert_eq!(pool.process(count).unwrap(), Some(count));
-        if start.elapsed() >= time {
+        // The best of some: a single one may have been held up.
+        let takes = (0..5).map(|_| {
+            let start = Instant::now();
+            assert_eq!(pool.process(count).unwrap(), Some(count));
+            start.elapsed()
+        });
+        if takes.min().is_some_and(|takes| takes >= time) {
             return count;
         }
         count += count / 4;

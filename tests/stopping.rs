@@ -19,8 +19,9 @@ enum Work {
     Nothing,
     /// Wait at the gate.
     Hold(Gate),
-    /// Pass the gate, and go on until somebody wants it to stop. The answer says how it was told.
-    UntilStopped(Gate),
+    /// Pass the gate, and go on until somebody wants it to stop; then wait so long for the interrupt. The answer says how it
+    /// was told.
+    UntilStopped(Gate, Duration),
 }
 
 /// What a call gives away, and wants to have back.
@@ -56,7 +57,7 @@ impl Worker for Stoppable {
         match job.work {
             Work::Nothing => {}
             Work::Hold(gate) => gate.wait(),
-            Work::UntilStopped(gate) => {
+            Work::UntilStopped(gate, patience) => {
                 gate.wait();
                 while !cx.is_cancelled() {
                     std::thread::yield_now();
@@ -65,7 +66,7 @@ impl Worker for Stoppable {
                 if let Some(token) = token {
                     token.wait_timeout(LIMIT);
                 }
-                let end = Instant::now() + Duration::from_millis(20);
+                let end = Instant::now() + patience;
                 while !self.stop.load(SeqCst) && Instant::now() < end {
                     std::thread::yield_now();
                 }
@@ -260,7 +261,10 @@ fn running<D: Dispatch>() {
             gate.open();
             tries += 1;
             let reached = || gate.await_arrivals(1);
-            match bench.call(how, Job { number: 1, work: Work::UntilStopped(gate.clone()) }, reached).unwrap_err() {
+            match bench
+                .call(how, Job { number: 1, work: Work::UntilStopped(gate.clone(), LIMIT) }, reached)
+                .unwrap_err()
+            {
                 // A busy machine: the time was up before the task had begun.
                 CallError::Refused(refused) => assert_eq!(refused.kind, SubmitErrorKind::TimedOut),
                 CallError::Failed(failed) => break failed,
@@ -312,8 +316,10 @@ fn handles<D: Dispatch>() {
     let gate = Gate::new();
     gate.open();
     let all = Told { interrupted: true, context: true, token: true };
-    let job = |number| Job { number, work: Work::UntilStopped(gate.clone()) };
-    let handle = bench.pool.submit(job(1)).unwrap();
+    let patient = |number, patience| Job { number, work: Work::UntilStopped(gate.clone(), patience) };
+    // A token alone interrupts nobody.
+    let job = |number| patient(number, Duration::from_millis(20));
+    let handle = bench.pool.submit(patient(1, LIMIT)).unwrap();
     gate.await_arrivals(1);
     assert!(!handle.cancel() && !handle.cancel());
     assert!(handle.token().is_cancelled());
