@@ -128,21 +128,22 @@ fn never_a_later_query<D: Dispatch>() {
     let (pool, _) = counter::<D>();
     let time = Duration::from_micros(300);
     let count = count_for(&pool, time);
+    // It follows the time that the machine takes now, so that it stays near the end.
+    let mut limit = time;
     let (mut in_time, mut late) = (0, 0);
     for round in 0..900_u32 {
-        // From half of the time to twice as much.
-        let limit = time * (50 + round % 150) / 100;
+        let now = limit;
         let next = std::thread::scope(|scope| {
             let limited = scope.spawn(|| match round % 3 {
-                0 => pool.process_timeout(count, limit).ok(),
+                0 => pool.process_timeout(count, now).ok(),
                 1 => {
                     let token = CancelToken::new();
-                    token.cancel_after(limit);
+                    token.cancel_after(now);
                     pool.process_cancellable(&token, count).ok()
                 }
                 _ => {
                     let handle = pool.submit(count).unwrap();
-                    shift(limit);
+                    shift(now);
                     // Not started yet, it has no result; running, its result tells.
                     if handle.cancel() { None } else { handle.join().unwrap().map(Some) }
                 }
@@ -153,8 +154,12 @@ fn never_a_later_query<D: Dispatch>() {
                 Some(Some(counted)) => {
                     assert_eq!(counted, count);
                     in_time += 1;
+                    limit = limit * 19 / 20;
                 }
-                _ => late += 1,
+                _ => {
+                    late += 1;
+                    limit = limit * 21 / 20 + Duration::from_micros(1);
+                }
             }
             next
         });
