@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cancel::{CancelReason, CancelToken, earlier};
-use crate::engine::nested;
+use crate::engine::{Stop, nested};
 use crate::error::{CallError, Cause, JoinError, Payload, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, current, park};
@@ -499,6 +499,12 @@ impl Cancellable for CancelToken {
     }
 }
 
+impl<I: Send, O: Send> Stop for Slot<I, O> {
+    fn stop(&self) {
+        self.cancel();
+    }
+}
+
 /// The end of a task's way: tells whoever waits.
 pub(crate) trait Settle: Send + Sync {
     /// Announces the output that was left, or the panic.
@@ -578,7 +584,8 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
             Err(verdict) => verdict,
             Ok(input) => {
                 reply.set(Arc::clone(&slot) as _);
-                let stoppable = slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, slot.token()));
+                let stoppable =
+                    slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, Arc::clone(&slot) as _));
                 let output = f(input, &slot);
                 drop(stoppable);
                 slot.produce(output);

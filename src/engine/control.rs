@@ -149,18 +149,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         !self.is_inside() && self.life.wait_until(deadline, || self.is_idle())
     }
 
-    /// Refuses all that comes from now on, and sends away who waits at the door. What is queued goes on, or does not start until
-    /// the limits are set again.
-    fn close(&self, goes_on: bool) {
+    /// Refuses all that comes from now on, and sends away who waits at the door. Does what else there is to `change`, too.
+    fn close(&self, change: impl FnOnce(&mut Phase)) {
         self.life.edit(|phase| {
             // First the queue: who sees the pool closed must find it so.
             self.queue.close();
             phase.close();
-            if goes_on {
-                self.apply_limits(phase);
-            } else {
-                self.queue.set_limits(Some(0), self.capacity());
-            }
+            change(phase);
+            self.apply_limits(phase);
         });
         self.line.call_all();
         self.parking.wake_all();
@@ -169,7 +165,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Closes, runs what is queued, and waits for the end until `deadline`.
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Option<Instant>) -> ShutdownReport {
         let before = self.so_far();
-        self.close(true);
+        self.close(|_| ());
         if !self.is_inside() {
             self.finish(deadline);
         }
@@ -193,14 +189,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.runner.set_overdue(true);
             returned = self.take_out();
             // After that nothing starts any more that could miss it.
-            self.stops.cancel_all();
+            self.stops.stop_all();
         }
         (returned, self.report_since(before))
     }
 
     /// Closes and takes out what is queued, none of which starts meanwhile.
     fn take_out(&self) -> Vec<R::Returned> {
-        self.close(false);
+        self.close(Phase::begin_taking_out);
         let mut returned = Vec::new();
         for item in self.queue.drain() {
             match R::recall(item, SubmitErrorKind::Closed, Cause::Cancelled) {
@@ -213,7 +209,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 Recalled::Gone(_) => {}
             }
         }
-        self.relax_limits();
+        self.life.edit(|phase| {
+            phase.end_taking_out();
+            self.apply_limits(phase);
+        });
         self.life.ring();
         self.parking.wake_all();
         returned

@@ -10,6 +10,8 @@ pub(crate) type PauseId = u64;
 #[derive(Default)]
 pub(crate) struct Phase {
     closed: bool,
+    /// How many are taking out what is queued.
+    takers: usize,
     /// Pauses in force, with the time when each ends by itself.
     pauses: Vec<(PauseId, Option<Instant>)>,
     next_pause: PauseId,
@@ -18,7 +20,15 @@ pub(crate) struct Phase {
 impl Phase {
     /// Whether no task may start. The end overrides a pause.
     pub(crate) fn is_paused(&self) -> bool {
-        !self.closed && !self.pauses.is_empty()
+        self.takers > 0 || !self.closed && !self.pauses.is_empty()
+    }
+
+    pub(crate) fn begin_taking_out(&mut self) {
+        self.takers += 1;
+    }
+
+    pub(crate) fn end_taking_out(&mut self) {
+        self.takers -= 1;
     }
 
     pub(crate) fn is_closed(&self) -> bool {

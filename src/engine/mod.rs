@@ -46,6 +46,7 @@ use counters::{Counters, count};
 use lifecycle::Life;
 use nested::{Inside, PoolId, Waits};
 use parking::Parking;
+pub(crate) use stops::Stop;
 use stops::Stops;
 use threads::{Post, Threads};
 use worker::Doing;

@@ -8,8 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
-use super::stops::Stops;
-use crate::cancel::CancelToken;
+use super::stops::{Stop, Stops};
 use crate::slot::{Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
 use crate::waiter::Waiter;
@@ -113,10 +112,10 @@ pub(crate) fn help(pool: PoolId) -> bool {
     inside(pool).is_some_and(|(engine, _)| engine.help())
 }
 
-/// The calling thread runs a task of `pool` with this token, until the answer is dropped: a shutdown may cancel it.
-pub(crate) fn stoppable(pool: PoolId, token: &CancelToken) -> Option<Stoppable> {
+/// The calling thread runs a task of `pool`, until the answer is dropped: a shutdown may tell it to stop.
+pub(crate) fn stoppable(pool: PoolId, task: Arc<dyn Stop>) -> Option<Stoppable> {
     inside(pool).map(|(engine, _)| {
-        let key = engine.stops().began(token.clone());
+        let key = engine.stops().began(task);
         Stoppable(engine, key)
     })
 }

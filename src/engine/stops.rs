@@ -1,9 +1,11 @@
-//! The tokens of running tasks, for a shutdown that is tired of waiting.
+//! The running tasks that can be told to stop, for a shutdown that is tired of waiting.
 
-use std::collections::BTreeMap;
+use crate::sync::{Arc, Mutex};
 
-use crate::cancel::CancelToken;
-use crate::sync::Mutex;
+/// A running task, whatever its types.
+pub(crate) trait Stop: Send + Sync {
+    fn stop(&self);
+}
 
 /// Only tasks that were submitted with a token are here; the others cannot be told anything.
 #[derive(Default)]
@@ -11,29 +13,31 @@ pub(crate) struct Stops(Mutex<Running>);
 
 #[derive(Default)]
 struct Running {
-    tokens: BTreeMap<u64, CancelToken>,
+    tasks: Vec<(u64, Arc<dyn Stop>)>,
     next: u64,
 }
 
 impl Stops {
-    /// The task with this token runs, until [`ended`](Self::ended) is called with the answer.
-    pub(super) fn began(&self, token: CancelToken) -> u64 {
+    /// The task runs, until [`ended`](Self::ended) is called with the answer.
+    pub(super) fn began(&self, task: Arc<dyn Stop>) -> u64 {
         let mut running = self.0.lock();
         let key = running.next;
         running.next += 1;
-        running.tokens.insert(key, token);
+        running.tasks.push((key, task));
         key
     }
 
     pub(super) fn ended(&self, key: u64) {
-        let token = self.0.lock().tokens.remove(&key);
-        // Dropping the last of its tokens may drop an executor's waker: not under the lock.
-        drop(token);
+        let mut running = self.0.lock();
+        // As many as there are workers at the most.
+        if let Some(place) = running.tasks.iter().position(|(other, _)| *other == key) {
+            running.tasks.swap_remove(place);
+        }
     }
 
     /// Tells all that run to stop.
-    pub(super) fn cancel_all(&self) {
-        let tokens: Vec<_> = self.0.lock().tokens.values().cloned().collect();
-        tokens.iter().for_each(CancelToken::cancel);
+    pub(super) fn stop_all(&self) {
+        let tasks: Vec<_> = self.0.lock().tasks.iter().map(|(_, task)| Arc::clone(task)).collect();
+        tasks.iter().for_each(|task| task.stop());
     }
 }
