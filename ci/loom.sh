@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg formicary_loom" CARGO_TARGET_DIR=target/loom
-timeout 600 cargo test --locked --release --lib models -- --test-threads=2
+timeout 1500 cargo test --locked --release --lib models -- --test-threads=2

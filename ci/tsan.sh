@@ -2,7 +2,7 @@
 # The tests with the most races in them, under ThreadSanitizer: needs a nightly toolchain, and is skipped without one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests=(stress lost_wakeups closing_races results nested handles ring sharded)
+tests=(stress lost_wakeups closing_races results nested handles ring sharded shared_handles cancelling group scope map broadcast)
 
 if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; then
     echo "skipped: no nightly toolchain"
