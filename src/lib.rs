@@ -38,6 +38,20 @@
 //! Each of them comes with three ways for a task to find a worker: [`Stack`] (the default), [`Ring`], [`Sharded`]. The page
 //! [`variants`] says which is for what.
 //!
+//! # Ways of using a pool
+//!
+//! | | |
+//! |---|---|
+//! | [`Pool::spawn`], [`StatefulPool::submit`] | a [`Handle`]: join it, await it, cancel it, [share](Handle::shared) it |
+//! | [`Pool::run`], [`PoolWithFunc::call`], [`StatefulPool::process`] | wait for the result |
+//! | [`Pool::submit_cancellable`] and its kin | a [`CancelToken`]: for one task, many, or a tree of them, with a deadline |
+//! | [`Pool::submit_async`] and its kin | wait for room without blocking a thread |
+//! | [`Pool::group`] | tasks that fail together |
+//! | [`Pool::scope`] | tasks that borrow from the caller's stack |
+//! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
+//! | [`Pool::limited`] | a view of the pool with a limit of its own |
+//! | [`StatefulPool::broadcast`] | something for every worker |
+//!
 //! # What every pool promises
 //!
 //! - **A bound.** At most `workers` tasks run and at most `queue` more wait ([`Builder`]). Beyond that `submit` blocks, in

@@ -298,7 +298,8 @@ impl<D: Dispatch> Pool<D> {
     }
 
     /// Submits a closure; waits for room without blocking the thread, in one line with the threads that wait.
-    /// Dropping the future takes it out of the line, and drops the closure. Not on a worker of this pool: there nobody sees
+    /// Dropping the future takes it out of the line, and drops the closure; one that is kept and never polled holds up those
+    /// behind it. Not on a worker of this pool: there nobody sees
     /// that it waits for itself.
     ///
     /// ```
