@@ -3,37 +3,17 @@
 
 mod support;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::task::{Context as Poller, Poll, Wake, Waker};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use formicary::{
     CancelToken, Context, Dispatch, Handle, JoinError, Pool, PoolWithFunc, StatefulPool, Task, Worker, WorkerPool,
 };
 use support::races::quiet_panic;
+use support::waking::block_on;
 use support::{Gate, LIMIT, eventually, on_every_dispatch};
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    loop {
-        match future.as_mut().poll(&mut Poller::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 /// How a wait for a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,41 +3,19 @@
 
 mod support;
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
+use std::thread;
 
 use formicary::{CallError, Context as Cx, Dispatch, Pool, PoolWithFunc, StatefulPool, Worker};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use parking_lot::Mutex;
 use support::races::{quiet_panic, together};
-use support::{Count, Gate, LIMIT, eventually, on_every_dispatch};
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Polls when woken and not otherwise: a lost wake-up hangs, which the limit turns into a failure.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let start = Instant::now();
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park_timeout(LIMIT),
-        }
-        assert!(start.elapsed() < LIMIT, "nobody wakes it");
-    }
-}
+use support::waking::block_on;
+use support::{Count, Gate, eventually, on_every_dispatch};
 
 async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     poll_fn(|poller| Pin::new(&mut *stream).poll_next(poller)).await

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context as Poller, Poll, Wake, Waker};
 use std::thread;
+use std::time::Instant;
+
+use super::LIMIT;
 
 /// A waker that counts, and unparks the thread that made it.
 pub struct Bell {
@@ -35,14 +38,15 @@ pub fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, bell: &Arc<Bell>) -> P
     future.poll(&mut Poller::from_waker(&Waker::from(Arc::clone(bell))))
 }
 
-/// An executor of one future. It polls only when it was woken, so that a lost wake-up hangs.
+/// An executor of one future. It polls only when it was woken: a lost wake-up hangs, and [`LIMIT`] makes a failure of that.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let (mut future, bell) = (pin!(future), Bell::new());
-    let mut polled_at = usize::MAX;
+    let (mut polled_at, end) = (usize::MAX, Instant::now() + LIMIT);
     loop {
         let rung = bell.rung();
         if rung == polled_at {
-            thread::park();
+            assert!(Instant::now() < end, "nobody wakes it");
+            thread::park_timeout(LIMIT);
             continue;
         }
         polled_at = rung;
