@@ -4,7 +4,7 @@
 //! the closure stays in a cell ([`Errand`]), and what is queued is a [`Ticket`] to it, with the lifetime taken off. That is
 //! sound because the only thing that a ticket can do with a closure is to move it out of the cell and call it, and
 //! [`Pool::scope`] does not return, nor unwind, before every closure that was ever put into a cell has been called and is gone
-//! ([`State::pending`] is 0). Tickets may outlive the scope, in the queue: their cells are empty, and an empty cell is of no
+//! ([`Tally::pending`] is 0). Tickets may outlive the scope, in the queue: their cells are empty, and an empty cell is of no
 //! lifetime. Nothing that the user holds keeps anything alive or ends anything: [`Scope`] is only ever lent, and there are no
 //! handles that could be leaked.
 //!
@@ -318,7 +318,7 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
     {
         let errand: Arc<dyn Errand + 'scope> = Arc::new(Mutex::new(Cell::Queued(move || drop(f()))));
         // SAFETY: this only takes the lifetime off. The closure in the cell is moved out and called, or dropped by its own
-        // unwinding, before `State::pending`, which is counted up below before anyone else sees the cell, is counted down for it,
+        // unwinding, before `Tally::pending`, which is counted up below before anyone else sees the cell, is counted down for it,
         // and `Pool::scope`, without which there is no `Scope`, neither returns nor unwinds before `pending` is 0; `'scope` lasts
         // until then. Whoever holds the cell later finds it empty: dropping it touches nothing of `F`.
         let errand = unsafe { mem::transmute::<Arc<dyn Errand + 'scope>, Arc<dyn Errand>>(errand) };
