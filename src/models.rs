@@ -187,9 +187,9 @@ fn several_wait_for_one_end() {
     with_a_worker(2, |slot, _| {
         let other = {
             let slot = Arc::clone(&slot);
-            thread::spawn(move || assert!(matches!(slot.await_end(None), AwaitedEnd::Over)))
+            thread::spawn(move || assert!(matches!(slot.await_end(None, None, false), AwaitedEnd::Over)))
         };
-        assert!(matches!(slot.await_end(None), AwaitedEnd::Over));
+        assert!(matches!(slot.await_end(None, None, false), AwaitedEnd::Over));
         other.join().expect("no panic");
         assert!(is_done(&slot.poll(None).expect("it is over")));
         Some(Verdict::Ran)
