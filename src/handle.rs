@@ -379,7 +379,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
     }
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
-        if self.0.result.get().is_none() {
+        if !self.0.handle.is_finished() {
             match Arc::clone(&self.0.handle.slot).await_end(deadline, None, false) {
                 // Without a token no wait is cancelled.
                 AwaitedEnd::Over | AwaitedEnd::Cancelled => {}
