@@ -303,11 +303,10 @@ impl<D: Dispatch> View<D> {
         self.engine.is_closed() || self.state.lock().is_closed
     }
 
-    fn has_room(&self) -> bool {
-        let state = self.state.lock();
-        self.engine
-            .queue_bound()
-            .is_none_or(|queue| state.places + state.waiting.len() < self.limit.saturating_add(queue))
+    /// Whether one more may come in.
+    fn has_room(&self, state: &State) -> bool {
+        let house = state.places + state.waiting.len();
+        self.engine.queue_bound().is_none_or(|queue| house < self.limit.saturating_add(queue))
     }
 
     /// One try to take a task in; it comes back if there is no room.
@@ -317,8 +316,7 @@ impl<D: Dispatch> View<D> {
             drop(state);
             return Err(SubmitError::new(SubmitErrorKind::Closed, task));
         }
-        let house = state.places + state.waiting.len();
-        if self.engine.queue_bound().is_some_and(|queue| house >= self.limit.saturating_add(queue)) {
+        if !self.has_room(&state) {
             return Ok(Some(task));
         }
         state.figures.submitted += 1;
@@ -374,7 +372,7 @@ impl<D: Dispatch> View<D> {
         }
         state.is_feeding = false;
         drop(state);
-        self.line.call(|_| self.has_room());
+        self.line.call(|_| self.has_room(&self.state.lock()));
     }
 
     /// Sends a task with a place to the pool: at once, or from the pool's line when its turn comes.

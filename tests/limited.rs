@@ -273,3 +273,29 @@ fn dropped<D: Dispatch>() {
 fn b12_views_and_pools_that_are_dropped_with_tasks_queued() {
     on_every_dispatch!(dropped);
 }
+
+/// A view holds its limit and the pool's queue, and one task more is refused, as exactly as a pool.
+fn exact_room<D: Dispatch>() {
+    for (limit, queue) in [(1, 0), (1, 2), (3, 0), (3, 4)] {
+        let pool = pool::<D>(3, queue);
+        let (view, count) = (pool.limited(limit), Count::new());
+        let pause = pool.pause();
+        let submit = || {
+            let count = count.clone();
+            view.try_submit(move || _ = count.up())
+        };
+        for _ in 0..limit + queue {
+            submit().unwrap();
+        }
+        assert_eq!(submit().unwrap_err().kind, SubmitErrorKind::Full, "limit {limit}, queue {queue}");
+        drop(pause);
+        assert!(view.wait_idle() && pool.wait_idle());
+        assert_eq!(count.get(), limit + queue);
+        assert_view_conserved(&view);
+    }
+}
+
+#[test]
+fn a32_the_room_of_a_view_is_exact() {
+    on_every_dispatch!(exact_room);
+}

@@ -13,7 +13,7 @@ impl Homes {
 
     /// A home for a new worker: the shard with the fewest. Takes time in proportion to the number of shards.
     pub(super) fn join(&mut self) -> Arc<AtomicUsize> {
-        let shard = self.by_size().next().unwrap_or(0);
+        let shard = (0..self.0.len()).min_by_key(|shard| self.at(*shard)).unwrap_or(0);
         let home = Arc::new(AtomicUsize::new(shard));
         self.0[shard].push(Arc::clone(&home));
         home
@@ -24,20 +24,13 @@ impl Homes {
         // ORDERING: Relaxed, here and below: homes are written only by the holder of this list.
         let shard = home.load(Ordering::Relaxed);
         self.0[shard].retain(|other| !Arc::ptr_eq(other, home));
-        let most = self.by_size().next_back().unwrap_or(shard);
-        if self.0[most].len() > self.0[shard].len() + 1 {
+        let most = (0..self.0.len()).max_by_key(|shard| self.at(*shard)).unwrap_or(shard);
+        if self.at(most) > self.at(shard) + 1 {
             if let Some(mover) = self.0[most].pop() {
                 mover.store(shard, Ordering::Relaxed);
                 self.0[shard].push(mover);
             }
         }
-    }
-
-    /// The shards, that with the fewest workers first.
-    fn by_size(&self) -> impl DoubleEndedIterator<Item = usize> {
-        let mut shards: Vec<usize> = (0..self.0.len()).collect();
-        shards.sort_by_key(|shard| self.0[*shard].len());
-        shards.into_iter()
     }
 
     /// The workers of one shard.

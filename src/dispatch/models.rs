@@ -5,13 +5,8 @@
 use loom::thread;
 
 use super::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue};
+use crate::engine::models::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
 
 /// A queue that holds `room` tasks of one worker, in as many shards as there is room for, two at most.
 fn queue<Q: Queue<usize>>(room: usize) -> Arc<Q> {
@@ -42,17 +37,13 @@ fn run<Q: Queue<usize>>(queue: &Q, seat: &Q::Seat) -> usize {
     }
 }
 
-fn beside<T: 'static>(f: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {
-    thread::spawn(f)
-}
-
 /// Three tasks through a queue for two: the third waits for a place, in a ring for the first one's slot. In order.
 fn tasks_go_round<Q: Queue<usize>>() {
     explore(5, || {
         let queue = queue::<Q>(2);
         let submitter = {
             let queue = Arc::clone(&queue);
-            beside(move || (1..=3).for_each(|item| push(&*queue, item)))
+            thread::spawn(move || (1..=3).for_each(|item| push(&*queue, item)))
         };
         let seat = queue.seat(0);
         let sum: usize = (0..3).map(|_| run(&*queue, &seat)).sum();
@@ -68,8 +59,8 @@ fn each_task_goes_to_one_worker<Q: Queue<usize>>() {
     explore(2, || {
         let queue = queue::<Q>(2);
         let (other, third) = (Arc::clone(&queue), Arc::clone(&queue));
-        let submitter = beside(move || push(&*other, 1));
-        let worker = beside(move || {
+        let submitter = thread::spawn(move || push(&*other, 1));
+        let worker = thread::spawn(move || {
             let seat = third.seat(1);
             run(&*third, &seat)
         });
@@ -87,7 +78,7 @@ fn the_bound_is_exact<Q: Queue<usize>>() {
         let queue = queue::<Q>(1);
         let other = {
             let queue = Arc::clone(&queue);
-            beside(move || queue.push(1, MAIN_DOOR, None).is_ok())
+            thread::spawn(move || queue.push(1, MAIN_DOOR, None).is_ok())
         };
         let entered = queue.push(2, MAIN_DOOR, None).is_ok();
         assert!(entered != other.join().expect("no panic"));
@@ -100,7 +91,7 @@ fn closing_is_final<Q: Queue<usize>>() {
         let (queue, closed) = (queue::<Q>(2), Arc::new(AtomicBool::new(false)));
         let submitter = {
             let (queue, closed) = (Arc::clone(&queue), Arc::clone(&closed));
-            beside(move || {
+            thread::spawn(move || {
                 let mut entered = 0;
                 for item in 0..2 {
                     let late = closed.load(Ordering::SeqCst);
@@ -125,7 +116,7 @@ fn nothing_starts_in_a_pause<Q: Queue<usize>>() {
         push(&*queue, 1);
         let worker = {
             let (queue, paused) = (Arc::clone(&queue), Arc::clone(&paused));
-            beside(move || {
+            thread::spawn(move || {
                 let seat = queue.seat(0);
                 let late = paused.load(Ordering::SeqCst);
                 let started = queue.pop(&seat).is_some();
@@ -162,7 +153,7 @@ fn no_more_run_than_may<Q: Queue<usize>>() {
                 queue.leave(seat);
             }
         };
-        let other = beside(work(Arc::clone(&queue), Arc::clone(&running), 1));
+        let other = thread::spawn(work(Arc::clone(&queue), Arc::clone(&running), 1));
         work(Arc::clone(&queue), Arc::clone(&running), 0)();
         other.join().expect("no panic");
         assert_eq!(queue.load().running, 0);
@@ -176,11 +167,11 @@ fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
         push(&*queue, 1);
         let submitter = {
             let queue = Arc::clone(&queue);
-            beside(move || push(&*queue, 2))
+            thread::spawn(move || push(&*queue, 2))
         };
         let worker = {
             let queue = Arc::clone(&queue);
-            beside(move || {
+            thread::spawn(move || {
                 let seat = queue.seat(0);
                 let got = queue.pop(&seat);
                 got.inspect(|_| queue.finished(&seat)).unwrap_or(0)
