@@ -1,0 +1,271 @@
+//! The meeting point of one task and whoever waits for its result.
+//!
+//! A slot holds the input until the task starts and the result afterwards. The worker's side is a
+//! [`Ticket`] in the queue and then a [`Reply`]; the waiter's side is a [`Handle`](crate::Handle) or a
+//! synchronous call. All of it is behind one lock that is held for a few instructions, but for an
+//! interrupt (see [`Slot::give_up`]).
+//!
+//! Here is what a slot goes through, and how it is told to stop.
+
+mod ticket;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cancel::CancelToken;
+use crate::engine::{Stop, nested};
+use crate::error::{Cause, JoinError, SubmitErrorKind};
+use crate::interrupter::Interrupter;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
+use crate::waiter::Waiter;
+
+pub(crate) use ticket::{Recalled, Reply, Settle, Ticket, Verdict};
+pub(crate) use wait::{AwaitedEnd, Outcome};
+
+enum Cell<I, O> {
+    Queued(I),
+    /// With what can interrupt it.
+    Running(Option<Interrupter>),
+    /// The task has ended and left its output; it is not announced yet.
+    Produced(O),
+    Done(Result<O, JoinError>),
+    /// Given back unstarted, for the waiting caller to fetch, with the reason.
+    Returned(I, SubmitErrorKind),
+    /// What was here has been taken.
+    Empty,
+}
+
+struct State<I, O> {
+    cell: Cell<I, O>,
+    /// What a ticket for a task that is no longer queued stands for.
+    fate: Verdict,
+    /// Who waits; the first one's place costs no allocation.
+    waiter: Option<Waiter>,
+    /// Each with a number to find it again by.
+    more_waiters: Vec<(u64, Waiter)>,
+    next_waiter: u64,
+    /// Nobody will ask for the result.
+    detached: bool,
+}
+
+/// One task's input, then its result.
+pub(crate) struct Slot<I, O> {
+    state: Mutex<State<I, O>>,
+    terms: Terms<I, O>,
+    given_up: AtomicBool,
+    /// The task's own token, if anyone has asked for it.
+    token: OnceLock<CancelToken>,
+}
+
+/// Runs a task that needs nothing of its worker.
+pub(crate) type Run<I, O> = fn(I, &dyn Cancellable) -> O;
+
+/// What was agreed on when the task was submitted.
+pub(crate) struct Terms<I, O> {
+    /// The pool that runs the task.
+    pub(crate) pool: nested::PoolId,
+    /// Whether a caller waits who wants the input back if the task does not start.
+    pub(crate) is_call: bool,
+    pub(crate) deadline: Option<Instant>,
+    /// Cancels the task; and the call, if it is one.
+    pub(crate) token: Option<CancelToken>,
+    /// How to run the task without a worker's state, if it can be.
+    pub(crate) run_here: Option<Run<I, O>>,
+    /// The view in one of whose places it has to run.
+    pub(crate) view: Option<u64>,
+}
+
+/// Puts the last word into the cell and tells those who wait; not under the lock, for a waker is somebody else's code.
+fn conclude<I, O>(mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {
+    state.cell = cell;
+    let (waiter, more) = (state.waiter.take(), std::mem::take(&mut state.more_waiters));
+    drop(state);
+    waiter.into_iter().chain(more.into_iter().map(|(_, waiter)| waiter)).for_each(Waiter::wake);
+}
+
+impl<I, O> Slot<I, O> {
+    pub(crate) fn new(input: I, terms: Terms<I, O>) -> Arc<Self> {
+        Arc::new(Slot {
+            state: Mutex::new(State {
+                cell: Cell::Queued(input),
+                fate: Verdict::Elsewhere,
+                waiter: None,
+                more_waiters: Vec::new(),
+                next_waiter: 0,
+                detached: false,
+            }),
+            terms,
+            given_up: AtomicBool::new(false),
+            token: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn terms(&self) -> &Terms<I, O> {
+        &self.terms
+    }
+
+    fn has_given_up(&self) -> bool {
+        // ORDERING: Acquire, so that who has seen an interrupter's mark sees this too.
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// The turn of the task has come: takes the input.
+    fn start(&self, interrupter: Option<&Interrupter>) -> Result<I, Verdict> {
+        if self.is_cancelled() {
+            return match self.recall(SubmitErrorKind::Cancelled, Cause::Cancelled) {
+                // Dropped here, on the worker.
+                Recalled::Here(_) | Recalled::ToCaller => Err(Verdict::Cancelled),
+                Recalled::Gone(verdict) => Err(verdict),
+            };
+        }
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.cell, Cell::Empty) {
+            Cell::Queued(input) => {
+                state.cell = Cell::Running(interrupter.cloned());
+                Ok(input)
+            }
+            other => {
+                state.cell = other;
+                Err(state.fate)
+            }
+        }
+    }
+
+    /// Leaves the output, to be announced by [`Settle::settle`]. If nobody wants it, it is dropped here: on the
+    /// worker, before the task counts as ended.
+    fn produce(&self, output: O) {
+        let mut state = self.state.lock();
+        if state.detached {
+            drop(state);
+            drop(output);
+        } else {
+            state.cell = Cell::Produced(output);
+        }
+    }
+
+    /// A task that has not started never will.
+    fn recall(&self, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.cell, Cell::Empty) {
+            Cell::Queued(input) => {
+                state.fate = Verdict::Cancelled;
+                if self.terms.is_call {
+                    conclude(state, Cell::Returned(input, kind));
+                    Recalled::ToCaller
+                } else {
+                    conclude(state, Cell::Done(Err(JoinError::new(cause))));
+                    Recalled::Here(input)
+                }
+            }
+            other => {
+                state.cell = other;
+                Recalled::Gone(state.fate)
+            }
+        }
+    }
+
+    /// Nobody will ask for the result any more. One that is there already is dropped here, so that the worker need not
+    /// do it on its way to the next task.
+    pub(crate) fn detach(&self) {
+        let mut state = self.state.lock();
+        state.detached = true;
+        let unwanted = match std::mem::replace(&mut state.cell, Cell::Empty) {
+            found @ (Cell::Done(_) | Cell::Produced(_)) => Some(found),
+            other => {
+                state.cell = other;
+                None
+            }
+        };
+        drop(state);
+        drop(unwanted);
+    }
+
+    /// The task should stop. One that has not started never will: says whether that is so.
+    pub(crate) fn cancel(&self) -> bool {
+        let mut state = self.state.lock();
+        let queued = match std::mem::replace(&mut state.cell, Cell::Empty) {
+            Cell::Queued(input) => {
+                state.fate = Verdict::Cancelled;
+                self.tell_to_stop(None);
+                conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
+                Some(input)
+            }
+            other => {
+                if let Cell::Running(interrupter) = &other {
+                    self.tell_to_stop(interrupter.as_ref());
+                }
+                state.cell = other;
+                drop(state);
+                None
+            }
+        };
+        self.cancel_token();
+        queued.is_some()
+    }
+
+    /// After the task was told to stop. Not under the lock: a waker is somebody else's code.
+    fn cancel_token(&self) {
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+    }
+
+    /// Under the lock that the worker needs to end the task, so that an interrupt cannot reach the task after it.
+    fn tell_to_stop(&self, interrupter: Option<&Interrupter>) {
+        // ORDERING: Release, see `has_given_up`.
+        self.given_up.store(true, Ordering::Release);
+        if let Some(interrupter) = interrupter {
+            interrupter.interrupt();
+        }
+    }
+}
+
+/// A task that can be told to stop, whatever its types.
+pub(crate) trait Cancellable {
+    /// Whether it should not start, or stop if it has.
+    fn is_cancelled(&self) -> bool;
+    /// Its own token, below the one that it was submitted with. Made when it is first asked for.
+    fn token(&self) -> &CancelToken;
+}
+
+impl<I, O> Cancellable for Slot<I, O> {
+    fn is_cancelled(&self) -> bool {
+        self.has_given_up() || self.token.get().or(self.terms.token.as_ref()).is_some_and(CancelToken::is_cancelled)
+    }
+
+    fn token(&self) -> &CancelToken {
+        if let Some(token) = self.token.get() {
+            return token;
+        }
+        let token = self.token.get_or_init(|| match &self.terms.token {
+            Some(parent) => parent.child(),
+            None => CancelToken::new(),
+        });
+        // It may have been made just after the task was told to stop, which is done under the lock; whoever does so later
+        // finds it.
+        let state = self.state.lock();
+        if self.has_given_up() {
+            drop(state);
+            token.cancel();
+        }
+        token
+    }
+}
+
+/// A task that has only its token left.
+impl Cancellable for CancelToken {
+    fn is_cancelled(&self) -> bool {
+        CancelToken::is_cancelled(self)
+    }
+
+    fn token(&self) -> &CancelToken {
+        self
+    }
+}
+
+impl<I: Send, O: Send> Stop for Slot<I, O> {
+    fn stop(&self) {
+        self.cancel();
+    }
+}

@@ -1,0 +1,126 @@
+//! The worker's side of a slot: a ticket in the queue, and then the way of the answer.
+
+use std::sync::Arc;
+
+use super::{Cell, Slot, conclude};
+use crate::engine::nested;
+use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
+use crate::interrupter::Interrupter;
+
+/// What a worker did with what it took from the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Ran it to its end.
+    Ran,
+    /// It had been cancelled.
+    Cancelled,
+    /// Somebody else has started it, and counts it.
+    Elsewhere,
+}
+
+/// What became of a task that was called back from the queue.
+pub(crate) enum Recalled<I> {
+    Here(I),
+    /// The caller who waits for it has it.
+    ToCaller,
+    /// It was not there any more.
+    Gone(Verdict),
+}
+
+/// The queue's side of a slot. Dropping a ticket that was not used cancels the task.
+pub(crate) struct Ticket<I, O>(Option<Arc<Slot<I, O>>>);
+
+impl<I, O> Ticket<I, O> {
+    pub(crate) fn new(slot: &Arc<Slot<I, O>>) -> Self {
+        Ticket(Some(Arc::clone(slot)))
+    }
+
+    /// Calls the task back; `kind` is for a caller who waits, `cause` for a handle.
+    pub(crate) fn recall(mut self, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
+        match self.0.take() {
+            Some(slot) => slot.recall(kind, cause),
+            None => Recalled::Gone(Verdict::Elsewhere),
+        }
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
+    /// Runs the task with `f` and leaves its output; `reply` is set first.
+    pub(crate) fn run(
+        mut self,
+        reply: &mut Reply,
+        interrupter: Option<&Interrupter>,
+        f: impl FnOnce(I, &Slot<I, O>) -> O,
+    ) -> Verdict {
+        let Some(slot) = self.0.take() else { return Verdict::Elsewhere };
+        match slot.start(interrupter) {
+            Err(verdict) => verdict,
+            Ok(input) => {
+                reply.set(Arc::clone(&slot) as _);
+                let stoppable =
+                    slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, Arc::clone(&slot) as _));
+                let output = f(input, &slot);
+                drop(stoppable);
+                slot.produce(output);
+                Verdict::Ran
+            }
+        }
+    }
+}
+
+impl<I, O> Drop for Ticket<I, O> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take() {
+            drop(slot.recall(SubmitErrorKind::Cancelled, Cause::Cancelled));
+        }
+    }
+}
+
+/// The end of a task's way: tells whoever waits.
+pub(crate) trait Settle: Send + Sync {
+    /// Announces the output that was left, or the panic.
+    fn settle(&self, panic: Option<Payload>);
+}
+
+impl<I: Send, O: Send> Settle for Slot<I, O> {
+    fn settle(&self, panic: Option<Payload>) {
+        let mut state = self.state.lock();
+        let result = match (std::mem::replace(&mut state.cell, Cell::Empty), panic) {
+            (Cell::Produced(output), None) => Ok(output),
+            (_, Some(payload)) => Err(JoinError::panic(payload)),
+            (_, None) => Err(JoinError::new(Cause::Cancelled)),
+        };
+        if state.detached {
+            drop(state);
+            drop(result);
+        } else {
+            conclude(state, Cell::Done(result));
+        }
+    }
+}
+
+/// Where the answer to a task goes, if anywhere. The task sets it before any user code runs.
+#[derive(Default)]
+pub(crate) struct Reply(Option<Arc<dyn Settle>>);
+
+impl Reply {
+    /// From now on the answer goes to `settle`.
+    pub(crate) fn set(&mut self, settle: Arc<dyn Settle>) {
+        self.0 = Some(settle);
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Announces the end of the task. A panic that nobody waits for comes back.
+    pub(crate) fn send(self, panic: Option<Payload>) -> Option<Payload> {
+        match self.0 {
+            None => panic,
+            Some(to) => {
+                to.settle(panic);
+                None
+            }
+        }
+    }
+}

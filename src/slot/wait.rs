@@ -1,0 +1,235 @@
+//! The waiter's side of a slot: those who ask for the result, wait for it, and give up.
+
+use std::time::Instant;
+
+use super::{Cell, Slot, State, Verdict};
+use crate::cancel::{CancelReason, CancelToken, earlier};
+use crate::engine::nested;
+use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
+use crate::sync::{current, park};
+use crate::waiter::Waiter;
+
+/// How a wait ended.
+pub(crate) enum Outcome<I, O> {
+    Done(Result<O, JoinError>),
+    /// The task did not start; its input is back.
+    Returned(I, SubmitErrorKind),
+    /// A worker of the pool would have waited for itself.
+    WouldDeadlock,
+    TimedOut,
+    /// The token of the call was cancelled.
+    Cancelled,
+}
+
+impl<I, O> Outcome<I, O> {
+    /// The end of a synchronous call.
+    pub(crate) fn into_result(self) -> Result<O, CallError<I>> {
+        match self {
+            Outcome::Done(Ok(output)) => Ok(output),
+            Outcome::Done(Err(error)) => Err(CallError::Failed(error)),
+            Outcome::Returned(input, kind) => Err(SubmitError::new(kind, input).into()),
+            Outcome::WouldDeadlock => Err(JoinError::new(Cause::WouldDeadlock).into()),
+            Outcome::TimedOut => Err(JoinError::new(Cause::TimedOut).into()),
+            Outcome::Cancelled => Err(JoinError::new(Cause::Stopped).into()),
+        }
+    }
+}
+
+/// How one of several waits for the same task ended.
+pub(crate) enum AwaitedEnd {
+    Over,
+    TimedOut,
+    /// The token of the wait was cancelled.
+    Cancelled,
+    WouldDeadlock,
+}
+
+impl<I, O> Slot<I, O> {
+    /// The caller stops waiting, because of its deadline or of its token. What runs is interrupted: under the lock that the
+    /// worker needs to end the task, so that the interrupt cannot reach the task after it.
+    pub(crate) fn give_up(&self, kind: SubmitErrorKind) -> Outcome<I, O> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.cell, Cell::Empty) {
+            Cell::Queued(input) => {
+                state.fate = Verdict::Cancelled;
+                Outcome::Returned(input, kind)
+            }
+            Cell::Returned(input, kind) => Outcome::Returned(input, kind),
+            Cell::Done(result) => Outcome::Done(result),
+            // Just in time; there is nothing left to announce.
+            Cell::Produced(output) => {
+                state.detached = true;
+                Outcome::Done(Ok(output))
+            }
+            other => {
+                state.detached = true;
+                if let Cell::Running(interrupter) = &other {
+                    self.tell_to_stop(interrupter.as_ref());
+                }
+                state.cell = other;
+                drop(state);
+                if self.has_given_up() {
+                    self.cancel_token();
+                }
+                match kind {
+                    SubmitErrorKind::WouldDeadlock => Outcome::WouldDeadlock,
+                    SubmitErrorKind::Cancelled => Outcome::Cancelled,
+                    _ => Outcome::TimedOut,
+                }
+            }
+        }
+    }
+
+    /// The synchronous call: waits for the result, and gives up at the task's deadline.
+    pub(crate) fn call(&self) -> Outcome<I, O> {
+        match self.wait(self.terms.deadline, self.terms.token.as_ref()) {
+            Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
+            Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
+            Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
+            other => other,
+        }
+    }
+
+    /// The task was not let in, for this reason: the input comes back.
+    pub(crate) fn refused(&self, kind: SubmitErrorKind) -> SubmitError<I> {
+        match self.give_up(kind) {
+            Outcome::Returned(input, _) => SubmitError::new(kind, input),
+            _ => unreachable!("a refused task has not started"),
+        }
+    }
+
+    /// Waits for the result, at most until `deadline` or until `token` is cancelled.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> Outcome<I, O> {
+        if let Some(outcome) = self.poll(None) {
+            return outcome;
+        }
+        let _listening = token.map(|token| token.listen(Waiter::Thread(current())));
+        loop {
+            let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
+                // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
+                match self.poll(None) {
+                    Some(outcome) => return outcome,
+                    None if nested::help(self.terms.pool) => continue,
+                    None => return Outcome::WouldDeadlock,
+                }
+            };
+            let me = guard.waiter();
+            while !guard.is_doomed() {
+                if let Some(outcome) = self.poll(Some(&me)) {
+                    return outcome;
+                }
+                if deadline.is_some_and(|d| Instant::now() >= d) {
+                    return Outcome::TimedOut;
+                }
+                match token.and_then(CancelToken::reason) {
+                    Some(CancelReason::Deadline) => return Outcome::TimedOut,
+                    Some(_) => return Outcome::Cancelled,
+                    None => park(earlier(deadline, token.and_then(CancelToken::deadline))),
+                }
+            }
+        }
+    }
+
+    /// Takes the result if it is there; otherwise leaves word to have `waiter` woken.
+    pub(crate) fn poll(&self, waiter: Option<&Waiter>) -> Option<Outcome<I, O>> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.cell, Cell::Empty) {
+            Cell::Done(result) => Some(Outcome::Done(result)),
+            Cell::Returned(input, kind) => Some(Outcome::Returned(input, kind)),
+            Cell::Empty => Some(Outcome::Done(Err(JoinError::new(Cause::Taken)))),
+            other => {
+                state.cell = other;
+                let replaced = match waiter {
+                    Some(waiter) => state.waiter.replace(waiter.clone()),
+                    None => None,
+                };
+                // Dropping a waker is somebody else's code.
+                drop(state);
+                drop(replaced);
+                None
+            }
+        }
+    }
+
+    /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do, or until `token` is cancelled, which
+    /// the caller has listened to. If the task `is_younger` than the one that waits for it, and has started, no circle of waits
+    /// is possible and none is looked for: that would be careful beyond need, for it counts who has only just been woken.
+    pub(crate) fn await_end(
+        &self,
+        deadline: Option<Instant>,
+        token: Option<&CancelToken>,
+        is_younger: bool,
+    ) -> AwaitedEnd {
+        let is_cancelled = || token.is_some_and(CancelToken::is_cancelled);
+        loop {
+            let guard = match nested::enter_wait(self.terms.pool, deadline) {
+                Ok(guard) => guard,
+                Err(_) if self.is_finished() => return AwaitedEnd::Over,
+                Err(_) if is_cancelled() => return AwaitedEnd::Cancelled,
+                Err(_) if is_younger && self.has_started() => nested::enter_wait_regardless(self.terms.pool),
+                // As in `wait`.
+                Err(_) if nested::help(self.terms.pool) => continue,
+                Err(_) => return AwaitedEnd::WouldDeadlock,
+            };
+            let Some(place) = self.state.lock().list(guard.waiter()) else { return AwaitedEnd::Over };
+            let end = loop {
+                if self.is_finished() {
+                    return AwaitedEnd::Over;
+                } else if is_cancelled() {
+                    break Some(AwaitedEnd::Cancelled);
+                } else if deadline.is_some_and(|d| Instant::now() >= d) {
+                    break Some(AwaitedEnd::TimedOut);
+                } else if guard.is_doomed() {
+                    break None;
+                }
+                park(earlier(deadline, token.and_then(CancelToken::deadline)));
+            };
+            // Whoever asks again and again must not leave more and more entries.
+            self.state.lock().strike_out(place);
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Whether the task is not queued any more.
+    pub(crate) fn has_started(&self) -> bool {
+        !matches!(self.state.lock().cell, Cell::Queued(_))
+    }
+
+    /// Whether a wait would return at once.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state.lock().is_over()
+    }
+}
+
+/// The number of the waiter whose place costs no allocation.
+const FIRST: u64 = 0;
+
+impl<I, O> State<I, O> {
+    /// Lists one of several waiters, unless the task has ended.
+    fn list(&mut self, waiter: Waiter) -> Option<u64> {
+        if self.is_over() {
+            return None;
+        }
+        if self.waiter.is_none() {
+            self.waiter = Some(waiter);
+            return Some(FIRST);
+        }
+        self.next_waiter += 1;
+        self.more_waiters.push((self.next_waiter, waiter));
+        Some(self.next_waiter)
+    }
+
+    fn strike_out(&mut self, place: u64) {
+        if place == FIRST {
+            self.waiter = None;
+        } else {
+            self.more_waiters.retain(|(number, _)| *number != place);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.cell, Cell::Done(_) | Cell::Returned(..) | Cell::Empty)
+    }
+}
