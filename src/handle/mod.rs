@@ -1,10 +1,12 @@
 //! What comes back from a submit: the way to the result.
 
+mod shared_handle;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,8 @@ use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
 use crate::waiter::Waiter;
 use crate::worker_pool::deadline;
 
-/// The result of a task, once it has one.
+pub use shared_handle::SharedHandle;
+
 ///
 /// Wait for it with [`join`](Self::join), or `.await` it on any executor. Dropping a handle detaches: the task runs all the
 /// same and its result is dropped; [`cancel`](Self::cancel) stops it. A handle costs its task one allocation.
@@ -298,7 +301,7 @@ impl<T: Send + 'static> Handle<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn shared(self) -> SharedHandle<T> {
-        SharedHandle(Arc::new(Shared { handle: self, result: OnceLock::new() }))
+        SharedHandle::of(self)
     }
 }
 
@@ -324,115 +327,5 @@ impl<T: Send + 'static> Drop for Handle<T> {
 impl<T: Send + 'static> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("id", &self.id.0).field("is_finished", &self.is_finished()).finish()
-    }
-}
-
-static WOULD_DEADLOCK: JoinError = JoinError::would_deadlock();
-
-struct Shared<T: Send + 'static> {
-    handle: Handle<T>,
-    result: OnceLock<Result<T, JoinError>>,
-}
-
-/// A handle for several: every clone sees the same result, by reference. Made by [`Handle::shared`]. When the last clone is
-/// dropped the task is detached.
-///
-/// ```
-/// let pool = formicary::Pool::new(1)?;
-/// let shared: formicary::SharedHandle<u32> = pool.spawn(|| 7)?.shared();
-/// assert_eq!(shared.join().unwrap(), &7);
-/// assert_eq!(shared.join().unwrap(), &7);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct SharedHandle<T: Send + 'static>(Arc<Shared<T>>);
-
-impl<T: Send + Sync + 'static> SharedHandle<T> {
-    /// Blocks until the task has ended. As [`Handle::join`], but the result stays for the others.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let shared = pool.spawn(|| -> u32 { std::panic::panic_any("no") })?.shared();
-    /// assert!(shared.join().unwrap_err().is_panic());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Handle::join`]; of a worker that would wait for itself it is only this one's error.
-    pub fn join(&self) -> Result<&T, &JoinError> {
-        // Without a deadline the wait ends only with a result.
-        self.wait(None).unwrap_or(Err(&WOULD_DEADLOCK))
-    }
-
-    /// The same for at most `limit`; `None` if the task has not ended.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let shared = pool.spawn(|| 7)?.shared();
-    /// assert_eq!(shared.join_timeout(std::time::Duration::from_secs(60)).unwrap().unwrap(), &7);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`join`](Self::join).
-    pub fn join_timeout(&self, limit: Duration) -> Option<Result<&T, &JoinError>> {
-        self.wait(deadline(limit))
-    }
-
-    fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
-        if !self.0.handle.is_finished() {
-            match Arc::clone(&self.0.handle.slot).await_end(deadline, None, false) {
-                // Without a token no wait is cancelled.
-                AwaitedEnd::Over | AwaitedEnd::Cancelled => {}
-                AwaitedEnd::TimedOut => return None,
-                AwaitedEnd::WouldDeadlock => return Some(Err(&WOULD_DEADLOCK)),
-            }
-        }
-        // The result is there; whoever comes first moves it, and the others wait the moment that this takes.
-        let result = self
-            .0
-            .result
-            .get_or_init(|| self.0.handle.slot.poll(None).unwrap_or_else(|| Err(JoinError::new(Cause::Taken))));
-        Some(result.as_ref())
-    }
-}
-
-impl<T: Send + 'static> SharedHandle<T> {
-    /// Whether the task has ended.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let shared = pool.spawn(|| ())?.shared();
-    /// pool.wait_idle();
-    /// assert!(shared.is_finished());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn is_finished(&self) -> bool {
-        self.0.result.get().is_some() || self.0.handle.is_finished()
-    }
-
-    /// As [`Handle::cancel`].
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let pause = pool.pause();
-    /// let shared = pool.spawn(|| ())?.shared();
-    /// assert!(shared.cancel());
-    /// # drop(pause);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn cancel(&self) -> bool {
-        self.0.handle.cancel()
-    }
-}
-
-impl<T: Send + 'static> Clone for SharedHandle<T> {
-    fn clone(&self) -> Self {
-        SharedHandle(Arc::clone(&self.0))
-    }
-}
-
-impl<T: Send + 'static> fmt::Debug for SharedHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SharedHandle").field(&self.0.handle).finish()
     }
 }

@@ -1,0 +1,89 @@
+//! A task of a group: what it shares with the others, and what its end means for them.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
+
+use super::places::{Place, Places};
+use crate::cancel::CancelToken;
+use crate::error::{Cause, SubmitErrorKind};
+use crate::slot::{Cancellable, Recalled, Reply, Ticket, Verdict};
+use crate::sync::Mutex;
+use crate::task::{Body, Task};
+
+/// What a group's tasks share.
+pub(super) struct Shared {
+    pub(super) token: CancelToken,
+    pub(super) collects_all: bool,
+    pub(super) limit: Option<usize>,
+    /// Which task was the first to fail: the address of its slot.
+    pub(super) first_failure: OnceLock<usize>,
+    pub(super) places: Mutex<Places>,
+}
+
+impl Shared {
+    /// Somebody of the group did not make it.
+    fn fail(&self) {
+        if !self.collects_all {
+            self.token.cancel();
+        }
+    }
+}
+
+thread_local! {
+    /// The groups whose tasks the calling thread is in the middle of, by address.
+    pub(super) static WITHIN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A task of a group before it runs.
+pub(super) struct Member<F> {
+    pub(super) f: F,
+    pub(super) place: Place,
+}
+
+pub(super) fn address<T: ?Sized>(task: &T) -> usize {
+    std::ptr::from_ref(task).cast::<()>().addr()
+}
+
+pub(super) fn run<F, T, E>(member: Member<F>, task: &dyn Cancellable) -> Result<T, E>
+where
+    F: FnOnce(&CancelToken) -> Result<T, E>,
+{
+    let Member { f, place } = member;
+    let shared = &*place.0;
+    WITHIN.with_borrow_mut(|within| within.push(address(shared)));
+    let result = catch_unwind(AssertUnwindSafe(|| f(&shared.token)));
+    WITHIN.with_borrow_mut(Vec::pop);
+    if !matches!(result, Ok(Ok(_))) {
+        // Only the first one stays.
+        let _ = shared.first_failure.set(address(task));
+        shared.fail();
+    }
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// A task of a group in the pool's queue.
+pub(super) struct Enlisted<F, T, E>(pub(super) Ticket<Member<F>, Result<T, E>>);
+
+impl<F, T, E> Body for Enlisted<F, T, E>
+where
+    F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    fn call(self, reply: &mut Reply) -> Verdict {
+        self.0.run(reply, None, |member, slot| run(member, slot))
+    }
+
+    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        match self.0.recall(kind, cause) {
+            // The group goes on without it: its place is free, and whoever gets it may still run it.
+            Recalled::Here(Member { f, place }) => {
+                place.0.fail();
+                Recalled::Here(Task::new(move || drop(f(&CancelToken::new()))))
+            }
+            Recalled::ToCaller => Recalled::ToCaller,
+            Recalled::Gone(verdict) => Recalled::Gone(verdict),
+        }
+    }
+}
