@@ -1,7 +1,7 @@
 //! The tasks of one map: those that were started and whose results have not been handed out, never more than so many.
 //!
 //! Who drives a [`Window`] tops it up, takes what has ended, and otherwise waits:
-//! as a thread (`map.rs`) or as a future (`stream.rs`).
+//! as a thread (`map`) or as a future (`stream.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
