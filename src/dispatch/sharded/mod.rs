@@ -1,19 +1,21 @@
-//! Several queues, each with its own workers, and stealing between them.
+//! Several queues, each with its own workers, and stealing between them: what makes one queue of the shards.
+
+mod choosing;
+mod shard;
 
 use std::cell::Cell;
 
-use crossbeam_deque::{Injector, Steal};
 use crossbeam_utils::CachePadded;
 
-use super::balance::{Balance, next_random, random, scramble, thread_number, truncate};
+use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
-use super::entrance::Entrance;
 use super::homes::Homes;
 use super::peak::{Busy, Peak};
-use super::turnstile::{Blocked, Turnstile};
 use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Queue, Refused, Shape, sealed};
 use crate::stats::ShardStats;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Backoff, Mutex, Ordering};
+use crate::sync::{Arc, AtomicUsize, Backoff, Mutex, Ordering};
+
+use shard::Shard;
 
 /// Several queues, each with its own share of the workers and of the room; first in, first out within a shard. A worker
 /// without work in its own shard steals from the others, so no task waits while a worker is idle.
@@ -45,10 +47,6 @@ impl Dispatch for Sharded {
     type Queue<T: Send + 'static> = ShardedQueue<T>;
 }
 
-/// Every so many looks for work a worker begins at another shard than its own, so that none is left waiting behind a busy one
-/// that has workers.
-const ROUND: usize = 32;
-
 #[doc(hidden)]
 pub struct ShardedQueue<T> {
     shards: Box<[Shard<T>]>,
@@ -59,27 +57,6 @@ pub struct ShardedQueue<T> {
     usable: AtomicUsize,
     peak: CachePadded<Peak>,
     book: Mutex<Book>,
-}
-
-struct Shard<T> {
-    /// Written by submitters.
-    inward: CachePadded<Inward>,
-    /// Written by workers.
-    outward: CachePadded<Outward>,
-    tasks: Injector<T>,
-}
-
-struct Inward {
-    entrance: Entrance,
-    /// How many tasks are in the injector or have been: a worker that has a ticket below this finds one there.
-    pushed: AtomicU64,
-}
-
-struct Outward {
-    /// A ticket here is the right to one task. Shut while not every worker that finds a task may start it.
-    exit: Turnstile,
-    finished: AtomicU64,
-    stolen: AtomicU64,
 }
 
 struct Book {
@@ -114,165 +91,7 @@ pub struct Seat {
     busy: Busy,
 }
 
-impl<T> Shard<T> {
-    fn finished(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `finish`: who sees a task finished sees what it did.
-        self.outward.finished.load(Ordering::Acquire)
-    }
-
-    fn finish(&self) {
-        // ORDERING: Release, see `finished`.
-        self.outward.finished.fetch_add(1, Ordering::Release);
-    }
-
-    fn has_task(&self, ticket: u64) -> bool {
-        // ORDERING: Acquire pairs with the Release in `push`: the task can be found in the injector.
-        ticket < self.inward.pushed.load(Ordering::Acquire)
-    }
-
-    /// Whether there is a task that nobody has a ticket for.
-    fn has_work(&self) -> bool {
-        self.has_task(self.outward.exit.count())
-    }
-
-    /// Tasks queued and running.
-    fn held(&self) -> u64 {
-        let finished = self.finished();
-        self.inward.entrance.count() - finished
-    }
-
-    /// Tasks that have a ticket for the exit and are not finished.
-    fn running(&self) -> u64 {
-        let started = self.outward.exit.count();
-        started.saturating_sub(self.finished())
-    }
-
-    /// The task for a ticket of the exit.
-    fn take(&self) -> T {
-        let backoff = Backoff::new();
-        loop {
-            match self.tasks.steal() {
-                Steal::Success(item) => return item,
-                // As many tasks have been put in as tickets given out: somebody else is just taking or putting.
-                Steal::Retry | Steal::Empty => backoff.snooze(),
-            }
-        }
-    }
-}
-
 impl<T> ShardedQueue<T> {
-    fn push_to(&self, index: usize, item: T) -> Result<(), Refused<T>> {
-        let shard = &self.shards[index];
-        let entered = shard.inward.entrance.pass(|| {
-            let book = self.book.lock();
-            self.renew_limit(index, &book)
-        });
-        match entered {
-            Ok(_) => {
-                shard.tasks.push(item);
-                // ORDERING: Release, see `Shard::has_task`.
-                shard.inward.pushed.fetch_add(1, Ordering::Release);
-                Ok(())
-            }
-            Err(Blocked::Shut) => Err(Refused::Closed(item)),
-            Err(Blocked::NotReady) => Err(Refused::Full(item)),
-        }
-    }
-
-    /// Reckons anew how many may have come into a shard; says whether there is room for one more.
-    fn renew_limit(&self, index: usize, book: &Book) -> bool {
-        let shard = &self.shards[index];
-        let share = book.share(index, self.shards.len());
-        shard.inward.entrance.renew(|| share.saturating_add(shard.finished()))
-    }
-
-    /// The shard behind a door other than the main one. With less room than shards some have none, and others stand in.
-    fn behind(&self, door: usize) -> usize {
-        // ORDERING: Relaxed. Whoever waits for room when it changes is woken after that, through a lock.
-        (door - 1) % self.usable.load(Ordering::Relaxed)
-    }
-
-    /// The shard to begin with for a task that may go anywhere.
-    fn pick(&self) -> usize {
-        let count = self.shards.len();
-        let held = |index: &usize| self.shards[*index].held();
-        match self.balance {
-            Balance::RoundRobin => self.next_in_turn(),
-            Balance::LeastLoaded => {
-                // Those that are equal take turns.
-                let first = self.next_in_turn();
-                (first..first + count).map(|n| n % count).min_by_key(held).unwrap_or(0)
-            }
-            Balance::TwoChoices => {
-                let (one, two) = (random() % count, random() % count);
-                if held(&one) <= held(&two) { one } else { two }
-            }
-            Balance::Thread => thread_number() % count,
-        }
-    }
-
-    fn next_in_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len()
-    }
-
-    /// Whether one more task may start.
-    fn may_start(&self, book: &Book) -> bool {
-        book.running.is_none_or(|limit| self.shards.iter().map(Shard::running).sum::<u64>() < limit)
-    }
-
-    /// Takes a task out of a shard, if it has one and one may start.
-    fn start(&self, shard: &Shard<T>) -> Option<T> {
-        match shard.outward.exit.pass(|ticket| shard.has_task(ticket)) {
-            Ok(_) => Some(shard.take()),
-            Err(Blocked::NotReady) => None,
-            Err(Blocked::Shut) => {
-                let book = self.book.lock();
-                let may = self.may_start(&book);
-                self.pass_under_lock(shard, may).then(|| shard.take())
-            }
-        }
-    }
-
-    /// A ticket for the exit of a shard, which may be shut; the caller has the lock and knows whether a task may start.
-    fn pass_under_lock(&self, shard: &Shard<T>, may: bool) -> bool {
-        let exit = &shard.outward.exit;
-        if !exit.is_shut() {
-            return exit.pass(|ticket| shard.has_task(ticket)).is_ok();
-        }
-        let passes = may && shard.has_work();
-        if passes {
-            exit.pass_shut();
-        }
-        passes
-    }
-
-    /// The worker's next task: of its own shard, or stolen.
-    fn look_for_task(&self, seat: &Seat) -> Option<T> {
-        let count = self.shards.len();
-        // ORDERING: Relaxed. Any shard is as good as another.
-        let home = seat.home.load(Ordering::Relaxed);
-        let looks = seat.looks.get().wrapping_add(1);
-        seat.looks.set(looks);
-        let first = if looks % ROUND == 0 { looks / ROUND % count } else { home };
-        let (index, item) = self.try_shard(first).or_else(|| {
-            let start = truncate(next_random(&seat.random)) % count;
-            (start..start + count).find_map(|n| self.try_shard(n % count))
-        })?;
-        seat.from.set(index);
-        if index != home {
-            self.shards[index].outward.stolen.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(item)
-    }
-
-    fn try_shard(&self, index: usize) -> Option<(usize, T)> {
-        let shard = &self.shards[index];
-        if !shard.has_work() {
-            return None;
-        }
-        self.start(shard).map(|item| (index, item))
-    }
-
     fn take_all(&self) -> Vec<T> {
         let mut drained = Vec::new();
         let _book = self.book.lock();
@@ -309,20 +128,8 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             return Err("`shards` is above `workers` and `queue` together: some could hold no task");
         }
         let book = Book { bound: shape.bound, room, running: None, homes: Homes::new(count) };
-        let shard = |index| Shard {
-            inward: CachePadded::new(Inward {
-                entrance: Entrance::new(book.share(index, count)),
-                pushed: AtomicU64::new(0),
-            }),
-            outward: CachePadded::new(Outward {
-                exit: Turnstile::new(),
-                finished: AtomicU64::new(0),
-                stolen: AtomicU64::new(0),
-            }),
-            tasks: Injector::new(),
-        };
         Ok(ShardedQueue {
-            shards: (0..count).map(shard).collect(),
+            shards: (0..count).map(|index| Shard::new(book.share(index, count))).collect(),
             balance: shape.balance,
             turn: CachePadded::new(AtomicUsize::new(0)),
             usable: AtomicUsize::new(book.usable(count)),
