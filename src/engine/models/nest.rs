@@ -1,0 +1,234 @@
+//! What the models are made with: the engine's ways in and out around a real queue, without threads that start and end.
+
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use loom::thread;
+
+use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, Shape};
+use crate::engine::admission::{Line, Place};
+use crate::engine::bulletin::{Bulletin, Inbox, Order};
+use crate::engine::parking::{Errand, Parking, Sleeper, Source};
+use crate::error::JoinError;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
+use crate::waiter::Waiter;
+
+/// A pool with nothing but a queue, its sleepers and its line.
+pub(super) struct Nest<Q> {
+    pub(super) queue: Q,
+    pub(super) parking: Parking,
+    pub(super) bulletin: Bulletin<usize>,
+    pub(super) line: Line,
+    closed: AtomicBool,
+    /// Tasks that have run.
+    pub(super) done: AtomicUsize,
+    /// A worker leaves when so many have.
+    enough: usize,
+    /// Opened by [`OPENS`], for [`LONG`].
+    gate: (Mutex<bool>, Condvar),
+}
+
+/// A task that ends only after the task [`OPENS`].
+pub(super) const LONG: usize = 100;
+
+pub(super) const OPENS: usize = 101;
+
+impl<Q: Queue<usize>> Nest<Q> {
+    pub(super) fn new(workers: usize, bound: usize, enough: usize) -> Arc<Self> {
+        let shape =
+            Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
+        let queue = Q::new(&shape).expect("the shape is good");
+        let parking = Parking::new();
+        let (closed, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let gate = (Mutex::new(false), Condvar::new());
+        let (bulletin, line) = (Bulletin::new(), Line::new());
+        Arc::new(Nest { queue, parking, bulletin, line, closed, done, enough, gate })
+    }
+
+    /// The engine's way to let a task in.
+    pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused<usize>> {
+        let idle = self.parking.claim();
+        self.queue.push(item, MAIN_DOOR, idle.as_ref().map(|claim| claim.worker()))?;
+        drop(idle);
+        self.parking.notify(|| self.queue.has_work());
+        Ok(())
+    }
+
+    /// The engine's way to wait at the door.
+    pub(super) fn submit(&self, mut item: usize) -> bool {
+        let place = self.line.join(MAIN_DOOR, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
+        loop {
+            if place.is_first() {
+                match self.try_enter(item) {
+                    Ok(()) => return true,
+                    Err(Refused::Closed(_)) => return false,
+                    Err(Refused::Full(back)) => item = back,
+                }
+            } else if self.closed.load(Ordering::SeqCst) {
+                return false;
+            }
+            place.wait(None);
+        }
+    }
+
+    /// The engine's way to poll a future that stands in line: `None` if it has to wait on.
+    fn poll_in_line(&self, place: &Place<'_>, item: usize, waiter: Waiter) -> Option<bool> {
+        place.set_waiter(waiter);
+        loop {
+            if place.is_first() {
+                match self.try_enter(item) {
+                    Ok(()) => return Some(true),
+                    Err(Refused::Closed(_)) => return Some(false),
+                    Err(Refused::Full(_)) => {}
+                }
+            } else if self.closed.load(Ordering::SeqCst) {
+                return Some(false);
+            }
+            if !place.is_called() {
+                return None;
+            }
+        }
+    }
+
+    /// A future that is polled by somebody who leaves it, and then by this thread until it is in.
+    pub(super) fn submit_async(&self, item: usize) -> bool {
+        let nobody = Waiter::Task(Waker::noop().clone());
+        let place = self.line.join(MAIN_DOOR, usize::MAX, nobody.clone()).expect("there is no limit");
+        let mut polled = self.poll_in_line(&place, item, nobody);
+        while polled.is_none() {
+            polled = self.poll_in_line(&place, item, Waiter::Thread(current()));
+            if polled.is_none() {
+                park(None);
+            }
+        }
+        polled.unwrap_or_default()
+    }
+
+    /// The engine's worker: finds, runs, lets in, until enough is done or the pool is closed and empty.
+    fn work(&self, id: usize) {
+        let me = Sleeper::for_current(id);
+        let seat = self.queue.seat(id);
+        let inbox = Inbox::new();
+        let mut state = 0;
+        drop(self.bulletin.enlist(id, &inbox));
+        loop {
+            let item = match self.parking.find(&me, &At { nest: self, seat: &seat, inbox: &inbox }) {
+                Errand::Task(item) => item,
+                Errand::Orders => {
+                    attend(&inbox, id, &mut state);
+                    continue;
+                }
+                Errand::Leave => break,
+            };
+            self.run(item);
+            self.queue.finished(&seat);
+            self.line.call(|door| self.queue.has_room(door));
+            if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
+                self.parking.wake_all();
+            }
+        }
+        while !self.bulletin.retire(id, &inbox) {
+            attend(&inbox, id, &mut state);
+        }
+        self.parking.wake_all();
+    }
+
+    fn run(&self, item: usize) {
+        let (open, changed) = &self.gate;
+        let mut open = open.lock();
+        *open |= item == OPENS;
+        changed.notify_all();
+        while item == LONG && !*open {
+            wait(changed, &mut open, None);
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.queue.close();
+        self.closed.store(true, Ordering::SeqCst);
+        self.line.call_all();
+        self.parking.wake_all();
+    }
+}
+
+/// The engine's way to do what it was told.
+fn attend(inbox: &Inbox<usize>, id: usize, state: &mut usize) {
+    while let Some(posting) = inbox.next() {
+        posting.order.run(id, state);
+    }
+}
+
+/// An order that counts.
+pub(super) struct CountUp(pub(super) AtomicUsize);
+
+impl Order<usize> for CountUp {
+    fn run(&self, _worker: usize, state: &mut usize) {
+        *state += 1;
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn repeat(&self, _state: &mut usize) {}
+
+    fn fail(&self, _worker: usize, _error: JoinError) {}
+}
+
+struct At<'a, Q: Queue<usize>> {
+    nest: &'a Nest<Q>,
+    seat: &'a Q::Seat,
+    inbox: &'a Inbox<usize>,
+}
+
+impl<Q: Queue<usize>> Source for At<'_, Q> {
+    type Item = usize;
+
+    fn pop(&self) -> Option<usize> {
+        self.nest.queue.pop(self.seat)
+    }
+
+    fn glance(&self) -> bool {
+        self.nest.queue.glance()
+    }
+
+    fn has_work(&self) -> bool {
+        self.nest.queue.has_work()
+    }
+
+    fn is_called(&self) -> bool {
+        self.inbox.is_called()
+    }
+
+    fn must_leave(&self) -> bool {
+        self.nest.done.load(Ordering::SeqCst) >= self.nest.enough
+            || (self.nest.closed.load(Ordering::SeqCst) && self.nest.queue.load().queued == 0)
+    }
+
+    fn leave(&self) -> bool {
+        self.must_leave()
+    }
+
+    fn expiry(&self) -> Option<Duration> {
+        None
+    }
+
+    fn expire(&self) -> bool {
+        false
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// Runs `workers` workers beside `main` and waits for all of them.
+pub(super) fn with_workers<Q: Queue<usize>>(nest: &Arc<Nest<Q>>, workers: usize, main: impl FnOnce()) {
+    let threads: Vec<_> = (0..workers)
+        .map(|id| {
+            let nest = Arc::clone(nest);
+            thread::spawn(move || nest.work(id))
+        })
+        .collect();
+    main();
+    for thread in threads {
+        thread.join().expect("a worker does not panic");
+    }
+}
