@@ -13,22 +13,17 @@ use std::time::Duration;
 
 use formicary::{CancelToken, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Worker};
 use parking_lot::Mutex;
+use support::closures::{occupy, pool};
 use support::races::{quiet_panic, together};
 use support::waking::{Bell, block_on, poll_with};
 use support::{
     Gate, LIMIT, assert_conserved, await_waiting, eventually, on_every_dispatch, quiet_panics, threads_named, within,
 };
 
-fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
-    Arc::new(Pool::builder().workers(workers).queue(queue).dispatch::<D>().build().unwrap())
-}
-
 /// A pool of one worker, which is occupied until the gate opens, and no queue.
 fn full<D: Dispatch>() -> (Arc<Pool<D>>, Gate) {
-    let (pool, gate) = (pool::<D>(1, 0), Gate::new());
-    let held = gate.clone();
-    pool.submit(move || held.wait()).unwrap();
-    gate.await_arrivals(1);
+    let pool = pool::<D>(1, 0);
+    let gate = occupy(&pool);
     (pool, gate)
 }
 

@@ -9,17 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use formicary::{Dispatch, Pool, Scope};
+use support::closures::{assert_quiet, pool};
 use support::races::{quiet_panic, shift};
 use support::{Gate, assert_conserved, eventually, on_every_dispatch, quiet_panics};
-
-fn pool<D: Dispatch>(workers: usize, queue: usize) -> Pool<D> {
-    Pool::builder().workers(workers).queue(queue).dispatch::<D>().build().unwrap()
-}
-
-fn assert_quiet<D: Dispatch>(pool: &Pool<D>) {
-    assert!(pool.wait_idle());
-    assert_conserved(pool);
-}
 
 /// A43: tasks write into what they borrow, and it is all there when the scope ends; so is its value.
 fn borrows<D: Dispatch>() {
@@ -256,7 +248,7 @@ fn a43_what_shutdown_now_takes_out_runs_in_the_scope() {
 
 /// A43: a scope inside a worker of a pool that is ended meanwhile, from inside.
 fn taken_out_inside<D: Dispatch>() {
-    let pool = Arc::new(pool::<D>(1, 10));
+    let pool = pool::<D>(1, 10);
     let inner = Arc::clone(&pool);
     let outer = pool.spawn(move || {
         let mut values = [0; 4];

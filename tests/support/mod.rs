@@ -4,8 +4,12 @@
 #![allow(dead_code, unused_macros, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod allocator;
+pub mod closures;
+pub mod maps;
+pub mod notes;
 pub mod races;
 pub mod sharded;
+pub mod tokens;
 pub mod waking;
 
 use std::io;

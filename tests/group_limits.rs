@@ -1,0 +1,152 @@
+//! Groups beside each other, and what a group's limit does.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::time::Duration;
+
+use formicary::{CancelToken, Dispatch, SubmitErrorKind};
+use support::closures::{assert_quiet, pool};
+use support::races::{quiet_panic, shift, together};
+use support::{Count, Gate, assert_conserved, eventually, on_every_dispatch, quiet_panics};
+
+/// A45: groups of one pool do not see each other: each gets its own values in order, and the failure of one is its own.
+fn apart<D: Dispatch>() {
+    let pool = pool::<D>(2, 8);
+    together(4, |who| {
+        for round in 0..20 {
+            let group = pool.group();
+            let fails = (who + round) % 2 == 0;
+            for n in 0..20 {
+                let result = group.spawn(move |_| if fails && n == 7 { Err(who) } else { Ok((who, n)) });
+                assert!(result.is_ok() || fails && n > 7, "{result:?}");
+            }
+            match group.wait() {
+                Ok(values) => assert!(!fails && values.into_iter().eq((0..20).map(|n| (who, n)))),
+                Err(error) => assert_eq!((fails, error.index, error.failure.into_error()), (true, 7, Some(who))),
+            }
+        }
+    });
+    assert_quiet(&pool);
+}
+
+#[test]
+fn a45_groups_share_a_pool() {
+    on_every_dispatch!(apart);
+}
+
+/// A45: never more of a group at a time than its limit; other groups have the rest of the pool.
+fn limited<D: Dispatch>() {
+    let (pool, at_work) = (pool::<D>(4, 100), Count::new());
+    let (group, gate) = (pool.group::<_, ()>().limit(2), Gate::new());
+    let task = |n| {
+        let (at_work, gate) = (at_work.clone(), gate.clone());
+        move |_: &CancelToken| {
+            at_work.up();
+            gate.wait();
+            at_work.down();
+            Ok(n)
+        }
+    };
+    group.try_spawn(task(0)).unwrap();
+    group.spawn(task(1)).unwrap();
+    assert!(group.try_spawn(task(2)).unwrap_err().is_full());
+    gate.await_arrivals(2);
+    assert!(pool.group::<_, ()>().limit(1).spawn(|_| Ok(7)).is_ok(), "another group has its own limit");
+    std::thread::scope(|scope| {
+        let spawner = scope.spawn(|| (2..30).for_each(|n| group.spawn(task(n)).unwrap()));
+        gate.pass(1);
+        gate.await_arrivals(3);
+        gate.open();
+        spawner.join().unwrap();
+    });
+    assert!(group.wait().unwrap().into_iter().eq(0..30));
+    assert_eq!(at_work.peak(), 2);
+    assert_quiet(&pool);
+}
+
+#[test]
+fn a45_a_group_keeps_its_limit() {
+    on_every_dispatch!(limited);
+}
+
+/// A45: who waits at the limit is sent away when the group fails or is cancelled, with the closure; and when the pool is closed.
+fn limit_and_end<D: Dispatch>() {
+    quiet_panics();
+    for how in 0..4 {
+        let (pool, gate) = (pool::<D>(1, 10), Gate::new());
+        let group = pool.group::<(), ()>().limit(1);
+        let wait = gate.clone();
+        group
+            .spawn(move |_| {
+                wait.wait();
+                match how {
+                    0 => return Err(()),
+                    1 => quiet_panic(),
+                    _ => {}
+                }
+                Ok(())
+            })
+            .unwrap();
+        gate.await_arrivals(1);
+        std::thread::scope(|scope| {
+            let spawner = scope.spawn(|| group.spawn(|_| Ok(())).map_err(|refusal| refusal.kind));
+            shift(Duration::from_millis(2));
+            match how {
+                2 => group.cancel(),
+                3 => {
+                    scope.spawn(|| pool.shutdown());
+                    eventually("closed", || pool.is_closed());
+                    gate.open();
+                }
+                _ => gate.open(),
+            }
+            let expected = if how == 3 { SubmitErrorKind::Closed } else { SubmitErrorKind::Cancelled };
+            assert_eq!(spawner.join().unwrap(), Err(expected), "{how}");
+            gate.open();
+        });
+        assert_eq!(group.wait().is_err(), how < 2, "{how}");
+    }
+}
+
+#[test]
+fn a45_the_end_reaches_who_waits_at_the_limit() {
+    on_every_dispatch!(limit_and_end);
+}
+
+/// A45: `shutdown_now` takes tasks of a group out: the group fails, its limit's places are free, and the tasks still run.
+fn given_back<D: Dispatch>() {
+    let (pool, gate, ran) = (pool::<D>(1, 10), Gate::new(), Count::new());
+    let wait = gate.clone();
+    pool.submit(move || wait.wait()).unwrap();
+    gate.await_arrivals(1);
+    let group = pool.group::<(), ()>().limit(2);
+    for _ in 0..2 {
+        let ran = ran.clone();
+        group
+            .spawn(move |_| {
+                ran.up();
+                Ok(())
+            })
+            .unwrap();
+    }
+    std::thread::scope(|scope| {
+        let spawner = scope.spawn(|| group.spawn(|_| Ok(())).unwrap_err().kind);
+        let closer = scope.spawn(|| pool.shutdown_now());
+        let kind = spawner.join().unwrap();
+        assert!(matches!(kind, SubmitErrorKind::Closed | SubmitErrorKind::Cancelled), "{kind}");
+        gate.open();
+        let returned = closer.join().unwrap();
+        assert_eq!(returned.len(), 2);
+        returned.into_iter().for_each(formicary::Task::run);
+    });
+    assert_eq!(ran.get(), 2);
+    let error = group.wait().unwrap_err();
+    assert!(error.index == 0 && error.failure.is_cancelled());
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn a45_a_group_whose_tasks_are_given_back() {
+    on_every_dispatch!(given_back);
+}
