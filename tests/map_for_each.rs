@@ -1,0 +1,133 @@
+//! A41: `for_each` and `try_for_each`: all in parallel, until the first failure.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use formicary::{Dispatch, Pool};
+use support::races::{quiet_panic, shift};
+use support::{Count, Gate, on_every_dispatch};
+
+fn each<D: Dispatch>() {
+    let pool = Pool::builder().workers(4).queue(2).dispatch::<D>().build().unwrap();
+    let (count, start) = (Count::new(), Arc::new(Barrier::new(4)));
+    let counter = count.clone();
+    pool.for_each(0..100, move |n| {
+        if n < 4 {
+            start.wait();
+        }
+        counter.up();
+    });
+    assert_eq!(count.get(), 100, "all are done when it returns");
+}
+
+#[test]
+fn a41_for_each_runs_all_in_parallel() {
+    on_every_dispatch!(each);
+}
+
+/// On one worker nothing can start between the failure and its being seen.
+fn stops<D: Dispatch>() {
+    let pool = Pool::builder().workers(1).queue(50).dispatch::<D>().build().unwrap();
+    for panics in [false, true] {
+        let (count, pulls) = (Count::new(), Count::new());
+        let (counter, puller) = (count.clone(), pulls.clone());
+        let input = (0..50).inspect(move |_| {
+            puller.up();
+        });
+        let stopped = catch_unwind(AssertUnwindSafe(|| {
+            pool.try_for_each(input, move |n| {
+                counter.up();
+                match n {
+                    3 if panics => quiet_panic(),
+                    3 => return Err(n),
+                    _ => {}
+                }
+                Ok(())
+            })
+        }));
+        match stopped {
+            Ok(result) => assert!(!panics && result == Err(3)),
+            Err(panic) => assert!(panics && panic.downcast_ref() == Some(&"a test's panic")),
+        }
+        assert!(pool.wait_idle());
+        assert_eq!(count.get(), 4, "nothing starts after it");
+        assert!(pulls.get() < 8, "nothing is pulled after it: {}", pulls.get());
+    }
+    let stats = pool.stats();
+    assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled);
+}
+
+#[test]
+fn a41_try_for_each_stops_at_the_first_failure() {
+    on_every_dispatch!(stops);
+}
+
+fn waits<D: Dispatch>() {
+    let pool = Pool::builder().workers(2).queue(4).dispatch::<D>().build().unwrap();
+    for how in 0..3 {
+        let (done, started) = (Count::new(), Gate::new());
+        let (counter, gate, failing) = (done.clone(), started.clone(), started.clone());
+        let input = (0..9).inspect(move |n| {
+            if *n == 4 && how == 2 {
+                gate.await_arrivals(1);
+                quiet_panic();
+            }
+        });
+        started.open();
+        let stopped = catch_unwind(AssertUnwindSafe(|| {
+            pool.try_for_each(input, move |n| {
+                if n == 0 {
+                    failing.wait();
+                    shift(Duration::from_millis(20));
+                    counter.up();
+                } else if how < 2 {
+                    failing.await_arrivals(1);
+                    if how == 0 {
+                        quiet_panic();
+                    }
+                    return Err(n);
+                }
+                Ok(())
+            })
+        }));
+        assert_eq!(done.get(), 1, "what runs is waited for");
+        assert_eq!(matches!(stopped, Ok(Err(_))), how == 1);
+        assert_eq!(stopped.is_err(), how != 1);
+    }
+}
+
+#[test]
+fn a41_for_each_waits_for_what_runs_when_it_fails() {
+    on_every_dispatch!(waits);
+}
+
+/// Also while the caller is busy with the input, and sees the failure only later.
+fn stops_unseen<D: Dispatch>() {
+    let pool = Pool::builder().workers(2).queue(50).dispatch::<D>().build().unwrap();
+    let (other, first, count) = (Gate::new(), Gate::new(), Count::new());
+    let (held, failing, counter) = (other.clone(), first.clone(), count.clone());
+    pool.submit(move || held.wait()).unwrap();
+    other.await_arrivals(1);
+    let input = (0..50).inspect(|n| {
+        if *n == 3 {
+            first.open();
+            support::eventually("all before it are done with", || (pool.queued(), pool.running()) == (0, 1));
+        }
+    });
+    let failed = pool.try_for_each(input, move |n| {
+        counter.up();
+        failing.wait();
+        Err::<(), _>(n)
+    });
+    assert_eq!((failed, count.get()), (Err(0), 1));
+    other.open();
+}
+
+#[test]
+fn a41_try_for_each_stops_before_its_caller_knows() {
+    on_every_dispatch!(stops_unseen);
+}
