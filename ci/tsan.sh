@@ -2,7 +2,11 @@
 # The tests with the most races in them, under ThreadSanitizer: needs a nightly toolchain, and is skipped without one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests=(stress lost_wakeups closing_races results nested handles ring sharded shared_handles cancelling group scope map broadcast)
+tests=(
+    stress lost_wakeups closing_races results nested handles ring sharded shared_handles
+    cancelling cancelling_kinds tokens group group_ending group_limits group_nested scope
+    map map_ending map_for_each map_sharing broadcast broadcast_states
+)
 
 if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; then
     echo "skipped: no nightly toolchain"
