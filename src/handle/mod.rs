@@ -20,6 +20,7 @@ use crate::worker_pool::deadline;
 
 pub use shared_handle::SharedHandle;
 
+/// The result of a task, once it has one.
 ///
 /// Wait for it with [`join`](Self::join), or `.await` it on any executor. Dropping a handle detaches: the task runs all the
 /// same and its result is dropped; [`cancel`](Self::cancel) stops it. A handle costs its task one allocation.

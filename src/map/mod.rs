@@ -26,7 +26,8 @@ pub(crate) use pools::payload_door;
 /// Dropping it cancels what has not started and tells what runs to stop ([`Handle::cancel`](crate::Handle::cancel)). It does not wait.
 ///
 /// Inside a task of the same pool, `next` runs the awaited task on the spot if nobody has started it. A
-/// [`StatefulPool`](crate::StatefulPool)'s worker cannot: if no other worker is free to do it, the item fails as `WouldDeadlock`.
+/// [`StatefulPool`](crate::StatefulPool)'s worker cannot: if no other worker is free to do it, the item fails as
+/// `WouldDeadlock`.
 ///
 /// # Panics
 /// In `next`: with the task's own panic, at the place of its item. If the pool refuses an item (it was shut down, or is

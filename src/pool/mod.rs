@@ -17,8 +17,8 @@ pub(crate) use spawn::answered;
 
 /// A pool that runs closures.
 ///
-/// [`submit`](Self::submit) hands one over and goes on, [`spawn`](Self::spawn) also gives a [`Handle`](crate::Handle) to its result,
-/// [`run`](Self::run) waits for the result. Share a pool between threads in an [`Arc`].
+/// [`submit`](Self::submit) hands one over and goes on, [`spawn`](Self::spawn) also gives a [`Handle`](crate::Handle) to
+/// its result, [`run`](Self::run) waits for the result. Share a pool between threads in an [`Arc`].
 ///
 /// ```
 /// use formicary::Pool;
