@@ -31,9 +31,8 @@ use crate::worker_pool::deadline;
 /// worker. In the pool's figures each of its tasks is one task, from when it goes there.
 ///
 /// It may be used from inside the pool's tasks: they never wait for room in it, but are refused with `WouldDeadlock`; and a task
-/// of the view that waits for another one runs that in its own place. Any other task of the pool that waits for one of the view
-/// may be told `WouldDeadlock` when all other workers wait as well. (A limit is a limit: two tasks of two views that each wait
-/// for a place in the other's wait for ever.)
+/// of the view that waits for another one runs that in its own place. (A limit is a limit: two tasks of two views that each
+/// wait for a place in the other's wait for ever.)
 ///
 /// Dropping the view closes it, and drops what has not gone to the pool.
 ///
@@ -358,6 +357,8 @@ impl<D: Dispatch> View<D> {
 
     /// Gives the free places to those that wait longest.
     fn feed(self: &Arc<Self>) {
+        // From here on a worker that waits for one of these tasks may count on this thread.
+        let _arrival = self.engine.arrival();
         let mut state = self.state.lock();
         // One at a time: a pool that refuses gives the place back in the middle of this.
         if std::mem::replace(&mut state.is_feeding, true) {

@@ -76,17 +76,20 @@ impl Line {
     /// fence and a load when nobody waits.
     pub(crate) fn call(&self, has_room: impl Fn(usize) -> bool) {
         fence(Ordering::SeqCst);
-        let mut door = 0;
-        while self.waiting() > 0 {
-            let doors = self.doors.lock();
-            let Some(line) = doors.get(door) else { return };
-            let first = line.front().cloned();
-            drop(doors);
-            if let Some(first) = first.filter(|_| has_room(door)) {
-                first.call();
-            }
-            door += 1;
+        if self.waiting() > 0 {
+            self.firsts(has_room).for_each(|first| first.call());
         }
+    }
+
+    /// Whether somebody in line is on the way in: there is room behind the door, and who makes room calls the first.
+    pub(crate) fn moves(&self, has_room: impl Fn(usize) -> bool) -> bool {
+        self.waiting() > 0 && self.firsts(has_room).next().is_some()
+    }
+
+    /// The first in line at every door that has room behind it. `has_room` is not asked under the lock.
+    fn firsts(&self, has_room: impl Fn(usize) -> bool) -> impl Iterator<Item = Arc<Submitter>> {
+        let firsts = (0..).map_while(|door| Some((door, self.doors.lock().get(door)?.front().cloned())));
+        firsts.filter_map(move |(door, first)| first.filter(|_| has_room(door)))
     }
 
     /// Something changed for everyone in line (the pool was closed).

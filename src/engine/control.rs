@@ -34,7 +34,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
             self.apply_limits(phase);
         });
-        self.waits.shrink(nested::Inside::strength(&**self));
+        self.waits.shrink(|| nested::Inside::strength(&**self));
         self.start_what_may();
         Ok(())
     }

@@ -4,9 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::admission::Place;
 use super::counters::count;
-use super::submit::Way;
+use super::submit::{InLine, Way};
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
 use crate::error::{SubmitError, SubmitErrorKind};
@@ -21,7 +20,7 @@ pub(crate) struct Entering<'p, R: Runner, D: Dispatch> {
     way: Way<'static>,
     /// `None` once it has entered or been refused.
     item: Option<R::Item>,
-    place: Option<Place<'p>>,
+    place: Option<InLine<'p, R, D>>,
 }
 
 impl<R: Runner, D: Dispatch> Unpin for Entering<'_, R, D> {}

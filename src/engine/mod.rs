@@ -156,6 +156,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         nested::is_inside(self.id)
     }
 
+    /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that
+    /// wait may count on it. To be made before the tasks are out of sight.
+    pub(crate) fn arrival(&self) -> Arrival<'_, R, D> {
+        self.waits.arrive();
+        Arrival(self)
+    }
+
     pub(crate) fn runner(&self) -> &R {
         &self.runner
     }
@@ -229,7 +236,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn falls_short(&self) {
         count(&self.counters.failed_starts);
         self.threads.set_short(true);
-        self.waits.shrink(self.strength());
+        self.waits.shrink(|| self.strength());
     }
 
     /// Starts workers while there are more tasks in the house than workers, and room for more.
@@ -263,7 +270,9 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
 
     fn strength(&self) -> usize {
         let (staying, capacity) = self.threads.population();
-        if self.threads.is_short() { staying } else { staying.max(capacity) }
+        let workers = if self.threads.is_short() { staying } else { staying.max(capacity) };
+        // Whoever is on the way in brings a task, or lets the next one in line bring one.
+        workers + usize::from(self.line.moves(|door| self.queue.has_room(door)))
     }
 
     fn help(&self) -> bool {
@@ -284,6 +293,15 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict) {
         let tally = self.counters.tally(worker);
         self.execute(&Doing { worker, tally: &tally, seat: None }, body);
+    }
+}
+
+/// See [`Engine::arrival`].
+pub(crate) struct Arrival<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
+
+impl<R: Runner, D: Dispatch> Drop for Arrival<'_, R, D> {
+    fn drop(&mut self) {
+        self.0.waits.arrived(|| self.0.strength());
     }
 }
 

@@ -32,7 +32,8 @@ pub(crate) trait Inside {
     fn id(&self) -> PoolId;
     fn waits(&self) -> &Waits;
     fn stops(&self) -> &Stops;
-    /// As many workers as can be counted on: waiting workers must stay below it.
+    /// As many workers, and others, as can be counted on to find a queued task or to bring one: waiting workers must stay below
+    /// it. When it has become less, [`Waits::shrink`] is called.
     fn strength(&self) -> usize;
     /// Runs a queued task on this worker, in the middle of the one that it is at, if there is one and the pool's kind allows
     /// it; says whether it did.
@@ -148,7 +149,7 @@ pub(crate) fn enter_wait_at_door(
 fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<Wait, WouldDeadlock> {
     match inside(pool) {
         Some((engine, _)) if deadline.is_none() => {
-            let leave = engine.waits().enter(engine.strength(), has_way_out)?;
+            let leave = engine.waits().enter(|| engine.strength(), has_way_out)?;
             Ok(Wait(Some((engine, leave))))
         }
         _ => Ok(Wait(None)),
@@ -159,7 +160,7 @@ fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<W
 /// end depends on nothing that is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> Wait {
     Wait(inside(pool).map(|(engine, _)| {
-        let leave = engine.waits().enter_regardless(engine.strength());
+        let leave = engine.waits().enter_regardless(|| engine.strength());
         (engine, leave)
     }))
 }
@@ -170,16 +171,26 @@ pub(crate) struct Wait(Option<(Arc<dyn Inside>, Arc<Leave>)>);
 /// A worker's leave to wait.
 pub(crate) struct Leave {
     thread: Thread,
-    /// Whether it can make progress by itself if it has to.
-    has_way_out: bool,
+    way_out: WayOut,
     doomed: AtomicBool,
     over: AtomicBool,
 }
 
+/// What a worker can do whose leave is withdrawn.
+#[derive(Clone, Copy, PartialEq)]
+enum WayOut {
+    /// Make progress by itself.
+    Own,
+    /// Ask again: it may find something to run, or must give up.
+    Asks,
+    /// Nothing; it is not withdrawn.
+    None,
+}
+
 impl Leave {
-    fn new(has_way_out: bool) -> Arc<Self> {
+    fn new(way_out: WayOut) -> Arc<Self> {
         let (doomed, over) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Leave { thread: current(), has_way_out, doomed, over })
+        Arc::new(Leave { thread: current(), way_out, doomed, over })
     }
 
     /// Withdraws it.
@@ -222,61 +233,96 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         if let Some((engine, leave)) = &self.0 {
-            engine.waits().blocked.lock().retain(|other| !Arc::ptr_eq(other, leave));
+            engine.waits().leave(leave);
         }
     }
 }
 
 /// The workers of one pool that wait for it without a deadline.
 pub(crate) struct Waits {
-    blocked: Mutex<Vec<Arc<Leave>>>,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    blocked: Vec<Arc<Leave>>,
+    /// Threads that are about to bring a queued task in, which nobody else can: each is as good as a worker that does not wait.
+    arriving: usize,
 }
 
 impl Waits {
     pub(crate) fn new() -> Self {
-        Waits { blocked: Mutex::new(Vec::new()) }
+        Waits { book: Mutex::new(Book::default()) }
     }
 
-    fn enter(&self, strength: usize, has_way_out: bool) -> Result<Arc<Leave>, WouldDeadlock> {
-        let mut blocked = self.blocked.lock();
+    /// `strength` is asked under the lock: whoever lowers it calls [`shrink`](Self::shrink) after that, and finds the leave.
+    fn enter(&self, strength: impl Fn() -> usize, has_way_out: bool) -> Result<Arc<Leave>, WouldDeadlock> {
+        let mut book = self.book.lock();
+        let strength = strength();
         // The last one may wait if another need not; but one at the door has its own task to run first.
-        if Self::is_last(&blocked, strength) && (has_way_out || strength < 2 || !Self::send_one_away(&mut blocked)) {
+        if book.is_last(strength) && (has_way_out || strength < 2 || !book.send_one_away()) {
             return Err(WouldDeadlock);
         }
-        Ok(Self::push(&mut blocked, has_way_out))
+        Ok(book.push(if has_way_out { WayOut::Own } else { WayOut::Asks }))
     }
 
-    fn enter_regardless(&self, strength: usize) -> Arc<Leave> {
-        let mut blocked = self.blocked.lock();
-        if Self::is_last(&blocked, strength) {
-            Self::send_one_away(&mut blocked);
+    fn enter_regardless(&self, strength: impl Fn() -> usize) -> Arc<Leave> {
+        let mut book = self.book.lock();
+        if book.is_last(strength()) {
+            book.send_one_away();
         }
-        Self::push(&mut blocked, false)
+        book.push(WayOut::None)
     }
 
-    /// Whether one more that waits would leave nobody at work.
-    fn is_last(blocked: &[Arc<Leave>], strength: usize) -> bool {
-        blocked.iter().filter(|leave| !leave.is_over()).count() + 1 >= strength
+    fn leave(&self, leave: &Arc<Leave>) {
+        self.book.lock().blocked.retain(|other| !Arc::ptr_eq(other, leave));
     }
 
-    /// Somebody else who has a way out must take it; says whether there was one.
-    fn send_one_away(blocked: &mut Vec<Arc<Leave>>) -> bool {
-        let one = blocked.iter().position(|leave| leave.has_way_out && !leave.is_over());
-        one.map(|one| blocked.remove(one).doom()).is_some()
+    /// The calling thread takes a task from where no worker finds it, to bring it in.
+    pub(crate) fn arrive(&self) {
+        self.book.lock().arriving += 1;
     }
 
-    fn push(blocked: &mut Vec<Arc<Leave>>, has_way_out: bool) -> Arc<Leave> {
-        let leave = Leave::new(has_way_out);
-        blocked.push(Arc::clone(&leave));
-        leave
+    /// It has brought it in: whoever was granted leave because of it must look again.
+    pub(crate) fn arrived(&self, strength: impl Fn() -> usize) {
+        let mut book = self.book.lock();
+        book.arriving -= 1;
+        book.shrink(strength());
     }
 
     /// The pool has shrunk: withdraws leave until one worker is free again.
-    pub(crate) fn shrink(&self, strength: usize) {
-        let mut blocked = self.blocked.lock();
-        while blocked.len() >= strength {
-            match blocked.pop() {
-                Some(leave) => leave.doom(),
+    pub(crate) fn shrink(&self, strength: impl Fn() -> usize) {
+        self.book.lock().shrink(strength());
+    }
+}
+
+impl Book {
+    /// Workers that wait, and will for some time.
+    fn waiting(&self) -> usize {
+        self.blocked.iter().filter(|leave| !leave.is_over()).count()
+    }
+
+    /// Whether one more that waits would leave nobody at work.
+    fn is_last(&self, strength: usize) -> bool {
+        self.waiting() + 1 >= strength + self.arriving
+    }
+
+    /// Somebody else who has a way out must take it; says whether there was one.
+    fn send_one_away(&mut self) -> bool {
+        let one = self.blocked.iter().position(|leave| leave.way_out == WayOut::Own && !leave.is_over());
+        one.map(|one| self.blocked.remove(one).doom()).is_some()
+    }
+
+    fn push(&mut self, way_out: WayOut) -> Arc<Leave> {
+        let leave = Leave::new(way_out);
+        self.blocked.push(Arc::clone(&leave));
+        leave
+    }
+
+    fn shrink(&mut self, strength: usize) {
+        while self.waiting() >= strength + self.arriving {
+            match self.blocked.iter().rposition(|leave| leave.way_out != WayOut::None && !leave.is_over()) {
+                Some(one) => self.blocked.remove(one).doom(),
                 None => break,
             }
         }

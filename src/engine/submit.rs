@@ -1,6 +1,7 @@
 //! The way of a task into the pool: enter, or wait in line, or come back with the reason.
 
 use std::io;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use super::admission::Place;
@@ -86,6 +87,29 @@ impl<'t> Way<'t> {
 
     fn deadline(&self) -> Option<Instant> {
         earlier(self.patience.deadline(), self.token.and_then(CancelToken::deadline))
+    }
+}
+
+/// A place in line. Workers that wait may have relied on its coming in ([`Inside::strength`]), so they are told when it has left.
+pub(super) struct InLine<'e, R: Runner, D: Dispatch> {
+    // In this order: it has left when they are told.
+    place: Place<'e>,
+    _left: Left<'e, R, D>,
+}
+
+impl<'e, R: Runner, D: Dispatch> Deref for InLine<'e, R, D> {
+    type Target = Place<'e>;
+
+    fn deref(&self) -> &Place<'e> {
+        &self.place
+    }
+}
+
+struct Left<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
+
+impl<R: Runner, D: Dispatch> Drop for Left<'_, R, D> {
+    fn drop(&mut self) {
+        self.0.waits.shrink(|| self.0.strength());
     }
 }
 
@@ -229,9 +253,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// A place in the line of its door, unless too many wait.
-    pub(super) fn join_line(&self, way: &Way<'_>, waiter: Waiter) -> Option<Place<'_>> {
+    pub(super) fn join_line(&self, way: &Way<'_>, waiter: Waiter) -> Option<InLine<'_, R, D>> {
         let most = if way.is_exempt { usize::MAX } else { self.options.max_blocking };
-        self.line.join(way.door, most, waiter)
+        let place = self.line.join(way.door, most, waiter)?;
+        Some(InLine { place, _left: Left(self) })
     }
 
     /// A try of somebody in line: the task comes back if it has to wait on.
@@ -250,7 +275,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         match self.try_enter(item, way.door) {
             Ok(()) => Ok(None),
             Err(Refused::Closed(item)) => Err(SubmitError::new(SubmitErrorKind::Closed, item)),
-            Err(Refused::Full(item)) => Ok(Some(item)),
+            Err(Refused::Full(item)) => {
+                self.waits.shrink(|| self.strength());
+                Ok(Some(item))
+            }
         }
     }
 

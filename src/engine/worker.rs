@@ -139,7 +139,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.parking.wake_all();
         }
         self.relax_limits();
-        self.waits.shrink(self.strength());
+        self.waits.shrink(|| self.strength());
         // Not in place of one whose state could not be built: the next would fail as well, and the next.
         if !failed {
             // This thread goes on as a new worker if it is needed and no other can be had.
