@@ -343,13 +343,14 @@ impl<D: Dispatch> View<D> {
             return Err(SubmitError::new(SubmitErrorKind::Overloaded, task));
         };
         loop {
-            if place.is_first() {
-                match self.try_enter(task)? {
-                    None => return Ok(()),
-                    Some(back) => task = back,
-                }
-            } else if self.is_closed() {
-                return Err(SubmitError::new(SubmitErrorKind::Closed, task));
+            let answer = place.answer(|| match place.is_first() {
+                true => self.try_enter(task),
+                false if self.is_closed() => Err(SubmitError::new(SubmitErrorKind::Closed, task)),
+                false => Ok(Some(task)),
+            });
+            match answer? {
+                None => return Ok(()),
+                Some(back) => task = back,
             }
             place.wait(None);
         }

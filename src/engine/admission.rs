@@ -9,21 +9,43 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, park};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence, park};
 use crate::waiter::Waiter;
 
 struct Submitter {
     waiter: Mutex<Waiter>,
-    called: AtomicBool,
+    /// How often it was called; the first call is its own, when it joins.
+    calls: AtomicUsize,
+    /// How many of these calls its last try has answered.
+    answered: AtomicUsize,
 }
 
 impl Submitter {
+    fn new(waiter: Waiter) -> Arc<Self> {
+        Arc::new(Submitter { waiter: Mutex::new(waiter), calls: AtomicUsize::new(1), answered: AtomicUsize::new(0) })
+    }
+
+    fn note_call(&self) {
+        // ORDERING: Release pairs with the Acquire in `calls`: the submitter sees the room made.
+        self.calls.fetch_add(1, Ordering::Release);
+    }
+
     /// May run an executor's code: not to be called under a lock.
-    fn call(&self) {
-        // ORDERING: Release pairs with the Acquire in `Place::is_called`: the submitter sees the room made.
-        self.called.store(true, Ordering::Release);
+    fn wake(&self) {
         let waiter = self.waiter.lock().clone();
         waiter.wake();
+    }
+
+    fn calls(&self) -> usize {
+        // ORDERING: Acquire, see `note_call`.
+        self.calls.load(Ordering::Acquire)
+    }
+
+    /// Whether it will try, or is about to.
+    fn is_called(&self) -> bool {
+        // ORDERING: Relaxed. The submitter's own; another reader that finds the number too low believes it a while longer to be
+        // on its way, until it is told (see `InLine`).
+        self.calls() != self.answered.load(Ordering::Relaxed)
     }
 }
 
@@ -53,7 +75,7 @@ impl Line {
 
     /// Queues a submitter up at a door, unless `most` wait already.
     pub(crate) fn join(&self, door: usize, most: usize, waiter: Waiter) -> Option<Place<'_>> {
-        let me = Arc::new(Submitter { waiter: Mutex::new(waiter), called: AtomicBool::new(false) });
+        let me = Submitter::new(waiter);
         let mut doors = self.doors.lock();
         // ORDERING: Relaxed; written under this lock, and the fence below orders it for those who do not take it.
         let waiting = self.waiting.load(Ordering::Relaxed);
@@ -76,26 +98,32 @@ impl Line {
     /// fence and a load when nobody waits.
     pub(crate) fn call(&self, has_room: impl Fn(usize) -> bool) {
         fence(Ordering::SeqCst);
-        if self.waiting() > 0 {
-            self.firsts(has_room).for_each(|first| first.call());
+        let mut door = 0;
+        while self.waiting() > 0 {
+            let doors = self.doors.lock();
+            let Some(line) = doors.get(door) else { return };
+            let first = line.front().cloned();
+            drop(doors);
+            if let Some(first) = first.filter(|_| has_room(door)) {
+                first.note_call();
+                first.wake();
+            }
+            door += 1;
         }
     }
 
-    /// Whether somebody in line is on the way in: there is room behind the door, and who makes room calls the first.
-    pub(crate) fn moves(&self, has_room: impl Fn(usize) -> bool) -> bool {
-        self.waiting() > 0 && self.firsts(has_room).next().is_some()
-    }
-
-    /// The first in line at every door that has room behind it. `has_room` is not asked under the lock.
-    fn firsts(&self, has_room: impl Fn(usize) -> bool) -> impl Iterator<Item = Arc<Submitter>> {
-        let firsts = (0..).map_while(|door| Some((door, self.doors.lock().get(door)?.front().cloned())));
-        firsts.filter_map(move |(door, first)| first.filter(|_| has_room(door)))
+    /// Whether somebody in line is on the way in, or to learn that there is no room after all.
+    pub(crate) fn moves(&self) -> bool {
+        self.waiting() > 0 && self.doors.lock().iter().filter_map(VecDeque::front).any(|first| first.is_called())
     }
 
     /// Something changed for everyone in line (the pool was closed).
     pub(crate) fn call_all(&self) {
         let all: Vec<_> = self.doors.lock().iter().flatten().cloned().collect();
-        all.iter().for_each(|submitter| submitter.call());
+        for submitter in all {
+            submitter.note_call();
+            submitter.wake();
+        }
     }
 }
 
@@ -111,16 +139,23 @@ impl Place<'_> {
         self.line.doors.lock()[self.door].front().is_some_and(|first| Arc::ptr_eq(first, &self.me))
     }
 
-    /// Whether it was called since this was asked last.
+    /// Answers all calls that came before, with a `look` at whether it can go in.
+    pub(crate) fn answer<T>(&self, look: impl FnOnce() -> T) -> T {
+        let calls = self.me.calls();
+        let found = look();
+        // ORDERING: Relaxed, see `Submitter::is_called`.
+        self.me.answered.store(calls, Ordering::Relaxed);
+        found
+    }
+
+    /// Whether it was called since the look that was its last [`answer`](Self::answer).
     pub(crate) fn is_called(&self) -> bool {
-        // ORDERING: Acquire, see `Submitter::call`.
-        self.me.called.swap(false, Ordering::Acquire)
+        self.me.is_called()
     }
 
     /// Waits to be called, at most until `deadline`; may return for no reason.
     pub(crate) fn wait(&self, deadline: Option<Instant>) {
-        // The flag keeps a call that came before the wait from being lost to code that used up this thread's park token in
-        // between.
+        // A call that came before the wait must not be lost to code that used up this thread's park token in between.
         if !self.is_called() {
             park(deadline);
         }
@@ -141,10 +176,11 @@ impl Drop for Place<'_> {
         line.retain(|submitter| !Arc::ptr_eq(submitter, &self.me));
         // ORDERING: Relaxed. Under the lock; too high a number costs its reader a look at the lines, under the lock.
         self.line.waiting.store(self.line.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        let next = line.front().cloned();
+        // Called under the lock, so that there is always one who is on the way while there is room.
+        let next = line.front().cloned().inspect(|next| next.note_call());
         drop(doors);
         if let Some(next) = next {
-            next.call();
+            next.wake();
         }
     }
 }

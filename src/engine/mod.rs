@@ -272,7 +272,7 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
         let (staying, capacity) = self.threads.population();
         let workers = if self.threads.is_short() { staying } else { staying.max(capacity) };
         // Whoever is on the way in brings a task, or lets the next one in line bring one.
-        workers + usize::from(self.line.moves(|door| self.queue.has_room(door)))
+        workers + usize::from(self.line.moves())
     }
 
     fn help(&self) -> bool {

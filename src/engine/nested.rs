@@ -200,6 +200,12 @@ impl Leave {
         self.thread.unpark();
     }
 
+    /// Whether it was withdrawn.
+    pub(super) fn is_doomed(&self) -> bool {
+        // ORDERING: Relaxed. The unpark that follows the store orders it.
+        self.doomed.load(Ordering::Relaxed)
+    }
+
     /// What the worker waits for is there. It counts as at work from now on, and not only when it has woken up: otherwise the one
     /// who brought it could be refused a wait that this worker will end.
     pub(crate) fn end(&self) {
@@ -225,8 +231,7 @@ impl Wait {
 
     /// Whether the leave to wait was withdrawn, because the pool has shrunk or because somebody needs it more.
     pub(crate) fn is_doomed(&self) -> bool {
-        // ORDERING: Relaxed. The unpark that follows the store orders it.
-        self.0.as_ref().is_some_and(|(_, leave)| leave.doomed.load(Ordering::Relaxed))
+        self.0.as_ref().is_some_and(|(_, leave)| leave.is_doomed())
     }
 }
 
@@ -256,7 +261,7 @@ impl Waits {
     }
 
     /// `strength` is asked under the lock: whoever lowers it calls [`shrink`](Self::shrink) after that, and finds the leave.
-    fn enter(&self, strength: impl Fn() -> usize, has_way_out: bool) -> Result<Arc<Leave>, WouldDeadlock> {
+    pub(super) fn enter(&self, strength: impl Fn() -> usize, has_way_out: bool) -> Result<Arc<Leave>, WouldDeadlock> {
         let mut book = self.book.lock();
         let strength = strength();
         // The last one may wait if another need not; but one at the door has its own task to run first.
@@ -274,7 +279,7 @@ impl Waits {
         book.push(WayOut::None)
     }
 
-    fn leave(&self, leave: &Arc<Leave>) {
+    pub(super) fn leave(&self, leave: &Arc<Leave>) {
         self.book.lock().blocked.retain(|other| !Arc::ptr_eq(other, leave));
     }
 

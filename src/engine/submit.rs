@@ -90,7 +90,8 @@ impl<'t> Way<'t> {
     }
 }
 
-/// A place in line. Workers that wait may have relied on its coming in ([`Inside::strength`]), so they are told when it has left.
+/// A place in line. Workers that wait may have relied on who stands there ([`Inside::strength`]), so they are told when that one
+/// has left, as when it was called in vain.
 pub(super) struct InLine<'e, R: Runner, D: Dispatch> {
     // In this order: it has left when they are told.
     place: Place<'e>,
@@ -266,13 +267,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         way: &Way<'_>,
         place: &Place<'_>,
     ) -> Result<Option<R::Item>, SubmitError<R::Item>> {
-        if !place.is_first() {
-            return match self.life.is_closed() {
-                true => Err(SubmitError::new(SubmitErrorKind::Closed, item)),
-                false => Ok(Some(item)),
-            };
-        }
-        match self.try_enter(item, way.door) {
+        let answer = place.answer(|| match place.is_first() {
+            true => self.try_enter(item, way.door),
+            false if self.life.is_closed() => Err(Refused::Closed(item)),
+            false => Err(Refused::Full(item)),
+        });
+        match answer {
             Ok(()) => Ok(None),
             Err(Refused::Closed(item)) => Err(SubmitError::new(SubmitErrorKind::Closed, item)),
             Err(Refused::Full(item)) => {

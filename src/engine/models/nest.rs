@@ -54,18 +54,22 @@ impl<Q: Queue<usize>> Nest<Q> {
         Ok(())
     }
 
+    fn enter_from_line(&self, place: &Place<'_>, item: usize) -> Result<(), Refused<usize>> {
+        place.answer(|| match place.is_first() {
+            true => self.try_enter(item),
+            false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed(item)),
+            false => Err(Refused::Full(item)),
+        })
+    }
+
     /// The engine's way to wait at the door.
     pub(super) fn submit(&self, mut item: usize) -> bool {
         let place = self.line.join(MAIN_DOOR, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
         loop {
-            if place.is_first() {
-                match self.try_enter(item) {
-                    Ok(()) => return true,
-                    Err(Refused::Closed(_)) => return false,
-                    Err(Refused::Full(back)) => item = back,
-                }
-            } else if self.closed.load(Ordering::SeqCst) {
-                return false;
+            match self.enter_from_line(&place, item) {
+                Ok(()) => return true,
+                Err(Refused::Closed(_)) => return false,
+                Err(Refused::Full(back)) => item = back,
             }
             place.wait(None);
         }
@@ -75,14 +79,10 @@ impl<Q: Queue<usize>> Nest<Q> {
     fn poll_in_line(&self, place: &Place<'_>, item: usize, waiter: Waiter) -> Option<bool> {
         place.set_waiter(waiter);
         loop {
-            if place.is_first() {
-                match self.try_enter(item) {
-                    Ok(()) => return Some(true),
-                    Err(Refused::Closed(_)) => return Some(false),
-                    Err(Refused::Full(_)) => {}
-                }
-            } else if self.closed.load(Ordering::SeqCst) {
-                return Some(false);
+            match self.enter_from_line(place, item) {
+                Ok(()) => return Some(true),
+                Err(Refused::Closed(_)) => return Some(false),
+                Err(Refused::Full(_)) => {}
             }
             if !place.is_called() {
                 return None;
