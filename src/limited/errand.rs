@@ -1,0 +1,45 @@
+//! A future without an executor.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Wake, Waker};
+
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+
+/// A future that is polled on the threads that wake it.
+pub(super) struct Errand {
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    /// Wake-ups that no poll has followed yet; whoever makes it 1 polls.
+    calls: AtomicU64,
+}
+
+impl Errand {
+    /// Polls the future, here and now; and again where it is woken.
+    pub(super) fn run(future: impl Future<Output = ()> + Send + 'static) {
+        Arc::new(Errand { future: Mutex::new(Some(Box::pin(future))), calls: AtomicU64::new(0) }).wake();
+    }
+}
+
+impl Wake for Errand {
+    fn wake(self: Arc<Self>) {
+        // ORDERING: AcqRel: what was done before a wake-up is seen by the poll after it, on whichever thread.
+        if self.calls.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        let waker = Waker::from(Arc::clone(&self));
+        loop {
+            let seen = self.calls.load(Ordering::Acquire);
+            let mut future = self.future.lock().take();
+            let is_over = match &mut future {
+                Some(running) => running.as_mut().poll(&mut Context::from_waker(&waker)).is_ready(),
+                None => true,
+            };
+            if !is_over {
+                *self.future.lock() = future;
+            }
+            if self.calls.fetch_sub(seen, Ordering::AcqRel) == seen {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A view of a pool that runs at most so many tasks at once.
+//!
+//! A task takes one of the view's places before it goes to the pool, and leaves it when it has run. What finds no place waits in
+//! the view, where it costs no worker. At a full pool it stands in line as a future does, so nobody waits there either.
+
+mod counted;
+mod errand;
+mod place;
+mod view;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::dispatch::{Dispatch, Stack};
+use crate::engine::Patience;
+use crate::error::{CallError, SubmitError};
+use crate::handle::Handle;
+use crate::pool::{Pool, answered};
+use crate::slot::{Run, Slot, Terms};
+use crate::stats::LimitedStats;
+use crate::sync::Arc;
+use crate::task::Task;
+use crate::worker_pool::deadline;
+
+use counted::{Counted, Entry};
+pub(crate) use place::holds_place;
+use view::{View, discard};
+
+/// A view of a [`Pool`] that runs at most so many tasks at once, on the pool's workers; made by [`Pool::limited`].
+///
+/// It has a queue of its own, with as much room as the pool's, and figures of its own. A task that waits in it occupies no
+/// worker. In the pool's figures each of its tasks is one task, from when it goes there.
+///
+/// It may be used from inside the pool's tasks: they never wait for room in it, but are refused with `WouldDeadlock`; and a task
+/// of the view that waits for another one runs that in its own place. (A limit is a limit: two tasks of two views that each
+/// wait for a place in the other's wait for ever.)
+///
+/// Dropping the view closes it, and drops what has not gone to the pool.
+///
+/// ```
+/// use formicary::Pool;
+///
+/// let pool = Pool::new(4)?;
+/// let disk = pool.limited(1);
+/// let handles: Vec<_> = (0..10).map(|n| disk.spawn(move || n).unwrap()).collect();
+/// assert_eq!(handles.into_iter().map(|handle| handle.join().unwrap()).sum::<u32>(), 45);
+/// assert_eq!((disk.stats().completed, disk.stats().peak_running), (10, 1));
+/// # Ok::<(), formicary::BuildError>(())
+/// ```
+pub struct Limited<D: Dispatch = Stack> {
+    view: Arc<View<D>>,
+}
+
+impl<D: Dispatch> Pool<D> {
+    /// A view of this pool that runs at most `limit` tasks at once; 0 is taken as 1. Does not keep the pool open: when the pool
+    /// is closed, so is the view, and what waits in the view is dropped and counted as cancelled.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let one_by_one = pool.limited(1);
+    /// assert_eq!(one_by_one.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn limited(&self, limit: usize) -> Limited<D> {
+        Limited { view: View::new(&self.engine, limit) }
+    }
+}
+
+impl<D: Dispatch> Limited<D> {
+    /// Submits a closure; blocks while the view is full (or, if the pool is
+    /// [`nonblocking`](crate::Builder::nonblocking), refuses). Never waits for room in the pool.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(2);
+    /// view.submit(|| ())?;
+    /// assert!(view.wait_idle());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure, if the view or its pool is closed, if it is full and not to be waited for, if too many
+    /// wait already, or with `WouldDeadlock` if it is full and the caller is a worker of the pool.
+    pub fn submit<F>(&self, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.enter(f, self.view.engine().default_patience())
+    }
+
+    /// Submits a closure if there is room in the view; never blocks.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(4).queue(0).build()?;
+    /// let view = pool.limited(1);
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// view.submit(move || drop(gate.recv()))?;
+    /// assert!(view.try_submit(|| ()).unwrap_err().is_full());
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure; of kind `Full` if there is no room.
+    pub fn try_submit<F>(&self, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.enter(f, Patience::None)
+    }
+
+    fn enter<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let task = Task::from_body(Counted::new(f, Entry::new(&self.view)));
+        self.view.admit(task, patience).map_err(|e| e.map(|task| task.into_body::<Counted<F>>().refused()))
+    }
+
+    /// Submits a closure and returns a handle to its result; blocks as [`submit`](Self::submit).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(1).spawn(|| 7)?.join()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `submit`.
+    pub fn spawn<F, T>(&self, f: F) -> Result<Handle<T>, SubmitError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (slot, task) = self.slot(f, false);
+        match self.view.admit(task, self.view.engine().default_patience()) {
+            Ok(()) => Ok(Handle::new(slot)),
+            Err(refusal) => Err(slot.refused(refusal.kind).map(Counted::refused)),
+        }
+    }
+
+    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.limited(1).run(|| 6 * 7)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError`]: refused, with the closure, or failed: the closure panicked.
+    pub fn run<F, T>(&self, f: F) -> Result<T, CallError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (slot, task) = self.slot(f, true);
+        let is_here = !self.view.is_closed()
+            && holds_place(self.view.id())
+            && self.view.engine().run_on_the_spot(&slot, |counted| {
+                counted.accepted();
+                counted.run()
+            });
+        if !is_here {
+            let admitted = self.view.admit(task, self.view.engine().default_patience());
+            admitted.map_err(|refusal| slot.refused(refusal.kind).map(Counted::refused))?;
+        }
+        slot.call().into_result().map_err(|error| match error {
+            CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::refused)),
+            CallError::Failed(failed) => CallError::Failed(failed),
+        })
+    }
+
+    /// A slot for a closure, and the task that stands for it.
+    fn slot<F, T>(&self, f: F, is_call: bool) -> (Arc<Slot<Counted<F>, T>>, Task)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let counted = Counted::new(f, Entry::new(&self.view));
+        let run: Run<Counted<F>, T> = |counted, _| counted.run();
+        let (pool, view) = (self.view.engine().id(), Some(self.view.id()));
+        answered(counted, run, Terms { pool, is_call, deadline: None, token: None, run_here: Some(run), view })
+    }
+
+    /// Blocks until the view has nothing that waits or runs, and leaves it open. Returns `true`; called from a task of the
+    /// pool, which might wait for itself, it returns `false` at once.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(2);
+    /// view.submit(|| ())?;
+    /// assert!(view.wait_idle());
+    /// assert_eq!(view.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_idle(&self) -> bool {
+        self.view.wait_idle(None)
+    }
+
+    /// The same for at most `limit`; says whether the view is idle.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert!(pool.limited(2).wait_idle_timeout(std::time::Duration::from_secs(1)));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
+        self.view.wait_idle(deadline(limit))
+    }
+
+    /// A snapshot of the view's figures.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(2).stats().submitted, 0);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn stats(&self) -> LimitedStats {
+        self.view.figures()
+    }
+
+    /// The most tasks that it runs at once.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(2).limit(), 2);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn limit(&self) -> usize {
+        self.view.limit()
+    }
+
+    /// Refuses all that comes from now on, and gives back what waits in the view. What has gone to the pool goes on; the pool
+    /// stays open. A task that is given back counts as completed if it is run after all, else as cancelled when it is dropped.
+    /// Does not wait.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(1);
+    /// assert!(view.close().is_empty());
+    /// assert!(view.submit(|| ()).unwrap_err().is_closed());
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(&self) -> Vec<Task> {
+        self.view.close()
+    }
+}
+
+impl<D: Dispatch> Drop for Limited<D> {
+    fn drop(&mut self) {
+        self.close().into_iter().for_each(discard);
+    }
+}
+
+impl<D: Dispatch> fmt::Debug for Limited<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limited").field("limit", &self.view.limit()).field("stats", &self.stats()).finish()
+    }
+}

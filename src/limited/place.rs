@@ -1,0 +1,85 @@
+//! The places of a view, and who is in one.
+
+use std::cell::RefCell;
+
+use super::view::View;
+use crate::dispatch::Dispatch;
+use crate::error::{Cause, SubmitErrorKind};
+use crate::slot::{Recalled, Reply, Verdict};
+use crate::sync::Arc;
+use crate::task::{Body, Task};
+
+thread_local! {
+    /// The views whose places the tasks on this thread's stack have.
+    static HELD: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the calling thread is in a task of this view.
+pub(crate) fn holds_place(view: u64) -> bool {
+    HELD.try_with(|held| held.borrow().contains(&view)).unwrap_or(false)
+}
+
+/// Marks the calling thread as one in a task of the view until dropped. What that task runs in its own place is not counted
+/// twice.
+struct Held<'a, D: Dispatch>(&'a View<D>);
+
+impl<'a, D: Dispatch> Held<'a, D> {
+    fn by(view: &'a View<D>) -> Self {
+        HELD.with(|held| held.borrow_mut().push(view.id()));
+        view.count(&mut |figures| {
+            figures.running += 1;
+            figures.peak_running = figures.peak_running.max(figures.running);
+        });
+        Held(view)
+    }
+}
+
+impl<D: Dispatch> Drop for Held<'_, D> {
+    fn drop(&mut self) {
+        HELD.with(|held| held.borrow_mut().pop());
+        self.0.count(&mut |figures| figures.running -= 1);
+    }
+}
+
+/// One of the view's places; dropping it gives it to the next.
+pub(super) struct Place<D: Dispatch>(Arc<View<D>>);
+
+impl<D: Dispatch> Place<D> {
+    /// One that the view has counted.
+    pub(super) fn of(view: &Arc<View<D>>) -> Self {
+        Place(Arc::clone(view))
+    }
+}
+
+impl<D: Dispatch> Drop for Place<D> {
+    fn drop(&mut self) {
+        self.0.release_place();
+    }
+}
+
+/// A task with its place, as the pool has it.
+pub(super) struct Placed<D: Dispatch> {
+    // In this order: the place is free when the task is gone.
+    task: Task,
+    place: Place<D>,
+}
+
+impl<D: Dispatch> Placed<D> {
+    pub(super) fn new(task: Task, place: Place<D>) -> Self {
+        Placed { task, place }
+    }
+}
+
+impl<D: Dispatch> Body for Placed<D> {
+    fn call(self, reply: &mut Reply) -> Verdict {
+        let Placed { task, place } = self;
+        // Dropped in the reverse order, also by a panic.
+        let place = place;
+        let _held = Held::by(&place.0);
+        task.call(reply)
+    }
+
+    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        self.task.recall(kind, cause)
+    }
+}
