@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use formicary::{CallError, CancelToken, Context, Dispatch, Handle, JoinError, Pool, StatefulPool, Stats, Worker};
+use formicary::{
+    CallError, CancelToken, Context, Dispatch, Handle, JoinError, Map, Pool, PoolWithFunc, StatefulPool, Stats, Worker,
+};
 use support::races::quiet_panic;
 use support::waking::block_on;
 use support::{Gate, LIMIT, each_dispatch, within};
@@ -24,6 +26,7 @@ enum Wait {
     Shared,
     DropAtOnce,
     Call,
+    Map,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,8 +53,10 @@ enum End {
     NowWhileRunning,
 }
 
-const WAITS: [Wait; 7] =
-    [Wait::Join, Wait::JoinTimeout, Wait::TryJoin, Wait::Await, Wait::Shared, Wait::DropAtOnce, Wait::Call];
+const WAITS: [Wait; 8] =
+    [Wait::Join, Wait::JoinTimeout, Wait::TryJoin, Wait::Await, Wait::Shared, Wait::DropAtOnce, Wait::Call, Wait::Map];
+/// Those of a kind that gives no handles.
+const WAITS_WITHOUT_HANDLE: [Wait; 3] = [Wait::DropAtOnce, Wait::Call, Wait::Map];
 const PANICS: [Panics; 4] = [Panics::Nowhere, Panics::InTask, Panics::InDropOfCaptures, Panics::InDropOfOutput];
 const CANCELS: [Cancel; 4] = [Cancel::Never, Cancel::BeforeStart, Cancel::WhileRunning, Cancel::AfterEnd];
 const ENDS: [End; 4] = [End::After, End::DropWhileQueued, End::NowWhileQueued, End::NowWhileRunning];
@@ -121,16 +126,28 @@ struct Load {
     captured: Marked,
     gate: Gate,
     panics: Panics,
+    /// Where the pool takes no token, the task asks one itself.
+    heeds: Option<CancelToken>,
 }
+
+/// The output of a task, or the task itself if it was cancelled before it began.
+type Worked = Result<Marked, Load>;
 
 impl Load {
     fn new(ledger: &Ledger, gate: &Gate, panics: Panics) -> Self {
         let captured = Marked::new(ledger, panics == Panics::InDropOfCaptures);
-        Load { captured, gate: gate.clone(), panics }
+        Load { captured, gate: gate.clone(), panics, heeds: None }
     }
 
-    fn work(self) -> Marked {
-        let Load { captured, gate, panics } = self;
+    fn heeding(self, token: &CancelToken) -> Self {
+        Load { heeds: Some(token.clone()), ..self }
+    }
+
+    fn work(self) -> Worked {
+        if self.heeds.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(self);
+        }
+        let Load { captured, gate, panics, heeds: _ } = self;
         gate.wait();
         if panics == Panics::InTask {
             quiet_panic();
@@ -138,7 +155,7 @@ impl Load {
         let ledger = captured.ledger.clone();
         // Here and not at the end: the compiler forgets a return value when what is dropped after it panics.
         drop(captured);
-        Marked::new(&ledger, panics == Panics::InDropOfOutput)
+        Ok(Marked::new(&ledger, panics == Panics::InDropOfOutput))
     }
 }
 
@@ -146,18 +163,23 @@ struct Works;
 
 impl Worker for Works {
     type Input = Load;
-    type Output = Marked;
+    type Output = Worked;
 
-    fn process(&mut self, load: Load, _: &Context<'_>) -> Marked {
+    fn process(&mut self, load: Load, _: &Context<'_>) -> Worked {
         load.work()
     }
 }
 
+/// `Err(None)`: the task came back.
+type Called = Result<Worked, Option<JoinError>>;
+
 /// What this test needs of a pool.
 trait Nest: Send + Sync + 'static {
-    fn enter(&self, token: &CancelToken, load: Load) -> Handle<Marked>;
-    /// `Err(None)`: the task came back.
-    fn call(&self, token: &CancelToken, load: Load) -> Result<Marked, Option<JoinError>>;
+    /// A handle, if the kind gives any.
+    fn enter(&self, token: &CancelToken, load: Load) -> Option<Handle<Worked>>;
+    fn call(&self, token: &CancelToken, load: Load) -> Called;
+    /// Maps one item.
+    fn map(&self, load: Load) -> Called;
     fn end_now(&self);
     fn end(&self);
     fn stats(&self) -> Stats;
@@ -174,65 +196,82 @@ fn failure<I>(error: CallError<I>) -> Option<JoinError> {
     }
 }
 
-impl<D: Dispatch> Nest for Pool<D> {
-    fn enter(&self, token: &CancelToken, load: Load) -> Handle<Marked> {
-        self.spawn_cancellable(token, move |_| load.work()).unwrap()
-    }
+fn only<I: Iterator>(map: Map<'_, I, Worked>) -> Called {
+    map.results().next().unwrap().map_err(failure)
+}
 
-    fn call(&self, token: &CancelToken, load: Load) -> Result<Marked, Option<JoinError>> {
-        // There is no call of closures with a token; this one is a task that is cancelled by itself.
-        let stops = token.clone();
-        let work = move || if stops.is_cancelled() { Err(load) } else { Ok(load.work()) };
-        match self.run(work) {
-            Ok(Ok(output)) => Ok(output),
-            Ok(Err(load)) => {
-                dispose(load);
-                Err(None)
+/// How a kind of pool is ended and looked at, which is the same for all, and its own ways in.
+macro_rules! nest {
+    ($pool:ty, $($ways_in:item)*) => {
+        impl<D: Dispatch> Nest for $pool {
+            $($ways_in)*
+
+            fn end_now(&self) {
+                self.shutdown_now().into_iter().for_each(dispose);
             }
-            Err(error) => Err(failure(error)),
+
+            fn end(&self) {
+                assert!(self.shutdown().is_complete());
+            }
+
+            fn stats(&self) -> Stats {
+                <$pool>::stats(self)
+            }
+
+            fn is_closed(&self) -> bool {
+                <$pool>::is_closed(self)
+            }
         }
+    };
+}
+
+nest! {
+    Pool<D>,
+
+    fn enter(&self, token: &CancelToken, load: Load) -> Option<Handle<Worked>> {
+        Some(self.spawn_cancellable(token, move |_| load.work()).unwrap())
     }
 
-    fn end_now(&self) {
-        self.shutdown_now().into_iter().for_each(dispose);
+    fn call(&self, token: &CancelToken, load: Load) -> Called {
+        let load = load.heeding(token);
+        self.run(move || load.work()).map_err(failure)
     }
 
-    fn end(&self) {
-        assert!(self.shutdown().is_complete());
-    }
-
-    fn stats(&self) -> Stats {
-        Pool::stats(self)
-    }
-
-    fn is_closed(&self) -> bool {
-        Pool::is_closed(self)
+    fn map(&self, load: Load) -> Called {
+        only(Pool::map(self, [load], Load::work))
     }
 }
 
-impl<D: Dispatch> Nest for StatefulPool<Works, D> {
-    fn enter(&self, token: &CancelToken, load: Load) -> Handle<Marked> {
-        self.submit_cancellable(token, load).unwrap()
+nest! {
+    PoolWithFunc<Load, D, Worked>,
+
+    fn enter(&self, token: &CancelToken, load: Load) -> Option<Handle<Worked>> {
+        self.invoke_cancellable(token, load).unwrap();
+        None
     }
 
-    fn call(&self, token: &CancelToken, load: Load) -> Result<Marked, Option<JoinError>> {
+    fn call(&self, token: &CancelToken, load: Load) -> Called {
+        PoolWithFunc::call(self, load.heeding(token)).map_err(failure)
+    }
+
+    fn map(&self, load: Load) -> Called {
+        only(PoolWithFunc::map(self, [load]))
+    }
+}
+
+nest! {
+    StatefulPool<Works, D>,
+
+    fn enter(&self, token: &CancelToken, load: Load) -> Option<Handle<Worked>> {
+        Some(self.submit_cancellable(token, load).unwrap())
+    }
+
+    fn call(&self, token: &CancelToken, load: Load) -> Called {
         self.process_cancellable(token, load).map_err(failure)
     }
 
-    fn end_now(&self) {
-        self.shutdown_now().into_iter().for_each(dispose);
-    }
-
-    fn end(&self) {
-        assert!(self.shutdown().is_complete());
-    }
-
-    fn stats(&self) -> Stats {
-        StatefulPool::stats(self)
-    }
-
-    fn is_closed(&self) -> bool {
-        StatefulPool::is_closed(self)
+    fn map(&self, load: Load) -> Called {
+        only(StatefulPool::map(self, [load]))
     }
 }
 
@@ -246,9 +285,11 @@ enum Answer {
     None,
 }
 
-fn answer(result: Result<Marked, JoinError>) -> Answer {
+fn answer(result: Result<Worked, JoinError>) -> Answer {
     let answer = match &result {
-        Ok(_) => Answer::Value,
+        Ok(Ok(_)) => Answer::Value,
+        // By itself.
+        Ok(Err(_)) => Answer::Cancelled,
         Err(error) if error.is_panic() => Answer::Panic,
         Err(error) => {
             assert!(error.is_cancelled(), "{error}");
@@ -259,7 +300,7 @@ fn answer(result: Result<Marked, JoinError>) -> Answer {
     answer
 }
 
-fn wait_for(mut handle: Handle<Marked>, wait: Wait) -> Answer {
+fn wait_for(mut handle: Handle<Worked>, wait: Wait) -> Answer {
     match wait {
         Wait::Join => answer(handle.join()),
         Wait::JoinTimeout => loop {
@@ -282,7 +323,7 @@ fn wait_for(mut handle: Handle<Marked>, wait: Wait) -> Answer {
             assert_eq!(found, other.0.join());
             found
         }
-        Wait::DropAtOnce | Wait::Call => unreachable!("has no handle to wait with"),
+        Wait::DropAtOnce | Wait::Call | Wait::Map => unreachable!("has no handle to wait with"),
     }
 }
 
@@ -290,9 +331,9 @@ fn wait_for(mut handle: Handle<Marked>, wait: Wait) -> Answer {
 #[derive(Clone)]
 struct Shared(Arc<SharedInner>);
 
-struct SharedInner(Option<formicary::SharedHandle<Marked>>);
+struct SharedInner(Option<formicary::SharedHandle<Worked>>);
 
-fn share(handle: Handle<Marked>) -> Shared {
+fn share(handle: Handle<Worked>) -> Shared {
     Shared(Arc::new(SharedInner(Some(handle.shared()))))
 }
 
@@ -327,14 +368,20 @@ fn run(case: Case, pool: Arc<dyn Nest>) {
     first.await_arrivals(1);
     let load = Load::new(&ledger, &gate, case.panics);
     let waiter = match case.wait {
-        Wait::Call => {
+        Wait::Call | Wait::Map => {
             let (pool, token) = (Arc::downgrade(&pool), token.clone());
             // The call itself must not keep the pool from being dropped, but the queue holds a call until it has ended.
             let calls = pool.upgrade().unwrap();
-            let waiter = thread::spawn(move || match calls.call(&token, load) {
-                Ok(output) => answer(Ok(output)),
-                Err(Some(error)) => answer(Err(error)),
-                Err(None) => Answer::Cancelled,
+            let waiter = thread::spawn(move || {
+                let called = match case.wait {
+                    Wait::Map => calls.map(load.heeding(&token)),
+                    _ => calls.call(&token, load),
+                };
+                match called {
+                    Ok(worked) => answer(Ok(worked)),
+                    Err(Some(error)) => answer(Err(error)),
+                    Err(None) => Answer::Cancelled,
+                }
             });
             spin_until(|| pool.upgrade().is_some_and(|pool| pool.stats().queued == 1));
             Some(waiter)
@@ -344,7 +391,7 @@ fn run(case: Case, pool: Arc<dyn Nest>) {
             None
         }
         wait => {
-            let handle = pool.enter(&token, load);
+            let handle = pool.enter(&token, load).unwrap();
             Some(thread::spawn(move || wait_for(handle, wait)))
         }
     };
@@ -408,15 +455,18 @@ fn run(case: Case, pool: Arc<dyn Nest>) {
 
 fn matrix<D: Dispatch>() {
     type Build = fn() -> Arc<dyn Nest>;
-    let builds: [(&str, Build); 2] = [
-        ("Pool", || Arc::new(Pool::builder().workers(1).queue(4).dispatch::<D>().build().unwrap())),
-        ("StatefulPool", || {
+    let builds: [(&str, &[Wait], Build); 3] = [
+        ("Pool", &WAITS, || Arc::new(Pool::builder().workers(1).queue(4).dispatch::<D>().build().unwrap())),
+        ("PoolWithFunc", &WAITS_WITHOUT_HANDLE, || {
+            Arc::new(PoolWithFunc::builder(Load::work).workers(1).queue(4).dispatch::<D>().build().unwrap())
+        }),
+        ("StatefulPool", &WAITS, || {
             let builder = StatefulPool::builder(|_| Ok(Works)).workers(1).queue(4);
             Arc::new(builder.dispatch::<D>().build().unwrap())
         }),
     ];
-    for (kind, build) in builds {
-        for wait in WAITS {
+    for (kind, waits, build) in builds {
+        for &wait in waits {
             for panics in PANICS {
                 for cancel in CANCELS {
                     for end in ENDS {
@@ -429,7 +479,7 @@ fn matrix<D: Dispatch>() {
     }
 }
 
-/// 2,688 combinations.
+/// 3,648 combinations.
 #[test]
 fn every_combination_ends_with_all_dropped_once_and_all_counted() {
     let mut threads = Vec::new();
