@@ -147,7 +147,8 @@ impl CancelToken {
         std::iter::successors(Some(&*self.0), |node| node.parent.as_ref().map(|parent| &*parent.0))
     }
 
-    /// Cancels. Takes the time to wake whoever waits; tasks are not touched. Doing it again changes nothing.
+    /// Cancels. Takes the time to wake whoever waits; tasks are not touched. Doing it again changes nothing. If the waker of one
+    /// who awaits the token panics, the others are woken all the same, and the panic ends here.
     ///
     /// ```
     /// let token = formicary::CancelToken::new();
@@ -362,7 +363,7 @@ impl Drop for Listening<'_> {
         for (node, id) in self.token.line().zip(&self.entries) {
             let unwanted = node.inner.lock().listeners.remove(id);
             // Dropping a waker is somebody else's code: not under the lock.
-            drop(unwanted);
+            unwanted.into_iter().for_each(Waiter::dismiss);
         }
     }
 }

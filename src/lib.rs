@@ -74,6 +74,7 @@
 mod broadcast;
 mod builder;
 mod cancel;
+mod contain;
 mod dispatch;
 mod engine;
 mod error;

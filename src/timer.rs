@@ -5,6 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::contain::contain;
+
 // The standard library's, also in a model: a static cannot be one of loom's.
 static TIMER: Mutex<Timer> = Mutex::new(Timer { alarms: BTreeMap::new(), next: 0, has_thread: false });
 static CHANGED: Condvar = Condvar::new();
@@ -39,7 +41,9 @@ pub(crate) fn wake_at(time: Instant, waker: Waker) -> Alarm {
             let all: Vec<Waker> = timer.alarms.values().cloned().collect();
             drop(timer);
             // Without a thread the executors have to look again and again, also those that came while it was being started.
-            all.into_iter().for_each(Waker::wake);
+            for waker in all {
+                contain(|| waker.wake());
+            }
         }
     }
     Alarm(key)
@@ -54,7 +58,7 @@ fn keep_time() {
             drop(timer);
             if let Some(waker) = waker {
                 // An executor's panic is not the timer's.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
+                contain(|| waker.wake());
             }
             timer = lock();
         } else {

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use crate::cancel::CancelToken;
+use crate::contain::contain;
 use crate::engine::nested::Leave;
 use crate::sync::{Arc, Thread};
 
@@ -17,13 +18,19 @@ pub(crate) enum Waiter {
 }
 
 impl Waiter {
-    /// Wakes it, perhaps for nothing. May run an executor's code: not to be called under a lock.
+    /// Wakes it, perhaps for nothing. May run an executor's code: not to be called under a lock. A panic of that code ends here,
+    /// for it must not keep others from being woken.
     pub(crate) fn wake(self) {
         match self {
             Waiter::Thread(thread) => thread.unpark(),
             Waiter::Worker(leave) => leave.end(),
-            Waiter::Task(waker) => waker.wake(),
+            Waiter::Task(waker) => drop(contain(|| waker.wake())),
             Waiter::Token(token) => token.cancel(),
         }
+    }
+
+    /// Drops it, with the same care.
+    pub(crate) fn dismiss(self) {
+        contain(|| drop(self));
     }
 }

@@ -285,7 +285,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         state.only = only;
         drop(state);
         // Dropping a waker is somebody else's code.
-        drop(replaced);
+        replaced.into_iter().for_each(Waiter::dismiss);
         // A task that ended before that rang for nobody.
         self.take()
     }

@@ -165,7 +165,7 @@ impl Place<'_> {
     pub(crate) fn set_waiter(&self, waiter: Waiter) {
         let before = std::mem::replace(&mut *self.me.waiter.lock(), waiter);
         // Dropping a waker is somebody else's code.
-        drop(before);
+        before.dismiss();
     }
 }
 

@@ -197,6 +197,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Closes and takes out what is queued, none of which starts meanwhile.
     fn take_out(&self) -> Vec<R::Returned> {
         self.close(Phase::begin_taking_out);
+        let _taking_out = TakingOut(self);
         let mut returned = Vec::new();
         for item in self.queue.drain() {
             match R::recall(item, SubmitErrorKind::Closed, Cause::Cancelled) {
@@ -209,12 +210,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 Recalled::Gone(_) => {}
             }
         }
-        self.life.edit(|phase| {
-            phase.end_taking_out();
-            self.apply_limits(phase);
-        });
-        self.life.ring();
-        self.parking.wake_all();
         returned
     }
 
@@ -262,6 +257,21 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Ok(())
         })?;
         self.start_minimum()
+    }
+}
+
+/// A task may start again when this is dropped, also by a panic.
+struct TakingOut<'a, R: Runner, D: Dispatch>(&'a Engine<R, D>);
+
+impl<R: Runner, D: Dispatch> Drop for TakingOut<'_, R, D> {
+    fn drop(&mut self) {
+        let TakingOut(engine) = self;
+        engine.life.edit(|phase| {
+            phase.end_taking_out();
+            engine.apply_limits(phase);
+        });
+        engine.life.ring();
+        engine.parking.wake_all();
     }
 }
 

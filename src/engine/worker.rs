@@ -12,6 +12,7 @@ use super::nested::{Badge, Inside};
 use super::parking::{self, Errand, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
+use crate::contain::contain;
 use crate::dispatch::{Dispatch, Queue};
 use crate::error::{BoxError, Cause, JoinError, Payload, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
@@ -317,17 +318,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Runs user code that is not a task. A panic in it is caught and counted; `None` then.
     fn guard<O>(&self, f: impl FnOnce() -> O) -> Option<O> {
-        match catch_unwind(AssertUnwindSafe(f)) {
-            Ok(out) => Some(out),
-            Err(payload) => {
-                count(&self.counters.handler_panics);
-                // A payload whose own drop panics must not get out of here.
-                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                    std::mem::forget(again);
-                }
-                None
-            }
+        let output = contain(f);
+        if output.is_none() {
+            count(&self.counters.handler_panics);
         }
+        output
     }
 }
 

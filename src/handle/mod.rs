@@ -308,6 +308,8 @@ impl<T: Send + 'static> Handle<T> {
 
 /// `.await`: the result. Takes it: polling again after that says that it has been taken. Dropping the future detaches the
 /// task, as dropping a handle does; await `&mut handle` where that must not be.
+///
+/// A panic of the executor's waker is caught: it does not touch the pool, and others who wait are woken.
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 

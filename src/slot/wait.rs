@@ -145,7 +145,7 @@ impl<I, O> Slot<I, O> {
                 };
                 // Dropping a waker is somebody else's code.
                 drop(state);
-                drop(replaced);
+                replaced.into_iter().for_each(Waiter::dismiss);
                 None
             }
         }
