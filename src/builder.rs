@@ -254,7 +254,8 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// Called on the worker's thread once for each task that panics, before whoever waits for the task is told. A
+    /// Called on the worker's thread once for each task that panics, before whoever waits for the task is told; and for a panic
+    /// in the drop of what a cancelled task had captured. A
     /// panic in the handler is caught and counted. Default: nothing beyond the process's panic hook, which
     /// prints the panic in any case.
     ///

@@ -51,7 +51,7 @@ pub struct Stats {
     /// The most tasks that were ever running at the same time.
     pub peak_running: usize,
     /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, in broadcasts, and
-    /// in drops of results that nobody waited for.
+    /// in drops of results that nobody waited for and of what cancelled tasks had captured.
     pub handler_panics: u64,
     /// Threads that the system refused, and worker states that could not be built.
     pub failed_starts: u64,

@@ -158,6 +158,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                     Verdict::Cancelled => doing.tally.cancelled(),
                     Verdict::Elsewhere => {}
                 }
+                self.tell_of_stray(&mut reply, doing.worker);
                 None
             }
             Err(payload) => {
@@ -209,7 +210,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Recalled::Gone(Verdict::Elsewhere) => {}
             Recalled::Here(input) => {
                 me.tally.cancelled();
-                self.guard(|| drop(input));
+                let mut reply = Reply::default();
+                reply.drop_cancelled(input);
+                self.tell_of_stray(&mut reply, me.id);
             }
             _ => me.tally.cancelled(),
         }
@@ -264,7 +267,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(repeat)) {
                 let text = format!("a remembered broadcast panicked: {}", panic_text(&*payload));
-                self.order_panicked(&payload, me.id);
+                self.panicked_beside(&payload, me.id);
                 self.guard(|| drop(payload));
                 if self.runner.discards_after_panic() {
                     self.guard(|| drop(orders));
@@ -280,7 +283,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         while let Some(built) = state {
             let Some(posting) = me.inbox.next() else { return };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| posting.order.run(me.id, built))) {
-                self.order_panicked(&payload, me.id);
+                self.panicked_beside(&payload, me.id);
                 if self.runner.discards_after_panic() {
                     self.discard(me, state);
                 }
@@ -297,7 +300,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn order_panicked(&self, payload: &Payload, worker: usize) {
+    /// What a cancelled task had captured may have panicked in its drop.
+    fn tell_of_stray(&self, reply: &mut Reply, worker: usize) {
+        if let Some(payload) = reply.take_stray() {
+            self.panicked_beside(&payload, worker);
+            self.guard(|| drop(payload));
+        }
+    }
+
+    /// A panic on a worker that was no task's.
+    fn panicked_beside(&self, payload: &Payload, worker: usize) {
         count(&self.counters.handler_panics);
         self.report(payload, worker);
     }

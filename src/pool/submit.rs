@@ -180,9 +180,9 @@ struct Cancellable<F> {
 }
 
 impl<F: FnOnce() + Send + 'static> Body for Cancellable<F> {
-    fn call(self, _reply: &mut Reply) -> Verdict {
+    fn call(self, reply: &mut Reply) -> Verdict {
         if self.token.is_cancelled() {
-            return Verdict::Cancelled;
+            return reply.drop_cancelled(self.f);
         }
         (self.f)();
         Verdict::Ran

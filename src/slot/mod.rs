@@ -111,11 +111,11 @@ impl<I, O> Slot<I, O> {
     }
 
     /// The turn of the task has come: takes the input.
-    fn start(&self, interrupter: Option<&Interrupter>) -> Result<I, Verdict> {
+    fn start(&self, interrupter: Option<&Interrupter>, reply: &mut Reply) -> Result<I, Verdict> {
         if self.is_cancelled() {
             return match self.recall(SubmitErrorKind::Cancelled, Cause::Cancelled) {
-                // Dropped here, on the worker.
-                Recalled::Here(_) | Recalled::ToCaller => Err(Verdict::Cancelled),
+                Recalled::Here(input) => Err(reply.drop_cancelled(input)),
+                Recalled::ToCaller => Err(Verdict::Cancelled),
                 Recalled::Gone(verdict) => Err(verdict),
             };
         }

@@ -1,5 +1,6 @@
 //! The worker's side of a slot: a ticket in the queue, and then the way of the answer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{Cell, Slot, conclude};
@@ -53,7 +54,7 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
         f: impl FnOnce(I, &Slot<I, O>) -> O,
     ) -> Verdict {
         let Some(slot) = self.0.take() else { return Verdict::Elsewhere };
-        match slot.start(interrupter) {
+        match slot.start(interrupter, reply) {
             Err(verdict) => verdict,
             Ok(input) => {
                 reply.set(Arc::clone(&slot) as _);
@@ -101,22 +102,38 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
 
 /// Where the answer to a task goes, if anywhere. The task sets it before any user code runs.
 #[derive(Default)]
-pub(crate) struct Reply(Option<Arc<dyn Settle>>);
+pub(crate) struct Reply {
+    to: Option<Arc<dyn Settle>>,
+    /// A panic that is not the task's.
+    stray: Option<Payload>,
+}
 
 impl Reply {
     /// From now on the answer goes to `settle`.
     pub(crate) fn set(&mut self, settle: Arc<dyn Settle>) {
-        self.0 = Some(settle);
+        self.to = Some(settle);
     }
 
     pub(crate) fn is_wanted(&self) -> bool {
-        self.0.is_some()
+        self.to.is_some()
+    }
+
+    /// Drops, on the worker, what a cancelled task would have run with. A panic of that is nobody's answer: the task was
+    /// cancelled all the same.
+    pub(crate) fn drop_cancelled<T>(&mut self, captured: T) -> Verdict {
+        self.stray = catch_unwind(AssertUnwindSafe(|| drop(captured))).err();
+        Verdict::Cancelled
+    }
+
+    /// The panic of a drop, if there was one.
+    pub(crate) fn take_stray(&mut self) -> Option<Payload> {
+        self.stray.take()
     }
 
     /// Announces the end of the task. A panic that nobody waits for comes back.
     pub(crate) fn send(self, panic: Option<Payload>) -> Option<Payload> {
-        match self.0 {
-            None => panic,
+        match self.to {
+            None => panic.or(self.stray),
             Some(to) => {
                 to.settle(panic);
                 None

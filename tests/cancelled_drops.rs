@@ -1,0 +1,135 @@
+//! A cancelled task is dropped on the worker, and what it captured panics in its drop: it was cancelled all the same.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::sync::Arc;
+use std::thread;
+
+use formicary::{
+    Builder, CancelToken, Context, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Worker, WorkerPool,
+};
+use support::races::quiet_panic;
+use support::{Count, on_every_dispatch};
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            quiet_panic();
+        }
+    }
+}
+
+/// Defuses what was given to it.
+struct Careful;
+
+impl Worker for Careful {
+    type Input = Bomb;
+    type Output = ();
+
+    fn process(&mut self, bomb: Bomb, _: &Context<'_>) {
+        std::mem::forget(bomb);
+    }
+}
+
+/// A pool of one worker that counts what its panic handler is told.
+fn with<K, D: Dispatch>(builder: Builder<K>, told: &Count) -> Builder<K, D> {
+    let told = told.clone();
+    builder.workers(1).min_workers(1).dispatch::<D>().panic_handler(move |_| {
+        told.up();
+    })
+}
+
+fn is_cancelled(handle: Handle<()>) -> bool {
+    handle.join().unwrap_err().is_cancelled()
+}
+
+/// `enter` submits a bomb and says how to ask whether it was cancelled.
+fn check<I, A: FnOnce() -> bool>(pool: &dyn WorkerPool<I>, told: &Count, enter: impl FnOnce(&CancelToken) -> A) {
+    let (before, told_before, token) = (pool.stats(), told.get(), CancelToken::new());
+    let pause = pool.pause();
+    let is_cancelled = enter(&token);
+    token.cancel();
+    drop(pause);
+    assert!(pool.wait_idle());
+    assert!(is_cancelled());
+    let stats = pool.stats();
+    let ended = (stats.completed - before.completed, stats.panicked, stats.cancelled - before.cancelled);
+    assert_eq!((stats.submitted - before.submitted, ended), (1, (0, 0, 1)), "{stats:?}");
+    assert_eq!((stats.handler_panics - before.handler_panics, told.get() - told_before), (1, 1), "{stats:?}");
+}
+
+fn kinds<D: Dispatch>() {
+    let told = Count::new();
+    let pool: Pool<D> = with(Pool::builder(), &told).build().unwrap();
+    check(&pool, &told, |token| {
+        let bomb = Bomb;
+        pool.submit_cancellable(token, move || std::mem::forget(bomb)).unwrap();
+        || true
+    });
+    check(&pool, &told, |token| {
+        let bomb = Bomb;
+        let handle = pool.spawn_cancellable(token, move |_| std::mem::forget(bomb)).unwrap();
+        || is_cancelled(handle)
+    });
+    check(&pool, &told, |token| {
+        let (group, bomb) = (pool.group_with::<(), ()>(token), Bomb);
+        let defuse = move |_: &CancelToken| {
+            std::mem::forget(bomb);
+            Ok(())
+        };
+        group.spawn(defuse).unwrap();
+        move || group.collect()[0].is_err()
+    });
+
+    let told = Count::new();
+    let pool: PoolWithFunc<Bomb, D> = with(PoolWithFunc::builder(std::mem::forget), &told).build().unwrap();
+    check(&pool, &told, |token| {
+        pool.invoke_cancellable(token, Bomb).unwrap();
+        || true
+    });
+
+    let (told, made) = (Count::new(), Count::new());
+    let counts = made.clone();
+    let builder = StatefulPool::builder(move |_| {
+        counts.up();
+        Ok(Careful)
+    });
+    let pool: StatefulPool<Careful, D> = with(builder, &told).build().unwrap();
+    check(&pool, &told, |token| {
+        let handle = pool.submit_cancellable(token, Bomb).unwrap();
+        || is_cancelled(handle)
+    });
+    pool.process(Bomb).unwrap();
+    assert_eq!(made.get(), 1, "the state had no part in it");
+}
+
+#[test]
+fn a21_a_capture_whose_drop_panics_does_not_unsay_a_cancel() {
+    on_every_dispatch!(kinds);
+}
+
+/// The worker that waits for the task is the one that finds it cancelled, before the queue comes to it.
+fn inside<D: Dispatch>() {
+    let told = Count::new();
+    let pool: Arc<Pool<D>> = Arc::new(with(Pool::builder(), &told).build().unwrap());
+    let own = Arc::downgrade(&pool);
+    let outer = move || {
+        let (pool, token, bomb) = (own.upgrade().unwrap(), CancelToken::new(), Bomb);
+        let inner = pool.spawn_cancellable(&token, move |_| std::mem::forget(bomb)).unwrap();
+        token.cancel();
+        is_cancelled(inner)
+    };
+    assert!(pool.run(outer).unwrap());
+    assert!(pool.wait_idle());
+    let stats = pool.stats();
+    assert_eq!((stats.submitted, stats.completed, stats.cancelled, stats.panicked), (2, 1, 1, 0), "{stats:?}");
+    assert_eq!((stats.handler_panics, told.get()), (1, 1));
+}
+
+#[test]
+fn a21_a_cancelled_task_that_its_waiter_drops_is_counted_once() {
+    on_every_dispatch!(inside);
+}
