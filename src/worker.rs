@@ -45,7 +45,10 @@ pub trait Worker: 'static {
     /// Does the work. A panic in it is caught; what becomes of the state then is said by the [`PanicPolicy`].
     fn process(&mut self, input: Self::Input, cx: &Context<'_>) -> Self::Output;
 
-    /// Called before the worker takes work, after every task. Until it returns the worker is given nothing.
+    /// Called before the worker takes work, after every task. Until it returns the worker is given nothing. A state that was made
+    /// anew for the next task, after a panic, gets ready while that task waits, which counts as running meanwhile.
+    ///
+    /// A panic in it costs the state. If it was made for a task in hand, that task is cancelled as if the factory had failed.
     fn ready(&mut self) {}
 
     /// Whether [`ready`](Self::ready) may block. Then a worker that is in it is not counted on: tasks that wait start

@@ -81,7 +81,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             if self.queue.frees_place_on_pop() {
                 self.call_line();
             }
-            let item = match self.ensure_state(me, state) {
+            let item = match self.man(me, state) {
                 Ok(()) => item,
                 Err(error) => {
                     self.refuse(me, item, &error);
@@ -99,6 +99,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 }
             }
         }
+    }
+
+    /// Sees to a state for a task in hand. One that is made only now gets ready while the task waits.
+    fn man(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> Result<(), BoxError> {
+        if state.is_none() {
+            self.ensure_state(me, state)?;
+            self.get_ready(me, state);
+        }
+        if state.is_some() { Ok(()) } else { Err("`ready` panicked".into()) }
     }
 
     /// Lets the state get ready. If that can take long, others see to what is queued.
