@@ -92,6 +92,23 @@ where
     Ok(slot)
 }
 
+/// The same without blocking the thread, and the token is optional.
+pub(crate) fn enter_async<'p, I, O, R, D>(
+    engine: &'p Arc<Engine<R, D>>,
+    input: I,
+    token: Option<&'p CancelToken>,
+) -> impl Future<Output = Result<Arc<Slot<I, O>>, SubmitError<I>>> + Send
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    R: Runner<Item = Job<I, O>>,
+    D: Dispatch,
+{
+    let slot = Slot::new(input, Terms { token: token.cloned(), ..terms(engine.id(), false, None) });
+    let task = Job::Answered(Ticket::new(&slot));
+    engine.submit_slot_async(slot, task, Way::from(Patience::Forever).unless(token))
+}
+
 /// Submits a payload, perhaps with a key, and waits for its output; a deadline is for both together.
 pub(crate) fn call<I, O, R, D>(
     engine: &Arc<Engine<R, D>>,

@@ -245,6 +245,28 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         async move { entering.await.map_err(|e| e.map(Job::into_payload)) }
     }
 
+    /// As [`invoke_async`](Self::invoke_async), unless `token` is cancelled: then the wait for room ends, and a payload that has
+    /// entered fares as with [`invoke_cancellable`](Self::invoke_cancellable).
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u64| drop(n))?;
+    /// let token = formicary::CancelToken::new();
+    /// let future = pool.invoke_async_cancellable(&token, 7);
+    /// # drop(future);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the payload; `Cancelled`, or `TimedOut` if it was by the token's deadline.
+    pub fn invoke_async_cancellable<'a>(
+        &'a self,
+        token: &'a CancelToken,
+        payload: T,
+    ) -> impl Future<Output = Result<(), SubmitError<T>>> + Send {
+        let entering = job::enter_async(&self.engine, payload, Some(token));
+        async move { entering.await.map(|slot| slot.detach()) }
+    }
+
     /// Submits all payloads of an iterator. Blocks where [`invoke`](Self::invoke) would. At most
     /// one worker is being woken at any time, not one for each task. Says how many were accepted.
     ///

@@ -66,11 +66,8 @@ where
 
     fn enter_async(&self, item: T) -> Entering<'p, T, R> {
         let (slot, task) = (self.make)(item);
-        let (entering, item) = (self.engine.submit_async(task, Patience::Forever.into()), self.item);
-        Box::pin(async move {
-            entering.await.map_err(|refusal| slot.refused(refusal.kind).map(item))?;
-            Ok(Handle::new(slot))
-        })
+        let (entering, item) = (self.engine.submit_slot_async(slot, task, Patience::Forever.into()), self.item);
+        Box::pin(async move { entering.await.map(Handle::new).map_err(|refusal| refusal.map(item)) })
     }
 
     fn capacity(&self) -> usize {

@@ -7,8 +7,10 @@ use std::task::{Context, Poll};
 use super::counters::count;
 use super::submit::{InLine, Way};
 use super::{Engine, Runner};
+use crate::cancel::{CancelToken, Cancelled};
 use crate::dispatch::Dispatch;
 use crate::error::{SubmitError, SubmitErrorKind};
+use crate::slot::Slot;
 use crate::sync::Arc;
 use crate::waiter::Waiter;
 
@@ -17,18 +19,34 @@ use crate::waiter::Waiter;
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct Entering<'p, R: Runner, D: Dispatch> {
     engine: &'p Arc<Engine<R, D>>,
-    way: Way<'static>,
+    way: Way<'p>,
     /// `None` once it has entered or been refused.
     item: Option<R::Item>,
     place: Option<InLine<'p, R, D>>,
+    /// Its token, if it has one.
+    cancelled: Option<Cancelled<'p>>,
 }
 
 impl<R: Runner, D: Dispatch> Unpin for Entering<'_, R, D> {}
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Submits a task as soon as there is room.
-    pub(crate) fn submit_async(self: &Arc<Self>, item: R::Item, way: Way<'static>) -> Entering<'_, R, D> {
-        Entering { engine: self, way, item: Some(item), place: None }
+    /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled.
+    pub(crate) fn submit_async<'p>(self: &'p Arc<Self>, item: R::Item, way: Way<'p>) -> Entering<'p, R, D> {
+        let cancelled = way.token().map(CancelToken::cancelled);
+        Entering { engine: self, way, item: Some(item), place: None, cancelled }
+    }
+
+    /// The same with the task of a slot; on a refusal the input comes back out of it.
+    pub(crate) async fn submit_slot_async<'p, I, O>(
+        self: &'p Arc<Self>,
+        slot: Arc<Slot<I, O>>,
+        item: R::Item,
+        way: Way<'p>,
+    ) -> Result<Arc<Slot<I, O>>, SubmitError<I>> {
+        match self.submit_async(item, way).await {
+            Ok(()) => Ok(slot),
+            Err(refusal) => Err(slot.refused(refusal.kind)),
+        }
     }
 }
 
@@ -62,6 +80,16 @@ impl<R: Runner, D: Dispatch> Entering<'_, R, D> {
             }
         }
     }
+
+    /// The refusal if its token is cancelled; otherwise the poller is woken when it is.
+    fn give_up(&mut self, poller: &mut Context<'_>) -> Option<SubmitError<R::Item>> {
+        let cancelled = Pin::new(self.cancelled.as_mut()?);
+        if cancelled.poll(poller).is_pending() {
+            return None;
+        }
+        let kind = self.way.cancelled()?;
+        self.item.take().map(|item| SubmitError::new(kind, item))
+    }
 }
 
 impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
@@ -72,15 +100,14 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.item.is_some(), "polled after it was ready");
         let waiter = Waiter::Task(poller.waker().clone());
-        match self.advance(&waiter) {
-            None => Poll::Pending,
-            Some(result) => {
-                self.place = None;
-                if result.is_err() {
-                    count(&self.engine.counters.rejected);
-                }
-                Poll::Ready(result)
-            }
+        let Some(result) = self.advance(&waiter).or_else(|| self.give_up(poller).map(Err)) else {
+            return Poll::Pending;
+        };
+        self.place = None;
+        self.cancelled = None;
+        if result.is_err() {
+            count(&self.engine.counters.rejected);
         }
+        Poll::Ready(result)
     }
 }

@@ -85,6 +85,10 @@ impl<'t> Way<'t> {
         })
     }
 
+    pub(super) fn token(&self) -> Option<&'t CancelToken> {
+        self.token
+    }
+
     fn deadline(&self) -> Option<Instant> {
         earlier(self.patience.deadline(), self.token.and_then(CancelToken::deadline))
     }

@@ -85,11 +85,36 @@ impl<D: Dispatch> Pool<D> {
         T: Send + 'static,
     {
         let (slot, task) = self.slot(f, |f, _| f(), false, None);
-        let entering = self.engine.submit_async(task, Patience::Forever.into());
-        async move {
-            entering.await.map_err(|refusal| slot.refused(refusal.kind))?;
-            Ok(Handle::new(slot))
-        }
+        let entering = self.engine.submit_slot_async(slot, task, Patience::Forever.into());
+        async move { entering.await.map(Handle::new) }
+    }
+
+    /// As [`spawn_async`](Self::spawn_async), unless `token` is cancelled: then the wait for room ends, and a closure that has
+    /// entered fares as with [`spawn_cancellable`](Self::spawn_cancellable).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let token = formicary::CancelToken::new();
+    /// let future = pool.spawn_async_cancellable(&token, |token| token.is_cancelled());
+    /// # drop(future);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit_async_cancellable`](Self::submit_async_cancellable).
+    pub fn spawn_async_cancellable<'a, F, T>(
+        &'a self,
+        token: &'a CancelToken,
+        f: F,
+    ) -> impl Future<Output = Result<Handle<T>, SubmitError<F>>> + Send
+    where
+        F: FnOnce(&CancelToken) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (slot, task) = self.slot(f, |f, task| f(task.token()), false, Some(token));
+        let way = Way::from(Patience::Forever).unless(Some(token));
+        let entering = self.engine.submit_slot_async(slot, task, way);
+        async move { entering.await.map(Handle::new) }
     }
 
     /// Runs a closure on a worker and waits for its result. From inside a task of the same pool it runs on the spot.

@@ -101,9 +101,8 @@ impl<D: Dispatch> Pool<D> {
     where
         F: FnOnce() + Send + 'static,
     {
-        let task = Task::from_body(Cancellable { token: token.clone(), f });
         let way = Way::from(self.engine.default_patience()).unless(Some(token));
-        self.engine.submit(task, way).map_err(|e| e.map(|task| task.into_body::<Cancellable<F>>().f))
+        self.engine.submit(Cancellable::task(token, f), way).map_err(Cancellable::back)
     }
 
     /// Submits a closure; waits for room without blocking the thread, in one line with the threads that wait.
@@ -142,6 +141,51 @@ impl<D: Dispatch> Pool<D> {
         async move { entering.await.map_err(|e| e.map(Task::into_closure)) }
     }
 
+    /// As [`submit_async`](Self::submit_async), unless `token` is cancelled: then the wait for room ends, and a closure that has
+    /// entered fares as with [`submit_cancellable`](Self::submit_cancellable).
+    ///
+    /// ```
+    /// # fn block_on<F: std::future::Future>(f: F) -> F::Output {
+    /// #     let mut f = std::pin::pin!(f);
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark { fn wake(self: std::sync::Arc<Self>) { self.0.unpark() } }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     loop {
+    /// #         match f.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+    /// #             std::task::Poll::Ready(out) => return out,
+    /// #             std::task::Poll::Pending => std::thread::park(),
+    /// #         }
+    /// #     }
+    /// # }
+    /// use formicary::{CancelToken, Pool};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder().workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// let token = CancelToken::new();
+    /// token.cancel_after(Duration::from_millis(5));
+    /// let refusal = block_on(pool.submit_async_cancellable(&token, || ())).unwrap_err();
+    /// assert!(refusal.is_timed_out());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the closure; `Cancelled`, or `TimedOut` if it was by the token's deadline.
+    pub fn submit_async_cancellable<'a, F>(
+        &'a self,
+        token: &'a CancelToken,
+        f: F,
+    ) -> impl Future<Output = Result<(), SubmitError<F>>> + Send
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let way = Way::from(Patience::Forever).unless(Some(token));
+        let entering = self.engine.submit_async(Cancellable::task(token, f), way);
+        async move { entering.await.map_err(Cancellable::back) }
+    }
+
     /// Submits all closures of an iterator. Blocks where [`submit`](Self::submit) would. At most
     /// one worker is being woken at any time, not one for each task. Says how many were accepted.
     ///
@@ -177,6 +221,17 @@ impl<D: Dispatch> Pool<D> {
 struct Cancellable<F> {
     token: CancelToken,
     f: F,
+}
+
+impl<F: FnOnce() + Send + 'static> Cancellable<F> {
+    fn task(token: &CancelToken, f: F) -> Task {
+        Task::from_body(Cancellable { token: token.clone(), f })
+    }
+
+    /// The closure of a task that was refused.
+    fn back(refusal: SubmitError<Task>) -> SubmitError<F> {
+        refusal.map(|task| task.into_body::<Self>().f)
+    }
 }
 
 impl<F: FnOnce() + Send + 'static> Body for Cancellable<F> {

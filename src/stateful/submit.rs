@@ -9,8 +9,8 @@ use crate::dispatch::Dispatch;
 use crate::engine::{Patience, Way};
 use crate::error::SubmitError;
 use crate::handle::Handle;
-use crate::job::{self, Job};
-use crate::slot::{Slot, Ticket};
+use crate::job;
+use crate::slot::Slot;
 use crate::worker::Worker;
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
@@ -131,12 +131,37 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         &self,
         input: W::Input,
     ) -> impl Future<Output = Result<Handle<W::Output>, SubmitError<W::Input>>> + Send {
-        let slot = Slot::new(input, job::terms(self.engine.id(), false, None));
-        let entering = self.engine.submit_async(Job::Answered(Ticket::new(&slot)), Patience::Forever.into());
-        async move {
-            entering.await.map_err(|refusal| slot.refused(refusal.kind))?;
-            Ok(Handle::new(slot))
-        }
+        let entering = job::enter_async(&self.engine, input, None);
+        async move { entering.await.map(Handle::new) }
+    }
+
+    /// As [`submit_async`](Self::submit_async), unless `token` is cancelled: then the wait for room ends, and a task that has
+    /// entered fares as with [`submit_cancellable`](Self::submit_cancellable).
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// let token = formicary::CancelToken::new();
+    /// let future = pool.submit_async_cancellable(&token, 21); // `.await?.await?` is 42
+    /// # drop(future);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the input; `Cancelled`, or `TimedOut` if it was by the token's deadline.
+    pub fn submit_async_cancellable<'a>(
+        &'a self,
+        token: &'a CancelToken,
+        input: W::Input,
+    ) -> impl Future<Output = Result<Handle<W::Output>, SubmitError<W::Input>>> + Send {
+        let entering = job::enter_async(&self.engine, input, Some(token));
+        async move { entering.await.map(Handle::new) }
     }
 
     pub(crate) fn enter<'t>(
