@@ -333,3 +333,32 @@ impl Book {
         }
     }
 }
+
+/// loom models of the leave to wait.
+#[cfg(all(test, formicary_loom))]
+mod models {
+    use loom::thread;
+
+    use super::Waits;
+    use crate::engine::models::explore;
+    use crate::sync::{Arc, Ordering, park};
+
+    /// Of two workers one stands at the door, or is about to, and the other waits regardless: the first is sent away from the
+    /// door or not let wait there, so one is at work in any case.
+    #[test]
+    fn a_wait_regardless_leaves_nobody_at_the_door() {
+        explore(3, || {
+            let waits = Arc::new(Waits::new());
+            let other = Arc::clone(&waits);
+            let at_the_door = thread::spawn(move || {
+                if let Ok(leave) = other.enter(2, true) {
+                    while !leave.doomed.load(Ordering::Relaxed) {
+                        park(None);
+                    }
+                }
+            });
+            waits.enter_regardless(2);
+            at_the_door.join().unwrap();
+        });
+    }
+}
