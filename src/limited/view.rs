@@ -1,11 +1,11 @@
 //! What is behind a view: its places, its queue, and the way from there to the pool.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::errand::Errand;
 use super::place::{Place, Placed};
+use crate::contain::contain;
 use crate::dispatch::{Dispatch, MAIN_DOOR};
 use crate::engine::admission::Line;
 use crate::engine::{Engine, Patience, Way};
@@ -209,7 +209,5 @@ impl<D: Dispatch> View<D> {
 
 /// Drops a task on a thread that must not have its panic.
 pub(super) fn discard(task: Task) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
-        std::mem::forget(payload);
-    }
+    contain(|| drop(task));
 }
