@@ -1,0 +1,172 @@
+//! What is read off clocks, counters and the system.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+use serde::{Deserialize, Serialize};
+
+/// The count that every task reaches, through a `&'static` reference.
+pub static TALLY: Tally = Tally {
+    done: CachePadded::new(AtomicU64::new(0)),
+    goal: CachePadded::new(AtomicU64::new(u64::MAX)),
+    waiter: OnceLock::new(),
+};
+
+/// Counts tasks and wakes the one thread that waits for the last. That thread is parked until then and disturbs nobody.
+pub struct Tally {
+    done: CachePadded<AtomicU64>,
+    goal: CachePadded<AtomicU64>,
+    waiter: OnceLock<Thread>,
+}
+
+impl Tally {
+    /// Counts from zero to `goal`. To be called by the main thread while no task runs.
+    pub fn begin(&self, goal: u64) {
+        self.waiter.get_or_init(std::thread::current);
+        self.done.store(0, Relaxed);
+        self.goal.store(goal, Relaxed);
+    }
+
+    /// One task is done. What the task wrote is seen by who waited.
+    pub fn one(&self) {
+        if self.done.fetch_add(1, Release) + 1 == self.goal.load(Relaxed) {
+            self.waiter.get().expect("it has begun").unpark();
+        }
+    }
+
+    /// Parks until all are done.
+    pub fn wait(&self) {
+        while self.done.load(Acquire) < self.goal.load(Relaxed) {
+            std::thread::park();
+        }
+        self.check();
+    }
+
+    /// Exactly as many tasks were done as were submitted. Asked again after the pool's end, so that a task that ran twice is seen.
+    pub fn check(&self) {
+        assert_eq!(self.done.load(Acquire), self.goal.load(Relaxed), "each task is done exactly once");
+    }
+}
+
+/// What one run of one contestant in one scenario gave.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Row {
+    /// The scenario's own figures by name.
+    pub figures: BTreeMap<String, f64>,
+    /// CPU time of the whole process while the tasks ran, milliseconds.
+    pub cpu_ms: f64,
+    /// Context switches meanwhile: threads that waited, and threads that were interrupted.
+    pub voluntary: u64,
+    pub involuntary: u64,
+    /// The highest resident memory of the process, warm-up included.
+    pub peak_kib: u64,
+    /// A bare ping-pong just before and just after, nanoseconds there and back.
+    pub before_ns: f64,
+    pub after_ns: f64,
+}
+
+impl Row {
+    pub fn with(mut self, figure: &str, value: f64) -> Self {
+        self.figures.insert(figure.to_owned(), value);
+        self
+    }
+}
+
+/// Measures the process from here on.
+pub struct Meter {
+    start: Instant,
+    before: Usage,
+}
+
+#[derive(Clone, Copy)]
+struct Usage {
+    cpu: Duration,
+    voluntary: u64,
+    involuntary: u64,
+}
+
+impl Usage {
+    fn now() -> Self {
+        // SAFETY: all zeros is a valid `rusage`.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to a `rusage` of ours.
+        assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) }, 0);
+        let time = |t: libc::timeval| Duration::from_micros(t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64);
+        Usage {
+            cpu: time(usage.ru_utime) + time(usage.ru_stime),
+            voluntary: usage.ru_nvcsw as u64,
+            involuntary: usage.ru_nivcsw as u64,
+        }
+    }
+}
+
+impl Meter {
+    pub fn start() -> Self {
+        Meter { before: Usage::now(), start: Instant::now() }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// A row that has all but the scenario's own figures.
+    pub fn row(&self) -> Row {
+        let now = Usage::now();
+        Row {
+            cpu_ms: (now.cpu - self.before.cpu).as_secs_f64() * 1e3,
+            voluntary: now.voluntary - self.before.voluntary,
+            involuntary: now.involuntary - self.before.involuntary,
+            peak_kib: status_kib("VmHWM:"),
+            ..Row::default()
+        }
+    }
+}
+
+/// Resident memory now, KiB: the exact figure where the system has it.
+pub fn resident_kib() -> u64 {
+    match std::fs::read_to_string("/proc/self/smaps_rollup") {
+        Ok(text) => field_kib(&text, "Rss:"),
+        Err(_) => status_kib("VmRSS:"),
+    }
+}
+
+fn status_kib(field: &str) -> u64 {
+    field_kib(&std::fs::read_to_string("/proc/self/status").unwrap_or_default(), field)
+}
+
+fn field_kib(text: &str, field: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Times to sort and ask.
+pub struct Times(Vec<u64>);
+
+impl Times {
+    pub fn new(mut nanoseconds: Vec<u64>) -> Self {
+        nanoseconds.sort_unstable();
+        Times(nanoseconds)
+    }
+
+    /// The value that `part` of all are not above.
+    pub fn quantile(&self, part: f64) -> f64 {
+        let index = (self.0.len() as f64 * part).ceil() as usize;
+        self.0[index.clamp(1, self.0.len()) - 1] as f64
+    }
+
+    pub fn mean(&self) -> f64 {
+        self.0.iter().sum::<u64>() as f64 / self.0.len() as f64
+    }
+
+    pub fn max(&self) -> f64 {
+        self.0[self.0.len() - 1] as f64
+    }
+}
+
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("less than 500 years")
+}

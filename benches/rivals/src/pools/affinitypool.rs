@@ -1,0 +1,30 @@
+//! `affinitypool`: a dropped future cancels its task and there is no way to let it go, so the futures of tasks nobody waits for are
+//! forgotten, which leaks what they point to. Dropping the pool joins its threads.
+
+use affinitypool::Threadpool;
+
+use super::{Closures, Plan, block_on};
+
+pub struct Affinitypool(Threadpool);
+
+impl Closures for Affinitypool {
+    fn name() -> String {
+        "affinitypool".into()
+    }
+
+    fn build(plan: &Plan) -> Self {
+        Affinitypool(Threadpool::new(plan.workers))
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(&self, task: F) {
+        std::mem::forget(self.0.spawn(task));
+    }
+
+    fn call(&self, n: u64) -> u64 {
+        block_on(self.0.spawn(move || n + 1))
+    }
+
+    fn end(self) {
+        drop(self.0);
+    }
+}

@@ -1,0 +1,187 @@
+//! The contestants, each behind the same two small traits.
+//!
+//! A new rival is one file here that implements [`Closures`], and one line in [`contestants`].
+
+mod affinitypool;
+mod array_queue;
+mod beekeeper;
+mod blocking;
+mod channel;
+mod executors;
+mod ours;
+mod rayon;
+mod rusty_pool;
+mod threadfin;
+mod threadpool;
+mod tokio;
+mod workerpool;
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use crate::scenarios;
+use crate::scenarios::Ask;
+
+/// What a pool is built for.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    /// The most threads that may run tasks.
+    pub workers: usize,
+    /// Tasks that may wait, for a pool whose queue has a bound by nature. The others' queues have none.
+    pub queue: usize,
+    /// Whether all threads should be there from the start, where the pool leaves a choice.
+    pub eager: bool,
+}
+
+impl Plan {
+    /// The bound of a queue that has one, unless the scenario needs another: formicary's own default.
+    pub const QUEUE: usize = 1024;
+
+    pub fn new(workers: usize) -> Self {
+        Plan { workers, queue: Self::QUEUE, eager: false }
+    }
+}
+
+/// Whose figures these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Ours,
+    Rival,
+    /// A bound of the machine, or a program that gives up too much to be a pool.
+    Floor,
+}
+
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Ours => "ours",
+            Class::Rival => "rival",
+            Class::Floor => "floor",
+        }
+    }
+}
+
+/// A pool of closures.
+pub trait Closures: Sized + Send + Sync + 'static {
+    const CLASS: Class = Class::Rival;
+    /// Whether a panic ends the thread, so that each costs a new one: then `panic` takes a tenth of the tasks.
+    const PANIC_ENDS_THREAD: bool = false;
+
+    fn name() -> String;
+
+    /// Why it cannot take part in a scenario.
+    fn cannot(_scenario: &str) -> Option<&'static str> {
+        None
+    }
+
+    fn build(plan: &Plan) -> Self;
+
+    /// Hands a task over; blocks while a bounded queue is full.
+    fn submit<F: FnOnce() + Send + 'static>(&self, task: F);
+
+    /// Has `n + 1` computed by a worker and waits for it, in the way that the pool has for this. By default a channel.
+    fn call(&self, n: u64) -> u64 {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        self.submit(move || sender.send(n + 1).expect("the caller waits"));
+        receiver.recv().expect("the task answers")
+    }
+
+    /// Ends the pool, and joins its threads if it has a way.
+    fn end(self);
+}
+
+/// What a pool with a bound function calls. A pool that has no state per worker makes one for each call.
+pub trait Machine: Default + Send + Sync + 'static {
+    fn step(&mut self, n: u64) -> u64;
+}
+
+/// A pool that calls one function, with payloads of `u64`.
+pub trait Bound<M: Machine>: Sized + Send + Sync + 'static {
+    fn build(plan: &Plan) -> Self;
+    fn invoke(&self, n: u64);
+    /// Hands over all of these at once, if the pool has a way.
+    fn invoke_all(&self, _all: Range<u64>) {
+        unreachable!("only ours are asked");
+    }
+    /// Calls and waits.
+    fn call(&self, _n: u64) -> u64 {
+        unreachable!("rivals are asked as pools of closures");
+    }
+    fn end(self);
+}
+
+/// A contestant that is also a pool with a bound function.
+pub trait Function: Closures {
+    type Of<M: Machine>: Bound<M>;
+}
+
+/// A contestant, with its type erased.
+pub struct Entry {
+    pub name: String,
+    pub class: Class,
+    pub cannot: fn(&str) -> Option<&'static str>,
+    /// Measures a scenario of closures.
+    pub closures: fn(Ask) -> scenarios::Row,
+    /// Measures a scenario of a bound function.
+    pub bound: Option<fn(Ask) -> scenarios::Row>,
+}
+
+fn closures<C: Closures>() -> Entry {
+    Entry { name: C::name(), class: C::CLASS, cannot: C::cannot, closures: scenarios::of_closures::<C>, bound: None }
+}
+
+fn function<F: Function>() -> Entry {
+    Entry { bound: Some(scenarios::of_function::<F>), ..closures::<F>() }
+}
+
+pub fn contestants() -> Vec<Entry> {
+    use formicary::{Ring, Sharded, Stack};
+    use ours::{Func, OfClosures, Stateful};
+
+    vec![
+        closures::<OfClosures<Stack>>(),
+        closures::<OfClosures<Ring>>(),
+        closures::<OfClosures<Sharded>>(),
+        function::<Func<Stack>>(),
+        function::<Func<Ring>>(),
+        function::<Func<Sharded>>(),
+        function::<Stateful<Stack>>(),
+        function::<Stateful<Ring>>(),
+        function::<Stateful<Sharded>>(),
+        closures::<self::rayon::Rayon>(),
+        closures::<self::threadpool::Threadpool>(),
+        closures::<self::rusty_pool::RustyPool>(),
+        function::<self::workerpool::Workerpool>(),
+        function::<self::beekeeper::Beekeeper>(),
+        closures::<self::tokio::Tokio>(),
+        closures::<self::blocking::Blocking>(),
+        closures::<self::affinitypool::Affinitypool>(),
+        closures::<self::threadfin::Threadfin>(),
+        closures::<self::executors::WorkStealing>(),
+        closures::<self::executors::Channel>(),
+        function::<self::channel::Channel>(),
+        function::<self::array_queue::Spinning>(),
+    ]
+}
+
+/// Waits for a future by parking.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

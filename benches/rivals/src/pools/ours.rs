@@ -1,0 +1,171 @@
+//! formicary: three kinds of pool on each of three dispatches. Options are the defaults but for the number of workers and,
+//! where a scenario queues more, the bound of the queue.
+
+use std::ops::Range;
+
+use formicary::{
+    Builder, Closures as Kind, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Task, Worker, WorkerPool,
+};
+
+use super::{Bound, Class, Closures, Function, Machine, Plan};
+
+fn options<K, D: Dispatch>(builder: Builder<K>, plan: &Plan) -> Builder<K, D> {
+    let builder = builder.dispatch::<D>().workers(plan.workers).queue(plan.queue);
+    if plan.eager { builder.min_workers(plan.workers) } else { builder }
+}
+
+/// `Pool<D>`.
+pub struct OfClosures<D: Dispatch>(Pool<D>);
+
+impl<D: Dispatch> Closures for OfClosures<D> {
+    const CLASS: Class = Class::Ours;
+
+    fn name() -> String {
+        format!("Pool<{}>", D::NAME)
+    }
+
+    fn build(plan: &Plan) -> Self {
+        OfClosures(options::<Kind, D>(Pool::builder(), plan).build().expect("there are threads"))
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(&self, task: F) {
+        self.0.submit(task).expect("the pool is open");
+    }
+
+    fn call(&self, n: u64) -> u64 {
+        self.0.run(move || n + 1).expect("the task answers")
+    }
+
+    fn end(self) {
+        self.0.shutdown();
+    }
+}
+
+/// `PoolWithFunc<Task, D>`: closures as the payload of a function that calls them.
+pub struct Func<D: Dispatch>(PoolWithFunc<Task, D>);
+
+impl<D: Dispatch> Closures for Func<D> {
+    const CLASS: Class = Class::Ours;
+
+    fn name() -> String {
+        format!("PoolWithFunc<{}>", D::NAME)
+    }
+
+    fn build(plan: &Plan) -> Self {
+        Func(options(PoolWithFunc::builder(Task::run), plan).build().expect("there are threads"))
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(&self, task: F) {
+        self.0.invoke(Task::new(task)).expect("the pool is open");
+    }
+
+    fn end(self) {
+        self.0.shutdown();
+    }
+}
+
+impl<D: Dispatch> Function for Func<D> {
+    type Of<M: Machine> = BoundFunc<D>;
+}
+
+/// `PoolWithFunc<u64, D>`.
+pub struct BoundFunc<D: Dispatch>(PoolWithFunc<u64, D, u64>);
+
+impl<M: Machine, D: Dispatch> Bound<M> for BoundFunc<D> {
+    fn build(plan: &Plan) -> Self {
+        let step = |n| M::default().step(n);
+        BoundFunc(options(PoolWithFunc::builder(step), plan).build().expect("there are threads"))
+    }
+
+    fn invoke(&self, n: u64) {
+        self.0.invoke(n).expect("the pool is open");
+    }
+
+    fn invoke_all(&self, all: Range<u64>) {
+        self.0.invoke_all(all).expect("the pool is open");
+    }
+
+    fn call(&self, n: u64) -> u64 {
+        self.0.call(n).expect("the function answers")
+    }
+
+    fn end(self) {
+        self.0.shutdown();
+    }
+}
+
+/// `StatefulPool<_, D>`: closures as the input of a state that calls them.
+pub struct Stateful<D: Dispatch>(StatefulPool<CallTask, D>);
+
+pub struct CallTask;
+
+impl Worker for CallTask {
+    type Input = Task;
+    type Output = ();
+
+    fn process(&mut self, task: Task, _cx: &Context<'_>) {
+        task.run();
+    }
+}
+
+impl<D: Dispatch> Closures for Stateful<D> {
+    const CLASS: Class = Class::Ours;
+
+    fn name() -> String {
+        format!("StatefulPool<{}>", D::NAME)
+    }
+
+    fn build(plan: &Plan) -> Self {
+        Stateful(options(StatefulPool::builder(|_| Ok(CallTask)), plan).build().expect("there are threads"))
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(&self, task: F) {
+        WorkerPool::submit(&self.0, Task::new(task)).expect("the pool is open");
+    }
+
+    fn end(self) {
+        self.0.shutdown();
+    }
+}
+
+impl<D: Dispatch> Function for Stateful<D> {
+    type Of<M: Machine> = BoundState<M, D>;
+}
+
+/// `StatefulPool<_, D>` with a machine as the state.
+pub struct BoundState<M: Machine, D: Dispatch>(StatefulPool<State<M>, D>);
+
+pub struct State<M>(M);
+
+impl<M: Machine> Worker for State<M> {
+    type Input = u64;
+    type Output = u64;
+
+    fn process(&mut self, n: u64, _cx: &Context<'_>) -> u64 {
+        self.0.step(n)
+    }
+}
+
+impl<M: Machine, D: Dispatch> Bound<M> for BoundState<M, D> {
+    fn build(plan: &Plan) -> Self {
+        let factory = |_| Ok(State(M::default()));
+        BoundState(options(StatefulPool::builder(factory), plan).build().expect("there are threads"))
+    }
+
+    /// The shared interface's `submit`, which makes no handle.
+    fn invoke(&self, n: u64) {
+        WorkerPool::submit(&self.0, n).expect("the pool is open");
+    }
+
+    fn invoke_all(&self, mut all: Range<u64>) {
+        WorkerPool::submit_all(&self.0, &mut all).expect("the pool is open");
+    }
+
+    fn call(&self, n: u64) -> u64 {
+        self.0.process(n).expect("the state answers")
+    }
+
+    fn end(self) {
+        self.0.shutdown();
+    }
+}

@@ -1,0 +1,57 @@
+//! Bursts: 64 tasks of 20 µs at once, then 5 ms of nothing in which the submitter sleeps, 200 times. How long a burst takes, against two bare threads
+//! that do 32 tasks each, and what CPU time goes into waking and looking around.
+
+use std::time::{Duration, Instant};
+
+use super::{Ask, Row, work10us::WORKERS};
+use crate::measure::{Meter, TALLY, Times, nanoseconds};
+use crate::pools::{Closures, Plan};
+use crate::work;
+
+const TASKS: u64 = 64;
+const PAUSE: Duration = Duration::from_millis(5);
+
+pub fn burst<C: Closures>(ask: Ask) -> Row {
+    let bursts = ask.count(200, 5);
+    let pool = C::build(&Plan::new(WORKERS as usize));
+    let steps = work::steps_for(Duration::from_micros(20));
+    let one = || {
+        TALLY.begin(TASKS);
+        let tally = &TALLY;
+        let start = Instant::now();
+        for _ in 0..TASKS {
+            pool.submit(move || {
+                work::steps(steps);
+                tally.one();
+            });
+        }
+        TALLY.wait();
+        nanoseconds(start.elapsed())
+    };
+    // As many tasks as fifty bursts have.
+    let ideal = || work::bare(WORKERS, 50 * TASKS, steps).as_secs_f64() / 50.0 * 1e6;
+    for _ in 0..bursts / 10 + 1 {
+        one();
+    }
+    let before = ideal();
+    let mut times = Vec::new();
+    let meter = Meter::start();
+    for _ in 0..bursts {
+        times.push(one());
+        std::thread::sleep(PAUSE);
+    }
+    let row = meter.row();
+    let ideal = f64::midpoint(before, ideal());
+    pool.end();
+    TALLY.check();
+    let times = Times::new(times);
+    let (p50, p99) = (times.quantile(0.5) / 1e3, times.quantile(0.99) / 1e3);
+    let work = ideal * WORKERS as f64 * bursts as f64 / 1e3;
+    let cpu = row.cpu_ms / work;
+    row.with("p50/ideal", p50 / ideal)
+        .with("p99/ideal", p99 / ideal)
+        .with("CPU/work", cpu)
+        .with("p50 us", p50)
+        .with("p99 us", p99)
+        .with("ideal us", ideal)
+}

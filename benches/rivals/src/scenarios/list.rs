@@ -1,0 +1,291 @@
+//! What is asked, and what we mean to reach.
+
+use super::Needs;
+use crate::floors::{self, Floor};
+
+/// A question to all contestants.
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// The scenario's own figures; the first is the one that is drawn.
+    pub figures: &'static [&'static str],
+    pub better: Direction,
+    pub needs: Needs,
+    pub floors: &'static [Floor],
+    pub targets: &'static [Target],
+    /// Whether all rows of a round may be measured at the same time, because nothing is timed.
+    pub together: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Lower,
+    Higher,
+}
+
+/// What we mean to reach.
+pub struct Target {
+    pub who: Who,
+    pub figure: &'static str,
+    pub limit: Limit,
+    pub of: Of,
+}
+
+/// Which of ours.
+pub enum Who {
+    All,
+    But(&'static str),
+    Only(&'static str),
+    /// Those whose name begins so.
+    Like(&'static str),
+}
+
+impl Who {
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Who::All => true,
+            Who::But(one) => name != *one,
+            Who::Only(one) => name == *one,
+            Who::Like(start) => name.starts_with(start),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+    /// So much more, in the figure's unit.
+    AtMostPlus(f64),
+    /// No limit: the ratio is reported.
+    Told,
+}
+
+/// What the limit is a multiple of.
+pub enum Of {
+    /// The figure's unit.
+    One,
+    /// The best rival, floors not counted.
+    BestRival,
+    /// The best rival; or the figure is not above so much, whatever the rival does.
+    BestRivalOr(f64),
+    /// The same or another figure of one line, a floor for example.
+    Line(&'static str, &'static str),
+}
+
+const PLAIN: Scenario = Scenario {
+    name: "",
+    about: "",
+    figures: &["ns"],
+    better: Direction::Lower,
+    needs: Needs::Closures,
+    floors: &[],
+    targets: &[],
+    together: false,
+};
+
+const fn at_most(who: Who, figure: &'static str, factor: f64, of: Of) -> Target {
+    Target { who, figure, limit: Limit::AtMost(factor), of }
+}
+
+const fn at_least(who: Who, figure: &'static str, factor: f64) -> Target {
+    Target { who, figure, limit: Limit::AtLeast(factor), of: Of::One }
+}
+
+const SPIN: &str = "bare ping-pong, spinning";
+const PARK: &str = "bare ping-pong, parking";
+const CALLS: &[&str] = &["p50 ns", "p99 ns", "mean ns", "clock ns"];
+const WORK: &[&str] = &["efficiency", "us/task", "CPU/work"];
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "tiny_1p",
+        about: "1 producer, 1,000,000 closures of one relaxed add; ns a task",
+        targets: &[
+            at_most(Who::Only("Pool<Ring>"), "ns", 0.20, Of::BestRival),
+            at_most(Who::But("Pool<Ring>"), "ns", 0.5, Of::BestRival),
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "tiny_4p",
+        about: "4 producers of 250,000 such closures each; ns a task",
+        targets: &[
+            at_most(Who::Only("Pool<Ring>"), "ns", 0.25, Of::BestRival),
+            at_most(Who::But("Pool<Ring>"), "ns", 0.6, Of::BestRival),
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "tiny_func_1p",
+        about: "1,000,000 payloads of u64 through one bound function; ns a task",
+        needs: Needs::Bound,
+        targets: &[
+            at_most(Who::Only("PoolWithFunc<Ring>"), "ns", 0.25, Of::BestRival),
+            Target { who: Who::But("PoolWithFunc<Ring>"), figure: "ns", limit: Limit::Told, of: Of::BestRival },
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "batch",
+        about: "the same payloads in slices of 256, and one by one on the same pool; ns a task",
+        figures: &["ns", "single ns", "to single"],
+        needs: Needs::OurBound,
+        targets: &[at_most(Who::All, "to single", 0.6, Of::One)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "roundtrip",
+        about: "100,000 calls u64 to u64, 1 worker, 1 caller; ns a call",
+        figures: CALLS,
+        needs: Needs::Call,
+        floors: &[(SPIN, floors::spin_ping_pong)],
+        targets: &[
+            at_most(Who::Like("StatefulPool"), "p50 ns", 2.5, Of::Line(SPIN, "p50 ns")),
+            at_most(Who::Like("StatefulPool"), "mean ns", 4.0, Of::Line(SPIN, "mean ns")),
+            at_most(Who::Like("StatefulPool"), "p50 ns", 0.5, Of::BestRival),
+            at_most(Who::Like("StatefulPool"), "mean ns", 0.5, Of::BestRival),
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "roundtrip_idle",
+        about: "2,000 such calls, the caller sleeps 200 µs before each; ns a call",
+        figures: CALLS,
+        needs: Needs::Call,
+        floors: &[(PARK, floors::park_unpark)],
+        targets: &[at_most(Who::Like("StatefulPool"), "p50 ns", 1.1, Of::Line(PARK, "p50 ns"))],
+        ..PLAIN
+    },
+    Scenario {
+        name: "work10us",
+        about: "100,000 tasks of 10 µs, 2 workers; time of two bare threads for it over the time taken",
+        figures: WORK,
+        better: Direction::Higher,
+        floors: &[("bare threads", floors::bare_work)],
+        targets: &[at_least(Who::All, "efficiency", 0.985)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "work10us_1024",
+        about: "the same with 1,024 workers allowed",
+        figures: WORK,
+        better: Direction::Higher,
+        floors: &[("bare threads", floors::bare_work)],
+        targets: &[at_least(Who::All, "efficiency", 0.97)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "burst",
+        about: "200 bursts of 64 tasks of 20 µs, 5 ms of sleep after each; time of a burst over the ideal",
+        figures: &["p50/ideal", "p99/ideal", "CPU/work", "p50 us", "p99 us", "ideal us"],
+        targets: &[
+            at_most(Who::All, "p50/ideal", 1.02, Of::One),
+            at_most(Who::All, "p99/ideal", 1.08, Of::One),
+            at_most(Who::All, "CPU/work", 1.03, Of::One),
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "open_loop",
+        about: "10,000 tasks of 5 µs at 20,000 a second; µs from due to started",
+        figures: &["p50 us", "p99 us", "max us"],
+        targets: &[
+            at_most(Who::All, "p50 us", 0.9, Of::BestRivalOr(2.0)),
+            at_most(Who::All, "p99 us", 1.0, Of::BestRival),
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "one_long",
+        about: "1 task of 50 ms, then 10,000 of 10 µs; time until these are done over what one bare thread takes",
+        figures: &["ms/ideal", "stuck", "ms", "ideal ms", "during long"],
+        targets: &[at_most(Who::All, "ms/ideal", 1.0, Of::One), at_most(Who::All, "stuck", 0.0, Of::One)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "sleep",
+        about: "2,000 tasks that sleep 5 ms, 100 workers; 20 times 5 ms over the time taken",
+        figures: &["efficiency", "ms"],
+        better: Direction::Higher,
+        floors: &[("bare threads", floors::bare_sleep)],
+        targets: &[at_least(Who::All, "efficiency", 0.98)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "pending_memory",
+        about: "1,000,000 queued closures of 16 bytes of captures; resident bytes a task",
+        figures: &["bytes/task"],
+        targets: &[at_most(Who::All, "bytes/task", 64.0, Of::One)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "pending_payload",
+        about: "1,000,000 queued payloads of 8 bytes; resident bytes a task",
+        figures: &["bytes/task"],
+        needs: Needs::Bound,
+        targets: &[at_most(Who::Like("PoolWithFunc"), "bytes/task", 24.0, Of::One)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "idle_memory",
+        about: "1,000 idle workers that had a task each; resident KiB a worker",
+        figures: &["KiB/worker"],
+        floors: &[("bare threads", floors::bare_memory)],
+        targets: &[Target {
+            who: Who::All,
+            figure: "KiB/worker",
+            limit: Limit::AtMostPlus(1.0),
+            of: Of::Line("bare threads", "KiB/worker"),
+        }],
+        ..PLAIN
+    },
+    Scenario {
+        name: "idle_cpu",
+        about: "3 s of nothing right after 10,000 tiny tasks; CPU ms",
+        figures: &["CPU ms", "switches"],
+        floors: &[("no pool", floors::nothing)],
+        targets: &[at_most(Who::All, "CPU ms", 0.1, Of::One)],
+        together: true,
+        ..PLAIN
+    },
+    Scenario {
+        name: "construct",
+        about: "build 2 workers, one task, shut down, joined where there is a way; µs",
+        figures: &["p50 us", "p99 us", "mean us"],
+        floors: &[("bare threads", floors::bare_construct)],
+        targets: &[at_most(Who::All, "p50 us", 1.3, Of::Line("bare threads", "p50 us"))],
+        ..PLAIN
+    },
+    Scenario {
+        name: "panic",
+        about: "100,000 tasks that panic, 2 workers; ns a task",
+        floors: &[("catch_unwind, bare threads", floors::bare_panic)],
+        targets: &[at_most(Who::All, "ns", 1.5, Of::Line("catch_unwind, bare threads", "ns"))],
+        ..PLAIN
+    },
+    Scenario {
+        name: "producers",
+        about: "tiny tasks from 1, 2, 4, 8 and 16 producers; cost of a task at 16 over its cost at 1",
+        figures: &["16 to 1", "p1", "p2", "p4", "p8", "p16"],
+        targets: &[at_most(Who::All, "16 to 1", 1.5, Of::One)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "warm_state",
+        about: "2,000 lines against a regex that is compiled once per worker, or per line; µs a line",
+        figures: &["us/line", "built", "compile us"],
+        needs: Needs::Bound,
+        targets: &[
+            at_least(Who::Like("StatefulPool"), "built", 2.0),
+            at_most(Who::Like("StatefulPool"), "built", 2.0, Of::One),
+            Target {
+                who: Who::Like("StatefulPool"),
+                figure: "us/line",
+                limit: Limit::Told,
+                of: Of::Line("PoolWithFunc<Stack>", "us/line"),
+            },
+        ],
+        ..PLAIN
+    },
+];

@@ -1,0 +1,132 @@
+//! Memory: what a task costs that waits, and what a worker costs that is idle. Resident memory of the process, from before the pool was built, so that what
+//! a queue allocates beforehand counts. The rows have processes of their own, so nothing that was freed is used again.
+
+use std::hint::black_box;
+use std::sync::{Barrier, Condvar, Mutex};
+use std::time::Duration;
+
+use super::{Ask, Row};
+use crate::measure::{Meter, TALLY, resident_kib};
+use crate::pools::{Bound, Closures, Machine, Plan};
+
+static GATE: Gate = Gate { open: Mutex::new(false), opened: Condvar::new() };
+
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let open = self.open.lock().expect("nobody panics here");
+        drop(self.opened.wait_while(open, |open| !*open));
+    }
+
+    fn open(&self) {
+        *self.open.lock().expect("nobody panics here") = true;
+        self.opened.notify_all();
+    }
+}
+
+const WORKERS: u64 = 2;
+/// Room beyond the tasks, for the sake of queues that are made of several.
+const MARGIN: u64 = 4096;
+
+/// Two workers stand before a gate while `tasks` tasks are queued.
+fn behind_gate(tasks: u64, base: u64, stand: impl Fn(), queue: impl Fn(u64)) -> Row {
+    TALLY.begin(WORKERS);
+    (0..WORKERS).for_each(|_| stand());
+    TALLY.wait();
+    TALLY.begin(tasks);
+    let meter = Meter::start();
+    (0..tasks).for_each(queue);
+    let full = resident_kib();
+    let row = meter.row();
+    GATE.open();
+    TALLY.wait();
+    row.with("bytes/task", full.saturating_sub(base) as f64 * 1024.0 / tasks as f64)
+}
+
+fn plan(tasks: u64) -> Plan {
+    Plan { workers: WORKERS as usize, queue: (tasks + MARGIN) as usize, eager: true }
+}
+
+/// Closures that capture 16 bytes: a reference and a number.
+pub fn pending<C: Closures>(ask: Ask) -> Row {
+    let tasks = ask.count(1_000_000, 1000);
+    let base = resident_kib();
+    let pool = C::build(&plan(tasks));
+    let stand = || {
+        pool.submit(|| {
+            TALLY.one();
+            GATE.pass();
+        });
+    };
+    let tally = &TALLY;
+    let row = behind_gate(tasks, base, stand, |n| {
+        pool.submit(move || {
+            black_box(n);
+            tally.one();
+        });
+    });
+    pool.end();
+    TALLY.check();
+    row
+}
+
+/// Counts, or stands before the gate.
+#[derive(Default)]
+pub struct Gated;
+
+impl Machine for Gated {
+    fn step(&mut self, n: u64) -> u64 {
+        TALLY.one();
+        if n == u64::MAX {
+            GATE.pass();
+        }
+        n
+    }
+}
+
+/// Payloads of 8 bytes.
+pub fn pending_payload<B: Bound<Gated>>(ask: Ask) -> Row {
+    let tasks = ask.count(1_000_000, 1000);
+    let base = resident_kib();
+    let pool = B::build(&plan(tasks));
+    let row = behind_gate(tasks, base, || pool.invoke(u64::MAX), |n| pool.invoke(n));
+    pool.end();
+    TALLY.check();
+    row
+}
+
+pub fn workers(ask: Ask) -> usize {
+    ask.count(1000, 20) as usize
+}
+
+/// A moment after the last task, for threads to fall asleep in.
+pub fn idle_row(base: u64, workers: usize) -> Row {
+    let meter = Meter::start();
+    std::thread::sleep(Duration::from_millis(100));
+    let kib = resident_kib().saturating_sub(base) as f64 / workers as f64;
+    meter.row().with("KiB/worker", kib)
+}
+
+/// 1,000 workers that met once, each with a task, and are idle.
+pub fn idle<C: Closures>(ask: Ask) -> Row {
+    let workers = workers(ask);
+    let base = resident_kib();
+    let barrier: &'static Barrier = Box::leak(Box::new(Barrier::new(workers)));
+    let pool = C::build(&Plan { workers, queue: workers.max(Plan::QUEUE), eager: true });
+    TALLY.begin(workers as u64);
+    for _ in 0..workers {
+        pool.submit(|| {
+            barrier.wait();
+            TALLY.one();
+        });
+    }
+    TALLY.wait();
+    let row = idle_row(base, workers);
+    pool.end();
+    TALLY.check();
+    row
+}
