@@ -70,7 +70,7 @@ fn absent(table: &Table) -> Vec<(&'static str, String)> {
 fn rows(text: &mut String, view: View) {
     let figures = view.table.scenario.figures;
     let states = match view.state {
-        State::Mixed if view.table.scenario.together => "measured together, the state does not matter".into(),
+        _ if view.table.scenario.together => "measured together, whatever the state".into(),
         State::Mixed => "mixed: rows of all states are pooled".into(),
         state => format!("state: {}", state.name()),
     };

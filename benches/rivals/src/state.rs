@@ -60,7 +60,7 @@ fn spin_until(word: &AtomicU64, value: u64) -> bool {
             _ => std::hint::spin_loop(),
         }
         spins += 1;
-        if spins % 4096 == 0 {
+        if spins.is_multiple_of(4096) {
             std::thread::yield_now();
         }
     }

@@ -113,14 +113,15 @@ impl<'a> View<'a> {
             }
             (Limit::AtMost(factor), _) => (Some(ratio <= factor), format!("at most {factor}")),
             (Limit::AtLeast(factor), _) => (Some(ratio >= factor), format!("at least {factor}")),
-            (Limit::AtMostPlus(more), _) => (Some(value <= base + more), format!("at most 1 and {more} more in all")),
-            (Limit::Told, _) => (None, "for information".into()),
+            (Limit::AtMostPlus(more), _) => {
+                (Some(value <= base + more), format!("at most {} in all", short(base + more)))
+            }
+            (Limit::Told, _) => (None, "none".into()),
         };
-        Verdict {
-            name: line.name.clone(),
-            met,
-            text: format!("{} {}: {}{of}; target {limit}", target.figure, short(value), short(ratio)),
-        }
+        let ratio = if matches!(target.of, Of::One) { String::new() } else { format!(" = {}{of}", short(ratio)) };
+        let mixed = if self.state == State::Mixed { " (mixed)" } else { "" };
+        let text = format!("{} {}{ratio}; target: {limit}{mixed}", target.figure, short(value));
+        Verdict { name: line.name.clone(), met, text }
     }
 }
 

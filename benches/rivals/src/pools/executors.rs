@@ -22,6 +22,11 @@ impl Closures for WorkStealing {
         "executors, work stealing".into()
     }
 
+    fn cannot(scenario: &str) -> Option<&'static str> {
+        let many = matches!(scenario, "work10us_1024" | "idle_memory");
+        many.then_some("each thread has a list of all others, so that a thousand do not start within a minute")
+    }
+
     fn build(plan: &Plan) -> Self {
         WorkStealing(pool_with_auto_parker(plan.workers))
     }

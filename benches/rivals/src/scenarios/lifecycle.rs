@@ -1,13 +1,15 @@
 //! Beginnings, ends and accidents.
 
 use std::panic::{self, panic_any};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Ask, Row};
 use crate::measure::{Meter, TALLY, Times, nanoseconds};
 use crate::pools::{Closures, Plan};
 
 pub const WORKERS: usize = 2;
+/// After this no more rounds, for those who need a tenth of a second for one.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 /// Measures one life after the other, each with one task.
 pub fn rounds(ask: Ask, life: impl Fn()) -> Row {
@@ -20,11 +22,15 @@ pub fn rounds(ask: Ask, life: impl Fn()) -> Row {
         TALLY.check();
         time
     };
-    for _ in 0..rounds / 10 {
+    for _ in 0..rounds.min(50) / 10 {
         one();
     }
     let meter = Meter::start();
-    let times = Times::new((0..rounds).map(|_| one()).collect());
+    let mut times = Vec::new();
+    while times.len() < rounds as usize && (times.len() < 10 || meter.elapsed() < LONG_ENOUGH) {
+        times.push(one());
+    }
+    let times = Times::new(times);
     meter
         .row()
         .with("p50 us", times.quantile(0.5) / 1e3)

@@ -26,7 +26,7 @@ impl Default for Matcher {
 
 impl Machine for Matcher {
     fn step(&mut self, n: u64) -> u64 {
-        let line = if n % 2 == 0 { "a line with user-name=17 in it" } else { "a line without any such thing" };
+        let line = if n.is_multiple_of(2) { "a line with user-name=17 in it" } else { "a line without any such thing" };
         let hit = u64::from(self.0.is_match(line));
         MATCHED.fetch_add(hit, Relaxed);
         TALLY.one();
