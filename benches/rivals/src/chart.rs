@@ -26,7 +26,7 @@ pub fn draw(path: &Path, view: View) -> io::Result<()> {
     if bars.is_empty() {
         return Ok(());
     }
-    let height = (TOP + BAR * bars.len() as i32 + 40) as u32;
+    let height = (TOP + BAR * bars.len() as i32 + 60) as u32;
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     draw_on(&area, view).and_then(|()| Ok(area.present()?)).map_err(|error| io::Error::other(error.to_string()))
 }
@@ -71,6 +71,12 @@ where
     area.draw_text(&format!("{}: {}{scale}{state}", scenario.name, scenario.figures[0]), &left(20), (12, 20))?;
     area.draw_text(scenario.about, &left(14), (12, 44))?;
     let bottom = TOP + BAR * bars.len() as i32;
+    for (n, (line, spread)) in bars.iter().filter(|(line, _)| line.class == Class::Floor).enumerate() {
+        let (x, y) = (axis.x(spread.median), bottom + 10 + 16 * n as i32);
+        area.draw(&PathElement::new([(x, TOP - 6), (x, y)], FLOOR))?;
+        let (place, beside) = if x > (LEFT + RIGHT) / 2 { (right(12), x - 4) } else { (left(12), x + 4) };
+        area.draw_text(&format!("floor: {}", line.name), &place.color(&FLOOR), (beside, y))?;
+    }
     for (n, (line, spread)) in bars.iter().enumerate() {
         let (top, middle) = (TOP + BAR * n as i32, TOP + BAR * n as i32 + BAR / 2);
         let colour = match line.class {
@@ -84,14 +90,7 @@ where
         let (from, to) = (axis.x(spread.min), axis.x(spread.max));
         area.draw(&PathElement::new([(from, middle), (to, middle)], BLACK))?;
         area.draw_text(&short(spread.median), &left(14), (axis.x(spread.median).max(to) + 6, middle))?;
-        if line.class == Class::Floor {
-            let x = axis.x(spread.median);
-            area.draw(&PathElement::new([(x, TOP - 6), (x, bottom)], FLOOR))?;
-            let label = format!("floor: {}", line.name);
-            let place = if x > (LEFT + RIGHT) / 2 { right(12) } else { left(12) };
-            area.draw_text(&label, &place.color(&FLOOR), (x, bottom + 10))?;
-        }
     }
-    area.draw_text("ours in orange; black: least to greatest", &right(12), (WIDTH as i32 - 12, bottom + 28))?;
+    area.draw_text("ours in orange; black: least to greatest", &right(12), (WIDTH as i32 - 12, bottom + 48))?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::pools::{Bound, Machine, Plan};
 static BUILT: AtomicU64 = AtomicU64::new(0);
 static MATCHED: AtomicU64 = AtomicU64::new(0);
 
-const PATTERN: &str = r"(?i)\b[\w.]{1,8}-\w{2,8}=\d{1,4}\b";
+const PATTERN: &str = r"\w{3}-[a-z]{2,8}=[0-9]{1,4}";
 
 pub struct Matcher(Regex);
 
