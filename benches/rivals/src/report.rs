@@ -32,7 +32,8 @@ pub fn write(out: &Path, tables: &[Table], repeat: usize, scale: f64) -> io::Res
 
 pub fn markdown(table: &Table) -> String {
     let view = View::for_verdicts(table);
-    let mut text = format!("## {}\n\n{}\n\n", table.scenario.name, table.scenario.about);
+    let mut text =
+        format!("## {}\n\n{}; measured in {:.0} s\n\n", table.scenario.name, table.scenario.about, table.seconds);
     rows(&mut text, view);
     for other in view.others() {
         text.push_str("Also measured:\n\n");
@@ -147,6 +148,7 @@ fn to_json(table: &Table) -> Value {
     json!({
         "name": table.scenario.name,
         "about": table.scenario.about,
+        "seconds": table.seconds,
         "state": view.state.name(),
         "lines": lines,
         "verdicts": verdicts,

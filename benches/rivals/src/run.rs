@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use crate::measure::Row;
 use crate::pools::Class;
@@ -18,6 +19,8 @@ const TRIES: usize = 3;
 pub struct Table {
     pub scenario: &'static Scenario,
     pub lines: Vec<Measured>,
+    /// What it took to measure all this.
+    pub seconds: f64,
 }
 
 /// All that was measured of one contestant.
@@ -42,6 +45,7 @@ pub fn limit_own_time() {
 const LIMIT_VARIABLE: &str = "RIVALS_ROW_SECONDS";
 
 pub fn measure(scenario: &'static Scenario, lines: &[Line], repeat: usize, scale: f64) -> Table {
+    let begun = Instant::now();
     let mut measured: Vec<Measured> = lines
         .iter()
         .map(|line| Measured {
@@ -54,7 +58,6 @@ pub fn measure(scenario: &'static Scenario, lines: &[Line], repeat: usize, scale
         .collect();
     for round in 0..repeat {
         let count = measured.len();
-        // A stride that shares no factor with the count would visit all as well; a rotation is enough and keeps floors near.
         let order = (0..count).map(|n| (n + round * count / repeat) % count);
         let able: Vec<usize> =
             order.filter(|&n| measured[n].cannot.is_none() && measured[n].failure.is_none()).collect();
@@ -73,7 +76,7 @@ pub fn measure(scenario: &'static Scenario, lines: &[Line], repeat: usize, scale
         }
     }
     progress("");
-    Table { scenario, lines: measured }
+    Table { scenario, lines: measured, seconds: begun.elapsed().as_secs_f64() }
 }
 
 /// One row, measured again if the state flipped across it.

@@ -12,6 +12,10 @@ impl Closures for Affinitypool {
         "affinitypool".into()
     }
 
+    fn cannot(scenario: &str) -> Option<&'static str> {
+        (scenario == "idle_memory").then_some("has 512 threads at most")
+    }
+
     fn build(plan: &Plan) -> Self {
         Affinitypool(Threadpool::new(plan.workers))
     }
