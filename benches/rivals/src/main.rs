@@ -1,7 +1,8 @@
 //! formicary's pools against other worker pools, and against what the machine can do without any. See README.md.
 //!
-//! The parent process decides who is measured when and reports; every row is measured by a child process of its own, so that no contestant
-//! has another's threads, memory or settings around it, and so that one that hangs or crashes loses its own row only.
+//! The parent process decides who is measured when and reports; every row is measured by a child process of its own,
+//! so that no contestant has another's threads, memory or settings around it, and so that one that hangs or crashes
+//! loses its own row only.
 
 mod chart;
 mod floors;

@@ -16,7 +16,8 @@ pub static TALLY: Tally = Tally {
     waiter: OnceLock::new(),
 };
 
-/// Counts tasks and wakes the one thread that waits for the last. That thread is parked until then and disturbs nobody.
+/// Counts tasks and wakes the one thread that waits for the last. That thread is parked until then and disturbs
+/// nobody.
 pub struct Tally {
     done: CachePadded<AtomicU64>,
     goal: CachePadded<AtomicU64>,
@@ -46,7 +47,8 @@ impl Tally {
         self.check();
     }
 
-    /// Exactly as many tasks were done as were submitted. Asked again after the pool's end, so that a task that ran twice is seen.
+    /// Exactly as many tasks were done as were submitted. Asked again after the pool's end, so that a task that ran
+    /// twice is seen.
     pub fn check(&self) {
         assert_eq!(self.done.load(Acquire), self.goal.load(Relaxed), "each task is done exactly once");
     }

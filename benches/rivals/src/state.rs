@@ -1,5 +1,5 @@
-//! The state that the machine is in. How far the two cores are from each other changes now and then, and with it every figure in which they
-//! talk: a bare ping-pong tells.
+//! The state that the machine is in. How far the two cores are from each other changes now and then, and with it
+//! every figure in which they talk: a bare ping-pong tells.
 
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! A floor: W threads that spin on a `crossbeam_queue::ArrayQueue`, and producers that spin when it is full. It never sleeps, so it
-//! cannot be a pool, and with more spinning threads than cores it is no floor either. Spinning is `Backoff::snooze`: some
-//! rounds of pause instructions, then `yield`.
+//! A floor: W threads that spin on a `crossbeam_queue::ArrayQueue`, and producers that spin when it is full. It never
+//! sleeps, so it cannot be a pool, and with more spinning threads than cores it is no floor either. Spinning is
+//! `Backoff::snooze`: some rounds of pause instructions, then `yield`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

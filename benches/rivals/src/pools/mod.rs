@@ -83,7 +83,8 @@ pub trait Closures: Sized + Send + Sync + 'static {
     /// Hands a task over; blocks while a bounded queue is full.
     fn submit<F: FnOnce() + Send + 'static>(&self, task: F);
 
-    /// Has `n + 1` computed by a worker and waits for it, in the way that the pool has for this. By default a channel.
+    /// Has `n + 1` computed by a worker and waits for it, in the way that the pool has for this. By default a
+    /// channel.
     fn call(&self, n: u64) -> u64 {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         self.submit(move || sender.send(n + 1).expect("the caller waits"));

@@ -1,5 +1,5 @@
-//! formicary: three kinds of pool on each of three dispatches. Options are the defaults but for the number of workers and,
-//! where a scenario queues more, the bound of the queue.
+//! formicary: three kinds of pool on each of three dispatches. Options are the defaults but for the number of workers
+//! and, where a scenario queues more, the bound of the queue.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! `rayon`: `ThreadPoolBuilder` and `spawn`; a call is `install`. Dropping a pool does not join, so its threads are kept to be joined.
-//! A panic handler is set, because without one a panic in `spawn` aborts the process.
+//! `rayon`: `ThreadPoolBuilder` and `spawn`; a call is `install`. Dropping a pool does not join, so its threads are
+//! kept to be joined. A panic handler is set, because without one a panic in `spawn` aborts the process.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;

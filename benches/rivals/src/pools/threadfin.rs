@@ -1,4 +1,5 @@
-//! `threadfin`: a pool of a fixed size without a limit on its queue, which is its default; `join` waits for the threads.
+//! `threadfin`: a pool of a fixed size without a limit on its queue, which is its default; `join` waits for the
+//! threads.
 
 use threadfin::ThreadPool;
 

@@ -1,5 +1,5 @@
-//! `tokio`: `spawn_blocking` with `max_blocking_threads(W)`. The runtime is the one without worker threads, so that there are no others;
-//! dropping it joins the threads.
+//! `tokio`: `spawn_blocking` with `max_blocking_threads(W)`. The runtime is the one without worker threads, so that
+//! there are no others; dropping it joins the threads.
 
 use tokio::runtime::{Builder, Runtime};
 

@@ -1,5 +1,5 @@
-//! `workerpool` (Rust): a worker with state per thread; closures are its `Thunk`s. Its threads end when it is dropped and cannot be joined;
-//! `join` waits for the tasks.
+//! `workerpool` (Rust): a worker with state per thread; closures are its `Thunk`s. Its threads end when it is dropped
+//! and cannot be joined; `join` waits for the tasks.
 
 use std::sync::mpsc::channel;
 

@@ -38,7 +38,8 @@ pub fn rounds(ask: Ask, life: impl Fn()) -> Row {
         .with("mean us", times.mean() / 1e3)
 }
 
-/// Build, one task, shut down, joined as far as the pool can do that. A pool that starts threads when there is work has one.
+/// Build, one task, shut down, joined as far as the pool can do that. A pool that starts threads when there is work
+/// has one.
 pub fn construct<C: Closures>(ask: Ask) -> Row {
     rounds(ask, || {
         let pool = C::build(&Plan::new(WORKERS));

@@ -1,5 +1,6 @@
-//! Memory: what a task costs that waits, and what a worker costs that is idle. Resident memory of the process, from before the pool was built, so that what
-//! a queue allocates beforehand counts. The rows have processes of their own, so nothing that was freed is used again.
+//! Memory: what a task costs that waits, and what a worker costs that is idle. Resident memory of the process, from
+//! before the pool was built, so that what a queue allocates beforehand counts. The rows have processes of their own,
+//! so nothing that was freed is used again.
 
 use std::hint::black_box;
 use std::sync::{Barrier, Condvar, Mutex};

@@ -1,8 +1,9 @@
-//! One task of 50 ms, then 10,000 of 10 µs, on two workers: the short ones should be done as if the pool had one worker fewer, and none should wait
-//! for the long one.
+//! One task of 50 ms, then 10,000 of 10 µs, on two workers: the short ones should be done as if the pool had one
+//! worker fewer, and none should wait for the long one.
 //!
-//! `ms/ideal` is the time until the last short one is done over what one bare thread takes for all the short ones. A short task is `stuck` if it
-//! began after the end of the long one, although some that came more than a queue's length (1,024 and a few) after it began before that.
+//! `ms/ideal` is the time until the last short one is done over what one bare thread takes for all the short ones. A
+//! short task is `stuck` if it began after the end of the long one, although some that came more than a queue's
+//! length (1,024 and a few) after it began before that.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};

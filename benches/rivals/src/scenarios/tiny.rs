@@ -1,7 +1,7 @@
 //! Tiny tasks: closures that add one to a counter. What a pool costs when the task costs nothing.
 //!
-//! A queue that is bounded by nature has room for 1,024 (ours by default, the hand-rolled ones), so producers wait for workers;
-//! the others' grow.
+//! A queue that is bounded by nature has room for 1,024 (ours by default, the hand-rolled ones), so producers wait
+//! for workers; the others' grow.
 
 use std::sync::Barrier;
 

@@ -13,7 +13,8 @@ pub fn plan(ask: Ask) -> (usize, u64) {
     (100, 100 * ask.count(20, 2))
 }
 
-/// Efficiency is rounds of 5 ms over the time taken: sleeping itself takes somewhat longer than asked, as the bare threads tell.
+/// Efficiency is rounds of 5 ms over the time taken: sleeping itself takes somewhat longer than asked, as the bare
+/// threads tell.
 pub fn row(meter: &Meter, workers: usize, tasks: u64) -> Row {
     let time = meter.elapsed();
     let ideal = TASK.as_secs_f64() * tasks as f64 / workers as f64;
