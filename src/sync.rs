@@ -46,6 +46,18 @@ mod real {
         }
     }
 
+    /// A sequentially consistent fence for a thread whose last step in what the fence is about was a read-modify-write; leaving a
+    /// lock is one.
+    pub(crate) fn fence_after_rmw() {
+        // On x86 such an instruction lets no load pass it: only the compiler must be kept from moving one. The fence of its own
+        // that it would be otherwise waits for every store before it, to whichever processor's line. (crossbeam-epoch
+        // rests on the same.)
+        #[cfg(target_arch = "x86_64")]
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        #[cfg(not(target_arch = "x86_64"))]
+        fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
     /// Waits for a notification, at most until `deadline`.
     pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Option<Instant>) {
         match deadline {
@@ -174,6 +186,11 @@ mod model {
 
     pub(crate) fn current() -> Thread {
         CURRENT.with(Thread::clone)
+    }
+
+    /// loom knows fences only.
+    pub(crate) fn fence_after_rmw() {
+        fence(std::sync::atomic::Ordering::SeqCst);
     }
 
     /// loom has no clock: a model must not rely on a deadline.

@@ -16,25 +16,27 @@ impl Entrance {
         Entrance { turnstile: Turnstile::new(), limit: AtomicU64::new(room) }
     }
 
-    /// A ticket, unless shut or full. `renew` has to call [`renew`](Self::renew) and pass on its answer.
-    pub(super) fn pass(&self, renew: impl Fn() -> bool) -> Result<u64, Blocked> {
+    /// A ticket, unless shut or there would not be room for `keep` more. `renew` has to call [`renew`](Self::renew) and pass on
+    /// its answer.
+    pub(super) fn pass(&self, keep: usize, renew: impl Fn() -> u64) -> Result<u64, Blocked> {
+        let keep = keep as u64;
         loop {
             // ORDERING: Relaxed. The limit is a permission that stays true: those counted as gone do not come back.
-            match self.turnstile.pass(|ticket| ticket < self.limit.load(Ordering::Relaxed)) {
-                Err(Blocked::NotReady) if renew() => {}
+            match self.turnstile.pass(|ticket| ticket + keep < self.limit.load(Ordering::Relaxed)) {
+                Err(Blocked::NotReady) if renew() > keep => {}
                 result => return result,
             }
         }
     }
 
-    /// Sets the limit to what `reckon` says; whether there is room for one more now. Call it under one lock.
-    pub(super) fn renew(&self, reckon: impl FnOnce() -> u64) -> bool {
+    /// Sets the limit to what `reckon` says; how many there is room for now. Call it under one lock.
+    pub(super) fn renew(&self, reckon: impl FnOnce() -> u64) -> u64 {
         // In this order a refusal was right at the moment between the two: later ones may have come in since, and gone.
         let count = self.turnstile.count();
         let limit = reckon();
         // ORDERING: Relaxed, as in `pass`.
         self.limit.store(limit, Ordering::Relaxed);
-        count < limit
+        limit.saturating_sub(count)
     }
 
     /// How many have gone in.

@@ -119,9 +119,12 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
 
     /// Takes a task in by a door, exactly when there is room behind it and the queue is open.
     ///
+    /// `keep` is how many more there must be room for: they came before, and are on their way in.
+    ///
     /// `idle` is a worker that the caller has claimed and will wake: the queue may keep the task for
-    /// it alone. On a refusal nothing has changed.
-    fn push(&self, item: T, door: usize, idle: Option<usize>) -> Result<(), Refused<T>>;
+    /// it alone. On a refusal nothing has changed. What [`has_work`](Queue::has_work) looks at is changed by a
+    /// read-modify-write.
+    fn push(&self, item: T, door: usize, keep: usize, idle: Option<usize>) -> Result<(), Refused<T>>;
 
     /// The door for tasks with this key: the same for the same key.
     fn door(&self, _key: u64) -> usize {
@@ -145,14 +148,14 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// running tasks stays as it is. `None` while nothing may start.
     fn pop_instead(&self) -> Option<T>;
 
-    /// The task that the worker in this seat popped last has ended.
+    /// The task that the worker in this seat popped last has ended. Counted by a read-modify-write.
     fn finished(&self, seat: &Self::Seat);
 
     /// Whether a [`pop`](Queue::pop) by any worker would find something. A task that is kept for one worker does not
     /// count: that worker is on its way.
     ///
-    /// Never wrongly `false` to a thread that synchronised with the push by a sequentially consistent
-    /// fence on both sides, but that a task behind one that is just being put in may wait for the end of that push.
+    /// Never wrongly `false` to a thread that synchronised with the push by a sequentially consistent fence on both sides.
+    /// May be `true` a little before a `pop` finds the task.
     fn has_work(&self) -> bool;
 
     /// The same without that promise: to be polled, so as not to disturb those who submit.

@@ -78,7 +78,7 @@ pub struct Seat {
 
 impl<T> RingQueue<T> {
     /// Reckons anew how many may have come in; says whether there is room for one more.
-    fn renew_limit(&self, book: &Book) -> bool {
+    fn renew_limit(&self, book: &Book) -> u64 {
         self.entrance.renew(|| {
             let slots = self.exit.count() + self.slots.len() as u64;
             slots.min(book.finished() + book.room)
@@ -155,8 +155,8 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         })
     }
 
-    fn push(&self, item: T, _door: usize, _idle: Option<usize>) -> Result<(), Refused<T>> {
-        match self.entrance.pass(|| self.renew_limit(&self.book.lock())) {
+    fn push(&self, item: T, _door: usize, keep: usize, _idle: Option<usize>) -> Result<(), Refused<T>> {
+        match self.entrance.pass(keep, || self.renew_limit(&self.book.lock())) {
             Ok(ticket) => {
                 // SAFETY: the entrance gives each ticket to one caller.
                 unsafe { self.slots.put(ticket, item) };
@@ -194,10 +194,9 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn finished(&self, seat: &Seat) {
-        // Only the worker itself writes it.
-        let finished = seat.finished.load(Ordering::Relaxed) + 1;
-        // ORDERING: Release, see `Book::finished`.
-        seat.finished.store(finished, Ordering::Release);
+        // ORDERING: Release, see `Book::finished`. Only the worker itself writes it; but a read-modify-write orders what follows
+        // (see `Queue::finished`).
+        seat.finished.fetch_add(1, Ordering::Release);
     }
 
     fn glance(&self) -> bool {
@@ -206,17 +205,9 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn has_work(&self) -> bool {
-        // An old count of the exit would point to a slot that was emptied long ago, and hide the tasks behind it.
-        let mut first = self.exit.count_now();
-        while !self.slots.is_full(first) {
-            let now = self.exit.count_now();
-            if now == first {
-                // Nothing there; or its submitter is just putting it in, and sees to those behind it as well.
-                return false;
-            }
-            first = now;
-        }
-        !self.exit.is_shut() || self.may_start(&self.book.lock())
+        // By tickets, for that is what a push counts with a read-modify-write: the task itself may not be there yet. A stale count
+        // of the exit errs to the safe side.
+        self.exit.count() < self.entrance.count() && (!self.exit.is_shut() || self.may_start(&self.book.lock()))
     }
 
     fn load(&self) -> Load {

@@ -63,10 +63,10 @@ impl<T> Inner<T> {
     }
 
     /// Every worker can hold one task, running or on its way; the bound counts what is beyond.
-    fn is_full(&self) -> bool {
+    fn is_full_but_for(&self, keep: usize) -> bool {
         match self.bound {
             None => false,
-            Some(bound) => self.queued() + self.running >= self.workers.saturating_add(bound),
+            Some(bound) => self.queued() + self.running + keep >= self.workers.saturating_add(bound),
         }
     }
 
@@ -129,12 +129,12 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         })
     }
 
-    fn push(&self, item: T, _door: usize, idle: Option<usize>) -> Result<(), Refused<T>> {
+    fn push(&self, item: T, _door: usize, keep: usize, idle: Option<usize>) -> Result<(), Refused<T>> {
         self.with(|q| {
             if q.closed {
                 return Err(Refused::Closed(item));
             }
-            if q.is_full() {
+            if q.is_full_but_for(keep) {
                 return Err(Refused::Full(item));
             }
             q.accepted += 1;

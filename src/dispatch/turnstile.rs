@@ -31,12 +31,6 @@ impl Turnstile {
         self.0.load(Ordering::Acquire) / ONE
     }
 
-    /// The same, and not an old value: at some moment during the call it was this.
-    pub(super) fn count_now(&self) -> u64 {
-        // ORDERING: AcqRel, as in `pass`; a read-modify-write reads the last value there is.
-        self.0.fetch_or(0, Ordering::AcqRel) / ONE
-    }
-
     pub(super) fn is_shut(&self) -> bool {
         // ORDERING: Relaxed. A look; `pass` decides.
         self.0.load(Ordering::Relaxed) & SHUT != 0

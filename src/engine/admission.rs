@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence, park};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw, park};
 use crate::waiter::Waiter;
 
 struct Submitter {
@@ -53,13 +53,19 @@ impl Submitter {
 pub(crate) struct Line {
     /// How many wait in all, for those who must not take the lock to learn that nobody does.
     waiting: CachePadded<AtomicUsize>,
+    /// The only line's first was called and has not come to look yet. Those who make room meanwhile need not call it again.
+    is_called: AtomicBool,
     /// By door; as many as were needed yet.
     doors: Mutex<Vec<VecDeque<Arc<Submitter>>>>,
 }
 
 impl Line {
     pub(crate) fn new() -> Self {
-        Line { waiting: CachePadded::new(AtomicUsize::new(0)), doors: Mutex::new(Vec::new()) }
+        Line {
+            waiting: CachePadded::new(AtomicUsize::new(0)),
+            is_called: AtomicBool::new(false),
+            doors: Mutex::new(Vec::new()),
+        }
     }
 
     /// How many wait, at whichever door.
@@ -68,9 +74,12 @@ impl Line {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Whether anyone waits at this door. Costs one load where nobody waits at any.
-    pub(crate) fn is_waited_at(&self, door: usize) -> bool {
-        self.waiting() > 0 && self.doors.lock().get(door).is_some_and(|line| !line.is_empty())
+    /// How many wait at this door. Costs one load where nobody waits at any.
+    pub(crate) fn waiting_at(&self, door: usize) -> usize {
+        match self.waiting() {
+            0 => 0,
+            _ => self.doors.lock().get(door).map_or(0, VecDeque::len),
+        }
     }
 
     /// Queues a submitter up at a door, unless `most` wait already.
@@ -85,19 +94,25 @@ impl Line {
         self.waiting.store(waiting + 1, Ordering::Relaxed);
         if doors.len() <= door {
             doors.resize_with(door + 1, VecDeque::new);
+            // ORDERING: Relaxed, as `waiting` above.
+            self.is_called.store(false, Ordering::Relaxed);
         }
         doors[door].push_back(Arc::clone(&me));
         drop(doors);
         // ORDERING: SeqCst fence between the entry above and the try to enter that follows; `call` has the
         // other between the room made and its look at `waiting`. One of the two sees the other.
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         Some(Place { line: self, door, me })
     }
 
-    /// There is room behind every door that `has_room` says it of: lets the first in each of these lines try. Costs a
-    /// fence and a load when nobody waits.
+    /// There is room behind every door that `has_room` says it of: lets the first in each of these lines try. To be called after
+    /// a read-modify-write that made the room; costs two loads when nobody waits, or the first is on its way.
     pub(crate) fn call(&self, has_room: impl Fn(usize) -> bool) {
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
+        // ORDERING: Relaxed, after the fence; the first in line has the other between taking the mark away and its try.
+        if self.waiting() == 0 || self.is_called.load(Ordering::Relaxed) {
+            return;
+        }
         let mut door = 0;
         while self.waiting() > 0 {
             let doors = self.doors.lock();
@@ -105,11 +120,21 @@ impl Line {
             let first = line.front().cloned();
             drop(doors);
             if let Some(first) = first.filter(|_| has_room(door)) {
-                first.note_call();
+                self.note_call(&self.doors.lock(), &first);
                 first.wake();
             }
             door += 1;
         }
+    }
+
+    /// The mark is for a pool with one line: another's first may have to be called when this one's need not. It is made under
+    /// the lock, and only for the first, so that whoever has it takes it away.
+    fn note_call(&self, doors: &[VecDeque<Arc<Submitter>>], submitter: &Arc<Submitter>) {
+        if matches!(doors, [line] if line.front().is_some_and(|first| Arc::ptr_eq(first, submitter))) {
+            // ORDERING: Relaxed, see `call`; and before the call is counted, so that whoever knows of the call finds the mark.
+            self.is_called.store(true, Ordering::Relaxed);
+        }
+        submitter.note_call();
     }
 
     /// Whether somebody in line is on the way in, or to learn that there is no room after all.
@@ -142,6 +167,11 @@ impl Place<'_> {
     /// Answers all calls that came before, with a `look` at whether it can go in.
     pub(crate) fn answer<T>(&self, look: impl FnOnce() -> T) -> T {
         let calls = self.me.calls();
+        // ORDERING: Relaxed, and the fence: whoever makes room after the look finds no mark, and calls. (A mark that is not this
+        // one's may go as well: that costs a call too many.)
+        if self.line.is_called.swap(false, Ordering::Relaxed) {
+            fence_after_rmw();
+        }
         let found = look();
         // ORDERING: Relaxed, see `Submitter::is_called`.
         self.me.answered.store(calls, Ordering::Relaxed);
@@ -177,7 +207,11 @@ impl Drop for Place<'_> {
         // ORDERING: Relaxed. Under the lock; too high a number costs its reader a look at the lines, under the lock.
         self.line.waiting.store(self.line.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         // Called under the lock, so that there is always one who is on the way while there is room.
-        let next = line.front().cloned().inspect(|next| next.note_call());
+        let next = line.front().cloned();
+        self.line.is_called.store(false, Ordering::Relaxed);
+        if let Some(next) = &next {
+            self.line.note_call(&doors, next);
+        }
         drop(doors);
         if let Some(next) = next {
             next.wake();

@@ -41,8 +41,8 @@ impl Tally {
 
     pub(crate) fn set_answering(&self, on: bool) {
         // ORDERING: Release pairs with the Acquire in `Counters::is_answering`: who sees the end of the
-        // answering sees the answer.
-        self.answering.store(on, Ordering::Release);
+        // answering sees the answer. A read-modify-write, for the fence after it.
+        self.answering.swap(on, Ordering::Release);
     }
 }
 

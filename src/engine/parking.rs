@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread, current, fence, park, spin_loop};
+use crate::sync::{
+    Arc, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park, spin_loop,
+};
 
 /// One searching worker in [`Parking::counts`]: the low half of the word.
 const SEARCHER: usize = 1;
@@ -172,9 +174,10 @@ impl Parking {
     /// Step **notify**, after a push that woke nobody: wakes a worker if all that are not busy sleep and
     /// there is `work` for it.
     pub(crate) fn notify(&self, work: impl FnOnce() -> bool) {
-        // ORDERING: SeqCst fence between the push and the load of `counts`; a sleeper has the other one
-        // between its entry in `counts` and its last look at the queue. One of the two sees the other.
-        fence(Ordering::SeqCst);
+        // ORDERING: SeqCst fence between the push (which counts the task by a read-modify-write) and the load of `counts`; a
+        // sleeper has the other one between its entry in `counts` and its last look at the queue. One of the two
+        // sees the other.
+        fence_after_rmw();
         self.wake_for(work);
     }
 
@@ -195,6 +198,7 @@ impl Parking {
         }
         let mut searching = self.start_search();
         let mut idle_since = None;
+        let backoff = Backoff::new();
         loop {
             if searching {
                 if let Some(item) = look(source) {
@@ -220,6 +224,8 @@ impl Parking {
                         self.found(|| source.has_work());
                         return Errand::Task(item);
                     }
+                    // Another took it; or its submitter is just putting it in.
+                    backoff.snooze();
                 }
                 Wakeup::Dismissed => return Errand::Leave,
                 Wakeup::Expired => {
@@ -254,7 +260,7 @@ impl Parking {
         if searchers(before) > 1 {
             return;
         }
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         self.wake_for(work);
     }
 
@@ -278,7 +284,7 @@ impl Parking {
             // ORDERING: Relaxed; the fence below orders it before the look at the queue.
             self.counts.fetch_add(change, Ordering::Relaxed);
         }
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
         let stay_awake = source.has_work() || source.is_called() || source.must_leave() || source.alarm() != alarm;
         if stay_awake && self.get_up(me, SEARCHER) {
             return Wakeup::Search;

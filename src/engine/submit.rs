@@ -124,10 +124,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), ..Way::from(patience) }
     }
 
-    /// One try to get a task in: push, and see that somebody comes for it.
-    fn try_enter(self: &Arc<Self>, item: R::Item, door: usize) -> Result<(), Refused<R::Item>> {
+    /// One try to get a task in, if there is room for it and for `keep` more: push, and see that somebody comes for it.
+    fn try_enter(self: &Arc<Self>, item: R::Item, door: usize, keep: usize) -> Result<(), Refused<R::Item>> {
         let idle = if self.life.is_paused() { None } else { self.parking.claim() };
-        self.queue.push(item, door, idle.as_ref().map(|claim| claim.worker()))?;
+        self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
         self.announce();
         Ok(())
@@ -243,13 +243,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.ensure_worker().is_err() {
             return Err(SubmitError::new(SubmitErrorKind::Spawn, item));
         }
-        // Whoever comes later than those in line must not pass them.
-        if !self.line.is_waited_at(way.door) {
-            match self.try_enter(item, way.door) {
-                Ok(()) => return Ok(None),
-                Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
-                Err(Refused::Full(back)) => item = back,
-            }
+        // Whoever comes later than those in line must not take their places; but if there are more, it need not wait until all
+        // of those have woken up.
+        match self.try_enter(item, way.door, self.line.waiting_at(way.door)) {
+            Ok(()) => return Ok(None),
+            Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
+            Err(Refused::Full(back)) => item = back,
         }
         if self.life.is_closed() {
             return Err(SubmitError::new(SubmitErrorKind::Closed, item));
@@ -272,7 +271,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         place: &Place<'_>,
     ) -> Result<Option<R::Item>, SubmitError<R::Item>> {
         let answer = place.answer(|| match place.is_first() {
-            true => self.try_enter(item, way.door),
+            true => self.try_enter(item, way.door, 0),
             false if self.life.is_closed() => Err(Refused::Closed(item)),
             false => Err(Refused::Full(item)),
         });
@@ -317,7 +316,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// room, or, where nothing is queued, the task in hand.
     fn make_room(self: &Arc<Self>, mut item: R::Item, door: usize) -> Result<(), SubmitError<R::Item>> {
         loop {
-            match self.try_enter(item, door) {
+            match self.try_enter(item, door, 0) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
                 Err(Refused::Full(back)) => item = back,

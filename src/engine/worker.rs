@@ -17,7 +17,7 @@ use crate::dispatch::{Dispatch, Queue};
 use crate::error::{BoxError, Cause, JoinError, Payload, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Arc, Ordering, fence, fence_after_rmw};
 
 /// A worker's place at the queue of its pool.
 pub(super) type Seat<R, D> = <<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat;
@@ -190,7 +190,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.guard(|| drop(reply.send(panic)));
             doing.tally.set_answering(false);
             // ORDERING: SeqCst fence between the end of the answering and the look for watchers.
-            fence(Ordering::SeqCst);
+            fence_after_rmw();
             self.tell_watchers();
         }
         panicked

@@ -87,20 +87,20 @@ impl<D: Dispatch> View<D> {
         self.engine.is_closed() || self.state.lock().is_closed
     }
 
-    /// Whether one more may come in.
-    fn has_room(&self, state: &State) -> bool {
+    /// Whether one more may come in, and leave room for `keep` more.
+    fn has_room(&self, state: &State, keep: usize) -> bool {
         let house = state.places + state.waiting.len();
-        self.engine.queue_bound().is_none_or(|queue| house < self.limit.saturating_add(queue))
+        self.engine.queue_bound().is_none_or(|queue| house + keep < self.limit.saturating_add(queue))
     }
 
-    /// One try to take a task in; it comes back if there is no room.
-    fn try_enter(self: &Arc<Self>, task: Task) -> Result<Option<Task>, SubmitError<Task>> {
+    /// One try to take a task in; it comes back if there is not room for it and for `keep` more.
+    fn try_enter(self: &Arc<Self>, task: Task, keep: usize) -> Result<Option<Task>, SubmitError<Task>> {
         let mut state = self.state.lock();
         if state.is_closed || self.engine.is_closed() {
             drop(state);
             return Err(SubmitError::new(SubmitErrorKind::Closed, task));
         }
-        if !self.has_room(&state) {
+        if !self.has_room(&state, keep) {
             return Ok(Some(task));
         }
         state.figures.submitted += 1;
@@ -112,11 +112,9 @@ impl<D: Dispatch> View<D> {
     }
 
     pub(super) fn admit(self: &Arc<Self>, mut task: Task, patience: Patience) -> Result<(), SubmitError<Task>> {
-        if !self.line.is_waited_at(MAIN_DOOR) {
-            match self.try_enter(task)? {
-                None => return Ok(()),
-                Some(back) => task = back,
-            }
+        match self.try_enter(task, self.line.waiting_at(MAIN_DOOR))? {
+            None => return Ok(()),
+            Some(back) => task = back,
         }
         if let Patience::None = patience {
             return Err(SubmitError::new(SubmitErrorKind::Full, task));
@@ -129,7 +127,7 @@ impl<D: Dispatch> View<D> {
         };
         loop {
             let answer = place.answer(|| match place.is_first() {
-                true => self.try_enter(task),
+                true => self.try_enter(task, 0),
                 false if self.is_closed() => Err(SubmitError::new(SubmitErrorKind::Closed, task)),
                 false => Ok(Some(task)),
             });
@@ -159,7 +157,7 @@ impl<D: Dispatch> View<D> {
         }
         state.is_feeding = false;
         drop(state);
-        self.line.call(|_| self.has_room(&self.state.lock()));
+        self.line.call(|_| self.has_room(&self.state.lock(), 0));
     }
 
     /// Sends a task with a place to the pool: at once, or from the pool's line when its turn comes.

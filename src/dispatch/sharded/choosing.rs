@@ -13,9 +13,9 @@ const ROUND: usize = 32;
 
 /// The way in.
 impl<T> ShardedQueue<T> {
-    pub(super) fn push_to(&self, index: usize, item: T) -> Result<(), Refused<T>> {
+    pub(super) fn push_to(&self, index: usize, item: T, keep: usize) -> Result<(), Refused<T>> {
         let shard = &self.shards[index];
-        let entered = shard.inward.entrance.pass(|| {
+        let entered = shard.inward.entrance.pass(keep, || {
             let book = self.book.lock();
             self.renew_limit(index, &book)
         });
@@ -32,7 +32,7 @@ impl<T> ShardedQueue<T> {
     }
 
     /// Reckons anew how many may have come into a shard; says whether there is room for one more.
-    pub(super) fn renew_limit(&self, index: usize, book: &Book) -> bool {
+    pub(super) fn renew_limit(&self, index: usize, book: &Book) -> u64 {
         let shard = &self.shards[index];
         let share = book.share(index, self.shards.len());
         shard.inward.entrance.renew(|| share.saturating_add(shard.finished()))

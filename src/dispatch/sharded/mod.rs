@@ -138,14 +138,14 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         })
     }
 
-    fn push(&self, mut item: T, door: usize, _idle: Option<usize>) -> Result<(), Refused<T>> {
+    fn push(&self, mut item: T, door: usize, keep: usize, _idle: Option<usize>) -> Result<(), Refused<T>> {
         if door != MAIN_DOOR {
-            return self.push_to(self.behind(door), item);
+            return self.push_to(self.behind(door), item, keep);
         }
         let count = self.shards.len();
         let first = self.pick();
         for n in first..first + count {
-            match self.push_to(n % count, item) {
+            match self.push_to(n % count, item, keep) {
                 Err(Refused::Full(back)) => item = back,
                 result => return result,
             }
@@ -159,7 +159,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
 
     fn has_room(&self, door: usize) -> bool {
         let book = self.book.lock();
-        let has_room = |index| self.renew_limit(index, &book);
+        let has_room = |index| self.renew_limit(index, &book) > 0;
         match door {
             MAIN_DOOR => (0..self.shards.len()).any(has_room),
             _ => has_room(self.behind(door)),

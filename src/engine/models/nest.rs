@@ -48,7 +48,7 @@ impl<Q: Queue<usize>> Nest<Q> {
     /// The engine's way to let a task in.
     pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused<usize>> {
         let idle = self.parking.claim();
-        self.queue.push(item, MAIN_DOOR, idle.as_ref().map(|claim| claim.worker()))?;
+        self.queue.push(item, MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
         self.parking.notify(|| self.queue.has_work());
         Ok(())
