@@ -207,7 +207,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn tell_watchers(&self) {
-        if self.life.is_watched() && self.queue.load().running == 0 {
+        // As long as there is something to start, nobody waits for the end of this one.
+        if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
             self.life.ring();
         }
     }
