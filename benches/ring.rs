@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::{Backoff, CachePadded};
-use dispatch::{Balance, Dispatch, MAIN_DOOR, Queue, Refused, Ring, Shape};
+use dispatch::{Balance, Dispatch, MAIN_DOOR, Parcel, Queue, Ring, Shape};
 
 const ROOM: usize = 1024;
 const RUNS: usize = 15;
@@ -88,9 +88,8 @@ impl<T: Send + 'static> Lane<T> for RingOf<T> {
     }
 
     fn push(&self, item: T) -> Result<(), T> {
-        Queue::push(self, item, MAIN_DOOR, None).map_err(|refused| match refused {
-            Refused::Full(item) | Refused::Closed(item) => item,
-        })
+        let mut item = Some(item);
+        Queue::push(self, &mut item, MAIN_DOOR, 0, None).map_err(|_| item.unpack())
     }
 
     fn run(&self, seat: &Self::Seat) -> Option<T> {

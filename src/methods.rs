@@ -4,7 +4,7 @@
 /// in each pool's own file; here they are named so that the trait can call them.
 macro_rules! pool_methods {
     (
-        impl [$($generics:tt)*] $pool:ty where item $item:ty, wrap $wrap:expr, unwrap $unwrap:expr
+        impl [$($generics:tt)*] $pool:ty where item $item:ty, wrap $wrap:expr
     ) => {
         impl<$($generics)*> $pool {
             /// Sets the most workers that may be alive, 1 to [`MAX_WORKERS`](crate::MAX_WORKERS).
@@ -236,11 +236,11 @@ macro_rules! pool_methods {
         impl<$($generics)*> $crate::WorkerPool<$item> for $pool {
             fn submit(&self, item: $item) -> Result<(), $crate::SubmitError<$item>> {
                 let patience = self.engine.default_patience();
-                self.engine.submit($wrap(item), patience).map_err(|e| e.map($unwrap))
+                self.engine.submit(item, $wrap, patience)
             }
             fn try_submit(&self, item: $item) -> Result<(), $crate::SubmitError<$item>> {
                 let patience = $crate::engine::Patience::None;
-                self.engine.submit($wrap(item), patience).map_err(|e| e.map($unwrap))
+                self.engine.submit(item, $wrap, patience)
             }
             fn submit_timeout(
                 &self,
@@ -248,15 +248,13 @@ macro_rules! pool_methods {
                 limit: ::std::time::Duration,
             ) -> Result<(), $crate::SubmitError<$item>> {
                 let patience = $crate::engine::Patience::at_most(limit);
-                self.engine.submit($wrap(item), patience).map_err(|e| e.map($unwrap))
+                self.engine.submit(item, $wrap, patience)
             }
             fn submit_all(
                 &self,
                 items: &mut dyn Iterator<Item = $item>,
             ) -> Result<usize, (usize, $crate::SubmitError<$item>)> {
-                self.engine
-                    .submit_all(&mut items.map($wrap))
-                    .map_err(|(accepted, error)| (accepted, error.map($unwrap)))
+                self.engine.submit_all(items, $wrap)
             }
             fn tune(&self, workers: usize) -> Result<(), $crate::BuildError> {
                 <$pool>::tune(self, workers)

@@ -38,7 +38,7 @@ where
 
 pool_methods!(
     impl [T: Send + 'static, D: Dispatch, R: Send + 'static] PoolWithFunc<T, D, R>
-    where item T, wrap Job::Plain, unwrap Job::into_payload
+    where item T, wrap Job::Plain
 );
 
 /// Calls the bound function.
@@ -283,12 +283,12 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         I: IntoIterator<Item = T>,
     {
         let mut rest = payloads.into_iter();
-        let result = self.engine.submit_all(&mut rest.by_ref().map(Job::Plain));
-        result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Job::into_payload), rest })
+        let result = self.engine.submit_all(&mut rest.by_ref(), Job::Plain);
+        result.map_err(|(accepted, error)| SubmitAllError { accepted, error, rest })
     }
 
     pub(crate) fn enter<'t>(&self, payload: T, way: impl Into<Way<'t>>) -> Result<(), SubmitError<T>> {
-        self.engine.submit(Job::Plain(payload), way).map_err(|e| e.map(Job::into_payload))
+        self.engine.submit(payload, Job::Plain, way)
     }
 
     /// Submits a payload and waits for the function's answer. From inside a task of the same pool the function is

@@ -13,6 +13,7 @@
 //! spawning thread, if the pool did not take the ticket.
 
 use std::collections::VecDeque;
+use std::convert;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
@@ -325,7 +326,7 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
         let state = &self.state;
         state.tally.lock().pending += 1;
         let ticket = Task::from_body(Ticket { errand: Arc::clone(&errand), state: Arc::clone(state) });
-        match self.pool.engine.submit(ticket, self.pool.engine.default_patience()) {
+        match self.pool.engine.submit(ticket, convert::identity, self.pool.engine.default_patience()) {
             Ok(()) if state.owner_is_inside => {
                 state.tally.lock().queued.push_back(errand);
                 state.owner.unpark();

@@ -79,13 +79,56 @@ pub struct Shape {
     pub balance: Balance,
 }
 
-/// Why a queue did not take a task. The task comes back.
+/// Why a queue did not take a task.
 #[doc(hidden)]
-pub enum Refused<T> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
     /// There is no room now.
-    Full(T),
+    Full,
     /// [`Queue::close`] was called.
-    Closed(T),
+    Closed,
+}
+
+/// What a submitter brings: a task that is made only when it is certain to go in, and where it goes, so that it is not copied
+/// on the way. Whoever is refused still has what it was to be made of.
+#[doc(hidden)]
+pub trait Parcel<T> {
+    /// Makes the task. To be called once.
+    fn unpack(&mut self) -> T;
+}
+
+impl<T> Parcel<T> for Option<T> {
+    #[inline]
+    fn unpack(&mut self) -> T {
+        match self.take() {
+            Some(task) => task,
+            None => unreachable!("a parcel is unpacked once"),
+        }
+    }
+}
+
+/// Something, and how a task is made of it.
+pub(crate) struct Made<I, F> {
+    of: Option<I>,
+    make: F,
+}
+
+impl<I, F> Made<I, F> {
+    pub(crate) fn new(of: I, make: F) -> Self {
+        Made { of: Some(of), make }
+    }
+
+    /// What no task was made of.
+    pub(crate) fn back(mut self) -> I {
+        self.of.unpack()
+    }
+}
+
+impl<T, I, F: Fn(I) -> T> Parcel<T> for Made<I, F> {
+    #[inline]
+    fn unpack(&mut self) -> T {
+        (self.make)(self.of.unpack())
+    }
 }
 
 /// How full a queue is. All figures are of one moment, as far as tasks do not come and go while it is being taken.
@@ -122,9 +165,15 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// `keep` is how many more there must be room for: they came before, and are on their way in.
     ///
     /// `idle` is a worker that the caller has claimed and will wake: the queue may keep the task for
-    /// it alone. On a refusal nothing has changed. What [`has_work`](Queue::has_work) looks at is changed by a
+    /// it alone. On a refusal nothing has changed, and the item is not made. What [`has_work`](Queue::has_work) looks at is changed by a
     /// read-modify-write.
-    fn push(&self, item: T, door: usize, keep: usize, idle: Option<usize>) -> Result<(), Refused<T>>;
+    fn push(
+        &self,
+        item: &mut (impl Parcel<T> + ?Sized),
+        door: usize,
+        keep: usize,
+        idle: Option<usize>,
+    ) -> Result<(), Refused>;
 
     /// The door for tasks with this key: the same for the same key.
     fn door(&self, _key: u64) -> usize {

@@ -15,12 +15,12 @@ fn queue<Q: Queue<usize>>(room: usize) -> Arc<Q> {
 }
 
 /// Pushes until there is room.
-fn push<Q: Queue<usize>>(queue: &Q, mut item: usize) {
+fn push<Q: Queue<usize>>(queue: &Q, item: usize) {
     loop {
-        match queue.push(item, MAIN_DOOR, 0, None) {
+        match queue.push(&mut Some(item), MAIN_DOOR, 0, None) {
             Ok(()) => return,
-            Err(Refused::Full(back)) => item = back,
-            Err(Refused::Closed(_)) => unreachable!("nobody closes"),
+            Err(Refused::Full) => {}
+            Err(Refused::Closed) => unreachable!("nobody closes"),
         }
         thread::yield_now();
     }
@@ -78,9 +78,9 @@ fn the_bound_is_exact<Q: Queue<usize>>() {
         let queue = queue::<Q>(1);
         let other = {
             let queue = Arc::clone(&queue);
-            thread::spawn(move || queue.push(1, MAIN_DOOR, 0, None).is_ok())
+            thread::spawn(move || queue.push(&mut Some(1), MAIN_DOOR, 0, None).is_ok())
         };
-        let entered = queue.push(2, MAIN_DOOR, 0, None).is_ok();
+        let entered = queue.push(&mut Some(2), MAIN_DOOR, 0, None).is_ok();
         assert!(entered != other.join().expect("no panic"));
     });
 }
@@ -95,7 +95,7 @@ fn closing_is_final<Q: Queue<usize>>() {
                 let mut entered = 0;
                 for item in 0..2 {
                     let late = closed.load(Ordering::SeqCst);
-                    let enters = queue.push(item, MAIN_DOOR, 0, None).is_ok();
+                    let enters = queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok();
                     assert!(!(late && enters), "accepted after the close");
                     entered += usize::from(enters);
                 }

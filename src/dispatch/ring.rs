@@ -7,7 +7,7 @@ use super::entrance::Entrance;
 use super::peak::{Busy, Peak};
 use super::slots::Slots;
 use super::turnstile::{Blocked, Turnstile};
-use super::{Dispatch, Load, Queue, Refused, Shape, sealed};
+use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// A loop queue: one lock-free ring of slots for all tasks, first in, first out. Any worker may take any task.
@@ -155,15 +155,21 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         })
     }
 
-    fn push(&self, item: T, _door: usize, keep: usize, _idle: Option<usize>) -> Result<(), Refused<T>> {
+    fn push(
+        &self,
+        item: &mut (impl Parcel<T> + ?Sized),
+        _door: usize,
+        keep: usize,
+        _idle: Option<usize>,
+    ) -> Result<(), Refused> {
         match self.entrance.pass(keep, || self.renew_limit(&self.book.lock())) {
             Ok(ticket) => {
                 // SAFETY: the entrance gives each ticket to one caller.
-                unsafe { self.slots.put(ticket, item) };
+                unsafe { self.slots.put(ticket, || item.unpack()) };
                 Ok(())
             }
-            Err(Blocked::Shut) => Err(Refused::Closed(item)),
-            Err(Blocked::NotReady) => Err(Refused::Full(item)),
+            Err(Blocked::Shut) => Err(Refused::Closed),
+            Err(Blocked::NotReady) => Err(Refused::Full),
         }
     }
 

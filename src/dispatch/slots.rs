@@ -54,11 +54,11 @@ impl<T> Slots<T> {
         slot.stamp.load(Ordering::Relaxed) == free + 1
     }
 
-    /// Puts a value into its slot. Waits for whoever is just taking the value of the lap before.
+    /// Puts the value that `make` makes, and must not fail to make, into its slot. Waits for whoever is just taking the value of the lap before.
     ///
     /// # Safety
     /// Nobody else ever puts with this ticket.
-    pub(super) unsafe fn put(&self, ticket: u64, value: T) {
+    pub(super) unsafe fn put(&self, ticket: u64, make: impl FnOnce() -> T) {
         let (slot, free) = self.slot(ticket);
         let backoff = Backoff::new();
         // ORDERING: Acquire pairs with the Release in `take`: the value before has been read.
@@ -68,7 +68,7 @@ impl<T> Slots<T> {
         slot.value.with_mut(|place| {
             // SAFETY: the stamp says that the slot is empty and waits for this ticket, whose only holder is the caller.
             // Nobody reads before the stamp changes below.
-            unsafe { (*place).write(value) };
+            unsafe { (*place).write(make()) };
         });
         // ORDERING: Release pairs with the Acquire in `take`.
         slot.stamp.store(free + 1, Ordering::Release);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crossbeam_utils::CachePadded;
 
-use super::{Dispatch, Load, Queue, Refused, Shape, sealed};
+use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// A LIFO stack of idle workers: a task goes straight into the slot of the worker that has been idle
@@ -129,21 +129,27 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         })
     }
 
-    fn push(&self, item: T, _door: usize, keep: usize, idle: Option<usize>) -> Result<(), Refused<T>> {
+    fn push(
+        &self,
+        item: &mut (impl Parcel<T> + ?Sized),
+        _door: usize,
+        keep: usize,
+        idle: Option<usize>,
+    ) -> Result<(), Refused> {
         self.with(|q| {
             if q.closed {
-                return Err(Refused::Closed(item));
+                return Err(Refused::Closed);
             }
             if q.is_full_but_for(keep) {
-                return Err(Refused::Full(item));
+                return Err(Refused::Full);
             }
             q.accepted += 1;
             match idle {
                 // Only into an empty house: a task must not overtake one that waits.
                 Some(worker) if q.queued() == 0 && q.running < q.running_limit => {
-                    q.slot = Some((worker, item));
+                    q.slot = Some((worker, item.unpack()));
                 }
-                _ => q.overflow.push_back(item),
+                _ => q.overflow.push_back(item.unpack()),
             }
             Ok(())
         })

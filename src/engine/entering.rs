@@ -8,7 +8,7 @@ use super::counters::count;
 use super::submit::{InLine, Way};
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, Cancelled};
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Parcel};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::slot::Slot;
 use crate::sync::Arc;
@@ -52,43 +52,35 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 impl<R: Runner, D: Dispatch> Entering<'_, R, D> {
     /// One more try; `None` if it has to wait on.
-    fn advance(&mut self, waiter: &Waiter) -> Option<Result<(), SubmitError<R::Item>>> {
-        let mut item = self.item.take()?;
+    fn advance(&mut self, waiter: &Waiter) -> Option<Result<(), SubmitErrorKind>> {
         if self.place.is_none() {
-            match self.engine.enter_at_once(item, &self.way) {
-                Ok(None) => return Some(Ok(())),
-                Ok(Some(back)) => item = back,
-                Err(refusal) => return Some(Err(refusal)),
+            match self.engine.enter_at_once(&mut self.item, &self.way) {
+                Ok(true) => return Some(Ok(())),
+                Ok(false) => {}
+                Err(kind) => return Some(Err(kind)),
             }
-            let Some(place) = self.engine.join_line(&self.way, waiter.clone()) else {
-                return Some(Err(SubmitError::new(SubmitErrorKind::Overloaded, item)));
-            };
-            self.place = Some(place);
+            self.place = self.engine.join_line(&self.way, waiter.clone());
         }
-        let place = self.place.as_ref()?;
+        let Some(place) = &self.place else { return Some(Err(SubmitErrorKind::Overloaded)) };
         place.set_waiter(waiter.clone());
         // Until it has not been called since it looked: a call before that went to the waiter of an earlier poll.
         loop {
-            match self.engine.enter_from_line(item, &self.way, place) {
-                Ok(None) => return Some(Ok(())),
-                Ok(Some(back)) => item = back,
-                Err(refusal) => return Some(Err(refusal)),
-            }
-            if !place.is_called() {
-                self.item = Some(item);
-                return None;
+            match self.engine.enter_from_line(&mut self.item, &self.way, place) {
+                Ok(true) => return Some(Ok(())),
+                Ok(false) if place.is_called() => {}
+                Ok(false) => return None,
+                Err(kind) => return Some(Err(kind)),
             }
         }
     }
 
     /// The refusal if its token is cancelled; otherwise the poller is woken when it is.
-    fn give_up(&mut self, poller: &mut Context<'_>) -> Option<SubmitError<R::Item>> {
+    fn give_up(&mut self, poller: &mut Context<'_>) -> Option<SubmitErrorKind> {
         let cancelled = Pin::new(self.cancelled.as_mut()?);
         if cancelled.poll(poller).is_pending() {
             return None;
         }
-        let kind = self.way.cancelled()?;
-        self.item.take().map(|item| SubmitError::new(kind, item))
+        self.way.cancelled()
     }
 }
 
@@ -105,9 +97,9 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
         };
         self.place = None;
         self.cancelled = None;
-        if result.is_err() {
+        Poll::Ready(result.map_err(|kind| {
             count(&self.engine.counters.rejected);
-        }
-        Poll::Ready(result)
+            SubmitError::new(kind, self.item.unpack())
+        }))
     }
 }

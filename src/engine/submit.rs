@@ -1,5 +1,6 @@
 //! The way of a task into the pool: enter, or wait in line, or come back with the reason.
 
+use std::convert;
 use std::io;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -9,9 +10,9 @@ use super::counters::count;
 use super::nested::Inside;
 use super::{Engine, Runner, nested};
 use crate::cancel::{CancelReason, CancelToken, earlier};
-use crate::dispatch::{Dispatch, MAIN_DOOR, Queue, Refused};
+use crate::dispatch::{Dispatch, MAIN_DOOR, Made, Parcel, Queue, Refused};
 use crate::error::{SubmitError, SubmitErrorKind};
-use crate::slot::{Slot, Ticket, Verdict};
+use crate::slot::{Slot, Ticket};
 use crate::sync::{Arc, current};
 use crate::waiter::Waiter;
 
@@ -125,7 +126,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// One try to get a task in, if there is room for it and for `keep` more: push, and see that somebody comes for it.
-    fn try_enter(self: &Arc<Self>, item: R::Item, door: usize, keep: usize) -> Result<(), Refused<R::Item>> {
+    #[inline]
+    fn try_enter(
+        self: &Arc<Self>,
+        item: &mut (impl Parcel<R::Item> + ?Sized),
+        door: usize,
+        keep: usize,
+    ) -> Result<(), Refused> {
         let idle = if self.life.is_paused() { None } else { self.parking.claim() };
         self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
@@ -146,18 +153,31 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.hire(None).map(drop)
     }
 
-    /// Submits one task.
-    pub(crate) fn submit<'t>(
+    /// Submits one task, made of `input`; on a refusal that comes back.
+    #[inline]
+    pub(crate) fn submit<'t, I>(
         self: &Arc<Self>,
-        item: R::Item,
+        input: I,
+        make: impl Fn(I) -> R::Item,
         way: impl Into<Way<'t>>,
-    ) -> Result<(), SubmitError<R::Item>> {
-        let way = way.into();
-        self.admit(item, way).inspect_err(|refusal| {
-            if !(way.comes_again && refusal.kind.is_for_now()) {
-                count(&self.counters.rejected);
-            }
+    ) -> Result<(), SubmitError<I>> {
+        let (mut item, way) = (Made::new(input, make), way.into());
+        let admitted = match self.enter_at_once(&mut item, &way) {
+            Ok(true) => return Ok(()),
+            Ok(false) => self.wait_at_door(&mut item, &way),
+            Err(kind) => Err(kind),
+        };
+        admitted.map_err(|kind| {
+            self.note_refusal(&way, kind);
+            SubmitError::new(kind, item.back())
         })
+    }
+
+    #[cold]
+    fn note_refusal(&self, way: &Way<'_>, kind: SubmitErrorKind) {
+        if !(way.comes_again && kind.is_for_now()) {
+            count(&self.counters.rejected);
+        }
     }
 
     /// Submits the task of a slot; on a refusal the input comes back out of it.
@@ -167,7 +187,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: R::Item,
         way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<I>> {
-        self.submit(item, way).map_err(|refusal| slot.refused(refusal.kind))
+        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind))
     }
 
     /// If the calling thread is a worker of this pool, runs the task of a slot on it; says whether it did.
@@ -185,15 +205,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         })
     }
 
-    /// Submits all of an iterator. Nothing is left unannounced while the iterator is asked, for it may block or panic; it
-    /// is the searcher that keeps workers from being woken one for each task.
-    pub(crate) fn submit_all(
+    /// Submits tasks made of all that an iterator gives. Nothing is left unannounced while the iterator is asked, for it may
+    /// block or panic; it is the searcher that keeps workers from being woken one for each task.
+    pub(crate) fn submit_all<I>(
         self: &Arc<Self>,
-        items: &mut dyn Iterator<Item = R::Item>,
-    ) -> Result<usize, (usize, SubmitError<R::Item>)> {
+        inputs: &mut (impl Iterator<Item = I> + ?Sized),
+        make: impl Fn(I) -> R::Item,
+    ) -> Result<usize, (usize, SubmitError<I>)> {
         let mut accepted = 0;
-        for item in items {
-            self.submit(item, self.default_patience()).map_err(|error| (accepted, error))?;
+        for input in inputs {
+            self.submit(input, &make, self.default_patience()).map_err(|error| (accepted, error))?;
             accepted += 1;
         }
         Ok(accepted)
@@ -216,13 +237,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.options.nonblocking { Patience::None } else { Patience::Forever }
     }
 
-    fn admit(self: &Arc<Self>, mut item: R::Item, way: Way<'_>) -> Result<(), SubmitError<R::Item>> {
-        match self.enter_at_once(item, &way)? {
-            None => return Ok(()),
-            Some(back) => item = back,
-        }
+    #[cold]
+    fn wait_at_door(
+        self: &Arc<Self>,
+        item: &mut dyn Parcel<R::Item>,
+        way: &Way<'_>,
+    ) -> Result<(), SubmitErrorKind> {
         if let Patience::None = way.patience {
-            return Err(SubmitError::new(SubmitErrorKind::Full, item));
+            return Err(SubmitErrorKind::Full);
         }
         let has_way_out = self.runner.spare_state().is_some();
         match nested::enter_wait_at_door(self.id, way.deadline(), has_way_out) {
@@ -231,29 +253,27 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Lets a task in if there is room and nobody waits; it comes back if it has to wait.
+    /// Lets a task in if there is room; says whether it did. Otherwise it has to wait.
+    #[inline]
     pub(crate) fn enter_at_once(
         self: &Arc<Self>,
-        mut item: R::Item,
+        item: &mut (impl Parcel<R::Item> + ?Sized),
         way: &Way<'_>,
-    ) -> Result<Option<R::Item>, SubmitError<R::Item>> {
+    ) -> Result<bool, SubmitErrorKind> {
         if let Some(kind) = way.cancelled() {
-            return Err(SubmitError::new(kind, item));
+            return Err(kind);
         }
         if self.ensure_worker().is_err() {
-            return Err(SubmitError::new(SubmitErrorKind::Spawn, item));
+            return Err(SubmitErrorKind::Spawn);
         }
         // Whoever comes later than those in line must not take their places; but if there are more, it need not wait until all
         // of those have woken up.
         match self.try_enter(item, way.door, self.line.waiting_at(way.door)) {
-            Ok(()) => return Ok(None),
-            Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
-            Err(Refused::Full(back)) => item = back,
+            Ok(()) => Ok(true),
+            Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
+            Err(Refused::Full) if self.life.is_closed() => Err(SubmitErrorKind::Closed),
+            Err(Refused::Full) => Ok(false),
         }
-        if self.life.is_closed() {
-            return Err(SubmitError::new(SubmitErrorKind::Closed, item));
-        }
-        Ok(Some(item))
     }
 
     /// A place in the line of its door, unless too many wait.
@@ -263,85 +283,70 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Some(InLine { place, _left: Left(self) })
     }
 
-    /// A try of somebody in line: the task comes back if it has to wait on.
+    /// A try of somebody in line; says whether the task is in. Otherwise it has to wait on.
     pub(super) fn enter_from_line(
         self: &Arc<Self>,
-        item: R::Item,
+        item: &mut (impl Parcel<R::Item> + ?Sized),
         way: &Way<'_>,
         place: &Place<'_>,
-    ) -> Result<Option<R::Item>, SubmitError<R::Item>> {
+    ) -> Result<bool, SubmitErrorKind> {
         let answer = place.answer(|| match place.is_first() {
             true => self.try_enter(item, way.door, 0),
-            false if self.life.is_closed() => Err(Refused::Closed(item)),
-            false => Err(Refused::Full(item)),
+            false if self.life.is_closed() => Err(Refused::Closed),
+            false => Err(Refused::Full),
         });
         match answer {
-            Ok(()) => Ok(None),
-            Err(Refused::Closed(item)) => Err(SubmitError::new(SubmitErrorKind::Closed, item)),
-            Err(Refused::Full(item)) => {
+            Ok(()) => Ok(true),
+            Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
+            Err(Refused::Full) => {
                 self.waits.shrink(|| self.strength());
-                Ok(Some(item))
+                Ok(false)
             }
         }
     }
 
     fn wait_in_line(
         self: &Arc<Self>,
-        mut item: R::Item,
-        way: Way<'_>,
+        item: &mut dyn Parcel<R::Item>,
+        way: &Way<'_>,
         leave: &nested::Wait,
-    ) -> Result<(), SubmitError<R::Item>> {
+    ) -> Result<(), SubmitErrorKind> {
         let me = Waiter::Thread(current());
         let _listening = way.token.map(|token| token.listen(me.clone()));
-        let Some(place) = self.join_line(&way, me) else {
-            return Err(SubmitError::new(SubmitErrorKind::Overloaded, item));
-        };
-        loop {
-            match self.enter_from_line(item, &way, &place)? {
-                None => return Ok(()),
-                Some(back) => item = back,
-            }
+        let Some(place) = self.join_line(way, me) else { return Err(SubmitErrorKind::Overloaded) };
+        while !self.enter_from_line(item, way, &place)? {
             if leave.is_doomed() {
                 drop(place);
                 return self.make_room(item, way.door);
             }
             if let Some(kind) = way.end() {
-                return Err(SubmitError::new(kind, item));
+                return Err(kind);
             }
             place.wait(way.deadline());
         }
+        Ok(())
     }
 
     /// The last worker that could make room stands at the door itself: it runs queued tasks until there is
     /// room, or, where nothing is queued, the task in hand.
-    fn make_room(self: &Arc<Self>, mut item: R::Item, door: usize) -> Result<(), SubmitError<R::Item>> {
+    fn make_room(self: &Arc<Self>, item: &mut dyn Parcel<R::Item>, door: usize) -> Result<(), SubmitErrorKind> {
         loop {
             match self.try_enter(item, door, 0) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed(item)) => return Err(SubmitError::new(SubmitErrorKind::Closed, item)),
-                Err(Refused::Full(back)) => item = back,
-            }
-            if !self.help() {
-                return self.run_in_hand(item);
+                Err(Refused::Closed) => return Err(SubmitErrorKind::Closed),
+                Err(Refused::Full) if self.help() => {}
+                Err(Refused::Full) => return self.run_in_hand(item),
             }
         }
     }
 
     /// Runs a task that was not let in on this worker, in the middle of the one that it is at.
-    fn run_in_hand(&self, item: R::Item) -> Result<(), SubmitError<R::Item>> {
-        let mut item = Some(item);
-        if let Some(mut state) = self.runner.spare_state() {
-            nested::run_here(self.id, |reply| match item.take() {
-                Some(item) => {
-                    count(&self.counters.direct);
-                    self.runner.run(&mut state, item, reply)
-                }
-                None => Verdict::Elsewhere,
-            });
-        }
-        match item {
-            Some(back) => Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, back)),
-            None => Ok(()),
-        }
+    fn run_in_hand(&self, item: &mut dyn Parcel<R::Item>) -> Result<(), SubmitErrorKind> {
+        let Some(mut state) = self.runner.spare_state() else { return Err(SubmitErrorKind::WouldDeadlock) };
+        let has_run = nested::run_here(self.id, |reply| {
+            count(&self.counters.direct);
+            self.runner.run(&mut state, item.unpack(), reply)
+        });
+        if has_run { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) }
     }
 }

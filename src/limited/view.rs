@@ -163,10 +163,9 @@ impl<D: Dispatch> View<D> {
     /// Sends a task with a place to the pool: at once, or from the pool's line when its turn comes.
     fn send(self: &Arc<Self>, task: Task) {
         let way = Way::from(Patience::Forever).exempt();
-        let task = Task::from_body(Placed::new(task, Place::of(self)));
-        match self.engine.enter_at_once(task, &way) {
-            Ok(None) => {}
-            Ok(Some(task)) => {
+        let mut task = Some(Task::from_body(Placed::new(task, Place::of(self))));
+        match (self.engine.enter_at_once(&mut task, &way), task) {
+            (Ok(false), Some(task)) => {
                 let engine = Arc::clone(&self.engine);
                 let entering = async move {
                     if let Err(refusal) = engine.submit_async(task, way).await {
@@ -176,7 +175,8 @@ impl<D: Dispatch> View<D> {
                 Errand::run(entering);
             }
             // The pool is closed, or has no thread: nobody will run it.
-            Err(refusal) => discard(refusal.task),
+            (Err(_), Some(task)) => discard(task),
+            (_, _) => {}
         }
     }
 

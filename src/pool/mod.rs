@@ -63,7 +63,7 @@ pub type LoopPool = Pool<Ring>;
 /// ```
 pub type ShardedPool = Pool<Sharded>;
 
-pool_methods!(impl [D: Dispatch] Pool<D> where item Task, wrap |task| task, unwrap |task| task);
+pool_methods!(impl [D: Dispatch] Pool<D> where item Task, wrap std::convert::identity);
 
 /// Runs tasks: there is nothing to it.
 pub(crate) struct CallTask;

@@ -102,7 +102,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() + Send + 'static,
     {
         let way = Way::from(self.engine.default_patience()).unless(Some(token));
-        self.engine.submit(Cancellable::task(token, f), way).map_err(Cancellable::back)
+        self.engine.submit(f, |f| Cancellable::task(token, f), way)
     }
 
     /// Submits a closure; waits for room without blocking the thread, in one line with the threads that wait.
@@ -205,15 +205,15 @@ impl<D: Dispatch> Pool<D> {
         I: IntoIterator<Item = F>,
     {
         let mut rest = closures.into_iter();
-        let result = self.engine.submit_all(&mut rest.by_ref().map(Task::new));
-        result.map_err(|(accepted, error)| SubmitAllError { accepted, error: error.map(Task::into_closure), rest })
+        let result = self.engine.submit_all(&mut rest.by_ref(), Task::new);
+        result.map_err(|(accepted, error)| SubmitAllError { accepted, error, rest })
     }
 
     pub(crate) fn enter<'t, F>(&self, f: F, way: impl Into<Way<'t>>) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
     {
-        self.engine.submit(Task::new(f), way).map_err(|e| e.map(Task::into_closure))
+        self.engine.submit(f, Task::new, way)
     }
 }
 

@@ -44,7 +44,7 @@ pub struct StatefulPool<W: Worker, D: Dispatch = Stack> {
 
 pool_methods!(
     impl [W: Worker, D: Dispatch] StatefulPool<W, D>
-    where item W::Input, wrap Job::Plain, unwrap Job::into_payload
+    where item W::Input, wrap Job::Plain
 );
 
 type Factory<W> = Arc<dyn Fn(usize) -> Result<W, BoxError> + Send + Sync>;

@@ -2,7 +2,7 @@
 
 use super::shard::Shard;
 use super::{Book, Seat, ShardedQueue};
-use crate::dispatch::Refused;
+use crate::dispatch::{Parcel, Refused};
 use crate::dispatch::balance::{Balance, next_random, random, thread_number, truncate};
 use crate::dispatch::turnstile::Blocked;
 use crate::sync::Ordering;
@@ -13,7 +13,12 @@ const ROUND: usize = 32;
 
 /// The way in.
 impl<T> ShardedQueue<T> {
-    pub(super) fn push_to(&self, index: usize, item: T, keep: usize) -> Result<(), Refused<T>> {
+    pub(super) fn push_to(
+        &self,
+        index: usize,
+        item: &mut (impl Parcel<T> + ?Sized),
+        keep: usize,
+    ) -> Result<(), Refused> {
         let shard = &self.shards[index];
         let entered = shard.inward.entrance.pass(keep, || {
             let book = self.book.lock();
@@ -21,13 +26,13 @@ impl<T> ShardedQueue<T> {
         });
         match entered {
             Ok(_) => {
-                shard.tasks.push(item);
+                shard.tasks.push(item.unpack());
                 // ORDERING: Release, see `Shard::has_task`.
                 shard.inward.pushed.fetch_add(1, Ordering::Release);
                 Ok(())
             }
-            Err(Blocked::Shut) => Err(Refused::Closed(item)),
-            Err(Blocked::NotReady) => Err(Refused::Full(item)),
+            Err(Blocked::Shut) => Err(Refused::Closed),
+            Err(Blocked::NotReady) => Err(Refused::Full),
         }
     }
 

@@ -11,7 +11,7 @@ use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
 use super::homes::Homes;
 use super::peak::{Busy, Peak};
-use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Queue, Refused, Shape, sealed};
+use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Parcel, Queue, Refused, Shape, sealed};
 use crate::stats::ShardStats;
 use crate::sync::{Arc, AtomicUsize, Backoff, Mutex, Ordering};
 
@@ -138,7 +138,13 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         })
     }
 
-    fn push(&self, mut item: T, door: usize, keep: usize, _idle: Option<usize>) -> Result<(), Refused<T>> {
+    fn push(
+        &self,
+        item: &mut (impl Parcel<T> + ?Sized),
+        door: usize,
+        keep: usize,
+        _idle: Option<usize>,
+    ) -> Result<(), Refused> {
         if door != MAIN_DOOR {
             return self.push_to(self.behind(door), item, keep);
         }
@@ -146,11 +152,11 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         let first = self.pick();
         for n in first..first + count {
             match self.push_to(n % count, item, keep) {
-                Err(Refused::Full(back)) => item = back,
+                Err(Refused::Full) => {}
                 result => return result,
             }
         }
-        Err(Refused::Full(item))
+        Err(Refused::Full)
     }
 
     fn door(&self, key: u64) -> usize {

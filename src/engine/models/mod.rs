@@ -64,7 +64,7 @@ fn one_task_wakes_one_worker<Q: Queue<usize>>() {
         with_workers(&nest, 2, || {
             let idle = nest.parking.claim();
             let claimed = idle.is_some();
-            assert!(nest.queue.push(1, MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker())).is_ok());
+            assert!(nest.queue.push(&mut Some(1), MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker())).is_ok());
             // Still a searcher until it has looked, so nobody else may be claimed.
             assert!(!claimed || nest.parking.claim().is_none());
             drop(idle);

@@ -46,30 +46,30 @@ impl<Q: Queue<usize>> Nest<Q> {
     }
 
     /// The engine's way to let a task in.
-    pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused<usize>> {
+    pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused> {
         let idle = self.parking.claim();
-        self.queue.push(item, MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker()))?;
+        self.queue.push(&mut Some(item), MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
         self.parking.notify(|| self.queue.has_work());
         Ok(())
     }
 
-    fn enter_from_line(&self, place: &Place<'_>, item: usize) -> Result<(), Refused<usize>> {
+    fn enter_from_line(&self, place: &Place<'_>, item: usize) -> Result<(), Refused> {
         place.answer(|| match place.is_first() {
             true => self.try_enter(item),
-            false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed(item)),
-            false => Err(Refused::Full(item)),
+            false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed),
+            false => Err(Refused::Full),
         })
     }
 
     /// The engine's way to wait at the door.
-    pub(super) fn submit(&self, mut item: usize) -> bool {
+    pub(super) fn submit(&self, item: usize) -> bool {
         let place = self.line.join(MAIN_DOOR, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
         loop {
             match self.enter_from_line(&place, item) {
                 Ok(()) => return true,
-                Err(Refused::Closed(_)) => return false,
-                Err(Refused::Full(back)) => item = back,
+                Err(Refused::Closed) => return false,
+                Err(Refused::Full) => {}
             }
             place.wait(None);
         }
@@ -81,8 +81,8 @@ impl<Q: Queue<usize>> Nest<Q> {
         loop {
             match self.enter_from_line(place, item) {
                 Ok(()) => return Some(true),
-                Err(Refused::Closed(_)) => return Some(false),
-                Err(Refused::Full(_)) => {}
+                Err(Refused::Closed) => return Some(false),
+                Err(Refused::Full) => {}
             }
             if !place.is_called() {
                 return None;
