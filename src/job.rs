@@ -8,7 +8,7 @@ use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, Cause, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
-use crate::slot::{Recalled, Reply, Slot, Terms, Ticket, Verdict};
+use crate::slot::{Caller, Desk, Recalled, Reply, Slot, Terms, Ticket, Verdict};
 
 /// A payload that nobody waits for, or a ticket to one with an answer expected.
 pub(crate) enum Job<I, O> {
@@ -16,6 +16,8 @@ pub(crate) enum Job<I, O> {
     Plain(I),
     /// The payload is in the slot.
     Answered(Ticket<I, O>),
+    /// The payload of a call, and where its answer goes.
+    Called(I, Caller<I, O>),
 }
 
 static_assertions::const_assert!(std::mem::size_of::<Job<u64, u64>>() <= 8 + 16);
@@ -34,6 +36,10 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
                 Verdict::Ran
             }
             Job::Answered(ticket) => ticket.run(reply, interrupter, |input, slot| f(input, Some(slot))),
+            Job::Called(input, caller) => {
+                caller.run(reply, || f(input, None));
+                Verdict::Ran
+            }
         }
     }
 
@@ -42,6 +48,10 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
         match self {
             Job::Plain(input) => Recalled::Here(input),
             Job::Answered(ticket) => ticket.recall(kind, cause),
+            Job::Called(input, caller) => {
+                caller.give_back(input, kind);
+                Recalled::ToCaller
+            }
         }
     }
 
@@ -49,7 +59,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
     pub(crate) fn into_payload(self) -> I {
         match self {
             Job::Plain(input) => input,
-            Job::Answered(_) => unreachable!("a job with an answer comes back through its slot"),
+            Job::Answered(_) | Job::Called(..) => unreachable!("a job with an answer comes back through its slot"),
         }
     }
 }
@@ -122,8 +132,13 @@ where
     R: Runner<Item = Job<I, O>>,
     D: Dispatch,
 {
-    let slot = Slot::new(input, terms(engine.id(), true, deadline));
     let patience = deadline.map_or(engine.default_patience(), Patience::Until);
-    enter(engine, &slot, engine.way(key, patience))?;
+    let way = engine.way(key, patience);
+    // Who has a deadline may leave before the answer is there, and a worker of the pool may have to run the task itself.
+    if deadline.is_none() && !engine.is_inside() {
+        return Desk::call(|caller| engine.submit(input, |input| Job::Called(input, caller), way))?.into_result();
+    }
+    let slot = Slot::new(input, terms(engine.id(), true, deadline));
+    enter(engine, &slot, way)?;
     slot.call().into_result()
 }

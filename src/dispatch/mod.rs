@@ -108,26 +108,24 @@ impl<T> Parcel<T> for Option<T> {
 }
 
 /// Something, and how a task is made of it.
-pub(crate) struct Made<I, F> {
-    of: Option<I>,
-    make: F,
-}
+pub(crate) struct Made<I, F>(Option<(I, F)>);
 
 impl<I, F> Made<I, F> {
     pub(crate) fn new(of: I, make: F) -> Self {
-        Made { of: Some(of), make }
+        Made(Some((of, make)))
     }
 
     /// What no task was made of.
     pub(crate) fn back(mut self) -> I {
-        self.of.unpack()
+        self.0.unpack().0
     }
 }
 
-impl<T, I, F: Fn(I) -> T> Parcel<T> for Made<I, F> {
+impl<T, I, F: FnOnce(I) -> T> Parcel<T> for Made<I, F> {
     #[inline]
     fn unpack(&mut self) -> T {
-        (self.make)(self.of.unpack())
+        let (of, make) = self.0.unpack();
+        make(of)
     }
 }
 

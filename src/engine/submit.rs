@@ -158,7 +158,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn submit<'t, I>(
         self: &Arc<Self>,
         input: I,
-        make: impl Fn(I) -> R::Item,
+        make: impl FnOnce(I) -> R::Item,
         way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<I>> {
         let (mut item, way) = (Made::new(input, make), way.into());

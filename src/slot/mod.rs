@@ -7,6 +7,7 @@
 //!
 //! Here is what a slot goes through, and how it is told to stop.
 
+mod desk;
 mod ticket;
 mod wait;
 
@@ -20,6 +21,7 @@ use crate::interrupter::Interrupter;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::waiter::Waiter;
 
+pub(crate) use desk::{Caller, Desk};
 pub(crate) use ticket::{Recalled, Reply, Settle, Ticket, Verdict};
 pub(crate) use wait::{AwaitedEnd, Outcome};
 

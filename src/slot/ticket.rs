@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::desk::AnyCaller;
 use super::{Cell, Slot, conclude};
 use crate::engine::nested;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
@@ -103,15 +104,25 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
 /// Where the answer to a task goes, if anywhere. The task sets it before any user code runs.
 #[derive(Default)]
 pub(crate) struct Reply {
-    to: Option<Arc<dyn Settle>>,
+    to: Option<Recipient>,
     /// A panic that is not the task's.
     stray: Option<Payload>,
+}
+
+enum Recipient {
+    Slot(Arc<dyn Settle>),
+    Caller(AnyCaller),
 }
 
 impl Reply {
     /// From now on the answer goes to `settle`.
     pub(crate) fn set(&mut self, settle: Arc<dyn Settle>) {
-        self.to = Some(settle);
+        self.to = Some(Recipient::Slot(settle));
+    }
+
+    /// From now on the answer goes to `caller`.
+    pub(super) fn set_caller(&mut self, caller: AnyCaller) {
+        self.to = Some(Recipient::Caller(caller));
     }
 
     pub(crate) fn is_wanted(&self) -> bool {
@@ -132,12 +143,12 @@ impl Reply {
 
     /// Announces the end of the task. A panic that nobody waits for comes back.
     pub(crate) fn send(self, panic: Option<Payload>) -> Option<Payload> {
-        match self.to {
-            None => panic.or(self.stray),
-            Some(to) => {
-                to.settle(panic);
-                None
-            }
+        match (self.to, panic) {
+            (None, panic) => return panic.or(self.stray),
+            (Some(Recipient::Slot(slot)), panic) => slot.settle(panic),
+            (Some(Recipient::Caller(caller)), Some(payload)) => caller.panicked(payload),
+            (Some(Recipient::Caller(caller)), None) => drop(caller),
         }
+        None
     }
 }

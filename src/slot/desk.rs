@@ -1,0 +1,190 @@
+//! The answer to a synchronous call, on its caller's own stack.
+//!
+//! A caller that cannot give up needs no slot: the input travels in the queue, and the answer has a place in the caller's frame,
+//! which stays until it is there. So a call allocates nothing, and its way there and back is one line of memory each.
+
+use std::ptr::NonNull;
+
+use crossbeam_utils::CachePadded;
+
+use super::ticket::Reply;
+use super::wait::Outcome;
+use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
+use crate::sync::{AtomicU8, Ordering, Thread, UnsafeCell, current, park, spin_loop};
+
+/// The answer is not there, and the caller looks for it.
+const LOOKED_FOR: u8 = 0;
+/// The answer is not there, and the caller sleeps.
+const SLEPT_FOR: u8 = 1;
+/// The answer is there, and nobody but the caller touches the desk any more.
+const ANSWERED: u8 = 2;
+
+/// How often a caller looks before it sleeps: about as long as a sleep and a wake-up cost.
+#[cfg(not(formicary_loom))]
+const LOOKS: usize = 512;
+#[cfg(formicary_loom)]
+const LOOKS: usize = 1;
+
+/// Where the answer to one call is put.
+pub(crate) struct Desk<I, O>(CachePadded<Inner<I, O>>);
+
+struct Inner<I, O> {
+    state: AtomicU8,
+    /// Written by the caller before it sleeps, and read by whoever finds it asleep.
+    sleeper: UnsafeCell<Option<Thread>>,
+    /// Written by whoever answers, and read by the caller when it is `ANSWERED`.
+    answer: UnsafeCell<Option<Outcome<I, O>>>,
+}
+
+impl<I, O> Desk<I, O> {
+    /// Calls `submit` with the right to answer, once, and returns its refusal, or else the answer, which it waits for.
+    pub(crate) fn call<E>(submit: impl FnOnce(Caller<I, O>) -> Result<(), E>) -> Result<Outcome<I, O>, E> {
+        let desk = Desk(CachePadded::new(Inner {
+            state: AtomicU8::new(LOOKED_FOR),
+            sleeper: UnsafeCell::new(None),
+            answer: UnsafeCell::new(None),
+        }));
+        let present = Present(&desk.0);
+        let submitted = submit(Caller(NonNull::from(&*desk.0)));
+        // Also after a refusal, and if `submit` unwinds: the right was dropped then, which is an answer.
+        drop(present);
+        submitted.map(|()| desk.0.take())
+    }
+}
+
+impl<I, O> Inner<I, O> {
+    fn is_answered(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Caller::send`: the answer is there, and the answerer is gone.
+        self.state.load(Ordering::Acquire) == ANSWERED
+    }
+
+    /// Waits for the answer: looks for a while, then sleeps.
+    fn wait(&self) {
+        for _ in 0..LOOKS {
+            if self.is_answered() {
+                return;
+            }
+            spin_loop();
+        }
+        self.sleeper.with_mut(|sleeper| {
+            // SAFETY: nobody reads it before the state says that the caller sleeps.
+            unsafe { *sleeper = Some(current()) }
+        });
+        // ORDERING: Release: who finds the caller asleep sees whom to wake. It fails only if the answer is there.
+        let _ = self.state.compare_exchange(LOOKED_FOR, SLEPT_FOR, Ordering::Release, Ordering::Relaxed);
+        while !self.is_answered() {
+            park(None);
+        }
+    }
+
+    fn put(&self, answer: Outcome<I, O>) {
+        self.answer.with_mut(|place| {
+            // SAFETY: only who has the right to answer calls this, and the caller reads it when that right is used up.
+            unsafe { *place = Some(answer) }
+        });
+    }
+
+    /// The answer. To be asked for by the caller, and once it has waited.
+    fn take(&self) -> Outcome<I, O> {
+        let answer = self.answer.with_mut(|answer| {
+            // SAFETY: the caller has waited, so the answerer is gone and the answer is the caller's.
+            unsafe { (*answer).take() }
+        });
+        answer.unwrap_or_else(|| Outcome::Done(Err(JoinError::new(Cause::Cancelled))))
+    }
+}
+
+/// Keeps the caller's frame in place until the answer is there.
+struct Present<'a, I, O>(&'a Inner<I, O>);
+
+impl<I, O> Drop for Present<'_, I, O> {
+    fn drop(&mut self) {
+        self.0.wait();
+    }
+}
+
+/// The right to answer a call. There is one for each, and dropping it is an answer: that the task was cancelled.
+pub(crate) struct Caller<I, O>(NonNull<Inner<I, O>>);
+
+// SAFETY: it is a reference to a desk that is there until this is gone (`Present`), through which values of these types go to
+// the thread that waits.
+unsafe impl<I: Send, O: Send> Send for Caller<I, O> {}
+// SAFETY: nothing can be done with a shared one.
+unsafe impl<I: Send, O: Send> Sync for Caller<I, O> {}
+
+impl<I, O> Caller<I, O> {
+    fn desk(&self) -> &Inner<I, O> {
+        // SAFETY: `Present` keeps the desk in place until the right to answer is used up, and this is that right.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Gives the input back.
+    pub(crate) fn give_back(self, input: I, kind: SubmitErrorKind) {
+        self.desk().put(Outcome::Returned(input, kind));
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Caller<I, O> {
+    /// Runs the task and leaves its output. The right to answer goes to `reply` first.
+    pub(crate) fn run(self, reply: &mut Reply, f: impl FnOnce() -> O) {
+        let desk = self.0;
+        reply.set_caller(AnyCaller(desk));
+        std::mem::forget(self);
+        let output = f();
+        // SAFETY: the right to answer is in `reply`, which is this function's to use until it returns.
+        unsafe { desk.as_ref() }.put(Outcome::Done(Ok(output)));
+    }
+}
+
+impl<I, O> Drop for Caller<I, O> {
+    fn drop(&mut self) {
+        self.desk().announce();
+    }
+}
+
+/// The same, whatever the types. The answer, if one was put, is announced when it is dropped.
+pub(crate) struct AnyCaller(NonNull<dyn Announce>);
+
+impl AnyCaller {
+    /// The answer is that the task panicked.
+    pub(crate) fn panicked(self, payload: Payload) {
+        // SAFETY: as in `Caller::desk`.
+        unsafe { self.0.as_ref() }.fail(payload);
+    }
+}
+
+impl Drop for AnyCaller {
+    fn drop(&mut self) {
+        // SAFETY: as in `Caller::desk`.
+        unsafe { self.0.as_ref() }.announce();
+    }
+}
+
+/// What one with the right to answer does. After `announce` the desk may be gone.
+trait Announce {
+    fn fail(&self, payload: Payload);
+    fn announce(&self);
+}
+
+impl<I, O> Announce for Inner<I, O> {
+    fn fail(&self, payload: Payload) {
+        self.put(Outcome::Done(Err(JoinError::panic(payload))));
+    }
+
+    fn announce(&self) {
+        // ORDERING: Release pairs with `is_answered`: the caller sees the answer, and that this thread has done with the desk.
+        // Acquire on failure pairs with the Release in `wait`: this thread sees whom to wake.
+        let announced = self.state.compare_exchange(LOOKED_FOR, ANSWERED, Ordering::Release, Ordering::Acquire);
+        if announced.is_err() {
+            let sleeper = self.sleeper.with(|sleeper| {
+                // SAFETY: the state says that the caller sleeps, so it does not write this any more.
+                unsafe { (*sleeper).clone() }
+            });
+            // ORDERING: Release, as above.
+            self.state.store(ANSWERED, Ordering::Release);
+            if let Some(sleeper) = sleeper {
+                sleeper.unpark();
+            }
+        }
+    }
+}
