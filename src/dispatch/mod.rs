@@ -155,6 +155,9 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// What a worker has of the queue for itself. It stays on the worker's thread.
     type Seat;
 
+    /// Whether a push may keep the task for the idle worker that it is told of.
+    const HANDS_OVER: bool = false;
+
     /// An empty, open queue, or a sentence on why there can be none of this shape.
     fn new(shape: &Shape) -> Result<Self, &'static str>;
 

@@ -112,6 +112,8 @@ impl<T> StackQueue<T> {
 impl<T: Send + 'static> Queue<T> for StackQueue<T> {
     type Seat = usize;
 
+    const HANDS_OVER: bool = true;
+
     fn new(shape: &Shape) -> Result<Self, &'static str> {
         Ok(StackQueue {
             inner: CachePadded::new(Mutex::new(Inner {

@@ -115,6 +115,16 @@ pub(crate) enum Errand<T> {
     Leave,
 }
 
+/// Whether an idle worker looks for work before it sleeps.
+#[derive(Clone, Copy, PartialEq)]
+enum Search {
+    None,
+    /// Without being counted: nobody relies on it.
+    Uncounted,
+    /// As the searcher that submitters rely on.
+    Counted,
+}
+
 /// How a sleep ended.
 enum Wakeup {
     /// There may be work: the worker is a searcher and must say what came of it, by
@@ -196,29 +206,27 @@ impl Parking {
         if let Some(item) = source.pop() {
             return Errand::Task(item);
         }
-        let mut searching = self.start_search();
+        let mut search = self.start_search();
         let mut idle_since = None;
         let backoff = Backoff::new();
         loop {
-            if searching {
+            if search != Search::None {
                 if let Some(item) = look(source) {
-                    self.found(|| source.has_work());
+                    self.end_search(search, source);
                     return Errand::Task(item);
                 }
             }
             let is_called = source.is_called();
             if is_called || source.leave() {
-                if searching {
-                    self.found(|| source.has_work());
-                }
+                self.end_search(search, source);
                 return if is_called { Errand::Orders } else { Errand::Leave };
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
             let expires = source.expiry().and_then(|expiry| since.checked_add(expiry));
             let alarm = source.alarm();
-            match self.sleep(me, searching, expires, alarm, source) {
+            match self.sleep(me, search == Search::Counted, expires, alarm, source) {
                 Wakeup::Search => {
-                    searching = true;
+                    search = Search::Counted;
                     // Perhaps a task was handed over, which nobody else sees.
                     if let Some(item) = source.pop() {
                         self.found(|| source.has_work());
@@ -229,7 +237,7 @@ impl Parking {
                 }
                 Wakeup::Dismissed => return Errand::Leave,
                 Wakeup::Expired => {
-                    searching = false;
+                    search = Search::None;
                     if expires.is_some_and(|at| at <= Instant::now()) {
                         if source.expire() {
                             return Errand::Leave;
@@ -243,12 +251,23 @@ impl Parking {
 
     /// Step **look**: whether the calling worker may look for work for a while before it sleeps. Only
     /// one looks at a time; the others would disturb the queue's lines for nothing.
-    fn start_search(&self) -> bool {
+    fn start_search(&self) -> Search {
         // ORDERING: Relaxed. Two at once would be a waste, not an error, and a searcher takes nothing
         // from this word but the number.
         let counts = self.counts.load(Ordering::Relaxed);
-        searchers(counts) == 0
-            && self.counts.compare_exchange(counts, counts + SEARCHER, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        if sleepers(counts) == 0 && searchers(counts) == 0 {
+            // There is nobody whom a submitter could wake instead, so none needs to know.
+            return Search::Uncounted;
+        }
+        let counted = searchers(counts) == 0
+            && self.counts.compare_exchange(counts, counts + SEARCHER, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if counted { Search::Counted } else { Search::None }
+    }
+
+    fn end_search(&self, search: Search, source: &impl Source) {
+        if search == Search::Counted {
+            self.found(|| source.has_work());
+        }
     }
 
     /// Step **found**: a searcher has a task, or leaves. The last searcher to stop wakes the next when

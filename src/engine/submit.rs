@@ -133,7 +133,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         door: usize,
         keep: usize,
     ) -> Result<(), Refused> {
-        let idle = if self.life.is_paused() { None } else { self.parking.claim() };
+        let hands_over = D::Queue::<R::Item>::HANDS_OVER && !self.life.is_paused();
+        let idle = if hands_over { self.parking.claim() } else { None };
         self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
         self.announce();
