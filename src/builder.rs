@@ -166,6 +166,22 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
+    /// How long an idle worker may look for work before it sleeps: the trade between latency and processor time. Each look
+    /// is a few microseconds long in any case; one up to this limit follows only an idle time that was no longer than
+    /// this, and only one worker looks at a time while others sleep. With 0 every look is short. Default: 60 microseconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::builder().workers(1).spin(Duration::ZERO).build()?;
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spin(mut self, limit: Duration) -> Self {
+        self.options.spin = limit;
+        self
+    }
+
     /// The pool's name, and the prefix of its threads' names, which are it and the worker's number. Linux shows 15 bytes
     /// of a thread's name: a longer prefix is cut so that the number stays. Default: `formicary`.
     ///

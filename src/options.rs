@@ -21,6 +21,12 @@ pub const DEFAULT_QUEUE: usize = 1024;
 /// assert_eq!(formicary::DEFAULT_EXPIRY.as_secs(), 10);
 /// ```
 pub const DEFAULT_EXPIRY: Duration = Duration::from_secs(10);
+/// How long an idle worker looks for work at most before it sleeps, if nothing else is said.
+///
+/// ```
+/// assert_eq!(formicary::DEFAULT_SPIN.as_micros(), 60);
+/// ```
+pub const DEFAULT_SPIN: Duration = Duration::from_micros(60);
 /// The prefix of the threads' names, if nothing else is said.
 ///
 /// ```
@@ -255,6 +261,7 @@ pub(crate) struct Options {
     pub(crate) nonblocking: bool,
     pub(crate) max_blocking: usize,
     pub(crate) expiry: Option<Duration>,
+    pub(crate) spin: Duration,
     pub(crate) thread_name: String,
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_thread_start: Option<Hook>,
@@ -274,6 +281,7 @@ impl Default for Options {
             nonblocking: false,
             max_blocking: usize::MAX,
             expiry: Some(DEFAULT_EXPIRY),
+            spin: DEFAULT_SPIN,
             thread_name: DEFAULT_NAME.to_owned(),
             stack_size: None,
             on_thread_start: None,

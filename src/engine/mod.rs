@@ -16,6 +16,7 @@ mod bulletin;
 mod control;
 mod counters;
 mod entering;
+mod habit;
 mod lifecycle;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;

@@ -351,13 +351,13 @@ mod models {
             let waits = Arc::new(Waits::new());
             let other = Arc::clone(&waits);
             let at_the_door = thread::spawn(move || {
-                if let Ok(leave) = other.enter(2, true) {
+                if let Ok(leave) = other.enter(|| 2, true) {
                     while !leave.doomed.load(Ordering::Relaxed) {
                         park(None);
                     }
                 }
             });
-            waits.enter_regardless(2);
+            waits.enter_regardless(|| 2);
             at_the_door.join().unwrap();
         });
     }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
+use super::habit::Habit;
 use crate::sync::{
-    Arc, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park, spin_loop,
+    Arc, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park,
 };
 
 /// One searching worker in [`Parking::counts`]: the low half of the word.
@@ -74,13 +75,6 @@ impl Drop for Claim {
         self.sleeper.thread.unpark();
     }
 }
-
-/// How often the one worker that looks for work polls the queue before it sleeps: some microseconds, about
-/// as long as a sleep and a wake-up cost.
-#[cfg(not(formicary_loom))]
-const LOOKS: usize = 256;
-#[cfg(formicary_loom)]
-const LOOKS: usize = 1;
 
 /// What an idle worker asks of its pool.
 pub(crate) trait Source {
@@ -199,7 +193,7 @@ impl Parking {
     }
 
     /// What the calling worker is to do next; it waits for it. Orders come before tasks.
-    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, source: &S) -> Errand<S::Item> {
+    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, habit: &Habit, source: &S) -> Errand<S::Item> {
         if source.is_called() {
             return Errand::Orders;
         }
@@ -211,7 +205,7 @@ impl Parking {
         let backoff = Backoff::new();
         loop {
             if search != Search::None {
-                if let Some(item) = look(source) {
+                if let Some(item) = habit.look(source, &mut idle_since) {
                     self.end_search(search, source);
                     return Errand::Task(item);
                 }
@@ -229,6 +223,7 @@ impl Parking {
                     search = Search::Counted;
                     // Perhaps a task was handed over, which nobody else sees.
                     if let Some(item) = source.pop() {
+                        habit.learn(idle_since);
                         self.found(|| source.has_work());
                         return Errand::Task(item);
                     }
@@ -369,17 +364,4 @@ impl Parking {
         self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
         Claim { sleeper, state }
     }
-}
-
-/// Step **look**: polls for a short bounded time, as a searcher.
-fn look<S: Source>(source: &S) -> Option<S::Item> {
-    for _ in 0..LOOKS {
-        if source.glance() {
-            if let Some(item) = source.pop() {
-                return Some(item);
-            }
-        }
-        spin_loop();
-    }
-    None
 }

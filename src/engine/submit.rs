@@ -239,11 +239,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     #[cold]
-    fn wait_at_door(
-        self: &Arc<Self>,
-        item: &mut dyn Parcel<R::Item>,
-        way: &Way<'_>,
-    ) -> Result<(), SubmitErrorKind> {
+    fn wait_at_door(self: &Arc<Self>, item: &mut dyn Parcel<R::Item>, way: &Way<'_>) -> Result<(), SubmitErrorKind> {
         if let Patience::None = way.patience {
             return Err(SubmitErrorKind::Full);
         }

@@ -8,6 +8,7 @@ use crossbeam_utils::CachePadded;
 
 use super::bulletin::Inbox;
 use super::counters::{Tally, count};
+use super::habit::Habit;
 use super::nested::{Badge, Inside};
 use super::parking::{self, Errand, Sleeper};
 use super::threads::{Leave, Post};
@@ -30,6 +31,7 @@ struct Me<S, W> {
     sleeper: Arc<Sleeper>,
     inbox: Arc<Inbox<W>>,
     tally: Arc<CachePadded<Tally>>,
+    habit: Habit,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -43,6 +45,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             sleeper: Sleeper::for_current(id),
             inbox: Inbox::new(),
             tally: self.counters.tally(id),
+            habit: Habit::new(self.options.spin),
         };
         self.call_hook(&self.options.on_thread_start, id);
         let mut state = None;
@@ -70,7 +73,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> bool {
         loop {
             self.get_ready(me, state);
-            let item = match self.parking.find(&me.sleeper, &Source { engine: self, me }) {
+            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
                 Errand::Task(item) => item,
                 Errand::Orders => {
                     self.attend(me, state);

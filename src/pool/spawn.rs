@@ -9,7 +9,7 @@ use crate::dispatch::Dispatch;
 use crate::engine::{Patience, Way};
 use crate::error::{CallError, Cause, SubmitError, SubmitErrorKind};
 use crate::handle::Handle;
-use crate::slot::{Recalled, Reply, Run, Slot, Terms, Ticket, Verdict};
+use crate::slot::{Caller, Desk, Recalled, Reply, Run, Slot, Terms, Ticket, Verdict};
 use crate::task::{Body, Task};
 
 impl<D: Dispatch> Pool<D> {
@@ -132,6 +132,11 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        if !self.engine.is_inside() {
+            let make = |caller| move |f: F| Task::from_body(Called(f, caller));
+            return Desk::call(|caller| self.engine.submit(f, make(caller), self.engine.default_patience()))?
+                .into_result();
+        }
         let (slot, task) = self.slot(f, |f, _| f(), true, None);
         if !self.engine.run_on_the_spot(&slot, |f| f()) {
             self.engine.submit_slot(&slot, task, self.engine.default_patience())?;
@@ -193,5 +198,24 @@ where
             Recalled::ToCaller => Recalled::ToCaller,
             Recalled::Gone(verdict) => Recalled::Gone(verdict),
         }
+    }
+}
+
+/// A closure that somebody calls and waits for.
+struct Called<F, T>(F, Caller<F, T>);
+
+impl<F, T> Body for Called<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn call(self, reply: &mut Reply) -> Verdict {
+        self.1.run(reply, self.0);
+        Verdict::Ran
+    }
+
+    fn recall(self, kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
+        self.1.give_back(self.0, kind);
+        Recalled::ToCaller
     }
 }

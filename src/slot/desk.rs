@@ -8,9 +8,9 @@ use std::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 
 use super::ticket::Reply;
-use super::wait::Outcome;
+use super::wait::{Outcome, look_for};
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
-use crate::sync::{AtomicU8, Ordering, Thread, UnsafeCell, current, park, spin_loop};
+use crate::sync::{AtomicU8, Ordering, Thread, UnsafeCell, current, park};
 
 /// The answer is not there, and the caller looks for it.
 const LOOKED_FOR: u8 = 0;
@@ -18,12 +18,6 @@ const LOOKED_FOR: u8 = 0;
 const SLEPT_FOR: u8 = 1;
 /// The answer is there, and nobody but the caller touches the desk any more.
 const ANSWERED: u8 = 2;
-
-/// How often a caller looks before it sleeps: about as long as a sleep and a wake-up cost.
-#[cfg(not(formicary_loom))]
-const LOOKS: usize = 512;
-#[cfg(formicary_loom)]
-const LOOKS: usize = 1;
 
 /// Where the answer to one call is put.
 pub(crate) struct Desk<I, O>(CachePadded<Inner<I, O>>);
@@ -60,11 +54,8 @@ impl<I, O> Inner<I, O> {
 
     /// Waits for the answer: looks for a while, then sleeps.
     fn wait(&self) {
-        for _ in 0..LOOKS {
-            if self.is_answered() {
-                return;
-            }
-            spin_loop();
+        if look_for(|| self.is_answered()) {
+            return;
         }
         self.sleeper.with_mut(|sleeper| {
             // SAFETY: nobody reads it before the state says that the caller sleeps.
@@ -186,5 +177,62 @@ impl<I, O> Announce for Inner<I, O> {
                 sleeper.unpark();
             }
         }
+    }
+}
+
+#[cfg(all(test, formicary_loom))]
+mod models {
+    //! A caller that looks and then sleeps, against each way in which its call can be answered.
+
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+    use crate::engine::models::explore;
+
+    /// Loom finds an access to the desk after its end, a value that is read while it is written, one that is never dropped,
+    /// and a caller who is not woken.
+    fn answered_by(answer: fn(Caller<Arc<u8>, Arc<u8>>, Arc<u8>), check: fn(Outcome<Arc<u8>, Arc<u8>>)) {
+        explore(3, move || {
+            let mut worker = None;
+            let outcome = Desk::call(|caller| {
+                worker = Some(thread::spawn(move || answer(caller, Arc::new(7))));
+                Ok::<(), ()>(())
+            });
+            check(outcome.unwrap());
+            worker.unwrap().join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_caller_gets_its_answer() {
+        let run = |caller: Caller<_, _>, input| {
+            let mut reply = Reply::default();
+            caller.run(&mut reply, || input);
+            assert!(reply.send(None).is_none());
+        };
+        answered_by(run, |outcome| assert!(matches!(outcome, Outcome::Done(Ok(output)) if *output == 7)));
+    }
+
+    #[test]
+    fn a_caller_learns_of_a_panic() {
+        let run = |caller: Caller<_, _>, input| {
+            let mut reply = Reply::default();
+            caller.run(&mut reply, || input);
+            assert!(reply.send(Some(Box::new("panicked"))).is_none());
+        };
+        answered_by(run, |outcome| assert!(matches!(outcome, Outcome::Done(Err(error)) if error.is_panic())));
+    }
+
+    #[test]
+    fn a_caller_gets_its_input_back() {
+        let give_back = |caller: Caller<_, _>, input| caller.give_back(input, SubmitErrorKind::Closed);
+        answered_by(give_back, |outcome| assert!(matches!(outcome, Outcome::Returned(input, _) if *input == 7)));
+    }
+
+    #[test]
+    fn a_right_that_is_dropped_is_an_answer() {
+        let lose = |caller: Caller<_, _>, _input| drop(caller);
+        answered_by(lose, |outcome| assert!(matches!(outcome, Outcome::Done(Err(error)) if error.is_cancelled())));
     }
 }

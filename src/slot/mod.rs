@@ -54,6 +54,8 @@ struct State<I, O> {
 /// One task's input, then its result.
 pub(crate) struct Slot<I, O> {
     state: Mutex<State<I, O>>,
+    /// Whether [`State::is_over`], for those who look before they sleep.
+    over: AtomicBool,
     terms: Terms<I, O>,
     given_up: AtomicBool,
     /// The task's own token, if anyone has asked for it.
@@ -78,15 +80,17 @@ pub(crate) struct Terms<I, O> {
     pub(crate) view: Option<u64>,
 }
 
-/// Puts the last word into the cell and tells those who wait; not under the lock, for a waker is somebody else's code.
-fn conclude<I, O>(mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {
-    state.cell = cell;
-    let (waiter, more) = (state.waiter.take(), std::mem::take(&mut state.more_waiters));
-    drop(state);
-    waiter.into_iter().chain(more.into_iter().map(|(_, waiter)| waiter)).for_each(Waiter::wake);
-}
-
 impl<I, O> Slot<I, O> {
+    /// Puts the last word into the cell and tells those who wait; not under the lock, for a waker is somebody else's code.
+    fn conclude(&self, mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {
+        state.cell = cell;
+        let (waiter, more) = (state.waiter.take(), std::mem::take(&mut state.more_waiters));
+        // ORDERING: Relaxed. Who sees it takes the lock.
+        self.over.store(true, Ordering::Relaxed);
+        drop(state);
+        waiter.into_iter().chain(more.into_iter().map(|(_, waiter)| waiter)).for_each(Waiter::wake);
+    }
+
     pub(crate) fn new(input: I, terms: Terms<I, O>) -> Arc<Self> {
         Arc::new(Slot {
             state: Mutex::new(State {
@@ -97,6 +101,7 @@ impl<I, O> Slot<I, O> {
                 next_waiter: 0,
                 detached: false,
             }),
+            over: AtomicBool::new(false),
             terms,
             given_up: AtomicBool::new(false),
             token: OnceLock::new(),
@@ -153,10 +158,10 @@ impl<I, O> Slot<I, O> {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
                 if self.terms.is_call {
-                    conclude(state, Cell::Returned(input, kind));
+                    self.conclude(state, Cell::Returned(input, kind));
                     Recalled::ToCaller
                 } else {
-                    conclude(state, Cell::Done(Err(JoinError::new(cause))));
+                    self.conclude(state, Cell::Done(Err(JoinError::new(cause))));
                     Recalled::Here(input)
                 }
             }
@@ -190,7 +195,7 @@ impl<I, O> Slot<I, O> {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
                 self.tell_to_stop(None);
-                conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
+                self.conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
                 Some(input)
             }
             other => {

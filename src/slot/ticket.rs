@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::desk::AnyCaller;
-use super::{Cell, Slot, conclude};
+use super::{Cell, Slot};
 use crate::engine::nested;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::interrupter::Interrupter;
@@ -96,7 +96,7 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
             drop(state);
             drop(result);
         } else {
-            conclude(state, Cell::Done(result));
+            self.conclude(state, Cell::Done(result));
         }
     }
 }

@@ -6,8 +6,25 @@ use super::{Cell, Slot, State, Verdict};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
-use crate::sync::{current, park};
+use crate::sync::{Ordering, current, park, spin_loop};
 use crate::waiter::Waiter;
+
+/// How often a caller looks before it sleeps: some microseconds, about as long as a sleep and a wake-up cost.
+#[cfg(not(formicary_loom))]
+const LOOKS: usize = 512;
+#[cfg(formicary_loom)]
+const LOOKS: usize = 1;
+
+/// Looks for a while whether something `is_there`; says whether it is.
+pub(super) fn look_for(is_there: impl Fn() -> bool) -> bool {
+    (0..LOOKS).any(|_| {
+        let found = is_there();
+        if !found {
+            spin_loop();
+        }
+        found
+    })
+}
 
 /// How a wait ended.
 pub(crate) enum Outcome<I, O> {
@@ -100,6 +117,11 @@ impl<I, O> Slot<I, O> {
 
     /// Waits for the result, at most until `deadline` or until `token` is cancelled.
     pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> Outcome<I, O> {
+        // A worker of the pool has better things to do than to look.
+        if !nested::is_inside(self.terms.pool) {
+            // ORDERING: Relaxed, see `conclude`.
+            look_for(|| self.over.load(Ordering::Relaxed));
+        }
         if let Some(outcome) = self.poll(None) {
             return outcome;
         }

@@ -2,9 +2,9 @@
 
 use super::shard::Shard;
 use super::{Book, Seat, ShardedQueue};
-use crate::dispatch::{Parcel, Refused};
 use crate::dispatch::balance::{Balance, next_random, random, thread_number, truncate};
 use crate::dispatch::turnstile::Blocked;
+use crate::dispatch::{Parcel, Refused};
 use crate::sync::Ordering;
 
 /// Every so many looks for work a worker begins at another shard than its own, so that none is left waiting behind a busy one

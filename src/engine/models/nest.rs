@@ -8,6 +8,7 @@ use loom::thread;
 use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, Shape};
 use crate::engine::admission::{Line, Place};
 use crate::engine::bulletin::{Bulletin, Inbox, Order};
+use crate::engine::habit::Habit;
 use crate::engine::parking::{Errand, Parking, Sleeper, Source};
 use crate::error::JoinError;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
@@ -112,7 +113,11 @@ impl<Q: Queue<usize>> Nest<Q> {
         let mut state = 0;
         drop(self.bulletin.enlist(id, &inbox));
         loop {
-            let item = match self.parking.find(&me, &At { nest: self, seat: &seat, inbox: &inbox }) {
+            let item = match self.parking.find(
+                &me,
+                &Habit::new(Duration::ZERO),
+                &At { nest: self, seat: &seat, inbox: &inbox },
+            ) {
                 Errand::Task(item) => item,
                 Errand::Orders => {
                     attend(&inbox, id, &mut state);

@@ -1,0 +1,57 @@
+//! How long an idle worker looks for work before it sleeps.
+//!
+//! A look costs processor time, a sleep and a wake-up cost some microseconds of latency. So a worker looks for a moment in any case,
+//! and for longer, up to the pool's [`spin`](crate::Builder::spin), while that pays: after an idle time that was no longer than
+//! that. One that slept for longer goes back to the short look, so a pool with nothing to do, or with a burst now and
+//! then, burns nothing.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::parking::Source;
+use crate::sync::spin_loop;
+
+/// The short look, in polls: a few microseconds.
+#[cfg(not(formicary_loom))]
+const POLLS: usize = 256;
+#[cfg(formicary_loom)]
+const POLLS: usize = 1;
+
+/// What a worker has learnt of its idle times.
+pub(crate) struct Habit {
+    limit: Duration,
+    /// Whether the last one was so short that a long look would have been worth it.
+    is_long: Cell<bool>,
+}
+
+impl Habit {
+    /// For looks of at most `limit`.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Habit { limit, is_long: Cell::new(false) }
+    }
+
+    /// The worker has been idle since then, and has work again.
+    pub(super) fn learn(&self, idle_since: Option<Instant>) {
+        if let Some(since) = idle_since {
+            self.is_long.set(since.elapsed() <= self.limit);
+        }
+    }
+
+    /// Polls until there is a task, or it is time to sleep. Notes when the worker became idle, if that took more than a moment.
+    pub(super) fn look<S: Source>(&self, source: &S, idle_since: &mut Option<Instant>) -> Option<S::Item> {
+        loop {
+            for _ in 0..POLLS {
+                if source.glance() {
+                    if let Some(item) = source.pop() {
+                        return Some(item);
+                    }
+                }
+                spin_loop();
+            }
+            let since = *idle_since.get_or_insert_with(Instant::now);
+            if !self.is_long.get() || since.elapsed() >= self.limit {
+                return None;
+            }
+        }
+    }
+}
