@@ -169,9 +169,8 @@ impl Place<'_> {
         let calls = self.me.calls();
         // ORDERING: Relaxed, and the fence: whoever makes room after the look finds no mark, and calls. (A mark that is not this
         // one's may go as well: that costs a call too many.)
-        if self.line.is_called.swap(false, Ordering::Relaxed) {
-            fence_after_rmw();
-        }
+        self.line.is_called.swap(false, Ordering::Relaxed);
+        fence_after_rmw();
         let found = look();
         // ORDERING: Relaxed, see `Submitter::is_called`.
         self.me.answered.store(calls, Ordering::Relaxed);

@@ -299,8 +299,8 @@ impl Parking {
             self.counts.fetch_add(change, Ordering::Relaxed);
         }
         fence_after_rmw();
-        let stay_awake = source.has_work() || source.is_called() || source.must_leave() || source.alarm() != alarm;
-        if stay_awake && self.get_up(me, SEARCHER) {
+        let must_wake = source.is_called() || source.must_leave() || source.alarm() != alarm;
+        if must_wake && self.get_up(me, SEARCHER) || source.has_work() && self.get_up_to_search(me) {
             return Wakeup::Search;
         }
         let mut deadline = [expires, alarm].into_iter().flatten().min();
@@ -323,7 +323,18 @@ impl Parking {
 
     /// Takes the calling worker off the list itself; `false` if somebody else just did.
     fn get_up(&self, me: &Arc<Sleeper>, searcher: usize) -> bool {
+        self.take_off_myself(&mut self.idle.lock(), me, searcher)
+    }
+
+    /// The same, as a searcher, unless there is one: that one takes what is there, or wakes the next. So of several who find
+    /// that a task is on its way in only one stays up for it.
+    fn get_up_to_search(&self, me: &Arc<Sleeper>) -> bool {
         let mut idle = self.idle.lock();
+        // ORDERING: Relaxed. Whoever was counted up to now has the fence of **found** still before it, and finds this sleeper.
+        searchers(self.counts.load(Ordering::Relaxed)) == 0 && self.take_off_myself(&mut idle, me, SEARCHER)
+    }
+
+    fn take_off_myself(&self, idle: &mut Vec<Arc<Sleeper>>, me: &Arc<Sleeper>, searcher: usize) -> bool {
         match idle.iter().rposition(|s| Arc::ptr_eq(s, me)) {
             None => false,
             Some(place) => {
