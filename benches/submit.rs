@@ -1,80 +1,30 @@
-//! What it costs to submit, for every pool there is: tiny tasks through two workers, from one submitter and from four.
+//! What it costs to submit: tiny tasks through two workers, from one submitter and from four, one by one and in slices.
 //!
 //! `cargo bench --bench submit`; a part of it with a name, `cargo bench --bench submit -- "four submitters"`.
-#![allow(clippy::expect_used)] // a benchmark that cannot start fails by panicking
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+mod common;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use formicary::{
-    BuildError, Context, Dispatch, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, Task, Worker, WorkerPool,
-};
+use common::load::{Load, add, measure, tiny_task};
+use common::{criterion, number_pools, task_pools};
+use criterion::{Criterion, criterion_group, criterion_main};
 
-const TASKS: u64 = 40_000;
+const ONE: Load = Load { submitters: 1, slice: 1 };
+const FOUR: Load = Load { submitters: 4, slice: 1 };
+const SLICES: Load = Load { submitters: 1, slice: 64 };
 
-struct RunTask;
-
-impl Worker for RunTask {
-    type Input = Task;
-    type Output = ();
-
-    fn process(&mut self, task: Task, _cx: &Context<'_>) {
-        task.run();
-    }
+/// Closures in a `Task`.
+fn tasks(criterion: &mut Criterion) {
+    measure(criterion, "submit/one submitter", &task_pools(), ONE, tiny_task);
+    measure(criterion, "submit/four submitters", &task_pools(), FOUR, tiny_task);
+    measure(criterion, "submit/slices of 64", &task_pools(), SLICES, tiny_task);
 }
 
-type Named = (String, Arc<dyn WorkerPool<Task>>);
-
-/// The three kinds of pool on one dispatch.
-fn kinds<D: Dispatch>() -> Result<[Named; 3], BuildError> {
-    let state = |_| Ok(RunTask);
-    Ok([
-        (format!("Pool<{}>", D::NAME), Arc::new(Pool::<D>::with_workers(2)?)),
-        (format!("PoolWithFunc<{}>", D::NAME), Arc::new(PoolWithFunc::<Task, D>::with_workers(2, Task::run)?)),
-        (format!("StatefulPool<{}>", D::NAME), Arc::new(StatefulPool::<_, D>::with_workers(2, state)?)),
-    ])
+/// Payloads of eight bytes: nothing but the number is queued.
+fn numbers(criterion: &mut Criterion) {
+    measure(criterion, "submit/u64, one submitter", &number_pools(add), ONE, || 1);
+    measure(criterion, "submit/u64, four submitters", &number_pools(add), FOUR, || 1);
+    measure(criterion, "submit/u64, slices of 64", &number_pools(add), SLICES, || 1);
 }
 
-fn pools() -> Result<Vec<Named>, BuildError> {
-    Ok([kinds::<Stack>()?, kinds::<Ring>()?, kinds::<Sharded>()?].into_iter().flatten().collect())
-}
-
-fn tiny_tasks(criterion: &mut Criterion, name: &str, submitters: u64) {
-    static DONE: AtomicU64 = AtomicU64::new(0);
-    let mut group = criterion.benchmark_group(name);
-    group.throughput(Throughput::Elements(TASKS));
-    for (name, pool) in pools().expect("two workers can be had") {
-        let submit = || {
-            for _ in 0..TASKS / submitters {
-                let task = Task::new(|| {
-                    DONE.fetch_add(1, Relaxed);
-                });
-                pool.submit(task).expect("the pool is open");
-            }
-        };
-        group.bench_function(BenchmarkId::from_parameter(&name), |bencher| {
-            bencher.iter(|| {
-                let before = DONE.load(Relaxed);
-                std::thread::scope(|scope| {
-                    (1..submitters).for_each(|_| drop(scope.spawn(submit)));
-                    submit();
-                });
-                pool.wait_idle();
-                assert_eq!(DONE.load(Relaxed) - before, TASKS);
-            });
-        });
-    }
-    group.finish();
-}
-
-fn one_submitter(criterion: &mut Criterion) {
-    tiny_tasks(criterion, "one submitter", 1);
-}
-
-fn four_submitters(criterion: &mut Criterion) {
-    tiny_tasks(criterion, "four submitters", 4);
-}
-
-criterion_group!(benches, one_submitter, four_submitters);
+criterion_group! { name = benches; config = criterion(); targets = tasks, numbers }
 criterion_main!(benches);
