@@ -21,7 +21,8 @@ use formicary::{CancelToken, Context, Dispatch, Pool, PoolWithFunc, StatefulPool
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const TASKS: u64 = 20_000;
+/// In bursts; a tenth of them one by one, which takes longer.
+const TASKS: u64 = 10_000;
 const BURST: u64 = 400;
 
 /// The figures of one dispatch: what was counted, and its name.
@@ -53,7 +54,7 @@ fn take<T>(value: T) {
 
 /// Allocations per task: in bursts, and one by one.
 fn count<T: 'static>(pool: &dyn WorkerPool<T>, slice: u64, submit: &dyn Fn(u64)) -> String {
-    let [burst, single] = [BURST, slice].map(|burst| {
+    let [burst, single] = [(BURST, TASKS), (slice, TASKS / 10)].map(|(burst, tasks)| {
         let run = |tasks: u64| {
             let before = allocations();
             for n in (0..tasks).step_by(slice as usize) {
@@ -65,8 +66,8 @@ fn count<T: 'static>(pool: &dyn WorkerPool<T>, slice: u64, submit: &dyn Fn(u64))
             pool.wait_idle();
             (allocations() - before) as f64 / tasks as f64
         };
-        run(many(TASKS));
-        format!("{:.2}", run(many(TASKS)))
+        run(many(tasks));
+        format!("{:.2}", run(many(tasks)))
     });
     if burst == single { burst } else { format!("{burst}, {single}") }
 }

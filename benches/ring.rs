@@ -3,7 +3,8 @@
 //! on what may start, what is finished). The `ArrayQueue` is measured bare, and with the least that such books take beside a
 //! queue that is not made for them: a count at its entrance, one at its exit, and one of what is finished.
 //!
-//! `cargo bench --bench ring`; prints nanoseconds per item, the median and range of 15 runs each, and the ratios.
+//! `cargo bench --bench ring`; prints nanoseconds per item, the median and range of 15 runs each, and the ratios. With `--quick`
+//! the runs are short, and the figures rough.
 #![allow(dead_code, unreachable_pub, missing_docs, unused_imports, clippy::expect_used)] // the crate's files, as they are
 
 #[path = "../src/dispatch/mod.rs"]
@@ -187,8 +188,17 @@ fn compare<T: Copy + Send + Sync + Into<u64> + 'static>(bytes: usize, item: T, i
 }
 
 fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| !arg.starts_with('-') && !arg.contains("ring")) {
+        return; // other benchmarks are asked for
+    }
     // `cargo test` runs benchmarks too, to see that they work.
-    let items = if std::env::args().any(|arg| arg == "--bench") { 1 << 20 } else { 1 << 12 };
+    let is_given = |flag: &str| args.iter().any(|arg| arg == flag);
+    let items = match (is_given("--bench"), is_given("--quick")) {
+        (true, false) => 1 << 20,
+        (true, true) => 1 << 16,
+        (false, _) => 1 << 12,
+    };
     println!("| bytes | threads | ring, ns | `ArrayQueue`, ns | with books, ns | ring to bare | to books |");
     println!("|---|---|---|---|---|---|---|");
     compare(8, 1u64, items);

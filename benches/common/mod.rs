@@ -19,19 +19,23 @@ use formicary::{Context, Dispatch, PoolWithFunc, StatefulPool, Task, Worker, Wor
 pub(crate) use support::each_dispatch;
 use support::{Gate, Setup, variants};
 
-/// Enough to tell ten percent from nothing, and two minutes for all with `--quick`.
+/// Enough to tell ten percent from nothing. With `--quick` the time to measure is the most that a noisy one may take.
 pub fn criterion() -> Criterion {
+    let most = if is_given("--quick") { 400 } else { 1_000 };
     Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_millis(most))
         .without_plots()
 }
 
 /// Whether the benchmarks are only to show that they work: `cargo test` runs them, too.
 pub fn is_trial() -> bool {
-    let given = |flag| std::env::args().any(|arg| arg == flag);
-    !given("--bench") || given("--test")
+    !is_given("--bench") || is_given("--test")
+}
+
+fn is_given(flag: &str) -> bool {
+    std::env::args().any(|arg| arg == flag)
 }
 
 /// So many where time is measured, a hundredth in a trial.
