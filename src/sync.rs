@@ -10,7 +10,7 @@ mod real {
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
-    pub(crate) use std::thread::{Thread, current};
+    pub(crate) use std::thread::{Thread, current, yield_now};
 
     /// The standard library's cell with the interface of loom's.
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -73,6 +73,7 @@ mod real {
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;
+    pub(crate) use loom::thread::yield_now;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
 
     use std::ops::{Deref, DerefMut};
