@@ -84,6 +84,7 @@ mod interrupter;
 mod job;
 mod keyed;
 mod limited;
+mod looking;
 mod map;
 mod methods;
 #[cfg(all(test, formicary_loom))]

@@ -9,13 +9,13 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::parking::Source;
-use crate::sync::spin_loop;
+use crate::looking;
 
-/// The short look, in polls: a few microseconds.
+/// The short look, in rounds: a few microseconds.
 #[cfg(not(formicary_loom))]
-const POLLS: usize = 256;
+const ROUNDS: usize = 4;
 #[cfg(formicary_loom)]
-const POLLS: usize = 1;
+const ROUNDS: usize = 1;
 
 /// What a worker has learnt of its idle times.
 pub(crate) struct Habit {
@@ -39,19 +39,10 @@ impl Habit {
 
     /// Polls until there is a task, or it is time to sleep. Notes when the worker became idle, if that took more than a moment.
     pub(super) fn look<S: Source>(&self, source: &S, idle_since: &mut Option<Instant>) -> Option<S::Item> {
-        loop {
-            for _ in 0..POLLS {
-                if source.glance() {
-                    if let Some(item) = source.pop() {
-                        return Some(item);
-                    }
-                }
-                spin_loop();
-            }
+        let poll = || if source.glance() { source.pop() } else { None };
+        looking::look(poll, |round| {
             let since = *idle_since.get_or_insert_with(Instant::now);
-            if !self.is_long.get() || since.elapsed() >= self.limit {
-                return None;
-            }
-        }
+            round < ROUNDS || self.is_long.get() && since.elapsed() < self.limit
+        })
     }
 }

@@ -6,24 +6,19 @@ use super::{Cell, Slot, State, Verdict};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
-use crate::sync::{Ordering, current, park, spin_loop};
+use crate::looking;
+use crate::sync::{Ordering, current, park};
 use crate::waiter::Waiter;
 
-/// How often a caller looks before it sleeps: some microseconds, about as long as a sleep and a wake-up cost.
+/// How long a caller looks before it sleeps, in rounds: some microseconds, about what a sleep and a wake-up cost.
 #[cfg(not(formicary_loom))]
-const LOOKS: usize = 512;
+const ROUNDS: usize = 16;
 #[cfg(formicary_loom)]
-const LOOKS: usize = 1;
+const ROUNDS: usize = 1;
 
 /// Looks for a while whether something `is_there`; says whether it is.
 pub(super) fn look_for(is_there: impl Fn() -> bool) -> bool {
-    (0..LOOKS).any(|_| {
-        let found = is_there();
-        if !found {
-            spin_loop();
-        }
-        found
-    })
+    looking::look(|| is_there().then_some(()), |round| round < ROUNDS).is_some()
 }
 
 /// How a wait ended.
