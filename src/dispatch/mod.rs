@@ -213,6 +213,9 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
         self.has_work()
     }
 
+    /// Whether there is work for a second worker, beside one that is on its way. A guess.
+    fn has_more(&self) -> bool;
+
     /// A snapshot of the counts.
     fn load(&self) -> Load;
 

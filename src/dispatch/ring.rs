@@ -216,6 +216,10 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         self.exit.count() < self.entrance.count() && (!self.exit.is_shut() || self.may_start(&self.book.lock()))
     }
 
+    fn has_more(&self) -> bool {
+        self.exit.count() + 1 < self.entrance.count()
+    }
+
     fn load(&self) -> Load {
         let book = self.book.lock();
         let read = || {

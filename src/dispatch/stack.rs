@@ -194,6 +194,11 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         self.startable.load(Ordering::Relaxed) > 0
     }
 
+    fn has_more(&self) -> bool {
+        // The one on its way has its task in the slot.
+        self.startable.load(Ordering::Relaxed) > 0
+    }
+
     fn load(&self) -> Load {
         let q = self.inner.lock();
         Load { accepted: q.accepted, queued: q.queued(), running: q.running, peak_running: q.peak_running }

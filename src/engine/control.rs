@@ -86,7 +86,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             end
         });
         if !self.life.is_paused() {
-            self.parking.notify(|| self.queue.has_work());
+            self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
             self.call_line();
         }
         end

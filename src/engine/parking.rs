@@ -134,6 +134,8 @@ enum Wakeup {
 pub(crate) struct Parking {
     /// Searchers and sleepers in one word, so that one load tells a submitter whether to wake anyone.
     counts: CachePadded<AtomicUsize>,
+    /// Of the searchers, those that were claimed and are not up yet.
+    waking: CachePadded<AtomicUsize>,
     /// The sleeping workers; the one that fell asleep last is at the end.
     idle: Mutex<Vec<Arc<Sleeper>>>,
     /// How many were claimed; only the models ask.
@@ -145,6 +147,7 @@ impl Parking {
     pub(crate) fn new() -> Self {
         Parking {
             counts: CachePadded::new(AtomicUsize::new(0)),
+            waking: CachePadded::new(AtomicUsize::new(0)),
             idle: Mutex::new(Vec::new()),
             #[cfg(formicary_loom)]
             claims: std::sync::atomic::AtomicUsize::new(0),
@@ -161,12 +164,14 @@ impl Parking {
     pub(crate) fn claim(&self) -> Option<Claim> {
         // ORDERING: Relaxed. Before a push this is a guess; after one, `notify` has fenced.
         let counts = self.counts.load(Ordering::Relaxed);
-        if sleepers(counts) == 0 || searchers(counts) > 0 {
-            return None;
-        }
+        if sleepers(counts) == 0 || searchers(counts) > 0 { None } else { self.claim_beside(0) }
+    }
+
+    /// The same, beside so many searchers at most.
+    fn claim_beside(&self, most: usize) -> Option<Claim> {
         let mut idle = self.idle.lock();
         // ORDERING: Relaxed. Of two claimers the lock lets the second see the first one's searcher.
-        if searchers(self.counts.load(Ordering::Relaxed)) > 0 {
+        if searchers(self.counts.load(Ordering::Relaxed)) > most {
             return None;
         }
         let sleeper = idle.pop()?;
@@ -176,13 +181,19 @@ impl Parking {
     }
 
     /// Step **notify**, after a push that woke nobody: wakes a worker if all that are not busy sleep and
-    /// there is `work` for it.
-    pub(crate) fn notify(&self, work: impl FnOnce() -> bool) {
+    /// there is `work` for it; and a second one if the first is not up yet and there is `more` to do.
+    pub(crate) fn notify(&self, work: impl FnOnce() -> bool, more: impl FnOnce() -> bool) {
         // ORDERING: SeqCst fence between the push (which counts the task by a read-modify-write) and the load of `counts`; a
         // sleeper has the other one between its entry in `counts` and its last look at the queue. One of the two
         // sees the other.
         fence_after_rmw();
-        self.wake_for(work);
+        // ORDERING: Relaxed, here and for `waking`, after the fence; the second worker is only an improvement.
+        let counts = self.counts.load(Ordering::Relaxed);
+        if sleepers(counts) > 0 && searchers(counts) == 1 && self.waking.load(Ordering::Relaxed) == 1 && more() {
+            drop(self.claim_beside(1));
+        } else {
+            self.wake_for(work);
+        }
     }
 
     fn wake_for(&self, work: impl FnOnce() -> bool) {
@@ -306,7 +317,10 @@ impl Parking {
         let mut deadline = [expires, alarm].into_iter().flatten().min();
         loop {
             match me.state() {
-                CLAIMED => return Wakeup::Search,
+                CLAIMED => {
+                    self.waking.fetch_sub(1, Ordering::Relaxed);
+                    return Wakeup::Search;
+                }
                 DISMISSED => return Wakeup::Dismissed,
                 _ => {}
             }
@@ -370,6 +384,7 @@ impl Parking {
     /// Called under the lock, for a sleeper that was just removed from the list.
     fn take_off_the_list(&self, sleeper: Arc<Sleeper>, state: u8) -> Claim {
         let searcher = if state == CLAIMED { SEARCHER } else { 0 };
+        self.waking.fetch_add(searcher, Ordering::Relaxed);
         // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock; a claimer's own later
         // steps need no more, and the claimed worker synchronises through `state`.
         self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);

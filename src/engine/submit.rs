@@ -228,7 +228,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Tasks were pushed: sees that somebody comes for them.
     pub(super) fn announce(self: &Arc<Self>) {
-        self.parking.notify(|| self.queue.has_work());
+        self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
         // A refused thread leaves the tasks to the living workers, and is counted.
         drop(self.grow());
     }

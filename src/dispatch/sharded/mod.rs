@@ -212,6 +212,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             && (!self.shards[0].outward.exit.is_shut() || self.may_start(&self.book.lock()))
     }
 
+    fn has_more(&self) -> bool {
+        self.shards.iter().map(Shard::waiting).sum::<u64>() > 1
+    }
+
     fn load(&self) -> Load {
         let sum = |of: fn(&Shard<T>) -> u64| self.shards.iter().map(of).sum::<u64>();
         let read = || {

@@ -63,6 +63,12 @@ impl<T> Shard<T> {
     }
 
     /// Tasks queued and running.
+    /// Tasks that nobody has taken, about.
+    pub(super) fn waiting(&self) -> u64 {
+        let started = self.outward.exit.count();
+        self.inward.entrance.count().saturating_sub(started)
+    }
+
     pub(super) fn held(&self) -> u64 {
         let finished = self.finished();
         self.inward.entrance.count() - finished

@@ -51,7 +51,7 @@ impl<Q: Queue<usize>> Nest<Q> {
         let idle = self.parking.claim();
         self.queue.push(&mut Some(item), MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
-        self.parking.notify(|| self.queue.has_work());
+        self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
         Ok(())
     }
 
