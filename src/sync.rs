@@ -73,8 +73,8 @@ mod real {
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;
-    pub(crate) use loom::thread::yield_now;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
+    pub(crate) use loom::thread::yield_now;
 
     use std::ops::{Deref, DerefMut};
     use std::time::Instant;

@@ -182,6 +182,13 @@ impl Place<'_> {
         self.me.is_called()
     }
 
+    /// Sleeps until then, or until everyone is called, as one who has called itself: nobody else need do so meanwhile, and it has
+    /// to look when it is back.
+    pub(crate) fn nap(&self, until: Instant) {
+        self.line.note_call(&self.line.doors.lock(), &self.me);
+        park(Some(until));
+    }
+
     /// Waits to be called, at most until `deadline`; may return for no reason.
     pub(crate) fn wait(&self, deadline: Option<Instant>) {
         // A call that came before the wait must not be lost to code that used up this thread's park token in between.

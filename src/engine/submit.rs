@@ -18,8 +18,14 @@ use crate::waiter::Waiter;
 
 /// How often a submitter tries before it stands in line, and how long it pauses before each try: some microseconds in all, about
 /// what a sleep and a wake-up cost.
-const LINGERS: usize = 4;
+const LINGERS: usize = 2;
 const PAUSES: usize = 100;
+
+/// How long the first in line sleeps before it asks to be called, where the workers have enough to do meanwhile: so many tasks each,
+/// and so many in all. They end some tasks in that time, and wake it once instead of for each.
+const NAP: Duration = Duration::from_micros(50);
+const NAP_BACKLOG: usize = 8;
+const NAP_BACKLOG_IN_ALL: usize = 64;
 
 /// How long a submitter is willing to wait.
 #[derive(Clone, Copy, Debug)]
@@ -335,7 +341,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let me = Waiter::Thread(current());
         let _listening = way.token.map(|token| token.listen(me.clone()));
         let Some(place) = self.join_line(way, me) else { return Err(SubmitErrorKind::Overloaded) };
+        let mut may_nap = self.has_backlog() && !cfg!(formicary_loom);
         while !self.enter_from_line(item, way, &place)? {
+            if may_nap && place.is_first() {
+                may_nap = false;
+                place.nap(earlier(Some(Instant::now() + NAP), way.deadline()).unwrap_or_else(Instant::now));
+                continue;
+            }
             if leave.is_doomed() {
                 drop(place);
                 return self.make_room(item, way.door);
@@ -346,6 +358,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             place.wait(way.deadline());
         }
         Ok(())
+    }
+
+    /// Whether a full queue keeps the workers busy for a while.
+    fn has_backlog(&self) -> bool {
+        let most = NAP_BACKLOG_IN_ALL.max(self.capacity().saturating_mul(NAP_BACKLOG));
+        self.options.queue.is_some_and(|queue| queue >= most)
     }
 
     /// The last worker that could make room stands at the door itself: it runs queued tasks until there is
