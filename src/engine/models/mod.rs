@@ -68,7 +68,7 @@ fn one_task_wakes_one_worker<Q: Queue<usize>>() {
             // Still a searcher until it has looked, so nobody else may be claimed.
             assert!(!claimed || nest.parking.claim().is_none());
             drop(idle);
-            nest.parking.notify(|| nest.queue.has_work());
+            nest.parking.notify(|| nest.queue.has_work(), || nest.queue.has_more());
         });
         assert!(nest.parking.claims() <= 1, "one task claimed two workers");
     });
