@@ -165,8 +165,8 @@ impl Context<'_> {
     }
 
     /// The task's token, to give to code that wants one: cancelled when a timed or cancellable caller gives up, or by the
-    /// task's [`Handle`](crate::Handle). `None` for a task whose result nobody waits for. Costs an allocation where nobody has
-    /// asked before. Does not know of a shutdown unless the task was submitted with a token.
+    /// task's [`Handle`](crate::Handle). `None` for a task that nobody can cancel: one whose result nobody waits for, and one
+    /// whose caller waits for it however long it takes. Costs an allocation where nobody has asked before. Does not know of a shutdown unless the task was submitted with a token.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -179,7 +179,8 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(pool.process(())?);
+    /// assert!(pool.submit(())?.join()?);
+    /// assert!(!pool.process(())?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn token(&self) -> Option<&CancelToken> {

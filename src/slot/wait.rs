@@ -112,8 +112,8 @@ impl<I, O> Slot<I, O> {
 
     /// Waits for the result, at most until `deadline` or until `token` is cancelled.
     pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> Outcome<I, O> {
-        // A worker of the pool has better things to do than to look.
-        if !nested::is_inside(self.terms.pool) {
+        // A worker of the pool has better things to do than to look; and who looks does not hear of its token.
+        if token.is_none() && deadline.is_none() && !nested::is_inside(self.terms.pool) {
             // ORDERING: Relaxed, see `conclude`.
             look_for(|| self.over.load(Ordering::Relaxed));
         }
