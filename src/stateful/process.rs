@@ -88,7 +88,8 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     }
 
     /// As [`process`](Self::process), until `token` is cancelled, be it while the caller waits for a worker or while the worker
-    /// is at work: that one is told to stop as by [`process_timeout`](Self::process_timeout), and not waited for.
+    /// is at work: that one is told to stop as by [`process_timeout`](Self::process_timeout), and not waited for. An answer that is
+    /// there in time is returned all the same.
     ///
     /// ```
     /// use formicary::{CancelToken, Context, StatefulPool, Worker};
@@ -105,12 +106,8 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Sleepy))?;
     /// let token = CancelToken::new();
-    /// let canceller = std::thread::spawn({
-    ///     let token = token.clone();
-    ///     move || token.cancel()
-    /// });
+    /// token.cancel();
     /// assert!(pool.process_cancellable(&token, ()).unwrap_err().is_cancelled());
-    /// # canceller.join().unwrap();
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     ///
