@@ -7,12 +7,9 @@ use std::sync::Arc;
 use std::thread;
 
 use formicary::{Dispatch, Limited, Pool, SubmitErrorKind};
+use support::closures::pool;
 use support::races::{quiet_panic, together};
 use support::{Count, Gate, assert_conserved, eventually, on_every_dispatch, quiet_panics};
-
-fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
-    Arc::new(Pool::builder().workers(workers).queue(queue).dispatch::<D>().build().unwrap())
-}
 
 fn assert_view_conserved<D: Dispatch>(view: &Limited<D>) {
     let stats = view.stats();

@@ -345,7 +345,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         while !self.enter_from_line(item, way, &place)? {
             if may_nap && place.is_first() {
                 may_nap = false;
-                place.nap(earlier(Some(Instant::now() + NAP), way.deadline()).unwrap_or_else(Instant::now));
+                let end = Instant::now() + NAP;
+                place.nap(way.deadline().map_or(end, |deadline| end.min(deadline)));
                 continue;
             }
             if leave.is_doomed() {

@@ -48,7 +48,7 @@ impl<I, O> Desk<I, O> {
 
 impl<I, O> Inner<I, O> {
     fn is_answered(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Caller::send`: the answer is there, and the answerer is gone.
+        // ORDERING: Acquire pairs with the Release in `announce`: the answer is there, and the answerer is gone.
         self.state.load(Ordering::Acquire) == ANSWERED
     }
 
@@ -100,8 +100,6 @@ pub(crate) struct Caller<I, O>(NonNull<Inner<I, O>>);
 // SAFETY: it is a reference to a desk that is there until this is gone (`Present`), through which values of these types go to
 // the thread that waits.
 unsafe impl<I: Send, O: Send> Send for Caller<I, O> {}
-// SAFETY: nothing can be done with a shared one.
-unsafe impl<I: Send, O: Send> Sync for Caller<I, O> {}
 
 impl<I, O> Caller<I, O> {
     fn desk(&self) -> &Inner<I, O> {
