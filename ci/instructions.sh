@@ -4,8 +4,9 @@
 #
 # A program of benches/instructions.rs runs twice, for N operations and for 2N: the difference has nothing of start and end in
 # it. It counts the same on every run. The exception is `process` with its waiting: how often a thread looks before it sleeps is up
-# to the scheduler, so there some percent are luck, and of the worker, which looks for work between any two calls, nothing is
-# said. The work of both without the waiting is in the rows `submit and join` and `run and answer`.
+# to the scheduler, so there some percent are luck (valgrind's fair one: with the system's it was double on some machines), and of
+# the worker, which looks for work between any two calls, nothing is said. The work of both without the waiting is in the rows
+# `submit and join` and `run and answer`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 figures=benches/instructions.tsv
@@ -26,7 +27,7 @@ program=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$scratch/build")
 # What the submitter's thread executes, and what the worker's.
 count() {
     rm -f "$scratch"/out*
-    valgrind --tool=callgrind --separate-threads=yes --callgrind-out-file="$scratch/out" \
+    valgrind --tool=callgrind --fair-sched=yes --separate-threads=yes --callgrind-out-file="$scratch/out" \
         "$program" --program "$1" "$2" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; return 1; }
     sed -n 's/^totals: //p' "$scratch/out-01" "$scratch/out-02" | paste -sd ' '
 }
