@@ -16,6 +16,7 @@ use formicary::{
 };
 use parking_lot::Mutex;
 use support::races::{quiet_panic, shift, together};
+use support::random::Random;
 use support::{
     Count, LIMIT, RunTask, Setup, assert_conserved, each_dispatch, eventually, on_every_dispatch, threads_named, within,
 };
@@ -24,26 +25,6 @@ use support::{
 fn rounds(usual: u32) -> u32 {
     let factor = std::env::var("FORMICARY_STRESS_ROUNDS").map_or(1.0, |text| text.parse().expect("a number"));
     (1..).take_while(|n| f64::from(n - 1) < f64::from(usual) * factor).last().unwrap_or(1)
-}
-
-/// Random numbers (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-
-    fn micros(&mut self, end: usize) -> Duration {
-        Duration::from_micros(self.below(end) as u64)
-    }
 }
 
 /// What a submitter was told of a task.

@@ -8,6 +8,7 @@ pub mod closures;
 pub mod maps;
 pub mod notes;
 pub mod races;
+pub mod random;
 pub mod sharded;
 pub mod tokens;
 pub mod waking;

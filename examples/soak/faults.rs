@@ -1,0 +1,126 @@
+//! What goes wrong on purpose, and how often it did.
+
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+use formicary::{BoxError, Context, Task, Worker, WorkerThread};
+use parking_lot::Mutex;
+
+use crate::support::Setup;
+use crate::support::random::Random;
+
+macro_rules! faults {
+    ($($name:ident: $text:literal,)*) => {
+        /// How often each kind of fault was made.
+        #[derive(Default)]
+        pub(crate) struct Faults { $(pub(crate) $name: AtomicU64,)* }
+
+        pub(crate) static FAULTS: Faults = Faults { $($name: AtomicU64::new(0),)* };
+
+        impl Faults {
+            pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($text, self.$name.load(Relaxed)),)*]
+            }
+        }
+    };
+}
+
+faults! {
+    tasks: "tasks that panicked",
+    drops: "captured values that panicked in their drop",
+    handlers: "panic handlers that panicked",
+    threads: "threads refused",
+    factories: "factories that failed or panicked",
+    terminations: "states that panicked in `terminate`",
+    submitters: "submitters that panicked in a submit",
+    cancelled: "tasks cancelled",
+    dropped: "pools dropped with work in them",
+}
+
+/// One more of them.
+pub(crate) fn count(fault: &AtomicU64) {
+    fault.fetch_add(1, Relaxed);
+}
+
+/// Panics without a message on the terminal.
+pub(crate) fn fail(fault: &AtomicU64) -> ! {
+    count(fault);
+    resume_unwind(Box::new("a fault"))
+}
+
+/// A captured value whose drop panics once it is armed.
+#[derive(Default)]
+pub(crate) struct Bomb(bool);
+
+impl Bomb {
+    pub(crate) fn arm(&mut self) {
+        self.0 = true;
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 && !thread::panicking() {
+            fail(&FAULTS.drops);
+        }
+    }
+}
+
+/// Options in which threads are refused and panic handlers panic, now and then.
+pub(crate) fn unreliable(mut setup: Setup, random: &mut Random) -> Setup {
+    if random.once_in(3) {
+        let dice = Mutex::new(random.split());
+        setup.spawn_handler = Some(Arc::new(move |thread: WorkerThread| {
+            if dice.lock().once_in(6) {
+                count(&FAULTS.threads);
+                return Err(io::Error::other("refused"));
+            }
+            thread::Builder::new().name(thread.name().to_owned()).spawn(|| thread.run()).map(drop)
+        }));
+    }
+    if random.once_in(3) {
+        let dice = Mutex::new(random.split());
+        setup.panic_handler = Some(Arc::new(move |_| {
+            if dice.lock().once_in(4) {
+                fail(&FAULTS.handlers);
+            }
+        }));
+    }
+    setup
+}
+
+/// A state that is hard to build and to end.
+pub(crate) struct Flaky {
+    random: Random,
+}
+
+impl Flaky {
+    pub(crate) fn build(mut random: Random) -> Result<Self, BoxError> {
+        match random.below(24) {
+            0 => fail(&FAULTS.factories),
+            1 | 2 => {
+                count(&FAULTS.factories);
+                Err("a fault".into())
+            }
+            _ => Ok(Flaky { random }),
+        }
+    }
+}
+
+impl Worker for Flaky {
+    type Input = Task;
+    type Output = ();
+
+    fn process(&mut self, task: Task, _cx: &Context<'_>) {
+        task.run();
+    }
+
+    fn terminate(mut self) {
+        if self.random.once_in(8) {
+            fail(&FAULTS.terminations);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Everything at once and at random, on every kind of pool and every dispatch, for as long as you like: short lives of pools beside nine
+//! that stay, with faults made on purpose. Linux only: what it watches, it reads from `/proc`.
+//!
+//! ```sh
+//! cargo run --release --example soak -- --minutes 2          # prints its seed
+//! cargo run --release --example soak -- --minutes 2 --seed 7 # the same pools and tasks; how they meet is up to the machine
+//! ```
+//!
+//! One line a second, then a verdict: what ran, which faults were made, what was lost (nothing), whether memory or threads grew.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // what must not happen ends it, with a message
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod faults;
+mod ledger;
+mod lives;
+mod users;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, panic, thread};
+
+use clap::Parser;
+use lives::{Deeds, Life, POOLS, variants};
+use parking_lot::Mutex;
+use support::random::Random;
+use support::{eventually, threads_named};
+
+/// Uses pools of all kinds at random, and checks that nothing is lost.
+#[derive(Parser)]
+struct Args {
+    /// How long, in minutes; a fraction will do.
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
+    /// Where the random numbers begin.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many pools live at a time, beside the nine that stay.
+    #[arg(long, default_value_t = 3)]
+    lanes: u64,
+}
+
+/// No life, and no turn of a pool that stays, takes so long.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// Memory may grow by so much after the first part of the run: what the allocator keeps varies.
+const MAY_GROW_KIB: u64 = 16 * 1024;
+
+/// What the lanes have done, and when each last said so.
+#[derive(Default)]
+struct Board {
+    deeds: Mutex<Deeds>,
+    beats: Mutex<Vec<Instant>>,
+    error: Mutex<Option<String>>,
+    lives: AtomicU64,
+}
+
+impl Board {
+    fn beat(&self, lane: usize) {
+        self.beats.lock()[lane] = Instant::now();
+    }
+
+    fn add(&self, deeds: Result<Deeds, String>, seed: u64) {
+        match deeds {
+            Ok(deeds) => {
+                let mut sum = self.deeds.lock();
+                sum.pools += deeds.pools;
+                sum.ran += deeds.ran;
+                sum.not_run += deeds.not_run;
+                sum.lost += deeds.lost;
+            }
+            Err(error) => _ = self.error.lock().get_or_insert(format!("a life with seed {seed}: {error}")),
+        }
+    }
+
+    fn is_over(&self, end: Instant) -> bool {
+        Instant::now() >= end || self.error.lock().is_some()
+    }
+}
+
+/// One pool after the other.
+fn short_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
+    let builds = variants();
+    while !board.is_over(end) {
+        let seed = random.next();
+        let mut random = Random(seed);
+        let build = builds[random.below(builds.len())];
+        let mut life = Life::begin(build, board.lives.fetch_add(1, SeqCst), random.split());
+        life.exercise(random.micros(60_000));
+        board.add(life.end(), seed);
+        board.beat(lane);
+    }
+}
+
+/// A pool of each kind that stays to the end.
+fn long_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
+    let number = || board.lives.fetch_add(1, SeqCst);
+    let mut lives: Vec<Life> =
+        variants().into_iter().map(|build| Life::begin(build, number(), random.split())).collect();
+    while !board.is_over(end) {
+        let which = random.below(lives.len());
+        lives[which].exercise(random.micros(40_000));
+        if let Err(error) = lives[which].settle() {
+            board.add(Err(error), 0);
+        }
+        board.beat(lane);
+    }
+    lives.into_iter().for_each(|life| board.add(life.end(), 0));
+}
+
+/// A figure from the kernel's account of this process.
+fn status(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = args.seed.unwrap_or_else(|| u64::from(time.subsec_nanos()));
+    println!("seed {seed}");
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        // The others are meant to, or are asked for it at the end.
+        if thread::current().name() == Some("main") {
+            hook(info);
+        }
+    }));
+    let start = Instant::now();
+    let length = Duration::from_secs_f64(args.minutes * 60.0);
+    // Memory is compared from here on: at first it grows, for there is more and more that has been used once.
+    let settled = length.div_f64(4.0).min(Duration::from_secs(300));
+    let lanes = usize::try_from(args.lanes).unwrap() + 1;
+    let board = Arc::new(Board { beats: Mutex::new(vec![start; lanes]), ..Board::default() });
+
+    let mut random = Random(seed);
+    let threads: Vec<_> = (0..lanes)
+        .map(|lane| {
+            let (board, random) = (Arc::clone(&board), random.split());
+            let work = if lane == 0 { long_lives } else { short_lives };
+            thread::Builder::new()
+                .name("lane".into())
+                .spawn(move || work(&board, lane, random, start + length))
+                .unwrap()
+        })
+        .collect();
+
+    let mut first = None;
+    while threads.iter().any(|thread| !thread.is_finished()) {
+        thread::sleep(Duration::from_secs(1));
+        let (rss, seconds) = (status("VmRSS"), start.elapsed().as_secs());
+        let deeds = *board.deeds.lock();
+        let faults: u64 = faults::FAULTS.all().iter().map(|(_, times)| times).sum();
+        println!(
+            "{seconds:>5} s  {:>6} pools ended  {:>9} tasks ran  {faults:>8} faults  {:>3} threads  {rss:>7} KiB",
+            deeds.pools,
+            deeds.ran,
+            status("Threads"),
+        );
+        if start.elapsed() >= settled {
+            first.get_or_insert(rss);
+        }
+        if let Some(lane) = board.beats.lock().iter().position(|beat| beat.elapsed() > HANGS_AFTER) {
+            if !threads[lane].is_finished() {
+                println!("verdict: lane {lane} hangs (seed {seed})");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let panicked = threads.into_iter().find_map(|thread| thread.join().err());
+    eventually("no pool's thread is left", || threads_named(POOLS) == 0);
+
+    let (deeds, last) = (*board.deeds.lock(), status("VmRSS"));
+    let first = first.unwrap_or(last);
+    println!("\n{} pools, {} tasks ran, {} were cancelled or given back", deeds.pools, deeds.ran, deeds.not_run);
+    for (what, times) in faults::FAULTS.all() {
+        println!("{times:>9} {what}");
+    }
+    println!("memory: {first} KiB after {} s, {last} KiB at the end", settled.as_secs());
+    println!("lost: {}", deeds.lost);
+    let error = board.error.lock().take();
+    let grew = (last > first + MAY_GROW_KIB).then(|| "memory has grown".to_owned());
+    let panicked = panicked.map(|payload| match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(_) => "a lane panicked".to_owned(),
+    });
+    match error.or(panicked).or(grew) {
+        None => {
+            println!("verdict: good");
+            ExitCode::SUCCESS
+        }
+        Some(error) => {
+            println!("verdict: {error} (seed {seed})");
+            ExitCode::FAILURE
+        }
+    }
+}
