@@ -216,9 +216,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
         // Tasks were accepted, so they run: on this thread if there is no other.
         self.lend_a_hand();
-        if self.life.wait_until(deadline, || self.threads.is_empty()) {
-            self.threads.join_all();
-        }
+        self.threads.join_all(deadline);
     }
 
     /// What has come of tasks until now.

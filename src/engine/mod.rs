@@ -61,6 +61,9 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     /// What the user gets back of a task that never ran.
     type Returned;
 
+    /// Whether a state is made by somebody else's code, which can fail.
+    const HAS_FACTORY: bool = false;
+
     /// Makes the state of worker `worker`.
     fn start(&self, worker: usize) -> Result<Self::State, BoxError>;
 
@@ -168,21 +171,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         &self.runner
     }
 
-    /// Starts the workers of the minimum and waits until each has its state. On an error the pool is
-    /// closed and empty again.
+    /// Starts the workers of the minimum and waits until each has its state, or has at least begun where its user
+    /// may notice. On an error the pool is closed and empty again.
     fn start_minimum(self: &Arc<Self>) -> Result<(), BuildError> {
+        // Nothing can go wrong with a thread that is there unless somebody else's code is to run on it.
+        let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let mut starts = Vec::new();
         let mut refused = None;
+        let mut living = 0;
         for _ in 0..self.threads.min() {
-            let (sender, receiver) = channel();
-            match self.hire(Some(sender)) {
-                Ok(Some(worker)) => starts.push((worker, receiver)),
-                Ok(None) => break,
-                Err(error) => refused = Some(error),
+            let (sender, receiver) = if is_sure { (None, None) } else { Some(channel()).unzip() };
+            match (self.hire(sender), receiver) {
+                (Ok(Some(worker)), Some(receiver)) => starts.push((worker, receiver)),
+                (Ok(Some(_)), None) => living += 1,
+                (Ok(None), _) => break,
+                (Err(error), _) => refused = Some(error),
             }
         }
         let mut failure = None;
-        let mut living = 0;
         for (worker, receiver) in starts {
             match receiver.recv() {
                 Ok(Err(source)) => {
@@ -212,8 +218,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let Some(post) = self.threads.hire(|| self.wants_workers()) else { return Ok(None) };
         let hired = Hired { engine: Arc::clone(self), post, has_run: false };
         let started = self.threads.start(&self.options, post, Box::new(move || hired.work(ready)));
-        // The worker may have come and gone meanwhile: then its end is complete only now.
-        self.life.ring();
         match started {
             Ok(()) => Ok(Some(post.number)),
             Err(error) => {
@@ -324,7 +328,6 @@ impl<R: Runner, D: Dispatch> Drop for Hired<R, D> {
     fn drop(&mut self) {
         if !self.has_run {
             self.engine.threads.fire(self.post);
-            self.engine.life.ring();
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
@@ -28,7 +29,7 @@ pub(crate) struct Post {
 enum Seat {
     /// It was asked for.
     Starting,
-    /// It runs. A spawn handler's thread has no handle.
+    /// It runs. A spawn handler's thread has no handle, and one that is being joined already has none either.
     Working(Option<JoinHandle<()>>),
     /// It ended before the spawner came to leave its handle.
     Left,
@@ -64,6 +65,14 @@ impl Book {
         let before = self.ended.replace(handle?);
         self.joining += usize::from(before.is_some());
         before
+    }
+
+    /// The handle of a thread that has not ended, to be joined by the caller.
+    fn take_living(&mut self) -> Option<JoinHandle<()>> {
+        self.seats.values_mut().find_map(|seat| match seat {
+            Seat::Working(handle) => handle.take(),
+            _ => None,
+        })
     }
 
     /// Takes a thread out of the book, or leaves that to its spawner, with a `note`, if that has not come back yet. The
@@ -255,6 +264,7 @@ impl Threads {
             book.live -= 1;
             book.spawned -= 1;
         });
+        self.changed.notify_all();
     }
 
     /// The hired worker is the calling thread, which the pool did not start.
@@ -322,19 +332,26 @@ impl Threads {
         }
     }
 
-    /// Joins what has ended. Call when this is empty; returns when every thread is gone.
-    pub(crate) fn join_all(&self) {
+    /// Waits until every thread is gone and joined, or until `deadline` if one is left then. Whoever has no deadline sleeps in the
+    /// join itself, and so is woken once for each thread.
+    pub(crate) fn join_all(&self, deadline: Option<Instant>) {
         let mut book = self.book.lock();
         loop {
-            if let Some(last) = book.ended.take() {
+            let next = book.ended.take().or_else(|| if deadline.is_none() { book.take_living() } else { None });
+            if next.is_some() {
                 book.joining += 1;
                 drop(book);
-                self.join(Some(last));
+                self.join(next);
                 book = self.book.lock();
-            } else if book.joining > 0 {
-                crate::sync::wait(&self.changed, &mut book, None);
-            } else {
+            } else if book.seats.is_empty() && book.joining == 0 {
                 return;
+            } else {
+                // What is being joined has ended.
+                let deadline = deadline.filter(|_| !book.seats.is_empty());
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return;
+                }
+                crate::sync::wait(&self.changed, &mut book, deadline);
             }
         }
     }

@@ -66,7 +66,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.threads.left(post);
         self.after_departure(failed);
         self.threads.gone(post);
-        self.life.ring();
     }
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.

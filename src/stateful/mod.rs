@@ -86,6 +86,7 @@ impl<W: Worker> Runner for RunWorker<W> {
     type State = Manned<W>;
     type Returned = W::Input;
 
+    const HAS_FACTORY: bool = true;
     const READY_BLOCKS: bool = W::READY_BLOCKS;
     const TAKES_ORDERS: bool = true;
 
