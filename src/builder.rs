@@ -77,7 +77,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     }
 
     /// Workers that are started by `build` and never expire, 0 to `workers`. Default: 1, so that `build` finds out
-    /// whether a thread can be had and the worker's state be made. The others start when tasks need them.
+    /// whether a thread can be had and the worker's state be made. `build` waits for a state or for an
+    /// [`on_thread_start`](Self::on_thread_start), and not for a worker that has neither. The others start when tasks need them.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(4).min_workers(0).build()?;
@@ -167,8 +168,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     }
 
     /// How long an idle worker may look for work before it sleeps: the trade between latency and processor time. Each look
-    /// is a few microseconds long in any case; one up to this limit follows only an idle time that was no longer than
-    /// this, and only one worker looks at a time while others sleep. With 0 every look is short. Default: 60 microseconds.
+    /// is a few microseconds long in any case; one up to this limit is a new worker's first, or follows an idle time that was no
+    /// longer than this, and only one worker looks at a time while others sleep. With 0 every look is short. Default: 60 microseconds.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,8 +1,8 @@
 //! How long an idle worker looks for work before it sleeps.
 //!
 //! A look costs processor time, a sleep and a wake-up cost some microseconds of latency. So a worker looks for a moment in any case,
-//! and for longer, up to the pool's [`spin`](crate::Builder::spin), while that pays: after an idle time that was no longer than
-//! that. One that slept for longer goes back to the short look, so a pool with nothing to do, or with a burst now and
+//! and for longer, up to the pool's [`spin`](crate::Builder::spin), while that pays: when it is new, for it was started because there is
+//! something to do, and after an idle time that was no longer than that. One that slept for longer goes back to the short look, so a pool with nothing to do, or with a burst now and
 //! then, burns nothing.
 
 use std::cell::Cell;
@@ -20,14 +20,14 @@ const ROUNDS: usize = 1;
 /// What a worker has learnt of its idle times.
 pub(crate) struct Habit {
     limit: Duration,
-    /// Whether the last one was so short that a long look would have been worth it.
+    /// Whether the last one was so short that a long look would have been worth it, or there was none yet.
     is_long: Cell<bool>,
 }
 
 impl Habit {
     /// For looks of at most `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
-        Habit { limit, is_long: Cell::new(false) }
+        Habit { limit, is_long: Cell::new(true) }
     }
 
     /// The worker has been idle since then, and has work again.
@@ -42,7 +42,7 @@ impl Habit {
         let poll = || if source.glance() { source.pop() } else { None };
         looking::look(poll, |round| {
             let since = *idle_since.get_or_insert_with(Instant::now);
-            round < ROUNDS || self.is_long.get() && since.elapsed() < self.limit
+            !source.must_leave() && (round < ROUNDS || self.is_long.get() && since.elapsed() < self.limit)
         })
     }
 }

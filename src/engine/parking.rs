@@ -366,9 +366,11 @@ impl Parking {
         // ORDERING: SeqCst fence, as in `notify`: what has changed is on one side, the list on the other.
         fence(Ordering::SeqCst);
         let mut idle = self.idle.lock();
-        for sleeper in std::mem::take(&mut *idle) {
-            self.take_off_the_list(sleeper, CLAIMED);
-        }
+        let all: Vec<_> =
+            std::mem::take(&mut *idle).into_iter().map(|sleeper| self.take_off_the_list(sleeper, CLAIMED)).collect();
+        // They are woken without the lock, which they may need.
+        drop(idle);
+        drop(all);
     }
 
     /// Ends up to `most` sleepers, those idle for the longest time first; says how many.
