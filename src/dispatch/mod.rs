@@ -13,6 +13,7 @@ mod homes;
 mod models;
 mod peak;
 mod ring;
+mod seats;
 mod sharded;
 mod slots;
 mod stack;

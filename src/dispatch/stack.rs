@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 
 use crossbeam_utils::CachePadded;
 
+use super::counts::to_usize;
+use super::peak::Peak;
+use super::seats::{Seat, Seats};
 use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// A LIFO stack of idle workers: a task goes straight into the slot of the worker that has been idle
 /// for the shortest time (its caches are warm, and the others may expire); when nobody is idle it waits
@@ -35,99 +38,198 @@ impl Dispatch for Stack {
 /// is paid for.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// The list is in two parts, each under a lock of its own: submitters put into `back`, workers take from `front`, and when that
+/// is empty a worker exchanges the two. So a submitter and a worker meet once for many tasks where many wait. Who needs more
+/// than one lock takes them in this order: front, back, book.
 #[doc(hidden)]
 pub struct StackQueue<T> {
-    inner: CachePadded<Mutex<Inner<T>>>,
-    /// How many tasks a `pop` could take now: a copy of [`Inner::startable`], written under the lock
-    /// and read without it by workers that look for work.
-    startable: CachePadded<AtomicUsize>,
+    front: CachePadded<End<Front<T>>>,
+    back: CachePadded<End<Back<T>>>,
+    /// Whether [`Front::running_limit`] is one: a copy, written under the lock.
+    is_limited: AtomicBool,
+    peak: CachePadded<Peak>,
+    book: Mutex<Book>,
 }
 
-struct Inner<T> {
-    overflow: VecDeque<T>,
+/// One end of the list.
+struct End<P> {
+    part: Mutex<P>,
+    /// How many tasks of the list have passed here: written under the lock, and read without it by workers that look for work.
+    /// One in the slot is not in the list.
+    passed: AtomicU64,
+}
+
+impl<P> End<P> {
+    fn new(part: P) -> Self {
+        End { part: Mutex::new(part), passed: AtomicU64::new(0) }
+    }
+
+    /// Counts `change` more tasks, or fewer. To be called under the lock.
+    fn pass(&self, change: u64) {
+        // ORDERING: Relaxed. A reader that must not miss this store has a sequentially consistent fence
+        // between its own announcement and its load, and the pusher has one after this store
+        // (parking.md); everyone else only polls, and what it tells of is read under the lock.
+        self.passed.store(self.passed().wrapping_add(change), Ordering::Relaxed);
+    }
+
+    fn passed(&self) -> u64 {
+        // ORDERING: Relaxed, as argued at the store.
+        self.passed.load(Ordering::Relaxed)
+    }
+}
+
+/// Where workers take.
+struct Front<T> {
+    tasks: VecDeque<T>,
     /// The task that only the named worker may take: it was idle, and is being woken for it. One slot
     /// is enough, because no second worker is woken before the first has looked (parking.md).
     slot: Option<(usize, T)>,
-    running: usize,
-    peak_running: usize,
-    accepted: u64,
-    running_limit: usize,
-    workers: usize,
-    bound: Option<usize>,
-    closed: bool,
+    /// Tasks ever popped.
+    started: u64,
+    /// The most tasks that may run; `None` where the number of workers is limit enough.
+    running_limit: Option<u64>,
 }
 
-impl<T> Inner<T> {
-    fn queued(&self) -> usize {
-        self.overflow.len() + usize::from(self.slot.is_some())
-    }
-
-    /// Every worker can hold one task, running or on its way; the bound counts what is beyond.
-    fn is_full_but_for(&self, keep: usize) -> bool {
-        match self.bound {
-            None => false,
-            Some(bound) => self.queued() + self.running + keep >= self.workers.saturating_add(bound),
-        }
-    }
-
-    /// What anyone may take: the task in the slot is promised, and its worker looks there by itself.
-    fn startable(&self) -> usize {
-        if self.running < self.running_limit { self.overflow.len() } else { 0 }
-    }
-
-    /// The handed task becomes the oldest of the list: it was handed over when the list was empty.
-    fn take_back(&mut self) {
-        if let Some((_, item)) = self.slot.take() {
-            self.overflow.push_front(item);
-        }
-    }
-
-    /// The oldest task of the list. The room that a burst took is given back when the list is empty.
-    fn take_first(&mut self) -> Option<T> {
-        let first = self.overflow.pop_front();
-        if self.overflow.is_empty() && self.overflow.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
-            self.overflow = VecDeque::new();
-        }
-        first
-    }
-
+impl<T> Front<T> {
     fn is_handed_to(&self, worker: usize) -> bool {
         matches!(self.slot, Some((to, _)) if to == worker)
     }
 }
 
+/// Where submitters put.
+struct Back<T> {
+    tasks: VecDeque<T>,
+    /// Tasks ever taken in.
+    accepted: u64,
+    /// How many may ever have been taken in: those that are gone and the room. Reckoned anew when it is reached.
+    limit: u64,
+    closed: bool,
+}
+
+struct Book {
+    seats: Seats,
+    bound: Option<usize>,
+    /// The most tasks that may be in the pool: every worker can hold one, running or on its way; the bound counts what is beyond.
+    room: u64,
+}
+
+impl Book {
+    fn set_workers(&mut self, workers: usize) {
+        self.room = self.bound.map_or(u64::MAX, |bound| workers.saturating_add(bound) as u64);
+    }
+}
+
+/// Gives back the room that a burst took, when a list is empty.
+fn trim<T>(tasks: &mut VecDeque<T>) {
+    if tasks.is_empty() && tasks.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
+        *tasks = VecDeque::new();
+    }
+}
+
 impl<T> StackQueue<T> {
-    /// Runs `f` under the lock and publishes what a `pop` could take afterwards.
-    fn with<O>(&self, f: impl FnOnce(&mut Inner<T>) -> O) -> O {
-        let mut inner = self.inner.lock();
-        let out = f(&mut inner);
-        // ORDERING: Relaxed. A reader that must not miss this store has a sequentially consistent fence
-        // between its own announcement and its load, and the pusher has one after this store
-        // (parking.md); everyone else only polls, and what it guards is read under the lock.
-        self.startable.store(inner.startable(), Ordering::Relaxed);
-        out
+    /// Whether there is room for one more and for `keep` beyond.
+    fn has_room(&self, back: &mut Back<T>, keep: u64) -> bool {
+        back.accepted + keep < back.limit || {
+            self.renew_limit(back);
+            back.accepted + keep < back.limit
+        }
+    }
+
+    #[cold]
+    fn renew_limit(&self, back: &mut Back<T>) {
+        let book = self.book.lock();
+        back.limit = book.seats.finished().saturating_add(book.room);
+    }
+
+    /// Whether one more task may start.
+    fn may_start(&self, front: &Front<T>) -> bool {
+        front.running_limit.is_none_or(|limit| front.started - self.book.lock().seats.finished() < limit)
+    }
+
+    /// Puts a task, for a worker that was claimed, into the slot. Only into an empty house: a task must not overtake one that
+    /// waits.
+    #[cold]
+    fn hand_over(&self, item: &mut (impl Parcel<T> + ?Sized), keep: usize, worker: usize) -> Result<(), Refused> {
+        let mut front = self.front.part.lock();
+        let mut back = self.back.part.lock();
+        self.admit(&mut back, keep)?;
+        if front.slot.is_none() && front.tasks.is_empty() && back.tasks.is_empty() && self.may_start(&front) {
+            front.slot = Some((worker, item.unpack()));
+        } else {
+            self.put(&mut back, item);
+        }
+        Ok(())
+    }
+
+    /// Counts one more task, if it may come in.
+    fn admit(&self, back: &mut Back<T>, keep: usize) -> Result<(), Refused> {
+        if back.closed {
+            return Err(Refused::Closed);
+        }
+        if !self.has_room(back, keep as u64) {
+            return Err(Refused::Full);
+        }
+        back.accepted += 1;
+        Ok(())
+    }
+
+    fn put(&self, back: &mut Back<T>, item: &mut (impl Parcel<T> + ?Sized)) {
+        back.tasks.push_back(item.unpack());
+        self.back.pass(1);
+    }
+
+    /// The handed task becomes the oldest of the list: it was handed over when the list was empty.
+    fn take_back(&self, front: &mut Front<T>) {
+        if let Some((_, item)) = front.slot.take() {
+            front.tasks.push_front(item);
+            self.front.pass(1_u64.wrapping_neg());
+        }
+    }
+
+    /// The oldest task of the list. The room that a burst took is given back when the list is empty.
+    fn take_first(&self, front: &mut Front<T>) -> Option<T> {
+        if front.tasks.is_empty() {
+            trim(&mut front.tasks);
+            if self.front.passed() == self.back.passed() {
+                return None;
+            }
+            std::mem::swap(&mut front.tasks, &mut self.back.part.lock().tasks);
+        }
+        let first = front.tasks.pop_front()?;
+        self.front.pass(1);
+        Some(first)
+    }
+
+    /// Whether there is a task that anyone may take. The one in the slot is promised, and its worker looks there by itself.
+    fn is_filled(&self) -> bool {
+        self.front.passed() != self.back.passed()
     }
 }
 
 impl<T: Send + 'static> Queue<T> for StackQueue<T> {
-    type Seat = usize;
+    type Seat = Seat;
 
     const HANDS_OVER: bool = true;
 
     fn new(shape: &Shape) -> Result<Self, &'static str> {
+        let mut book = Book { seats: Seats::default(), bound: shape.bound, room: 0 };
+        book.set_workers(shape.workers);
         Ok(StackQueue {
-            inner: CachePadded::new(Mutex::new(Inner {
-                overflow: VecDeque::new(),
+            front: CachePadded::new(End::new(Front {
+                tasks: VecDeque::new(),
                 slot: None,
-                running: 0,
-                peak_running: 0,
+                started: 0,
+                running_limit: None,
+            })),
+            back: CachePadded::new(End::new(Back {
+                tasks: VecDeque::new(),
                 accepted: 0,
-                running_limit: usize::MAX,
-                workers: shape.workers,
-                bound: shape.bound,
+                limit: book.room,
                 closed: false,
             })),
-            startable: CachePadded::new(AtomicUsize::new(0)),
+            is_limited: AtomicBool::new(false),
+            peak: CachePadded::new(Peak::new()),
+            book: Mutex::new(book),
         })
     }
 
@@ -138,99 +240,119 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         keep: usize,
         idle: Option<usize>,
     ) -> Result<(), Refused> {
-        self.with(|q| {
-            if q.closed {
-                return Err(Refused::Closed);
-            }
-            if q.is_full_but_for(keep) {
-                return Err(Refused::Full);
-            }
-            q.accepted += 1;
-            match idle {
-                // Only into an empty house: a task must not overtake one that waits.
-                Some(worker) if q.queued() == 0 && q.running < q.running_limit => {
-                    q.slot = Some((worker, item.unpack()));
-                }
-                _ => q.overflow.push_back(item.unpack()),
-            }
-            Ok(())
-        })
+        if let Some(worker) = idle {
+            return self.hand_over(item, keep, worker);
+        }
+        let mut back = self.back.part.lock();
+        self.admit(&mut back, keep)?;
+        self.put(&mut back, item);
+        Ok(())
     }
 
-    fn seat(&self, worker: usize) -> usize {
-        worker
+    fn seat(&self, worker: usize) -> Seat {
+        self.book.lock().seats.take(worker)
     }
 
-    fn pop(&self, &worker: &usize) -> Option<T> {
-        self.with(|q| {
-            if q.running >= q.running_limit {
-                if q.is_handed_to(worker) {
-                    q.take_back();
-                }
-                return None;
+    fn pop(&self, seat: &Seat) -> Option<T> {
+        let mut front = self.front.part.lock();
+        let is_mine = front.is_handed_to(seat.worker);
+        let item = if !self.may_start(&front) {
+            if is_mine {
+                self.take_back(&mut front);
             }
-            let item = if q.is_handed_to(worker) { q.slot.take().map(|(_, item)| item) } else { q.take_first() }?;
-            q.running += 1;
-            q.peak_running = q.peak_running.max(q.running);
-            Some(item)
-        })
+            None
+        } else if is_mine {
+            front.slot.take().map(|(_, item)| item)
+        } else {
+            self.take_first(&mut front)
+        };
+        if item.is_some() {
+            front.started += 1;
+            self.peak.works(&seat.busy);
+        } else {
+            self.peak.rests(&seat.busy);
+        }
+        item
     }
 
     fn pop_instead(&self) -> Option<T> {
-        self.with(|q| {
-            if q.running_limit == 0 {
-                return None;
-            }
-            q.take_first()
-        })
+        let mut front = self.front.part.lock();
+        if front.running_limit == Some(0) {
+            return None;
+        }
+        let item = self.take_first(&mut front)?;
+        // It takes the place of one that is counted as running.
+        front.started += 1;
+        self.book.lock().seats.went_otherwise(1);
+        Some(item)
     }
 
-    fn finished(&self, _worker: &usize) {
-        self.with(|q| q.running -= 1);
+    fn finished(&self, seat: &Seat) {
+        seat.finished();
+    }
+
+    fn glance(&self) -> bool {
+        self.has_work()
     }
 
     fn has_work(&self) -> bool {
-        // ORDERING: Relaxed, as argued at the store.
-        self.startable.load(Ordering::Relaxed) > 0
+        // ORDERING: Relaxed. Those who must not miss it are woken after it changed, through a lock.
+        self.is_filled() && (!self.is_limited.load(Ordering::Relaxed) || self.may_start(&self.front.part.lock()))
     }
 
     fn has_more(&self) -> bool {
         // The one on its way has its task in the slot.
-        self.startable.load(Ordering::Relaxed) > 0
+        self.is_filled()
     }
 
     fn load(&self) -> Load {
-        let q = self.inner.lock();
-        Load { accepted: q.accepted, queued: q.queued(), running: q.running, peak_running: q.peak_running }
+        let front = self.front.part.lock();
+        let back = self.back.part.lock();
+        let finished = self.book.lock().seats.finished();
+        Load {
+            accepted: back.accepted,
+            queued: to_usize(back.accepted - front.started),
+            running: to_usize(front.started - finished),
+            peak_running: self.peak.highest(),
+        }
     }
 
     fn set_limits(&self, running: Option<usize>, workers: usize) {
-        self.with(|q| {
-            q.running_limit = running.unwrap_or(usize::MAX);
-            q.workers = workers;
-        });
+        let mut front = self.front.part.lock();
+        let mut back = self.back.part.lock();
+        front.running_limit = running.map(|limit| limit as u64);
+        self.is_limited.store(running.is_some(), Ordering::Relaxed);
+        self.book.lock().set_workers(workers);
+        self.renew_limit(&mut back);
     }
 
     fn close(&self) {
-        self.with(|q| q.closed = true);
+        self.back.part.lock().closed = true;
     }
 
     fn open(&self) {
-        self.with(|q| q.closed = false);
+        self.back.part.lock().closed = false;
     }
 
     fn drain(&self) -> Vec<T> {
-        self.with(|q| {
-            q.take_back();
-            Vec::from(std::mem::take(&mut q.overflow))
-        })
+        let mut front = self.front.part.lock();
+        let mut back = self.back.part.lock();
+        self.take_back(&mut front);
+        let mut tasks = std::mem::take(&mut front.tasks);
+        tasks.append(&mut back.tasks);
+        let drained = tasks.len() as u64;
+        front.started += drained;
+        self.front.pass(drained);
+        self.book.lock().seats.went_otherwise(drained);
+        Vec::from(tasks)
     }
 
-    fn leave(&self, worker: usize) {
-        self.with(|q| {
-            if q.is_handed_to(worker) {
-                q.take_back();
-            }
-        });
+    fn leave(&self, seat: Seat) {
+        let mut front = self.front.part.lock();
+        if front.is_handed_to(seat.worker) {
+            self.take_back(&mut front);
+        }
+        self.peak.rests(&seat.busy);
+        self.book.lock().seats.leave(&seat);
     }
 }
