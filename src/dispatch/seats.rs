@@ -37,7 +37,6 @@ impl Seats {
         self.seats.iter().map(|seat| seat.load(Ordering::Acquire)).sum::<u64>() + self.others
     }
 
-
     /// So many tasks left the queue and no seat will count them.
     pub(super) fn went_otherwise(&mut self, tasks: u64) {
         self.others += tasks;

@@ -15,7 +15,7 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 /// in one first-in-first-out list.
 ///
 /// The queue bound is exact and may be 0 (pure hand-off), a number, or absent. Memory grows with the
-/// tasks that wait and is given back when none is left. Every operation takes one short lock.
+/// tasks that wait and is given back when none is left. Submitters share one short lock, workers another.
 ///
 /// ```
 /// use formicary::{Pool, Stack};
@@ -119,9 +119,9 @@ impl Book {
     }
 }
 
-/// Gives back the room that a burst took, when a list is empty.
+/// Gives back the room that a burst took in a part that is empty.
 fn trim<T>(tasks: &mut VecDeque<T>) {
-    if tasks.is_empty() && tasks.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
+    if tasks.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
         *tasks = VecDeque::new();
     }
 }
@@ -189,11 +189,12 @@ impl<T> StackQueue<T> {
     /// The oldest task of the list. The room that a burst took is given back when the list is empty.
     fn take_first(&self, front: &mut Front<T>) -> Option<T> {
         if front.tasks.is_empty() {
-            trim(&mut front.tasks);
-            if self.front.passed() == self.back.passed() {
-                return None;
+            let mut back = self.back.part.lock();
+            std::mem::swap(&mut front.tasks, &mut back.tasks);
+            if front.tasks.is_empty() {
+                trim(&mut front.tasks);
+                trim(&mut back.tasks);
             }
-            std::mem::swap(&mut front.tasks, &mut self.back.part.lock().tasks);
         }
         let first = front.tasks.pop_front()?;
         self.front.pass(1);
@@ -291,10 +292,6 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         seat.finished();
     }
 
-    fn glance(&self) -> bool {
-        self.has_work()
-    }
-
     fn has_work(&self) -> bool {
         // ORDERING: Relaxed. Those who must not miss it are woken after it changed, through a lock.
         self.is_filled() && (!self.is_limited.load(Ordering::Relaxed) || self.may_start(&self.front.part.lock()))
@@ -339,7 +336,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let mut back = self.back.part.lock();
         self.take_back(&mut front);
         let mut tasks = std::mem::take(&mut front.tasks);
-        tasks.append(&mut back.tasks);
+        tasks.append(&mut std::mem::take(&mut back.tasks));
         let drained = tasks.len() as u64;
         front.started += drained;
         self.front.pass(drained);
