@@ -258,6 +258,35 @@ fn a_shard_without_workers_is_not_starved() {
     });
 }
 
+/// The worker of one shard is held up by a long task, and the others' own shards never run dry: the tasks behind the long one
+/// run among the others', not after them. When half of all have run, at least a quarter of those have.
+#[test]
+fn tasks_behind_a_long_one_run_among_the_others() {
+    const EACH: usize = 2000;
+    for_each_kind(|kind| {
+        for shards in [2, 3, 4] {
+            let (keys, pool) =
+                (key_of_each(shards), kind(settled(shards, 20_000), shards, Balance::default()).unwrap());
+            let held = hold_workers_of(&pool, 0, keys[0]);
+            // The others begin when all tasks are there.
+            let start = Gate::new();
+            keys[1..].iter().for_each(|key| pool.submit_keyed(*key, start.task()).unwrap());
+            start.await_arrivals(shards - 1);
+            let order = Arc::new(Mutex::new(Vec::new()));
+            for n in 0..EACH * shards {
+                let order = Arc::clone(&order);
+                let task = Task::new(move || order.lock().unwrap().push(n % shards));
+                pool.submit_keyed(keys[n % shards], task).unwrap();
+            }
+            start.open();
+            eventually("all have run", || order.lock().unwrap().len() == EACH * shards);
+            let early = order.lock().unwrap()[..EACH * shards / 2].iter().filter(|shard| **shard == 0).count();
+            assert!(early >= EACH / 4, "{early} of {EACH}, one of {shards} held");
+            held.iter().for_each(Gate::open);
+        }
+    });
+}
+
 /// One worker runs the tasks of one shard in the order in which they came, whether or not it is its own.
 #[test]
 fn a_shard_is_first_in_first_out() {

@@ -21,7 +21,7 @@ use crate::sync::Ordering;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Balance {
-    /// One after the other. The default.
+    /// One after the other; of several submitters at the same moment two may get the same. The default.
     #[default]
     RoundRobin,
     /// The one with the fewest tasks, queued and running. Looks at all of them, which takes time in proportion to

@@ -9,6 +9,7 @@ mod balance;
 mod counts;
 mod entrance;
 mod homes;
+mod list;
 #[cfg(all(test, formicary_loom))]
 mod models;
 mod peak;

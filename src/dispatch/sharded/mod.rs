@@ -1,6 +1,7 @@
 //! Several queues, each with its own workers, and stealing between them: what makes one queue of the shards.
 
 mod choosing;
+mod rounds;
 mod shard;
 
 use std::cell::Cell;
@@ -13,12 +14,14 @@ use super::homes::Homes;
 use super::peak::{Busy, Peak};
 use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Parcel, Queue, Refused, Shape, sealed};
 use crate::stats::ShardStats;
-use crate::sync::{Arc, AtomicUsize, Backoff, Mutex, Ordering};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 
+use rounds::Rounds;
 use shard::Shard;
 
 /// Several queues, each with its own share of the workers and of the room; first in, first out within a shard. A worker
-/// without work in its own shard steals from the others, so no task waits while a worker is idle.
+/// without work in its own shard steals from the others, so no task waits while a worker is idle. One whose own shard never
+/// runs dry takes a task of another now and then, and every second one where a shard's workers are held up by long tasks.
 ///
 /// Made for many submitters on many cores: they meet only in one shard. Which shard a task goes to is a matter of
 /// [`Balance`], or of its key ([`Pool::submit_keyed`](crate::Pool::submit_keyed)): the tasks of one key never take more than
@@ -26,7 +29,7 @@ use shard::Shard;
 ///
 /// The number of shards is [`Builder::shards`](crate::Builder::shards); default: the number of processors that the process
 /// may use, but no more than workers. The bound of the pool is exact; each shard has an equal share of it. Memory grows with the
-/// tasks that wait, some sixty at a time.
+/// tasks that wait and is given back when none is left.
 ///
 /// ```
 /// use formicary::{Pool, Sharded};
@@ -86,30 +89,9 @@ pub struct Seat {
     home: Arc<AtomicUsize>,
     /// The shard that its task came from.
     from: Cell<usize>,
-    looks: Cell<usize>,
+    rounds: Rounds,
     random: Cell<u64>,
     busy: Busy,
-}
-
-impl<T> ShardedQueue<T> {
-    fn take_all(&self) -> Vec<T> {
-        let mut drained = Vec::new();
-        let _book = self.book.lock();
-        for shard in &self.shards {
-            let backoff = Backoff::new();
-            // Also those that are just being put in.
-            let end = shard.inward.entrance.count();
-            while shard.outward.exit.count() < end {
-                if self.pass_under_lock(shard, true) {
-                    shard.finish();
-                    drained.push(shard.take());
-                } else {
-                    backoff.snooze();
-                }
-            }
-        }
-        drained
-    }
 }
 
 impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
@@ -146,17 +128,20 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         _idle: Option<usize>,
     ) -> Result<(), Refused> {
         if door != MAIN_DOOR {
-            return self.push_to(self.behind(door), item, keep);
+            return self.shards[self.behind(door)].push(item, keep);
         }
-        let count = self.shards.len();
         let first = self.pick();
-        for n in first..first + count {
-            match self.push_to(n % count, item, keep) {
+        let mut index = first;
+        loop {
+            match self.shards[index].push(item, keep) {
                 Err(Refused::Full) => {}
                 result => return result,
             }
+            index = self.after(index);
+            if index == first {
+                return Err(Refused::Full);
+            }
         }
-        Err(Refused::Full)
     }
 
     fn door(&self, key: u64) -> usize {
@@ -164,18 +149,16 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     }
 
     fn has_room(&self, door: usize) -> bool {
-        let book = self.book.lock();
-        let has_room = |index| self.renew_limit(index, &book) > 0;
         match door {
-            MAIN_DOOR => (0..self.shards.len()).any(has_room),
-            _ => has_room(self.behind(door)),
+            MAIN_DOOR => self.shards.iter().any(Shard::has_room),
+            _ => self.shards[self.behind(door)].has_room(),
         }
     }
 
     fn seat(&self, worker: usize) -> Seat {
         let home = self.book.lock().homes.join();
         let random = Cell::new(worker as u64);
-        Seat { home, from: Cell::new(0), looks: Cell::new(0), random, busy: Busy::new(false) }
+        Seat { home, from: Cell::new(0), rounds: Rounds::new(), random, busy: Busy::new(false) }
     }
 
     fn pop(&self, seat: &Seat) -> Option<T> {
@@ -189,16 +172,13 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
 
     fn pop_instead(&self) -> Option<T> {
         let book = self.book.lock();
-        let may = book.running != Some(0);
-        let first = self.next_in_turn();
-        let count = self.shards.len();
-        (first..first + count).find_map(|n| {
-            let shard = &self.shards[n % count];
-            self.pass_under_lock(shard, may).then(|| {
-                // It takes the place of one that is counted as running.
-                shard.finish();
-                shard.take()
-            })
+        if book.running == Some(0) {
+            return None;
+        }
+        self.all_from(self.next_in_turn()).find_map(|index| {
+            let shard = &self.shards[index];
+            // It takes the place of one that is counted as running.
+            shard.pop_shut(false).inspect(|_| shard.finish())
         })
     }
 
@@ -207,9 +187,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     }
 
     fn has_work(&self) -> bool {
-        // A stale count of an exit errs to the safe side.
-        self.shards.iter().any(Shard::has_work)
-            && (!self.shards[0].outward.exit.is_shut() || self.may_start(&self.book.lock()))
+        self.shards.iter().any(Shard::has_work) && (!self.shards[0].is_shut() || self.may_start(&self.book.lock()))
     }
 
     fn has_more(&self) -> bool {
@@ -220,8 +198,8 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         let sum = |of: fn(&Shard<T>) -> u64| self.shards.iter().map(of).sum::<u64>();
         let read = || {
             let finished = sum(Shard::finished);
-            let started = sum(|shard| shard.outward.exit.count());
-            Counts { finished, started, accepted: sum(|shard| shard.inward.entrance.count()) }
+            let started = sum(Shard::started);
+            Counts { finished, started, accepted: sum(Shard::accepted) }
         };
         let book = self.book.lock();
         let room = book.room.map_or(u64::MAX, |room| room as u64);
@@ -235,10 +213,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             let held = shard.held();
             ShardStats {
                 workers: book.homes.at(index),
-                submitted: shard.inward.entrance.count(),
+                submitted: shard.accepted(),
                 queued: to_usize(held.saturating_sub(running)),
                 running: to_usize(running),
-                stolen: shard.outward.stolen.load(Ordering::Relaxed),
+                stolen: shard.stolen(),
             }
         };
         self.shards.iter().enumerate().map(figures).collect()
@@ -250,36 +228,28 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         book.room = book.bound.map(|bound| workers.saturating_add(bound));
         self.usable.store(book.usable(self.shards.len()), Ordering::Relaxed);
         for (index, shard) in self.shards.iter().enumerate() {
-            self.renew_limit(index, &book);
-            if running.is_some() {
-                shard.outward.exit.shut();
-            } else {
-                shard.outward.exit.open();
-            }
+            shard.set_share(book.share(index, self.shards.len()));
+            shard.set_shut(running.is_some());
         }
     }
 
     fn close(&self) {
-        self.shards.iter().for_each(|shard| shard.inward.entrance.shut());
+        self.shards.iter().for_each(|shard| shard.set_closed(true));
     }
 
     fn open(&self) {
-        self.shards.iter().for_each(|shard| shard.inward.entrance.open());
+        self.shards.iter().for_each(|shard| shard.set_closed(false));
     }
 
     fn drain(&self) -> Vec<T> {
-        self.take_all()
+        let mut drained = Vec::new();
+        let _book = self.book.lock();
+        self.shards.iter().for_each(|shard| shard.drain_into(&mut drained));
+        drained
     }
 
     fn leave(&self, seat: Seat) {
         self.peak.rests(&seat.busy);
         self.book.lock().homes.leave(&seat.home);
-    }
-}
-
-impl<T> Drop for ShardedQueue<T> {
-    fn drop(&mut self) {
-        // If the drop of one panics, the list drops the others.
-        drop(self.take_all());
     }
 }
