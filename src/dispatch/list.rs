@@ -23,6 +23,11 @@ impl<T> List<T> {
         self.0.push_back(item);
     }
 
+    /// Makes this the oldest.
+    pub(super) fn put_back(&mut self, item: T) {
+        self.0.push_front(item);
+    }
+
     /// The oldest.
     pub(super) fn pop(&mut self) -> Option<T> {
         let first = self.0.pop_front();

@@ -4,11 +4,12 @@ use crossbeam_utils::CachePadded;
 
 use super::counts::Counts;
 use super::entrance::Entrance;
-use super::peak::{Busy, Peak};
+use super::peak::Peak;
+use super::seats::{Seat, Seats};
 use super::slots::Slots;
 use super::turnstile::{Blocked, Turnstile};
 use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// A loop queue: one lock-free ring of slots for all tasks, first in, first out. Any worker may take any task.
 ///
@@ -57,23 +58,7 @@ struct Book {
     room: u64,
     /// The most tasks that may run; `None` where the number of workers is limit enough.
     running: Option<u64>,
-    /// For each worker, how many tasks it has finished.
-    seats: Vec<Arc<CachePadded<AtomicU64>>>,
-    /// Tasks that have left the queue and are not, or no longer, counted by a seat.
-    others: u64,
-}
-
-impl Book {
-    fn finished(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `finished`: who sees a task finished sees what it did.
-        self.seats.iter().map(|seat| seat.load(Ordering::Acquire)).sum::<u64>() + self.others
-    }
-}
-
-#[doc(hidden)]
-pub struct Seat {
-    finished: Arc<CachePadded<AtomicU64>>,
-    busy: Busy,
+    seats: Seats,
 }
 
 impl<T> RingQueue<T> {
@@ -81,13 +66,13 @@ impl<T> RingQueue<T> {
     fn renew_limit(&self, book: &Book) -> u64 {
         self.entrance.renew(|| {
             let slots = self.exit.count() + self.slots.len() as u64;
-            slots.min(book.finished() + book.room)
+            slots.min(book.seats.finished() + book.room)
         })
     }
 
     /// Whether one more task may start.
     fn may_start(&self, book: &Book) -> bool {
-        book.running.is_none_or(|limit| self.exit.count() - book.finished() < limit)
+        book.running.is_none_or(|limit| self.exit.count() - book.seats.finished() < limit)
     }
 
     /// A ticket for the exit, if the task in that slot is complete.
@@ -129,7 +114,7 @@ impl<T> RingQueue<T> {
                 Err(Blocked::Shut) => self.exit.pass_shut(),
                 Err(Blocked::NotReady) => break,
             };
-            book.others += 1;
+            book.seats.went_otherwise(1);
             // SAFETY: a ticket from the exit, used once; below `end` somebody puts with it.
             drained.push(unsafe { self.take(ticket) });
         }
@@ -150,7 +135,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             exit: CachePadded::new(Turnstile::new()),
             slots,
             peak: CachePadded::new(Peak::new()),
-            book: Mutex::new(Book { bound, room, running: None, seats: Vec::new(), others: 0 }),
+            book: Mutex::new(Book { bound, room, running: None, seats: Seats::default() }),
             is_outgrown: AtomicBool::new(false),
         })
     }
@@ -173,10 +158,8 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         }
     }
 
-    fn seat(&self, _worker: usize) -> Seat {
-        let finished = Arc::<CachePadded<AtomicU64>>::default();
-        self.book.lock().seats.push(Arc::clone(&finished));
-        Seat { finished, busy: Busy::new(false) }
+    fn seat(&self, worker: usize) -> Seat {
+        self.book.lock().seats.take(worker)
     }
 
     fn pop(&self, seat: &Seat) -> Option<T> {
@@ -193,16 +176,14 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         let mut book = self.book.lock();
         let ticket = self.start_shut(book.running != Some(0))?;
         // It takes the place of one that is counted as running.
-        book.others += 1;
+        book.seats.went_otherwise(1);
         drop(book);
         // SAFETY: a ticket from the exit, used once.
         Some(unsafe { self.take(ticket) })
     }
 
     fn finished(&self, seat: &Seat) {
-        // ORDERING: Release, see `Book::finished`. Only the worker itself writes it; but a read-modify-write orders what follows
-        // (see `Queue::finished`).
-        seat.finished.fetch_add(1, Ordering::Release);
+        seat.finished();
     }
 
     fn glance(&self) -> bool {
@@ -223,7 +204,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     fn load(&self) -> Load {
         let book = self.book.lock();
         let read = || {
-            let finished = book.finished();
+            let finished = book.seats.finished();
             let started = self.exit.count();
             Counts { finished, started, accepted: self.entrance.count() }
         };
@@ -263,9 +244,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
 
     fn leave(&self, seat: Seat) {
         self.peak.rests(&seat.busy);
-        let mut book = self.book.lock();
-        book.others += seat.finished.load(Ordering::Relaxed);
-        book.seats.retain(|other| !Arc::ptr_eq(other, &seat.finished));
+        self.book.lock().seats.leave(&seat);
     }
 }
 

@@ -42,6 +42,11 @@ impl Seats {
         self.others += tasks;
     }
 
+    /// How many workers there are.
+    pub(super) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
     pub(super) fn take(&mut self, worker: usize) -> Seat {
         let finished = Arc::<CachePadded<AtomicU64>>::default();
         self.seats.push(Arc::clone(&finished));

@@ -1,10 +1,11 @@
 //! Direct hand-off to the newest idle worker, and an overflow list behind it.
 
-use std::collections::VecDeque;
+use std::mem;
 
 use crossbeam_utils::CachePadded;
 
 use super::counts::to_usize;
+use super::list::List;
 use super::peak::Peak;
 use super::seats::{Seat, Seats};
 use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
@@ -33,10 +34,6 @@ impl Dispatch for Stack {
     const NAME: &'static str = "Stack";
     type Queue<T: Send + 'static> = StackQueue<T>;
 }
-
-/// An empty list keeps room for so many bytes of tasks. It takes as many pushes to need more again, so freeing the rest
-/// is paid for.
-const KEPT_BYTES: usize = 64 * 1024;
 
 /// The list is in two parts, each under a lock of its own: submitters put into `back`, workers take from `front`, and when that
 /// is empty a worker exchanges the two. So a submitter and a worker meet once for many tasks where many wait. Who needs more
@@ -80,7 +77,7 @@ impl<P> End<P> {
 
 /// Where workers take.
 struct Front<T> {
-    tasks: VecDeque<T>,
+    tasks: List<T>,
     /// The task that only the named worker may take: it was idle, and is being woken for it. One slot
     /// is enough, because no second worker is woken before the first has looked (parking.md).
     slot: Option<(usize, T)>,
@@ -98,7 +95,7 @@ impl<T> Front<T> {
 
 /// Where submitters put.
 struct Back<T> {
-    tasks: VecDeque<T>,
+    tasks: List<T>,
     /// Tasks ever taken in.
     accepted: u64,
     /// How many may ever have been taken in: those that are gone and the room. Reckoned anew when it is reached.
@@ -116,13 +113,6 @@ struct Book {
 impl Book {
     fn set_workers(&mut self, workers: usize) {
         self.room = self.bound.map_or(u64::MAX, |bound| workers.saturating_add(bound) as u64);
-    }
-}
-
-/// Gives back the room that a burst took in a part that is empty.
-fn trim<T>(tasks: &mut VecDeque<T>) {
-    if tasks.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
-        *tasks = VecDeque::new();
     }
 }
 
@@ -174,29 +164,24 @@ impl<T> StackQueue<T> {
     }
 
     fn put(&self, back: &mut Back<T>, item: &mut (impl Parcel<T> + ?Sized)) {
-        back.tasks.push_back(item.unpack());
+        back.tasks.push(item.unpack());
         self.back.pass(1);
     }
 
     /// The handed task becomes the oldest of the list: it was handed over when the list was empty.
     fn take_back(&self, front: &mut Front<T>) {
         if let Some((_, item)) = front.slot.take() {
-            front.tasks.push_front(item);
+            front.tasks.put_back(item);
             self.front.pass(1_u64.wrapping_neg());
         }
     }
 
-    /// The oldest task of the list. The room that a burst took is given back when the list is empty.
+    /// The oldest task of the list.
     fn take_first(&self, front: &mut Front<T>) -> Option<T> {
         if front.tasks.is_empty() {
-            let mut back = self.back.part.lock();
-            std::mem::swap(&mut front.tasks, &mut back.tasks);
-            if front.tasks.is_empty() {
-                trim(&mut front.tasks);
-                trim(&mut back.tasks);
-            }
+            mem::swap(&mut front.tasks, &mut self.back.part.lock().tasks);
         }
-        let first = front.tasks.pop_front()?;
+        let first = front.tasks.pop()?;
         self.front.pass(1);
         Some(first)
     }
@@ -217,17 +202,12 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         book.set_workers(shape.workers);
         Ok(StackQueue {
             front: CachePadded::new(End::new(Front {
-                tasks: VecDeque::new(),
+                tasks: List::new(),
                 slot: None,
                 started: 0,
                 running_limit: None,
             })),
-            back: CachePadded::new(End::new(Back {
-                tasks: VecDeque::new(),
-                accepted: 0,
-                limit: book.room,
-                closed: false,
-            })),
+            back: CachePadded::new(End::new(Back { tasks: List::new(), accepted: 0, limit: book.room, closed: false })),
             is_limited: AtomicBool::new(false),
             peak: CachePadded::new(Peak::new()),
             book: Mutex::new(book),
@@ -335,13 +315,14 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let mut front = self.front.part.lock();
         let mut back = self.back.part.lock();
         self.take_back(&mut front);
-        let mut tasks = std::mem::take(&mut front.tasks);
-        tasks.append(&mut std::mem::take(&mut back.tasks));
+        let mut tasks = Vec::new();
+        front.tasks.drain_into(&mut tasks);
+        back.tasks.drain_into(&mut tasks);
         let drained = tasks.len() as u64;
         front.started += drained;
         self.front.pass(drained);
         self.book.lock().seats.went_otherwise(drained);
-        Vec::from(tasks)
+        tasks
     }
 
     fn leave(&self, seat: Seat) {
