@@ -28,6 +28,13 @@ impl ShardedPool {
         (self.try_submit_keyed)(key, task)
     }
 
+    /// Waits until each worker has its shard: building a pool waits for the threads, not for what they do first.
+    fn at_home(self) -> Self {
+        let homes = || self.each(|shard| shard.workers).iter().sum::<usize>();
+        eventually("each worker has its shard", || homes() == self.pool.stats().live);
+        self
+    }
+
     pub fn shards(&self) -> Vec<ShardStats> {
         self.pool.stats().shards
     }
@@ -56,36 +63,39 @@ fn pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, Bu
     let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
     // Where a closure is refused it is the closure that comes back: as a task it can be run all the same.
     let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
-    Ok(ShardedPool {
+    let pool = ShardedPool {
         pool,
         submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, move || task.run()).map_err(back)),
         try_submit_keyed: Arc::new(move |key, task| {
             let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
             trying.try_submit_keyed(key, move || task.run()).map_err(back)
         }),
-    })
+    };
+    Ok(pool.at_home())
 }
 
 fn pool_with_func(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
     let builder = setup.on(PoolWithFunc::builder(Task::run)).dispatch::<Sharded>();
     let pool = Arc::new(builder.shards(shards).balance(balance).build()?);
     let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
-    Ok(ShardedPool {
+    let pool = ShardedPool {
         pool,
         submit_keyed: Arc::new(move |key, task| blocking.invoke_keyed(key, task)),
         try_submit_keyed: Arc::new(move |key, task| trying.try_invoke_keyed(key, task)),
-    })
+    };
+    Ok(pool.at_home())
 }
 
 fn stateful_pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
     let builder = setup.on(StatefulPool::builder(|_| Ok(RunTask))).dispatch::<Sharded>();
     let pool = Arc::new(builder.shards(shards).balance(balance).build()?);
     let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
-    Ok(ShardedPool {
+    let pool = ShardedPool {
         pool,
         submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, task).map(drop)),
         try_submit_keyed: Arc::new(move |key, task| trying.try_submit_keyed(key, task).map(drop)),
-    })
+    };
+    Ok(pool.at_home())
 }
 
 /// A key for each shard of a pool that has so many: a key's shard depends on nothing else.
