@@ -162,7 +162,7 @@ mod table {
     assert_not_impl_any!(SubmitError<std::rc::Rc<u8>>: Send);
     const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 16);
     // With its lock; a model's lock is larger.
-    #[cfg(not(formicary_loom))]
+    #[cfg(not(any(formicary_loom, formicary_shuttle)))]
     const_assert!(std::mem::size_of::<JoinError>() <= 32);
     const_assert!(std::mem::size_of::<Handle<u64>>() <= 24);
 

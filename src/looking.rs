@@ -3,18 +3,12 @@
 //! A look is cheaper than a sleep and a wake-up as long as it is short. Who looks gives way again and again: what it looks for may
 //! have to come from a thread that waits for this very processor, as the system likes to run the woken where the waker runs.
 
-use crate::sync::{spin_loop, yield_now};
+use crate::sync::{IS_CHECKED, spin_loop, yield_now};
 
 /// Looks before the first giving way: about a microsecond. One there and back between two processors is shorter.
-#[cfg(not(formicary_loom))]
-const AT_FIRST: usize = 32;
+const AT_FIRST: usize = if IS_CHECKED { 1 } else { 32 };
 /// Looks between two givings way.
-#[cfg(not(formicary_loom))]
-const IN_ROUND: usize = 16;
-#[cfg(formicary_loom)]
-const AT_FIRST: usize = 1;
-#[cfg(formicary_loom)]
-const IN_ROUND: usize = 1;
+const IN_ROUND: usize = if IS_CHECKED { 1 } else { 16 };
 
 /// Asks for `found` again and again; before each round but the first, whether it should `go_on`.
 pub(crate) fn look<T>(mut found: impl FnMut() -> Option<T>, mut go_on: impl FnMut(usize) -> bool) -> Option<T> {

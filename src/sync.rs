@@ -1,35 +1,23 @@
 //! The one door to the synchronisation primitives.
 //!
-//! Only this file knows whether the real primitives or the model checker's are underneath (cfg
-//! `formicary_loom`), so that what loom explores is the code that ships and not a copy of it.
+//! Only this file knows whether the real primitives are underneath, or those of a checker that takes the threads' turns
+//! into its own hands: loom (cfg `formicary_loom`), which tries every order of events in a small model, or shuttle (cfg
+//! `formicary_shuttle`), which runs whole pools in orders drawn at random. So what is checked is the code that ships and not a
+//! copy of it.
 
-#[cfg(not(formicary_loom))]
+/// Whether a checker is underneath. Each look for something is then a step in its books, so few are made, and no time passes.
+pub(crate) const IS_CHECKED: bool = cfg!(any(formicary_loom, formicary_shuttle));
+
+#[cfg(not(any(formicary_loom, formicary_shuttle)))]
 mod real {
     pub(crate) use crossbeam_utils::Backoff;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
-    pub(crate) use std::thread::{Thread, current, yield_now};
-
-    /// The standard library's cell with the interface of loom's.
-    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-    impl<T> UnsafeCell<T> {
-        pub(crate) const fn new(value: T) -> Self {
-            UnsafeCell(std::cell::UnsafeCell::new(value))
-        }
-
-        /// Runs `f` with a pointer to the value, which is not written meanwhile.
-        pub(crate) fn with<O>(&self, f: impl FnOnce(*const T) -> O) -> O {
-            f(self.0.get())
-        }
-
-        /// Runs `f` with a pointer to the value, which nobody else uses meanwhile.
-        pub(crate) fn with_mut<O>(&self, f: impl FnOnce(*mut T) -> O) -> O {
-            f(self.0.get())
-        }
-    }
+    pub(crate) use std::sync::mpsc;
+    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, yield_now};
+    pub(crate) use std::thread_local;
 
     use std::time::Instant;
 
@@ -69,17 +57,22 @@ mod real {
     }
 }
 
-#[cfg(formicary_loom)]
-mod model {
-    pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::hint::spin_loop;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
-    pub(crate) use loom::thread::yield_now;
+#[cfg(any(formicary_loom, formicary_shuttle))]
+mod checked {
+    #[cfg(formicary_loom)]
+    use loom as checker;
+    #[cfg(formicary_shuttle)]
+    use shuttle as checker;
+
+    pub(crate) use checker::hint::spin_loop;
+    pub(crate) use checker::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
+    pub(crate) use checker::thread::yield_now;
 
     use std::ops::{Deref, DerefMut};
+    use std::sync::PoisonError;
     use std::time::Instant;
 
-    /// Waiting for another thread: loom must run that one, and needs no time to pass.
+    /// Waiting for another thread: the checker must run that one, and needs no time to pass.
     pub(crate) struct Backoff;
 
     impl Backoff {
@@ -90,27 +83,27 @@ mod model {
         pub(crate) fn spin(&self) {}
 
         pub(crate) fn snooze(&self) {
-            loom::thread::yield_now();
+            yield_now();
         }
     }
 
-    /// loom's mutex with the interface of parking_lot's: no poisoning.
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    /// The checker's mutex with the interface of parking_lot's: no poisoning.
+    pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
-    /// The guard is an option only so that `wait` can hand it to loom's condvar and take it back.
-    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+    /// The guard is an option only so that `wait` can hand it to the checker's condvar and take it back.
+    pub(crate) struct MutexGuard<'a, T>(Option<checker::sync::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Mutex(loom::sync::Mutex::new(value))
+            Mutex(checker::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(self.0.lock().ok())
+            MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
         }
 
         pub(crate) fn into_inner(self) -> T {
-            self.0.into_inner().expect("a model's lock is not poisoned")
+            self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
@@ -133,6 +126,42 @@ mod model {
         }
     }
 
+    pub(crate) struct Condvar(checker::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Condvar(checker::sync::Condvar::new())
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// A checker has no clock: nobody may rely on a deadline that is not over before the wait.
+    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, _deadline: Option<Instant>) {
+        let inner = guard.0.take().expect("a model's guard is held");
+        guard.0 = Some(condvar.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A checker knows fences only.
+    pub(crate) fn fence_after_rmw() {
+        fence(std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[cfg(formicary_loom)]
+mod model {
+    pub(crate) use loom::cell::UnsafeCell;
+    // No model builds a whole pool.
+    pub(crate) use std::sync::mpsc;
+    pub(crate) use std::thread::{Builder, JoinHandle};
+    pub(crate) use std::thread_local;
+
+    use std::time::Instant;
+
+    use super::{AtomicBool, Ordering};
+
     /// The standard library's, with what it synchronises told to loom.
     pub(crate) struct OnceLock<T> {
         value: std::sync::OnceLock<T>,
@@ -145,7 +174,7 @@ mod model {
         }
 
         pub(crate) fn get(&self) -> Option<&T> {
-            match self.is_set.load(std::sync::atomic::Ordering::Acquire) {
+            match self.is_set.load(Ordering::Acquire) {
                 true => self.value.get(),
                 false => None,
             }
@@ -154,20 +183,8 @@ mod model {
         /// In a model `init` must not let another thread run: it would not wait for this one.
         pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
             let value = self.value.get_or_init(init);
-            self.is_set.store(true, std::sync::atomic::Ordering::Release);
+            self.is_set.store(true, Ordering::Release);
             value
-        }
-    }
-
-    pub(crate) struct Condvar(loom::sync::Condvar);
-
-    impl Condvar {
-        pub(crate) fn new() -> Self {
-            Condvar(loom::sync::Condvar::new())
-        }
-
-        pub(crate) fn notify_all(&self) {
-            self.0.notify_all();
         }
     }
 
@@ -189,27 +206,74 @@ mod model {
         CURRENT.with(Thread::clone)
     }
 
-    /// loom knows fences only.
-    pub(crate) fn fence_after_rmw() {
-        fence(std::sync::atomic::Ordering::SeqCst);
-    }
-
-    /// loom has no clock: a model must not rely on a deadline.
+    /// As for [`wait`](super::wait), a deadline never comes.
     pub(crate) fn park(_deadline: Option<Instant>) {
         current().0.wait();
     }
+}
 
-    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, _deadline: Option<Instant>) {
-        let inner = guard.0.take().expect("a model's guard is held");
-        guard.0 = condvar.0.wait(inner).ok();
+/// shuttle's threads take turns on one thread of the system, so whatever belongs to a thread, or blocks one, must be shuttle's.
+#[cfg(formicary_shuttle)]
+mod model {
+    pub(crate) use shuttle::sync::mpsc;
+    pub(crate) use shuttle::thread::{Builder, JoinHandle, Thread, current};
+    pub(crate) use shuttle::thread_local;
+
+    use std::time::Instant;
+
+    /// The standard library's, but for waiting: that is for one of shuttle's threads here.
+    pub(crate) struct OnceLock<T> {
+        once: shuttle::sync::Once,
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            OnceLock { once: shuttle::sync::Once::new(), value: std::sync::OnceLock::new() }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            if self.once.is_completed() { self.value.get() } else { None }
+        }
+
+        pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
+            self.once.call_once(|| drop(self.value.set(init())));
+            self.value.get().expect("it is set once")
+        }
+    }
+
+    /// As for [`wait`](super::wait), a deadline never comes.
+    pub(crate) fn park(_deadline: Option<Instant>) {
+        shuttle::thread::park();
     }
 }
 
+/// The standard library's cell with the interface of loom's.
 #[cfg(not(formicary_loom))]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(formicary_loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    /// Runs `f` with a pointer to the value, which is not written meanwhile.
+    pub(crate) fn with<O>(&self, f: impl FnOnce(*const T) -> O) -> O {
+        f(self.0.get())
+    }
+
+    /// Runs `f` with a pointer to the value, which nobody else uses meanwhile.
+    pub(crate) fn with_mut<O>(&self, f: impl FnOnce(*mut T) -> O) -> O {
+        f(self.0.get())
+    }
+}
+
+#[cfg(not(any(formicary_loom, formicary_shuttle)))]
 pub(crate) use real::*;
 
-#[cfg(formicary_loom)]
-pub(crate) use model::*;
+#[cfg(any(formicary_loom, formicary_shuttle))]
+pub(crate) use {checked::*, model::*};
 
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::sync::Ordering;
+use crate::sync::{Ordering, thread_local};
 
 /// How a [`Sharded`](crate::Sharded) pool spreads tasks over its shards. A shard without room is passed over, whatever the
 /// choice, so that nobody waits while there is room anywhere.

@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::parking::Source;
 use crate::looking;
+use crate::sync::IS_CHECKED;
 
 /// The short look, in rounds: a few microseconds.
-#[cfg(not(formicary_loom))]
-const ROUNDS: usize = 4;
-#[cfg(formicary_loom)]
-const ROUNDS: usize = 1;
+const ROUNDS: usize = if IS_CHECKED { 1 } else { 4 };
 
 /// What a worker has learnt of its idle times.
 pub(crate) struct Habit {

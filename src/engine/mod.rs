@@ -33,12 +33,12 @@ pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
 
 use std::io;
-use std::sync::mpsc::{Sender, channel};
 
 use crate::dispatch::{Dispatch, Queue, Shape};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::Options;
 use crate::slot::{Recalled, Reply, Verdict};
+use crate::sync::mpsc::{Sender, channel};
 use crate::sync::{Arc, Mutex};
 
 use admission::Line;

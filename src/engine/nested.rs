@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::stops::{Stop, Stops};
 use crate::slot::{Reply, Verdict};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, thread_local};
 use crate::waiter::Waiter;
 
 /// Tells pools apart. Never used twice in one process.
@@ -91,19 +91,19 @@ pub(crate) struct WouldDeadlock;
 /// If the calling thread is a worker of `pool` and not too deep, runs `body` on it as a task of its own;
 /// says whether it did.
 pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
-    DEPTH.get() < MAX_DEPTH && run_here_however_deep(pool, body)
+    DEPTH.with(Cell::get) < MAX_DEPTH && run_here_however_deep(pool, body)
 }
 
 /// The same at any depth. For what is nested in the user's own code, not by the queue's chance: his recursion is his bound.
 pub(crate) fn run_here_however_deep(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
     let Some((engine, worker)) = inside(pool) else { return false };
     let mut body = Some(body);
-    DEPTH.set(DEPTH.get() + 1);
+    DEPTH.with(|depth| depth.set(depth.get() + 1));
     engine.run_nested(worker, &mut |reply| match body.take() {
         Some(body) => body(reply),
         None => Verdict::Elsewhere,
     });
-    DEPTH.set(DEPTH.get() - 1);
+    DEPTH.with(|depth| depth.set(depth.get() - 1));
     true
 }
 

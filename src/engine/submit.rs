@@ -13,13 +13,13 @@ use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::dispatch::{Dispatch, MAIN_DOOR, Made, Parcel, Queue, Refused};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::slot::{Slot, Ticket};
-use crate::sync::{Arc, current, spin_loop, yield_now};
+use crate::sync::{Arc, IS_CHECKED, current, spin_loop, yield_now};
 use crate::waiter::Waiter;
 
 /// How often a submitter tries before it stands in line, and how long it pauses before each try: some microseconds in all, about
 /// what a sleep and a wake-up cost.
 const LINGERS: usize = 2;
-const PAUSES: usize = 100;
+const PAUSES: usize = if IS_CHECKED { 1 } else { 100 };
 
 /// How long the first in line sleeps before it asks to be called, where the workers have enough to do meanwhile: so many tasks each,
 /// and so many in all. They end some tasks in that time, and wake it once instead of for each.
@@ -341,7 +341,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let me = Waiter::Thread(current());
         let _listening = way.token.map(|token| token.listen(me.clone()));
         let Some(place) = self.join_line(way, me) else { return Err(SubmitErrorKind::Overloaded) };
-        let mut may_nap = self.has_backlog() && !cfg!(formicary_loom);
+        let mut may_nap = self.has_backlog() && !IS_CHECKED;
         while !self.enter_from_line(item, way, &place)? {
             if may_nap && place.is_first() {
                 may_nap = false;

@@ -5,13 +5,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
 use crate::options::{Options, WorkerThread};
-use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
 
 /// `Threads::population` holds the workers that stay in its low half and the capacity in its high half.
 const CAPACITY: usize = 1 << (usize::BITS / 2);
@@ -358,7 +357,7 @@ impl Threads {
 }
 
 fn spawn(thread: WorkerThread) -> io::Result<JoinHandle<()>> {
-    let mut builder = std::thread::Builder::new().name(thread.name.clone());
+    let mut builder = Builder::new().name(thread.name.clone());
     if let Some(bytes) = thread.stack_size {
         builder = builder.stack_size(bytes);
     }

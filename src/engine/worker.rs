@@ -1,7 +1,6 @@
 //! The life of one worker: start, look for work, run it, account for it, end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
@@ -18,6 +17,7 @@ use crate::dispatch::{Dispatch, Queue};
 use crate::error::{BoxError, Cause, JoinError, Payload, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
+use crate::sync::mpsc::Sender;
 use crate::sync::{Arc, Ordering, fence, fence_after_rmw};
 
 /// A worker's place at the queue of its pool.

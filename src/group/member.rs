@@ -8,7 +8,7 @@ use super::places::{Place, Places};
 use crate::cancel::CancelToken;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Cancellable, Recalled, Reply, Ticket, Verdict};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, thread_local};
 use crate::task::{Body, Task};
 
 /// What a group's tasks share.
@@ -51,9 +51,9 @@ where
 {
     let Member { f, place } = member;
     let shared = &*place.0;
-    WITHIN.with_borrow_mut(|within| within.push(address(shared)));
+    WITHIN.with(|within| within.borrow_mut().push(address(shared)));
     let result = catch_unwind(AssertUnwindSafe(|| f(&shared.token)));
-    WITHIN.with_borrow_mut(Vec::pop);
+    WITHIN.with(|within| within.borrow_mut().pop());
     if !matches!(result, Ok(Ok(_))) {
         // Only the first one stays.
         let _ = shared.first_failure.set(address(task));

@@ -1,12 +1,13 @@
 //! A handle for several: clones that see one result.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Handle;
 use crate::error::{Cause, JoinError};
 use crate::slot::AwaitedEnd;
+use crate::sync::OnceLock;
 use crate::worker_pool::deadline;
 
 static WOULD_DEADLOCK: JoinError = JoinError::would_deadlock();

@@ -6,7 +6,7 @@ use super::view::View;
 use crate::dispatch::Dispatch;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::Arc;
+use crate::sync::{Arc, thread_local};
 use crate::task::{Body, Task};
 
 thread_local! {

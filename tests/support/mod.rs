@@ -150,6 +150,7 @@ pub struct Setup {
     pub max_blocking: Option<usize>,
     /// `Some(None)` is never.
     pub expiry: Option<Option<Duration>>,
+    pub spin: Option<Duration>,
     pub thread_name: Option<String>,
     pub panic_handler: Option<PanicHandler>,
     pub spawn_handler: Option<SpawnHandler>,
@@ -190,6 +191,9 @@ impl Setup {
         }
         if let Some(expiry) = self.expiry {
             builder = builder.expiry(expiry);
+        }
+        if let Some(limit) = self.spin {
+            builder = builder.spin(limit);
         }
         if let Some(name) = self.thread_name {
             builder = builder.thread_name(name);

@@ -1,0 +1,336 @@
+//! Submitters, workers and owners of a pool, of any kind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use formicary::SubmitErrorKind;
+use shuttle::sync::{Condvar, Mutex};
+use shuttle::thread::{self, JoinHandle};
+
+use crate::explore::{draw, explore, is_even, stumble};
+use crate::support::{AnyPool, Setup, Variant, variants};
+use crate::tasks::{Book, check_threads};
+
+const AT_ONCE: Duration = Duration::ZERO;
+/// The most workers, at any time.
+const MOST: usize = 3;
+
+/// Runs a scenario on every kind of pool and every dispatch.
+fn on_each(name: &str, scenario: fn(Variant)) {
+    for variant in variants() {
+        explore(&format!("{name}/{}", variant.name), move || scenario(variant));
+    }
+}
+
+/// A setup that says all that a schedule must not leave to the clock.
+fn setup(workers: usize, queue: usize) -> Setup {
+    Setup { expiry: Some(None), spin: Some(AT_ONCE), ..Setup::new(workers, queue) }
+}
+
+/// A pool as the schedule draws it: also without workers at first, with workers that expire at once, and with no room to wait.
+fn any_setup() -> Setup {
+    let workers = 1 + draw(2);
+    let expiry = if is_even() && draw(2) == 0 { Some(AT_ONCE) } else { None };
+    Setup { min_workers: Some(draw(workers + 1)), expiry: Some(expiry), ..setup(workers, draw(3)) }
+}
+
+fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::spawn(body)
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// One submission by any road; nothing waits that needs this thread. A task may panic, take its time, or submit another.
+fn submit_something(pool: &AnyPool, book: &Book) {
+    let make = {
+        let (pool, book) = (Arc::downgrade(pool), book.clone());
+        move || match draw(4) {
+            0 => book.panicking_task(),
+            1 => book.task(stumble),
+            2 => {
+                let (pool, inner) = (pool.clone(), book.clone());
+                book.task(move || {
+                    let Some(pool) = pool.upgrade() else { return };
+                    let (task, number) = inner.task(|| ());
+                    note(&inner, number, pool.try_submit(task).map_err(|refusal| refusal.kind));
+                })
+            }
+            _ => book.task(|| ()),
+        }
+    };
+    if draw(4) == 0 {
+        let mut numbers = Vec::new();
+        let mut tasks = std::iter::repeat_with(|| {
+            let (task, number) = make();
+            numbers.push(number);
+            task
+        })
+        .take(2);
+        let result = pool.submit_all(&mut tasks);
+        let taken = *result.as_ref().unwrap_or_else(|(taken, _)| taken);
+        numbers[..taken].iter().for_each(|number| book.accepted(*number));
+        if let Err((_, refusal)) = result {
+            note(book, numbers[taken], Err(refusal.kind));
+        }
+        return;
+    }
+    let (task, number) = make();
+    let result = match draw(3) {
+        0 => pool.try_submit(task),
+        1 => pool.submit_timeout(task, AT_ONCE),
+        _ => pool.submit(task),
+    };
+    note(book, number, result.map_err(|refusal| refusal.kind));
+}
+
+fn note(book: &Book, number: usize, result: Result<(), SubmitErrorKind>) {
+    match result {
+        Ok(()) => book.accepted(number),
+        Err(SubmitErrorKind::Closed | SubmitErrorKind::Full | SubmitErrorKind::TimedOut) => book.refused(number),
+        Err(other) => panic!("refused as {other}"),
+    }
+}
+
+/// Something that an owner does to a running pool.
+fn do_something(pool: &AnyPool, book: &Book) {
+    match draw(4) {
+        0 => pool.tune(1 + draw(MOST)).unwrap(),
+        1 => {
+            let pause = pool.pause();
+            if draw(2) == 0 {
+                assert!(pause.wait_quiet());
+                let started = book.started();
+                stumble();
+                // The end overrides a pause.
+                assert!(book.started() == started || pool.is_closed(), "a task started during a pause");
+            }
+            stumble();
+        }
+        2 => _ = pool.wait_idle_timeout(AT_ONCE),
+        _ => {
+            let stats = pool.stats();
+            assert!(stats.peak_running <= MOST && stats.running <= MOST, "{stats:?}");
+        }
+    }
+}
+
+/// One of the ways to end a pool; says how many tasks were given back.
+fn end(pool: &AnyPool, book: &Book) -> u64 {
+    match draw(4) {
+        0 => {
+            assert!(pool.shutdown().is_complete());
+            0
+        }
+        1 => book.take_back(pool.shutdown_now()),
+        2 => {
+            pool.shutdown_timeout(AT_ONCE);
+            0
+        }
+        _ => book.take_back(pool.shutdown_graceful(AT_ONCE).0),
+    }
+}
+
+/// Two submitters, an owner, and somebody who may close the pool, all at once. What was accepted has run or came back, exactly
+/// once, and all books agree.
+fn everything_at_once(variant: Variant) {
+    let (pool, book) = (variant.build(any_setup()), Book::default());
+    let mut threads = Vec::new();
+    for _ in 0..2 {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        threads.push(spawn(move || (0..2).for_each(|_| submit_something(&pool, &book))));
+    }
+    let (owned, notes) = (Arc::clone(&pool), book.clone());
+    threads.push(spawn(move || (0..2).for_each(|_| do_something(&owned, &notes))));
+    let mut given_back = 0;
+    let closes_early = draw(2) == 0;
+    if closes_early {
+        stumble();
+        given_back += end(&pool, &book);
+    }
+    join(threads);
+    if !closes_early {
+        assert!(pool.wait_idle());
+        let stats = pool.stats();
+        book.check(&stats, given_back);
+        given_back += end(&pool, &book);
+    }
+    assert!(pool.shutdown().is_complete());
+    book.check(&pool.stats(), given_back);
+    check_threads(&pool.stats());
+    assert!(book.peak() <= MOST);
+    if draw(4) == 0 {
+        // And once more.
+        pool.restart().unwrap();
+        let (task, number) = book.task(|| ());
+        note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+        assert!(pool.shutdown().is_complete());
+        book.check(&pool.stats(), given_back);
+        check_threads(&pool.stats());
+    }
+}
+
+#[test]
+fn p03_everything_at_once() {
+    on_each("everything_at_once", everything_at_once);
+}
+
+/// The last owner drops the pool while others may still be at work in it: what was accepted runs.
+fn dropping_runs_what_was_accepted(variant: Variant) {
+    let (pool, book) = (variant.build(any_setup()), Book::default());
+    let submit = |pool: &AnyPool, book: &Book| {
+        let (task, number) = if draw(4) == 0 { book.panicking_task() } else { book.task(stumble) };
+        note(book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+    };
+    let submitter = {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || (0..2).for_each(|_| submit(&pool, &book)))
+    };
+    submit(&pool, &book);
+    drop(pool);
+    submitter.join().unwrap();
+    assert_eq!(book.count(|fate| fate.accepted && fate.ran == 1 && fate.dropped == 1), 3);
+}
+
+#[test]
+fn p03_dropping_runs_what_was_accepted() {
+    on_each("dropping_runs_what_was_accepted", dropping_runs_what_was_accepted);
+}
+
+/// A door that tasks wait at until another opens it.
+#[derive(Clone, Default)]
+struct Door(Arc<(Mutex<bool>, Condvar)>);
+
+impl Door {
+    fn wait(&self) {
+        let mut open = self.0.0.lock().unwrap();
+        while !*open {
+            open = self.0.1.wait(open).unwrap();
+        }
+    }
+
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+/// No task waits while a worker could run it, whatever else happens: one ends only when another has run. Pauses end, and the
+/// pool shrinks and grows, but never below two.
+fn no_task_waits_for_a_long_one(variant: Variant) {
+    let setup = Setup { min_workers: Some(draw(3)), ..setup(2, draw(2)) };
+    let (pool, book) = (variant.build(setup), Book::default());
+    let door = Door::default();
+    let mut threads = Vec::new();
+    for opens in [false, true] {
+        let (pool, book, door) = (Arc::clone(&pool), book.clone(), door.clone());
+        threads.push(spawn(move || {
+            let (task, number) = book.task(move || if opens { door.open() } else { door.wait() });
+            note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+        }));
+    }
+    let owned = Arc::clone(&pool);
+    threads.push(spawn(move || {
+        for _ in 0..2 {
+            match draw(2) {
+                0 => owned.tune(2 + draw(2)).unwrap(),
+                _ => drop(owned.pause()),
+            }
+        }
+    }));
+    join(threads);
+    assert!(pool.wait_idle());
+    book.check(&pool.stats(), 0);
+    assert!(pool.shutdown().is_complete());
+    check_threads(&pool.stats());
+}
+
+#[test]
+fn p03_no_task_waits_for_a_long_one() {
+    on_each("no_task_waits_for_a_long_one", no_task_waits_for_a_long_one);
+}
+
+/// The bound is exact: on a paused pool, after a `tune`, two who try until it is full get in as many tasks as there is room for,
+/// and then as many run at a time as there may be workers, at most.
+fn the_bound_is_exact(variant: Variant) {
+    let queue = draw(3);
+    let (pool, book) = (variant.build(setup(MOST, queue)), Book::default());
+    let before = spawn({
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        move || submit_something(&pool, &book)
+    });
+    before.join().unwrap();
+    assert!(pool.wait_idle());
+    let capacity = 1 + draw(MOST);
+    pool.tune(capacity).unwrap();
+    let pause = pool.pause();
+    let had = book.count(|fate| fate.accepted);
+    let fillers = (0..2).map(|_| {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || {
+            loop {
+                let (task, number) = book.task(stumble);
+                let result = pool.try_submit(task).map_err(|refusal| refusal.kind);
+                note(&book, number, result);
+                if result.is_err() {
+                    break;
+                }
+            }
+        })
+    });
+    join(fillers.collect());
+    assert_eq!(book.count(|fate| fate.accepted) - had, capacity + queue);
+    let mut waiter = None;
+    if draw(2) == 0 {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        waiter = Some(spawn(move || {
+            let (task, number) = book.task(|| ());
+            note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+        }));
+    }
+    drop(pause);
+    join(waiter.into_iter().collect());
+    assert!(pool.wait_idle());
+    assert!(pool.shutdown().is_complete());
+    book.check(&pool.stats(), 0);
+    check_threads(&pool.stats());
+}
+
+#[test]
+fn p03_the_bound_is_exact() {
+    on_each("the_bound_is_exact", the_bound_is_exact);
+}
+
+/// Once `tune` has returned, fewer start: those at work end, and no more than the new capacity run at a time after that.
+fn fewer_run_after_a_tune(variant: Variant) {
+    let (pool, book) = (variant.build(setup(3, 3)), Book::default());
+    let submitter = {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || {
+            for _ in 0..4 {
+                let (task, number) = book.task(stumble);
+                note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+            }
+        })
+    };
+    stumble();
+    let capacity = 1 + draw(2);
+    pool.tune(capacity).unwrap();
+    // Those that run now may run on; after the pause they have ended.
+    let pause = pool.pause();
+    assert!(pause.wait_quiet());
+    book.forget_peak();
+    drop(pause);
+    submitter.join().unwrap();
+    assert!(pool.wait_idle());
+    assert!(book.peak() <= capacity, "{} ran at a time", book.peak());
+    assert!(pool.shutdown().is_complete());
+    book.check(&pool.stats(), 0);
+    check_threads(&pool.stats());
+}
+
+#[test]
+fn p03_fewer_run_after_a_tune() {
+    on_each("fewer_run_after_a_tune", fewer_run_after_a_tune);
+}

@@ -1,0 +1,186 @@
+//! Tasks that tell what became of them.
+
+use std::sync::Arc;
+// Not shuttle's: books of the test, which must not add steps to a schedule.
+use std::sync::Mutex;
+
+use formicary::{Stats, Task};
+use shuttle::thread::{ThreadId, current};
+
+use crate::support::races::quiet_panic;
+
+/// What has become of one task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// The pool said that it took it.
+    pub accepted: bool,
+    /// It was given back, by a refusal or by the end of the pool, or it was cancelled.
+    pub back: bool,
+    pub ran: u32,
+    pub panicked: bool,
+    /// What it had captured was dropped.
+    pub dropped: u32,
+}
+
+/// The tasks of one scenario.
+#[derive(Clone, Default)]
+pub struct Book(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    fates: Vec<Fate>,
+    running: usize,
+    peak: usize,
+    refusals: u64,
+    /// The thread that has tasks tell it their numbers, instead of running.
+    taker: Option<ThreadId>,
+}
+
+/// One task's entry, captured by it.
+pub struct Entry {
+    book: Book,
+    pub number: usize,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.book.edit(self.number, |fate| fate.dropped += 1);
+    }
+}
+
+/// A task is running, until this is dropped.
+struct Running<'a>(&'a Book);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().running -= 1;
+    }
+}
+
+impl Entry {
+    /// The task runs, unless it is only asked for its number: `body` is what it does.
+    pub fn run<T>(self, body: impl FnOnce() -> T) -> Option<T> {
+        {
+            let mut inner = self.book.0.lock().unwrap();
+            if inner.taker == Some(current().id()) {
+                inner.fates[self.number].back = true;
+                return None;
+            }
+            inner.fates[self.number].ran += 1;
+            inner.running += 1;
+            inner.peak = inner.peak.max(inner.running);
+        }
+        let _running = Running(&self.book);
+        Some(body())
+    }
+
+    /// It runs and panics.
+    pub fn run_and_panic(self) {
+        let (book, number) = (self.book.clone(), self.number);
+        self.run(|| {
+            book.edit(number, |fate| fate.panicked = true);
+            quiet_panic();
+        });
+    }
+}
+
+impl Book {
+    fn edit<O>(&self, number: usize, f: impl FnOnce(&mut Fate) -> O) -> O {
+        f(&mut self.0.lock().unwrap().fates[number])
+    }
+
+    /// A new task's entry.
+    pub fn entry(&self) -> Entry {
+        let mut inner = self.0.lock().unwrap();
+        inner.fates.push(Fate::default());
+        Entry { book: self.clone(), number: inner.fates.len() - 1 }
+    }
+
+    /// A task that does `body`, and its number.
+    pub fn task(&self, body: impl FnOnce() + Send + 'static) -> (Task, usize) {
+        let entry = self.entry();
+        let number = entry.number;
+        (Task::new(move || _ = entry.run(body)), number)
+    }
+
+    /// A task that panics, and its number.
+    pub fn panicking_task(&self) -> (Task, usize) {
+        let entry = self.entry();
+        let number = entry.number;
+        (Task::new(move || entry.run_and_panic()), number)
+    }
+
+    pub fn accepted(&self, number: usize) {
+        self.edit(number, |fate| fate.accepted = true);
+    }
+
+    pub fn came_back(&self, number: usize) {
+        self.edit(number, |fate| fate.back = true);
+    }
+
+    /// The pool gave these back; says how many.
+    pub fn take_back(&self, tasks: Vec<Task>) -> u64 {
+        let count = tasks.len() as u64;
+        self.0.lock().unwrap().taker = Some(current().id());
+        tasks.into_iter().for_each(Task::run);
+        self.0.lock().unwrap().taker = None;
+        count
+    }
+
+    pub fn refused(&self, number: usize) {
+        self.came_back(number);
+        self.0.lock().unwrap().refusals += 1;
+    }
+
+    pub fn fate(&self, number: usize) -> Fate {
+        self.edit(number, |fate| *fate)
+    }
+
+    pub fn fates(&self) -> Vec<Fate> {
+        self.0.lock().unwrap().fates.clone()
+    }
+
+    /// The most tasks that ran at a time.
+    pub fn peak(&self) -> usize {
+        self.0.lock().unwrap().peak
+    }
+
+    /// The peak is counted anew, at a time when nothing runs.
+    pub fn forget_peak(&self) {
+        self.0.lock().unwrap().peak = 0;
+    }
+
+    /// How many tasks have ever begun.
+    pub fn started(&self) -> usize {
+        self.count(|fate| fate.ran > 0)
+    }
+
+    pub fn count(&self, which: impl Fn(&Fate) -> bool) -> usize {
+        self.0.lock().unwrap().fates.iter().filter(|fate| which(fate)).count()
+    }
+
+    /// On a pool that has ended, or is idle: each task ran once, or came back and did not run, and nothing of it is left; and
+    /// the pool's own books say the same. `given_back` is what the pool itself returned of what it had accepted.
+    pub fn check(&self, stats: &Stats, given_back: u64) {
+        for (number, fate) in self.fates().into_iter().enumerate() {
+            let Fate { accepted, back, ran, dropped, .. } = fate;
+            assert!(accepted || back, "task {number} is lost: {fate:?}");
+            assert_eq!(ran, u32::from(!back), "task {number}: {fate:?}");
+            assert_eq!(dropped, 1, "task {number}: {fate:?}");
+        }
+        let panicked = self.count(|fate| fate.panicked) as u64;
+        assert_eq!(stats.submitted, self.count(|fate| fate.accepted) as u64, "{stats:?}");
+        assert_eq!((stats.panicked, stats.returned), (panicked, given_back), "{stats:?}");
+        assert_eq!(stats.completed, self.started() as u64 - panicked, "{stats:?}");
+        assert_eq!(stats.cancelled, self.count(|fate| fate.accepted && fate.back) as u64 - given_back, "{stats:?}");
+        assert_eq!(stats.rejected, self.0.lock().unwrap().refusals, "{stats:?}");
+        assert_eq!((stats.queued, stats.running, stats.waiting), (0, 0, 0), "{stats:?}");
+        assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled + stats.returned, "{stats:?}");
+    }
+}
+
+/// All workers of a pool that has ended are gone.
+pub fn check_threads(stats: &Stats) {
+    assert_eq!((stats.live, stats.spawned), (0, stats.retired), "{stats:?}");
+    assert_eq!((stats.handler_panics, stats.failed_starts), (0, 0), "{stats:?}");
+}
