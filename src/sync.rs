@@ -237,7 +237,8 @@ mod model {
         }
 
         pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
-            self.once.call_once(|| drop(self.value.set(init())));
+            // By force: a panic under way in another of shuttle's threads looks to its `Once` as if this one had panicked.
+            self.once.call_once_force(|_| drop(self.value.set(init())));
             self.value.get().expect("it is set once")
         }
     }

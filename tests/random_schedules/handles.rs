@@ -1,10 +1,11 @@
 //! Those who wait for results: handles, calls, cancelling, and pools that are used from inside their own tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use formicary::{
-    CancelToken, Context, Dispatch, PanicPolicy, Pool, Ring, Sharded, Stack, StatefulPool, SubmitErrorKind, Worker,
+    CallError, CancelToken, Context, Dispatch, PanicPolicy, Pool, Ring, Sharded, Stack, StatefulPool, SubmitErrorKind,
+    Worker,
 };
 use shuttle::thread;
 
@@ -315,4 +316,58 @@ impl<T> IsOkOrLost for Result<T, &formicary::JoinError> {
 #[test]
 fn p03_every_state_hears_of_a_broadcast() {
     on_each_dispatch!(every_state_hears_of_a_broadcast);
+}
+
+/// A worker that calls its own pool before it answers.
+struct Nested;
+
+/// How deep to go on, and in which pool.
+type Call = (usize, Weak<dyn Fn(usize) -> bool + Send + Sync>);
+
+impl Worker for Nested {
+    type Input = Call;
+    type Output = bool;
+
+    fn process(&mut self, (depth, inner): Call, _: &Context<'_>) -> bool {
+        depth == 0 || inner.upgrade().is_some_and(|call| call(depth - 1))
+    }
+}
+
+/// Workers with state that call their own pool: each call is answered, or refused because nobody would be left to answer it.
+fn no_call_waits_for_ever<D: Dispatch>() {
+    let workers = 1 + draw(2);
+    let builder = StatefulPool::builder(|_| Ok(Nested)).dispatch::<D>().workers(workers).min_workers(draw(workers + 1));
+    let pool = Arc::new(builder.queue(draw(2)).expiry(None).spin(Duration::ZERO).build().unwrap());
+    let call = Arc::new_cyclic(|me: &Weak<_>| {
+        let (pool, me) = (Arc::clone(&pool), me.clone() as Weak<dyn Fn(usize) -> bool + Send + Sync>);
+        move |depth| match pool.process((depth, me.clone())) {
+            Ok(all_answered) => all_answered,
+            Err(CallError::Refused(refusal)) => {
+                assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
+                false
+            }
+            Err(CallError::Failed(error)) => {
+                assert!(error.is_would_deadlock(), "{error}");
+                false
+            }
+        }
+    });
+    let threads = [0, 1].map(|_| {
+        let call = Arc::clone(&call);
+        thread::spawn(move || {
+            let depth = draw(3);
+            // From outside nothing is refused; with nobody inside to wait for, everything is answered.
+            assert!(call(depth) || depth > 0);
+        })
+    });
+    threads.map(|thread| thread.join().unwrap());
+    assert!(pool.wait_idle() && pool.shutdown().is_complete());
+    let stats = pool.stats();
+    assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
+    check_threads(&stats);
+}
+
+#[test]
+fn p03_no_call_waits_for_ever() {
+    on_each_dispatch!(no_call_waits_for_ever);
 }
