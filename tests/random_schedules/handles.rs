@@ -360,7 +360,7 @@ fn no_call_waits_for_ever<D: Dispatch>() {
             assert!(call(depth) || depth > 0);
         })
     });
-    threads.map(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(pool.wait_idle() && pool.shutdown().is_complete());
     let stats = pool.stats();
     assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
