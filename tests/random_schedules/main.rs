@@ -9,10 +9,9 @@
 //! **Covered**: the engine, the three queues, slots, tokens, handles, groups, scopes and views, on every kind of pool; workers
 //! that start, expire and end, and the joining of their threads.
 //!
-//! **Not covered**: memory orderings weaker than sequentially consistent (loom's and ThreadSanitizer's part). The inside of
-//! `crossbeam-deque`, which is one step here. Time: a deadline is either over when it is looked at or never comes, so there
-//! are only limits of zero, and no thread of the timer. Threads that the system refuses. Orders in which a schedule that was
-//! not drawn would run.
+//! **Not covered**: memory orderings weaker than sequentially consistent (loom's and ThreadSanitizer's part). Time: a
+//! deadline is either over when it is looked at or never comes, so there are only limits of zero, and no thread of the timer.
+//! Threads that the system refuses. Orders that were not drawn.
 //!
 //! `FORMICARY_SHUTTLE_SCHEDULES` says how many schedules each scenario is run with, on each kind of pool (10,000). A failure prints its
 //! schedule; put into a file that `FORMICARY_SHUTTLE_REPLAY` names, it is run again by the same test, with
