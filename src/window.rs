@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::cancel::CancelToken;
+use crate::contain::contain;
 use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, JoinError, SubmitError};
@@ -351,7 +352,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     fn cancel(&self) {
         for place in self.places.values() {
             if let Place::Started(handle) = place {
-                handle.cancel();
+                // The item is dropped here, and may panic: the others are cancelled all the same.
+                contain(|| handle.cancel());
             }
         }
     }

@@ -206,3 +206,59 @@ fn timed<D: Dispatch>() {
 fn a45_waiting_for_so_long() {
     on_every_dispatch!(timed);
 }
+
+/// A capture that panics in its drop, where the group cancels its task: the other tasks are cancelled all the same, and the wait
+/// ends after those that run. (Found by the fuzz target `group`.)
+fn captures_that_panic_in_their_drop<D: Dispatch>() {
+    quiet_panics();
+    for waits in [true, false] {
+        let (pool, gate, ran) = (pool::<D>(1, 10), Gate::new(), Count::new());
+        let group = pool.group::<(), ()>().collect_all(true);
+        let wait = gate.clone();
+        let running = group.spawn(move |_| {
+            wait.wait();
+            Ok(())
+        });
+        assert!(running.is_ok());
+        gate.await_arrivals(1);
+        for _ in 0..3 {
+            let (captured, ran) = (PanicsInDrop, ran.clone());
+            let task = move |_: &_| {
+                let _ = &captured;
+                ran.up();
+                Ok(())
+            };
+            assert!(group.spawn(task).is_ok());
+        }
+        group.cancel();
+        if waits {
+            let open = gate.clone();
+            let opener = std::thread::spawn(move || {
+                shift(Duration::from_millis(5));
+                open.open();
+            });
+            let results = group.collect();
+            assert!(results[0].is_ok(), "what runs is waited for");
+            assert!(results[1..].iter().all(|result| matches!(result, Err(TaskFailure::Cancelled))));
+            opener.join().unwrap();
+        } else {
+            drop(group);
+            gate.open();
+        }
+        pool.wait_idle();
+        assert_eq!((ran.get(), pool.stats().cancelled), (0, 3));
+    }
+}
+
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        quiet_panic();
+    }
+}
+
+#[test]
+fn b22_captures_that_panic_in_their_drop() {
+    on_every_dispatch!(captures_that_panic_in_their_drop);
+}

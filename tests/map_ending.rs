@@ -136,3 +136,37 @@ fn dropped_once<D: Dispatch>() {
 fn a41_every_value_is_dropped_once() {
     on_every_dispatch!(dropped_once);
 }
+
+/// An item that panics in its drop, where the map is dropped: the others are cancelled all the same. (Found by the fuzz target
+/// `group`, in groups.)
+fn items_that_panic_in_their_drop<D: Dispatch>() {
+    struct PanicsInDrop;
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            quiet_panic();
+        }
+    }
+    let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
+    let (ran, gate) = (Count::new(), Gate::new());
+    let (runs, held) = (ran.clone(), gate.clone());
+    let items = (0..).map(|n| (n, (n > 1).then(|| PanicsInDrop)));
+    let map = pool.map(items, move |(n, item)| {
+        std::mem::forget(item);
+        runs.up();
+        if n == 1 {
+            held.wait();
+        }
+    });
+    let mut results = map.window(5);
+    assert_eq!(results.next(), Some(()));
+    gate.await_arrivals(1);
+    drop(results);
+    gate.open();
+    pool.wait_idle();
+    assert_eq!((ran.get(), pool.stats().cancelled), (2, 3));
+}
+
+#[test]
+fn a41_items_that_panic_in_their_drop() {
+    on_every_dispatch!(items_that_panic_in_their_drop);
+}

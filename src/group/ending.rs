@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::member::address;
 use super::{Collected, Group, Joined};
+use crate::contain::contain;
 use crate::dispatch::Dispatch;
 use crate::error::{GroupError, TaskFailure};
 use crate::handle::Joinable;
@@ -119,7 +120,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     fn cancel_unstarted(&self, tasks: &[Joined<T, E>]) {
         self.shared.token.cancel();
         for task in tasks {
-            task.cancel();
+            // What it captured is dropped here, and may panic: the others are cancelled and waited for all the same.
+            contain(|| task.cancel());
         }
     }
 

@@ -1,0 +1,105 @@
+//! What the pools are given to do.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use arbitrary::Arbitrary;
+
+use super::ledger::Ledger;
+
+/// What a job does when its turn has come.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+pub(crate) enum What {
+    Return,
+    Panic,
+    /// Returns, and then what it captured panics in its drop; also if it never runs.
+    PanicInDrop,
+    /// Waits until the gate is opened.
+    Hold,
+    /// Uses its own pool.
+    Nest(Nested),
+}
+
+/// How a job uses its own pool.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Nested {
+    Try,
+    Submit,
+    Call,
+    CallPanicking,
+    /// Shuts it down, and does not wait: a task cannot.
+    Close,
+}
+
+/// The pool as its own tasks see it.
+pub(crate) trait Nest: Send + Sync {
+    fn nest(&self, how: Nested, ledger: &Arc<Ledger>);
+}
+
+/// A planned panic. Not a `panic!`: the fuzzer's hook makes the end of the process of that.
+pub(crate) fn panics() -> ! {
+    struct Planned;
+    resume_unwind(Box::new(Planned))
+}
+
+/// A task of a plan, and all that it captured.
+pub(crate) struct Job {
+    pub(crate) id: usize,
+    what: What,
+    born: u64,
+    ledger: Arc<Ledger>,
+}
+
+/// What a job that has run leaves.
+pub(crate) struct Output {
+    pub(crate) id: usize,
+    _ledger: Arc<Ledger>,
+}
+
+impl Job {
+    pub(crate) fn new(id: usize, what: What, born: u64, ledger: Arc<Ledger>) -> Self {
+        Job { id, what, born, ledger }
+    }
+
+    pub(crate) fn run(mut self) -> Output {
+        if !self.ledger.starts(self.id) {
+            self.what = What::Return;
+            return self.output();
+        }
+        match self.what {
+            What::Hold => self.ledger.gate().wait(self.born),
+            What::Nest(how) => {
+                if let Some(nest) = self.ledger.nest.get().and_then(|nest| nest.upgrade()) {
+                    nest.nest(how, &self.ledger);
+                }
+            }
+            What::Return | What::Panic | What::PanicInDrop => {}
+        }
+        self.ledger.ends(self.panics());
+        if self.what == What::Panic {
+            panics();
+        }
+        self.output()
+    }
+
+    /// Drops the captures first: a value that a function returns is leaked if a drop at its end panics.
+    fn output(self) -> Output {
+        let (id, ledger) = (self.id, Arc::clone(&self.ledger));
+        drop(self);
+        Output { id, _ledger: ledger }
+    }
+
+    /// Whether it counts as panicked when it has run.
+    pub(crate) fn panics(&self) -> bool {
+        matches!(self.what, What::Panic | What::PanicInDrop)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // A second panic would be the end of the process.
+        if self.what == What::PanicInDrop && !std::thread::panicking() {
+            panics();
+        }
+    }
+}
