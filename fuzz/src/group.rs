@@ -41,6 +41,8 @@ enum Operation {
     Resume,
     ShutdownNow,
     Restart,
+    /// The end of this group, and another one.
+    Next,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -83,11 +85,7 @@ fn drive_on<D: Dispatch>(plan: &Plan) {
     let (ledger, name) = (Ledger::new(plan.shape.workers()), thread_name());
     let pool = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger).build().expect("the shape is good");
     let (pool, parent) = (Arc::new(pool), CancelToken::new());
-    let mut group = pool.group_with(&parent).collect_all(plan.collects_all);
-    let limit = usize::from(plan.limit % 8);
-    if limit > 0 {
-        group = group.limit(limit);
-    }
+    let group = new_group(plan, &pool, &parent);
     let pauses = Vec::new();
     let mut driver = Driver {
         plan,
@@ -104,6 +102,14 @@ fn drive_on<D: Dispatch>(plan: &Plan) {
         driver.carry_out(operation);
     }
     driver.end(&name);
+}
+
+fn new_group<D: Dispatch>(plan: &Plan, pool: &Pool<D>, parent: &CancelToken) -> Group<Output, Failed, D> {
+    let group = pool.group_with(parent).collect_all(plan.collects_all);
+    match plan.limit % 8 {
+        0 => group,
+        limit => group.limit(limit.into()),
+    }
 }
 
 /// What a task of the group fails with: its number.
@@ -137,6 +143,12 @@ impl<D: Dispatch> Driver<'_, D> {
             }
             Operation::Pause => self.pauses.push(self.pool.pause()),
             Operation::Resume => drop(self.pauses.pop()),
+            Operation::Next => {
+                self.end_group();
+                self.accepted.clear();
+                self.parent = CancelToken::new();
+                self.group = Some(new_group(self.plan, &self.pool, &self.parent));
+            }
             Operation::ShutdownNow => {
                 self.open();
                 let returned = self.pool.shutdown_now();
@@ -222,6 +234,7 @@ impl<D: Dispatch> Driver<'_, D> {
         self.await_group();
         if let Some(opener) = opener {
             opener.join().expect("an opener does not panic");
+            self.holds = false;
         }
     }
 
