@@ -139,7 +139,9 @@ impl<D: Dispatch> Driver<'_, D> {
             Operation::CancelParent => self.parent.cancel(),
             Operation::WaitForMoment => {
                 let is_over = group.wait_timeout(MOMENT);
-                assert!(!is_over || self.ledger.running() == 0, "tasks run after the wait");
+                // Groups before this one that were dropped may have left tasks that run.
+                let is_alone = !matches!(self.plan.end, End::Drop);
+                assert!(!is_over || !is_alone || self.ledger.running() == 0, "tasks run after the wait");
             }
             Operation::Pause => self.pauses.push(self.pool.pause()),
             Operation::Resume => drop(self.pauses.pop()),
