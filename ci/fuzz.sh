@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes each target for some seconds, after its corpus, with the sanitizers for addresses and leaks: needs a nightly toolchain,
-# and is skipped without one. `ci/fuzz.sh TARGET...` does only those.
+# Fuzzes each target for some seconds, after its corpus, with the sanitizers for addresses and leaks: needs a nightly
+# toolchain and a C++ compiler, and is skipped without them. `ci/fuzz.sh TARGET...` does only those.
 #
 # It builds as `cargo fuzz` does, which is not needed for it and may be used instead: fuzz/README.md.
 set -euo pipefail
@@ -10,6 +10,10 @@ seconds=${FORMICARY_FUZZ_SECONDS-15}
 if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; then
     echo "skipped: no nightly toolchain"
     exit 0
+fi
+if ! command -v c++ >/dev/null; then
+    [ "$(id -u)" != 0 ] || apt-get install -y g++ >/dev/null 2>&1 || true
+    command -v c++ >/dev/null || { echo "skipped: no C++ compiler, which libFuzzer is built with"; exit 0; }
 fi
 target=$(rustup run nightly rustc --version --verbose | sed -n 's/^host: //p')
 [ $# -gt 0 ] || set -- $(sed -n 's|^path = "fuzz_targets/\(.*\)\.rs"$|\1|p' Cargo.toml)

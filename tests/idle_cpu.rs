@@ -81,6 +81,18 @@ fn b19_idle_workers_use_no_cpu() {
 }
 
 /// B19: a pause with tasks queued; the workers may not start them and do not ask all the time.
+/// The minimum stays, however short the expiry.
+#[test]
+fn b19_workers_that_may_not_expire_use_no_cpu() {
+    for_each(|variant| {
+        let setup = Setup { min_workers: Some(2), expiry: Some(Some(Duration::ZERO)), ..Setup::new(2, 8) };
+        let pool = variant.build(named("b19kept", setup));
+        pool.submit(Task::new(|| ())).unwrap();
+        pool.wait_idle();
+        assert_quiet(variant.name, "b19kept");
+    });
+}
+
 #[test]
 fn b19_a_paused_pool_uses_no_cpu() {
     for_each(|variant| {

@@ -99,6 +99,9 @@ pub(crate) trait Source {
     fn alarm(&self) -> Option<Instant>;
 }
 
+/// How long a worker that may not end, though it has expired, sleeps at least before it asks again: an expiry can be zero.
+const KEPT_FOR: Duration = Duration::from_millis(10);
+
 /// What an idle worker is to do.
 pub(crate) enum Errand<T> {
     /// Run this task.
@@ -213,6 +216,7 @@ impl Parking {
         }
         let mut search = self.start_search();
         let mut idle_since = None;
+        let mut is_kept = false;
         let backoff = Backoff::new();
         loop {
             if search != Search::None {
@@ -227,7 +231,8 @@ impl Parking {
                 return if is_called { Errand::Orders } else { Errand::Leave };
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
-            let expires = source.expiry().and_then(|expiry| since.checked_add(expiry));
+            let idle_at_least = if is_kept { KEPT_FOR } else { Duration::ZERO };
+            let expires = source.expiry().and_then(|expiry| since.checked_add(expiry.max(idle_at_least)));
             let alarm = source.alarm();
             match self.sleep(me, search == Search::Counted, expires, alarm, source) {
                 Wakeup::Search => {
@@ -248,6 +253,7 @@ impl Parking {
                         if source.expire() {
                             return Errand::Leave;
                         }
+                        is_kept = true;
                         idle_since = None;
                     }
                 }
