@@ -135,7 +135,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             exit: CachePadded::new(Turnstile::new()),
             slots,
             peak: CachePadded::new(Peak::new()),
-            book: Mutex::new(Book { bound, room, running: None, seats: Seats::default() }),
+            book: Mutex::new(Book { bound, room, running: None, seats: Seats::new() }),
             is_outgrown: AtomicBool::new(false),
         })
     }
@@ -244,7 +244,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
 
     fn leave(&self, seat: Seat) {
         self.peak.rests(&seat.busy);
-        self.book.lock().seats.leave(&seat);
+        self.book.lock().seats.leave();
     }
 }
 

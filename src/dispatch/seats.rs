@@ -3,13 +3,16 @@
 use crossbeam_utils::CachePadded;
 
 use super::peak::Busy;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, IS_CHECKED, Ordering};
 
-/// The sum of what each worker counts for itself, so that the end of a task writes no line that others write.
-#[derive(Default)]
+/// The sum of what each worker counts, so that the end of a task writes no line that many others write. Workers far beyond the number
+/// of processors share their counters: they cannot all run at once, and the sum must not take long.
 pub(super) struct Seats {
-    seats: Vec<Arc<CachePadded<AtomicU64>>>,
-    /// Tasks that have left the queue and are not, or no longer, counted by a seat.
+    counters: Vec<Arc<CachePadded<AtomicU64>>>,
+    /// There are no more counters than this.
+    most: usize,
+    workers: usize,
+    /// Tasks that have left the queue and that no worker counts.
     others: u64,
 }
 
@@ -24,37 +27,45 @@ pub struct Seat {
 impl Seat {
     /// Its worker has finished a task.
     pub(super) fn finished(&self) {
-        // ORDERING: Release, see `Seats::finished`. Only the worker itself writes it; but a read-modify-write orders what follows
-        // (see `Queue::finished`).
+        // ORDERING: Release, see `Seats::finished`. A read-modify-write because others may count here, and for the order that it
+        // gives to what follows (see `Queue::finished`).
         self.finished.fetch_add(1, Ordering::Release);
     }
 }
 
 impl Seats {
+    pub(super) fn new() -> Self {
+        // Twice the processors: of those that run at once few share one.
+        let most = if IS_CHECKED { 2 } else { 2 * num_cpus::get() };
+        Seats { counters: Vec::new(), most, workers: 0, others: 0 }
+    }
+
     /// How many tasks were finished, or went otherwise. It only grows, one by one, so it was right at a moment while this ran.
     pub(super) fn finished(&self) -> u64 {
         // ORDERING: Acquire pairs with the Release in `Seat::finished`: who sees a task finished sees what it did.
-        self.seats.iter().map(|seat| seat.load(Ordering::Acquire)).sum::<u64>() + self.others
+        self.counters.iter().map(|counter| counter.load(Ordering::Acquire)).sum::<u64>() + self.others
     }
 
-    /// So many tasks left the queue and no seat will count them.
+    /// So many tasks left the queue and no worker will count them.
     pub(super) fn went_otherwise(&mut self, tasks: u64) {
         self.others += tasks;
     }
 
     /// How many workers there are.
     pub(super) fn len(&self) -> usize {
-        self.seats.len()
+        self.workers
     }
 
     pub(super) fn take(&mut self, worker: usize) -> Seat {
-        let finished = Arc::<CachePadded<AtomicU64>>::default();
-        self.seats.push(Arc::clone(&finished));
-        Seat { worker, finished, busy: Busy::new(false) }
+        self.workers += 1;
+        let place = worker % self.most;
+        if self.counters.len() <= place {
+            self.counters.resize_with(place + 1, Arc::default);
+        }
+        Seat { worker, finished: Arc::clone(&self.counters[place]), busy: Busy::new(false) }
     }
 
-    pub(super) fn leave(&mut self, seat: &Seat) {
-        self.others += seat.finished.load(Ordering::Relaxed);
-        self.seats.retain(|other| !Arc::ptr_eq(other, &seat.finished));
+    pub(super) fn leave(&mut self) {
+        self.workers -= 1;
     }
 }

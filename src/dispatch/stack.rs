@@ -198,7 +198,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
     const HANDS_OVER: bool = true;
 
     fn new(shape: &Shape) -> Result<Self, &'static str> {
-        let mut book = Book { seats: Seats::default(), bound: shape.bound, room: 0 };
+        let mut book = Book { seats: Seats::new(), bound: shape.bound, room: 0 };
         book.set_workers(shape.workers);
         Ok(StackQueue {
             front: CachePadded::new(End::new(Front {
@@ -331,6 +331,6 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
             self.take_back(&mut front);
         }
         self.peak.rests(&seat.busy);
-        self.book.lock().seats.leave(&seat);
+        self.book.lock().seats.leave();
     }
 }

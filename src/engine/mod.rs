@@ -127,7 +127,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             id: nested::next_id(),
             runner,
             queue,
-            parking: Parking::new(),
+            parking: Parking::new(options.min_workers),
             bulletin: Bulletin::new(),
             line: Line::new(),
             threads: Threads::new(options.workers, options.min_workers),

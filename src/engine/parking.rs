@@ -147,11 +147,12 @@ pub(crate) struct Parking {
 }
 
 impl Parking {
-    pub(crate) fn new() -> Self {
+    /// With room for so many sleepers; more need memory.
+    pub(crate) fn new(sleepers: usize) -> Self {
         Parking {
             counts: CachePadded::new(AtomicUsize::new(0)),
             waking: CachePadded::new(AtomicUsize::new(0)),
-            idle: Mutex::new(Vec::new()),
+            idle: Mutex::new(Vec::with_capacity(sleepers)),
             #[cfg(formicary_loom)]
             claims: std::sync::atomic::AtomicUsize::new(0),
         }
@@ -372,8 +373,7 @@ impl Parking {
         // ORDERING: SeqCst fence, as in `notify`: what has changed is on one side, the list on the other.
         fence(Ordering::SeqCst);
         let mut idle = self.idle.lock();
-        let all: Vec<_> =
-            std::mem::take(&mut *idle).into_iter().map(|sleeper| self.take_off_the_list(sleeper, CLAIMED)).collect();
+        let all: Vec<_> = idle.drain(..).map(|sleeper| self.take_off_the_list(sleeper, CLAIMED)).collect();
         // They are woken without the lock, which they may need.
         drop(idle);
         drop(all);

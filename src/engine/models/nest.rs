@@ -39,7 +39,7 @@ impl<Q: Queue<usize>> Nest<Q> {
         let shape =
             Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
         let queue = Q::new(&shape).expect("the shape is good");
-        let parking = Parking::new();
+        let parking = Parking::new(0);
         let (closed, done) = (AtomicBool::new(false), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
         let (bulletin, line) = (Bulletin::new(), Line::new());
