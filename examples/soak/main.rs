@@ -26,8 +26,12 @@ use std::{fs, panic, thread};
 use clap::Parser;
 use lives::{Deeds, Life, POOLS, variants};
 use parking_lot::Mutex;
+use support::allocator::{Counting, bytes};
 use support::random::Random;
 use support::{eventually, threads_named};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Uses pools of all kinds at random, and checks that nothing is lost.
 #[derive(Parser)]
@@ -155,10 +159,11 @@ fn main() -> ExitCode {
         let deeds = *board.deeds.lock();
         let faults: u64 = faults::FAULTS.all().iter().map(|(_, times)| times).sum();
         println!(
-            "{seconds:>5} s  {:>6} pools ended  {:>9} tasks ran  {faults:>8} faults  {:>3} threads  {rss:>7} KiB",
+            "{seconds:>5} s  {:>6} pools ended  {:>9} tasks ran  {faults:>8} faults  {:>3} threads  {rss:>7} KiB, {:>5} on the heap",
             deeds.pools,
             deeds.ran,
             status("Threads"),
+            bytes() / 1024,
         );
         if start.elapsed() >= settled {
             first.get_or_insert(rss);
@@ -179,7 +184,11 @@ fn main() -> ExitCode {
     for (what, times) in faults::FAULTS.all() {
         println!("{times:>9} {what}");
     }
-    println!("memory: {first} KiB after {} s, {last} KiB at the end", settled.as_secs());
+    println!(
+        "memory: {first} KiB after {} s, {last} KiB at the end, {} of them on the heap",
+        settled.as_secs(),
+        bytes() / 1024
+    );
     println!("lost: {}", deeds.lost);
     let error = board.error.lock().take();
     let grew = (last > first + MAY_GROW_KIB).then(|| "memory has grown".to_owned());
