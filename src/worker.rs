@@ -57,7 +57,7 @@ pub trait Worker: 'static {
 
     /// A way to make a running `process` stop, asked for once when the state is made. It is called from another thread,
     /// at most once per task, when a timed call gives up while its task runs; the worker cannot begin its next task
-    /// before the call has returned, so it must not wait for the worker.
+    /// before the call has returned, so it must not wait for the worker. A panic in it is caught, and told to nobody.
     ///
     /// If it leaves a mark (a flag), that mark may be set when `process` has just begun or is about to return. So
     /// `process` must clear it when it begins, and look at [`Context::is_cancelled`] after that, which is set first.

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
+use crate::contain::contain;
 use crate::options::{Options, WorkerThread};
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
 
@@ -225,8 +225,8 @@ impl Threads {
         let index = post.number;
         let thread = WorkerThread { name: options.name_of(index), index, stack_size: options.stack_size, body };
         let started = match &options.spawn_handler {
-            Some(handler) => catch_unwind(AssertUnwindSafe(|| handler(thread)))
-                .unwrap_or_else(|_| Err(io::Error::other("the spawn handler panicked")))
+            Some(handler) => contain(|| handler(thread))
+                .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
                 .map(|()| None),
             None => spawn(thread).map(Some),
         };

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
+use crate::contain::contain;
 use crate::engine::{Stop, nested};
 use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
@@ -218,12 +219,13 @@ impl<I, O> Slot<I, O> {
         }
     }
 
-    /// Under the lock that the worker needs to end the task, so that an interrupt cannot reach the task after it.
+    /// Under the lock that the worker needs to end the task, so that an interrupt cannot reach the task after it. A panic of
+    /// the interrupter ends here: the slot's cell is empty meanwhile.
     fn tell_to_stop(&self, interrupter: Option<&Interrupter>) {
         // ORDERING: Release, see `has_given_up`.
         self.given_up.store(true, Ordering::Release);
         if let Some(interrupter) = interrupter {
-            interrupter.interrupt();
+            contain(|| interrupter.interrupt());
         }
     }
 }

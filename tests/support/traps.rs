@@ -1,0 +1,127 @@
+//! Traps: user code that panics at one place of all those where a pool runs it.
+#![allow(dead_code, unreachable_pub)] // every test file uses its own part
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+
+/// Where somebody else's code is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Process,
+    DropInput,
+    DropOutput,
+    DropState,
+    Factory,
+    AskInterrupter,
+    Interrupt,
+    Ready,
+    Terminate,
+    ThreadStart,
+    ThreadStop,
+    Spawn,
+    Handler,
+    Iterate,
+    WakeUp,
+}
+use Place::*;
+
+/// The places that every kind of pool has.
+pub const COMMON: [Place; 8] = [Process, DropInput, DropOutput, ThreadStart, ThreadStop, Spawn, Handler, Iterate];
+/// Those of a pool that gives handles.
+pub const OF_HANDLES: [Place; 1] = [WakeUp];
+/// Those of a pool whose workers have a state.
+pub const OF_STATES: [Place; 6] = [DropState, Factory, AskInterrupter, Interrupt, Ready, Terminate];
+
+impl Place {
+    /// Whether that code also runs on the thread of whoever uses the pool, where the panic is his: inputs are dropped by who gets
+    /// them back or cancels them, outputs by who joins.
+    fn is_the_callers(self) -> bool {
+        matches!(self, DropInput | DropOutput | Iterate)
+    }
+}
+
+/// What a panic carries. It panics once more when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            resume_unwind(Box::new("a test's panic, of a payload"));
+        }
+    }
+}
+
+/// Panics at one place, once each time that it is armed, or every time.
+#[derive(Clone)]
+pub struct Trap(Arc<Inner>);
+
+struct Inner {
+    place: Place,
+    always: bool,
+    armed: AtomicBool,
+    sprung: AtomicUsize,
+    /// As many as there are values of the test in the world, and one.
+    values: Arc<()>,
+}
+
+impl Trap {
+    pub fn new(place: Place, always: bool) -> Self {
+        let (armed, sprung, values) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::new(()));
+        Trap(Arc::new(Inner { place, always, armed, sprung, values }))
+    }
+
+    /// The code of `here`.
+    pub fn pass(&self, here: Place) {
+        let Inner { place, always, armed, sprung, .. } = &*self.0;
+        // A panic on top of another would be the end of the process.
+        if here != *place || thread::panicking() {
+            return;
+        }
+        if if *always { armed.load(SeqCst) } else { armed.swap(false, SeqCst) } {
+            sprung.fetch_add(1, SeqCst);
+            resume_unwind(Box::new(Bomb));
+        }
+    }
+
+    pub fn arm(&self, armed: bool) {
+        self.0.armed.store(armed, SeqCst);
+    }
+
+    /// How often it went off.
+    pub fn sprung(&self) -> usize {
+        self.0.sprung.load(SeqCst)
+    }
+
+    /// How many values there are.
+    pub fn values(&self) -> usize {
+        Arc::strong_count(&self.0.values) - 1
+    }
+
+    /// Something that is counted, and whose drop is at a place.
+    pub fn value(&self, dropped: Place) -> Value {
+        Value { trap: self.clone(), dropped, _counted: Arc::clone(&self.0.values) }
+    }
+
+    /// Something that is done by who uses the pool. A panic may come out of it only from a place that is the caller's.
+    pub fn outside(&self, f: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+            std::mem::forget(payload);
+            assert!(self.0.place.is_the_callers(), "the panic came out");
+        }
+    }
+}
+
+/// An input, an output, or a part of a state or of a hook.
+pub struct Value {
+    pub trap: Trap,
+    dropped: Place,
+    _counted: Arc<()>,
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.trap.pass(self.dropped);
+    }
+}
