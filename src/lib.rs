@@ -69,7 +69,22 @@
 //! # What it does not do
 //!
 //! Tasks are not interrupted: a thread that is inside user code can only be asked to stop ([`Context::is_cancelled`],
-//! [`Interrupter`]). A process that aborts on panic (`panic = "abort"`) ends with the first one.
+//! [`Interrupter`]). It is not a sandbox: a task can do what any code of the process can.
+//!
+//! # What it promises when things go wrong
+//!
+//! - **Panic**: with `panic = "unwind"` user code may panic anywhere (task, factory, hook, handler, waker, drop); it costs a state
+//!   at most. With `panic = "abort"` the first panic ends the process.
+//! - **Fork**: a pool has no workers in a child of `fork`. There what has no time limit waits for ever, and so does the pool's drop:
+//!   `std::mem::forget` it, or leave with `_exit` or `exec`. A pool that is made in the child works.
+//! - **Signal**: no handler is installed. No method may be called from one.
+//! - **Exhausted memory**: an allocation that fails ends the process. A [`Ring`] takes its queue's memory at build, where failing is an
+//!   error.
+//! - **Exhausted threads**: an error if no worker is alive, with the task in it; otherwise the living do the work.
+//! - **Stack overflow**: ends the process ([`Builder::stack_size`]).
+//! - **A changed clock**: nothing; all times are monotonic.
+//!
+//! `SECURITY.md` in the repository has the details.
 
 mod broadcast;
 mod builder;
