@@ -246,14 +246,17 @@ fn assert_works<K: Kind>(pool: &K, trap: &Trap) {
 }
 
 fn check<K: Kind>(name: &str, trap: &Trap, pool: K) {
+    let place = trap.place();
     traffic(&pool, trap);
     trap.arm(false);
     assert_works(&pool, trap);
     trap.arm(true);
     assert!(pool.shutdown_timeout(LIMIT).is_complete());
-    assert_ne!(trap.sprung(), 0, "nobody came there");
-    trap.arm(false);
+    // A thread that was started in time may have begun too late. This one is waited for.
+    trap.arm(place == ThreadStart);
     pool.restart().unwrap();
+    trap.arm(false);
+    assert_ne!(trap.sprung(), 0, "nobody came there");
     assert_works(&pool, trap);
     drop(pool);
     // The threads are the spawn handler's, so nobody joins them.

@@ -20,7 +20,7 @@ mod users;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{fs, panic, thread};
 
 use clap::Parser;
@@ -123,8 +123,7 @@ fn status(name: &str) -> u64 {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = args.seed.unwrap_or_else(|| u64::from(time.subsec_nanos()));
+    let seed = args.seed.unwrap_or_else(|| u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()));
     println!("seed {seed}");
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -89,6 +89,10 @@ impl Trap {
         self.0.armed.store(armed, SeqCst);
     }
 
+    pub fn place(&self) -> Place {
+        self.0.place
+    }
+
     /// How often it went off.
     pub fn sprung(&self) -> usize {
         self.0.sprung.load(SeqCst)
