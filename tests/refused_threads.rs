@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use formicary::{BuildError, SubmitErrorKind, Task, WorkerPool, WorkerThread};
-use support::{Count, Gate, Setup, assert_conserved, eventually, for_each};
+use formicary::{BuildError, Dispatch, StatefulPool, SubmitErrorKind, Task, WorkerPool, WorkerThread};
+use support::races::quiet_panic;
+use support::{Count, Gate, RunTask, Setup, assert_conserved, eventually, for_each, on_every_dispatch};
 
 /// Gives the threads for which `gives` says so; it is asked with the number of the try, from 0.
 fn system(mut setup: Setup, gives: impl Fn(usize) -> bool + Send + Sync + 'static) -> Setup {
@@ -260,4 +261,60 @@ fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
         assert!(pool.wait_idle());
         assert_eq!((ran.get(), pool.stats().panicked), (10, 0));
     });
+}
+
+/// B05, B20: states cannot be built for a while, and one worker is left. When it has a state again, so can others: it may wait for room
+/// in the queue, for one of them is started to make some.
+#[test]
+fn b05_b20_whoever_waits_when_states_can_be_had_again_gets_help() {
+    fn test<D: Dispatch>() {
+        let (works, rebuilds, held) = (Arc::new(AtomicBool::new(true)), Gate::new(), Gate::new());
+        let (factory_works, rebuilding) = (Arc::clone(&works), rebuilds.clone());
+        let survivor = Arc::new(AtomicUsize::new(usize::MAX));
+        let survives = Arc::clone(&survivor);
+        let builder = StatefulPool::builder(move |worker| {
+            if worker == survives.load(SeqCst) {
+                rebuilding.wait();
+            } else if !factory_works.load(SeqCst) {
+                return Err("a test's fault".into());
+            }
+            Ok(RunTask)
+        });
+        let setup = Setup { min_workers: Some(2), ..Setup::new(2, 1) };
+        let pool = Arc::new(setup.on(builder).dispatch::<D>().build().unwrap());
+
+        // One worker is at a task, at whose end it will need a new state; the other loses its own and cannot have another.
+        let (first, mine) = (held.clone(), Arc::clone(&survivor));
+        let number = move || std::thread::current().name().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        let first = Task::new(move || {
+            mine.store(number(), SeqCst);
+            first.wait();
+            quiet_panic();
+        });
+        drop(pool.submit(first).unwrap());
+        held.await_arrivals(1);
+        works.store(false, SeqCst);
+        drop(pool.submit(Task::new(quiet_panic)).unwrap().join());
+        assert!(pool.process(Task::new(|| ())).is_err());
+        eventually("one worker is left", || pool.stats().live == 1);
+
+        // It takes this task, and then the house is full.
+        let (own, count) = (Arc::downgrade(&pool), Count::new());
+        let last = count.task();
+        let nested = Task::new(move || drop(own.upgrade().unwrap().submit(last).unwrap()));
+        let nested = pool.submit(nested).unwrap();
+        drop(pool.submit(count.task()).unwrap());
+        held.open();
+        rebuilds.await_arrivals(1);
+        drop(pool.submit(count.task()).unwrap());
+        eventually("one worker is left", || pool.stats().live == 1);
+
+        works.store(true, SeqCst);
+        rebuilds.open();
+        nested.join().unwrap();
+        assert!(pool.wait_idle());
+        assert_eq!(count.get(), 3);
+        assert_conserved(&*pool);
+    }
+    on_every_dispatch!(test);
 }

@@ -281,9 +281,7 @@ impl Threads {
 
     pub(crate) fn set_short(&self, short: bool) {
         // ORDERING: Relaxed. Read again by everyone who waits, after they have been woken through a lock.
-        if self.is_short() != short {
-            self.short.store(short, Ordering::Relaxed);
-        }
+        self.short.store(short, Ordering::Relaxed);
     }
 
     /// Whether a worker that wants to end may; from here on it must.

@@ -152,8 +152,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.relax_limits();
         self.waits.shrink(|| self.strength());
-        // Not in place of one whose state could not be built: the next would fail as well, and the next.
-        if !failed {
+        // Not in place of one whose state could not be built, unless another's could since: the next would fail as well, and the next.
+        if !failed || !self.threads.is_short() {
             // This thread goes on as a new worker if it is needed and no other can be had.
             self.lend_a_hand();
         }
@@ -231,7 +231,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.ended(&Doing { worker: me.id, tally: &me.tally, seat: Some(&me.seat) });
     }
 
-    fn ensure_state(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> Result<(), BoxError> {
+    fn ensure_state(
+        self: &Arc<Self>,
+        me: &Me<Seat<R, D>, R::State>,
+        state: &mut Option<R::State>,
+    ) -> Result<(), BoxError> {
         if state.is_some() {
             return Ok(());
         }
@@ -243,7 +247,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         });
         let result = made.and_then(|made| self.catch_up(me, state.insert(made)));
         match &result {
-            Ok(()) => self.threads.set_short(false),
+            // Workers can be had again: whoever waits may count on those that are missing, so they are started where there is work. One
+            // that is refused is counted.
+            Ok(()) if self.threads.is_short() => {
+                self.threads.set_short(false);
+                drop(self.grow());
+            }
+            Ok(()) => {}
             Err(_) => {
                 self.discard(me, state);
                 self.falls_short();
