@@ -19,7 +19,7 @@ export program scratch
 # Fair: memcheck runs one thread at a time, and a thread that waits for another must not keep it from running.
 check() {
     local log="$scratch/${1//\//-}"
-    if timeout 60 valgrind --tool=memcheck --fair-sched=yes --error-exitcode=9 --leak-check=full \
+    if timeout 120 valgrind --tool=memcheck --fair-sched=yes --error-exitcode=9 --leak-check=full \
         --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect \
         "$program" --program "$1" >"$log" 2>&1; then
         echo "$1: clean"

@@ -75,8 +75,8 @@
 //!
 //! - **Panic**: with `panic = "unwind"` user code may panic anywhere (task, factory, hook, handler, waker, drop); it costs a state
 //!   at most. With `panic = "abort"` the first panic ends the process.
-//! - **Fork**: a pool has no workers in a child of `fork`. There what has no time limit waits for ever, and so does the pool's drop:
-//!   `std::mem::forget` it, or leave with `_exit` or `exec`. A pool that is made in the child works.
+//! - **Fork**: a pool has no workers in a child of `fork`. There what has no time limit waits for ever, and the pool's drop does so
+//!   or panics: `std::mem::forget` it, or leave with `_exit` or `exec`. A pool that is made in the child works.
 //! - **Signal**: no handler is installed. No method may be called from one.
 //! - **Exhausted memory**: an allocation that fails ends the process. A [`Ring`] takes its queue's memory at build, where failing is an
 //!   error.

@@ -78,7 +78,7 @@ fn the_parents_pool<D: Dispatch>() {
         let stats = pool.stats();
         assert_eq!((stats.live, stats.queued, stats.completed), (2, 4, 1));
         assert!(!pool.wait_idle_timeout(Duration::from_millis(10)));
-        // So a shutdown without a limit, and a drop, would wait for ever.
+        // So a shutdown without a limit, and a drop, would wait for ever, or fail to join what is not there.
         let report = pool.shutdown_timeout(Duration::from_millis(10));
         assert_eq!((report.workers, report.queued, report.is_complete()), (2, 4, false));
         true
@@ -103,14 +103,14 @@ fn leaving<D: Dispatch>() {
         true
     });
     assert_eq!(end, Ok(0));
-    // A drop is what hangs: the alarm ends it.
+    // A drop hangs, and the alarm ends it; or the standard library panics as it finds no thread to join.
     let end = in_a_child(|| {
         // SAFETY: no memory is involved.
         unsafe { libc::alarm(1) };
         drop(pool.take());
         true
     });
-    assert_eq!(end, Err(libc::SIGALRM));
+    assert!(matches!(end, Err(libc::SIGALRM) | Ok(1)), "{end:?}");
     gate.open();
     assert!(pool.unwrap().shutdown().is_complete());
 }
