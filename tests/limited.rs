@@ -87,8 +87,8 @@ fn b12_what_waits_in_a_view_holds_no_worker() {
     on_every_dispatch!(waits_without_a_worker);
 }
 
-/// A full pool: the view takes tasks all the same, and they go in when there is room, in the pool's line. Nothing starts in a
-/// pause.
+/// B12: a full pool: the view takes tasks all the same, and they go in when there is room, in the pool's line. Nothing
+/// starts in a pause.
 fn full_pool<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(0).max_blocking(1).dispatch::<D>().build().unwrap());
     let (view, other, gate, ran) = (pool.limited(3), pool.limited(3), Gate::new(), Count::new());
@@ -113,7 +113,7 @@ fn full_pool<D: Dispatch>() {
 }
 
 #[test]
-fn a40_a_view_of_a_full_pool() {
+fn b12_a_view_of_a_full_pool() {
     on_every_dispatch!(full_pool);
 }
 

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Makes failures of docs/parity.md happen, one after the other, and sees that the tests of the row notice. With arguments: only patches whose
+# names contain one of them.
+#
+# A patch in ci/mutations/ begins with the row and a sentence on what it breaks. Then a line `test: FILE FILTER`, or more of them: of the tests
+# in tests/FILE.rs with FILTER in their names at least one must fail, die or hang. Without any patch all of them must pass.
+#
+# Everything happens in a copy of the tree below target/; what was built there stays for the next run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+limit=${FORMICARY_MUTATION_LIMIT:-30} # seconds; tests that take longer hang
+work=target/mutations
+tree=$work/tree
+runs=$work/runs
+export CARGO_PROFILE_DEV_DEBUG=0
+
+rm -rf "$tree" "$runs"
+mkdir -p "$tree" "$runs"
+git ls-files -z | xargs -0 cp --parents -t "$tree"
+# None of these tests needs them, and they take longer to build than all the rest.
+sed -i '/^\[dev-dependencies\]$/,/^$/d' "$tree/Cargo.toml"
+
+patches=()
+for patch in ci/mutations/*.patch; do
+    for name in "${@:-}"; do
+        if [[ $patch == *"$name"* ]]; then
+            patches+=("$patch")
+            break
+        fi
+    done
+done
+[ ${#patches[@]} -gt 0 ] || { echo "no patch has such a name" >&2; exit 1; }
+
+# What `test:` lines of these patches say: a file and a filter in each line.
+tests_of() {
+    sed -n '/^---/q; s/^test: //p' "$@"
+}
+
+# Builds test files; for each a line with its name and where the executable is.
+build() {
+    local names=()
+    for file in "$@"; do names+=(--test "$file"); done
+    CARGO_TARGET_DIR=$work/build cargo test --no-run --manifest-path "$tree/Cargo.toml" "${names[@]}" 2>&1 |
+        tee "$runs/build.log" | sed -n 's|^ *Executable tests/\(.*\)\.rs (\(.*\))$|\1 \2|p'
+}
+
+# Runs the tests of a file that pass a filter; leaves in FILE.end how it ended, who noticed, and how long it took.
+run() {
+    local out=$1 program=$2 filter=$3 start=$SECONDS rc=0 how who more
+    echo "is not known||" >"$out.end"
+    "$program" --list "$filter" 2>/dev/null | sed -n 's/: test$//p' >"$out.names"
+    timeout "$limit" "$program" "$filter" >"$out.log" 2>&1 || rc=$?
+    sed -n 's/^test \(.*\) \.\.\. ok$/\1/p' "$out.log" >"$out.passed"
+    case $rc in
+        0) how=passes ;;
+        101) how=fails ;;
+        124) how=hangs ;;
+        *) how=dies ;;
+    esac
+    [ -s "$out.names" ] || how="no such test"
+    # Those that failed; or, for there is no telling which of them hangs, those that had not passed.
+    grep -vxFf "$out.passed" "$out.names" >"$out.seen" || true
+    who=$(head -1 "$out.seen")
+    more=$(($(wc -l <"$out.seen") - 1))
+    [ "$more" -le 0 ] || who+=", $more more"
+    echo "$how|$who|$((SECONDS - start))" >"$out.end"
+}
+
+# All of them pass without a mutation.
+mapfile -t all < <(tests_of "${patches[@]}" | sort -u)
+declare -A control
+mapfile -t files < <(printf '%s\n' "${all[@]}" | cut -d' ' -f1 | sort -u)
+while read -r file program; do
+    control[$file]=$program
+done < <(build "${files[@]}")
+for test in "${all[@]}"; do
+    read -r file filter <<<"$test"
+    [ -n "${control[$file]-}" ] || { cat "$runs/build.log" >&2; exit 1; }
+    run "$runs/control" "${control[$file]}" "$filter"
+    IFS='|' read -r how who _ <"$runs/control.end"
+    if [ "$how" != passes ]; then
+        cat "$runs/control.log" >&2
+        echo "without a mutation: tests/$file.rs, $filter: $how $who" >&2
+        exit 1
+    fi
+done
+echo "without a mutation the tests pass ($SECONDS s)"
+
+# The tests of one mutation run while the next one is built.
+faults=0
+fault() {
+    echo "$1: $2" >&2
+    faults=$((faults + 1))
+}
+for patch in "${patches[@]}"; do
+    name=$(basename "$patch" .patch)
+    git apply --directory="$tree" "$patch" || { fault "$name" "does not apply: the code has changed; make it anew"; continue; }
+    mapfile -t tests < <(tests_of "$patch")
+    mapfile -t files < <(printf '%s\n' "${tests[@]}" | cut -d' ' -f1 | sort -u)
+    built=$(build "${files[@]}") || true
+    git apply -R --directory="$tree" "$patch"
+    number=0
+    for test in "${tests[@]}"; do
+        read -r file filter <<<"$test"
+        program=$(sed -n "s/^$file //p" <<<"$built")
+        [ -n "$program" ] || { cat "$runs/build.log" >&2; fault "$name" "does not compile"; break; }
+        number=$((number + 1))
+        # The next build overwrites it. Most of those that run at the same time hang, so they are in nobody's way.
+        cp "$program" "$runs/$name.$number"
+        while [ "$(jobs -rp | wc -l)" -ge 8 ]; do wait -n || true; done
+        run "$runs/$name.$number.run" "$runs/$name.$number" "$filter" &
+    done
+done
+wait
+
+printf '\n%-4s %-52s %-7s %-62s %s\n' row mutation is\ seen by seconds
+for patch in "${patches[@]}"; do
+    name=$(basename "$patch" .patch)
+    for end in "$runs/$name".*.end; do
+        [ -e "$end" ] || continue
+        IFS='|' read -r how who seconds <"$end"
+        row=${name%%_*}
+        printf '%-4s %-52s %-7s %-62s %s\n' "${row^^}" "${name#*_}" "$how" "$who" "$seconds"
+        case $how in
+            fails | hangs | dies) ;;
+            *) fault "$name" "nobody notices ($how)" ;;
+        esac
+    done
+done
+echo "${#patches[@]} mutations, $faults not noticed; $SECONDS s"
+exit $((faults > 0))
