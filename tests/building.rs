@@ -110,12 +110,12 @@ fn a35_tasks_one_after_the_other_use_one_worker() {
 fn a05_idle_workers_go_after_the_expiry_or_stay_without_one() {
     for_each(|variant| {
         // Long enough for starting six: none may go again before the last has come.
-        let short = Some(Some(Duration::from_millis(50)));
+        let short = Some(Some(Duration::from_millis(250)));
         let expiring = variant.build(Setup { min_workers: Some(2), expiry: short, ..Setup::roomy(6) });
         let lasting = variant.build(Setup { min_workers: Some(2), expiry: Some(None), ..Setup::roomy(6) });
         assert_eq!((expiring.stats().live, lasting.stats().live), (2, 2));
         start_workers(&lasting, 6);
-        for round in 1..=3 {
+        for round in 1..=2 {
             start_workers(&expiring, 6);
             eventually("only the minimum is left", || expiring.stats().live == 2);
             assert_eq!(expiring.stats().retired % 4, 0, "round {round}: the minimum stays");
