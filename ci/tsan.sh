@@ -9,6 +9,9 @@ declare -A left_out=(
     [idle_cpu]="measures processor time: the sanitizer has a thread of its own"
     [codesearch]="runs the example, a process that is not instrumented"
     [fork]="the sanitizer ends a child that starts threads"
+    [awaiting]="runs tokio, whose threads meet in the standard library's locks"
+    [fuzz_corpus]="has a gate of the standard library's, and is the address sanitizer's"
+    [interrupts]="has threads that the standard library's scopes join"
     [endings]="leaves by exit while threads run; it is memcheck's"
 )
 

@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 
 use formicary::{Balance, PoolWithFunc, Sharded, Task};
+use parking_lot::Mutex;
 use support::races::together;
 use support::sharded::{BALANCES, ShardedPool, for_each_kind, hold_workers_of, key_of_each, shares};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, eventually, within};
@@ -275,12 +276,12 @@ fn tasks_behind_a_long_one_run_among_the_others() {
             let order = Arc::new(Mutex::new(Vec::new()));
             for n in 0..EACH * shards {
                 let order = Arc::clone(&order);
-                let task = Task::new(move || order.lock().unwrap().push(n % shards));
+                let task = Task::new(move || order.lock().push(n % shards));
                 pool.submit_keyed(keys[n % shards], task).unwrap();
             }
             start.open();
-            eventually("all have run", || order.lock().unwrap().len() == EACH * shards);
-            let early = order.lock().unwrap()[..EACH * shards / 2].iter().filter(|shard| **shard == 0).count();
+            eventually("all have run", || order.lock().len() == EACH * shards);
+            let early = order.lock()[..EACH * shards / 2].iter().filter(|shard| **shard == 0).count();
             assert!(early >= EACH / 4, "{early} of {EACH}, one of {shards} held");
             held.iter().for_each(Gate::open);
         }
@@ -296,11 +297,11 @@ fn a_shard_is_first_in_first_out() {
         let order = Arc::new(Mutex::new(vec![Vec::new(); 3]));
         for n in 0..3000 {
             let order = Arc::clone(&order);
-            let task = Task::new(move || order.lock().unwrap()[n % 3].push(n));
+            let task = Task::new(move || order.lock()[n % 3].push(n));
             pool.submit_keyed(keys[n % 3], task).unwrap();
         }
         assert!(pool.pool.wait_idle());
-        for (shard, order) in order.lock().unwrap().iter().enumerate() {
+        for (shard, order) in order.lock().iter().enumerate() {
             assert_eq!(*order, (shard..3000).step_by(3).collect::<Vec<_>>());
         }
     });

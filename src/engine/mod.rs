@@ -244,9 +244,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.waits.shrink(|| self.strength());
     }
 
-    /// Starts workers while there are more tasks in the house than workers, and room for more.
+    /// Starts workers while there are more tasks in the house than workers, and room for more. No more than the capacity in one
+    /// call: those whose states cannot be built are gone again at once.
     fn grow(self: &Arc<Self>) -> io::Result<()> {
-        loop {
+        let (_, most) = self.threads.population();
+        for _ in 0..most {
             let (staying, capacity) = self.threads.population();
             if staying >= capacity {
                 return Ok(());
@@ -257,6 +259,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 return Ok(());
             }
         }
+        Ok(())
     }
 }
 
