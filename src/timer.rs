@@ -1,13 +1,14 @@
 //! The one thread that keeps the time for asynchronous code. It is there only while a future waits for a time.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
 use crate::contain::contain;
 
-// The standard library's, also in a model: a static cannot be one of loom's.
+// The real ones, also in a model: a static cannot be one of loom's.
 static TIMER: Mutex<Timer> = Mutex::new(Timer { alarms: BTreeMap::new(), next: 0, has_thread: false });
 static CHANGED: Condvar = Condvar::new();
 
@@ -18,8 +19,7 @@ struct Timer {
 }
 
 fn lock() -> MutexGuard<'static, Timer> {
-    // Nothing that can panic is done under the lock.
-    TIMER.lock().unwrap_or_else(PoisonError::into_inner)
+    TIMER.lock()
 }
 
 /// Has `waker` woken at `time`, unless the answer is dropped before.
@@ -52,8 +52,7 @@ pub(crate) fn wake_at(time: Instant, waker: Waker) -> Alarm {
 fn keep_time() {
     let mut timer = lock();
     while let Some((&key, _)) = timer.alarms.first_key_value() {
-        let left = key.0.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if key.0 <= Instant::now() {
             let waker = timer.alarms.remove(&key);
             drop(timer);
             if let Some(waker) = waker {
@@ -62,7 +61,7 @@ fn keep_time() {
             }
             timer = lock();
         } else {
-            timer = CHANGED.wait_timeout(timer, left).map_or_else(|poisoned| poisoned.into_inner().0, |woken| woken.0);
+            CHANGED.wait_until(&mut timer, key.0);
         }
     }
     timer.has_thread = false;
