@@ -47,23 +47,23 @@ struct Args {
     lanes: u64,
 }
 
-/// No life, and no turn of a pool that stays, takes so long.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// Nothing that a lane does takes so long; longer than what it waits for by itself, which says more when it does not come.
+const HANGS_AFTER: Duration = Duration::from_secs(90);
 /// Memory may grow by so much after the first part of the run: what the allocator keeps varies.
 const MAY_GROW_KIB: u64 = 16 * 1024;
 
-/// What the lanes have done, and when each last said so.
+/// What the lanes have done, and what each is at, since when.
 #[derive(Default)]
 struct Board {
     deeds: Mutex<Deeds>,
-    beats: Mutex<Vec<Instant>>,
+    beats: Mutex<Vec<(Instant, String)>>,
     error: Mutex<Option<String>>,
     lives: AtomicU64,
 }
 
 impl Board {
-    fn beat(&self, lane: usize) {
-        self.beats.lock()[lane] = Instant::now();
+    fn beat(&self, lane: usize, what: String) {
+        self.beats.lock()[lane] = (Instant::now(), what);
     }
 
     fn add(&self, deeds: Result<Deeds, String>, seed: u64) {
@@ -90,11 +90,13 @@ fn short_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
     while !board.is_over(end) {
         let seed = random.next();
         let mut random = Random(seed);
-        let build = builds[random.below(builds.len())];
+        let variant = random.below(builds.len());
+        board.beat(lane, format!("a life of variant {variant} with seed {seed}"));
+        let build = builds[variant];
         let mut life = Life::begin(build, board.lives.fetch_add(1, SeqCst), random.split());
         life.exercise(random.micros(60_000));
+        board.beat(lane, format!("the end of variant {variant} with seed {seed}"));
         board.add(life.end(), seed);
-        board.beat(lane);
     }
 }
 
@@ -105,11 +107,12 @@ fn long_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
         variants().into_iter().map(|build| Life::begin(build, number(), random.split())).collect();
     while !board.is_over(end) {
         let which = random.below(lives.len());
+        board.beat(lane, format!("a turn of the pool that stays of variant {which}"));
         lives[which].exercise(random.micros(40_000));
+        board.beat(lane, format!("the books of the pool that stays of variant {which}"));
         if let Err(error) = lives[which].settle() {
             board.add(Err(error), 0);
         }
-        board.beat(lane);
     }
     lives.into_iter().for_each(|life| board.add(life.end(), 0));
 }
@@ -137,7 +140,7 @@ fn main() -> ExitCode {
     // Memory is compared from here on: at first it grows, for there is more and more that has been used once.
     let settled = length.div_f64(4.0).min(Duration::from_secs(300));
     let lanes = usize::try_from(args.lanes).unwrap() + 1;
-    let board = Arc::new(Board { beats: Mutex::new(vec![start; lanes]), ..Board::default() });
+    let board = Arc::new(Board { beats: Mutex::new(vec![(start, String::new()); lanes]), ..Board::default() });
 
     let mut random = Random(seed);
     let threads: Vec<_> = (0..lanes)
@@ -167,10 +170,11 @@ fn main() -> ExitCode {
         if start.elapsed() >= settled {
             first.get_or_insert(rss);
         }
-        if let Some(lane) = board.beats.lock().iter().position(|beat| beat.elapsed() > HANGS_AFTER) {
-            if !threads[lane].is_finished() {
-                println!("verdict: lane {lane} hangs (seed {seed})");
-                return ExitCode::FAILURE;
+        for (thread, (since, what)) in threads.iter().zip(&*board.beats.lock()) {
+            if !thread.is_finished() && since.elapsed() > HANGS_AFTER {
+                println!("verdict: hangs in {what} (seed {seed})");
+                // With a core, or under a debugger, one sees where.
+                std::process::abort();
             }
         }
     }
