@@ -247,10 +247,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Starts workers while there are more tasks in the house than workers, and room for more. No more than the capacity in one
     /// call: those whose states cannot be built are gone again at once.
     fn grow(self: &Arc<Self>) -> io::Result<()> {
-        let (_, most) = self.threads.population();
-        for _ in 0..most {
+        let mut hired = 0;
+        loop {
             let (staying, capacity) = self.threads.population();
-            if staying >= capacity {
+            if staying >= capacity || hired >= capacity {
                 return Ok(());
             }
             let load = self.queue.load();
@@ -258,8 +258,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             if load.queued + load.running <= able || self.hire(None)?.is_none() {
                 return Ok(());
             }
+            hired += 1;
         }
-        Ok(())
     }
 }
 
