@@ -117,8 +117,13 @@ fn a05_idle_workers_go_after_the_expiry_or_stay_without_one() {
         start_workers(&lasting, 6);
         for round in 1..=2 {
             start_workers(&expiring, 6);
-            eventually("only the minimum is left", || expiring.stats().live == 2);
-            assert_eq!(expiring.stats().retired % 4, 0, "round {round}: the minimum stays");
+            // (One of the minimum may expire while others start, and then one of those stays in its place.)
+            eventually("only the minimum is left", || {
+                let live = expiring.stats().live;
+                assert!(live >= 2, "round {round}: the minimum stays");
+                live == 2
+            });
+            assert!(expiring.stats().retired >= 4 * round);
         }
         let stats = lasting.stats();
         assert_eq!((stats.live, stats.idle, stats.retired), (6, 6, 0));
