@@ -66,6 +66,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.threads.left(post);
         self.after_departure(failed);
         self.threads.gone(post);
+        // Whoever waits for the pool to be quiet looks again: a worker that ends is rare, and a look is cheap.
+        self.life.ring();
     }
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
