@@ -11,10 +11,8 @@ if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; t
     echo "skipped: no nightly toolchain"
     exit 0
 fi
-if ! command -v c++ >/dev/null; then
-    [ "$(id -u)" != 0 ] || apt-get install -y g++ >/dev/null 2>&1 || true
-    command -v c++ >/dev/null || { echo "skipped: no C++ compiler, which libFuzzer is built with"; exit 0; }
-fi
+# libFuzzer is C++.
+bash ../ci/need.sh c++ g++ || exit 0
 target=$(rustup run nightly rustc --version --verbose | sed -n 's/^host: //p')
 [ $# -gt 0 ] || set -- $(sed -n 's|^path = "fuzz_targets/\(.*\)\.rs"$|\1|p' Cargo.toml)
 

@@ -14,10 +14,7 @@ operations=10000
 tolerance=3          # percent more that fail
 tolerance_waiting=15 # the same for rows of `process`
 
-if ! command -v valgrind >/dev/null; then
-    [ "$(id -u)" != 0 ] || apt-get install -y valgrind >/dev/null 2>&1 || true
-    command -v valgrind >/dev/null || { echo "skipped: no valgrind"; exit 0; }
-fi
+bash ci/need.sh valgrind valgrind || exit 0
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

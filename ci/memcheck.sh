@@ -5,10 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v valgrind >/dev/null; then
-    [ "$(id -u)" != 0 ] || apt-get install -y valgrind >/dev/null 2>&1 || true
-    command -v valgrind >/dev/null || { echo "skipped: no valgrind"; exit 0; }
-fi
+bash ci/need.sh valgrind valgrind || exit 0
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
