@@ -4,11 +4,12 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formicary::{Context, Dispatch, PanicPolicy, Stack, StatefulPool, Worker};
+use parking_lot::Mutex;
 use support::notes::{Notes, NotesPool, all, digits, full, held, panic_quietly};
 use support::races::{quiet_panic, together};
 use support::{Count, Gate, eventually, on_every_dispatch};
@@ -180,7 +181,7 @@ fn while_workers_come_and_go<D: Dispatch>() {
                 for (_, last) in all(before.unwrap()) {
                     // A state that was there is told everything.
                     if last.is_some_and(|last| last + 1 != n) {
-                        strays.lock().unwrap().insert((last, n));
+                        strays.lock().insert((last, n));
                     }
                 }
                 told.store(n as usize, SeqCst);
@@ -208,7 +209,7 @@ fn while_workers_come_and_go<D: Dispatch>() {
             }
         }
     });
-    assert_eq!(*strays.lock().unwrap(), BTreeSet::new());
+    assert_eq!(*strays.lock(), BTreeSet::new());
     pool.shutdown();
 }
 

@@ -4,10 +4,11 @@ mod support;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use formicary::{BuildError, DEFAULT_NAME, DEFAULT_QUEUE, MAX_WORKERS, Pool, SubmitErrorKind, Task};
+use parking_lot::Mutex;
 use support::{AnyPool, Count, Gate, LIMIT, Setup, eventually, for_each, quiet_panics};
 
 /// Has `count` workers alive at once, then all idle.
@@ -158,10 +159,10 @@ fn threads_are_named_in_fifteen_bytes() {
             let pool = variant.build(Setup { thread_name: prefix.map(str::to_owned), ..Setup::new(1, 1) });
             let name = Arc::new(Mutex::new(String::new()));
             let seen = name.clone();
-            let note = move || *seen.lock().unwrap() = std::thread::current().name().unwrap().to_owned();
+            let note = move || *seen.lock() = std::thread::current().name().unwrap().to_owned();
             pool.submit(Task::new(note)).unwrap();
             pool.wait_idle();
-            assert_eq!(*name.lock().unwrap(), expected);
+            assert_eq!(*name.lock(), expected);
         }
     });
 }
@@ -181,13 +182,13 @@ fn thread_hooks_run_on_each_thread_first_and_last() {
         let hook = |what: &'static str| {
             let events = events.clone();
             let thread = move || std::thread::current().id();
-            Some(Arc::new(move |worker: usize| events.lock().unwrap().push((worker, thread(), what))) as _)
+            Some(Arc::new(move |worker: usize| events.lock().push((worker, thread(), what))) as _)
         };
         let (on_thread_start, on_thread_stop) = (hook("start"), hook("stop"));
         let pool = variant.build(Setup { on_thread_start, on_thread_stop, ..Setup::roomy(3) });
         start_workers(&pool, 3);
         pool.shutdown();
-        let events = events.lock().unwrap();
+        let events = events.lock();
         for worker in 0..3 {
             let mine: Vec<_> = events.iter().filter(|event| event.0 == worker).collect();
             assert_eq!(mine.iter().map(|event| event.2).collect::<Vec<_>>(), ["start", "stop"]);

@@ -4,12 +4,13 @@
 mod support;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::thread::{ThreadId, current, sleep};
 use std::time::{Duration, Instant};
 
 use formicary::{SubmitErrorKind, Task};
+use parking_lot::Mutex;
 use support::races::together;
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 
@@ -206,7 +207,7 @@ fn use_steadily(pool: &AnyPool, expiry: Duration) -> Option<HashSet<ThreadId>> {
     while start.elapsed() < 3 * expiry || pool.stats().retired < 3 {
         assert!(start.elapsed() < 20 * expiry, "idle workers are kept busy in turn");
         let seen = Arc::clone(&seen);
-        let task = Task::new(move || _ = seen.lock().unwrap().insert(current().id()));
+        let task = Task::new(move || _ = seen.lock().insert(current().id()));
         pool.submit(task).unwrap();
         assert!(pool.wait_idle());
         let now = Instant::now();
@@ -216,7 +217,7 @@ fn use_steadily(pool: &AnyPool, expiry: Duration) -> Option<HashSet<ThreadId>> {
         last = now;
         sleep(expiry / 40);
     }
-    Some(std::mem::take(&mut *seen.lock().unwrap()))
+    Some(std::mem::take(&mut *seen.lock()))
 }
 
 /// B10: a worker that is used more often than it would expire does not expire, even when others around it do.

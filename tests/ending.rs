@@ -3,11 +3,12 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use formicary::{BuildError, Pool, PoolWithFunc, ShutdownReport, Task};
+use parking_lot::Mutex;
 use support::{
     AnyPool, Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, for_each, threads_named, within,
 };
@@ -181,16 +182,16 @@ fn a36_shutdown_now_gives_the_queued_back_oldest_first() {
         gate.await_arrivals(1);
         for n in 0..10 {
             let order = order.clone();
-            pool.submit(Task::new(move || order.lock().unwrap().push(n))).unwrap();
+            pool.submit(Task::new(move || order.lock().push(n))).unwrap();
         }
         let ended = aside(&pool, |pool| pool.shutdown_now());
         eventually("the queue is empty", || pool.queued() == 0);
         assert!(ended.try_recv().is_err(), "it waits for what runs");
         gate.open();
         let returned = ended.recv().unwrap();
-        assert_eq!((returned.len(), order.lock().unwrap().len()), (10, 0));
+        assert_eq!((returned.len(), order.lock().len()), (10, 0));
         returned.into_iter().for_each(Task::run);
-        assert_eq!(*order.lock().unwrap(), (0..10).collect::<Vec<_>>());
+        assert_eq!(*order.lock(), (0..10).collect::<Vec<_>>());
         assert!(pool.shutdown_now().is_empty(), "twice is fine");
         assert_eq!((pool.stats().completed, pool.stats().returned), (1, 10));
         assert_conserved(&*pool);

@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use formicary::{Context, Dispatch, Handle, Pool, StatefulPool, Worker};
+use parking_lot::Mutex;
 use support::Count;
 use support::on_every_dispatch;
 use support::races::{quiet_panic, shift, together};
@@ -187,12 +188,12 @@ fn pool_dropped<D: Dispatch>() {
     for number in 1..300 {
         let pool = Pool::builder().workers(1).queue(4).dispatch::<D>().build().unwrap();
         let count = living.clone();
-        let handle = Arc::new(std::sync::Mutex::new(Some(pool.spawn(move || work(7 * number + 1, &count)).unwrap())));
-        let pool = std::sync::Mutex::new(Some(pool));
+        let handle = Arc::new(Mutex::new(Some(pool.spawn(move || work(7 * number + 1, &count)).unwrap())));
+        let pool = Mutex::new(Some(pool));
         together(2, |n| match n {
-            0 => drop(pool.lock().unwrap().take()),
+            0 => drop(pool.lock().take()),
             _ => {
-                let handle = handle.lock().unwrap().take().unwrap();
+                let handle = handle.lock().take().unwrap();
                 finish(handle, 7 * number + 1, number % WAYS);
             }
         });

@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use support::allocator::{Counting, bytes};
 use support::{Count, Gate, Setup, eventually, for_each, threads_named};
 
@@ -46,7 +46,7 @@ fn burst(min_workers: usize) {
 /// B23: threads and memory go back to the minimum, be that one worker or none.
 #[test]
 fn b23_after_a_burst_threads_and_memory_go_back() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ALONE.lock();
     burst(0);
     burst(1);
 }
@@ -54,7 +54,7 @@ fn b23_after_a_burst_threads_and_memory_go_back() {
 /// B23: also where no worker ever leaves, because the minimum is all there is.
 #[test]
 fn b23_memory_goes_back_without_a_worker_leaving() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ALONE.lock();
     for_each(|variant| {
         let mut setup = Setup::new(1, BURST);
         setup.expiry = Some(Some(Duration::from_millis(20)));

@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formicary::{Context, Pool, PoolWithFunc, Ring, StatefulPool, Task, Worker};
+use parking_lot::Mutex;
 use support::races::{quiet_panic, together};
 use support::{Count, Gate, LIMIT, Setup, Variant, assert_conserved, await_waiting, eventually, for_each, within};
 
@@ -86,11 +87,11 @@ fn many_laps_are_first_in_first_out() {
             within(LIMIT, "first in, first out", move || {
                 let order = Arc::new(Mutex::new(vec![Vec::new(); submitters]));
                 let log = Arc::clone(&order);
-                let builder = PoolWithFunc::builder(move |(from, n): (usize, usize)| log.lock().unwrap()[from].push(n));
+                let builder = PoolWithFunc::builder(move |(from, n): (usize, usize)| log.lock()[from].push(n));
                 let pool = builder.workers(1).queue(queue).dispatch::<Ring>().build().unwrap();
                 together(submitters, |from| (0..1500).for_each(|n| pool.invoke((from, n)).unwrap()));
                 assert!(pool.wait_idle());
-                assert!(order.lock().unwrap().iter().all(|own| own.iter().copied().eq(0..1500)));
+                assert!(order.lock().iter().all(|own| own.iter().copied().eq(0..1500)));
             });
         }
     }

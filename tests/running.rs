@@ -4,10 +4,11 @@ mod support;
 
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use formicary::{Task, TaskPanic};
+use parking_lot::Mutex;
 use support::{Count, Gate, Setup, assert_conserved, await_waiting, eventually, for_each, quiet_panics};
 
 #[derive(Debug, PartialEq)]
@@ -28,7 +29,7 @@ fn a03_the_handler_gets_each_panic_once() {
         let handler = move |panic: &TaskPanic<'_>| {
             let burnt = panic.payload().downcast_ref::<Burnt>().unwrap().0;
             let thread = thread::current().name().unwrap().to_owned();
-            seen.lock().unwrap().push((burnt, panic.worker(), panic.pool().to_owned(), thread));
+            seen.lock().push((burnt, panic.worker(), panic.pool().to_owned(), thread));
         };
         let name = format!("{}-pans", formicary::DEFAULT_NAME);
         let panic_handler = Some(Arc::new(handler) as _);
@@ -38,7 +39,7 @@ fn a03_the_handler_gets_each_panic_once() {
         }
         assert!(pool.wait_idle());
         let expected: Vec<_> = (0..5).map(|n| (n, 0, name.clone(), "formicary-pan-0".to_owned())).collect();
-        assert_eq!(*reports.lock().unwrap(), expected);
+        assert_eq!(*reports.lock(), expected);
         let stats = pool.stats();
         assert_eq!((stats.running, stats.panicked, stats.completed, stats.handler_panics), (0, 5, 0, 0));
     });

@@ -1,10 +1,11 @@
 //! What the stack dispatch promises beyond the others: order, and the newest idle worker first.
 
 mod support;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 
 use formicary::{Pool, PoolWithFunc, Task};
+use parking_lot::Mutex;
 use support::*;
 
 /// Three workers are idle; tasks one after the other go to the one that has just been idle, so the other two may expire.
@@ -40,9 +41,9 @@ fn tasks_run_first_in_first_out() {
         let order = Arc::new(Mutex::new(Vec::new()));
         for n in 0..1000 {
             let order = Arc::clone(&order);
-            pool.submit(Task::new(move || order.lock().unwrap().push(n))).unwrap();
+            pool.submit(Task::new(move || order.lock().push(n))).unwrap();
         }
         pool.wait_idle();
-        assert_eq!(*order.lock().unwrap(), (0..1000).collect::<Vec<_>>());
+        assert_eq!(*order.lock(), (0..1000).collect::<Vec<_>>());
     });
 }

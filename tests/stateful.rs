@@ -6,12 +6,13 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::panic_any;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use formicary::{BuildError, Context, PanicPolicy, StatefulPool, Worker};
+use parking_lot::Mutex;
 use support::{Count, Gate, LIMIT, eventually, quiet_panics, within};
 
 type Process = dyn Fn(&Context<'_>) -> u32 + Send;
@@ -36,7 +37,7 @@ impl Obeys {
     /// Notes an event, and whether it is on the thread that made the state.
     fn note(&self, what: &'static str) {
         let at_home = thread::current().id() == self.home;
-        self.log.lock().unwrap_or_else(|e| e.into_inner()).push((what, at_home));
+        self.log.lock().push((what, at_home));
     }
 }
 
@@ -61,7 +62,7 @@ impl Drop for Obeys {
 }
 
 fn count(log: &Log, what: &str) -> usize {
-    let log = log.lock().unwrap_or_else(|e| e.into_inner());
+    let log = log.lock();
     assert!(log.iter().all(|(_, at_home)| *at_home), "{log:?}");
     log.iter().filter(|(event, _)| *event == what).count()
 }

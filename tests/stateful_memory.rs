@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use formicary::{CancelToken, Context, Dispatch, StatefulPool, Worker};
+use parking_lot::Mutex;
 use support::allocator::{Counting, bytes};
 use support::races::quiet_panic;
 use support::{Gate, LIMIT, eventually, on_every_dispatch};
@@ -107,7 +108,7 @@ fn each_end<D: Dispatch>() {
 
 #[test]
 fn a34_a_task_holds_nothing_after_its_end() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ALONE.lock();
     on_every_dispatch!(each_end);
 }
 
@@ -156,7 +157,7 @@ fn a_long_lived_token<D: Dispatch>() {
 
 #[test]
 fn a34_a_long_lived_token_keeps_nothing_of_its_tasks() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ALONE.lock();
     on_every_dispatch!(a_long_lived_token);
 }
 
@@ -176,7 +177,7 @@ fn asked_again_and_again<D: Dispatch>() {
 
 #[test]
 fn a34_a_timed_join_leaves_nothing_behind() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ALONE.lock();
     on_every_dispatch!(asked_again_and_again);
 }
 
@@ -201,6 +202,6 @@ fn broadcasts<D: Dispatch>() {
 
 #[test]
 fn a34_broadcasts_leave_nothing_behind() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ALONE.lock();
     on_every_dispatch!(broadcasts);
 }

@@ -3,11 +3,12 @@
 mod support;
 
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use formicary::{MAX_WORKERS, SubmitError, SubmitErrorKind, Task};
+use parking_lot::Mutex;
 use support::{AnyPool, Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, for_each};
 
 /// Submits on a thread of its own.
@@ -19,7 +20,7 @@ fn submit_aside(pool: &AnyPool, task: Task) -> JoinHandle<Result<(), SubmitError
 /// A task that appends `value` to the list.
 fn note<T: Send + 'static>(list: &Arc<Mutex<Vec<T>>>, value: T) -> Task {
     let list = list.clone();
-    Task::new(move || list.lock().unwrap_or_else(|e| e.into_inner()).push(value))
+    Task::new(move || list.lock().push(value))
 }
 
 /// A01
@@ -179,7 +180,7 @@ fn a27_blocked_submitters_get_in_in_order() {
             gate.open();
             assert!(blocked.into_iter().all(|submitter| submitter.join().unwrap().is_ok()));
             pool.wait_idle();
-            assert_eq!(*order.lock().unwrap(), (0..=submitters).collect::<Vec<_>>());
+            assert_eq!(*order.lock(), (0..=submitters).collect::<Vec<_>>());
         }
     });
 }
@@ -285,7 +286,7 @@ fn submit_all_counts_what_went_in_and_keeps_the_rest() {
         refusal.task.run();
         assert_eq!(pool.submit_all(&mut tasks.by_ref().take(3)).unwrap(), 3);
         pool.wait_idle();
-        assert_eq!(*order.lock().unwrap(), (0..8).collect::<Vec<_>>());
+        assert_eq!(*order.lock(), (0..8).collect::<Vec<_>>());
         assert_eq!(tasks.len(), 2);
         assert_eq!(pool.submit_all(&mut std::iter::empty()).unwrap(), 0);
     });
