@@ -1,6 +1,6 @@
 //! The life of one pool: many use it, it is changed meanwhile, it ends in some way, and then the books are held against each other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,10 @@ impl Life {
                 return Life { pool, ledger: Arc::default(), random, name };
             }
         }
+    }
+
+    pub(crate) fn pool(&self) -> Weak<dyn Soaked> {
+        Arc::downgrade(&self.pool)
     }
 
     fn user(&mut self) -> User {

@@ -18,8 +18,8 @@ mod lives;
 mod users;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fs, panic, thread};
 
@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use support::allocator::{Counting, bytes};
 use support::random::Random;
 use support::{eventually, threads_named};
+use users::Soaked;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -52,18 +53,31 @@ const HANGS_AFTER: Duration = Duration::from_secs(90);
 /// Memory may grow by so much after the first part of the run: what the allocator keeps varies.
 const MAY_GROW_KIB: u64 = 16 * 1024;
 
-/// What the lanes have done, and what each is at, since when.
+/// What a lane is at, with which pool, and since when.
+struct Beat {
+    since: Instant,
+    what: String,
+    pool: Option<Weak<dyn Soaked>>,
+}
+
+impl Beat {
+    fn new(what: String, life: Option<&Life>) -> Self {
+        Beat { since: Instant::now(), what, pool: life.map(Life::pool) }
+    }
+}
+
+/// What the lanes have done, and what each is at.
 #[derive(Default)]
 struct Board {
     deeds: Mutex<Deeds>,
-    beats: Mutex<Vec<(Instant, String)>>,
+    beats: Mutex<Vec<Beat>>,
     error: Mutex<Option<String>>,
     lives: AtomicU64,
 }
 
 impl Board {
-    fn beat(&self, lane: usize, what: String) {
-        self.beats.lock()[lane] = (Instant::now(), what);
+    fn beat(&self, lane: usize, what: String, life: Option<&Life>) {
+        self.beats.lock()[lane] = Beat::new(what, life);
     }
 
     fn add(&self, deeds: Result<Deeds, String>, seed: u64) {
@@ -91,11 +105,12 @@ fn short_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
         let seed = random.next();
         let mut random = Random(seed);
         let variant = random.below(builds.len());
-        board.beat(lane, format!("a life of variant {variant} with seed {seed}"));
+        board.beat(lane, format!("a life of variant {variant} with seed {seed}"), None);
         let build = builds[variant];
         let mut life = Life::begin(build, board.lives.fetch_add(1, SeqCst), random.split());
+        board.beat(lane, format!("a life of variant {variant} with seed {seed}"), Some(&life));
         life.exercise(random.micros(60_000));
-        board.beat(lane, format!("the end of variant {variant} with seed {seed}"));
+        board.beat(lane, format!("the end of variant {variant} with seed {seed}"), Some(&life));
         board.add(life.end(), seed);
     }
 }
@@ -107,9 +122,9 @@ fn long_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
         variants().into_iter().map(|build| Life::begin(build, number(), random.split())).collect();
     while !board.is_over(end) {
         let which = random.below(lives.len());
-        board.beat(lane, format!("a turn of the pool that stays of variant {which}"));
+        board.beat(lane, format!("a turn of the pool that stays of variant {which}"), Some(&lives[which]));
         lives[which].exercise(random.micros(40_000));
-        board.beat(lane, format!("the books of the pool that stays of variant {which}"));
+        board.beat(lane, format!("the books of the pool that stays of variant {which}"), Some(&lives[which]));
         if let Err(error) = lives[which].settle() {
             board.add(Err(error), 0);
         }
@@ -140,7 +155,8 @@ fn main() -> ExitCode {
     // Memory is compared from here on: at first it grows, for there is more and more that has been used once.
     let settled = length.div_f64(4.0).min(Duration::from_secs(300));
     let lanes = usize::try_from(args.lanes).unwrap() + 1;
-    let board = Arc::new(Board { beats: Mutex::new(vec![(start, String::new()); lanes]), ..Board::default() });
+    let beats = (0..lanes).map(|_| Beat::new(String::new(), None)).collect();
+    let board = Arc::new(Board { beats: Mutex::new(beats), ..Board::default() });
 
     let mut random = Random(seed);
     let threads: Vec<_> = (0..lanes)
@@ -170,9 +186,12 @@ fn main() -> ExitCode {
         if start.elapsed() >= settled {
             first.get_or_insert(rss);
         }
-        for (thread, (since, what)) in threads.iter().zip(&*board.beats.lock()) {
-            if !thread.is_finished() && since.elapsed() > HANGS_AFTER {
-                println!("verdict: hangs in {what} (seed {seed})");
+        for (thread, beat) in threads.iter().zip(&*board.beats.lock()) {
+            if !thread.is_finished() && beat.since.elapsed() > HANGS_AFTER {
+                println!("verdict: hangs in {} (seed {seed})", beat.what);
+                if let Some(pool) = beat.pool.as_ref().and_then(Weak::upgrade) {
+                    println!("{:#?}", pool.stats());
+                }
                 // With a core, or under a debugger, one sees where.
                 std::process::abort();
             }
