@@ -80,6 +80,9 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// whether a thread can be had and the worker's state be made. `build` waits for a state or for an
     /// [`on_thread_start`](Self::on_thread_start), and not for a worker that has neither. The others start when tasks need them.
     ///
+    /// With 0, the last worker may expire just when a task is accepted. Should the system refuse a thread in that moment, the
+    /// submitter's own thread runs what is queued, until there is a worker.
+    ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(4).min_workers(0).build()?;
     /// assert_eq!(pool.stats().live, 0);

@@ -214,8 +214,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
-        // Tasks were accepted, so they run: on this thread if there is no other.
-        self.lend_a_hand();
+        self.staff();
         self.threads.join_all(deadline);
     }
 

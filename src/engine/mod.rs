@@ -227,14 +227,30 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Makes the calling thread a worker, if there is none, tasks are queued, and the system gives no thread for them.
-    fn lend_a_hand(self: &Arc<Self>) {
-        if self.grow().is_err() && self.threads.population().0 == 0 {
-            if let Some(post) = self.threads.hire(|| self.wants_workers()) {
-                self.threads.take_caller_as(post);
-                Arc::clone(self).work(post, None);
-            }
+    /// Sees to it that there are workers for what is queued. A refused thread leaves the tasks to the living workers, and is counted; if
+    /// there is none, the calling thread does the work: tasks that were accepted run.
+    #[inline]
+    fn staff(self: &Arc<Self>) {
+        if self.grow().is_err() {
+            self.lend_a_hand();
         }
+    }
+
+    /// Makes the calling thread a worker for as long as there is no other. Where the submitter found a worker alive before its task went in,
+    /// that one can have expired since.
+    #[cold]
+    fn lend_a_hand(self: &Arc<Self>) {
+        while self.threads.population().0 == 0 && self.has_to_be_seen_to() {
+            // If there is no place, those that have it are about to end, and come here.
+            let Some(post) = self.threads.hire(|| self.wants_workers()) else { return };
+            let guest = self.threads.take_caller_as(post);
+            Arc::clone(self).work(guest, None);
+        }
+    }
+
+    /// Whether a task can start, or will be able to when a pause ends by itself, for which a worker must be up.
+    fn has_to_be_seen_to(&self) -> bool {
+        self.queue.has_work() || self.queue.load().queued > 0 && self.end_of_pause().is_some()
     }
 
     /// A worker could not start. Those that wait for the pool may have waited for that one.

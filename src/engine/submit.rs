@@ -158,11 +158,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.threads.has_worker() || self.life.is_closed() {
             return Ok(());
         }
-        let _alone = self.founding.lock();
+        let alone = self.founding.lock();
         if self.threads.has_worker() {
             return Ok(());
         }
-        self.hire(None).map(drop)
+        let hired = self.hire(None).map(drop);
+        drop(alone);
+        if hired.is_err() {
+            // Those whose tasks are in may have counted on this one.
+            self.staff();
+        }
+        hired
     }
 
     /// Submits one task, made of `input`; on a refusal that comes back.
@@ -235,8 +241,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Tasks were pushed: sees that somebody comes for them.
     pub(super) fn announce(self: &Arc<Self>) {
         self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
-        // A refused thread leaves the tasks to the living workers, and is counted.
-        drop(self.grow());
+        self.staff();
     }
 
     /// There is room: lets the first in line try.

@@ -22,6 +22,8 @@ pub(crate) struct Post {
     pub(crate) number: usize,
     /// The thread's own, used once.
     serial: u64,
+    /// Whether the thread is somebody else's, who does not want to stay.
+    pub(crate) is_guest: bool,
 }
 
 /// What is known of a thread.
@@ -96,6 +98,10 @@ pub(crate) enum Leave {
     Surplus,
     /// Its state cannot be built: unless it is the last.
     Failed,
+    /// It is a guest, and there is another worker.
+    Relieved,
+    /// It is a guest, and no task can start.
+    Done,
     /// The pool is closed and empty.
     Closed,
 }
@@ -215,7 +221,7 @@ impl Threads {
                 book.numbers += 1;
                 book.numbers - 1
             });
-            Some(Post { number, serial })
+            Some(Post { number, serial, is_guest: false })
         })
     }
 
@@ -267,11 +273,12 @@ impl Threads {
     }
 
     /// The hired worker is the calling thread, which the pool did not start.
-    pub(crate) fn take_caller_as(&self, post: Post) {
+    pub(crate) fn take_caller_as(&self, post: Post) -> Post {
         self.edit(|book| {
             book.starting -= 1;
             book.seats.insert(post.serial, Seat::Working(None));
         });
+        Post { is_guest: true, ..post }
     }
 
     /// Whether the last try to start a worker failed, so that one cannot count on the full capacity.
@@ -291,8 +298,8 @@ impl Threads {
             let may = match why {
                 Leave::Expired => staying > book.min,
                 Leave::Surplus => staying > book.capacity,
-                Leave::Failed => staying > 1,
-                Leave::Closed => true,
+                Leave::Failed | Leave::Relieved => staying > 1,
+                Leave::Done | Leave::Closed => true,
             };
             book.leaving += usize::from(may);
             may

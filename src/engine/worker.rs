@@ -26,6 +26,7 @@ pub(super) type Seat<R, D> = <<D as Dispatch>::Queue<<R as Runner>::Item> as Que
 /// What a worker carries with it.
 struct Me<S, W> {
     id: usize,
+    is_guest: bool,
     /// Its place at the queue.
     seat: S,
     sleeper: Arc<Sleeper>,
@@ -41,6 +42,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let badge = Badge::wear(Arc::clone(&self) as _, id);
         let me = Me {
             id,
+            is_guest: post.is_guest,
             seat: self.queue.seat(id),
             sleeper: Sleeper::for_current(id),
             inbox: Inbox::new(),
@@ -64,7 +66,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.queue.leave(me.seat);
         drop(badge);
         self.threads.left(post);
-        self.after_departure(failed);
+        self.after_departure(post, failed);
         self.threads.gone(post);
         // Whoever waits for the pool to be quiet looks again: a worker that ends is rare, and a look is cheap.
         self.life.ring();
@@ -73,6 +75,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
     fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> bool {
         loop {
+            if me.is_guest {
+                // Perhaps the system has threads again.
+                drop(self.grow());
+                if self.may_go(me) {
+                    return true;
+                }
+            }
             self.get_ready(me, state);
             let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
                 Errand::Task(item) => item,
@@ -133,19 +142,28 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn reason_to_leave(&self) -> Option<Leave> {
+    fn reason_to_leave(&self, me: &Me<Seat<R, D>, R::State>) -> Option<Leave> {
         let (staying, capacity) = self.threads.population();
         if staying > capacity {
             Some(Leave::Surplus)
         } else if self.life.is_closed() && self.queue.load().queued == 0 {
             Some(Leave::Closed)
+        } else if me.is_guest && staying > 1 {
+            Some(Leave::Relieved)
+        } else if me.is_guest && !self.has_to_be_seen_to() {
+            Some(Leave::Done)
         } else {
             None
         }
     }
 
+    /// Takes leave for good, if the worker should and may.
+    fn may_go(&self, me: &Me<Seat<R, D>, R::State>) -> bool {
+        self.reason_to_leave(me).is_some_and(|why| self.threads.may_leave(why))
+    }
+
     /// A worker has left: the others may have to end too, or to take its place.
-    fn after_departure(self: &Arc<Self>, failed: bool) {
+    fn after_departure(self: &Arc<Self>, post: Post, failed: bool) {
         // ORDERING: SeqCst fence between this worker's leaving the book and the look at the queue, against
         // the one in `notify` between a push and the submitter's look into the book.
         fence(Ordering::SeqCst);
@@ -155,9 +173,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.relax_limits();
         self.waits.shrink(|| self.strength());
         // Not in place of one whose state could not be built, unless another's could since: the next would fail as well, and the next.
-        if !failed || !self.threads.is_short() {
-            // This thread goes on as a new worker if it is needed and no other can be had.
-            self.lend_a_hand();
+        // But the last one stays, and tells those whose tasks are queued. A guest is asked again where it came from.
+        if !post.is_guest && (!failed || !self.threads.is_short() || self.threads.population().0 == 0) {
+            self.staff();
         }
     }
 
@@ -388,11 +406,11 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn must_leave(&self) -> bool {
-        self.engine.reason_to_leave().is_some()
+        self.engine.reason_to_leave(self.me).is_some()
     }
 
     fn leave(&self) -> bool {
-        self.engine.reason_to_leave().is_some_and(|why| self.engine.threads.may_leave(why))
+        self.engine.may_go(self.me)
     }
 
     fn expiry(&self) -> Option<Duration> {

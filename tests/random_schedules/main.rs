@@ -11,7 +11,7 @@
 //!
 //! **Not covered**: memory orderings weaker than sequentially consistent (loom's and ThreadSanitizer's part). Time: a
 //! deadline is either over when it is looked at or never comes, so there are only limits of zero, and no thread of the timer.
-//! Threads that the system refuses. Orders that were not drawn.
+//! Orders that were not drawn.
 //!
 //! `FORMICARY_SHUTTLE_SCHEDULES` says how many schedules each scenario is run with, on each kind of pool (10,000). A failure prints its
 //! schedule; put into a file that `FORMICARY_SHUTTLE_REPLAY` names, it is run again by the same test, with

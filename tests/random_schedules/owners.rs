@@ -89,6 +89,8 @@ fn note(book: &Book, number: usize, result: Result<(), SubmitErrorKind>) {
     match result {
         Ok(()) => book.accepted(number),
         Err(SubmitErrorKind::Closed | SubmitErrorKind::Full | SubmitErrorKind::TimedOut) => book.refused(number),
+        // Where this must not be, `check_threads` says that no thread was refused.
+        Err(SubmitErrorKind::Spawn) => book.refused(number),
         Err(other) => panic!("refused as {other}"),
     }
 }
@@ -174,6 +176,37 @@ fn everything_at_once(variant: Variant) {
 #[test]
 fn p03_everything_at_once() {
     on_each("everything_at_once", everything_at_once);
+}
+
+/// Workers expire at once, and threads are refused: also when a submitter found a worker alive that is gone when its task is in. What
+/// was accepted runs, with nobody else coming.
+fn what_was_accepted_runs_without_threads(variant: Variant) {
+    let spawn_handler = |thread: formicary::WorkerThread| {
+        if draw(2) == 0 {
+            return Err(std::io::Error::other("a test's refusal"));
+        }
+        thread::Builder::new().spawn(|| thread.run()).map(drop)
+    };
+    let expiry = Some(is_even().then_some(AT_ONCE));
+    let setup = Setup { min_workers: Some(0), expiry, spawn_handler: Some(Arc::new(spawn_handler)), ..any_setup() };
+    let (pool, book) = (variant.build(setup), Book::default());
+    let submitters = (0..2).map(|_| {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || (0..2).for_each(|_| submit_something(&pool, &book)))
+    });
+    let mut threads: Vec<_> = submitters.collect();
+    let (owned, notes) = (Arc::clone(&pool), book.clone());
+    threads.push(spawn(move || do_something(&owned, &notes)));
+    join(threads);
+    assert!(pool.wait_idle());
+    book.check(&pool.stats(), 0);
+    assert!(pool.shutdown().is_complete());
+    book.check(&pool.stats(), 0);
+}
+
+#[test]
+fn b05_p03_what_was_accepted_runs_without_threads() {
+    on_each("what_was_accepted_runs_without_threads", what_was_accepted_runs_without_threads);
 }
 
 /// The last owner drops the pool while others may still be at work in it: what was accepted runs.
