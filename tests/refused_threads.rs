@@ -102,17 +102,20 @@ fn b20_a_refused_thread_leaves_the_task_to_the_living() {
 #[test]
 fn b20_without_any_worker_the_task_comes_back() {
     for_each(|variant| {
-        // Tries 1 to 3 are refused: after the first worker has expired.
-        let pool = variant.build(system(fleeting(2, 4), |n| !(1..=3).contains(&n)));
+        let given = Arc::new(AtomicBool::new(true));
+        let system_gives = Arc::clone(&given);
+        let pool = variant.build(system(fleeting(2, 4), move |_| system_gives.load(SeqCst)));
         let ran = Count::new();
         pool.submit(ran.task()).unwrap();
         eventually("the worker expires", || pool.stats().live == 0);
+        given.store(false, SeqCst);
         for refused in 1..=3 {
             let refusal = pool.submit(ran.task()).unwrap_err();
             assert_eq!(refusal.kind, SubmitErrorKind::Spawn);
             assert_eq!(pool.stats().failed_starts, refused);
             refusal.task.run();
         }
+        given.store(true, SeqCst);
         pool.submit(ran.task()).unwrap();
         assert!(pool.wait_idle());
         assert_eq!((ran.get(), pool.stats().rejected), (5, 3));
@@ -226,7 +229,8 @@ fn b20_shutdown_runs_what_no_thread_came_for() {
 #[test]
 fn b20_shutdown_needs_no_new_thread() {
     for_each(|variant| {
-        let pool = variant.build(system(fleeting(1, 4), |n| n == 0));
+        let setup = Setup { expiry: Some(None), ..fleeting(1, 4) };
+        let pool = variant.build(system(setup, |n| n == 0));
         let (gate, ran) = (Gate::new(), Count::new());
         pool.submit(gate.task()).unwrap();
         gate.await_arrivals(1);
