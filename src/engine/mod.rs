@@ -231,7 +231,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// there is none, the calling thread does the work: tasks that were accepted run.
     #[inline]
     fn staff(self: &Arc<Self>) {
-        if self.grow().is_err() {
+        let (staying, capacity) = self.threads.population();
+        if staying < capacity && self.grow().is_err() {
             self.lend_a_hand();
         }
     }
@@ -262,6 +263,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Starts workers while there are more tasks in the house than workers, and room for more. No more than the capacity in one
     /// call: those whose states cannot be built are gone again at once.
+    #[inline(never)]
     fn grow(self: &Arc<Self>) -> io::Result<()> {
         let mut hired = 0;
         loop {

@@ -155,9 +155,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Sees to it that a worker is alive before a task is let in. While there is none, one caller at a time tries to start
     /// one: the others must not rely on a thread that may yet be refused.
     fn ensure_worker(self: &Arc<Self>) -> io::Result<()> {
-        if self.threads.has_worker() || self.life.is_closed() {
-            return Ok(());
-        }
+        if self.threads.has_worker() || self.life.is_closed() { Ok(()) } else { self.start_first() }
+    }
+
+    #[cold]
+    fn start_first(self: &Arc<Self>) -> io::Result<()> {
         let alone = self.founding.lock();
         if self.threads.has_worker() {
             return Ok(());
