@@ -42,6 +42,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Makes the queue follow capacity and pauses. Under the lock of the phase, so that the last change is
     /// the one that stays.
     fn apply_limits(&self, phase: &Phase) {
+        // First, so that no task starts because of a change that nobody can see yet.
+        self.life.publish(phase);
         let (staying, capacity) = self.threads.population();
         let running = match phase.is_paused() {
             true => Some(0),
@@ -248,8 +250,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 return Err(BuildError::StillRunning);
             }
             phase.open();
-            self.apply_limits(phase);
             self.queue.open();
+            self.apply_limits(phase);
             self.runner.set_overdue(false);
             Ok(())
         })?;

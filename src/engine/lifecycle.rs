@@ -89,7 +89,7 @@ impl Life {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `edit`: who sees the pool closed sees its queue
+        // ORDERING: Acquire pairs with the Release in `publish`: who sees the pool closed sees its queue
         // closed, and so a queue found empty afterwards stays empty.
         self.closed.load(Ordering::Acquire)
     }
@@ -103,12 +103,17 @@ impl Life {
     pub(crate) fn edit<O>(&self, f: impl FnOnce(&mut Phase) -> O) -> O {
         let mut phase = self.phase.lock();
         let out = f(&mut phase);
+        self.publish(&phase);
+        self.changed.notify_all();
+        out
+    }
+
+    /// Tells workers and others of the phase that an [`edit`](Self::edit) has made, which may go on after that.
+    pub(crate) fn publish(&self, phase: &Phase) {
         // ORDERING: Relaxed. A sleeper that must not miss it has a fence of its own (parking.md, **sleep**).
         self.paused.store(phase.is_paused(), Ordering::Relaxed);
         // ORDERING: Release, see `is_closed`.
         self.closed.store(phase.closed, Ordering::Release);
-        self.changed.notify_all();
-        out
     }
 
     /// Waits until `done`, at most until `deadline`; says whether it is.
