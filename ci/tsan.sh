@@ -8,6 +8,7 @@ declare -A left_out=(
     [memory]="measures memory: the sanitizer keeps several times as much"
     [idle_cpu]="measures processor time: the sanitizer has a thread of its own"
     [codesearch]="runs the example, a process that is not instrumented"
+    [refused_by_the_system]="limits the address space, of which the sanitizer takes what it likes"
     [fork]="the sanitizer ends a child that starts threads"
     [awaiting]="runs tokio, whose threads meet in the standard library's locks"
     [fuzz_corpus]="has a gate of the standard library's, and is the address sanitizer's"

@@ -152,6 +152,7 @@ pub struct Setup {
     pub expiry: Option<Option<Duration>>,
     pub spin: Option<Duration>,
     pub thread_name: Option<String>,
+    pub stack_size: Option<usize>,
     pub panic_handler: Option<PanicHandler>,
     pub spawn_handler: Option<SpawnHandler>,
     pub on_thread_start: Option<Hook>,
@@ -197,6 +198,9 @@ impl Setup {
         }
         if let Some(name) = self.thread_name {
             builder = builder.thread_name(name);
+        }
+        if let Some(bytes) = self.stack_size {
+            builder = builder.stack_size(bytes);
         }
         if let Some(handler) = self.panic_handler {
             builder = builder.panic_handler(move |panic| handler(panic));
