@@ -80,8 +80,7 @@ fn b19_idle_workers_use_no_cpu() {
     }
 }
 
-/// B19: a pause with tasks queued; the workers may not start them and do not ask all the time.
-/// The minimum stays, however short the expiry.
+/// B19: the minimum stays, however short the expiry, and does not ask all the time whether it may go.
 #[test]
 fn b19_workers_that_may_not_expire_use_no_cpu() {
     for_each(|variant| {
@@ -93,6 +92,7 @@ fn b19_workers_that_may_not_expire_use_no_cpu() {
     });
 }
 
+/// B19: a pause with tasks queued; the workers may not start them and do not ask all the time.
 #[test]
 fn b19_a_paused_pool_uses_no_cpu() {
     for_each(|variant| {

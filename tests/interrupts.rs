@@ -3,13 +3,14 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use formicary::{Context, Dispatch, Interrupter, StatefulPool, Worker};
-use support::Gate;
-use support::on_every_dispatch;
+use support::races::quiet_panic;
+use support::{Count, Gate, on_every_dispatch};
 
 /// Works until it is interrupted or its time has passed, and clears the mark when it begins, as a worker must.
 struct Interruptible {
@@ -134,4 +135,62 @@ fn the_next_task_waits_for_the_interrupt<D: Dispatch>() {
 #[test]
 fn b16_the_next_task_waits_for_the_interrupt() {
     on_every_dispatch!(the_next_task_waits_for_the_interrupt);
+}
+
+/// Runs to its end whatever it is told. Its interrupter panics.
+struct Deaf {
+    gate: Gate,
+    interrupts: Count,
+}
+
+impl Worker for Deaf {
+    type Input = u32;
+    type Output = u32;
+
+    fn process(&mut self, input: u32, _: &Context<'_>) -> u32 {
+        self.gate.wait();
+        input
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        let interrupts = self.interrupts.clone();
+        Some(Interrupter::new(move || {
+            interrupts.up();
+            quiet_panic();
+        }))
+    }
+}
+
+/// B16: a panic of the interrupter does not come out, and changes nothing: a task that has run has its result, and counts as run.
+fn an_interrupter_that_panics<D: Dispatch>() {
+    let (gate, interrupts) = (Gate::new(), Count::new());
+    let parts = (gate.clone(), interrupts.clone());
+    let builder = StatefulPool::builder(move |_| {
+        let (gate, interrupts) = parts.clone();
+        Ok(Deaf { gate, interrupts })
+    });
+    let pool = builder.workers(1).dispatch::<D>().build().unwrap();
+    let handle = pool.submit(7).unwrap();
+    gate.await_arrivals(1);
+    let cancelling = catch_unwind(AssertUnwindSafe(|| handle.cancel()));
+    gate.pass(1);
+    // Whether it panicked is looked at last: what becomes of the task is not to be seen otherwise.
+    assert_eq!(handle.join().unwrap(), 7);
+    assert_eq!(cancelling.ok(), Some(false), "the panic came out");
+
+    let error = pool.process_timeout(7, Duration::from_millis(20)).unwrap_err();
+    assert!(error.is_timed_out());
+    // Otherwise it has not started: the machine is very busy.
+    let interrupted = u64::from(error.into_input().is_none());
+    gate.open();
+    assert!(pool.wait_idle());
+    let stats = pool.stats();
+    assert_eq!(interrupts.get() as u64, 1 + interrupted);
+    assert_eq!((stats.completed, stats.cancelled, stats.panicked), (1 + interrupted, 1 - interrupted, 0), "{stats:?}");
+    assert_eq!((stats.submitted, stats.handler_panics), (2, 0), "{stats:?}");
+}
+
+#[test]
+fn b16_an_interrupter_that_panics_changes_nothing() {
+    on_every_dispatch!(an_interrupter_that_panics);
 }
