@@ -216,13 +216,15 @@ macro_rules! pool_methods {
             }
 
             /// Opens the pool again after its end, with its options and the capacity that it had, and starts its minimum of
-            /// workers.
+            /// workers. All pauses from before are over, also those whose guard is still there.
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;
+            /// let pause = pool.pause();
             /// pool.shutdown();
             /// pool.restart()?;
-            /// assert_eq!(pool.run(|| 7)?, 7);
+            /// assert_eq!(pool.run(|| 7)?, 7); // not paused
+            /// # drop(pause);
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             ///

@@ -51,7 +51,8 @@ pub struct Stats {
     /// The most tasks that were ever running at the same time.
     pub peak_running: usize,
     /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, in broadcasts, and
-    /// in drops of results that nobody waited for and of what cancelled tasks had captured.
+    /// in drops of results that nobody waited for and of what cancelled tasks had captured, also where a group, a map or a view
+    /// drops these on its owner's thread.
     pub handler_panics: u64,
     /// Threads that the system refused, and worker states that could not be built.
     pub failed_starts: u64,

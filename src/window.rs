@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::cancel::CancelToken;
-use crate::contain::contain;
 use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, JoinError, SubmitError};
@@ -36,6 +35,8 @@ pub(crate) trait Door<'p, T, R: Send + 'static>: Send {
     fn capacity(&self) -> usize;
     /// Whether the calling thread is one of the pool's workers.
     fn is_inside(&self) -> bool;
+    /// Runs somebody else's code whose panic nobody must have: the pool counts it.
+    fn guard(&self, f: &mut dyn FnMut());
 }
 
 /// The door of an engine. A kind of pool gives it how to make a slot and the task that stands for it, and how to get the item
@@ -77,6 +78,10 @@ where
 
     fn is_inside(&self) -> bool {
         self.engine.is_inside()
+    }
+
+    fn guard(&self, f: &mut dyn FnMut()) {
+        self.engine.guard(f);
     }
 }
 
@@ -353,7 +358,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         for place in self.places.values() {
             if let Place::Started(handle) = place {
                 // The item is dropped here, and may panic: the others are cancelled all the same.
-                contain(|| handle.cancel());
+                self.door.guard(&mut || _ = handle.cancel());
             }
         }
     }

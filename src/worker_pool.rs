@@ -81,7 +81,7 @@ pub trait WorkerPool<Item>: Send + Sync {
     fn shutdown_now(&self) -> Vec<Item>;
     /// Refuses new items and runs what is queued for at most `limit`; gives back what is left, and tells what runs to stop.
     fn shutdown_graceful(&self, limit: Duration) -> (Vec<Item>, ShutdownReport);
-    /// Opens a pool that has ended again.
+    /// Opens a pool that has ended again. Pauses from before are over.
     ///
     /// # Errors
     /// [`BuildError`] if it has not ended, or if no worker could be started.

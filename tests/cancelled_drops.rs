@@ -1,8 +1,10 @@
-//! A cancelled task is dropped on the worker, and what it captured panics in its drop: it was cancelled all the same.
+//! A cancelled task is dropped, on a worker or by whoever ends what it belongs to, and what it captured panics in its drop: it was
+//! cancelled all the same.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -10,7 +12,7 @@ use formicary::{
     Builder, CancelToken, Context, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Worker, WorkerPool,
 };
 use support::races::quiet_panic;
-use support::{Count, on_every_dispatch};
+use support::{Count, Gate, on_every_dispatch};
 
 struct Bomb;
 
@@ -132,4 +134,56 @@ fn inside<D: Dispatch>() {
 #[test]
 fn a21_a_cancelled_task_that_its_waiter_drops_is_counted_once() {
     on_every_dispatch!(inside);
+}
+
+/// `leave` submits to a pool whose worker is held, and ends `bombs` tasks that wait there, on this thread: each of their panics is counted.
+fn left<D: Dispatch>(bombs: u64, leave: impl FnOnce(&Pool<D>)) {
+    let (told, gate) = (Count::new(), Gate::new());
+    let pool: Pool<D> = with(Pool::builder(), &told).build().unwrap();
+    let held = gate.clone();
+    pool.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    leave(&pool);
+    let stats = pool.stats();
+    assert_eq!((stats.handler_panics, stats.panicked, told.get()), (bombs, 0, 0), "{stats:?}");
+    gate.open();
+    assert!(pool.wait_idle());
+    let stats = pool.stats();
+    assert_eq!(stats.submitted, stats.completed + stats.cancelled, "{stats:?}");
+    assert_eq!((stats.handler_panics, told.get()), (bombs, 0), "{stats:?}");
+}
+
+fn on_the_owners_thread<D: Dispatch>() {
+    left::<D>(3, |pool| {
+        let group = pool.group::<(), ()>();
+        for bomb in [Bomb, Bomb, Bomb] {
+            let defuse = move |_: &CancelToken| {
+                std::mem::forget(bomb);
+                Ok(())
+            };
+            group.spawn(defuse).unwrap();
+        }
+    });
+    left::<D>(2, |pool| {
+        let items = (0..3).map(|n| {
+            if n == 2 {
+                quiet_panic();
+            }
+            Bomb
+        });
+        let mut map = pool.map(items, std::mem::forget).window(3);
+        assert!(catch_unwind(AssertUnwindSafe(|| map.next())).is_err());
+    });
+    left::<D>(2, |pool| {
+        let view = pool.limited(1);
+        view.submit(|| ()).unwrap();
+        for bomb in [Bomb, Bomb] {
+            view.submit(move || std::mem::forget(bomb)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a21_a_capture_whose_drop_panics_on_its_owners_thread_is_counted() {
+    on_every_dispatch!(on_the_owners_thread);
 }

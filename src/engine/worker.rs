@@ -370,8 +370,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Runs user code that is not a task. A panic in it is caught and counted; `None` then.
-    fn guard<O>(&self, f: impl FnOnce() -> O) -> Option<O> {
+    /// Runs user code that is not a task, on whichever thread. A panic in it is caught and counted; `None` then.
+    pub(crate) fn guard<O>(&self, f: impl FnOnce() -> O) -> Option<O> {
         let output = contain(f);
         if output.is_none() {
             count(&self.counters.handler_panics);

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::member::address;
 use super::{Collected, Group, Joined};
-use crate::contain::contain;
 use crate::dispatch::Dispatch;
 use crate::error::{GroupError, TaskFailure};
 use crate::handle::Joinable;
@@ -121,7 +120,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.shared.token.cancel();
         for task in tasks {
             // What it captured is dropped here, and may panic: the others are cancelled and waited for all the same.
-            contain(|| task.cancel());
+            self.engine.guard(|| task.cancel());
         }
     }
 

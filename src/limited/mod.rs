@@ -24,7 +24,7 @@ use crate::worker_pool::deadline;
 
 use counted::{Counted, Entry};
 pub(crate) use place::holds_place;
-use view::{View, discard};
+use view::View;
 
 /// A view of a [`Pool`] that runs at most so many tasks at once, on the pool's workers; made by [`Pool::limited`].
 ///
@@ -250,7 +250,7 @@ impl<D: Dispatch> Limited<D> {
 
 impl<D: Dispatch> Drop for Limited<D> {
     fn drop(&mut self) {
-        self.close().into_iter().for_each(discard);
+        self.close().into_iter().for_each(|task| self.view.discard(task));
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::errand::Errand;
 use super::place::{Place, Placed};
-use crate::contain::contain;
 use crate::dispatch::{Dispatch, MAIN_DOOR};
 use crate::engine::admission::Line;
 use crate::engine::{Engine, Patience, Way};
@@ -169,13 +168,13 @@ impl<D: Dispatch> View<D> {
                 let engine = Arc::clone(&self.engine);
                 let entering = async move {
                     if let Err(refusal) = engine.submit_async(task, way).await {
-                        discard(refusal.task);
+                        engine.guard(|| drop(refusal.task));
                     }
                 };
                 Errand::run(entering);
             }
             // The pool is closed, or has no thread: nobody will run it.
-            (Err(_), Some(task)) => discard(task),
+            (Err(_), Some(task)) => self.discard(task),
             (_, _) => {}
         }
     }
@@ -203,9 +202,9 @@ impl<D: Dispatch> View<D> {
         }
         true
     }
-}
 
-/// Drops a task on a thread that must not have its panic.
-pub(super) fn discard(task: Task) {
-    contain(|| drop(task));
+    /// Drops a task on a thread that must not have its panic.
+    pub(super) fn discard(&self, task: Task) {
+        self.engine.guard(|| drop(task));
+    }
 }
