@@ -181,6 +181,6 @@ impl ShutdownReport {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn is_complete(&self) -> bool {
-        self.workers == 0
+        self.workers == 0 && self.queued == 0
     }
 }

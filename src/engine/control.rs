@@ -60,7 +60,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// The limits have been raised: wakes or starts workers for what is queued, and lets submitters in.
     fn start_what_may(self: &Arc<Self>) {
-        self.announce();
+        self.wake();
+        self.staff();
         self.call_line();
     }
 
@@ -88,7 +89,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             end
         });
         if !self.life.is_paused() {
-            self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
+            self.wake();
             self.call_line();
         }
         end
@@ -216,7 +217,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
-        self.staff();
+        if deadline.is_none() {
+            self.staff();
+        } else {
+            // A task takes as long as it takes: whoever has a limit cannot do the work.
+            drop(self.grow());
+        }
         self.threads.join_all(deadline);
     }
 
@@ -246,7 +252,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     pub(crate) fn restart(self: &Arc<Self>) -> Result<(), BuildError> {
         self.life.edit(|phase| {
-            if !phase.is_closed() || !self.threads.is_empty() {
+            if !phase.is_closed() || !self.threads.is_empty() || self.queue.load().queued > 0 {
                 return Err(BuildError::StillRunning);
             }
             phase.open();

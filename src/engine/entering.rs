@@ -97,6 +97,10 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
         };
         self.place = None;
         self.cancelled = None;
+        if result.is_ok() {
+            // It has left the line.
+            self.engine.staff();
+        }
         Poll::Ready(result.map_err(|kind| {
             count(&self.engine.counters.rejected);
             SubmitError::new(kind, self.item.unpack())

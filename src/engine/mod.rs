@@ -246,6 +246,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             let Some(post) = self.threads.hire(|| self.wants_workers()) else { return };
             let guest = self.threads.take_caller_as(post);
             Arc::clone(self).work(guest, None);
+            // Its place may be another's now.
+            if self.grow().is_ok() {
+                return;
+            }
         }
     }
 

@@ -48,23 +48,26 @@ struct Current {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another.
+    static CURRENT: RefCell<Vec<Current>> = const { RefCell::new(Vec::new()) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Marks the calling thread as a worker of `pool` until dropped.
-pub(crate) struct Badge(Option<Current>);
+/// Marks the calling thread as a worker of `pool` until dropped, which is in the reverse order.
+pub(crate) struct Badge(());
 
 impl Badge {
     pub(crate) fn wear(pool: Arc<dyn Inside>, worker: usize) -> Self {
-        Badge(CURRENT.with(|current| current.replace(Some(Current { pool, worker }))))
+        CURRENT.with(|current| current.borrow_mut().push(Current { pool, worker }));
+        Badge(())
     }
 }
 
 impl Drop for Badge {
     fn drop(&mut self) {
-        let before = self.0.take();
-        drop(CURRENT.with(|current| current.replace(before)));
+        // Perhaps the last owner of the engine, which is somebody else's code: not dropped while it is borrowed.
+        let worn = CURRENT.with(|current| current.borrow_mut().pop());
+        drop(worn);
     }
 }
 
@@ -73,7 +76,8 @@ fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
     // A thread whose locals are gone runs no tasks any more.
     CURRENT
         .try_with(|current| {
-            current.borrow().as_ref().filter(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
+            let worn = current.borrow();
+            worn.iter().rev().find(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
         })
         .ok()
         .flatten()

@@ -136,7 +136,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), ..Way::from(patience) }
     }
 
-    /// One try to get a task in, if there is room for it and for `keep` more: push, and see that somebody comes for it.
+    /// One try to get a task in, if there is room for it and for `keep` more: push, and wake somebody for it. Whoever has
+    /// pushed must then [`staff`](Self::staff), when others do not wait for it any more.
     #[inline]
     fn try_enter(
         self: &Arc<Self>,
@@ -148,7 +149,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let idle = if hands_over { self.parking.claim() } else { None };
         self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
-        self.announce();
+        self.wake();
         Ok(())
     }
 
@@ -240,10 +241,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Ok(accepted)
     }
 
-    /// Tasks were pushed: sees that somebody comes for them.
-    pub(super) fn announce(self: &Arc<Self>) {
+    /// There are tasks: wakes somebody for them.
+    pub(super) fn wake(&self) {
         self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
-        self.staff();
     }
 
     /// There is room: lets the first in line try.
@@ -266,9 +266,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         let has_way_out = self.runner.spare_state().is_some();
         match nested::enter_wait_at_door(self.id, way.deadline(), has_way_out) {
-            Ok(leave) => self.wait_in_line(item, way, &leave),
-            Err(nested::WouldDeadlock) => self.make_room(item, way.door),
+            Ok(leave) => self.wait_in_line(item, way, &leave)?,
+            Err(nested::WouldDeadlock) => self.make_room(item, way.door)?,
         }
+        // It has left the line: those behind need not wait until a guest has done its work.
+        self.staff();
+        Ok(())
     }
 
     /// Waits a moment at a full queue before anyone is asked to call; says whether the task is in. Workers at small tasks make room
@@ -303,7 +306,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         // Whoever comes later than those in line must not take their places; but if there are more, it need not wait until all
         // of those have woken up.
         match self.try_enter(item, way.door, self.line.waiting_at(way.door)) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.staff();
+                Ok(true)
+            }
             Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) if self.life.is_closed() => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) => Ok(false),
@@ -317,7 +323,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Some(InLine { place, _left: Left(self) })
     }
 
-    /// A try of somebody in line; says whether the task is in. Otherwise it has to wait on.
+    /// A try of somebody in line; says whether the task is in, and then that one has to leave the line and to
+    /// [`staff`](Self::staff). Otherwise it has to wait on.
     pub(super) fn enter_from_line(
         self: &Arc<Self>,
         item: &mut (impl Parcel<R::Item> + ?Sized),

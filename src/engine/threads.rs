@@ -100,7 +100,7 @@ pub(crate) enum Leave {
     Failed,
     /// It is a guest, and there is another worker.
     Relieved,
-    /// It is a guest, and no task can start.
+    /// It is a guest, and no task can start; or its place is needed for another.
     Done,
     /// The pool is closed and empty.
     Closed,

@@ -74,13 +74,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
     fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> bool {
+        let mut has_run = false;
         loop {
             if me.is_guest {
-                // Perhaps the system has threads again.
+                // Perhaps the system has threads again. Where there may be one worker only, that has to be seen without this one.
                 drop(self.grow());
-                if self.may_go(me) {
+                let makes_way = has_run && self.capacity() == 1;
+                if self.may_go(me) || makes_way && self.threads.may_leave(Leave::Done) {
                     return true;
                 }
+                has_run = true;
             }
             self.get_ready(me, state);
             let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {

@@ -1,0 +1,342 @@
+//! B20: whoever is refused a thread while tasks are queued and no worker is left does the work, as a guest: what it may hold up
+//! meanwhile, and when it is let go.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
+use std::time::Duration;
+
+use formicary::{BuildError, Builder, Dispatch, PauseGuard, Pool, Task, WorkerThread};
+use support::waking::{Bell, poll_with};
+use support::{
+    AnyPool, Count, Gate, Setup, Variant, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch,
+    threads_named,
+};
+
+/// Long beyond any limit of a test.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Whether there are threads.
+#[derive(Clone, Default)]
+struct System(Arc<AtomicBool>);
+
+impl System {
+    fn give(&self, given: bool) {
+        self.0.store(given, SeqCst);
+    }
+
+    fn start(&self, thread: WorkerThread) -> io::Result<()> {
+        if !self.0.load(SeqCst) {
+            return Err(io::Error::other("a test's refusal"));
+        }
+        thread::Builder::new().name(thread.name().to_owned()).spawn(|| thread.run()).map(drop)
+    }
+}
+
+/// No worker but those that tasks ask for, and gone as soon as they are idle.
+fn fleeting(workers: usize, queue: usize) -> Setup {
+    Setup { min_workers: Some(0), expiry: Some(Some(Duration::from_millis(1))), ..Setup::new(workers, queue) }
+}
+
+/// A pool of two workers whose next submitter becomes a guest.
+struct Refusing {
+    system: System,
+    /// Where the next one to ask for a thread is, before it is refused.
+    asking: Gate,
+    /// Where the last worker is, on its way out.
+    leaving: Gate,
+}
+
+impl Refusing {
+    fn new() -> (Self, Setup) {
+        let (system, asking, leaving, asked) = (System::default(), Gate::new(), Gate::new(), AtomicUsize::new(0));
+        let (of_handler, gate, hook) = (system.clone(), asking.clone(), leaving.clone());
+        let handler = move |thread: WorkerThread| {
+            if asked.fetch_add(1, SeqCst) == 1 {
+                gate.wait();
+            }
+            of_handler.start(thread)
+        };
+        let mut setup = fleeting(2, 8);
+        setup.spawn_handler = Some(Arc::new(handler));
+        setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
+        (Refusing { system, asking, leaving }, setup)
+    }
+
+    /// `submit` runs on a thread of its own, and is to submit a first task. When it has asked for a thread, the only worker leaves, and
+    /// `tasks` come that count on that thread. Then it is refused.
+    fn make_guest(
+        &self,
+        submit_here: &dyn Fn(Task),
+        submit: impl FnOnce() + Send + 'static,
+        tasks: Vec<Task>,
+    ) -> thread::JoinHandle<()> {
+        let busy = Gate::new();
+        self.system.give(true);
+        submit_here(busy.task());
+        busy.await_arrivals(1);
+        self.system.give(false);
+        let submitter = thread::spawn(submit);
+        self.asking.await_arrivals(1);
+        busy.open();
+        self.leaving.await_arrivals(1);
+        tasks.into_iter().for_each(submit_here);
+        self.asking.open();
+        submitter
+    }
+}
+
+/// B20: when there are threads again, a guest in the middle of a long queue is let go.
+#[test]
+fn b20_a_guest_is_relieved_when_there_are_threads_again() {
+    for_each(|variant| {
+        let (refusing, setup) = Refusing::new();
+        let pool = variant.build(setup);
+        let (first, others, ran) = (Gate::new(), Gate::new(), Count::new());
+        let begun = Count::new();
+        let task = || {
+            let (begun, first, others) = (begun.clone(), first.clone(), others.clone());
+            Task::new(move || if begun.up() == 1 { first.wait() } else { others.wait() })
+        };
+        let tasks = std::iter::repeat_with(task).take(7).collect();
+        let (own, count) = (Arc::clone(&pool), ran.clone());
+        let submit_here = |task| pool.submit(task).unwrap();
+        let submitter = refusing.make_guest(&submit_here, move || own.submit(count.task()).unwrap(), tasks);
+        first.await_arrivals(1);
+        refusing.leaving.open();
+        eventually("the last worker has left", || pool.stats().live == 1);
+        assert_eq!((pool.queued(), ran.get()), (6, 1));
+        refusing.system.give(true);
+        first.open();
+        // The others are held, so they are not at it.
+        submitter.join().unwrap();
+        others.await_arrivals(2);
+        others.open();
+        assert!(pool.wait_idle());
+        assert_eq!(others.arrived(), 6);
+        assert!(pool.stats().peak_running <= 2);
+        assert_conserved(&*pool);
+    });
+}
+
+/// B20 and B05: a worker of one pool that is another's guest still is a worker of its own: what the other's task waits for it runs.
+#[test]
+fn b05_b20_a_worker_that_is_another_pools_guest_does_not_wait_for_itself() {
+    fn test<D: Dispatch>() {
+        let (refusing, setup) = Refusing::new();
+        let other: Builder<_, D> = setup.on(Pool::builder()).dispatch();
+        let (other, own) = (Arc::new(other.build().unwrap()), Arc::new(Pool::<D>::with_workers(1).unwrap()));
+        let (asks, answer) = (Arc::clone(&own), Count::new());
+        let (answered, by) = (answer.clone(), Arc::clone(&other));
+        let nested = Task::new(move || {
+            if asks.run(|| 7).is_ok_and(|seven| seven == 7) {
+                answered.up();
+            }
+        });
+        let submits = Arc::clone(&own);
+        let submit_here = |task: Task| other.submit(|| task.run()).unwrap();
+        let submit = move || submits.run(move || by.submit(|| ()).unwrap()).unwrap();
+        let submitter = refusing.make_guest(&submit_here, submit, vec![nested]);
+        refusing.leaving.open();
+        submitter.join().unwrap();
+        assert_eq!(answer.get(), 1);
+        assert!(other.wait_idle() && own.wait_idle());
+    }
+    on_every_dispatch!(test);
+}
+
+/// The name of a thread.
+const LATE: &str = "late submitter";
+
+/// Whether a thread with that name sleeps (on Linux).
+fn sleeps(name: &str) -> bool {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return true };
+    let stats = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    stats.into_iter().any(|stat| stat.contains(&format!("({name}) S")))
+}
+
+/// A submitter that stands in line when the last worker expires.
+struct Late<D: Dispatch> {
+    pool: Arc<Pool<D>>,
+    system: System,
+    /// Where it is, with room in the pool, no worker alive, and no thread to be had. Then it submits its task.
+    goes: Gate,
+    submitter: thread::JoinHandle<()>,
+}
+
+/// It submits `task`; `behind` has others stand in line behind it.
+fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D>>)) -> Late<D> {
+    let (system, busy, in_line, goes) = (System::default(), Gate::new(), Gate::new(), Gate::new());
+    let of_handler = system.clone();
+    let builder: Builder<_, D> = fleeting(workers, 1).on(Pool::builder()).dispatch();
+    let pool = Arc::new(builder.spawn_handler(move |thread| of_handler.start(thread)).build().unwrap());
+    system.give(true);
+    for at_work in 1..=workers {
+        let busy = busy.clone();
+        pool.submit(move || busy.wait()).unwrap();
+        eventually("it is at work", || pool.running() == at_work);
+    }
+    pool.submit(|| ()).unwrap();
+    let submitter = thread::Builder::new().name(LATE.to_owned());
+    let submitter = submitter.spawn({
+        let (pool, in_line, goes) = (Arc::clone(&pool), in_line.clone(), goes.clone());
+        move || {
+            let bell = Bell::new();
+            let mut entering = pin!(pool.submit_async(|| task.run()));
+            assert!(poll_with(entering.as_mut(), &bell).is_pending());
+            in_line.open();
+            goes.wait();
+            assert!(poll_with(entering.as_mut(), &bell).is_ready());
+        }
+    });
+    let submitter = submitter.unwrap();
+    in_line.wait();
+    behind(&pool);
+    busy.open();
+    goes.await_arrivals(1);
+    eventually("the last worker has expired", || pool.stats().live == 0);
+    system.give(false);
+    Late { pool, system, goes, submitter }
+}
+
+/// B20: where there is room for one worker only, a guest makes way for it.
+#[test]
+fn b20_a_guest_makes_way_for_the_only_worker() {
+    fn test<D: Dispatch>() {
+        let (first, other) = (Gate::new(), Gate::new());
+        let Late { pool, system, goes, submitter } = late::<D>(1, first.task(), |_| ());
+        goes.open();
+        first.await_arrivals(1);
+        let held = other.clone();
+        pool.submit(move || held.wait()).unwrap();
+        system.give(true);
+        first.open();
+        // The other task is held, so it is not at it.
+        submitter.join().unwrap();
+        other.await_arrivals(1);
+        other.open();
+        assert!(pool.wait_idle());
+        assert_eq!(pool.stats().peak_running, 1);
+        assert_conserved(&*pool);
+    }
+    on_every_dispatch!(test);
+}
+
+/// B08 and B20: a guest has left the line: those behind it enter while it works. (One of them may do the work instead.)
+#[test]
+fn b08_b20_a_guest_does_not_stand_in_line() {
+    fn test<D: Dispatch>() {
+        let (own, others) = (Arc::new(OnceLock::new()), Count::new());
+        let known: Arc<OnceLock<Weak<Pool<D>>>> = Arc::clone(&own);
+        let waits = Task::new(move || {
+            let pool = known.get().and_then(Weak::upgrade).unwrap();
+            await_waiting(&*pool, 0);
+        });
+        let Late { pool, goes, submitter, .. } = late::<D>(1, waits, |pool| {
+            own.set(Arc::downgrade(pool)).unwrap();
+            let (pool, count) = (Arc::clone(pool), others.clone());
+            thread::spawn({
+                let pool = Arc::clone(&pool);
+                move || pool.submit(move || _ = count.up()).unwrap()
+            });
+            await_waiting(&*pool, 2);
+        });
+        goes.open();
+        submitter.join().unwrap();
+        eventually("the other is in as well", || pool.stats().submitted == 4);
+        assert!(pool.wait_idle());
+        assert_eq!((others.get(), pool.waiting()), (1, 0));
+        assert_conserved(&*pool);
+    }
+    on_every_dispatch!(test);
+}
+
+/// B20 and A25: a guest that waits for the end of a pause is let go when another worker can do so: it asks when its expiry is over.
+#[test]
+fn b20_a_guest_that_sleeps_is_relieved() {
+    fn test<D: Dispatch>() {
+        let ran = Count::new();
+        let Late { pool, system, goes, submitter } = late::<D>(2, ran.task(), |_| ());
+        let pause = pool.pause_timeout(LONG);
+        goes.open();
+        eventually("it waits for the end of the pause", || pool.stats().live == 1 && sleeps(LATE));
+        system.give(true);
+        let count = ran.clone();
+        pool.submit(move || _ = count.up()).unwrap();
+        submitter.join().unwrap();
+        assert_eq!((ran.get(), pool.queued()), (0, 2));
+        drop(pause);
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 2);
+        assert_conserved(&*pool);
+    }
+    on_every_dispatch!(test);
+}
+
+/// In a pause, a task is accepted while the last worker leaves, and no other can be had. Nothing is left then but the task.
+fn left_in_a_pause(name: &str, variant: Variant, task: Task) -> (AnyPool, PauseGuard) {
+    let (system, leaving) = (System::default(), Gate::new());
+    let (of_handler, hook) = (system.clone(), leaving.clone());
+    let mut setup = fleeting(1, 4);
+    setup.thread_name = Some(name.to_owned());
+    setup.spawn_handler = Some(Arc::new(move |thread| of_handler.start(thread)));
+    setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
+    let pool = variant.build(setup);
+    system.give(true);
+    pool.submit(Task::new(|| ())).unwrap();
+    leaving.await_arrivals(1);
+    let pause = pool.pause();
+    pool.submit(task).unwrap();
+    system.give(false);
+    leaving.open();
+    eventually("no thread is left", || threads_named(name) == 0);
+    assert_eq!((pool.stats().live, pool.queued()), (0, 1));
+    (pool, pause)
+}
+
+/// B20 and A25: with no worker left, and none to be had, the end of a pause runs what was accepted.
+#[test]
+fn b20_the_end_of_a_pause_needs_no_thread() {
+    for_each(|variant| {
+        let ran = Count::new();
+        let (pool, pause) = left_in_a_pause("b20pause", variant, ran.task());
+        drop(pause);
+        assert_eq!(ran.get(), 1);
+        assert!(pool.wait_idle());
+        assert_conserved(&*pool);
+    });
+}
+
+/// B20 and A29: a shutdown with a time limit keeps it: it does not begin a task itself. What is left is said, and the next shutdown runs it.
+#[test]
+fn b20_a_shutdown_with_a_limit_begins_no_task_itself() {
+    for_each(|variant| {
+        let gate = Gate::new();
+        let (pool, pause) = left_in_a_pause("b20limit", variant, gate.task());
+        let report = pool.shutdown_timeout(Duration::from_millis(1));
+        assert_eq!((report.is_complete(), report.workers, report.queued), (false, 0, 1), "{report:?}");
+        assert!(matches!(pool.restart(), Err(BuildError::StillRunning)));
+        gate.open();
+        assert!(pool.shutdown().is_complete());
+        assert_eq!(gate.arrived(), 1);
+        assert_conserved(&*pool);
+        drop(pause);
+    });
+}
+
+/// B20 and A30: nor does a graceful one, which gives it back.
+#[test]
+fn b20_a_graceful_shutdown_gives_back_what_has_no_worker() {
+    for_each(|variant| {
+        let ran = Count::new();
+        let (pool, _pause) = left_in_a_pause("b20grace", variant, ran.task());
+        let (returned, report) = pool.shutdown_graceful(Duration::from_millis(1));
+        assert_eq!((returned.len(), ran.get(), report.is_complete()), (1, 0, true), "{report:?}");
+        assert_conserved(&*pool);
+    });
+}
