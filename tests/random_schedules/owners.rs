@@ -179,8 +179,10 @@ fn p03_everything_at_once() {
 }
 
 /// Workers expire at once, and threads are refused: also when a submitter found a worker alive that is gone when its task is in. What
-/// was accepted runs, with nobody else coming.
+/// was accepted runs, with nobody else coming; or is cancelled, where states cannot be made.
 fn what_was_accepted_runs_without_threads(variant: Variant) {
+    let fails = draw(2) == 0;
+    let factory = move |_| if fails && draw(2) == 0 { Err("a test's failure".into()) } else { Ok(()) };
     let spawn_handler = |thread: formicary::WorkerThread| {
         if draw(2) == 0 {
             return Err(std::io::Error::other("a test's refusal"));
@@ -188,7 +190,8 @@ fn what_was_accepted_runs_without_threads(variant: Variant) {
         thread::Builder::new().spawn(|| thread.run()).map(drop)
     };
     let expiry = Some(is_even().then_some(AT_ONCE));
-    let setup = Setup { min_workers: Some(0), expiry, spawn_handler: Some(Arc::new(spawn_handler)), ..any_setup() };
+    let (spawn_handler, factory) = (Some(Arc::new(spawn_handler) as _), Some(Arc::new(factory) as _));
+    let setup = Setup { min_workers: Some(0), expiry, spawn_handler, factory, ..any_setup() };
     let (pool, book) = (variant.build(setup), Book::default());
     let submitters = (0..2).map(|_| {
         let (pool, book) = (Arc::clone(&pool), book.clone());
@@ -199,6 +202,9 @@ fn what_was_accepted_runs_without_threads(variant: Variant) {
     threads.push(spawn(move || do_something(&owned, &notes)));
     join(threads);
     assert!(pool.wait_idle());
+    if fails {
+        book.note_cancelled();
+    }
     book.check(&pool.stats(), 0);
     assert!(pool.shutdown().is_complete());
     book.check(&pool.stats(), 0);

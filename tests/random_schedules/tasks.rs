@@ -132,6 +132,13 @@ impl Book {
         self.0.lock().unwrap().refusals += 1;
     }
 
+    /// Tasks of an idle pool that were accepted and dropped unstarted had no state to run with.
+    pub fn note_cancelled(&self) {
+        let mut inner = self.0.lock().unwrap();
+        let cancelled = inner.fates.iter_mut().filter(|fate| fate.accepted && fate.ran == 0 && fate.dropped == 1);
+        cancelled.for_each(|fate| fate.back = true);
+    }
+
     pub fn fate(&self, number: usize) -> Fate {
         self.edit(number, |fate| *fate)
     }

@@ -116,7 +116,9 @@ fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
             helps: false,
             preallocates,
             build: |setup| {
-                let builder = setup.on(StatefulPool::builder(|_| Ok(RunTask)));
+                let factory = setup.factory.clone();
+                let made = move |worker| factory.as_ref().map_or(Ok(()), |factory| factory(worker)).map(|()| RunTask);
+                let builder = setup.on(StatefulPool::builder(made));
                 Ok(Arc::new(builder.dispatch::<D>().build()?))
             },
         },
@@ -137,6 +139,7 @@ impl Worker for RunTask {
 
 type SpawnHandler = Arc<dyn Fn(WorkerThread) -> io::Result<()> + Send + Sync>;
 type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
+type Factory = Arc<dyn Fn(usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Options for any builder. What is `None` stays the default.
@@ -155,6 +158,8 @@ pub struct Setup {
     pub stack_size: Option<usize>,
     pub panic_handler: Option<PanicHandler>,
     pub spawn_handler: Option<SpawnHandler>,
+    /// Whether a state can be made, of a kind of pool that has any.
+    pub factory: Option<Factory>,
     pub on_thread_start: Option<Hook>,
     pub on_thread_stop: Option<Hook>,
 }
