@@ -81,7 +81,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// [`on_thread_start`](Self::on_thread_start), and not for a worker that has neither. The others start when tasks need them.
     ///
     /// With 0, the last worker may expire just when a task is accepted. Should the system refuse a thread in that moment, the
-    /// submitter's own thread runs what is queued, until there is a worker.
+    /// submitter's own thread runs what is queued, until there is a worker; also where it would not block. So do not submit
+    /// under a lock that tasks take, or have a minimum of 1.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(4).min_workers(0).build()?;

@@ -168,7 +168,8 @@ macro_rules! pool_methods {
             }
 
             /// The same, but stops waiting after `limit`: the report says what is left then, and the workers go on with it.
-            /// Returns as soon as the pool has ended.
+            /// Returns as soon as the pool has ended. Tasks that no worker is left for, where the system gives no thread, are left to
+            /// the next shutdown: this one would have to run them itself, for as long as they take.
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;

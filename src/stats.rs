@@ -174,7 +174,7 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Whether the pool has ended.
+    /// Whether the pool has ended: no worker is alive, and no task is left.
     ///
     /// ```
     /// assert!(formicary::Pool::new(1)?.shutdown().is_complete());
