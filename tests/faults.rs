@@ -171,7 +171,9 @@ fn factories<D: Dispatch>() {
             });
             gate.open();
             assert!(pool.shutdown().is_complete());
-            assert_eq!((states.get(), threads_named(&name)), (0, 0), "{what}");
+            assert_eq!(states.get(), 0, "{what}");
+            // The system may list a thread for a moment after it was joined.
+            eventually("no thread is left", || threads_named(&name) == 0);
         }
     }
 }
@@ -353,7 +355,9 @@ fn forgotten<D: Dispatch>() {
     std::mem::forget(pool.pause());
     pool.submit(|| ()).unwrap();
     assert!(pool.shutdown().is_complete());
-    assert_eq!((pool.stats().completed, threads_named(&name)), (9, 0));
+    assert_eq!(pool.stats().completed, 9);
+    // The system may list a thread for a moment after it was joined.
+    eventually("no thread is left", || threads_named(&name) == 0);
 }
 
 #[test]
