@@ -1,7 +1,6 @@
 //! The way of a task into the pool: enter, or wait in line, or come back with the reason.
 
 use std::convert;
-use std::io;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -151,27 +150,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         drop(idle);
         self.wake();
         Ok(())
-    }
-
-    /// Sees to it that a worker is alive before a task is let in. While there is none, one caller at a time tries to start
-    /// one: the others must not rely on a thread that may yet be refused.
-    fn ensure_worker(self: &Arc<Self>) -> io::Result<()> {
-        if self.threads.has_worker() || self.life.is_closed() { Ok(()) } else { self.start_first() }
-    }
-
-    #[cold]
-    fn start_first(self: &Arc<Self>) -> io::Result<()> {
-        let alone = self.founding.lock();
-        if self.threads.has_worker() {
-            return Ok(());
-        }
-        let hired = self.hire(None).map(drop);
-        drop(alone);
-        if hired.is_err() {
-            // Those whose tasks are in may have counted on this one.
-            self.staff();
-        }
-        hired
     }
 
     /// Submits one task, made of `input`; on a refusal that comes back.

@@ -28,9 +28,11 @@ pub(crate) struct Post {
 
 /// What is known of a thread.
 enum Seat {
-    /// It was asked for.
+    /// It was asked for, and may yet be refused.
     Starting,
-    /// It runs. A spawn handler's thread has no handle, and one that is being joined already has none either.
+    /// It runs, and its spawner has not come back.
+    Begun,
+    /// The same, and he has. A spawn handler's thread has no handle, and one that is being joined already has none either.
     Working(Option<JoinHandle<()>>),
     /// It ended before the spawner came to leave its handle.
     Left,
@@ -68,6 +70,14 @@ impl Book {
         before
     }
 
+    /// The thread is certain, if it was not yet.
+    fn begin(&mut self, serial: u64) {
+        if let Some(seat @ Seat::Starting) = self.seats.get_mut(&serial) {
+            *seat = Seat::Begun;
+            self.starting -= 1;
+        }
+    }
+
     /// The handle of a thread that has not ended, to be joined by the caller.
     fn take_living(&mut self) -> Option<JoinHandle<()>> {
         self.seats.values_mut().find_map(|seat| match seat {
@@ -83,6 +93,10 @@ impl Book {
             Some(Seat::Working(handle)) => {
                 self.seats.remove(&serial);
                 handle
+            }
+            Some(Seat::Starting) => {
+                self.starting -= 1;
+                None
             }
             _ => None,
         }
@@ -157,12 +171,18 @@ impl Threads {
         (word % CAPACITY, word / CAPACITY)
     }
 
-    /// Whether there is a worker that has its thread and stays.
+    /// Whether there is a worker that has its thread and stays. Certain with [`has_worker_now`](Self::has_worker_now) only.
     pub(crate) fn has_worker(&self) -> bool {
         let (staying, _) = self.population();
-        // ORDERING: Relaxed. Both change in one step under the lock; whoever sees them change in between looks again
-        // under the lock of those who start the first worker.
+        // ORDERING: Relaxed. Both change in one step under the lock; whoever sees them change in between and finds no worker
+        // looks again there. Whoever finds one too many relies on a thread that may be refused: then somebody sees to its task.
         staying > self.starting.load(Ordering::Relaxed)
+    }
+
+    /// The same, under the lock.
+    pub(crate) fn has_worker_now(&self) -> bool {
+        let book = self.book.lock();
+        book.live - book.leaving > book.starting
     }
 
     fn edit<O>(&self, f: impl FnOnce(&mut Book) -> O) -> O {
@@ -241,7 +261,7 @@ impl Threads {
             Err(error) => (None, Err(error)),
         };
         let to_join = self.edit(|book| {
-            book.starting -= 1;
+            book.begin(post.serial);
             match book.seats.remove(&post.serial) {
                 Some(Seat::Left) => book.replace_ended(handle),
                 Some(Seat::Fired) => {
@@ -261,6 +281,11 @@ impl Threads {
         result
     }
 
+    /// The calling thread is the hired worker, and begins.
+    pub(crate) fn begin(&self, post: Post) {
+        self.edit(|book| book.begin(post.serial));
+    }
+
     /// A hired worker never began.
     pub(crate) fn fire(&self, post: Post) {
         self.edit(|book| {
@@ -275,7 +300,7 @@ impl Threads {
     /// The hired worker is the calling thread, which the pool did not start.
     pub(crate) fn take_caller_as(&self, post: Post) -> Post {
         self.edit(|book| {
-            book.starting -= 1;
+            book.begin(post.serial);
             book.seats.insert(post.serial, Seat::Working(None));
         });
         Post { is_guest: true, ..post }

@@ -39,6 +39,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Is the worker `post` until it ends. `ready` is told how the start went.
     pub(super) fn work(self: Arc<Self>, post: Post, ready: Option<Sender<Result<(), BoxError>>>) {
         let id = post.number;
+        self.threads.begin(post);
         let badge = Badge::wear(Arc::clone(&self) as _, id);
         let me = Me {
             id,
@@ -76,15 +77,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> bool {
         let mut has_run = false;
         loop {
-            if me.is_guest {
-                // Perhaps the system has threads again. Where there may be one worker only, that has to be seen without this one.
-                drop(self.grow());
-                let makes_way = has_run && self.capacity() == 1;
-                if self.may_go(me) || makes_way && self.threads.may_leave(Leave::Done) {
-                    return true;
-                }
-                has_run = true;
+            if me.is_guest && (self.may_go(me) || self.is_relieved(has_run)) {
+                return true;
             }
+            has_run = true;
             self.get_ready(me, state);
             let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
                 Errand::Task(item) => item,

@@ -215,6 +215,39 @@ fn b05_p03_what_was_accepted_runs_without_threads() {
     on_each("what_was_accepted_runs_without_threads", what_was_accepted_runs_without_threads);
 }
 
+/// One worker is alive and no other can be had: nobody is refused for that, not even while another submitter tries to start one.
+fn a_living_worker_is_enough(variant: Variant) {
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let spawn_handler = move |thread: formicary::WorkerThread| {
+        if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return thread::Builder::new().spawn(|| thread.run()).map(drop);
+        }
+        stumble();
+        Err(std::io::Error::other("a test's refusal"))
+    };
+    let pool = variant.build(Setup { spawn_handler: Some(Arc::new(spawn_handler)), ..setup(MOST, 4) });
+    let book = Book::default();
+    let submitters = (0..2).map(|_| {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || {
+            for _ in 0..2 {
+                let (task, number) = book.task(stumble);
+                assert_eq!(pool.submit(task).map_err(|refusal| refusal.kind), Ok(()));
+                book.accepted(number);
+            }
+        })
+    });
+    join(submitters.collect());
+    assert!(pool.wait_idle());
+    book.check(&pool.stats(), 0);
+    assert!(pool.shutdown().is_complete());
+}
+
+#[test]
+fn b20_p03_a_living_worker_is_enough() {
+    on_each("a_living_worker_is_enough", a_living_worker_is_enough);
+}
+
 /// The last owner drops the pool while others may still be at work in it: what was accepted runs.
 fn dropping_runs_what_was_accepted(variant: Variant) {
     let (pool, book) = (variant.build(any_setup()), Book::default());
