@@ -22,44 +22,52 @@ pub(crate) struct Plan {
     operations: Sequence<Operation>,
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum End {
-    Wait,
-    Collect,
-    Drop,
+choices! {
+    #[derive(Clone, Copy, Debug)]
+    enum End {
+        Wait,
+        Collect,
+        Drop,
+    }
 }
 
-#[derive(Arbitrary, Debug)]
-enum Operation {
-    Spawn(Does),
-    TrySpawn(Does),
-    Open,
-    Cancel,
-    CancelParent,
-    WaitForMoment,
-    Pause,
-    Resume,
-    ShutdownNow,
-    Restart,
-    /// The end of this group, and another one.
-    Next,
+choices! {
+    #[derive(Debug)]
+    enum Operation {
+        Spawn(Does),
+        TrySpawn(Does),
+        Open,
+        Cancel,
+        CancelParent,
+        WaitForMoment,
+        Pause,
+        Resume,
+        ShutdownNow,
+        Restart,
+        /// The end of this group, and another one.
+        Next,
+    }
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Does {
-    Job(Simple),
-    Fail,
-    CancelGroup,
-    /// Makes a group of its own with so many tasks, on the same pool.
-    Nest(u8),
+choices! {
+    #[derive(Clone, Copy, Debug)]
+    enum Does {
+        Job(Simple),
+        Fail,
+        CancelGroup,
+        /// Makes a group of its own with so many tasks, on the same pool.
+        Nest(u8),
+    }
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Simple {
-    Return,
-    Panic,
-    PanicInDrop,
-    Hold,
+choices! {
+    #[derive(Clone, Copy, Debug)]
+    enum Simple {
+        Return,
+        Panic,
+        PanicInDrop,
+        Hold,
+    }
 }
 
 impl From<Simple> for What {

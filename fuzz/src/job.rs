@@ -3,32 +3,34 @@
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use arbitrary::Arbitrary;
-
 use super::ledger::Ledger;
 
-/// What a job does when its turn has come.
-#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
-pub(crate) enum What {
-    Return,
-    Panic,
-    /// Returns, and then what it captured panics in its drop; also if it never runs.
-    PanicInDrop,
-    /// Waits until the gate is opened.
-    Hold,
-    /// Uses its own pool.
-    Nest(Nested),
+choices! {
+    /// What a job does when its turn has come.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum What {
+        Return,
+        Panic,
+        /// Returns, and then what it captured panics in its drop; also if it never runs.
+        PanicInDrop,
+        /// Waits until the gate is opened.
+        Hold,
+        /// Uses its own pool.
+        Nest(Nested),
+    }
 }
 
-/// How a job uses its own pool.
-#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Nested {
-    Try,
-    Submit,
-    Call,
-    CallPanicking,
-    /// Shuts it down, and does not wait: a task cannot.
-    Close,
+choices! {
+    /// How a job uses its own pool.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum Nested {
+        Try,
+        Submit,
+        Call,
+        CallPanicking,
+        /// Shuts it down, and does not wait: a task cannot.
+        Close,
+    }
 }
 
 /// The pool as its own tasks see it.

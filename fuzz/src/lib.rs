@@ -3,6 +3,9 @@
 //! Nothing here knows of a fuzzer: the targets in `fuzz_targets` and the test `tests/fuzz_corpus.rs` of the crate itself both
 //! [`run`] the same. A plan that fails panics, or aborts the process where it hangs or fails on another thread.
 
+#[macro_use]
+mod choices;
+
 mod group;
 mod job;
 mod ledger;

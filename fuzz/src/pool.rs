@@ -28,42 +28,46 @@ pub(crate) struct Plan {
     operations: Sequence<Operation>,
 }
 
-#[derive(Arbitrary, Debug)]
-enum Operation {
-    Submit(Door, What),
-    SubmitAll(u8, What),
-    /// A thread of its own submits and blocks.
-    Block(What),
-    Call(What),
-    CallWithLimit(What),
-    CallWithToken(What, u8),
-    Open,
-    Cancel(u8),
-    CancelHandle(u8),
-    Join(u8),
-    Detach(u8),
-    Tune(u8),
-    Pause,
-    PauseFor,
-    Resume,
-    WaitIdle,
-    Order(Order),
-    Fault(Fault, u8),
-    Shutdown,
-    ShutdownTimeout,
-    ShutdownNow,
-    ShutdownGraceful,
-    Restart,
+choices! {
+    #[derive(Debug)]
+    enum Operation {
+        Submit(Door, What),
+        SubmitAll(u8, What),
+        /// A thread of its own submits and blocks.
+        Block(What),
+        Call(What),
+        CallWithLimit(What),
+        CallWithToken(What, u8),
+        Open,
+        Cancel(u8),
+        CancelHandle(u8),
+        Join(u8),
+        Detach(u8),
+        Tune(u8),
+        Pause,
+        PauseFor,
+        Resume,
+        WaitIdle,
+        Order(Order),
+        Fault(Fault, u8),
+        Shutdown,
+        ShutdownTimeout,
+        ShutdownNow,
+        ShutdownGraceful,
+        Restart,
+    }
 }
 
-#[derive(Arbitrary, Debug)]
-enum Door {
-    Block,
-    Try,
-    Timed,
-    Token(u8),
-    Handle,
-    HandleToken(u8),
+choices! {
+    #[derive(Debug)]
+    enum Door {
+        Block,
+        Try,
+        Timed,
+        Token(u8),
+        Handle,
+        HandleToken(u8),
+    }
 }
 
 /// A pool of closures, or of a function, on the dispatch `D`.

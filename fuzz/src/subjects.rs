@@ -126,13 +126,15 @@ pub(crate) enum Patience<'t> {
     Token(&'t CancelToken),
 }
 
-/// What the states are told.
-#[derive(Arbitrary, Clone, Copy, Debug)]
-pub(crate) enum Order {
-    Tell,
-    TellPanicking,
-    Remember(bool),
-    Forget(bool),
+choices! {
+    /// What the states are told.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum Order {
+        Tell,
+        TellPanicking,
+        Remember(bool),
+        Forget(bool),
+    }
 }
 
 /// Notes that a job came back.
@@ -341,14 +343,16 @@ impl Drop for Adept {
     }
 }
 
-/// What can go wrong with a state.
-#[derive(Arbitrary, Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    Factory,
-    FactoryPanics,
-    Ready,
-    Terminate,
-    Drop,
+choices! {
+    /// What can go wrong with a state.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum Fault {
+        Factory,
+        FactoryPanics,
+        Ready,
+        Terminate,
+        Drop,
+    }
 }
 
 /// How many times more each goes wrong.
