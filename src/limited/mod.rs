@@ -166,7 +166,7 @@ impl<D: Dispatch> Limited<D> {
             admitted.map_err(|refusal| slot.refused(refusal.kind).map(Counted::refused))?;
         }
         slot.call().into_result().map_err(|error| match error {
-            CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::refused)),
+            CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::returned)),
             CallError::Failed(failed) => CallError::Failed(failed),
         })
     }
