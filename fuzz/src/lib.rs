@@ -6,12 +6,19 @@
 #[macro_use]
 mod choices;
 
+mod account;
+mod closures;
+mod gate;
 mod group;
 mod job;
+mod keys;
 mod ledger;
 mod map;
+mod nested;
 mod pool;
 mod ring;
+mod shape;
+mod states;
 mod subjects;
 mod tokens;
 

@@ -3,19 +3,33 @@
 //! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: where the pool is
 //! paused, or a task waits for the gate, it waits with a limit, or opens and resumes first.
 
+mod fills;
+mod futures;
+mod operations;
+mod scopes;
+mod submits;
+mod views;
+
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arbitrary::Arbitrary;
 use formicary::{
-    BuildError, CallError, CancelToken, Dispatch, Handle, JoinError, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Ring,
-    Sharded, Stack, StatefulPool, SubmitErrorKind,
+    BuildError, CancelToken, Handle, JoinError, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Ring, Sharded, Stack,
+    StatefulPool,
 };
 
-use super::job::{Job, Nest, Output, What};
+use self::futures::Kept;
+use self::operations::Operation;
+use super::closures::View;
+use super::job::{Job, Nest, Output};
+use super::keys::Keyed;
 use super::ledger::Ledger;
-use super::subjects::{Adept, Fault, Faults, MOMENT, Order, Patience, Shape, Subject, Way};
+use super::shape::Shape;
+use super::states::{Adept, Faults};
+use super::subjects::{MOMENT, Patience, Subject, Way};
 use super::{Sequence, await_no_threads, eventually, thread_name};
 
 #[derive(Arbitrary, Debug)]
@@ -28,50 +42,8 @@ pub(crate) struct Plan {
     operations: Sequence<Operation>,
 }
 
-choices! {
-    #[derive(Debug)]
-    enum Operation {
-        Submit(Door, What),
-        SubmitAll(u8, What),
-        /// A thread of its own submits and blocks.
-        Block(What),
-        Call(What),
-        CallWithLimit(What),
-        CallWithToken(What, u8),
-        Open,
-        Cancel(u8),
-        CancelHandle(u8),
-        Join(u8),
-        Detach(u8),
-        Tune(u8),
-        Pause,
-        PauseFor,
-        Resume,
-        WaitIdle,
-        Order(Order),
-        Fault(Fault, u8),
-        Shutdown,
-        ShutdownTimeout,
-        ShutdownNow,
-        ShutdownGraceful,
-        Restart,
-    }
-}
-
-choices! {
-    #[derive(Debug)]
-    enum Door {
-        Block,
-        Try,
-        Timed,
-        Token(u8),
-        Handle,
-        HandleToken(u8),
-    }
-}
-
 /// A pool of closures, or of a function, on the dispatch `D`.
-pub(crate) fn drive<D: Dispatch>(plan: &Plan) {
+pub(crate) fn drive<D: Keyed>(plan: &Plan) {
     let (ledger, name) = (Ledger::new(plan.shape.workers()), thread_name());
     if plan.which % 2 == 0 {
         let pool = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger).build();
@@ -91,7 +63,7 @@ pub(crate) fn drive_stateful(plan: &Plan) {
     }
 }
 
-fn drive_stateful_on<D: Dispatch>(plan: &Plan) {
+fn drive_stateful_on<D: Keyed>(plan: &Plan) {
     let (ledger, name, faults) = (Ledger::new(plan.shape.workers()), thread_name(), Arc::<Faults>::default());
     let policy = if plan.shape.keeps_state() { PanicPolicy::Keep } else { PanicPolicy::Rebuild };
     let builder = StatefulPool::builder(Adept::make(&ledger, &faults)).panic_policy(policy).dispatch::<D>();
@@ -113,6 +85,13 @@ struct Driver<'p, S: Subject> {
     pauses: Vec<PauseGuard>,
     handles: Vec<(usize, Handle<Output>)>,
     tokens: [CancelToken; 2],
+    /// Submissions that have been polled and are not over. Whoever stands behind one of them waits for the plan's thread.
+    futures: Vec<Kept>,
+    views: [Option<Arc<dyn View>>; 3],
+    /// Whether a view was dropped with jobs: they go on, and nobody is asked any more when they have ended.
+    is_trailing: bool,
+    /// Which shard a key goes to, as far as was seen.
+    shards: HashMap<u8, usize>,
     blocked: Vec<JoinHandle<()>>,
     returned: u64,
 }
@@ -132,6 +111,10 @@ impl<'p, S: Subject> Driver<'p, S> {
             pauses: Vec::new(),
             handles: Vec::new(),
             tokens: std::array::from_fn(|_| CancelToken::new()),
+            futures: Vec::new(),
+            views: std::array::from_fn(|_| None),
+            is_trailing: false,
+            shards: HashMap::new(),
             blocked: Vec::new(),
             returned: 0,
         }
@@ -146,9 +129,13 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn carry_out(&mut self, operation: &Operation) {
         match operation {
-            Operation::Submit(door, what) => self.submit(door, *what),
+            Operation::Submit(door, what) => {
+                self.submit(door, *what);
+            }
             Operation::SubmitAll(count, what) => self.submit_all(usize::from(count % 8), *what),
-            Operation::Block(what) => self.block(*what),
+            Operation::Block(what) => self.block(*what, Way::Block),
+            Operation::BlockKeyed(what, key) => self.block(*what, Way::Keyed(*key)),
+            Operation::BlockCall(what) => self.block_call(*what),
             Operation::Call(what) => self.call(*what, Patience::Endless),
             Operation::CallWithLimit(what) => self.call(*what, Patience::Moment),
             Operation::CallWithToken(what, token) => {
@@ -156,8 +143,18 @@ impl<'p, S: Subject> Driver<'p, S> {
                 token.cancel_after(MOMENT);
                 self.call(*what, Patience::Token(&token));
             }
+            Operation::CallKeyed(what, key) => self.call(*what, Patience::Keyed(*key)),
+            Operation::Fill(key) => self.fill(*key),
+            Operation::Future(step) => self.future(step),
+            Operation::View(which, step) => self.view(*which, step),
+            Operation::Scope(first, chain, what, turn) => {
+                self.scope(usize::from(first % 4), usize::from(chain % 3), *what, *turn);
+            }
             Operation::Open => self.open(),
-            Operation::Cancel(token) => self.token(*token).cancel(),
+            Operation::Cancel(token) => {
+                self.token(*token).cancel();
+                self.poll_cancelled();
+            }
             Operation::CancelHandle(which) => self.cancel_handle(*which),
             Operation::Join(which) => self.join(*which),
             Operation::Detach(which) => {
@@ -181,18 +178,22 @@ impl<'p, S: Subject> Driver<'p, S> {
             }
             Operation::Shutdown => {
                 self.open();
+                self.ledger.closes();
                 let report = self.pool.shutdown();
                 assert!(report.is_complete(), "{report:?}");
             }
             Operation::ShutdownTimeout => {
+                self.ledger.closes();
                 let _report = self.pool.shutdown_timeout(MOMENT);
             }
             Operation::ShutdownNow => {
                 self.open();
+                self.ledger.closes();
                 let returned = self.pool.shutdown_now();
                 self.take_back(returned);
             }
             Operation::ShutdownGraceful => {
+                self.ledger.closes();
                 let (returned, _report) = self.pool.shutdown_graceful(MOMENT);
                 self.take_back(returned);
             }
@@ -211,7 +212,7 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     /// Whether waiting for a task might be for ever.
     fn is_stuck(&self) -> bool {
-        self.holds || !self.pauses.is_empty()
+        self.holds || !self.pauses.is_empty() || !self.futures.is_empty()
     }
 
     fn open(&mut self) {
@@ -222,139 +223,7 @@ impl<'p, S: Subject> Driver<'p, S> {
     fn resume(&mut self) {
         self.open();
         self.pauses.clear();
-    }
-
-    fn submit(&mut self, door: &Door, what: What) {
-        let job = self.ledger.job(what);
-        let (id, is_stuck) = (job.id, self.is_stuck());
-        self.holds |= what == What::Hold;
-        let token = match door {
-            Door::Token(token) | Door::HandleToken(token) => Some(self.token(*token)),
-            _ => None,
-        };
-        if let Some(token) = &token {
-            self.ledger.has_token(id, token);
-        }
-        let limited = token.as_ref().filter(|_| is_stuck).map(|token| {
-            let limited = token.child();
-            limited.cancel_after(MOMENT);
-            self.ledger.may_be_cancelled(id);
-            limited
-        });
-        let token = limited.or(token).unwrap_or_default();
-        let way = match door {
-            Door::Try => Way::Try,
-            Door::Token(_) => Way::Token(&token),
-            Door::HandleToken(_) => Way::HandleToken(&token),
-            Door::Handle if is_stuck => Way::HandleToken({
-                self.ledger.may_be_cancelled(id);
-                token.cancel_after(MOMENT);
-                &token
-            }),
-            Door::Handle => Way::Handle,
-            Door::Block if !is_stuck => Way::Block,
-            Door::Block | Door::Timed => Way::Timed,
-        };
-        let entered = self.pool.enter(job, way);
-        let (is_try, is_token) = (matches!(way, Way::Try), matches!(way, Way::Token(_) | Way::HandleToken(_)));
-        match entered {
-            Ok(handle) => {
-                self.ledger.accepted(id);
-                self.handles.extend(handle.map(|handle| (id, handle)));
-            }
-            Err(kind) => {
-                self.ledger.refused(id);
-                let is_right = match kind {
-                    SubmitErrorKind::Full => is_try || self.plan.shape.is_nonblocking(),
-                    SubmitErrorKind::TimedOut => matches!(way, Way::Timed) || is_token,
-                    SubmitErrorKind::Cancelled => is_token && token.is_cancelled(),
-                    _ => self.may_refuse(kind),
-                };
-                assert!(is_right, "refused as {kind:?}");
-            }
-        }
-    }
-
-    /// Whether the pool may give that as a reason, whoever submits.
-    fn may_refuse(&self, kind: SubmitErrorKind) -> bool {
-        match kind {
-            SubmitErrorKind::Full => self.plan.shape.is_nonblocking(),
-            SubmitErrorKind::Overloaded => self.plan.shape.limits_blocking(),
-            SubmitErrorKind::Closed => self.pool.is_closed(),
-            SubmitErrorKind::Spawn => self.is_faulty,
-            _ => false,
-        }
-    }
-
-    fn submit_all(&mut self, count: usize, what: What) {
-        self.resume();
-        // One after the other: they may be more than there is room for.
-        let what = if what == What::Hold { What::Return } else { what };
-        let jobs: Vec<Job> = (0..count).map(|_| self.ledger.job(what)).collect();
-        let ids: Vec<usize> = jobs.iter().map(|job| job.id).collect();
-        let accepted = match self.pool.enter_all(jobs) {
-            Ok(accepted) => {
-                assert_eq!(accepted, count);
-                accepted
-            }
-            Err((accepted, kind)) => {
-                assert!(self.may_refuse(kind), "refused as {kind:?}");
-                accepted
-            }
-        };
-        ids[..accepted].iter().for_each(|id| self.ledger.accepted(*id));
-        ids[accepted..].iter().for_each(|id| self.ledger.refused(*id));
-    }
-
-    fn block(&mut self, what: What) {
-        if self.blocked.len() == 3 {
-            return;
-        }
-        let what = if what == What::Hold { What::Return } else { what };
-        let (pool, ledger, job) = (Arc::clone(&self.pool), Arc::clone(&self.ledger), self.ledger.job(what));
-        self.blocked.push(std::thread::spawn(move || {
-            let id = job.id;
-            match pool.enter(job, Way::Block) {
-                Ok(_) => ledger.accepted(id),
-                Err(_) => ledger.refused(id),
-            }
-        }));
-    }
-
-    fn call(&mut self, what: What, patience: Patience<'_>) {
-        let is_endless = !S::CALLS_WITH_LIMIT || matches!(patience, Patience::Endless);
-        if is_endless {
-            self.resume();
-        }
-        let what = if what == What::Hold && is_endless { What::Return } else { what };
-        self.holds |= what == What::Hold;
-        let job = self.ledger.job(what);
-        let id = job.id;
-        match self.pool.call(job, patience) {
-            Ok(output) => {
-                self.ledger.accepted(id);
-                assert_eq!((output.id, self.ledger.ran(id)), (id, 1), "an answer to the call");
-            }
-            Err(CallError::Refused(refusal)) => {
-                self.ledger.unsure(id);
-                let kind = refusal.kind;
-                let is_limit = matches!(kind, SubmitErrorKind::TimedOut | SubmitErrorKind::Cancelled);
-                assert!(is_limit && !is_endless || self.may_refuse(kind), "refused as {kind:?}");
-            }
-            Err(CallError::Failed(error)) => {
-                self.ledger.accepted(id);
-                let gave_up = (error.is_timed_out() || error.is_cancelled()) && !is_endless;
-                assert!(gave_up || self.is_failure_of(id, what, &error), "{error}");
-            }
-        }
-    }
-
-    /// Whether a job may end so.
-    fn is_failure_of(&self, id: usize, what: What, error: &JoinError) -> bool {
-        if error.is_panic() {
-            return matches!(what, What::Panic | What::PanicInDrop) && self.ledger.ran(id) == 1;
-        }
-        error.is_cancelled() && self.is_faulty && self.ledger.ran(id) == 0
+        self.settle_futures();
     }
 
     fn cancel_handle(&mut self, which: u8) {
@@ -383,6 +252,10 @@ impl<'p, S: Subject> Driver<'p, S> {
         } else {
             handle.join()
         };
+        self.check_result(id, result);
+    }
+
+    fn check_result(&self, id: usize, result: Result<Output, JoinError>) {
         match result {
             Ok(output) => assert_eq!((output.id, self.ledger.ran(id)), (id, 1), "a handle's own result"),
             Err(error) if error.is_panic() => assert_eq!(self.ledger.ran(id), 1),
@@ -403,17 +276,26 @@ impl<'p, S: Subject> Driver<'p, S> {
     }
 
     fn wait_idle(&mut self) {
-        let is_idle = match self.is_stuck() {
+        // Before it is idle: what they brought in is over then.
+        let (is_stuck, is_alone) = (self.is_stuck(), self.is_alone());
+        // What waits in a view is nothing to the pool.
+        let mut is_quiet = self.views.iter().flatten().all(|view| match is_stuck {
+            true => view.wait_idle_timeout(MOMENT),
+            false => view.wait_idle(),
+        });
+        let is_idle = match is_stuck {
             true => self.pool.wait_idle_timeout(MOMENT),
             false => self.pool.wait_idle(),
         };
         // Others may be submitting.
-        if is_idle && self.blocked.is_empty() {
+        is_quiet &= is_idle && is_alone && self.futures.is_empty() && !self.is_trailing;
+        if is_quiet {
             self.ledger.check(&self.pool.stats(), self.returned, self.is_faulty);
             self.ledger.set_bound(self.pool.capacity());
             assert_eq!(self.ledger.running(), 0);
+            self.views.iter().flatten().for_each(|view| view.account().check(&view.stats()));
         }
-        assert!(is_idle || self.is_stuck());
+        assert!(is_idle || is_stuck);
     }
 
     fn take_back(&mut self, returned: Vec<S::Item>) {
@@ -423,7 +305,11 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn restart(&mut self) {
         match self.pool.restart() {
-            Ok(()) => assert!(!self.pool.is_closed() || self.holds_closers()),
+            Ok(()) if self.holds_closers() => {}
+            Ok(()) => {
+                assert!(!self.pool.is_closed());
+                self.ledger.reopens();
+            }
             Err(BuildError::StillRunning) => {}
             Err(error) => assert!(self.is_faulty, "{error}"),
         }
@@ -439,18 +325,26 @@ impl<'p, S: Subject> Driver<'p, S> {
         if self.plan.drops {
             // Those at the door have a share in the pool.
             self.resume();
-            self.blocked.drain(..).for_each(|thread| thread.join().expect("a submitter does not panic"));
+            self.join_blocked();
         } else {
+            self.ledger.closes();
             assert!(self.pool.shutdown().is_complete());
-            self.blocked.drain(..).for_each(|thread| thread.join().expect("a submitter does not panic"));
+            // Each has been told.
+            self.settle_futures();
+            self.join_blocked();
             let stats = self.pool.stats();
             self.ledger.check(&stats, self.returned, self.is_faulty);
             assert_eq!((stats.live, stats.spawned), (0, stats.retired), "{stats:?}");
         }
-        let Driver { pool, ledger, handles, faults, pauses, is_faulty, .. } = self;
+        let Driver { pool, ledger, handles, faults, pauses, views, is_faulty, .. } = self;
+        ledger.closes();
         drop(pool);
         // The last owner may have been a task of the pool: then the pool ends by itself.
         await_no_threads(name);
+        for view in views.into_iter().flatten() {
+            assert!(view.wait_idle());
+            view.account().check(&view.stats());
+        }
         for (id, handle) in handles {
             assert!(handle.is_finished(), "the handle of job {id}");
             drop(handle.join());
@@ -459,11 +353,8 @@ impl<'p, S: Subject> Driver<'p, S> {
         drop((pauses, faults));
         eventually(|| Arc::strong_count(&ledger) == 1);
     }
-}
 
-impl Operation {
-    fn closes(&self) -> bool {
-        let (Self::Submit(_, what) | Self::SubmitAll(_, what) | Self::Block(what)) = self else { return false };
-        *what == What::Nest(super::job::Nested::Close)
+    fn join_blocked(&mut self) {
+        self.blocked.drain(..).for_each(|thread| thread.join().expect("a submitter does not panic"));
     }
 }
