@@ -1,6 +1,7 @@
 //! What became of every task of a plan, and the law that the pool's own counts must agree with.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::ThreadId;
@@ -131,7 +132,8 @@ impl Ledger {
     /// `f` runs jobs, which are those that came back, and does not really run them.
     pub(crate) fn identify(back: Back, f: impl FnOnce()) {
         IDENTIFIES.set(Some(back));
-        f();
+        // A task whose token is cancelled drops its job unasked, which may be meant to panic.
+        let _dropped = catch_unwind(AssertUnwindSafe(f));
         IDENTIFIES.set(None);
     }
 
