@@ -128,7 +128,7 @@ impl<D: Keyed> Subject for Pool<D> {
             Way::Token(token) => without_handle(self.submit_cancellable(token, move || drop(job.run()))),
             Way::Handle => {
                 let entered = self.spawn(move || job.run());
-                entered.map(Some).map_err(|refusal| refuse(refusal, |f| identify(f)))
+                entered.map(Some).map_err(|refusal| refuse(refusal, identify))
             }
             Way::HandleToken(token) => {
                 let entered = self.spawn_cancellable(token, move |_: &CancelToken| job.run());
@@ -149,7 +149,7 @@ impl<D: Keyed> Subject for Pool<D> {
             }
             (None, true) => {
                 let entering = self.spawn_async(move || job.run());
-                Box::pin(async move { entering.await.map(Some).map_err(|refusal| refuse(refusal, |f| identify(f))) })
+                Box::pin(async move { entering.await.map(Some).map_err(|refusal| refuse(refusal, identify)) })
             }
             (Some(token), true) => {
                 let entering = self.spawn_async_cancellable(token, move |_: &CancelToken| job.run());
@@ -170,7 +170,7 @@ impl<D: Keyed> Subject for Pool<D> {
     }
 
     fn call(&self, job: Job, _patience: Patience<'_>) -> Result<Output, CallError<()>> {
-        self.run(move || job.run()).map_err(|error| fail(error, |f| identify(f)))
+        self.run(move || job.run()).map_err(|error| fail(error, identify))
     }
 
     fn back(task: Task) {
