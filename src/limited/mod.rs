@@ -139,7 +139,8 @@ impl<D: Dispatch> Limited<D> {
         }
     }
 
-    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot.
+    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot. One that comes
+    /// back after it was let in, because the view or its pool was closed before it started, counts as cancelled.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
