@@ -184,6 +184,13 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
+    /// The pool was closed by the plan: those in line are told.
+    pub(super) fn check_told(&self) {
+        let mut ids = self.futures.iter().filter(|kept| !kept.waking.is_woken()).map(|kept| kept.id);
+        // A task that closes it as well may be in the middle of telling.
+        assert!(self.holds_closers() || ids.next().is_none(), "a submission is in line at a closed door");
+    }
+
     /// Polls those that are woken until all are over. The pool must be at work, or closed.
     pub(super) fn settle_futures(&mut self) {
         while !self.futures.is_empty() {

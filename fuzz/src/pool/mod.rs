@@ -181,21 +181,25 @@ impl<'p, S: Subject> Driver<'p, S> {
                 self.ledger.closes();
                 let report = self.pool.shutdown();
                 assert!(report.is_complete(), "{report:?}");
+                self.check_told();
             }
             Operation::ShutdownTimeout => {
                 self.ledger.closes();
                 let _report = self.pool.shutdown_timeout(MOMENT);
+                self.check_told();
             }
             Operation::ShutdownNow => {
                 self.open();
                 self.ledger.closes();
                 let returned = self.pool.shutdown_now();
                 self.take_back(returned);
+                self.check_told();
             }
             Operation::ShutdownGraceful => {
                 self.ledger.closes();
                 let (returned, _report) = self.pool.shutdown_graceful(MOMENT);
                 self.take_back(returned);
+                self.check_told();
             }
             Operation::Restart => self.restart(),
         }

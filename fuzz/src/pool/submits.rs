@@ -82,12 +82,17 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
+    /// A task that closes the pool closes its queue first, so that somebody is refused before the pool says why.
+    pub(super) fn may_be_closed(&self) -> bool {
+        self.pool.is_closed() || self.holds_closers()
+    }
+
     /// Whether the pool may give that as a reason, whoever submits.
     pub(super) fn may_refuse(&self, kind: SubmitErrorKind) -> bool {
         match kind {
             SubmitErrorKind::Full => self.plan.shape.is_nonblocking(),
             SubmitErrorKind::Overloaded => self.plan.shape.limits_blocking(),
-            SubmitErrorKind::Closed => self.pool.is_closed(),
+            SubmitErrorKind::Closed => self.may_be_closed(),
             SubmitErrorKind::Spawn => self.is_faulty,
             _ => false,
         }

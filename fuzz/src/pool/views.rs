@@ -124,7 +124,7 @@ impl<S: Subject> Driver<'_, S> {
     fn may_view_refuse(&self, view: &dyn View, kind: SubmitErrorKind, is_try: bool) -> bool {
         match kind {
             SubmitErrorKind::Full if is_try => true,
-            SubmitErrorKind::Closed => self.pool.is_closed() || view.account().is_over(),
+            SubmitErrorKind::Closed => self.may_be_closed() || view.account().is_over(),
             _ => self.may_refuse(kind),
         }
     }
@@ -145,7 +145,7 @@ impl<S: Subject> Driver<'_, S> {
             }
             Err(CallError::Failed(error)) => {
                 self.ledger.accepted(id);
-                let is_dropped = error.is_cancelled() && (self.pool.is_closed() || view.account().is_over());
+                let is_dropped = error.is_cancelled() && (self.may_be_closed() || view.account().is_over());
                 assert!(is_dropped || self.is_failure_of(id, what, &error), "{error}");
             }
         }
