@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use formicary::{Dispatch, Limited, Pool, SubmitErrorKind};
 use support::closures::pool;
@@ -292,4 +293,34 @@ fn exact_room<D: Dispatch>() {
 #[test]
 fn a32_the_room_of_a_view_is_exact() {
     on_every_dispatch!(exact_room);
+}
+
+/// Calls whose closure comes back after it was let in, by the end of the pool or by that of the view, are over for the view, too.
+fn calls_that_come_back<D: Dispatch>() {
+    for closes_view in [false, true] {
+        let pool = pool::<D>(1, 4);
+        let view = pool.limited(1);
+        let pause = pool.pause();
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..2).map(|_| scope.spawn(|| view.run(|| 7))).collect();
+            eventually("both are in", || view.stats().queued == 2);
+            if closes_view {
+                assert!(view.close().is_empty());
+                drop(pause);
+            } else {
+                assert!(pool.shutdown_now().is_empty());
+            }
+            let answers: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+            assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), usize::from(closes_view), "{answers:?}");
+        });
+        assert!(view.wait_idle_timeout(Duration::from_secs(10)), "{:?}", view.stats());
+        assert_eq!((view.stats().submitted, view.stats().completed), (2, u64::from(closes_view)));
+        assert_view_conserved(&view);
+        assert_conserved(&*pool);
+    }
+}
+
+#[test]
+fn a32_a_call_that_comes_back_is_over() {
+    on_every_dispatch!(calls_that_come_back);
 }

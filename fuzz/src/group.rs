@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
-use formicary::{
-    CancelToken, Dispatch, Group, GroupError, PauseGuard, Pool, Ring, Sharded, Stack, SubmitErrorKind, TaskFailure,
-};
+use formicary::{CancelToken, Group, GroupError, PauseGuard, Pool, Ring, Sharded, Stack, SubmitErrorKind, TaskFailure};
 
 use super::job::{Output, What};
-use super::ledger::Ledger;
-use super::subjects::{MOMENT, Shape, Subject};
+use super::keys::Keyed;
+use super::ledger::{Back, Ledger};
+use super::shape::Shape;
+use super::subjects::{MOMENT, Subject};
 use super::{Sequence, await_no_threads, thread_name};
 
 #[derive(Arbitrary, Debug)]
@@ -22,44 +22,52 @@ pub(crate) struct Plan {
     operations: Sequence<Operation>,
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum End {
-    Wait,
-    Collect,
-    Drop,
+choices! {
+    #[derive(Clone, Copy, Debug)]
+    enum End {
+        Wait,
+        Collect,
+        Drop,
+    }
 }
 
-#[derive(Arbitrary, Debug)]
-enum Operation {
-    Spawn(Does),
-    TrySpawn(Does),
-    Open,
-    Cancel,
-    CancelParent,
-    WaitForMoment,
-    Pause,
-    Resume,
-    ShutdownNow,
-    Restart,
-    /// The end of this group, and another one.
-    Next,
+choices! {
+    #[derive(Debug)]
+    enum Operation {
+        Spawn(Does),
+        TrySpawn(Does),
+        Open,
+        Cancel,
+        CancelParent,
+        WaitForMoment,
+        Pause,
+        Resume,
+        ShutdownNow,
+        Restart,
+        /// The end of this group, and another one.
+        Next,
+    }
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Does {
-    Job(Simple),
-    Fail,
-    CancelGroup,
-    /// Makes a group of its own with so many tasks, on the same pool.
-    Nest(u8),
+choices! {
+    #[derive(Clone, Copy, Debug)]
+    enum Does {
+        Job(Simple),
+        Fail,
+        CancelGroup,
+        /// Makes a group of its own with so many tasks, on the same pool.
+        Nest(u8),
+    }
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Simple {
-    Return,
-    Panic,
-    PanicInDrop,
-    Hold,
+choices! {
+    #[derive(Clone, Copy, Debug)]
+    enum Simple {
+        Return,
+        Panic,
+        PanicInDrop,
+        Hold,
+    }
 }
 
 impl From<Simple> for What {
@@ -81,7 +89,7 @@ pub(crate) fn drive(plan: &Plan) {
     }
 }
 
-fn drive_on<D: Dispatch>(plan: &Plan) {
+fn drive_on<D: Keyed>(plan: &Plan) {
     let (ledger, name) = (Ledger::new(plan.shape.workers()), thread_name());
     let pool = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger).build().expect("the shape is good");
     let (pool, parent) = (Arc::new(pool), CancelToken::new());
@@ -104,7 +112,7 @@ fn drive_on<D: Dispatch>(plan: &Plan) {
     driver.end(&name);
 }
 
-fn new_group<D: Dispatch>(plan: &Plan, pool: &Pool<D>, parent: &CancelToken) -> Group<Output, Failed, D> {
+fn new_group<D: Keyed>(plan: &Plan, pool: &Pool<D>, parent: &CancelToken) -> Group<Output, Failed, D> {
     let group = pool.group_with(parent).collect_all(plan.collects_all);
     match plan.limit % 8 {
         0 => group,
@@ -115,7 +123,7 @@ fn new_group<D: Dispatch>(plan: &Plan, pool: &Pool<D>, parent: &CancelToken) -> 
 /// What a task of the group fails with: its number.
 type Failed = usize;
 
-struct Driver<'p, D: Dispatch> {
+struct Driver<'p, D: Keyed> {
     plan: &'p Plan,
     pool: Arc<Pool<D>>,
     ledger: Arc<Ledger>,
@@ -128,7 +136,7 @@ struct Driver<'p, D: Dispatch> {
     returned: u64,
 }
 
-impl<D: Dispatch> Driver<'_, D> {
+impl<D: Keyed> Driver<'_, D> {
     fn carry_out(&mut self, operation: &Operation) {
         let Some(group) = &self.group else { return };
         match operation {
@@ -209,7 +217,7 @@ impl<D: Dispatch> Driver<'_, D> {
                 self.ledger.refused(id);
                 let kind = refusal.kind;
                 let token = CancelToken::new();
-                Ledger::identify(|| drop((refusal.task)(&token)));
+                Ledger::identify(Back::Refused, || drop((refusal.task)(&token)));
                 let is_right = match kind {
                     SubmitErrorKind::Full => is_try || self.plan.shape.is_nonblocking(),
                     SubmitErrorKind::Overloaded => self.plan.shape.limits_blocking(),
@@ -316,7 +324,7 @@ impl<D: Dispatch> Driver<'_, D> {
 }
 
 /// A group in a task, on the same pool and below the task's group.
-fn nest<D: Dispatch>(pool: &Pool<D>, ledger: &Arc<Ledger>, token: &CancelToken, count: u8) {
+fn nest<D: Keyed>(pool: &Pool<D>, ledger: &Arc<Ledger>, token: &CancelToken, count: u8) {
     let group = pool.group_with::<Output, ()>(token);
     let mut accepted = Vec::new();
     for _ in 0..count % 4 {
@@ -330,7 +338,7 @@ fn nest<D: Dispatch>(pool: &Pool<D>, ledger: &Arc<Ledger>, token: &CancelToken, 
             }
             Err(refusal) => {
                 ledger.refused(id);
-                Ledger::identify(|| drop((refusal.task)(token)));
+                Ledger::identify(Back::Refused, || drop((refusal.task)(token)));
             }
         }
     }

@@ -3,37 +3,52 @@
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use arbitrary::Arbitrary;
-
+use super::account::Account;
 use super::ledger::Ledger;
 
-/// What a job does when its turn has come.
-#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
-pub(crate) enum What {
-    Return,
-    Panic,
-    /// Returns, and then what it captured panics in its drop; also if it never runs.
-    PanicInDrop,
-    /// Waits until the gate is opened.
-    Hold,
-    /// Uses its own pool.
-    Nest(Nested),
+choices! {
+    /// What a job does when its turn has come.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum What {
+        Return,
+        Panic,
+        /// Returns, and then what it captured panics in its drop; also if it never runs.
+        PanicInDrop,
+        /// Waits until the gate is opened.
+        Hold,
+        /// Uses its own pool, or its own view.
+        Nest(Nested),
+    }
 }
 
-/// How a job uses its own pool.
-#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Nested {
-    Try,
-    Submit,
-    Call,
-    CallPanicking,
-    /// Shuts it down, and does not wait: a task cannot.
-    Close,
+choices! {
+    /// How a job uses its own pool.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum Nested {
+        Try,
+        Submit,
+        Call,
+        CallPanicking,
+        /// Shuts it down, and does not wait: a task cannot.
+        Close,
+        /// Jobs that it waits for; not in a view.
+        Scope,
+        ScopePanicking,
+    }
 }
 
-/// The pool as its own tasks see it.
+/// The pool, or the view, as its own tasks see it.
 pub(crate) trait Nest: Send + Sync {
     fn nest(&self, how: Nested, ledger: &Arc<Ledger>);
+}
+
+/// Where a job belongs.
+#[derive(Clone)]
+pub(crate) enum Of {
+    Pool,
+    View(Arc<Account>),
+    /// A scope, and whether it was spawned by a task.
+    Scope(bool),
 }
 
 /// A planned panic. Not a `panic!`: the fuzzer's hook makes the end of the process of that.
@@ -46,6 +61,7 @@ pub(crate) fn panics() -> ! {
 pub(crate) struct Job {
     pub(crate) id: usize,
     what: What,
+    of: Of,
     born: u64,
     ledger: Arc<Ledger>,
 }
@@ -57,29 +73,42 @@ pub(crate) struct Output {
 }
 
 impl Job {
-    pub(crate) fn new(id: usize, what: What, born: u64, ledger: Arc<Ledger>) -> Self {
-        Job { id, what, born, ledger }
+    pub(crate) fn new(id: usize, what: What, of: Of, born: u64, ledger: Arc<Ledger>) -> Self {
+        Job { id, what, of, born, ledger }
     }
 
     pub(crate) fn run(mut self) -> Output {
-        if !self.ledger.starts(self.id) {
+        if !self.ledger.starts(self.id, &self.of) {
             self.what = What::Return;
             return self.output();
         }
+        let held = self.account().map(|account| account.hold(&self.ledger));
         match self.what {
             What::Hold => self.ledger.gate().wait(self.born),
-            What::Nest(how) => {
-                if let Some(nest) = self.ledger.nest.get().and_then(|nest| nest.upgrade()) {
-                    nest.nest(how, &self.ledger);
-                }
-            }
+            What::Nest(how) => self.nest(how),
             What::Return | What::Panic | What::PanicInDrop => {}
         }
-        self.ledger.ends(self.panics());
+        drop(held);
+        self.ledger.ends(self.id, &self.of, self.panics());
         if self.what == What::Panic {
             panics();
         }
         self.output()
+    }
+
+    fn nest(&self, how: Nested) {
+        let is_for_pool = matches!(how, Nested::Scope | Nested::ScopePanicking);
+        let nest = match self.account() {
+            Some(account) if !is_for_pool => &account.nest,
+            _ => &self.ledger.nest,
+        };
+        if let Some(nest) = nest.get().and_then(|nest| nest.upgrade()) {
+            nest.nest(how, &self.ledger);
+        }
+    }
+
+    fn account(&self) -> Option<&Account> {
+        if let Of::View(account) = &self.of { Some(account) } else { None }
     }
 
     /// Drops the captures first: a value that a function returns is leaked if a drop at its end panics.

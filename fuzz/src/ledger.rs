@@ -1,12 +1,16 @@
 //! What became of every task of a plan, and the law that the pool's own counts must agree with.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread::ThreadId;
 
 use formicary::{CancelToken, Stats};
 
-use super::job::{Job, Nest, What};
+use super::account::Account;
+use super::gate::Gate;
+use super::job::{Job, Nest, Of, What};
 
 /// More jobs than a plan can have.
 const MOST_JOBS: usize = 1024;
@@ -18,11 +22,18 @@ pub(crate) struct Ledger {
     jobs: AtomicUsize,
     completed: AtomicU64,
     panicked: AtomicU64,
+    /// The same of jobs that the pool may have counted, or not.
+    perhaps_completed: AtomicU64,
+    perhaps_panicked: AtomicU64,
     running: AtomicUsize,
     /// The most that may have been running at a time since the pool was last quiet.
     bound: AtomicUsize,
+    /// Whether what waits in a view may be dropped, because the pool is being closed.
+    is_closed: AtomicBool,
     complaints: Mutex<Vec<String>>,
     gate: Gate,
+    /// The plan's thread, which runs what the pool does not: it is no worker.
+    planner: ThreadId,
     /// The pool, for tasks that use it.
     pub(crate) nest: OnceLock<Weak<dyn Nest>>,
 }
@@ -36,6 +47,10 @@ struct Fate {
     may_be_cancelled: AtomicU8,
     /// Who cancels this one.
     token: OnceLock<CancelToken>,
+    /// The account of its view, if it is one of a view.
+    account: OnceLock<Arc<Account>>,
+    /// Nothing of it is in the pool's books, or nobody can tell.
+    is_outside: AtomicBool,
 }
 
 const ACCEPTED: u8 = 1;
@@ -44,10 +59,22 @@ const REFUSED: u8 = 2;
 const UNSURE: u8 = 3;
 /// An item of a map: accepted if it ran, and otherwise nobody can tell.
 const MAPPED: u8 = 4;
+/// Of a scope: it runs, wherever that is.
+const SCOPED: u8 = 5;
+/// Went down with what was to bring it in.
+const DROPPED: u8 = 6;
+
+/// Why a job that is called only tells its number.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Back {
+    Refused,
+    FromPool,
+    FromView,
+}
 
 thread_local! {
-    /// Whether a job that is run here is only asked for its number.
-    static IDENTIFIES: Cell<bool> = const { Cell::new(false) };
+    /// Whether a job that is run here is only asked for its number, and why.
+    static IDENTIFIES: Cell<Option<Back>> = const { Cell::new(None) };
     /// How many jobs this thread is in.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
@@ -67,42 +94,68 @@ impl Ledger {
             jobs: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
+            perhaps_completed: AtomicU64::new(0),
+            perhaps_panicked: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             bound: AtomicUsize::new(bound),
+            is_closed: AtomicBool::new(false),
             complaints: Mutex::default(),
             gate: Gate::default(),
+            planner: std::thread::current().id(),
             nest: OnceLock::new(),
         })
     }
 
     /// A new job, which nothing has become of yet.
     pub(crate) fn job(self: &Arc<Self>, what: What) -> Job {
+        self.job_of(Of::Pool, what)
+    }
+
+    /// The same for one that is not the pool's own.
+    pub(crate) fn job_of(self: &Arc<Self>, of: Of, what: What) -> Job {
         let id = self.jobs.fetch_add(1, SeqCst);
         assert!(id < MOST_JOBS, "a plan is too long");
-        Job::new(id, what, self.gate.now(), Arc::clone(self))
+        match &of {
+            Of::Pool => {}
+            Of::View(account) => {
+                drop(self.fates[id].account.set(Arc::clone(account)));
+                // Whoever closes the pool sees the job, or is seen.
+                if self.is_closed.load(SeqCst) {
+                    self.may_be_cancelled(id);
+                }
+            }
+            Of::Scope(_) => self.enters(id, SCOPED),
+        }
+        Job::new(id, what, of, self.gate.now(), Arc::clone(self))
     }
 
     /// `f` runs jobs, which are those that came back, and does not really run them.
-    pub(crate) fn identify(f: impl FnOnce()) {
-        IDENTIFIES.set(true);
-        f();
-        IDENTIFIES.set(false);
+    pub(crate) fn identify(back: Back, f: impl FnOnce()) {
+        IDENTIFIES.set(Some(back));
+        // A task whose token is cancelled drops its job unasked, which may be meant to panic.
+        let _dropped = catch_unwind(AssertUnwindSafe(f));
+        IDENTIFIES.set(None);
     }
 
     /// Whether this thread only asks jobs for their numbers.
     pub(crate) fn identifies() -> bool {
-        IDENTIFIES.get()
+        IDENTIFIES.get().is_some()
     }
 
     /// A job's turn: `false` if it has come back and is not to run.
-    pub(crate) fn starts(&self, id: usize) -> bool {
-        if IDENTIFIES.get() {
-            self.fates[id].back.fetch_add(1, SeqCst);
+    pub(crate) fn starts(&self, id: usize, of: &Of) -> bool {
+        let fate = &self.fates[id];
+        if let Some(back) = IDENTIFIES.get() {
+            fate.back.fetch_add(1, SeqCst);
+            fate.is_outside.store(back == Back::FromView, SeqCst);
+            if let (Of::View(account), Back::FromPool | Back::FromView) = (of, back) {
+                account.came_back();
+            }
             return false;
         }
-        self.fates[id].ran.fetch_add(1, SeqCst);
+        fate.ran.fetch_add(1, SeqCst);
         // A job that runs on top of another has its place.
-        if DEPTH.replace(DEPTH.get() + 1) == 0 {
+        if DEPTH.replace(DEPTH.get() + 1) == 0 && !self.is_planner() {
             let running = self.running.fetch_add(1, SeqCst) + 1;
             let bound = self.bound.load(SeqCst);
             if running > bound {
@@ -112,12 +165,27 @@ impl Ledger {
         true
     }
 
-    pub(crate) fn ends(&self, panics: bool) {
-        if DEPTH.replace(DEPTH.get() - 1) == 1 {
+    pub(crate) fn ends(&self, id: usize, of: &Of, panics: bool) {
+        if DEPTH.replace(DEPTH.get() - 1) == 1 && !self.is_planner() {
             self.running.fetch_sub(1, SeqCst);
         }
-        let count = if panics { &self.panicked } else { &self.completed };
-        count.fetch_add(1, SeqCst);
+        let is_perhaps = matches!(of, Of::Scope(true));
+        let is_outside = is_perhaps || self.is_planner();
+        self.fates[id].is_outside.store(is_outside, SeqCst);
+        let count = match (is_outside, panics) {
+            (false, false) => &self.completed,
+            (false, true) => &self.panicked,
+            (true, false) => &self.perhaps_completed,
+            (true, true) => &self.perhaps_panicked,
+        };
+        count.fetch_add(u64::from(is_perhaps || !is_outside), SeqCst);
+        if let Of::View(account) = of {
+            account.ended(panics);
+        }
+    }
+
+    fn is_planner(&self) -> bool {
+        std::thread::current().id() == self.planner
     }
 
     pub(crate) fn accepted(&self, id: usize) {
@@ -137,9 +205,31 @@ impl Ledger {
         self.enters(id, MAPPED);
     }
 
+    /// It was dropped before anything was said about it.
+    pub(crate) fn dropped(&self, id: usize) {
+        self.enters(id, DROPPED);
+    }
+
     fn enters(&self, id: usize, entry: u8) {
         let before = self.fates[id].entry.swap(entry, SeqCst);
         assert_eq!(before, 0, "job {id} has two answers");
+        match (self.fates[id].account.get(), entry) {
+            (Some(account), ACCEPTED) => account.accepted(),
+            (Some(account), UNSURE) => account.unsure(),
+            _ => {}
+        }
+    }
+
+    /// The pool is about to be closed: what waits in its views may be dropped.
+    pub(crate) fn closes(&self) {
+        self.is_closed.store(true, SeqCst);
+        let jobs = 0..self.jobs.load(SeqCst);
+        jobs.filter(|id| self.fates[*id].account.get().is_some()).for_each(|id| self.may_be_cancelled(id));
+    }
+
+    /// It is open again, and nobody closes it meanwhile.
+    pub(crate) fn reopens(&self) {
+        self.is_closed.store(false, SeqCst);
     }
 
     /// From now on the job may be cancelled, whether it is said by a token or not.
@@ -185,8 +275,14 @@ impl Ledger {
         assert_eq!((stats.queued, stats.running, stats.waiting), (0, 0, 0), "{}", context());
         let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
         assert_eq!(stats.submitted, ended, "the law: {}", context());
-        assert_eq!(stats.completed, self.completed.load(SeqCst), "completed: {}", context());
-        assert_eq!(stats.panicked, self.panicked.load(SeqCst), "panicked: {}", context());
+        let between = |least: &AtomicU64, perhaps: &AtomicU64, count: u64| {
+            let least = least.load(SeqCst);
+            (least..=least + perhaps.load(SeqCst)).contains(&count)
+        };
+        let is_right = between(&self.completed, &self.perhaps_completed, stats.completed);
+        assert!(is_right, "completed, not {}: {}", self.completed.load(SeqCst), context());
+        let is_right = between(&self.panicked, &self.perhaps_panicked, stats.panicked);
+        assert!(is_right, "panicked, not {}: {}", self.panicked.load(SeqCst), context());
         let within = |least: u64, count: u64| least <= count && count <= least + sums.unsure;
         assert!(within(sums.accepted, stats.submitted), "submitted, not {}: {}", sums.accepted, context());
         assert!(within(returned, stats.returned), "returned, not {returned}: {}", context());
@@ -208,19 +304,34 @@ impl Ledger {
         let mut sums = Sums { accepted: 0, unsure: 0, back: 0, lost: 0 };
         for (id, fate) in self.fates[..self.jobs.load(SeqCst)].iter().enumerate() {
             let (ran, back) = (fate.ran.load(SeqCst), fate.back.load(SeqCst));
+            let is_outside = fate.is_outside.load(SeqCst);
             match fate.entry.load(SeqCst) {
                 ACCEPTED => {
-                    sums.accepted += 1;
-                    sums.back += u64::from(back);
                     let may_be_cancelled = is_faulty
                         || fate.may_be_cancelled.load(SeqCst) == 1
-                        || fate.token.get().is_some_and(CancelToken::is_cancelled);
+                        || fate.token.get().is_some_and(CancelToken::is_cancelled)
+                        || fate.account.get().is_some_and(|account| account.is_over());
                     match ran + back {
-                        1 => {}
-                        0 if may_be_cancelled => sums.lost += 1,
+                        // From a view, where the pool has not seen it.
+                        1 if is_outside => {}
+                        1 => {
+                            sums.accepted += 1;
+                            sums.back += u64::from(back);
+                        }
+                        0 if may_be_cancelled && fate.account.get().is_some() => sums.unsure += 1,
+                        0 if may_be_cancelled => {
+                            sums.accepted += 1;
+                            sums.lost += 1;
+                        }
                         _ => panic!("job {id} was accepted, ran {ran} times and came back {back} times"),
                     }
                 }
+                SCOPED => {
+                    assert_eq!((ran, back), (1, 0), "job {id} of a scope: ran, came back");
+                    sums.accepted += u64::from(!is_outside);
+                    sums.unsure += u64::from(is_outside);
+                }
+                DROPPED => assert_eq!((ran, back), (0, 0), "job {id} was dropped: ran, came back"),
                 MAPPED => {
                     assert!(ran + back <= 1, "item {id} ran {ran} times and came back {back} times");
                     sums.accepted += u64::from(ran);
@@ -233,30 +344,5 @@ impl Ledger {
             }
         }
         sums
-    }
-}
-
-/// Where jobs wait until it is opened next.
-#[derive(Default)]
-pub(crate) struct Gate {
-    openings: Mutex<u64>,
-    opened: Condvar,
-}
-
-impl Gate {
-    fn now(&self) -> u64 {
-        *self.openings.lock().unwrap()
-    }
-
-    /// Lets all through that were made until now.
-    pub(crate) fn open(&self) {
-        *self.openings.lock().unwrap() += 1;
-        self.opened.notify_all();
-    }
-
-    /// Waits until it is opened after that time.
-    pub(crate) fn wait(&self, since: u64) {
-        let openings = self.openings.lock().unwrap();
-        drop(self.opened.wait_while(openings, |openings| *openings <= since).unwrap());
     }
 }

@@ -3,12 +3,22 @@
 //! Nothing here knows of a fuzzer: the targets in `fuzz_targets` and the test `tests/fuzz_corpus.rs` of the crate itself both
 //! [`run`] the same. A plan that fails panics, or aborts the process where it hangs or fails on another thread.
 
+#[macro_use]
+mod choices;
+
+mod account;
+mod closures;
+mod gate;
 mod group;
 mod job;
+mod keys;
 mod ledger;
 mod map;
+mod nested;
 mod pool;
 mod ring;
+mod shape;
+mod states;
 mod subjects;
 mod tokens;
 

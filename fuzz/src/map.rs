@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use arbitrary::Arbitrary;
-use formicary::{CallError, Dispatch, Map, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, SubmitErrorKind};
+use formicary::{CallError, Map, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, SubmitErrorKind};
 
 use super::job::{Job, Output, What, panics};
+use super::keys::Keyed;
 use super::ledger::Ledger;
-use super::subjects::{Adept, Faults, Shape, Subject, job_back};
+use super::shape::Shape;
+use super::states::{Adept, Faults};
+use super::subjects::{Subject, job_back};
 use super::{Sequence, await_no_threads, thread_name};
 
 #[derive(Arbitrary, Debug)]
@@ -44,7 +47,7 @@ pub(crate) fn drive(plan: &Plan) {
     }
 }
 
-fn drive_on<D: Dispatch>(plan: &Plan) {
+fn drive_on<D: Keyed>(plan: &Plan) {
     let (ledger, name) = (Ledger::new(plan.shape.workers()), thread_name());
     match plan.kind % 3 {
         0 => {
@@ -70,19 +73,19 @@ trait Maps: Subject {
     fn map<'a>(&'a self, items: Items<'a>, is_unordered: bool) -> Map<'a, Items<'a>, Output>;
 }
 
-impl<D: Dispatch> Maps for Pool<D> {
+impl<D: Keyed> Maps for Pool<D> {
     fn map<'a>(&'a self, items: Items<'a>, is_unordered: bool) -> Map<'a, Items<'a>, Output> {
         if is_unordered { self.map_unordered(items, Job::run) } else { self.map(items, Job::run) }
     }
 }
 
-impl<D: Dispatch> Maps for PoolWithFunc<Job, D, Output> {
+impl<D: Keyed> Maps for PoolWithFunc<Job, D, Output> {
     fn map<'a>(&'a self, items: Items<'a>, is_unordered: bool) -> Map<'a, Items<'a>, Output> {
         if is_unordered { self.map_unordered(items) } else { self.map(items) }
     }
 }
 
-impl<D: Dispatch> Maps for StatefulPool<Adept, D> {
+impl<D: Keyed> Maps for StatefulPool<Adept, D> {
     fn map<'a>(&'a self, items: Items<'a>, is_unordered: bool) -> Map<'a, Items<'a>, Output> {
         if is_unordered { self.map_unordered(items) } else { self.map(items) }
     }

@@ -20,20 +20,22 @@ pub(crate) struct Plan {
     operations: Sequence<Operation>,
 }
 
-#[derive(Arbitrary, Debug)]
-enum Operation {
-    /// So many tries to put something in.
-    Put(u8),
-    PutAll(u8),
-    /// So many tasks end, each time the one at that place.
-    End(u8, u8),
-    Pause,
-    Resume,
-    Tune(u8),
-    /// The queue is taken out and the pool opened again.
-    Drain,
-    Close,
-    Reopen,
+choices! {
+    #[derive(Debug)]
+    enum Operation {
+        /// So many tries to put something in.
+        Put(u8),
+        PutAll(u8),
+        /// So many tasks end, each time the one at that place.
+        End(u8, u8),
+        Pause,
+        Resume,
+        Tune(u8),
+        /// The queue is taken out and the pool opened again.
+        Drain,
+        Close,
+        Reopen,
+    }
 }
 
 /// What goes through the ring: larger than a word, and it tells when it is dropped by being counted.

@@ -22,28 +22,30 @@ pub(crate) struct Plan {
     operations: Sequence<Operation>,
 }
 
-#[derive(Arbitrary, Debug)]
-enum Operation {
-    Root,
-    Child(u8),
-    Cancel(u8),
-    /// A time that is over, or that never comes.
-    CancelAfter(u8, bool),
-    Look(u8),
-    Reason(u8),
-    Deadline(u8),
-    WaitNoTime(u8),
-    /// A thread waits for it.
-    Listen(u8),
-    /// A future does.
-    Poll(u8),
-    PollAgain(u8),
-    DropFuture(u8),
-    /// A task of a paused pool has it.
-    Spawn(u8),
-    /// The task's own token is as if it were a child.
-    CancelTask(u8),
-    Resume,
+choices! {
+    #[derive(Debug)]
+    enum Operation {
+        Root,
+        Child(u8),
+        Cancel(u8),
+        /// A time that is over, or that never comes.
+        CancelAfter(u8, bool),
+        Look(u8),
+        Reason(u8),
+        Deadline(u8),
+        WaitNoTime(u8),
+        /// A thread waits for it.
+        Listen(u8),
+        /// A future does.
+        Poll(u8),
+        PollAgain(u8),
+        DropFuture(u8),
+        /// A task of a paused pool has it.
+        Spawn(u8),
+        /// The task's own token is as if it were a child.
+        CancelTask(u8),
+        Resume,
+    }
 }
 
 /// What a token should be.

@@ -97,6 +97,11 @@ impl<F> Counted<F> {
         self.entry.fate = Fate::Over;
         self.f
     }
+
+    /// It was let in, and has come back to its caller: it will never run, and counts as cancelled.
+    pub(super) fn returned(self) -> F {
+        self.f
+    }
 }
 
 impl<F: FnOnce() + Send + 'static> Body for Counted<F> {

@@ -139,7 +139,8 @@ impl<D: Dispatch> Limited<D> {
         }
     }
 
-    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot.
+    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot. One that comes
+    /// back after it was let in, because the view or its pool was closed before it started, counts as cancelled.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -166,7 +167,7 @@ impl<D: Dispatch> Limited<D> {
             admitted.map_err(|refusal| slot.refused(refusal.kind).map(Counted::refused))?;
         }
         slot.call().into_result().map_err(|error| match error {
-            CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::refused)),
+            CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::returned)),
             CallError::Failed(failed) => CallError::Failed(failed),
         })
     }

@@ -1,0 +1,28 @@
+//! Where jobs wait for the plan.
+
+use std::sync::{Condvar, Mutex};
+
+/// Where jobs wait until it is opened next.
+#[derive(Default)]
+pub(crate) struct Gate {
+    openings: Mutex<u64>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn now(&self) -> u64 {
+        *self.openings.lock().unwrap()
+    }
+
+    /// Lets all through that were made until now.
+    pub(crate) fn open(&self) {
+        *self.openings.lock().unwrap() += 1;
+        self.opened.notify_all();
+    }
+
+    /// Waits until it is opened after that time.
+    pub(crate) fn wait(&self, since: u64) {
+        let openings = self.openings.lock().unwrap();
+        drop(self.opened.wait_while(openings, |openings| *openings <= since).unwrap());
+    }
+}

@@ -1,0 +1,86 @@
+//! Keys, for the dispatch that has them.
+
+use formicary::{
+    Builder, Dispatch, Handle, Pool, PoolWithFunc, ProcessError, Ring, Sharded, Stack, StatefulPool, SubmitError,
+};
+
+use super::job::{Job, Output};
+use super::states::Adept;
+
+type Handed = Result<Handle<Output>, SubmitError<Job>>;
+
+/// A dispatch with what it makes of keys: nothing, but for [`Sharded`].
+pub(crate) trait Keyed: Dispatch + Sized {
+    fn with_shards<K>(builder: Builder<K, Self>, _shards: Option<usize>) -> Builder<K, Self> {
+        builder
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, _key: u8, f: F) -> Result<(), SubmitError<F>> {
+        pool.submit(f)
+    }
+
+    fn try_submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, _key: u8, f: F) -> Result<(), SubmitError<F>> {
+        pool.try_submit(f)
+    }
+
+    fn invoke(pool: &PoolWithFunc<Job, Self, Output>, _key: u8, job: Job) -> Result<(), SubmitError<Job>> {
+        pool.invoke(job)
+    }
+
+    fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, _key: u8, job: Job) -> Result<(), SubmitError<Job>> {
+        pool.try_invoke(job)
+    }
+
+    fn hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
+        pool.submit(job)
+    }
+
+    fn try_hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
+        pool.try_submit(job)
+    }
+
+    fn process(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Result<Output, ProcessError<Job>> {
+        pool.process(job)
+    }
+}
+
+impl Keyed for Stack {}
+
+impl Keyed for Ring {}
+
+impl Keyed for Sharded {
+    fn with_shards<K>(builder: Builder<K, Self>, shards: Option<usize>) -> Builder<K, Self> {
+        match shards {
+            Some(shards) => builder.shards(shards),
+            None => builder,
+        }
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
+        pool.submit_keyed(key, f)
+    }
+
+    fn try_submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
+        pool.try_submit_keyed(key, f)
+    }
+
+    fn invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
+        pool.invoke_keyed(key, job)
+    }
+
+    fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
+        pool.try_invoke_keyed(key, job)
+    }
+
+    fn hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
+        pool.submit_keyed(key, job)
+    }
+
+    fn try_hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
+        pool.try_submit_keyed(key, job)
+    }
+
+    fn process(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Result<Output, ProcessError<Job>> {
+        pool.process_keyed(key, job)
+    }
+}

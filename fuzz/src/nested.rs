@@ -1,0 +1,74 @@
+//! Jobs that use their own pool, or their own view.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use formicary::CallError;
+
+use super::closures::View;
+use super::job::{Job, Nest, Nested, Of, Output, What};
+use super::ledger::Ledger;
+use super::subjects::{Entered, Patience, Subject, Way};
+
+impl<S: Subject> Nest for S {
+    fn nest(&self, how: Nested, ledger: &Arc<Ledger>) {
+        match how {
+            Nested::Try => submit(ledger, &Of::Pool, |job| self.enter(job, Way::Try)),
+            Nested::Submit => submit(ledger, &Of::Pool, |job| self.enter(job, Way::Block)),
+            Nested::Call => call(ledger, &Of::Pool, What::Return, |job| self.call(job, Patience::Endless)),
+            Nested::CallPanicking => call(ledger, &Of::Pool, What::Panic, |job| self.call(job, Patience::Endless)),
+            Nested::Close => {
+                ledger.closes();
+                let _report = self.shutdown_timeout(Duration::ZERO);
+            }
+            Nested::Scope => scope(self, ledger, What::Return),
+            Nested::ScopePanicking => scope(self, ledger, What::Panic),
+        }
+    }
+}
+
+/// What a view's own jobs do with it.
+pub(crate) fn nest_in_view(view: &dyn View, how: Nested, ledger: &Arc<Ledger>) {
+    let of = Of::View(Arc::clone(view.account()));
+    match how {
+        Nested::Try => submit(ledger, &of, |job| view.enter(job, Way::Try)),
+        Nested::Submit => submit(ledger, &of, |job| view.enter(job, Way::Block)),
+        Nested::Call => call(ledger, &of, What::Return, |job| view.run(job)),
+        Nested::CallPanicking => call(ledger, &of, What::Panic, |job| view.run(job)),
+        Nested::Close => view.close(),
+        Nested::Scope | Nested::ScopePanicking => {}
+    }
+}
+
+fn submit(ledger: &Arc<Ledger>, of: &Of, enter: impl FnOnce(Job) -> Entered) {
+    let job = ledger.job_of(of.clone(), What::Return);
+    let id = job.id;
+    match enter(job) {
+        Ok(_) => ledger.accepted(id),
+        Err(_) => ledger.refused(id),
+    }
+}
+
+fn call(ledger: &Arc<Ledger>, of: &Of, what: What, call: impl FnOnce(Job) -> Result<Output, CallError<()>>) {
+    let job = ledger.job_of(of.clone(), what);
+    let id = job.id;
+    match call(job) {
+        Ok(_) | Err(CallError::Failed(_)) => ledger.accepted(id),
+        Err(CallError::Refused(_)) => ledger.unsure(id),
+    }
+}
+
+/// Two jobs that are waited for, on the worker that waits or on others.
+fn scope<S: Subject>(pool: &S, ledger: &Arc<Ledger>, what: What) {
+    let Some(closures) = pool.closures() else { return };
+    let jobs: Vec<Job> = [What::Return, what].map(|what| ledger.job_of(Of::Scope(true), what)).into();
+    let ids: Vec<usize> = jobs.iter().map(|job| job.id).collect();
+    let result = catch_unwind(AssertUnwindSafe(|| closures.scope(jobs, &mut || {}, Vec::new())));
+    if result.is_err() != (what == What::Panic) {
+        ledger.complain(format!("a scope in a task: {what:?}, panicked {}", result.is_err()));
+    }
+    if ids.iter().any(|id| ledger.ran(*id) != 1) {
+        ledger.complain("a scope in a task has not run all".to_owned());
+    }
+}

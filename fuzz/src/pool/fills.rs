@@ -1,0 +1,49 @@
+//! What a key may take: its shard's share of the room, all of it and no more, and always of the same shard.
+
+use super::super::job::What;
+use super::super::subjects::{Subject, Way};
+use super::Driver;
+use super::submits::Door;
+
+impl<S: Subject> Driver<'_, S> {
+    /// Fills the shard of a key, on a pool where nothing else is going on.
+    pub(super) fn fill(&mut self, key: u8) {
+        self.resume();
+        if !self.is_alone() || self.is_trailing || self.is_faulty {
+            return;
+        }
+        self.wait_idle();
+        let before = self.submitted_to_shards();
+        let room = self.plan.shape.queue().map(|tasks| tasks + self.pool.capacity());
+        // With less room than shards several keys share one.
+        if before.is_empty() || room.is_some_and(|room| room < before.len()) {
+            return;
+        }
+        self.pauses.push(self.pool.pause());
+        let most = room.map_or(3, |room| room + 1);
+        let accepted = (0..most).take_while(|_| self.submit(&Door::TryKeyed(key), What::Return)).count();
+        if self.pool.is_closed() {
+            return;
+        }
+        let after = self.submitted_to_shards();
+        let grown: Vec<usize> = (0..after.len()).filter(|index| after[*index] != before[*index]).collect();
+        let [shard] = grown[..] else { panic!("a key in several shards: {before:?} {after:?}") };
+        assert_eq!(after[shard] - before[shard], accepted as u64, "{before:?} {after:?}");
+        let usual = *self.shards.entry(key).or_insert(shard);
+        assert_eq!(usual, shard, "the shard of key {key}");
+        let Some(room) = room else {
+            assert_eq!(accepted, most, "an unbounded shard");
+            return;
+        };
+        let share = room / after.len() + usize::from(shard < room % after.len());
+        assert_eq!(accepted, share, "the share of shard {shard} of {} in {room}", after.len());
+        // Whoever waits for this shard holds up nobody who has no key.
+        self.block(What::Return, Way::Keyed(key));
+        let others = (share..=room).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        assert_eq!(others, room - share, "room beside a full shard");
+    }
+
+    fn submitted_to_shards(&self) -> Vec<u64> {
+        self.pool.stats().shards.iter().map(|shard| shard.submitted).collect()
+    }
+}

@@ -1,0 +1,217 @@
+//! Submissions that wait for room without a thread, polled by hand: when they are woken, without having been, by another waker than
+//! before; dropped before they are polled, or in line.
+//!
+//! A future is polled to its end only where it has been woken, so that a wake-up that is lost is a plan that hangs.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use formicary::{CancelToken, SubmitErrorKind};
+
+use super::super::job::What;
+use super::super::subjects::{Entered, Entering, Subject};
+use super::Driver;
+
+choices! {
+    #[derive(Debug)]
+    pub(super) enum FutureStep {
+        Submit(Ticket, What),
+        /// Made and dropped.
+        Unpolled(Ticket, What),
+        Poll(u8),
+        Drop(u8),
+        /// Waits for all of them.
+        Settle,
+        /// A handle is awaited, or, if that may be for ever, polled and dropped.
+        Await(u8),
+    }
+}
+
+choices! {
+    #[derive(Clone, Copy, Debug)]
+    pub(super) enum Ticket {
+        Plain,
+        Handle,
+        Token(u8),
+        HandleToken(u8),
+    }
+}
+
+/// A submission that has been polled.
+pub(super) struct Kept {
+    id: usize,
+    future: Entering<'static>,
+    waking: Arc<Waking>,
+    token: Option<CancelToken>,
+}
+
+/// Wakes the plan's thread, and says that it was this.
+struct Waking {
+    is_woken: AtomicBool,
+    thread: Thread,
+}
+
+impl Wake for Waking {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, SeqCst);
+        self.thread.unpark();
+    }
+}
+
+impl Waking {
+    fn new() -> Arc<Self> {
+        Arc::new(Waking { is_woken: AtomicBool::new(false), thread: std::thread::current() })
+    }
+
+    fn is_woken(&self) -> bool {
+        self.is_woken.load(SeqCst)
+    }
+}
+
+/// A poll with a new waker, which is the one to be woken from now on.
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waking: &mut Arc<Waking>) -> Poll<F::Output> {
+    *waking = Waking::new();
+    let waker = Waker::from(Arc::clone(waking));
+    future.poll(&mut Context::from_waker(&waker))
+}
+
+fn wait_for<F: Future>(future: F) -> F::Output {
+    let (mut future, mut waking) = (pin!(future), Waking::new());
+    loop {
+        if let Poll::Ready(output) = poll(future.as_mut(), &mut waking) {
+            return output;
+        }
+        while !waking.is_woken() {
+            std::thread::park();
+        }
+    }
+}
+
+impl FutureStep {
+    pub(super) fn what(&self) -> Option<What> {
+        if let Self::Submit(_, what) | Self::Unpolled(_, what) = self { Some(*what) } else { None }
+    }
+}
+
+impl<S: Subject> Driver<'_, S> {
+    pub(super) fn future(&mut self, step: &FutureStep) {
+        let count = self.futures.len();
+        match step {
+            FutureStep::Submit(ticket, what) if count < 4 => self.submit_async(*ticket, *what),
+            FutureStep::Submit(..) => {}
+            FutureStep::Unpolled(ticket, what) => {
+                let (token, has_handle) = self.ticket(*ticket);
+                let job = self.ledger.job(*what);
+                self.ledger.dropped(job.id);
+                let pool = Arc::clone(&self.pool);
+                // What the job captured may be meant to panic.
+                let _dropped = catch_unwind(AssertUnwindSafe(|| drop(pool.entering(job, token.as_ref(), has_handle))));
+            }
+            FutureStep::Poll(which) if count > 0 => self.poll_kept(usize::from(*which) % count),
+            FutureStep::Drop(which) if count > 0 => {
+                let Kept { id, future, .. } = self.futures.swap_remove(usize::from(*which) % count);
+                self.ledger.dropped(id);
+                let _dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+            }
+            FutureStep::Poll(_) | FutureStep::Drop(_) => {}
+            FutureStep::Settle => self.resume(),
+            FutureStep::Await(which) => self.await_handle(*which),
+        }
+    }
+
+    fn ticket(&self, ticket: Ticket) -> (Option<CancelToken>, bool) {
+        match ticket {
+            Ticket::Plain => (None, false),
+            Ticket::Handle => (None, true),
+            Ticket::Token(token) => (Some(self.token(token)), false),
+            Ticket::HandleToken(token) => (Some(self.token(token)), true),
+        }
+    }
+
+    fn submit_async(&mut self, ticket: Ticket, what: What) {
+        let (token, has_handle) = self.ticket(ticket);
+        let job = self.ledger.job(what);
+        let id = job.id;
+        self.holds |= what == What::Hold;
+        if let Some(token) = &token {
+            self.ledger.has_token(id, token);
+        }
+        let (pool, its_token) = (Arc::clone(&self.pool), token.clone());
+        let future = Box::pin(async move { pool.entering(job, its_token.as_ref(), has_handle).await });
+        self.futures.push(Kept { id, future, waking: Waking::new(), token });
+        self.poll_kept(self.futures.len() - 1);
+    }
+
+    fn poll_kept(&mut self, at: usize) {
+        let Kept { future, waking, .. } = &mut self.futures[at];
+        if let Poll::Ready(entered) = poll(future.as_mut(), waking) {
+            let Kept { id, token, .. } = self.futures.swap_remove(at);
+            self.has_entered(id, entered, token.as_ref());
+        }
+    }
+
+    fn has_entered(&mut self, id: usize, entered: Entered, token: Option<&CancelToken>) {
+        match entered {
+            Ok(handle) => {
+                self.ledger.accepted(id);
+                self.handles.extend(handle.map(|handle| (id, handle)));
+            }
+            Err(kind) => {
+                self.ledger.refused(id);
+                let is_right = match kind {
+                    SubmitErrorKind::Cancelled => token.is_some_and(CancelToken::is_cancelled),
+                    _ => self.may_refuse(kind),
+                };
+                assert!(is_right, "refused as {kind:?}");
+            }
+        }
+    }
+
+    /// Those whose token is cancelled are told, and give up.
+    pub(super) fn poll_cancelled(&mut self) {
+        let is_cancelled = |kept: &Kept| kept.token.as_ref().is_some_and(CancelToken::is_cancelled);
+        while let Some(at) = self.futures.iter().position(is_cancelled) {
+            let Kept { id, waking, .. } = &self.futures[at];
+            assert!(waking.is_woken(), "submission {id}, whose token is cancelled");
+            let count = self.futures.len();
+            self.poll_kept(at);
+            assert!(self.futures.len() < count, "a submission whose token is cancelled waits on");
+        }
+    }
+
+    /// The pool was closed by the plan: those in line are told.
+    pub(super) fn check_told(&self) {
+        let mut ids = self.futures.iter().filter(|kept| !kept.waking.is_woken()).map(|kept| kept.id);
+        // A task that closes it as well may be in the middle of telling.
+        assert!(self.holds_closers() || ids.next().is_none(), "a submission is in line at a closed door");
+    }
+
+    /// Polls those that are woken until all are over. The pool must be at work, or closed.
+    pub(super) fn settle_futures(&mut self) {
+        while !self.futures.is_empty() {
+            match self.futures.iter().position(|kept| kept.waking.is_woken()) {
+                Some(at) => self.poll_kept(at),
+                None => std::thread::park(),
+            }
+        }
+    }
+
+    fn await_handle(&mut self, which: u8) {
+        let is_stuck = self.is_stuck();
+        let Some((id, mut handle)) = self.handle(which) else { return };
+        if is_stuck {
+            let result = poll(Pin::new(&mut handle), &mut Waking::new());
+            if let Poll::Ready(result) = result {
+                self.check_result(id, result);
+            }
+        } else {
+            let result = wait_for(handle);
+            self.check_result(id, result);
+        }
+    }
+}
