@@ -1,6 +1,7 @@
-"""What ci/mutants.sh does: all mutants in one build, each behind a switch. docs/mutations.md says why, and what came of it.
+"""What ci/mutants.sh does: all mutants in one build, each behind a switch. docs/mutations.md says what came of it.
 
-In a copy of the tree a function of which cargo-mutants lists two mutants becomes
+Building a mutant takes far longer than running tests on it, so none is built alone. In a copy of the tree a function of which
+cargo-mutants lists two mutants becomes
 
     fn f(…) { match crate::mutant() { 17 => { the body as mutant 17 has it } 18 => { … } _ => { the body } } }
 
@@ -66,10 +67,11 @@ def switched(text, mutants, left_out):
         body = body_of(text, start)
         inside = [m for s, _, _, m in functions if s < end]
         functions = [f for f in functions if f[0] >= end]
-        if re.search(r"\bconst fn\b|-> impl ", text[start:body]):
+        head = re.sub(r"\bconst fn\b", "fn", text[start:body])
+        if "-> impl " in head:  # of which each body is another type
             left_out.update((m["id"], "in a function that cannot switch") for m in inside)
             continue
-        out.append(text[done:body] + "{ match crate::mutant() {\n")
+        out.append(text[done:start] + head + "{ match crate::mutant() {\n")
         for m in (m for m in inside if m["id"] not in left_out):
             first, last = place(m, "start"), place(m, "end")
             out.append(f"/*MUTANT {m['id']}*/ {m['id']} => {text[body:first]}{m['replacement']}{text[last:end]}\n")
@@ -79,7 +81,8 @@ def switched(text, mutants, left_out):
 
 
 def cargo(*args):
-    run = subprocess.run(["cargo", *args, "--message-format=json"], cwd=TREE, env=ENV, stdout=subprocess.PIPE, text=True)
+    command = ["cargo", *args, "--message-format=json"]
+    run = subprocess.run(command, cwd=TREE, env=ENV, stdout=subprocess.PIPE, text=True)
     return run.returncode, [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
 
 
@@ -113,7 +116,8 @@ def make_tree(mutants):
         os.remove(f"{TREE}/tests/{name}.rs")
     # A hang is seen from outside. Nothing else is to fail because the machine is busy.
     support = open("tests/support/mod.rs").read()
-    open(f"{TREE}/tests/support/mod.rs", "w").write(support.replace("LIMIT: Duration = Duration::from_secs(60)", "LIMIT: Duration = Duration::from_secs(3600)"))
+    support = support.replace("LIMIT: Duration = Duration::from_secs(60)", "LIMIT: Duration = Duration::from_secs(3600)")
+    open(f"{TREE}/tests/support/mod.rs", "w").write(support)
     lib = open("src/lib.rs").read()
     open(f"{TREE}/src/lib.rs", "w").write("#![allow(warnings)]\n" + lib + SWITCH)
     left_out = {}
@@ -152,10 +156,10 @@ def look_at(pid):
 
 
 def run(program, mutant, most_used, longest_sleep, longest):
-    """Runs a test file until its first failure: how that ended, the failed test, time, processor time, and the longest sleep of all threads.
+    """Runs a test file until its first failure: how that ended, the failed test, time, processor time, and how long all threads slept.
 
-    It hangs when all its threads have slept for too long, and it is too busy when it has used too much processor time: neither depends on what else the
-    machine has to do."""
+    It hangs when all its threads have slept for too long, and spins when it has used too much processor time: neither depends on
+    what else the machine has to do."""
     env = ENV | ({} if mutant is None else {"MUTANT": str(mutant)})
     start = awake = time.time()
     child = subprocess.Popen([program], cwd=TREE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -194,7 +198,8 @@ def test_programs():
     code, messages = cargo("test", "--quiet", "--all-features", "--no-run", *which)
     if code:
         sys.exit("the tests do not build")
-    return {m["target"]["name"]: m["executable"] for m in messages if m.get("executable") and m["target"]["kind"] == ["test"]}
+    tests = [m for m in messages if m.get("executable") and m["target"]["kind"] == ["test"]]
+    return {m["target"]["name"]: m["executable"] for m in tests}
 
 
 class Tests:
@@ -242,7 +247,8 @@ def main():
             ends.setdefault(end, []).append(mutant["name"])
             print(end, "|", mutant["name"], "|", file or "", test or "", flush=True)
             results.write(json.dumps({"mutant": mutant["name"], "end": end, "file": file, "test": test}) + "\n")
-    print(f"\nof {len(mutants)} mutants {sum(map(len, ends.values()))} were tried:", {end: len(names) for end, names in ends.items()})
+    tried = {end: len(names) for end, names in ends.items()}
+    print(f"\nof {len(mutants)} mutants {sum(tried.values())} were tried:", tried)
     for end, names in ends.items():
         if end not in ("ok", "fails", "hangs", "spins", "does not compile"):
             print(f"\n{end}:", *sorted(names), sep="\n    ")
