@@ -7,4 +7,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
+bash ci/need.sh python3 python3
 exec python3 ci/mutants.py "$@"
