@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
 # cargo-mutants on the engine and the queues: changes every function and operator there in turn, and lists the changes that no test
-# notices. What to run, and on what, is in .cargo/mutants.toml; docs/mutations.md says what the survivors are. Not a part of CI: all of it takes
-# hours. With an argument k/n: only every nth mutant, beginning with the kth, as `0/6`.
+# notices. Which files is in .cargo/mutants.toml; docs/mutations.md says what the survivors are. Not a part of CI: all of it takes hours.
+# With an argument k/n: only every nth mutant, beginning with the kth, as `0/6`.
+#
+# FORMICARY_MUTANTS_TESTS: names of test files, if not all are to be tried.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
-shard=()
-[ $# -eq 0 ] || shard=(--shard "$1" --sharding round-robin)
-# Symbols are not needed and take long to link.
-export CARGO_PROFILE_DEV_DEBUG=0
-mkdir -p target/mutants
-exec cargo mutants --output target/mutants --jobs 1 "${shard[@]}"
+bash ci/need.sh python3 python3
+exec python3 ci/mutants.py "$@"

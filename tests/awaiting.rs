@@ -217,6 +217,25 @@ fn the_waker_of_the_last_poll_is_woken() {
     on_every_dispatch!(wakers_change);
 }
 
+/// A task that was called to the door and does not come keeps its place: whoever comes later does not get it.
+fn first_in_line<D: Dispatch>() {
+    let (pool, gate) = full::<D>();
+    let bell = Bell::new();
+    let mut first = Box::pin(pool.submit_async(|| ()));
+    assert!(poll_with(first.as_mut(), &bell).is_pending());
+    gate.open();
+    eventually("it is called", || bell.rung() > 0);
+    let later = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
+    assert_eq!(later.kind, SubmitErrorKind::TimedOut);
+    assert!(matches!(poll_with(first.as_mut(), &bell), Poll::Ready(Ok(()))));
+    assert!(pool.wait_idle());
+}
+
+#[test]
+fn a28_nobody_takes_the_place_of_the_first_in_line() {
+    on_every_dispatch!(first_in_line);
+}
+
 /// A future is polled once here and then awaited there.
 fn moved<D: Dispatch>() {
     let (pool, gate) = full::<D>();

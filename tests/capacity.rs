@@ -243,3 +243,52 @@ fn b10_a_short_expiry_spares_the_worker_in_use() {
         panic!("the machine is too busy to use a worker every 800 ms");
     });
 }
+
+/// Where a pool has become smaller than it has workers, and some are only starting, one that is up goes on working.
+#[test]
+fn a_surplus_that_is_still_starting_holds_nobody_up() {
+    for_each(|variant| {
+        let (starting, gate, ran) = (Gate::new(), Gate::new(), Count::new());
+        let hook = starting.clone();
+        let mut setup = Setup::new(3, 8);
+        setup.on_thread_start = Some(Arc::new(move |worker| {
+            if worker > 0 {
+                hook.wait();
+            }
+        }));
+        let pool = variant.build(setup);
+        pool.submit(gate.task()).unwrap();
+        gate.await_arrivals(1);
+        (0..2).for_each(|_| pool.submit(ran.task()).unwrap());
+        starting.await_arrivals(2);
+        pool.tune(1).unwrap();
+        gate.open();
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 2);
+        starting.open();
+        eventually("the surplus has gone", || pool.stats().live == 1);
+    });
+}
+
+/// Whoever is about to leave is not dismissed for another one.
+#[test]
+fn shrinking_twice_ends_no_more_than_it_must() {
+    for_each(|variant| {
+        let (leaving, gate) = (Gate::new(), Gate::new());
+        let hook = leaving.clone();
+        let mut setup = Setup { min_workers: Some(4), expiry: Some(None), ..Setup::new(4, 0) };
+        setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
+        let pool = variant.build(setup);
+        for capacity in [3, 2] {
+            // Those that sleep are the ones that are dismissed. It never is the cause of a failure that one does not.
+            sleep(Duration::from_millis(10));
+            pool.tune(capacity).unwrap();
+            leaving.await_arrivals(4 - capacity);
+        }
+        (0..2).for_each(|_| pool.submit(gate.task()).unwrap());
+        gate.await_arrivals(2);
+        assert_eq!(pool.stats().spawned, 4);
+        gate.open();
+        leaving.open();
+    });
+}

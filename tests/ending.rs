@@ -80,6 +80,20 @@ fn a09_restart_makes_a_closed_pool_work_again() {
     });
 }
 
+/// A worker that has left is not at work any more.
+#[test]
+fn a09_the_workers_of_two_lives_never_ran_at_a_time() {
+    for_each(|variant| {
+        let pool = variant.build(Setup::new(1, 1));
+        for _ in 0..3 {
+            pool.submit(Task::new(|| ())).unwrap();
+            pool.shutdown();
+            pool.restart().unwrap();
+        }
+        assert_eq!(pool.stats().peak_running, 1);
+    });
+}
+
 #[test]
 fn only_a_pool_that_has_ended_can_be_restarted() {
     for_each(|variant| {
@@ -92,6 +106,12 @@ fn only_a_pool_that_has_ended_can_be_restarted() {
         gate.open();
         pool.shutdown();
         pool.restart().unwrap();
+
+        // Not one that happens to have no worker, either.
+        let none = Setup { min_workers: Some(0), expiry: Some(Some(Duration::ZERO)), ..Setup::new(1, 1) };
+        let pool = variant.build(none);
+        eventually("no worker is left", || pool.stats().live == 0);
+        assert!(matches!(pool.restart(), Err(BuildError::StillRunning)));
     });
 }
 

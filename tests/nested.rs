@@ -44,6 +44,22 @@ fn b05_submit_to_a_pool_of_one_that_is_full() {
     });
 }
 
+/// B05: a wait with a time limit ends by itself, so the last worker may wait, too.
+#[test]
+fn b05_a_timed_submit_to_a_pool_of_one_that_is_full() {
+    for_each(|variant| {
+        let pool = variant.build(Setup::new(1, 0));
+        let inner = Arc::downgrade(&pool);
+        let (tell, told) = mpsc::channel();
+        pool.submit(Task::new(move || {
+            let result = inner.upgrade().unwrap().submit_timeout(Task::new(|| ()), Duration::from_millis(1));
+            tell.send(result.map_err(|refusal| refusal.kind)).unwrap();
+        }))
+        .unwrap();
+        assert_eq!(told.recv().unwrap(), Err(SubmitErrorKind::TimedOut));
+    });
+}
+
 /// B05: with a queue that is full the waiting worker runs what is queued, oldest first, and then gets in.
 #[test]
 fn b05_the_waiting_worker_runs_what_is_queued() {
@@ -78,24 +94,28 @@ fn b05_the_waiting_worker_runs_what_is_queued() {
     });
 }
 
-/// B05: while another worker is free to make room, the submitting one waits for it, and none is refused.
+/// B05: while another worker is free to make room, the submitting one waits for it, and none is refused; nor the next time, when that
+/// wait is over.
 #[test]
 fn b05_a_worker_waits_while_another_is_free() {
     for_each(|variant| {
-        let (pool, busy, ran) = (variant.build(Setup::new(2, 0)), Gate::new(), Count::new());
-        let (inner, count) = (Arc::downgrade(&pool), ran.clone());
-        pool.submit(busy.task()).unwrap();
-        busy.await_arrivals(1);
-        let (tell, told) = mpsc::channel();
-        pool.submit(Task::new(move || {
-            tell.send(inner.upgrade().unwrap().submit(count.task()).is_ok()).unwrap();
-        }))
-        .unwrap();
-        eventually("it waits at its own door", || pool.waiting() == 1);
-        busy.open();
-        assert!(told.recv().unwrap());
-        assert!(pool.wait_idle());
-        assert_eq!(ran.get(), 1);
+        let pool = variant.build(Setup::new(2, 0));
+        for _ in 0..2 {
+            let (busy, ran) = (Gate::new(), Count::new());
+            let (inner, count) = (Arc::downgrade(&pool), ran.clone());
+            pool.submit(busy.task()).unwrap();
+            busy.await_arrivals(1);
+            let (tell, told) = mpsc::channel();
+            pool.submit(Task::new(move || {
+                tell.send(inner.upgrade().unwrap().submit(count.task()).is_ok()).unwrap();
+            }))
+            .unwrap();
+            eventually("it waits at its own door", || pool.waiting() == 1);
+            busy.open();
+            assert!(told.recv().unwrap());
+            assert!(pool.wait_idle());
+            assert_eq!(ran.get(), 1);
+        }
     });
 }
 

@@ -1,11 +1,11 @@
-//! Spawn handlers that do not do what they should: the pool loses a worker by it, never its end.
+//! Odd spawn handlers. By one that does not do what it should the pool loses a worker, never its end.
 
 mod support;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 
-use formicary::{BuildError, WorkerThread};
+use formicary::{BuildError, Pool, WorkerThread};
 use support::*;
 
 /// A pool whose handler starts the first `good` threads and does `odd` with the rest.
@@ -65,4 +65,30 @@ fn a_later_worker_that_never_runs_costs_nothing_else() {
             assert_conserved(&*pool);
         });
     }
+}
+
+/// A pool's worker may be a task of another pool: when it has ended, the thread is that pool's worker as before, which does not wait
+/// for itself.
+#[test]
+fn a_worker_that_is_a_task_of_another_pool_goes_back_to_it() {
+    for_each(|variant| {
+        let lender = Arc::new(Pool::new(1).unwrap());
+        let (back, backs) = mpsc::channel();
+        let lends = Arc::clone(&lender);
+        let handler = move |thread: WorkerThread| {
+            let (lender, back) = (Arc::clone(&lends), back.clone());
+            let lent = move || {
+                thread.run();
+                back.send(lender.wait_idle()).unwrap();
+            };
+            lends.submit(lent).map_err(|_| io::Error::other("no worker to lend"))
+        };
+        let pool = variant.build(Setup { spawn_handler: Some(Arc::new(handler)), ..Setup::new(1, 8) });
+        let count = Count::new();
+        pool.submit(count.task()).unwrap();
+        assert!(pool.shutdown().is_complete());
+        assert_eq!(count.get(), 1);
+        assert!(!backs.recv().unwrap(), "it waited for itself");
+        assert!(lender.wait_idle());
+    });
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use formicary::{Context, Dispatch, PanicPolicy, StatefulPool, Worker};
 use parking_lot::Mutex;
-use support::on_every_dispatch;
 use support::races::quiet_panic;
+use support::{Gate, on_every_dispatch};
 
 #[derive(Clone, Default)]
 struct Log {
@@ -99,4 +99,40 @@ fn never_ready<D: Dispatch>() {
 #[test]
 fn a_task_whose_worker_does_not_get_ready_is_cancelled_with_the_reason() {
     on_every_dispatch!(never_ready);
+}
+
+/// The first worker gets ready when the gate opens. Each answers with its number.
+struct Slow(usize, Gate);
+
+impl Worker for Slow {
+    type Input = ();
+    type Output = usize;
+
+    const READY_BLOCKS: bool = true;
+
+    fn ready(&mut self) {
+        if self.0 == 0 {
+            self.1.wait();
+        }
+    }
+
+    fn process(&mut self, (): (), _: &Context<'_>) -> usize {
+        self.0
+    }
+}
+
+/// A worker that is getting ready is not counted on: another is started for the task.
+fn slow<D: Dispatch>() {
+    let gate = Gate::new();
+    let waits = gate.clone();
+    let builder = StatefulPool::builder(move |worker| Ok(Slow(worker, waits.clone())));
+    let pool = builder.workers(2).min_workers(1).dispatch::<D>().build().unwrap();
+    gate.await_arrivals(1);
+    assert_eq!(pool.process(()).unwrap(), 1);
+    gate.open();
+}
+
+#[test]
+fn a18_another_worker_sees_to_what_comes_while_one_gets_ready() {
+    on_every_dispatch!(slow);
 }

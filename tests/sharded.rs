@@ -81,6 +81,21 @@ fn a_thread_has_its_shard_until_it_is_full() {
     });
 }
 
+/// Threads have different shards. (Other tests take thread numbers meanwhile, so any two of many may have the same.)
+#[test]
+fn many_threads_have_several_shards() {
+    for_each_kind(|kind| {
+        let pool = kind(Setup::new(1, 95), 3, Balance::Thread).unwrap();
+        let pause = pool.pool.pause();
+        std::thread::scope(|scope| {
+            (0..16).for_each(|_| _ = scope.spawn(|| pool.pool.submit(Task::new(|| ())).unwrap()));
+        });
+        let queued = pool.each(|shard| shard.queued);
+        assert!(queued.iter().all(|n| *n < 16), "{queued:?}");
+        drop(pause);
+    });
+}
+
 /// The bound is exact over all shards and in each, also where the room cannot be divided evenly, in every balance, and when
 /// submitters race for the last place.
 #[test]

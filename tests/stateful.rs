@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use formicary::{BuildError, Context, PanicPolicy, StatefulPool, Worker};
+use formicary::{BuildError, Context, PanicPolicy, StatefulPool, Worker, WorkerPool};
 use parking_lot::Mutex;
 use support::{Count, Gate, LIMIT, eventually, quiet_panics, within};
 
@@ -193,6 +193,66 @@ fn a_later_failure_of_the_factory_leaves_the_tasks_to_the_others() {
         assert_eq!(answers, (0..8).map(Some).collect::<Vec<_>>());
         eventually("the failed have gone", || pool.stats().live == 1);
         assert!(pool.stats().failed_starts >= 1);
+    });
+}
+
+/// One that has lost its state and gets no other leaves its tasks to the others, too, and none is started in its place.
+#[test]
+fn a_worker_without_a_state_is_not_replaced_by_another() {
+    limited(|| {
+        quiet_panics();
+        let (made, broken, gate) = (Count::new(), Gate::new(), Gate::new());
+        let (breaks, held) = (broken.clone(), gate.clone());
+        let factory = move |_| {
+            if made.up() <= 2 {
+                return Ok(Obeys::new(&Log::default()));
+            }
+            breaks.wait();
+            Err("no more".into())
+        };
+        let pool = StatefulPool::builder(factory).workers(2).min_workers(2).build().unwrap();
+        let first = pool.submit(Box::new(move |_: &Context<'_>| {
+            held.wait();
+            1
+        }));
+        gate.await_arrivals(1);
+        pool.process(Box::new(|_| panic!("a test's panic: the state goes"))).unwrap_err();
+        let [second, third] = [2, 3].map(|n| pool.submit(Box::new(move |_: &Context<'_>| n)).unwrap());
+        broken.await_arrivals(1);
+        broken.open();
+        assert!(second.join().is_err());
+        eventually("the worker has gone", || pool.stats().live == 1);
+        gate.open();
+        assert_eq!((first.unwrap().join().unwrap().1, third.join().unwrap().1), (1, 3));
+        let stats = pool.stats();
+        assert_eq!((stats.spawned, stats.failed_starts, stats.live), (2, 1, 1), "{stats}");
+    });
+}
+
+/// What is dropped because there is no state to process it with may panic in its drop. The next one has a state again.
+#[test]
+fn an_input_without_a_state_may_panic_in_its_drop() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("a test's panic, in a drop");
+        }
+    }
+    limited(|| {
+        quiet_panics();
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let breaks = is_broken.clone();
+        let factory = move |_| if breaks.load(SeqCst) { Err("broken".into()) } else { Ok(Obeys::new(&Log::default())) };
+        let pool = StatefulPool::builder(factory).workers(1).build().unwrap();
+        is_broken.store(true, SeqCst);
+        WorkerPool::submit(&pool, Box::new(|_| panic!("a test's panic: the state goes"))).unwrap();
+        let input = Panics;
+        WorkerPool::submit(&pool, Box::new(move |_| std::mem::size_of_val(&input) as u32)).unwrap();
+        assert!(pool.wait_idle());
+        let stats = pool.stats();
+        assert_eq!((stats.panicked, stats.cancelled, stats.handler_panics), (1, 1, 1), "{stats}");
+        is_broken.store(false, SeqCst);
+        assert_eq!(pool.process(Box::new(|_| 7)).unwrap().1, 7);
     });
 }
 
