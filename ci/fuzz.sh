@@ -21,6 +21,7 @@ export RUSTFLAGS="--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Zsanitizer
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 export ASAN_OPTIONS="detect_leaks=1 detect_odr_violation=0 ${ASAN_OPTIONS-}"
+export LSAN_OPTIONS="suppressions=$PWD/../ci/lsan.supp print_suppressions=0 ${LSAN_OPTIONS-}"
 cargo +nightly build --locked --release --target "$target" --bins
 
 scratch=$(mktemp -d)
