@@ -322,3 +322,34 @@ fn b05_b20_whoever_waits_when_states_can_be_had_again_gets_help() {
     }
     on_every_dispatch!(test);
 }
+
+/// B20: states that cannot be built while tasks wait are tried no more often in one submit than there may be workers.
+#[test]
+fn b20_a_submit_tries_no_state_too_often() {
+    fn test<D: Dispatch>() {
+        let (works, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let (factory_works, counter) = (Arc::clone(&works), Arc::clone(&tries));
+        let builder = StatefulPool::builder(move |_| {
+            counter.fetch_add(1, SeqCst);
+            if factory_works.load(SeqCst) { Ok(RunTask) } else { Err("a test's fault".into()) }
+        });
+        // A worker without a state is gone when its start returns, so there is always a place for the next.
+        let is_first = AtomicBool::new(true);
+        let start_here = move |thread: WorkerThread| match is_first.swap(false, SeqCst) {
+            true => start(true, thread),
+            false => Ok(thread.run()),
+        };
+        let setup = Setup { spawn_handler: Some(Arc::new(start_here)), ..Setup::new(3, 8) };
+        let pool = setup.on(builder).dispatch::<D>().build().unwrap();
+        let (gate, ran) = (Gate::new(), Count::new());
+        drop(pool.submit(gate.task()).unwrap());
+        gate.await_arrivals(1);
+        works.store(false, SeqCst);
+        drop(pool.submit(ran.task()).unwrap());
+        assert_eq!(tries.load(SeqCst), 1 + 3);
+        gate.open();
+        assert!(pool.wait_idle());
+        assert_eq!((ran.get(), pool.stats().live), (1, 1));
+    }
+    on_every_dispatch!(test);
+}
