@@ -42,8 +42,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Makes the queue follow capacity and pauses. Under the lock of the phase, so that the last change is
     /// the one that stays.
     fn apply_limits(&self, phase: &Phase) {
-        // First, so that no task starts because of a change that nobody can see yet.
-        self.life.publish(phase);
+        if !phase.is_paused() {
+            // First, so that no task starts because of a change that nobody can see yet. What keeps tasks from starting is told
+            // when it is in force.
+            self.life.publish(phase);
+        }
         let (staying, capacity) = self.threads.population();
         let running = match phase.is_paused() {
             true => Some(0),

@@ -360,12 +360,18 @@ impl Count {
 
 /// Threads of this process whose name begins with `prefix` (Linux).
 pub fn threads_named(prefix: &str) -> usize {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
-    tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
-        .filter(|name| name.starts_with(prefix))
-        .count()
+    use std::fs::{read_dir, read_to_string};
+
+    loop {
+        let Ok(tasks) = read_dir("/proc/self/task") else { return 0 };
+        let names: Vec<_> = tasks.map(|task| task.and_then(|task| read_to_string(task.path().join("comm")))).collect();
+        let status = read_to_string("/proc/self/status").unwrap_or_default();
+        let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+        // The list breaks off at a thread that ends meanwhile.
+        if names.len() >= threads.unwrap_or(0) {
+            return names.iter().flatten().filter(|name| name.starts_with(prefix)).count();
+        }
+    }
 }
 
 /// Asserts the law of conservation on a quiet pool.
