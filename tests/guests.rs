@@ -40,7 +40,7 @@ impl System {
 
 /// No worker but those that tasks ask for, and gone as soon as they are idle.
 fn fleeting(workers: usize, queue: usize) -> Setup {
-    Setup { min_workers: Some(0), expiry: Some(Some(Duration::from_millis(1))), ..Setup::new(workers, queue) }
+    Setup { min_workers: Some(0), expiry: Some(Some(Duration::from_millis(30))), ..Setup::new(workers, queue) }
 }
 
 /// A pool of two workers whose next submitter becomes a guest.
@@ -147,8 +147,9 @@ fn b05_b20_a_worker_that_is_another_pools_guest_does_not_wait_for_itself() {
         let submitter = refusing.make_guest(&submit_here, submit, vec![nested]);
         refusing.leaving.open();
         submitter.join().unwrap();
-        assert_eq!(answer.get(), 1);
+        // It may have been the leaving worker that ran the task, as a guest.
         assert!(other.wait_idle() && own.wait_idle());
+        assert_eq!(answer.get(), 1);
     }
     on_every_dispatch!(test);
 }
