@@ -337,7 +337,10 @@ fn b20_a_submit_tries_no_state_too_often() {
         let is_first = AtomicBool::new(true);
         let start_here = move |thread: WorkerThread| match is_first.swap(false, SeqCst) {
             true => start(true, thread),
-            false => Ok(thread.run()),
+            false => {
+                thread.run();
+                Ok(())
+            }
         };
         let setup = Setup { spawn_handler: Some(Arc::new(start_here)), ..Setup::new(3, 8) };
         let pool = setup.on(builder).dispatch::<D>().build().unwrap();
