@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -16,7 +15,7 @@ use support::races::{quiet_panic, together};
 use support::waking::{Bell, poll_with};
 use support::{
     Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch, quiet_panics,
-    threads_named, variants, within,
+    start_thread, threads_named, variants, within,
 };
 
 /// Which of several tries fail, counted from 1.
@@ -46,10 +45,8 @@ fn any_thread_may_be_refused() {
                 let (tries, good) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
                 let (asked, repaired) = (Arc::clone(&tries), Arc::clone(&good));
                 let handler = move |thread: formicary::WorkerThread| {
-                    if fails(asked.fetch_add(1, SeqCst) + 1) && !repaired.load(SeqCst) {
-                        return Err(io::Error::other("a test's refusal"));
-                    }
-                    thread::Builder::new().name(thread.name().to_owned()).spawn(|| thread.run()).map(drop)
+                    let is_given = !fails(asked.fetch_add(1, SeqCst) + 1) || repaired.load(SeqCst);
+                    start_thread(is_given, thread)
                 };
                 let name = fresh_name();
                 let setup = Setup {

@@ -15,7 +15,7 @@ use formicary::{BuildError, Builder, Dispatch, PauseGuard, Pool, Task, WorkerThr
 use support::waking::{Bell, poll_with};
 use support::{
     AnyPool, Count, Gate, Setup, Variant, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch,
-    threads_named,
+    start_thread, threads_named,
 };
 
 /// Long beyond any limit of a test.
@@ -31,16 +31,13 @@ impl System {
     }
 
     fn start(&self, thread: WorkerThread) -> io::Result<()> {
-        if !self.0.load(SeqCst) {
-            return Err(io::Error::other("a test's refusal"));
-        }
-        thread::Builder::new().name(thread.name().to_owned()).spawn(|| thread.run()).map(drop)
+        start_thread(self.0.load(SeqCst), thread)
     }
 }
 
 /// No worker but those that tasks ask for, and gone as soon as they are idle.
 fn fleeting(workers: usize, queue: usize) -> Setup {
-    Setup { min_workers: Some(0), expiry: Some(Some(Duration::from_millis(30))), ..Setup::new(workers, queue) }
+    Setup::fleeting(workers, queue, Duration::from_millis(30))
 }
 
 /// A pool of two workers whose next submitter becomes a guest.

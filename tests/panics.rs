@@ -18,7 +18,7 @@ use formicary::{
     Builder, CallError, CancelToken, Context, Dispatch, Handle, Interrupter, Pool, PoolWithFunc, StatefulPool, Task,
     Worker, WorkerPool,
 };
-use support::{Gate, LIMIT, eventually, on_every_dispatch, threads_named};
+use support::{Gate, LIMIT, eventually, on_every_dispatch, start_thread, threads_named};
 use traps::{COMMON, OF_HANDLES, OF_STATES, Place, Place::*, Trap, Value};
 
 /// An input, and what to do with it.
@@ -278,7 +278,7 @@ fn rigged<K, D: Dispatch>(builder: Builder<K>, name: &str, trap: &Trap) -> Build
         .panic_handler(move |_| handle())
         .spawn_handler(move |thread| {
             spawn();
-            thread::Builder::new().name(thread.name().to_owned()).spawn(|| thread.run()).map(drop)
+            start_thread(true, thread)
         })
 }
 

@@ -113,8 +113,7 @@ fn one_worker_is_left(variant: Variant) {
 
 /// The last worker has expired, and no other can be had: tasks come back, until there are threads again.
 fn no_worker_is_left(variant: Variant) {
-    let expiry = Some(Some(Duration::from_millis(1)));
-    let setup = Setup { stack_size: Some(LARGE), min_workers: Some(0), expiry, ..Setup::new(2, 4) };
+    let setup = Setup { stack_size: Some(LARGE), ..Setup::fleeting(2, 4, Duration::from_millis(1)) };
     let (pool, ran) = (variant.build(setup), Count::new());
     pool.submit(ran.task()).unwrap();
     eventually("the worker expires", || pool.stats().live == 0);

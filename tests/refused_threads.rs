@@ -3,36 +3,24 @@
 
 mod support;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use formicary::{BuildError, Dispatch, StatefulPool, SubmitErrorKind, Task, WorkerPool, WorkerThread};
 use support::races::quiet_panic;
-use support::{Count, Gate, RunTask, Setup, assert_conserved, eventually, for_each, on_every_dispatch};
+use support::{Count, Gate, RunTask, Setup, assert_conserved, eventually, for_each, on_every_dispatch, start_thread};
 
 /// Gives the threads for which `gives` says so; it is asked with the number of the try, from 0.
 fn system(mut setup: Setup, gives: impl Fn(usize) -> bool + Send + Sync + 'static) -> Setup {
     let tries = AtomicUsize::new(0);
-    setup.spawn_handler = Some(Arc::new(move |thread| start(gives(tries.fetch_add(1, SeqCst)), thread)));
+    setup.spawn_handler = Some(Arc::new(move |thread| start_thread(gives(tries.fetch_add(1, SeqCst)), thread)));
     setup
-}
-
-fn start(given: bool, thread: WorkerThread) -> io::Result<()> {
-    if !given {
-        return Err(io::Error::other("a test's refusal"));
-    }
-    let builder = std::thread::Builder::new().name(thread.name().to_owned());
-    builder.spawn(|| thread.run()).map(drop)
 }
 
 /// No worker but those that tasks ask for, and gone as soon as they are idle.
 fn fleeting(workers: usize, queue: usize) -> Setup {
-    let mut setup = Setup::new(workers, queue);
-    setup.min_workers = Some(0);
-    setup.expiry = Some(Some(Duration::from_millis(1)));
-    setup
+    Setup::fleeting(workers, queue, Duration::from_millis(1))
 }
 
 /// B20: at build, no thread at all is an error, and the same builder works when there are threads again.
@@ -172,7 +160,7 @@ fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
             if refuse {
                 wait.wait();
             }
-            start(!refuse, thread)
+            start_thread(!refuse, thread)
         }));
         let pool = variant.build(setup);
         std::thread::scope(|scope| {
@@ -336,7 +324,7 @@ fn b20_a_submit_tries_no_state_too_often() {
         // A worker without a state is gone when its start returns, so there is always a place for the next.
         let is_first = AtomicBool::new(true);
         let start_here = move |thread: WorkerThread| match is_first.swap(false, SeqCst) {
-            true => start(true, thread),
+            true => start_thread(true, thread),
             false => {
                 thread.run();
                 Ok(())

@@ -1,6 +1,5 @@
 //! What goes wrong on purpose, and how often it did.
 
-use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,8 +8,8 @@ use std::thread;
 use formicary::{BoxError, Context, Task, Worker, WorkerThread};
 use parking_lot::Mutex;
 
-use crate::support::Setup;
 use crate::support::random::Random;
+use crate::support::{Setup, start_thread};
 
 macro_rules! faults {
     ($($name:ident: $text:literal,)*) => {
@@ -74,11 +73,11 @@ pub(crate) fn unreliable(mut setup: Setup, random: &mut Random) -> Setup {
     if random.once_in(3) {
         let dice = Mutex::new(random.split());
         setup.spawn_handler = Some(Arc::new(move |thread: WorkerThread| {
-            if dice.lock().once_in(6) {
+            let is_refused = dice.lock().once_in(6);
+            if is_refused {
                 count(&FAULTS.threads);
-                return Err(io::Error::other("refused"));
             }
-            thread::Builder::new().name(thread.name().to_owned()).spawn(|| thread.run()).map(drop)
+            start_thread(!is_refused, thread)
         }));
     }
     if random.once_in(3) {

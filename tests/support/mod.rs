@@ -175,6 +175,11 @@ impl Setup {
         Setup::new(workers, 20_000)
     }
 
+    /// No worker but those that tasks ask for, each gone when it has been idle for so long.
+    pub fn fleeting(workers: usize, queue: usize, idle: Duration) -> Self {
+        Setup { min_workers: Some(0), expiry: Some(Some(idle)), ..Setup::new(workers, queue) }
+    }
+
     pub fn unbounded(workers: usize) -> Self {
         Setup { workers: Some(workers), queue: Some(None), ..Setup::default() }
     }
@@ -356,6 +361,14 @@ impl Count {
             count.up();
         })
     }
+}
+
+/// Starts a worker's thread, under its name, as a pool does by itself; or refuses it.
+pub fn start_thread(is_given: bool, thread: WorkerThread) -> io::Result<()> {
+    if !is_given {
+        return Err(io::Error::other("a test's refusal"));
+    }
+    std::thread::Builder::new().name(thread.name().to_owned()).spawn(|| thread.run()).map(drop)
 }
 
 /// Threads of this process whose name begins with `prefix` (Linux).
