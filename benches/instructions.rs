@@ -2,7 +2,8 @@
 //! every run, whatever else the machine does. By itself this only shows that they work.
 //!
 //! A program lets one worker and one submitter work after each other, never at the same time: who waits does so parked, and
-//! nobody looks around for work. So what is spent on waiting and waking is not in these figures, except for `roundtrip`.
+//! nobody looks around for work. So what is spent on waiting and waking is not in these figures: how long a thread looks before
+//! it sleeps is up to the scheduler, and `benches/roundtrip.rs` times it.
 //! A program leaves as soon as it has done its job; taking the pool down again is not counted.
 #![allow(clippy::expect_used)] // a program that cannot start fails by panicking
 
@@ -135,13 +136,6 @@ fn answers<D: Dispatch>(count: u64) {
     exit(0);
 }
 
-/// With the waiting: how long one looks before one sleeps depends on how the threads are scheduled.
-fn roundtrip<D: Dispatch>(count: u64) {
-    let pool = with_state::<D>();
-    assert!((0..count).all(|n| pool.process(n).is_ok_and(|answer| answer == n)));
-    exit(0);
-}
-
 type Program = (String, fn(u64));
 
 fn programs() -> Vec<Program> {
@@ -151,7 +145,6 @@ fn programs() -> Vec<Program> {
             all.push((format!("closures/{}", $name), closures::<$dispatch>));
             all.push((format!("payloads/{}", $name), payloads::<$dispatch>));
             all.push((format!("answers/{}", $name), answers::<$dispatch>));
-            all.push((format!("roundtrip/{}", $name), roundtrip::<$dispatch>));
         };
     }
     each_dispatch!(add);
