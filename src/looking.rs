@@ -7,13 +7,20 @@ use crate::sync::{IS_CHECKED, spin_loop, yield_now};
 
 /// Looks before the first giving way: about a microsecond. One there and back between two processors is shorter.
 const AT_FIRST: usize = if IS_CHECKED { 1 } else { 32 };
+/// The same for something that is not expected within that time.
+const BRIEFLY: usize = if IS_CHECKED { 1 } else { 4 };
 /// Looks between two givings way.
 const IN_ROUND: usize = if IS_CHECKED { 1 } else { 16 };
 
-/// Asks for `found` again and again; before each round but the first, whether it should `go_on`.
-pub(crate) fn look<T>(mut found: impl FnMut() -> Option<T>, mut go_on: impl FnMut(usize) -> bool) -> Option<T> {
+/// Asks for `found` again and again; before each round but the first, whether it should `go_on`. What `is_soon` expected is worth
+/// a longer first round.
+pub(crate) fn look<T>(
+    is_soon: bool,
+    mut found: impl FnMut() -> Option<T>,
+    mut go_on: impl FnMut(usize) -> bool,
+) -> Option<T> {
     let mut round = 0;
-    let mut looks = AT_FIRST;
+    let mut looks = if is_soon { AT_FIRST } else { BRIEFLY };
     loop {
         for _ in 0..looks {
             if let Some(found) = found() {

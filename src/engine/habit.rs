@@ -38,7 +38,7 @@ impl Habit {
     /// Polls until there is a task, or it is time to sleep. Notes when the worker became idle, if that took more than a moment.
     pub(super) fn look<S: Source>(&self, source: &S, idle_since: &mut Option<Instant>) -> Option<S::Item> {
         let poll = || if source.glance() { source.pop() } else { None };
-        looking::look(poll, |round| {
+        looking::look(self.is_long.get(), poll, |round| {
             let since = *idle_since.get_or_insert_with(Instant::now);
             !source.must_leave() && (round < ROUNDS || self.is_long.get() && since.elapsed() < self.limit)
         })

@@ -7,8 +7,9 @@ use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
+use super::habit::look_for;
 use super::ticket::Reply;
-use super::wait::{Outcome, look_for};
+use super::wait::Outcome;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::sync::{AtomicU8, Ordering, Thread, UnsafeCell, current, park};
 

@@ -8,6 +8,7 @@
 //! Here is what a slot goes through, and how it is told to stop.
 
 mod desk;
+mod habit;
 mod ticket;
 mod wait;
 

@@ -2,21 +2,13 @@
 
 use std::time::Instant;
 
+use super::habit::look_for;
 use super::{Cell, Slot, State, Verdict};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
-use crate::looking;
-use crate::sync::{IS_CHECKED, Ordering, current, park};
+use crate::sync::{Ordering, current, park};
 use crate::waiter::Waiter;
-
-/// How long a caller looks before it sleeps, in rounds: some microseconds, about what a sleep and a wake-up cost.
-const ROUNDS: usize = if IS_CHECKED { 1 } else { 16 };
-
-/// Looks for a while whether something `is_there`; says whether it is.
-pub(super) fn look_for(is_there: impl Fn() -> bool) -> bool {
-    looking::look(|| is_there().then_some(()), |round| round < ROUNDS).is_some()
-}
 
 /// How a wait ended.
 pub(crate) enum Outcome<I, O> {
