@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crossbeam_utils::CachePadded;
-
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
 use crate::error::JoinError;
@@ -58,13 +56,13 @@ pub(crate) struct Posting<S> {
 /// Where a worker finds its orders.
 pub(crate) struct Inbox<S> {
     /// Whether there are any: written with every order, read with every task.
-    called: CachePadded<AtomicBool>,
+    called: AtomicBool,
     postings: Mutex<VecDeque<Posting<S>>>,
 }
 
 impl<S> Inbox<S> {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Inbox { called: CachePadded::new(AtomicBool::new(false)), postings: Mutex::new(VecDeque::new()) })
+        Arc::new(Inbox { called: AtomicBool::new(false), postings: Mutex::new(VecDeque::new()) })
     }
 
     /// Whether there is an order. Costs one load.

@@ -386,8 +386,8 @@ impl Threads {
     }
 }
 
-fn spawn(thread: WorkerThread) -> io::Result<JoinHandle<()>> {
-    let mut builder = Builder::new().name(thread.name.clone());
+fn spawn(mut thread: WorkerThread) -> io::Result<JoinHandle<()>> {
+    let mut builder = Builder::new().name(std::mem::take(&mut thread.name));
     if let Some(bytes) = thread.stack_size {
         builder = builder.stack_size(bytes);
     }
