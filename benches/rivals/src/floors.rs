@@ -2,11 +2,11 @@
 
 use std::panic::{catch_unwind, panic_any};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::time::{Duration, Instant};
 
 use crate::measure::{Meter, Row, TALLY, Times, nanoseconds, resident_kib};
-use crate::scenarios::{Ask, lifecycle, memory, roundtrip, waiting, work10us};
+use crate::scenarios::{Ask, burst, lifecycle, memory, roundtrip, waiting, work10us};
 use crate::state;
 use crate::work;
 
@@ -75,6 +75,40 @@ pub fn bare_work(ask: Ask) -> Row {
             }
         });
         TALLY.wait();
+    })
+}
+
+/// Threads that are parked until a burst, and do their share of it: what two wake-ups cost, and processors that were idle.
+pub fn bare_burst(ask: Ask) -> Row {
+    let (begun, steps) = (AtomicU64::new(0), AtomicU64::new(0));
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let work = || {
+            for next in 1.. {
+                while begun.load(Acquire) < next {
+                    std::thread::park();
+                }
+                if end.load(Acquire) {
+                    return;
+                }
+                for _ in 0..burst::TASKS / work10us::WORKERS {
+                    work::steps(steps.load(Relaxed));
+                    TALLY.one();
+                }
+            }
+        };
+        let threads: Vec<_> = (0..work10us::WORKERS).map(|_| scope.spawn(work)).collect();
+        let begin = || {
+            begun.fetch_add(1, Release);
+            threads.iter().for_each(|thread| thread.thread().unpark());
+        };
+        let row = burst::bursts(ask, |each| {
+            steps.store(each, Relaxed);
+            begin();
+        });
+        end.store(true, Release);
+        begin();
+        row
     })
 }
 

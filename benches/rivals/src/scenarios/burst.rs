@@ -8,23 +8,34 @@ use crate::measure::{Meter, TALLY, Times, nanoseconds};
 use crate::pools::{Closures, Plan};
 use crate::work;
 
-const TASKS: u64 = 64;
+/// Tasks in a burst.
+pub const TASKS: u64 = 64;
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub fn burst<C: Closures>(ask: Ask) -> Row {
-    let bursts = ask.count(200, 5);
     let pool = C::build(&Plan::new(WORKERS as usize));
-    let steps = work::steps_for(Duration::from_micros(20));
-    let one = || {
-        TALLY.begin(TASKS);
-        let tally = &TALLY;
-        let start = Instant::now();
+    let tally = &TALLY;
+    let row = bursts(ask, |steps| {
         for _ in 0..TASKS {
             pool.submit(move || {
                 work::steps(steps);
                 tally.one();
             });
         }
+    });
+    pool.end();
+    TALLY.check();
+    row
+}
+
+/// Measures bursts that somebody `begin`s, told how many steps a task has.
+pub fn bursts(ask: Ask, begin: impl Fn(u64)) -> Row {
+    let bursts = ask.count(200, 5);
+    let steps = work::steps_for(Duration::from_micros(20));
+    let one = || {
+        TALLY.begin(TASKS);
+        let start = Instant::now();
+        begin(steps);
         TALLY.wait();
         nanoseconds(start.elapsed())
     };
@@ -42,8 +53,6 @@ pub fn burst<C: Closures>(ask: Ask) -> Row {
     }
     let row = meter.row();
     let ideal = f64::midpoint(before, ideal());
-    pool.end();
-    TALLY.check();
     let times = Times::new(times);
     let (p50, p99) = (times.quantile(0.5) / 1e3, times.quantile(0.99) / 1e3);
     let work = ideal * WORKERS as f64 * bursts as f64 / 1e3;

@@ -184,6 +184,7 @@ pub const SCENARIOS: &[Scenario] = &[
             at_most(Who::All, "p99/ideal", 1.08, Of::One),
             at_most(Who::All, "CPU/work", 1.03, Of::One),
         ],
+        floors: &[("bare threads", floors::bare_burst)],
         ..PLAIN
     },
     Scenario {
