@@ -41,6 +41,8 @@ pub struct Task {
 
 struct VTable {
     type_id: fn() -> TypeId,
+    /// Its body's [`Body::ANSWERS`].
+    answers: bool,
     /// Moves the closure out of the data and calls it.
     call: unsafe fn(*mut Slot, &mut Reply) -> Verdict,
     /// Moves the closure out of the data and recalls it.
@@ -54,6 +56,9 @@ unsafe impl Send for Task {}
 
 /// What a task's closure is inside: it is told where to leave the address of whoever waits for it.
 pub(crate) trait Body: Send + 'static {
+    /// Whether `call` may touch the reply.
+    const ANSWERS: bool = true;
+
     fn call(self, reply: &mut Reply) -> Verdict;
 
     /// Undoes a task that was taken out of the queue.
@@ -64,6 +69,8 @@ pub(crate) trait Body: Send + 'static {
 struct Plain<F>(F);
 
 impl<F: FnOnce() + Send + 'static> Body for Plain<F> {
+    const ANSWERS: bool = false;
+
     fn call(self, _reply: &mut Reply) -> Verdict {
         (self.0)();
         Verdict::Ran
@@ -158,6 +165,11 @@ impl Task {
     /// # Panics
     /// If the closure does, unless a handle waits for the task: then the handle gets the panic.
     pub fn run(self) {
+        if !self.vtable.answers {
+            // A panic passes: to catch it and go on with it would double what it costs.
+            self.call(&mut ManuallyDrop::new(Reply::default()));
+            return;
+        }
         let mut reply = Reply::default();
         let result = catch_unwind(AssertUnwindSafe(|| self.call(&mut reply)));
         if let Some(payload) = reply.send(result.err()) {
@@ -189,8 +201,13 @@ const fn fits<B>() -> bool {
 struct Inline<B>(PhantomData<B>);
 
 impl<B: Body> Inline<B> {
-    const VTABLE: &'static VTable =
-        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
+    const VTABLE: &'static VTable = &VTable {
+        type_id: TypeId::of::<B>,
+        answers: B::ANSWERS,
+        call: Self::call,
+        recall: Self::recall,
+        drop: Self::drop,
+    };
 
     /// # Safety
     /// `place` holds a `B`, which is moved out.
@@ -218,8 +235,13 @@ impl<B: Body> Inline<B> {
 struct Boxed<B>(PhantomData<B>);
 
 impl<B: Body> Boxed<B> {
-    const VTABLE: &'static VTable =
-        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
+    const VTABLE: &'static VTable = &VTable {
+        type_id: TypeId::of::<B>,
+        answers: B::ANSWERS,
+        call: Self::call,
+        recall: Self::recall,
+        drop: Self::drop,
+    };
 
     /// # Safety
     /// `place` holds a `Box<B>`, which is moved out.
