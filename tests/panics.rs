@@ -212,6 +212,8 @@ fn traffic<K: Kind>(pool: &K, trap: &Trap) {
     // The only worker is held, and others are started.
     drop(pause);
     gate.open();
+    // Whoever joins leaves word in place of the waker, which is to be woken.
+    eventually("the first is done", || handles.first().is_none_or(Handle::is_finished));
     for handle in handles {
         is_answer(trap, handle.join().map_err(CallError::Failed));
     }
