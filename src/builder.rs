@@ -257,7 +257,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// Makes the threads: pinned, with other priorities, from another pool. The handler gets each [`WorkerThread`] and
     /// must have [`run`](WorkerThread::run) called on a new thread, or return an error, which counts as a refused
     /// thread. The pool does not join such a thread, it waits for its `run` to end. The handler must not use the
-    /// pool itself. Default: a thread of the standard library.
+    /// pool itself. Whoever drops a `WorkerThread` later that was promised may have to run tasks that were queued on the
+    /// strength of it. Default: a thread of the standard library.
     ///
     /// ```
     /// let pool = formicary::Pool::builder()

@@ -4,6 +4,7 @@ mod support;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use formicary::{BuildError, Pool, WorkerThread};
 use support::*;
@@ -65,6 +66,33 @@ fn a_later_worker_that_never_runs_costs_nothing_else() {
             assert_conserved(&*pool);
         });
     }
+}
+
+/// A worker that is promised and dropped later may have been counted on. Whoever drops it sees to what is queued, until another is
+/// promised.
+#[test]
+fn b20_a_promised_worker_that_is_dropped_later_leaves_no_task() {
+    for_each(|variant| {
+        let (promised, threads) = mpsc::channel();
+        let handler = move |thread| promised.send(thread).map_err(|_| io::Error::other("no"));
+        let fleeting = Setup::fleeting(1, 8, Duration::from_secs(600));
+        let pool = variant.build(Setup { spawn_handler: Some(Arc::new(handler)), ..fleeting });
+        let count = Count::new();
+        for _ in 0..3 {
+            pool.submit(count.task()).unwrap();
+        }
+        drop(threads.recv().unwrap());
+        assert_eq!((count.get(), pool.stats().failed_starts), (1, 1), "{:?}", pool.stats());
+        drop(threads.recv().unwrap());
+        assert_eq!((count.get(), pool.stats().failed_starts), (2, 2), "{:?}", pool.stats());
+        let worker: WorkerThread = threads.recv().unwrap();
+        let thread = std::thread::spawn(|| worker.run());
+        pool.wait_idle();
+        assert_eq!(count.get(), 3);
+        assert!(pool.shutdown().is_complete());
+        thread.join().unwrap();
+        assert_conserved(&*pool);
+    });
 }
 
 /// A pool's worker may be a task of another pool: when it has ended, the thread is that pool's worker as before, which does not wait

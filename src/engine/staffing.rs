@@ -9,8 +9,8 @@ use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::dispatch::{Dispatch, Queue};
 use crate::error::{BoxError, BuildError};
-use crate::sync::Arc;
 use crate::sync::mpsc::{Sender, channel};
+use crate::sync::{Arc, Ordering, fence};
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Starts the workers of the minimum and waits until each has its state, or has at least begun where its user
@@ -160,7 +160,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 }
 
-/// A worker that was hired and has not begun. If its thread never comes, dropping this fires it again.
+/// A worker that was hired and has not begun. If its thread never comes, dropping this fires it again; and if that is after the
+/// spawn handler has promised one, tasks may have been let in on the strength of it, which whoever drops it sees to.
 struct Hired<R: Runner, D: Dispatch> {
     engine: Arc<Engine<R, D>>,
     post: Post,
@@ -176,8 +177,11 @@ impl<R: Runner, D: Dispatch> Hired<R, D> {
 
 impl<R: Runner, D: Dispatch> Drop for Hired<R, D> {
     fn drop(&mut self) {
-        if !self.has_run {
-            self.engine.threads.fire(self.post);
+        if !self.has_run && self.engine.threads.fire(self.post) {
+            // ORDERING: SeqCst fence between the worker's leaving the book and the look at the queue, as in `after_departure`.
+            fence(Ordering::SeqCst);
+            self.engine.falls_short();
+            self.engine.lend_a_hand();
         }
     }
 }

@@ -286,15 +286,18 @@ impl Threads {
         self.edit(|book| book.begin(post.serial));
     }
 
-    /// A hired worker never began.
-    pub(crate) fn fire(&self, post: Post) {
-        self.edit(|book| {
+    /// A hired worker never began. Says whether its spawner has come back, who would hear of it otherwise.
+    pub(crate) fn fire(&self, post: Post) -> bool {
+        let is_late = self.edit(|book| {
+            let is_late = matches!(book.seats.get(&post.serial), Some(Seat::Working(_)));
             book.strike_out(post.serial, Seat::Fired);
             book.free.push(post.number);
             book.live -= 1;
             book.spawned -= 1;
+            is_late
         });
         self.changed.notify_all();
+        is_late
     }
 
     /// The hired worker is the calling thread, which the pool did not start.
