@@ -6,6 +6,7 @@
 
 mod chart;
 mod floors;
+mod glance;
 mod measure;
 mod pools;
 mod report;

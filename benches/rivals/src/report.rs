@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::chart;
+use crate::glance;
 use crate::measure::Row;
 use crate::pools::Class;
 use crate::run::{Measured, Table};
@@ -18,7 +19,7 @@ use crate::verdict::{Spread, View, short};
 /// Writes `report.md`, `report.json` and a chart for each scenario.
 pub fn write(out: &Path, tables: &[Table], repeat: usize, scale: f64) -> io::Result<()> {
     fs::create_dir_all(out)?;
-    let mut text = format!("# Rivals\n\n{repeat} rows each, scale {scale}.\n\n");
+    let mut text = format!("# Rivals\n\n{repeat} rows each, scale {scale}.\n\n{}", glance::markdown(tables));
     tables.iter().for_each(|table| text.push_str(&markdown(table)));
     fs::write(out.join("report.md"), text)?;
     let scenarios: Vec<Value> = tables.iter().map(to_json).collect();

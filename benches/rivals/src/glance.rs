@@ -1,0 +1,39 @@
+//! A whole run in one table: of each scenario the best of ours, of the rivals and of the floors.
+
+use std::fmt::Write as _;
+
+use crate::pools::Class;
+use crate::report::sorted;
+use crate::run::Table;
+use crate::state::State;
+use crate::verdict::{View, short};
+
+pub fn markdown(tables: &[Table]) -> String {
+    let mut text = "| scenario | figure | state | ours, best | best rival | best floor | targets met |\n".to_owned();
+    text.push_str("|---|---|---|---|---|---|---|\n");
+    let (mut met, mut asked) = (0, 0);
+    for table in tables {
+        let view = View::for_verdicts(table);
+        let best = |class| match sorted(view).into_iter().find(|(line, _)| line.class == class) {
+            Some((line, figure)) => {
+                format!("{} {} ({}–{})", line.name, short(figure.median), short(figure.min), short(figure.max))
+            }
+            None => "–".into(),
+        };
+        let state = match view.state {
+            _ if table.scenario.together => "any",
+            State::Mixed => "mixed",
+            state => state.name(),
+        };
+        let verdicts: Vec<bool> = view.verdicts().iter().filter_map(|verdict| verdict.met).collect();
+        let met_here = verdicts.iter().filter(|met| **met).count();
+        met += met_here;
+        asked += verdicts.len();
+        let targets = if verdicts.is_empty() { "–".into() } else { format!("{met_here} of {}", verdicts.len()) };
+        let (name, figure) = (table.scenario.name, table.scenario.figures[0]);
+        let (ours, rival, floor) = (best(Class::Ours), best(Class::Rival), best(Class::Floor));
+        let _ = writeln!(text, "| `{name}` | {figure} (min–max) | {state} | {ours} | {rival} | {floor} | {targets} |");
+    }
+    let _ = writeln!(text, "\n{met} of {asked} targets are met.\n");
+    text
+}
