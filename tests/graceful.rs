@@ -42,6 +42,35 @@ fn a_graceful_shutdown_gives_back_what_it_cannot_run() {
     });
 }
 
+/// A report is of one end: what came of tasks before that, and before an earlier end, is in the pool's figures only.
+fn a_report_is_of_one_end<D: Dispatch>() {
+    let pool: Pool<D> = Pool::builder().workers(1).queue(8).dispatch().build().unwrap();
+    for life in 1..3 {
+        let (pause, token, gate) = (pool.pause(), CancelToken::new(), Gate::new());
+        pool.submit(|| ()).unwrap();
+        pool.submit_cancellable(&token, || unreachable!("it is cancelled")).unwrap();
+        token.cancel();
+        drop(pause);
+        assert!(pool.wait_idle());
+        let hold = gate.clone();
+        pool.submit(move || hold.wait()).unwrap();
+        gate.await_arrivals(1);
+        pool.submit(|| ()).unwrap();
+        let (returned, report) = pool.shutdown_graceful(Duration::from_millis(10));
+        assert_eq!((returned.len(), report.ran, report.cancelled, report.returned), (1, 0, 0, 1));
+        gate.open();
+        assert!(pool.shutdown().is_complete());
+        let stats = pool.stats();
+        assert_eq!((stats.completed, stats.cancelled, stats.returned), (2 * life, life, life));
+        pool.restart().unwrap();
+    }
+}
+
+#[test]
+fn reports_are_of_one_end() {
+    on_every_dispatch!(a_report_is_of_one_end);
+}
+
 /// After its time it cancels the tokens of what runs, and only those: the token that the task was submitted with stays.
 fn a_graceful_shutdown_cancels_the_tokens_of_what_runs<D: Dispatch>() {
     let (pool, mine, started) = (Pool::<D>::with_workers(1).unwrap(), CancelToken::new(), Gate::new());
