@@ -20,12 +20,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let mut starts = Vec::new();
         let mut refused = None;
-        let mut living = 0;
+        let mut any_lives = false;
         for _ in 0..self.threads.min() {
             let (sender, receiver) = if is_sure { (None, None) } else { Some(channel()).unzip() };
             match (self.hire(sender), receiver) {
                 (Ok(Some(worker)), Some(receiver)) => starts.push((worker, receiver)),
-                (Ok(Some(_)), None) => living += 1,
+                (Ok(Some(_)), None) => any_lives = true,
                 (Ok(None), _) => break,
                 (Err(error), _) => refused = Some(error),
             }
@@ -38,12 +38,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 }
                 // A thread that a spawn handler made away with counts as refused.
                 Err(_) => refused = Some(io::Error::other("the worker's thread never ran it")),
-                Ok(Ok(())) => living += 1,
+                Ok(Ok(())) => any_lives = true,
             }
         }
         let failure = match (failure, refused) {
             (Some(failure), _) => failure,
-            (None, Some(error)) if living == 0 => BuildError::Spawn(error),
+            (None, Some(error)) if !any_lives => BuildError::Spawn(error),
             _ => return Ok(()),
         };
         self.shutdown(None);
