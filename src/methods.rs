@@ -27,8 +27,9 @@ macro_rules! pool_methods {
                 self.engine.tune(workers)
             }
 
-            /// Stops starting tasks until the guard is dropped. Running ones go on, submitting still queues. Pauses may
-            /// overlap: the pool resumes with the last one. A shutdown overrides them. Never blocks.
+            /// Stops starting tasks until the guard is dropped. Running ones go on, submitting still queues; one that submits to
+            /// this very pool while that is full may run the task in hand as a part of its own. Pauses may overlap: the pool
+            /// resumes with the last one. A shutdown overrides them. Never blocks.
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;

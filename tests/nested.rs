@@ -94,6 +94,30 @@ fn b05_the_waiting_worker_runs_what_is_queued() {
     });
 }
 
+/// B05, A37: in a paused pool the waiting worker starts nothing that is queued; only the task in hand, as a part of its own.
+#[test]
+fn b05_a37_a_waiting_worker_starts_nothing_in_a_paused_pool() {
+    for_each(|variant| {
+        let (pool, ran) = (variant.build(Setup::new(1, 1)), Count::new());
+        let (inner, count) = (Arc::downgrade(&pool), ran.clone());
+        let (tell, told) = mpsc::channel();
+        pool.submit(Task::new(move || {
+            let pool = inner.upgrade().unwrap();
+            let pause = pool.pause();
+            pool.submit(count.task()).unwrap();
+            let result = pool.submit(Task::new(|| ())).map_err(|refusal| refusal.kind);
+            tell.send((result, count.get())).unwrap();
+            drop(pause);
+        }))
+        .unwrap();
+        let expected = if variant.helps { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) };
+        assert_eq!(told.recv().unwrap(), (expected, 0));
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), 1);
+        assert_conserved(&*pool);
+    });
+}
+
 /// B05: while another worker is free to make room, the submitting one waits for it, and none is refused; nor the next time, when that
 /// wait is over.
 #[test]
