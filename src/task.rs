@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Recalled, Reply, Verdict};
@@ -41,8 +41,6 @@ pub struct Task {
 
 struct VTable {
     type_id: fn() -> TypeId,
-    /// Its body's [`Body::ANSWERS`].
-    answers: bool,
     /// Moves the closure out of the data and calls it.
     call: unsafe fn(*mut Slot, &mut Reply) -> Verdict,
     /// Moves the closure out of the data and recalls it.
@@ -56,9 +54,6 @@ unsafe impl Send for Task {}
 
 /// What a task's closure is inside: it is told where to leave the address of whoever waits for it.
 pub(crate) trait Body: Send + 'static {
-    /// Whether `call` may touch the reply.
-    const ANSWERS: bool = true;
-
     fn call(self, reply: &mut Reply) -> Verdict;
 
     /// Undoes a task that was taken out of the queue.
@@ -69,8 +64,6 @@ pub(crate) trait Body: Send + 'static {
 struct Plain<F>(F);
 
 impl<F: FnOnce() + Send + 'static> Body for Plain<F> {
-    const ANSWERS: bool = false;
-
     fn call(self, _reply: &mut Reply) -> Verdict {
         (self.0)();
         Verdict::Ran
@@ -163,17 +156,14 @@ impl Task {
     /// ```
     ///
     /// # Panics
-    /// If the closure does, unless a handle waits for the task: then the handle gets the panic.
+    /// If the closure does; or if its token is cancelled, so that it is only dropped, and that does.
     pub fn run(self) {
-        if !self.vtable.answers {
-            // A panic passes: to catch it and go on with it would double what it costs.
-            self.call(&mut ManuallyDrop::new(Reply::default()));
-            return;
-        }
-        let mut reply = Reply::default();
-        let result = catch_unwind(AssertUnwindSafe(|| self.call(&mut reply)));
-        if let Some(payload) = reply.send(result.err()) {
-            resume_unwind(payload);
+        // Nobody waits for it: a handle is told before its task is given to anyone (`Body::recall`). So a panic may pass, uncaught, and
+        // the reply has no drop, which would be one more stop on its way: to catch it and go on with it takes twice the time.
+        let mut reply = ManuallyDrop::new(Reply::default());
+        self.call(&mut reply);
+        if let Some(stray) = ManuallyDrop::into_inner(reply).send(None) {
+            resume_unwind(stray);
         }
     }
 }
@@ -201,13 +191,8 @@ const fn fits<B>() -> bool {
 struct Inline<B>(PhantomData<B>);
 
 impl<B: Body> Inline<B> {
-    const VTABLE: &'static VTable = &VTable {
-        type_id: TypeId::of::<B>,
-        answers: B::ANSWERS,
-        call: Self::call,
-        recall: Self::recall,
-        drop: Self::drop,
-    };
+    const VTABLE: &'static VTable =
+        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
 
     /// # Safety
     /// `place` holds a `B`, which is moved out.
@@ -235,13 +220,8 @@ impl<B: Body> Inline<B> {
 struct Boxed<B>(PhantomData<B>);
 
 impl<B: Body> Boxed<B> {
-    const VTABLE: &'static VTable = &VTable {
-        type_id: TypeId::of::<B>,
-        answers: B::ANSWERS,
-        call: Self::call,
-        recall: Self::recall,
-        drop: Self::drop,
-    };
+    const VTABLE: &'static VTable =
+        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
 
     /// # Safety
     /// `place` holds a `Box<B>`, which is moved out.

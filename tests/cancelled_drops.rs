@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use formicary::{
-    Builder, CancelToken, Context, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Worker, WorkerPool,
+    Builder, CancelToken, Context, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Task, Worker, WorkerPool,
 };
 use support::races::quiet_panic;
 use support::{Count, Gate, on_every_dispatch};
@@ -186,4 +186,25 @@ fn on_the_owners_thread<D: Dispatch>() {
 #[test]
 fn a21_a_capture_whose_drop_panics_on_its_owners_thread_is_counted() {
     on_every_dispatch!(on_the_owners_thread);
+}
+
+/// A task that was given back belongs to whoever runs it: a panic is his, also that of a drop in place of a run.
+fn a_task_in_hand_panics_for_its_holder<D: Dispatch>() {
+    let pool: Pool<D> = Pool::builder().workers(1).queue(4).dispatch().build().unwrap();
+    let (pause, token) = (pool.pause(), CancelToken::new());
+    let bomb = Bomb;
+    pool.submit_cancellable(&token, move || std::mem::forget(bomb)).unwrap();
+    let handle = pool.spawn(quiet_panic).unwrap();
+    let returned = pool.shutdown_now();
+    token.cancel();
+    assert!(is_cancelled(handle));
+    let panicked = |task: Task| catch_unwind(AssertUnwindSafe(|| task.run())).is_err();
+    assert_eq!(returned.into_iter().map(panicked).collect::<Vec<_>>(), [true, true]);
+    assert_eq!((pool.stats().returned, pool.stats().panicked), (2, 0));
+    drop(pause);
+}
+
+#[test]
+fn tasks_in_hand_panic_for_their_holders() {
+    on_every_dispatch!(a_task_in_hand_panics_for_its_holder);
 }

@@ -2,8 +2,9 @@
 //!
 //! A look costs processor time, a sleep and a wake-up cost some microseconds of latency. So a worker looks for a moment in any case,
 //! and for longer, up to the pool's [`spin`](crate::Builder::spin), while that pays: when it is new, for it was started because there is
-//! something to do, and after an idle time that was no longer than that. One that slept for longer goes back to the short look, so a pool with nothing to do, or with a burst now and
-//! then, burns nothing.
+//! something to do, and after an idle time that was no longer than that. One that slept for longer goes back to the short look, so
+//! a pool with nothing to do, or with a burst now and then, burns nothing; and it gives way sooner, for whoever has woken it may
+//! wait for this processor.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
