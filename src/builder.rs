@@ -149,7 +149,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// let pool = Pool::builder().workers(1).queue(0).max_blocking(0).build()?;
     /// let pause = pool.pause();
     /// pool.submit(|| ())?;
-    /// assert_eq!(pool.submit(|| ()).unwrap_err().kind, SubmitErrorKind::Overloaded);
+    /// assert_eq!(pool.submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Overloaded);
     /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

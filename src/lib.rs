@@ -160,22 +160,33 @@ mod table {
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);
     assert_impl_all!(BuildError: Send, Sync);
+    // Errors that carry a task: `Error` for any, and as good as the task is `Send`.
+    assert_impl_all!(SubmitErrorKind: std::error::Error, Send, Sync, Copy);
     assert_impl_all!(SubmitError<std::rc::Rc<u8>>: std::error::Error);
     assert_impl_all!(SubmitAllError<std::rc::Rc<u8>, std::rc::Rc<u8>>: std::error::Error);
     assert_impl_all!(CallError<std::rc::Rc<u8>>: std::error::Error);
+    assert_impl_all!(SubmitError<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(SubmitAllError<std::cell::Cell<u8>, std::vec::IntoIter<std::cell::Cell<u8>>>: Send, Sync);
+    assert_impl_all!(CallError<std::sync::mpsc::Receiver<u8>>: Send, Sync);
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);
-    assert_impl_all!(GroupError<u8>: std::error::Error);
+    assert_impl_all!(GroupError<std::io::Error>: std::error::Error, Send, Sync);
+    assert_impl_all!(TaskFailure<std::io::Error>: std::error::Error, Send, Sync);
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
     // A pool is shared in an `Arc`, and ends when the last owner drops it.
     assert_not_impl_any!(Pool: Clone);
+    // Nor is what a task may not be: sent, copied, looked at by two.
     assert_not_impl_any!(SubmitError<std::rc::Rc<u8>>: Send);
-    const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 16);
+    assert_not_impl_any!(SubmitAllError<u8, std::rc::Rc<u8>>: Send);
+    assert_not_impl_any!(CallError<std::rc::Rc<u8>>: Send);
+    assert_not_impl_any!(SubmitError<u8>: Clone, PartialEq);
+    const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 24);
+    const_assert!(std::mem::size_of::<CallError<u64>>() <= 32);
     // With its lock; a model's lock is larger.
     #[cfg(not(any(formicary_loom, formicary_shuttle)))]
     const_assert!(std::mem::size_of::<JoinError>() <= 32);

@@ -194,8 +194,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// Tries to get an item in; if there is no room for now it is held, and this says so.
     fn enter(&mut self, item: T, way: Way<'_>) -> bool {
         match self.door.enter(item, way.coming_again()) {
-            Err(refusal) if refusal.kind.is_for_now() => {
-                self.held = Some(refusal.task);
+            Err(refusal) if refusal.kind().is_for_now() => {
+                self.held = Some(refusal.into_task());
                 false
             }
             entered => {

@@ -296,8 +296,8 @@ fn with_no_worker_and_no_thread_the_submitter_gets_the_task_back() {
         let refused =
             [pool.submit(count.task()), pool.try_submit(count.task()), pool.submit_timeout(count.task(), LIMIT)];
         for refusal in refused.map(Result::unwrap_err) {
-            assert_eq!(refusal.kind, SubmitErrorKind::Spawn);
-            refusal.into_inner().run();
+            assert_eq!(refusal.kind(), SubmitErrorKind::Spawn);
+            refusal.into_task().run();
         }
         assert_eq!((count.get(), pool.stats().rejected, pool.stats().submitted), (3, 3, 0));
 

@@ -13,7 +13,7 @@ use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventu
 /// A thread that submits `task` with a key; its end says how that went.
 fn submitter(pool: &ShardedPool, key: u64, task: Task) -> std::thread::JoinHandle<Result<(), SubmitErrorKind>> {
     let pool = pool.clone();
-    std::thread::spawn(move || pool.submit_keyed(key, task).map_err(|refusal| refusal.kind))
+    std::thread::spawn(move || pool.submit_keyed(key, task).map_err(|refusal| refusal.kind()))
 }
 
 /// How many tasks each shard has ever taken in.
@@ -153,8 +153,8 @@ fn shutdown_sends_keyed_waiters_away_with_their_tasks() {
             let closer = scope.spawn(|| pool.pool.shutdown());
             for waiter in waiters {
                 let refusal = waiter.join().unwrap();
-                assert_eq!(refusal.kind, SubmitErrorKind::Closed);
-                refusal.task.run();
+                assert_eq!(refusal.kind(), SubmitErrorKind::Closed);
+                refusal.into_task().run();
             }
             gate.open();
             assert!(closer.join().unwrap().is_complete());
@@ -185,10 +185,10 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
         let pause = pool.pause();
         pool.invoke_keyed(7, "first".into()).unwrap();
         let refusal = pool.try_invoke_keyed(7, "second".into()).unwrap_err();
-        assert_eq!((refusal.kind, &*refusal.task), (SubmitErrorKind::Full, "second"));
+        assert_eq!((refusal.kind(), &*refusal.into_task()), (SubmitErrorKind::Full, "second"));
         drop(pause);
         pool.shutdown();
-        assert_eq!(pool.invoke_keyed(7, "third".into()).unwrap_err().into_inner(), "third");
+        assert_eq!(pool.invoke_keyed(7, "third".into()).unwrap_err().into_task(), "third");
     });
     within(LIMIT, "StatefulPool", || {
         let builder = StatefulPool::builder(|_| Ok(Length)).workers(1).queue(1).dispatch::<Sharded>();
@@ -197,11 +197,11 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
         let pause = pool.pause();
         let first = pool.submit_keyed("key", "first".into()).unwrap();
         let refusal = pool.try_submit_keyed("key", "second".into()).unwrap_err();
-        assert_eq!((refusal.kind, &*refusal.task), (SubmitErrorKind::Full, "second"));
+        assert_eq!((refusal.kind(), &*refusal.into_task()), (SubmitErrorKind::Full, "second"));
         drop(pause);
         assert_eq!(first.join().unwrap(), 5);
         pool.shutdown();
-        assert_eq!(pool.submit_keyed("key", "third".into()).unwrap_err().into_inner(), "third");
+        assert_eq!(pool.submit_keyed("key", "third".into()).unwrap_err().into_task(), "third");
         let refused = pool.process_keyed("key", "fourth".into()).unwrap_err();
         assert_eq!(refused.into_input().as_deref(), Some("fourth"));
     });
@@ -212,7 +212,7 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
         let counted = ran.clone();
         let refusal = pool.try_submit_keyed("key", move || _ = counted.up()).unwrap_err();
         assert!(refusal.is_full());
-        (refusal.task)();
+        refusal.into_task()();
         assert_eq!(ran.get(), 1);
         drop(pause);
     });

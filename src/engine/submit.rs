@@ -186,7 +186,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: R::Item,
         way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<I>> {
-        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind))
+        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind()))
     }
 
     /// If the calling thread is a worker of this pool, runs the task of a slot on it; says whether it did.

@@ -67,10 +67,8 @@ impl fmt::Display for BuildError {
             }
             Self::Queue { dispatch, reason } => write!(f, "dispatch {dispatch}: {reason}"),
             Self::ThreadName(name) => write!(f, "the thread name {name:?} contains a NUL byte"),
-            Self::Spawn(source) => write!(f, "no thread could be started: {source}"),
-            Self::Factory { worker, source } => {
-                write!(f, "the factory failed to make the state of worker {worker}: {source}")
-            }
+            Self::Spawn(_) => f.write_str("no thread could be started"),
+            Self::Factory { worker, .. } => write!(f, "the factory failed to make the state of worker {worker}"),
             Self::StillRunning => f.write_str("the pool has not ended, it cannot be restarted"),
         }
     }

@@ -97,7 +97,7 @@ fn into_join_result<I, T>(outcome: Outcome<I, T>) -> Option<Result<T, JoinError>
         Outcome::Done(result) => Some(result),
         Outcome::TimedOut => None,
         Outcome::WouldDeadlock => Some(Err(JoinError::new(Cause::WouldDeadlock))),
-        Outcome::Returned(..) | Outcome::Cancelled => Some(Err(JoinError::new(Cause::Cancelled))),
+        Outcome::Returned(_) | Outcome::Cancelled => Some(Err(JoinError::new(Cause::Cancelled))),
     }
 }
 

@@ -135,7 +135,7 @@ impl<D: Dispatch> Limited<D> {
         let (slot, task) = self.slot(f, false);
         match self.view.admit(task, self.view.engine().default_patience()) {
             Ok(()) => Ok(Handle::new(slot)),
-            Err(refusal) => Err(slot.refused(refusal.kind).map(Counted::refused)),
+            Err(refusal) => Err(slot.refused(refusal.kind()).map(Counted::refused)),
         }
     }
 
@@ -164,7 +164,7 @@ impl<D: Dispatch> Limited<D> {
             });
         if !is_here {
             let admitted = self.view.admit(task, self.view.engine().default_patience());
-            admitted.map_err(|refusal| slot.refused(refusal.kind).map(Counted::refused))?;
+            admitted.map_err(|refusal| slot.refused(refusal.kind()).map(Counted::refused))?;
         }
         slot.call().into_result().map_err(|error| match error {
             CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::returned)),

@@ -7,7 +7,7 @@ use std::fmt;
 use std::iter::{Fuse, FusedIterator};
 use std::panic::resume_unwind;
 
-use crate::error::CallError;
+use crate::error::{CallError, Chain};
 use crate::window::{Answer, Door, Order, Window};
 
 #[cfg(feature = "stream")]
@@ -143,9 +143,9 @@ fn raise<T>(error: CallError<T>) -> ! {
     match error {
         CallError::Failed(error) => match error.into_panic() {
             Ok(payload) => resume_unwind(payload),
-            Err(error) => panic!("an item has no result: {error}"),
+            Err(error) => panic!("an item has no result: {}", Chain(&error)),
         },
-        CallError::Refused(refusal) => panic!("an item was refused: {refusal}"),
+        CallError::Refused(refusal) => panic!("an item was refused: {}", Chain(&refusal.map(drop))),
     }
 }
 

@@ -214,8 +214,8 @@ where
         Verdict::Ran
     }
 
-    fn recall(self, kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
-        self.1.give_back(self.0, kind);
+    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        self.1.give_back(SubmitError::new(kind, self.0).because(cause));
         Recalled::ToCaller
     }
 }

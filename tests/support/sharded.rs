@@ -62,12 +62,12 @@ fn pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, Bu
     let pool = Arc::new(setup.on(Pool::builder()).dispatch::<Sharded>().shards(shards).balance(balance).build()?);
     let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
     // Where a closure is refused it is the closure that comes back: as a task it can be run all the same.
-    let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
+    let back = |refusal: SubmitError<_>| refusal.map(Task::new);
     let pool = ShardedPool {
         pool,
         submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, move || task.run()).map_err(back)),
         try_submit_keyed: Arc::new(move |key, task| {
-            let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
+            let back = |refusal: SubmitError<_>| refusal.map(Task::new);
             trying.try_submit_keyed(key, move || task.run()).map_err(back)
         }),
     };
