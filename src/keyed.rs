@@ -22,8 +22,9 @@ fn number_of(key: &impl Hash) -> Option<u64> {
 }
 
 impl<K> Builder<K, Sharded> {
-    /// How many shards: 1 to 65,535, and not more than the pool may hold tasks (`workers + queue`). Default: the number of
-    /// processors that the process may use, but no more than workers.
+    /// How many shards: 1 to 65,535, and not more than the pool may hold tasks (`workers + queue`); `build` fails otherwise, and
+    /// where another [`dispatch`](Self::dispatch) is chosen after this. Default: the number of processors that the process may
+    /// use, but no more than workers.
     ///
     /// ```
     /// use formicary::{Pool, Sharded};
@@ -38,7 +39,8 @@ impl<K> Builder<K, Sharded> {
         self
     }
 
-    /// How tasks without a key are spread over the shards. Default: [`Balance::RoundRobin`].
+    /// How tasks without a key are spread over the shards; as [`shards`](Self::shards), only for this dispatch. Default:
+    /// [`Balance::RoundRobin`].
     ///
     /// ```
     /// use formicary::{Balance, Pool, Sharded};
@@ -48,7 +50,7 @@ impl<K> Builder<K, Sharded> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn balance(mut self, balance: Balance) -> Self {
-        self.options.balance = balance;
+        self.options.balance = Some(balance);
         self
     }
 }

@@ -354,8 +354,8 @@ fn a_bad_number_of_shards_is_named() {
     for_each_kind(|kind| {
         let error = |setup, shards| kind(setup, shards, Balance::default()).map(drop).unwrap_err().to_string();
         assert_eq!(error(Setup::new(2, 2), 0), "dispatch Sharded: `shards` is 0: a pool needs at least one");
-        assert!(error(Setup::new(2, 2), 5).contains("`shards` is above `workers` and `queue` together"));
-        assert!(error(Setup::unbounded(2), 65_536).contains("`shards` is above 65535"));
+        assert!(error(Setup::new(2, 2), 5).contains("`shards` is 5, above `workers` and `queue` together, 4"));
+        assert!(error(Setup::unbounded(2), 65_536).contains("`shards` is 65536: 65535 is the most"));
         assert!(kind(Setup::new(2, 2), 4, Balance::default()).is_ok());
         assert!(kind(Setup::unbounded(2), 4, Balance::default()).is_ok());
     });
