@@ -105,7 +105,7 @@ fn full_pool<D: Dispatch>() {
     assert_eq!((pool.waiting(), ran.get()), (6, 0));
     let pause = pool.pause();
     gate.open();
-    pause.wait_quiet();
+    assert!(pause.wait_quiet());
     assert_eq!(ran.get(), 0);
     drop(pause);
     assert!(view.wait_idle() && other.wait_idle() && pool.wait_idle());

@@ -64,7 +64,7 @@ impl Worker for Stoppable {
                 }
                 // The other two follow at once, if they are to come.
                 if let Some(token) = token {
-                    token.wait_timeout(LIMIT);
+                    assert!(token.wait_timeout(LIMIT));
                 }
                 let end = Instant::now() + patience;
                 while !self.stop.load(SeqCst) && Instant::now() < end {

@@ -205,6 +205,7 @@ impl<T: Send + 'static> Handle<T> {
     ///
     /// # Errors
     /// As [`join`](Self::join).
+    #[must_use = "it takes the result, if there is one"]
     pub fn join_timeout(&mut self, limit: Duration) -> Option<Result<T, JoinError>> {
         Arc::clone(&self.slot).wait(deadline(limit))
     }
@@ -223,6 +224,7 @@ impl<T: Send + 'static> Handle<T> {
     ///
     /// # Errors
     /// As [`join`](Self::join).
+    #[must_use = "it takes the result, if there is one"]
     pub fn join_deadline(&mut self, deadline: Instant) -> Option<Result<T, JoinError>> {
         Arc::clone(&self.slot).wait(Some(deadline))
     }
@@ -239,6 +241,7 @@ impl<T: Send + 'static> Handle<T> {
     ///
     /// # Errors
     /// As [`join`](Self::join).
+    #[must_use = "it takes the result, if there is one"]
     pub fn try_join(&mut self) -> Option<Result<T, JoinError>> {
         self.slot.poll(None)
     }

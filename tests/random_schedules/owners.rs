@@ -127,7 +127,7 @@ fn end(pool: &AnyPool, book: &Book) -> u64 {
         }
         1 => book.take_back(pool.shutdown_now()),
         2 => {
-            pool.shutdown_timeout(AT_ONCE);
+            let _ = pool.shutdown_timeout(AT_ONCE);
             0
         }
         _ => book.take_back(pool.shutdown_graceful(AT_ONCE).0),
