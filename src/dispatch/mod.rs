@@ -186,6 +186,11 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
         MAIN_DOOR
     }
 
+    /// The shard behind a door, for a queue that has any.
+    fn shard_behind(&self, _door: usize) -> usize {
+        0
+    }
+
     /// Whether there is room behind a door; may be wrongly `true`.
     fn has_room(&self, _door: usize) -> bool {
         true

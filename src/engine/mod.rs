@@ -28,6 +28,8 @@ mod submit;
 mod threads;
 mod worker;
 
+use std::hash::RandomState;
+
 pub(crate) use bulletin::Order;
 pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
@@ -112,6 +114,8 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     stops: Stops,
     /// Held while the first worker is being started.
     founding: Mutex<()>,
+    /// What keys are hashed with.
+    seed: RandomState,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -142,6 +146,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             counters: Counters::default(),
             stops: Stops::default(),
             founding: Mutex::new(()),
+            seed: RandomState::new(),
             options,
         });
         engine.start_minimum()?;

@@ -1,6 +1,7 @@
 //! The way of a task into the pool: enter, or wait in line, or come back with the reason.
 
 use std::convert;
+use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The way of a task, which may have a key.
     pub(crate) fn way(&self, key: Option<u64>, patience: Patience) -> Way<'static> {
         Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), ..Way::from(patience) }
+    }
+
+    /// What the queue knows a key by: the same number for the same key, in this pool.
+    pub(crate) fn number_of(&self, key: impl Hash) -> u64 {
+        self.seed.hash_one(key)
+    }
+
+    pub(crate) fn shard_of(&self, key: impl Hash) -> usize {
+        self.queue.shard_behind(self.queue.door(self.number_of(key)))
     }
 
     /// One try to get a task in, if there is room for it and for `keep` more: push, and wake somebody for it. Whoever has

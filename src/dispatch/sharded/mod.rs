@@ -152,6 +152,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         1 + truncate(scramble(key)) % self.shards.len()
     }
 
+    fn shard_behind(&self, door: usize) -> usize {
+        self.behind(door)
+    }
+
     fn has_room(&self, door: usize) -> bool {
         match door {
             MAIN_DOOR => self.shards.iter().any(Shard::has_room),
