@@ -61,7 +61,9 @@
 //! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
 //! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same.
 //! - **No deadlock with itself.** A task may use its own pool; what would wait for itself for ever runs on the spot (at most 32
-//!   tasks deep, on the worker's own stack) or is refused as `WouldDeadlock`.
+//!   tasks deep, on the worker's own stack) or is refused as `WouldDeadlock`. That is seen within one pool: tasks of two pools that
+//!   wait for each other in a circle wait for ever, unless one of them waits with a limit ([`Handle::join_timeout`],
+//!   [`StatefulPool::process_timeout`], [`Pool::submit_timeout`]).
 //! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
 //!
 //! A waiting thread sleeps; an idle pool uses no processor time.

@@ -292,7 +292,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     }
 
     /// Submits a payload and waits for the function's answer. From inside a task of the same pool the function is
-    /// called on the spot.
+    /// called on the spot. In a circle of two pools it waits for ever, as [`Pool::run`](crate::Pool::run) does.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u64| n + 1)?;

@@ -164,7 +164,8 @@ impl<T: Send + 'static> Handle<T> {
     /// Blocks until the task has ended.
     ///
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
-    /// (`Pool`), so that a pool of one worker can wait for its own tasks.
+    /// (`Pool`), so that a pool of one worker can wait for its own tasks. Tasks of two pools that wait for each other in a circle wait for
+    /// ever; where that can be, [`join_timeout`](Self::join_timeout) is the way out.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
