@@ -44,8 +44,8 @@ fn check(pool: &Pool, list: &Path, root: &Path, opened: &Arc<AtomicUsize>) -> Re
             opened.fetch_add(1, Ordering::Relaxed);
             match checksum(&path, token) {
                 Ok(sum) if sum == expected => Ok(()),
-                Ok(sum) => Err(format!("{}: is {sum:016x}, not {expected:016x}", path.display())),
-                Err(error) => Err(format!("{}: {error}", path.display())),
+                Ok(sum) => Err(io::Error::other(format!("{}: is {sum:016x}, not {expected:016x}", path.display()))),
+                Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
             }
         });
         if accepted.is_err() {
@@ -100,8 +100,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(tree.0.join("10/10.txt"), "spoiled")?;
     let error = check(&pool, &list, &tree.0, &opened).err().ok_or("one file is spoiled, and none was found")?;
     let opened = opened.load(Ordering::Relaxed);
-    println!("{error} ({opened} of {FILES} files opened)");
-    assert!(error.to_string().starts_with("task 10 of the group: ") && error.to_string().contains("10.txt: is "));
+    let reason = error.source().map(ToString::to_string).unwrap_or_default();
+    println!("{error}: {reason} ({opened} of {FILES} files opened)");
+    assert!(error.to_string().starts_with("task 10 of the group: ") && reason.contains("10.txt: is "));
     assert!(opened <= FILES);
     Ok(())
 }

@@ -59,7 +59,7 @@ async fn main() -> Result<(), Failure> {
         let (pool, data) = (pool.clone(), data.clone());
         hashes.spawn(async move {
             let work = move || hash(&data[n * BLOCK..data.len().min((n + 1) * BLOCK)]);
-            let handle = pool.spawn_async(work).await.map_err(|refusal| refusal.kind.to_string())?;
+            let handle = pool.spawn_async(work).await.map_err(|refusal| refusal.kind().to_string())?;
             // A deadline for the answer. Being late here would only let go of the handle: the work would go on.
             let result =
                 tokio::time::timeout(Duration::from_secs(60), handle).await.map_err(|late| late.to_string())?;
@@ -83,7 +83,7 @@ async fn main() -> Result<(), Failure> {
             pool.spawn_cancellable(&token, move |token| hash_for_ever(&data[..data.len().min(BLOCK)], token))
         })
         .collect::<Result<_, _>>()
-        .map_err(|refusal| refusal.kind.to_string())?;
+        .map_err(|refusal| refusal.kind().to_string())?;
     // The four have taken all the places: who comes now waits at the door, and gives up with the token.
     let at_the_door = tokio::select! {
         // In this order: what the token stops makes room at the same moment.

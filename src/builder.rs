@@ -149,7 +149,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// let pool = Pool::builder().workers(1).queue(0).max_blocking(0).build()?;
     /// let pause = pool.pause();
     /// pool.submit(|| ())?;
-    /// assert_eq!(pool.submit(|| ()).unwrap_err().kind, SubmitErrorKind::Overloaded);
+    /// assert_eq!(pool.submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Overloaded);
     /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -188,7 +188,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     }
 
     /// The pool's name, and the prefix of its threads' names, which are it and the worker's number. Linux shows 15 bytes
-    /// of a thread's name: a longer prefix is cut so that the number stays. Default: `formicary`.
+    /// of a thread's name: a longer prefix is cut so that the number stays. `build` fails for one that is empty or has a NUL byte
+    /// in it. Default: `formicary`.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).thread_name("mill").build()?;
@@ -201,7 +202,8 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// The size of the threads' stacks, in bytes. Default: the standard library's, 2 MiB.
+    /// The size of the threads' stacks, in bytes: at least 1. The system may round it up, to the least that it can have or to whole
+    /// pages. Default: the standard library's, 2 MiB.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).stack_size(256 * 1024).build()?;

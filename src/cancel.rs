@@ -280,6 +280,7 @@ impl CancelToken {
     /// let token = formicary::CancelToken::new();
     /// assert!(!token.wait_timeout(std::time::Duration::from_millis(1)));
     /// ```
+    #[must_use = "the token may not be cancelled when the time is up"]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         self.wait_until(Instant::now().checked_add(limit))
     }

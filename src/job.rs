@@ -49,7 +49,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
             Job::Plain(input) => Recalled::Here(input),
             Job::Answered(ticket) => ticket.recall(kind, cause),
             Job::Called(input, caller) => {
-                caller.give_back(input, kind);
+                caller.give_back(SubmitError::new(kind, input).because(cause));
                 Recalled::ToCaller
             }
         }

@@ -1,7 +1,10 @@
 //! Tasks with a key, for pools whose queue is in shards: the same key goes to the same shard, so that one tenant cannot
 //! fill them all.
+//!
+//! Which shard that is depends on a seed of the pool, so that two keys that share one in one pool part in another, and nobody can choose
+//! keys that share one everywhere.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 
 use crate::builder::Builder;
 use crate::dispatch::{Balance, Sharded};
@@ -14,16 +17,10 @@ use crate::pool_with_func::PoolWithFunc;
 use crate::stateful::StatefulPool;
 use crate::worker::Worker;
 
-/// The same number for the same key, as long as the process lives.
-fn number_of(key: &impl Hash) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    Some(hasher.finish())
-}
-
 impl<K> Builder<K, Sharded> {
-    /// How many shards: 1 to 65,535, and not more than the pool may hold tasks (`workers + queue`). Default: the number of
-    /// processors that the process may use, but no more than workers.
+    /// How many shards: 1 to 65,535, and not more than the pool may hold tasks (`workers + queue`); `build` fails otherwise, and
+    /// where another [`dispatch`](Self::dispatch) is chosen after this. Default: the number of processors that the process may
+    /// use, but no more than workers.
     ///
     /// ```
     /// use formicary::{Pool, Sharded};
@@ -38,7 +35,8 @@ impl<K> Builder<K, Sharded> {
         self
     }
 
-    /// How tasks without a key are spread over the shards. Default: [`Balance::RoundRobin`].
+    /// How tasks without a key are spread over the shards; as [`shards`](Self::shards), only for this dispatch. Default:
+    /// [`Balance::RoundRobin`].
     ///
     /// ```
     /// use formicary::{Balance, Pool, Sharded};
@@ -48,7 +46,7 @@ impl<K> Builder<K, Sharded> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn balance(mut self, balance: Balance) -> Self {
-        self.options.balance = balance;
+        self.options.balance = Some(balance);
         self
     }
 }
@@ -78,7 +76,7 @@ impl Pool<Sharded> {
     where
         F: FnOnce() + Send + 'static,
     {
-        self.enter(f, self.engine.way(number_of(&key), self.engine.default_patience()))
+        self.enter(f, self.engine.way(Some(self.engine.number_of(key)), self.engine.default_patience()))
     }
 
     /// As [`submit_keyed`](Self::submit_keyed) if there is room in the key's shard; never blocks.
@@ -95,7 +93,23 @@ impl Pool<Sharded> {
     where
         F: FnOnce() + Send + 'static,
     {
-        self.enter(f, self.engine.way(number_of(&key), Patience::None))
+        self.enter(f, self.engine.way(Some(self.engine.number_of(key)), Patience::None))
+    }
+
+    /// The shard that tasks with this key go to, as an index into [`Stats::shards`](crate::Stats::shards). Each pool spreads keys in its
+    /// own way. It stays the same as long as the pool lives, but for the time in which the pool has less room than shards: then some
+    /// have none, and others stand in for them.
+    ///
+    /// ```
+    /// use formicary::{Pool, Sharded};
+    ///
+    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().shards(8).build()?;
+    /// pool.submit_keyed("tenant", || ())?;
+    /// assert_eq!(pool.stats().shards[pool.shard_of("tenant")].submitted, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shard_of(&self, key: impl Hash) -> usize {
+        self.engine.shard_of(key)
     }
 }
 
@@ -113,7 +127,7 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Sharded, R> {
     /// # Errors
     /// As `invoke`.
     pub fn invoke_keyed(&self, key: impl Hash, payload: T) -> Result<(), SubmitError<T>> {
-        self.enter(payload, self.engine.way(number_of(&key), self.engine.default_patience()))
+        self.enter(payload, self.engine.way(Some(self.engine.number_of(key)), self.engine.default_patience()))
     }
 
     /// As [`invoke_keyed`](Self::invoke_keyed) if there is room in the key's shard; never blocks.
@@ -129,7 +143,23 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Sharded, R> {
     /// # Errors
     /// [`SubmitError`], with the payload; of kind `Full` if there is no room in the shard.
     pub fn try_invoke_keyed(&self, key: impl Hash, payload: T) -> Result<(), SubmitError<T>> {
-        self.enter(payload, self.engine.way(number_of(&key), Patience::None))
+        self.enter(payload, self.engine.way(Some(self.engine.number_of(key)), Patience::None))
+    }
+
+    /// The shard that tasks with this key go to, as an index into [`Stats::shards`](crate::Stats::shards). Each pool spreads keys in its
+    /// own way. It stays the same as long as the pool lives, but for the time in which the pool has less room than shards: then some
+    /// have none, and others stand in for them.
+    ///
+    /// ```
+    /// use formicary::{PoolWithFunc, Sharded};
+    ///
+    /// let pool = PoolWithFunc::<u64, Sharded>::with_workers(2, drop)?;
+    /// pool.invoke_keyed("tenant", 7)?;
+    /// assert_eq!(pool.stats().shards[pool.shard_of("tenant")].submitted, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shard_of(&self, key: impl Hash) -> usize {
+        self.engine.shard_of(key)
     }
 }
 
@@ -152,7 +182,7 @@ impl<W: Worker> StatefulPool<W, Sharded> {
     /// # Errors
     /// As `process`.
     pub fn process_keyed(&self, key: impl Hash, input: W::Input) -> Result<W::Output, ProcessError<W::Input>> {
-        job::call(&self.engine, input, None, number_of(&key))
+        job::call(&self.engine, input, None, Some(self.engine.number_of(key)))
     }
 
     /// As [`submit`](Self::submit), into the shard that belongs to `key`; see [`Pool::submit_keyed`].
@@ -173,7 +203,7 @@ impl<W: Worker> StatefulPool<W, Sharded> {
     /// # Errors
     /// As `submit`.
     pub fn submit_keyed(&self, key: impl Hash, input: W::Input) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
-        self.enter(input, self.engine.way(number_of(&key), self.engine.default_patience()))
+        self.enter(input, self.engine.way(Some(self.engine.number_of(key)), self.engine.default_patience()))
     }
 
     /// As [`submit_keyed`](Self::submit_keyed) if there is room in the key's shard; never blocks.
@@ -198,6 +228,27 @@ impl<W: Worker> StatefulPool<W, Sharded> {
         key: impl Hash,
         input: W::Input,
     ) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
-        self.enter(input, self.engine.way(number_of(&key), Patience::None))
+        self.enter(input, self.engine.way(Some(self.engine.number_of(key)), Patience::None))
+    }
+
+    /// The shard that tasks with this key go to, as an index into [`Stats::shards`](crate::Stats::shards). Each pool spreads keys in its
+    /// own way. It stays the same as long as the pool lives, but for the time in which the pool has less room than shards: then some
+    /// have none, and others stand in for them.
+    ///
+    /// ```
+    /// # use formicary::{Context, Sharded, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::<_, Sharded>::with_workers(2, |_worker| Ok(Double))?;
+    /// assert_eq!(pool.process_keyed("tenant", 21)?, 42);
+    /// assert_eq!(pool.stats().shards[pool.shard_of("tenant")].submitted, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shard_of(&self, key: impl Hash) -> usize {
+        self.engine.shard_of(key)
     }
 }

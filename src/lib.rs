@@ -61,7 +61,9 @@
 //! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
 //! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same.
 //! - **No deadlock with itself.** A task may use its own pool; what would wait for itself for ever runs on the spot (at most 32
-//!   tasks deep, on the worker's own stack) or is refused as `WouldDeadlock`.
+//!   tasks deep, on the worker's own stack) or is refused as `WouldDeadlock`. That is seen within one pool: tasks of two pools that
+//!   wait for each other in a circle wait for ever, unless one of them waits with a limit ([`Handle::join_timeout`],
+//!   [`StatefulPool::process_timeout`], [`Pool::submit_timeout`]).
 //! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
 //!
 //! A waiting thread sleeps; an idle pool uses no processor time.
@@ -160,22 +162,33 @@ mod table {
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);
     assert_impl_all!(BuildError: Send, Sync);
+    // Errors that carry a task: `Error` for any, and as good as the task is `Send`.
+    assert_impl_all!(SubmitErrorKind: std::error::Error, Send, Sync, Copy);
     assert_impl_all!(SubmitError<std::rc::Rc<u8>>: std::error::Error);
     assert_impl_all!(SubmitAllError<std::rc::Rc<u8>, std::rc::Rc<u8>>: std::error::Error);
     assert_impl_all!(CallError<std::rc::Rc<u8>>: std::error::Error);
+    assert_impl_all!(SubmitError<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(SubmitAllError<std::cell::Cell<u8>, std::vec::IntoIter<std::cell::Cell<u8>>>: Send, Sync);
+    assert_impl_all!(CallError<std::sync::mpsc::Receiver<u8>>: Send, Sync);
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);
-    assert_impl_all!(GroupError<u8>: std::error::Error);
+    assert_impl_all!(GroupError<std::io::Error>: std::error::Error, Send, Sync);
+    assert_impl_all!(TaskFailure<std::io::Error>: std::error::Error, Send, Sync);
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
     // A pool is shared in an `Arc`, and ends when the last owner drops it.
     assert_not_impl_any!(Pool: Clone);
+    // Nor is what a task may not be: sent, copied, looked at by two.
     assert_not_impl_any!(SubmitError<std::rc::Rc<u8>>: Send);
-    const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 16);
+    assert_not_impl_any!(SubmitAllError<u8, std::rc::Rc<u8>>: Send);
+    assert_not_impl_any!(CallError<std::rc::Rc<u8>>: Send);
+    assert_not_impl_any!(SubmitError<u8>: Clone, PartialEq);
+    const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 24);
+    const_assert!(std::mem::size_of::<CallError<u64>>() <= 32);
     // With its lock; a model's lock is larger.
     #[cfg(not(any(formicary_loom, formicary_shuttle)))]
     const_assert!(std::mem::size_of::<JoinError>() <= 32);

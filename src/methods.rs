@@ -85,6 +85,7 @@ macro_rules! pool_methods {
             /// assert!(pool.wait_idle_timeout(std::time::Duration::from_secs(1)));
             /// # Ok::<(), formicary::BuildError>(())
             /// ```
+            #[must_use = "the pool may not be idle when the time is up"]
             pub fn wait_idle_timeout(&self, limit: ::std::time::Duration) -> bool {
                 self.engine.wait_idle($crate::worker_pool::deadline(limit))
             }
@@ -177,6 +178,7 @@ macro_rules! pool_methods {
             /// assert!(pool.shutdown_timeout(std::time::Duration::from_secs(60)).is_complete());
             /// # Ok::<(), formicary::BuildError>(())
             /// ```
+            #[must_use = "the pool may not have ended when the time is up"]
             pub fn shutdown_timeout(&self, limit: ::std::time::Duration) -> $crate::ShutdownReport {
                 self.engine.shutdown($crate::worker_pool::deadline(limit))
             }
@@ -197,6 +199,7 @@ macro_rules! pool_methods {
             /// assert_eq!(pool.stats().completed + returned.len() as u64, 2);
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
+            #[must_use = "the tasks that have not started are in it, and go with it"]
             pub fn shutdown_now(&self) -> Vec<$item> {
                 self.engine.shutdown_now()
             }
@@ -213,6 +216,7 @@ macro_rules! pool_methods {
             /// assert!(returned.is_empty() && report.is_complete());
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
+            #[must_use = "the tasks that have not started are in it, and what still runs"]
             pub fn shutdown_graceful(&self, limit: ::std::time::Duration) -> (Vec<$item>, $crate::ShutdownReport) {
                 self.engine.shutdown_graceful($crate::worker_pool::deadline(limit))
             }

@@ -257,7 +257,7 @@ pub(crate) struct Options {
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
     pub(crate) shards: Option<usize>,
-    pub(crate) balance: Balance,
+    pub(crate) balance: Option<Balance>,
     pub(crate) nonblocking: bool,
     pub(crate) max_blocking: usize,
     pub(crate) expiry: Option<Duration>,
@@ -277,7 +277,7 @@ impl Default for Options {
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
             shards: None,
-            balance: Balance::default(),
+            balance: None,
             nonblocking: false,
             max_blocking: usize::MAX,
             expiry: Some(DEFAULT_EXPIRY),
@@ -298,10 +298,18 @@ impl Options {
         if self.min_workers > self.workers {
             return Err(BuildError::MinAboveMax { min: self.min_workers, max: self.workers });
         }
-        if self.thread_name.contains('\0') {
+        if self.thread_name.is_empty() || self.thread_name.contains('\0') {
             return Err(BuildError::ThreadName(self.thread_name.clone()));
         }
-        Ok(())
+        match self.stack_size {
+            Some(0) => Err(BuildError::ZeroStackSize),
+            _ => Ok(()),
+        }
+    }
+
+    /// A setting that is for shards only, if there is one.
+    pub(crate) fn about_shards(&self) -> Option<&'static str> {
+        self.shards.map(|_| "shards").or(self.balance.map(|_| "balance"))
     }
 
     /// The name of worker `index`: Linux shows 15 bytes, so the prefix gives way to the number.

@@ -181,7 +181,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// let pool = formicary::PoolWithFunc::builder(|n: u64| drop(n)).workers(1).queue(0).build()?;
     /// let pause = pool.pause();
     /// pool.try_invoke(1)?;
-    /// assert_eq!(pool.try_invoke(2).unwrap_err().into_inner(), 2);
+    /// assert_eq!(pool.try_invoke(2).unwrap_err().into_task(), 2);
     /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -218,7 +218,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// let pool = formicary::PoolWithFunc::new(1, |n: u64| drop(n))?;
     /// let token = formicary::CancelToken::new();
     /// token.cancel();
-    /// assert_eq!(pool.invoke_cancellable(&token, 7).unwrap_err().into_inner(), 7);
+    /// assert_eq!(pool.invoke_cancellable(&token, 7).unwrap_err().into_task(), 7);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     ///
@@ -284,7 +284,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     {
         let mut rest = payloads.into_iter();
         let result = self.engine.submit_all(&mut rest.by_ref(), Job::Plain);
-        result.map_err(|(accepted, error)| SubmitAllError { accepted, error, rest })
+        result.map_err(|(accepted, error)| SubmitAllError::new(accepted, error, rest))
     }
 
     pub(crate) fn enter<'t>(&self, payload: T, way: impl Into<Way<'t>>) -> Result<(), SubmitError<T>> {
@@ -292,7 +292,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     }
 
     /// Submits a payload and waits for the function's answer. From inside a task of the same pool the function is
-    /// called on the spot.
+    /// called on the spot. In a circle of two pools it waits for ever, as [`Pool::run`](crate::Pool::run) does.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u64| n + 1)?;

@@ -22,7 +22,8 @@ use crate::worker::Worker;
 /// Its items are as those of [`Results`](crate::Results): a panic is an error at its item's place, and touches no other. How far ahead it works,
 /// and what dropping it does, is as with [`Map`]. Where the pool is full, it stands in line at the door without blocking the
 /// thread (and, as with `submit_async`, holds up those behind it while nobody polls it), also at a pool that is [`nonblocking`](crate::Builder::nonblocking). The input is polled or
-/// pulled in the middle of `poll_next`.
+/// pulled in the middle of `poll_next`,
+/// and only where no result is ready.
 ///
 /// Not on a worker of the same pool: there nobody sees that it waits for itself.
 ///
@@ -112,6 +113,10 @@ impl<'p, S: Stream, R: Send + 'static> MapStream<'p, S, R> {
     /// # drop(stream);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
+    ///
+    /// # Panics
+    /// If `items` is 0.
+    #[track_caller]
     pub fn window(mut self, items: usize) -> Self {
         self.window.set_most(items);
         self
@@ -127,7 +132,8 @@ impl<'p, S: Stream, R: Send + 'static> MapStream<'p, S, R> {
         }
     }
 
-    fn fill(&mut self, poller: &mut Context<'_>) {
+    /// See [`Window::fill`].
+    fn fill(&mut self, poller: &mut Context<'_>) -> Option<Answer<S::Item, R>> {
         let input = &mut self.input;
         self.window.fill(|| match input.as_mut()?.as_mut().poll_next(poller) {
             Poll::Ready(Some(item)) => Some(item),
@@ -136,7 +142,7 @@ impl<'p, S: Stream, R: Send + 'static> MapStream<'p, S, R> {
                 None
             }
             Poll::Pending => None,
-        });
+        })
     }
 }
 
@@ -148,7 +154,9 @@ impl<S: Stream, R: Send + 'static> Stream for MapStream<'_, S, R> {
         loop {
             this.advance_at_door(poller);
             if this.entering.is_none() {
-                this.fill(poller);
+                if let Some(answer) = this.fill(poller) {
+                    return Poll::Ready(Some(answer));
+                }
             }
             if let Some(answer) = this.window.take_or_listen(|| Waiter::Task(poller.waker().clone())) {
                 return Poll::Ready(Some(answer));

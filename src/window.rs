@@ -165,9 +165,11 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
     }
 
-    /// At most so many items are pulled and not handed out; 0 counts as 1.
+    /// At most so many items are pulled and not handed out.
+    #[track_caller]
     pub(crate) fn set_most(&mut self, items: usize) {
-        self.most = Some(items.max(1));
+        assert!(items > 0, "window is 0: a map needs at least 1");
+        self.most = Some(items);
     }
 
     /// How many items are pulled and not handed out.
@@ -180,13 +182,18 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.places.is_empty()
     }
 
-    /// Starts tasks until the window or the pool is full, or `pull` has nothing (now). Does not block but in `pull`.
-    pub(crate) fn fill(&mut self, mut pull: impl FnMut() -> Option<T>) {
+    /// Starts tasks until the next answer is there, which comes back, or the window or the pool is full, or `pull` has nothing (now).
+    /// Does not block but in `pull`, so nothing is pulled while there is an answer.
+    pub(crate) fn fill(&mut self, mut pull: impl FnMut() -> Option<T>) -> Option<Answer<T, R>> {
         let most = self.most.unwrap_or_else(|| self.door.capacity().saturating_mul(2));
-        while self.places.len() < most && !self.has_refusal && !self.is_closed {
-            let Some(item) = self.held.take().or_else(&mut pull) else { return };
+        loop {
+            let answer = self.take();
+            if answer.is_some() || self.places.len() >= most || self.has_refusal || self.is_closed {
+                return answer;
+            }
+            let item = self.held.take().or_else(&mut pull)?;
             if !self.enter(item, Patience::None.into()) {
-                return;
+                return None;
             }
         }
     }
@@ -194,8 +201,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// Tries to get an item in; if there is no room for now it is held, and this says so.
     fn enter(&mut self, item: T, way: Way<'_>) -> bool {
         match self.door.enter(item, way.coming_again()) {
-            Err(refusal) if refusal.kind.is_for_now() => {
-                self.held = Some(refusal.task);
+            Err(refusal) if refusal.kind().is_for_now() => {
+                self.held = Some(refusal.into_task());
                 false
             }
             entered => {
@@ -279,15 +286,16 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         if let Some(answer) = self.take() {
             return Some(answer);
         }
+        // Cloning a waker is somebody else's code, as dropping one is: not under the lock.
+        let waiter = waiter();
         let only = match self.bell.order {
             Order::Input => self.places.first_key_value().map(|(number, _)| *number),
             Order::End => None,
         };
         let mut state = self.bell.state.lock();
-        let replaced = state.waiter.replace(waiter());
+        let replaced = state.waiter.replace(waiter);
         state.only = only;
         drop(state);
-        // Dropping a waker is somebody else's code.
         replaced.into_iter().for_each(Waiter::dismiss);
         // A task that ended before that rang for nobody.
         self.take()
@@ -336,6 +344,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// Cancels what has not started, tells what runs to stop, and forgets all results. Does not wait, and is the end.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
+        self.stop_listening();
         self.cancel();
         self.places.clear();
         self.held = None;
@@ -352,6 +361,12 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
             }
         }
         self.held = None;
+    }
+
+    /// What runs on has the bell, and would keep whoever waited last as long as it runs.
+    fn stop_listening(&self) {
+        let waiter = self.bell.state.lock().waiter.take();
+        waiter.into_iter().for_each(Waiter::dismiss);
     }
 
     fn cancel(&self) {

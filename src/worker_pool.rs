@@ -60,6 +60,7 @@ pub trait WorkerPool<Item>: Send + Sync {
     /// Waits until nothing is queued or running.
     fn wait_idle(&self) -> bool;
     /// Waits until nothing is queued or running, for at most `limit`; says whether that is so.
+    #[must_use = "the pool may not be idle when the time is up"]
     fn wait_idle_timeout(&self, limit: Duration) -> bool;
     /// A snapshot of the counts.
     fn stats(&self) -> Stats;
@@ -76,10 +77,13 @@ pub trait WorkerPool<Item>: Send + Sync {
     /// Refuses new items, runs what is queued, ends every thread.
     fn shutdown(&self) -> ShutdownReport;
     /// The same, giving up waiting after `limit`.
+    #[must_use = "the pool may not have ended when the time is up"]
     fn shutdown_timeout(&self, limit: Duration) -> ShutdownReport;
     /// Refuses new items, gives back what is queued, waits for what runs.
+    #[must_use = "the tasks that have not started are in it, and go with it"]
     fn shutdown_now(&self) -> Vec<Item>;
     /// Refuses new items and runs what is queued for at most `limit`; gives back what is left, and tells what runs to stop.
+    #[must_use = "the tasks that have not started are in it, and what still runs"]
     fn shutdown_graceful(&self, limit: Duration) -> (Vec<Item>, ShutdownReport);
     /// Opens a pool that has ended again. Pauses from before are over.
     ///
@@ -101,7 +105,7 @@ pub(crate) fn deadline(limit: Duration) -> Option<Instant> {
 /// let pool = formicary::Pool::new(1)?;
 /// let pause = pool.pause();
 /// pool.submit(|| ())?;
-/// pause.wait_quiet();
+/// assert!(pause.wait_quiet());
 /// assert_eq!((pool.stats().completed, pool.queued()), (0, 1));
 /// drop(pause);
 /// pool.wait_idle();
@@ -129,6 +133,7 @@ impl PauseGuard {
     /// assert_eq!(pool.running(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "a task of the pool does not wait"]
     pub fn wait_quiet(&self) -> bool {
         self.pool.wait_quiet(None)
     }
@@ -141,6 +146,7 @@ impl PauseGuard {
     /// assert!(pause.wait_quiet_timeout(std::time::Duration::from_secs(60)));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
+    #[must_use = "tasks may run when the time is up"]
     pub fn wait_quiet_timeout(&self, limit: Duration) -> bool {
         self.pool.wait_quiet(deadline(limit))
     }

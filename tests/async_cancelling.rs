@@ -67,26 +67,28 @@ macro_rules! way_in {
 way_in!(Submit, Pool<D>, |me, token| async move {
     let work = me.1.clone();
     let entered = me.0.submit_async_cancellable(token, move || work.run()).await;
-    entered.map_err(|refusal| refusal.kind)
+    entered.map_err(|refusal| refusal.kind())
 });
 
 way_in!(Spawn, Pool<D>, |me, token| async move {
     let work = me.1.clone();
     let entered = me.0.spawn_async_cancellable(token, move |_| work.run()).await;
-    entered.map(drop).map_err(|refusal| refusal.kind)
+    entered.map(drop).map_err(|refusal| refusal.kind())
 });
 
 way_in!(Invoke, PoolWithFunc<u32, D>, |me, token| async move {
     me.0.invoke_async_cancellable(token, 7).await.map_err(|refusal| {
-        assert_eq!(refusal.task, 7);
-        refusal.kind
+        let (kind, input) = refusal.into_parts();
+        assert_eq!(input, 7);
+        kind
     })
 });
 
 way_in!(State, StatefulPool<Work, D>, |me, token| async move {
     me.0.submit_async_cancellable(token, 7).await.map(drop).map_err(|refusal| {
-        assert_eq!(refusal.task, 7);
-        refusal.kind
+        let (kind, input) = refusal.into_parts();
+        assert_eq!(input, 7);
+        kind
     })
 });
 

@@ -226,7 +226,7 @@ fn first_in_line<D: Dispatch>() {
     gate.open();
     eventually("it is called", || bell.rung() > 0);
     let later = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
-    assert_eq!(later.kind, SubmitErrorKind::TimedOut);
+    assert_eq!(later.kind(), SubmitErrorKind::TimedOut);
     assert!(matches!(poll_with(first.as_mut(), &bell), Poll::Ready(Ok(()))));
     assert!(pool.wait_idle());
 }
@@ -262,7 +262,7 @@ fn closing<D: Dispatch>() {
             let waits = Arc::clone(&pool);
             let thread = thread::spawn(move || {
                 let refusal = block_on(waits.spawn_async(move || n)).map(drop).unwrap_err();
-                (refusal.kind, (refusal.task)())
+                (refusal.kind(), refusal.into_task()())
             });
             await_waiting(&*pool, n + 1);
             thread
@@ -275,7 +275,7 @@ fn closing<D: Dispatch>() {
     }
     gate.open();
     assert!(closer.join().unwrap().is_complete());
-    assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind, SubmitErrorKind::Closed);
+    assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind(), SubmitErrorKind::Closed);
     assert_eq!(pool.stats().rejected, 7);
     assert_conserved(&*pool);
 }
@@ -296,8 +296,8 @@ fn counted<D: Dispatch>() {
     assert_eq!(pool.waiting(), 0);
     assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
     assert_eq!(pool.waiting(), 2);
-    assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind, SubmitErrorKind::Overloaded);
-    assert_eq!(pool.submit(|| ()).unwrap_err().kind, SubmitErrorKind::Overloaded);
+    assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind(), SubmitErrorKind::Overloaded);
+    assert_eq!(pool.submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Overloaded);
     futures.pop();
     assert_eq!(pool.waiting(), 1);
     gate.open();

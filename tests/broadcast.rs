@@ -116,9 +116,9 @@ fn from_inside<D: Dispatch>() {
     let task = move |_: &mut Notes| {
         let pool = weak.upgrade().unwrap();
         let error = pool.broadcast(|notes: &mut Notes| notes.0.push(1)).unwrap_err();
-        assert_eq!(error.kind, SubmitErrorKind::WouldDeadlock);
+        assert_eq!(error.kind(), SubmitErrorKind::WouldDeadlock);
         let error = pool.broadcast_and_remember("key", |notes: &mut Notes| notes.0.push(1)).unwrap_err();
-        assert_eq!(error.kind, SubmitErrorKind::WouldDeadlock);
+        assert_eq!(error.kind(), SubmitErrorKind::WouldDeadlock);
         u32::from(!pool.forget("key"))
     };
     assert_eq!(pool.process(Box::new(task.clone())).unwrap(), 1);
@@ -139,7 +139,7 @@ fn closed<D: Dispatch>() {
     let given = Arc::new(());
     let held = given.clone();
     let error = pool.broadcast(move |_: &mut Notes| drop(held.clone())).unwrap_err();
-    assert_eq!((error.kind, Arc::strong_count(&given)), (SubmitErrorKind::Closed, 2));
+    assert_eq!((error.kind(), Arc::strong_count(&given)), (SubmitErrorKind::Closed, 2));
     drop(error);
     assert!(pool.broadcast_and_remember("key", |notes: &mut Notes| notes.0.push(1)).is_err());
     pool.restart().unwrap();

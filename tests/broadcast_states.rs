@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -151,7 +152,7 @@ fn remembered_panic<D: Dispatch>() {
     fails.store(true, SeqCst);
     assert!(pool.process(Box::new(|_| panic_quietly())).unwrap_err().is_panic());
     let error = pool.submit(digits()).unwrap().join().unwrap_err();
-    assert!(error.is_no_state() && error.to_string().contains("no rules"), "{error}");
+    assert!(error.is_no_state() && error.source().unwrap().to_string().contains("no rules"), "{error:?}");
     assert_eq!(pool.broadcast(|_: &mut Notes| ()).unwrap().len(), 0);
     fails.store(false, SeqCst);
     assert_eq!(pool.process(digits()).unwrap(), 0);

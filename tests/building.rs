@@ -296,8 +296,8 @@ fn with_no_worker_and_no_thread_the_submitter_gets_the_task_back() {
         let refused =
             [pool.submit(count.task()), pool.try_submit(count.task()), pool.submit_timeout(count.task(), LIMIT)];
         for refusal in refused.map(Result::unwrap_err) {
-            assert_eq!(refusal.kind, SubmitErrorKind::Spawn);
-            refusal.into_inner().run();
+            assert_eq!(refusal.kind(), SubmitErrorKind::Spawn);
+            refusal.into_task().run();
         }
         assert_eq!((count.get(), pool.stats().rejected, pool.stats().submitted), (3, 3, 0));
 
@@ -319,4 +319,77 @@ fn a_spawn_handler_that_drops_the_thread_counts_as_refusing_it() {
         let error = support::within(LIMIT / 6, "build", move || variant.try_build(setup).err().unwrap());
         assert!(matches!(error, BuildError::Spawn(_)), "{error}");
     });
+}
+
+/// D23: a value that nothing can be done with is an error that names the setting and the value, and never another value.
+#[test]
+fn d23_absurd_values_are_errors_that_name_them() {
+    for_each(|variant| {
+        let text = |setup| variant.try_build(setup).map(drop).unwrap_err().to_string();
+        let table = [
+            (Setup::new(0, 1), "workers is 0"),
+            (Setup::new(MAX_WORKERS + 1, 1), "workers is 65536"),
+            (Setup { min_workers: Some(3), ..Setup::new(2, 1) }, "min_workers is 3, which is above workers, 2"),
+            (Setup { min_workers: Some(usize::MAX), ..Setup::new(2, 1) }, "which is above workers, 2"),
+            (Setup { thread_name: Some(String::new()), ..Setup::new(1, 1) }, "thread_name is \"\""),
+            (Setup { thread_name: Some("a\0b".into()), ..Setup::new(1, 1) }, "thread_name is \"a\\0b\""),
+            (Setup { stack_size: Some(0), ..Setup::new(1, 1) }, "stack_size is 0"),
+        ];
+        for (setup, expected) in table {
+            let text = text(setup);
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        let pool = variant.build(Setup { min_workers: Some(2), ..Setup::new(2, 1) });
+        assert_eq!(pool.tune(0).unwrap_err().to_string(), "workers is 0: a pool needs at least one");
+        assert!(pool.tune(usize::MAX).unwrap_err().to_string().contains(&format!("workers is {}", usize::MAX)));
+        assert_eq!(pool.capacity(), 2, "nothing has changed");
+    });
+}
+
+/// D23: and a value that is merely at the end of its range means what it says.
+#[test]
+fn d23_the_ends_of_each_range_are_taken_at_their_word() {
+    for_each(|variant| {
+        let (nothing, for_ever) = (Some(Duration::ZERO), Some(Duration::MAX));
+        let table = [
+            Setup { expiry: Some(nothing), min_workers: Some(0), ..Setup::new(2, 1) },
+            Setup { expiry: Some(for_ever), min_workers: Some(0), ..Setup::new(2, 1) },
+            Setup { spin: nothing, ..Setup::new(2, 1) },
+            Setup { spin: for_ever, ..Setup::new(2, 1) },
+            Setup { max_blocking: Some(0), ..Setup::new(2, 1) },
+            Setup { stack_size: Some(1), ..Setup::new(2, 1) },
+            Setup { thread_name: Some("-".into()), ..Setup::new(2, 1) },
+            Setup::new(1, 0),
+        ];
+        for setup in table {
+            let room = setup.workers.unwrap() + setup.queue.unwrap().unwrap();
+            let refused = match setup.max_blocking {
+                Some(0) => SubmitErrorKind::Overloaded,
+                _ => SubmitErrorKind::TimedOut,
+            };
+            let (pool, count) = (variant.build(setup), Count::new());
+            let pause = pool.pause_timeout(Duration::MAX);
+            (0..room).for_each(|_| pool.submit_timeout(count.task(), Duration::MAX).unwrap());
+            assert_eq!(pool.submit_timeout(count.task(), Duration::ZERO).unwrap_err().kind(), refused);
+            assert!(!pool.wait_idle_timeout(Duration::ZERO));
+            drop(pause);
+            assert!(pool.wait_idle_timeout(Duration::MAX));
+            assert!(pool.shutdown_timeout(Duration::MAX).is_complete());
+            assert_eq!(count.get(), room);
+        }
+    });
+}
+
+/// D23: settings that a later one would make meaningless are told so.
+#[test]
+fn d23_what_is_set_for_shards_is_not_ignored_elsewhere() {
+    use formicary::{Balance, Ring, Sharded, Stack};
+
+    let with_shards = || Pool::builder().workers(2).dispatch::<Sharded>().shards(2);
+    let error = with_shards().dispatch::<Ring>().build().unwrap_err();
+    assert_eq!(error.to_string(), "dispatch Ring: `shards` is set, and it has no shards");
+    let balanced = Pool::builder().workers(2).dispatch::<Sharded>().balance(Balance::Thread);
+    let error = balanced.dispatch::<Stack>().build().unwrap_err();
+    assert_eq!(error.to_string(), "dispatch Stack: `balance` is set, and it has no shards");
+    assert_eq!(with_shards().dispatch::<Ring>().dispatch::<Sharded>().build().unwrap().stats().shards.len(), 2);
 }

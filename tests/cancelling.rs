@@ -149,7 +149,7 @@ fn at_the_door<D: Dispatch>() {
         let stops = token.child();
         let first = thread::spawn(move || {
             let refusal = first.spawn_cancellable(&stops, |_| 7).map(drop).err();
-            refusal.map(|refusal| (refusal.kind, (refusal.task)(&stops)))
+            refusal.map(|refusal| (refusal.kind(), refusal.into_task()(&stops)))
         });
         await_waiting(&*pool, 1);
         let second = thread::spawn(move || second.submit(|| ()).is_ok());

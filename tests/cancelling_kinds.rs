@@ -20,14 +20,14 @@ fn before<D: Dispatch>() {
     for (token, kind) in [(cancelled(), SubmitErrorKind::Cancelled), (past(), SubmitErrorKind::TimedOut)] {
         for token in [token.child(), token] {
             let refusal = closures.submit_cancellable(&token, || ()).unwrap_err();
-            assert_eq!(refusal.kind, kind);
-            (refusal.task)();
+            assert_eq!(refusal.kind(), kind);
+            refusal.into_task()();
             let refusal = closures.spawn_cancellable(&token, |_| 7).unwrap_err();
-            assert_eq!((refusal.kind, (refusal.task)(&token)), (kind, 7));
+            assert_eq!((refusal.kind(), refusal.into_task()(&token)), (kind, 7));
             let refusal = function.invoke_cancellable(&token, 7).unwrap_err();
-            assert_eq!((refusal.kind, refusal.task), (kind, 7));
+            assert_eq!((refusal.kind(), refusal.into_task()), (kind, 7));
             let refusal = states.submit_cancellable(&token, Gate::new()).unwrap_err();
-            assert_eq!(refusal.kind, kind);
+            assert_eq!(refusal.kind(), kind);
             let refusal = states.process_cancellable(&token, Gate::new()).unwrap_err();
             assert_eq!(refusal.is_timed_out(), kind == SubmitErrorKind::TimedOut);
             assert!(refusal.into_input().is_some());
@@ -57,7 +57,7 @@ fn late_at_the_door<D: Dispatch>() {
     let parent = CancelToken::new();
     parent.cancel_after(LIMIT * 10);
     let (waits, child) = (Arc::clone(&pool), parent.child());
-    let waiter = thread::spawn(move || waits.submit_cancellable(&child, || ()).map_err(|error| error.kind));
+    let waiter = thread::spawn(move || waits.submit_cancellable(&child, || ()).map_err(|error| error.kind()));
     await_waiting(&*pool, 1);
     parent.cancel_after(Duration::from_millis(1));
     assert_eq!(waiter.join().unwrap(), Err(SubmitErrorKind::TimedOut));

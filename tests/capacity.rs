@@ -174,16 +174,16 @@ fn b09_refused_tasks_are_counted() {
         pool.submit(gate.task()).unwrap();
         gate.await_arrivals(1);
         let none = || Task::new(|| ());
-        assert_eq!(pool.try_submit(none()).unwrap_err().kind, SubmitErrorKind::Full);
+        assert_eq!(pool.try_submit(none()).unwrap_err().kind(), SubmitErrorKind::Full);
         assert_eq!(pool.stats().rejected, 1);
-        assert_eq!(pool.submit(none()).unwrap_err().kind, SubmitErrorKind::Overloaded);
+        assert_eq!(pool.submit(none()).unwrap_err().kind(), SubmitErrorKind::Overloaded);
         assert_eq!(pool.stats().rejected, 2);
         let (accepted, refusal) = pool.submit_all(&mut (0..5).map(|_| none())).unwrap_err();
-        assert_eq!((accepted, refusal.kind), (0, SubmitErrorKind::Overloaded));
+        assert_eq!((accepted, refusal.kind()), (0, SubmitErrorKind::Overloaded));
         assert_eq!(pool.stats().rejected, 3);
         gate.open();
         pool.shutdown();
-        assert_eq!(pool.submit(none()).unwrap_err().kind, SubmitErrorKind::Closed);
+        assert_eq!(pool.submit(none()).unwrap_err().kind(), SubmitErrorKind::Closed);
         let stats = pool.stats();
         assert_eq!((stats.rejected, stats.submitted, stats.completed), (4, 1, 1));
         assert_conserved(&*pool);
@@ -193,7 +193,7 @@ fn b09_refused_tasks_are_counted() {
         pool.submit(gate.task()).unwrap();
         gate.await_arrivals(1);
         let refusal = pool.submit_timeout(Task::new(|| ()), Duration::from_millis(1)).unwrap_err();
-        assert_eq!((refusal.kind, pool.stats().rejected), (SubmitErrorKind::TimedOut, 1));
+        assert_eq!((refusal.kind(), pool.stats().rejected), (SubmitErrorKind::TimedOut, 1));
         gate.open();
     });
 }

@@ -211,7 +211,7 @@ fn a37_concurrent_pauses_leave_the_pool_running() {
                 thread::spawn(move || {
                     for _ in 0..50 {
                         let pause = pool.pause();
-                        pause.wait_quiet();
+                        assert!(pause.wait_quiet());
                         drop(pause);
                         pool.submit(count.task()).unwrap();
                     }

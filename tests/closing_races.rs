@@ -47,7 +47,7 @@ fn b03_b06_submits_racing_with_the_end() {
                             }
                             _ => pool.submit(ran.task()),
                         };
-                        match result.map_err(|refusal| refusal.kind) {
+                        match result.map_err(|refusal| refusal.kind()) {
                             Ok(()) => _ = accepted.up(),
                             Err(SubmitErrorKind::Closed) => {}
                             Err(SubmitErrorKind::Full) => assert_eq!((n + i) % 4, 0),
@@ -213,7 +213,7 @@ fn give_back_closures<D: Dispatch>() {
     let join = caller(move || joined.join().unwrap_err().is_cancelled());
     let own = Arc::clone(&pool);
     let run = caller(move || match own.run(|| 9) {
-        Err(CallError::Refused(refusal)) => (refusal.kind, (refusal.task)()),
+        Err(CallError::Refused(refusal)) => (refusal.kind(), refusal.into_task()()),
         _ => panic!("it was given back"),
     });
     eventually("three are queued", || pool.queued() == 3);

@@ -67,7 +67,7 @@ fn any_thread_may_be_refused() {
                 let (ran, mut refused) = (Count::new(), 0);
                 for _ in 0..20 {
                     if let Err(refusal) = pool.submit(ran.task()) {
-                        assert_eq!(refusal.kind, SubmitErrorKind::Spawn);
+                        assert_eq!(refusal.kind(), SubmitErrorKind::Spawn);
                         refused += 1;
                     }
                 }

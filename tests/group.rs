@@ -108,9 +108,9 @@ fn refused_after<D: Dispatch>() {
             }),
         )
         .unwrap_err();
-        assert_eq!(refusal.kind, SubmitErrorKind::Cancelled);
+        assert_eq!(refusal.kind(), SubmitErrorKind::Cancelled);
         assert_eq!(Arc::strong_count(&kept), 2, "the closure came back");
-        (refusal.task)(&CancelToken::new()).unwrap();
+        refusal.into_task()(&CancelToken::new()).unwrap();
     }
     assert_eq!(group.len(), 1);
     assert_eq!(group.wait().unwrap_err().index, 0);

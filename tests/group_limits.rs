@@ -90,7 +90,7 @@ fn limit_and_end<D: Dispatch>() {
             .unwrap();
         gate.await_arrivals(1);
         std::thread::scope(|scope| {
-            let spawner = scope.spawn(|| group.spawn(|_| Ok(())).map_err(|refusal| refusal.kind));
+            let spawner = scope.spawn(|| group.spawn(|_| Ok(())).map_err(|refusal| refusal.kind()));
             shift(Duration::from_millis(2));
             match how {
                 2 => group.cancel(),
@@ -131,7 +131,7 @@ fn given_back<D: Dispatch>() {
             .unwrap();
     }
     std::thread::scope(|scope| {
-        let spawner = scope.spawn(|| group.spawn(|_| Ok(())).unwrap_err().kind);
+        let spawner = scope.spawn(|| group.spawn(|_| Ok(())).unwrap_err().kind());
         let closer = scope.spawn(|| pool.shutdown_now());
         let kind = spawner.join().unwrap();
         assert!(matches!(kind, SubmitErrorKind::Closed | SubmitErrorKind::Cancelled), "{kind}");

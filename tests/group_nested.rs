@@ -46,7 +46,7 @@ fn too_deep<D: Dispatch>() {
                 Err(error) => error.failure.into_error().map_or(Err(depth), Err),
             },
             Err(refusal) => {
-                assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
+                assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
                 Err(depth)
             }
         }
@@ -71,7 +71,9 @@ fn own_group<D: Dispatch>() {
         let pool = pool::<D>(workers, 10);
         let group = Arc::new(pool.group::<_, ()>().limit(1));
         let own = Arc::downgrade(&group);
-        group.spawn(move |_| Ok(own.upgrade().unwrap().spawn(|_| Ok(None)).err().map(|refusal| refusal.kind))).unwrap();
+        group
+            .spawn(move |_| Ok(own.upgrade().unwrap().spawn(|_| Ok(None)).err().map(|refusal| refusal.kind())))
+            .unwrap();
         eventually("the task is through", || group.wait_timeout(LIMIT) && Arc::strong_count(&group) == 1);
         let group = Arc::into_inner(group).unwrap();
         assert_eq!(group.wait().unwrap(), [Some(SubmitErrorKind::WouldDeadlock)]);

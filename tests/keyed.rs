@@ -7,13 +7,13 @@ mod support;
 use std::hash::Hash;
 
 use formicary::{Balance, Context, Pool, PoolWithFunc, Sharded, StatefulPool, SubmitErrorKind, Task, Worker};
-use support::sharded::{ShardedPool, for_each_kind, key_of_each, shares};
+use support::sharded::{ShardedPool, for_each_kind, shares};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
 
 /// A thread that submits `task` with a key; its end says how that went.
 fn submitter(pool: &ShardedPool, key: u64, task: Task) -> std::thread::JoinHandle<Result<(), SubmitErrorKind>> {
     let pool = pool.clone();
-    std::thread::spawn(move || pool.submit_keyed(key, task).map_err(|refusal| refusal.kind))
+    std::thread::spawn(move || pool.submit_keyed(key, task).map_err(|refusal| refusal.kind()))
 }
 
 /// How many tasks each shard has ever taken in.
@@ -44,6 +44,64 @@ fn a_key_always_goes_to_the_same_shard() {
     });
 }
 
+/// D25: each pool has a seed of its own: keys that share a shard in one part in another, and nobody can choose some that always do.
+/// That two pools agree on all of 64 keys and 8 shards, or put all of them into one, has a chance of less than one in 10^50.
+#[test]
+fn d25_each_pool_spreads_keys_in_its_own_way() {
+    for_each_kind(|kind| {
+        let pools: Vec<_> = (0..3).map(|_| kind(Setup::roomy(1), 8, Balance::default()).unwrap()).collect();
+        let spread = |pool: &ShardedPool| (0..64).map(|key| pool.shard_of(key)).collect::<Vec<_>>();
+        let spreads: Vec<_> = pools.iter().map(spread).collect();
+        assert!(spreads[0] != spreads[1] && spreads[1] != spreads[2] && spreads[0] != spreads[2], "{spreads:?}");
+        for (pool, spread_before) in pools.iter().zip(&spreads) {
+            assert!(spread_before.iter().any(|shard| *shard != spread_before[0]), "not all in one");
+            assert!(pool.pool.shutdown().is_complete());
+            pool.pool.restart().unwrap();
+            assert_eq!(spread(pool), *spread_before, "the seed is the pool's, as long as it lives");
+        }
+    });
+}
+
+/// D25: `shard_of` says where a key goes.
+#[test]
+fn d25_shard_of_agrees_with_where_tasks_go() {
+    for_each_kind(|kind| {
+        let pool = kind(Setup::roomy(2), 8, Balance::default()).unwrap();
+        for key in 0..200 {
+            let before = submitted(&pool);
+            pool.submit_keyed(key, Task::new(|| ())).unwrap();
+            assert!(pool.try_submit_keyed(key, Task::new(|| ())).is_ok());
+            let mut expected = before;
+            expected[pool.shard_of(key)] += 2;
+            assert_eq!(submitted(&pool), expected);
+        }
+        assert!(pool.pool.wait_idle());
+    });
+    // Also while shards stand in for others.
+    for_each_kind(|kind| {
+        let pool = kind(Setup::new(4, 0), 4, Balance::default()).unwrap();
+        pool.pool.tune(2).unwrap();
+        for key in 0..50 {
+            let before = submitted(&pool)[pool.shard_of(key)];
+            pool.submit_keyed(key, Task::new(|| ())).unwrap();
+            assert!(pool.pool.wait_idle());
+            assert_eq!(submitted(&pool)[pool.shard_of(key)], before + 1);
+        }
+    });
+    within(LIMIT, "each way of a state", || {
+        let builder = StatefulPool::builder(|_| Ok(Length)).workers(1).dispatch::<Sharded>();
+        let pool = builder.shards(5).build().unwrap();
+        for n in 0..50_u64 {
+            let key = ("tenant", n);
+            let submitted = || pool.stats().shards[pool.shard_of(key)].submitted;
+            let before = submitted();
+            assert_eq!(pool.process_keyed(key, "four".into()).unwrap(), 4);
+            assert_eq!(pool.submit_keyed(&key, "four".into()).unwrap().join().unwrap(), 4);
+            assert_eq!(submitted(), before + 2, "a reference is as good as the key");
+        }
+    });
+}
+
 /// The key may be of any type that can be hashed.
 #[test]
 fn a_key_is_anything_that_can_be_hashed() {
@@ -70,7 +128,7 @@ fn a_greedy_key_takes_no_more_than_its_shards_share() {
             let pool = kind(Setup::new(workers, queue), shards, Balance::default()).unwrap();
             let (pause, ran) = (pool.pool.pause(), Count::new());
             let take_all = |key: &u64| (0..).take_while(|_| pool.try_submit_keyed(*key, ran.task()).is_ok()).count();
-            let taken: Vec<usize> = key_of_each(shards).iter().map(take_all).collect();
+            let taken: Vec<usize> = pool.key_of_each().iter().map(take_all).collect();
             assert_eq!(taken, shares(workers + queue, shards));
             assert_eq!(pool.each(|shard| shard.queued), taken);
             assert!(pool.pool.try_submit(ran.task()).unwrap_err().is_full());
@@ -86,8 +144,9 @@ fn a_greedy_key_takes_no_more_than_its_shards_share() {
 #[test]
 fn a_full_shard_lets_its_waiter_in_when_a_task_of_it_ends() {
     for_each_kind(|kind| {
-        for key in key_of_each(2) {
+        for shard in 0..2 {
             let pool = kind(Setup::new(3, 1), 2, Balance::default()).unwrap();
+            let key = pool.key_of_each()[shard];
             let (greedy, ran) = (Gate::new(), Count::new());
             (0..2).for_each(|_| pool.submit_keyed(key, greedy.task()).unwrap());
             greedy.await_arrivals(2);
@@ -113,7 +172,7 @@ fn a_full_shard_lets_its_waiter_in_when_a_task_of_it_ends() {
 fn waiters_of_one_shard_do_not_hold_up_those_of_another() {
     for_each_kind(|kind| {
         let pool = kind(Setup::new(4, 0), 2, Balance::default()).unwrap();
-        let (keys, gates) = (key_of_each(2), [Gate::new(), Gate::new()]);
+        let (keys, gates) = (pool.key_of_each(), [Gate::new(), Gate::new()]);
         (0..2).for_each(|_| pool.submit_keyed(keys[0], gates[0].task()).unwrap());
         let first = submitter(&pool, keys[0], gates[0].task());
         await_waiting(&*pool.pool, 1);
@@ -139,7 +198,7 @@ fn waiters_of_one_shard_do_not_hold_up_those_of_another() {
 fn shutdown_sends_keyed_waiters_away_with_their_tasks() {
     for_each_kind(|kind| {
         let (pool, gate, ran) = (kind(Setup::new(2, 0), 2, Balance::default()).unwrap(), Gate::new(), Count::new());
-        let keys = key_of_each(2);
+        let keys = pool.key_of_each();
         keys.iter().for_each(|key| pool.submit_keyed(*key, gate.task()).unwrap());
         gate.await_arrivals(2);
         std::thread::scope(|scope| {
@@ -153,8 +212,8 @@ fn shutdown_sends_keyed_waiters_away_with_their_tasks() {
             let closer = scope.spawn(|| pool.pool.shutdown());
             for waiter in waiters {
                 let refusal = waiter.join().unwrap();
-                assert_eq!(refusal.kind, SubmitErrorKind::Closed);
-                refusal.task.run();
+                assert_eq!(refusal.kind(), SubmitErrorKind::Closed);
+                refusal.into_task().run();
             }
             gate.open();
             assert!(closer.join().unwrap().is_complete());
@@ -185,10 +244,10 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
         let pause = pool.pause();
         pool.invoke_keyed(7, "first".into()).unwrap();
         let refusal = pool.try_invoke_keyed(7, "second".into()).unwrap_err();
-        assert_eq!((refusal.kind, &*refusal.task), (SubmitErrorKind::Full, "second"));
+        assert_eq!((refusal.kind(), &*refusal.into_task()), (SubmitErrorKind::Full, "second"));
         drop(pause);
         pool.shutdown();
-        assert_eq!(pool.invoke_keyed(7, "third".into()).unwrap_err().into_inner(), "third");
+        assert_eq!(pool.invoke_keyed(7, "third".into()).unwrap_err().into_task(), "third");
     });
     within(LIMIT, "StatefulPool", || {
         let builder = StatefulPool::builder(|_| Ok(Length)).workers(1).queue(1).dispatch::<Sharded>();
@@ -197,11 +256,11 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
         let pause = pool.pause();
         let first = pool.submit_keyed("key", "first".into()).unwrap();
         let refusal = pool.try_submit_keyed("key", "second".into()).unwrap_err();
-        assert_eq!((refusal.kind, &*refusal.task), (SubmitErrorKind::Full, "second"));
+        assert_eq!((refusal.kind(), &*refusal.into_task()), (SubmitErrorKind::Full, "second"));
         drop(pause);
         assert_eq!(first.join().unwrap(), 5);
         pool.shutdown();
-        assert_eq!(pool.submit_keyed("key", "third".into()).unwrap_err().into_inner(), "third");
+        assert_eq!(pool.submit_keyed("key", "third".into()).unwrap_err().into_task(), "third");
         let refused = pool.process_keyed("key", "fourth".into()).unwrap_err();
         assert_eq!(refused.into_input().as_deref(), Some("fourth"));
     });
@@ -212,7 +271,7 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
         let counted = ran.clone();
         let refusal = pool.try_submit_keyed("key", move || _ = counted.up()).unwrap_err();
         assert!(refusal.is_full());
-        (refusal.task)();
+        refusal.into_task()();
         assert_eq!(ran.get(), 1);
         drop(pause);
     });
@@ -223,7 +282,8 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
 #[test]
 fn a_key_whose_shard_has_no_room_left_gets_in_elsewhere() {
     for_each_kind(|kind| {
-        let (pool, keys) = (kind(Setup::new(4, 0), 4, Balance::default()).unwrap(), key_of_each(4));
+        let pool = kind(Setup::new(4, 0), 4, Balance::default()).unwrap();
+        let keys = pool.key_of_each();
         for room in [1, 3, 2, 1] {
             pool.pool.tune(room).unwrap();
             let ran = Count::new();
@@ -254,7 +314,8 @@ fn a_key_whose_shard_has_no_room_left_gets_in_elsewhere() {
 fn a_waiter_whose_shard_loses_its_room_gets_in_elsewhere() {
     for_each_kind(|kind| {
         for _ in 0..20 {
-            let (pool, keys) = (kind(Setup::new(4, 0), 4, Balance::default()).unwrap(), key_of_each(4));
+            let pool = kind(Setup::new(4, 0), 4, Balance::default()).unwrap();
+            let keys = pool.key_of_each();
             let (gate, ran) = (Gate::new(), Count::new());
             keys.iter().for_each(|key| pool.submit_keyed(*key, gate.task()).unwrap());
             gate.await_arrivals(4);

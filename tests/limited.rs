@@ -70,7 +70,7 @@ fn waits_without_a_worker<D: Dispatch>() {
     view.submit(move || held.wait()).unwrap();
     gate.await_arrivals(1);
     (0..10).for_each(|_| view.submit(|| ()).unwrap());
-    assert_eq!(view.try_submit(|| ()).unwrap_err().kind, SubmitErrorKind::Full);
+    assert_eq!(view.try_submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Full);
     assert_eq!((pool.queued(), pool.running(), view.stats().queued), (0, 1, 10));
     assert_eq!(pool.run(|| 7).unwrap(), 7);
     thread::scope(|scope| {
@@ -105,7 +105,7 @@ fn full_pool<D: Dispatch>() {
     assert_eq!((pool.waiting(), ran.get()), (6, 0));
     let pause = pool.pause();
     gate.open();
-    pause.wait_quiet();
+    assert!(pause.wait_quiet());
     assert_eq!(ran.get(), 0);
     drop(pause);
     assert!(view.wait_idle() && other.wait_idle() && pool.wait_idle());
@@ -131,7 +131,7 @@ fn nested<D: Dispatch>() {
                     let work = move || {
                         match inner.spawn(|| 1) {
                             Ok(handle) => assert_eq!(handle.join().unwrap(), 1),
-                            Err(refusal) => assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock),
+                            Err(refusal) => assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock),
                         }
                         let again = Arc::clone(&inner);
                         if n % 2 == 0 {
@@ -207,7 +207,7 @@ fn closing<D: Dispatch>() {
     let queued = view.spawn(task(&ran)).unwrap();
     let submitter = {
         let (view, work) = (Arc::clone(&view), task(&ran));
-        thread::spawn(move || view.submit(work).unwrap_err().kind)
+        thread::spawn(move || view.submit(work).unwrap_err().kind())
     };
     let mut back = view.close();
     assert_eq!((submitter.join().unwrap(), back.len()), (SubmitErrorKind::Closed, 2));
@@ -282,7 +282,7 @@ fn exact_room<D: Dispatch>() {
         for _ in 0..limit + queue {
             submit().unwrap();
         }
-        assert_eq!(submit().unwrap_err().kind, SubmitErrorKind::Full, "limit {limit}, queue {queue}");
+        assert_eq!(submit().unwrap_err().kind(), SubmitErrorKind::Full, "limit {limit}, queue {queue}");
         drop(pause);
         assert!(view.wait_idle() && pool.wait_idle());
         assert_eq!(count.get(), limit + queue);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use formicary::Balance;
 use support::races::{shift, together};
-use support::sharded::{for_each_kind, hold_workers_of, key_of_each};
+use support::sharded::{for_each_kind, hold_workers_of};
 use support::{AnyPool, Count, Gate, Setup, eventually, for_each};
 
 /// So many workers from the start, none of which expires.
@@ -98,8 +98,8 @@ fn b17_tasks_before_a_long_one_find_the_idle_workers() {
 #[test]
 fn b17_a_shard_whose_workers_are_all_held_is_served_by_the_others() {
     for_each_kind(|kind| {
-        let keys = key_of_each(2);
         let pool = kind(settled(4), 2, Balance::default()).unwrap();
+        let keys = pool.key_of_each();
         for round in 0..60 {
             let shard = usize::try_from(round % 2).unwrap();
             let held = hold_workers_of(&pool, shard, keys[shard]);

@@ -171,7 +171,7 @@ fn b01_close_wakes_two_blocked_producers() {
             for producer in producers {
                 let refusal = producer.join().unwrap();
                 assert!(refusal.is_closed());
-                refusal.task.run();
+                refusal.into_task().run();
             }
             gate.open();
             assert!(closer.join().unwrap().is_complete());

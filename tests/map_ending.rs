@@ -14,15 +14,20 @@ use support::{Count, Gate, on_every_dispatch};
 #[test]
 fn a41_dropping_it_cancels_what_has_not_started_and_does_not_wait() {
     on_all(1, 20, |pool| {
-        let (living, ran, gate) = (Count::new(), Count::new(), Gate::new());
+        let (living, ran, gate, full) = (Count::new(), Count::new(), Gate::new(), Gate::new());
         let (marks, runs, held) = (living.clone(), ran.clone(), gate.clone());
         let works = (0_u64..).map(move |n| {
-            let (mark, runs, held) = (Marked::new(n, &marks), runs.clone(), held.clone());
+            let (mark, runs, held, full) = (Marked::new(n, &marks), runs.clone(), held.clone(), full.clone());
+            if n == 4 {
+                full.open();
+            }
             work(move || {
                 let mark = mark; // all of it
                 runs.up();
-                if mark.0 == 1 {
-                    held.wait();
+                match mark.0 {
+                    0 => full.wait(),
+                    1 => held.wait(),
+                    _ => {}
                 }
                 mark.0
             })
@@ -147,14 +152,21 @@ fn items_that_panic_in_their_drop<D: Dispatch>() {
         }
     }
     let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
-    let (ran, gate) = (Count::new(), Gate::new());
-    let (runs, held) = (ran.clone(), gate.clone());
-    let items = (0..).map(|n| (n, (n > 1).then(|| PanicsInDrop)));
+    let (ran, gate, full) = (Count::new(), Gate::new(), Gate::new());
+    let (runs, held, fills) = (ran.clone(), gate.clone(), full.clone());
+    let items = (0..).map(|n| {
+        if n == 4 {
+            fills.open();
+        }
+        (n, (n > 1).then(|| PanicsInDrop))
+    });
     let map = pool.map(items, move |(n, item)| {
         std::mem::forget(item);
         runs.up();
-        if n == 1 {
-            held.wait();
+        match n {
+            0 => full.wait(),
+            1 => held.wait(),
+            _ => {}
         }
     });
     let mut results = map.window(5);

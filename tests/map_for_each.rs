@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use formicary::{Dispatch, Pool};
+use formicary::{Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Worker};
 use support::races::{quiet_panic, shift};
 use support::{Count, Gate, on_every_dispatch};
 
@@ -130,4 +130,67 @@ fn stops_unseen<D: Dispatch>() {
 #[test]
 fn a41_try_for_each_stops_before_its_caller_knows() {
     on_every_dispatch!(stops_unseen);
+}
+
+struct Picky;
+
+impl Worker for Picky {
+    type Input = u64;
+    type Output = Result<(), u64>;
+
+    fn process(&mut self, n: u64, _: &Context<'_>) -> Result<(), u64> {
+        judge(n)
+    }
+}
+
+/// Does not like 3, and panics at 103.
+fn judge(n: u64) -> Result<(), u64> {
+    match n {
+        3 => Err(n),
+        103 => {
+            quiet_panic();
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn heard_of<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(2).queue(20).dispatch::<D>().build().unwrap());
+    let func = Arc::new(PoolWithFunc::builder(judge).workers(2).queue(20).dispatch::<D>().build().unwrap());
+    let states = Arc::new(StatefulPool::builder(|_| Ok(Picky)).workers(2).queue(20).dispatch::<D>().build().unwrap());
+    /// Each pull waits until all that were pulled before have ended. So one more is pulled after the failure, and not two.
+    macro_rules! numbers {
+        ($pool:ident, $from:expr, $pulls:expr) => {{
+            let (waits, pulls) = ($pool.clone(), $pulls.clone());
+            ($from..).take(30).inspect(move |_| {
+                pulls.up();
+                assert!(waits.wait_idle());
+            })
+        }};
+    }
+    for kind in 0..3 {
+        let pulls = Count::new();
+        let failed = match kind {
+            0 => pool.try_for_each(numbers!(pool, 0, pulls), judge),
+            1 => func.try_for_each(numbers!(func, 0, pulls)),
+            _ => states.try_for_each(numbers!(states, 0, pulls)),
+        };
+        assert_eq!((failed, pulls.get()), (Err(3), 5), "{kind}");
+
+        let pulls = Count::new();
+        let panicked = catch_unwind(AssertUnwindSafe(|| match kind {
+            0 => pool.for_each(numbers!(pool, 100, pulls), |n| assert!(judge(n).is_ok())),
+            1 => func.for_each(numbers!(func, 100, pulls)),
+            _ => states.for_each(numbers!(states, 100, pulls)),
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(pulls.get(), 5, "{kind}");
+    }
+}
+
+/// D27: a failure is heard of before the source is asked again.
+#[test]
+fn d27_nothing_is_pulled_once_a_failure_is_there() {
+    on_every_dispatch!(heard_of);
 }

@@ -18,8 +18,8 @@ type Inner = Weak<dyn WorkerPool<Task>>;
 /// Submits from inside; a pool that cannot help itself gives the task back, and it is run on the spot.
 fn submit_or_run(pool: &Inner, task: Task) {
     if let Err(refusal) = pool.upgrade().expect("the pool is alive").submit(task) {
-        assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
-        refusal.task.run();
+        assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
+        refusal.into_task().run();
     }
 }
 
@@ -32,7 +32,7 @@ fn b05_submit_to_a_pool_of_one_that_is_full() {
         let (tell, told) = mpsc::channel();
         pool.submit(Task::new(move || {
             let result = inner.upgrade().unwrap().submit(count.task());
-            tell.send(result.map_err(|refusal| refusal.kind)).unwrap();
+            tell.send(result.map_err(|refusal| refusal.kind())).unwrap();
         }))
         .unwrap();
         let result = told.recv().unwrap();
@@ -53,7 +53,7 @@ fn b05_a_timed_submit_to_a_pool_of_one_that_is_full() {
         let (tell, told) = mpsc::channel();
         pool.submit(Task::new(move || {
             let result = inner.upgrade().unwrap().submit_timeout(Task::new(|| ()), Duration::from_millis(1));
-            tell.send(result.map_err(|refusal| refusal.kind)).unwrap();
+            tell.send(result.map_err(|refusal| refusal.kind())).unwrap();
         }))
         .unwrap();
         assert_eq!(told.recv().unwrap(), Err(SubmitErrorKind::TimedOut));
@@ -105,7 +105,7 @@ fn b05_a37_a_waiting_worker_starts_nothing_in_a_paused_pool() {
             let pool = inner.upgrade().unwrap();
             let pause = pool.pause();
             pool.submit(count.task()).unwrap();
-            let result = pool.submit(Task::new(|| ())).map_err(|refusal| refusal.kind);
+            let result = pool.submit(Task::new(|| ())).map_err(|refusal| refusal.kind());
             tell.send((result, count.get())).unwrap();
             drop(pause);
         }))
@@ -287,7 +287,7 @@ fn b05_waiting_for_the_end_from_inside() {
             let ends = [pool.shutdown(), pool.shutdown_timeout(Duration::from_secs(3600))];
             let returned = pool.shutdown_now().len();
             let again = matches!(pool.restart(), Err(BuildError::StillRunning));
-            let refused = pool.submit(Task::new(|| ())).unwrap_err().kind;
+            let refused = pool.submit(Task::new(|| ())).unwrap_err().kind();
             let complete = ends.map(|report| report.is_complete());
             tell.send((idle, quiet, complete, returned, again, refused)).unwrap();
         }))

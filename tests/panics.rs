@@ -110,7 +110,7 @@ fn is_answer(trap: &Trap, result: Result<Value, CallError<Input>>) -> bool {
     let is_answer = result.is_ok();
     match result {
         Ok(output) => trap.outside(|| drop(output)),
-        Err(CallError::Refused(refusal)) => trap.outside(|| drop(refusal.task)),
+        Err(CallError::Refused(refusal)) => trap.outside(|| drop(refusal.into_task())),
         Err(CallError::Failed(error)) => std::mem::forget(error),
     }
     is_answer
@@ -181,7 +181,9 @@ impl<D: Dispatch> Kind for StatefulPool<State, D> {
         loop {
             match self.process_timeout(Input::new(trap, Work::Outlast), Duration::from_millis(10)) {
                 // A busy machine: the time was up before the task had begun.
-                Err(CallError::Refused(refusal)) if refusal.is_timed_out() => trap.outside(|| drop(refusal.task)),
+                Err(CallError::Refused(refusal)) if refusal.is_timed_out() => {
+                    trap.outside(|| drop(refusal.into_task()))
+                }
                 other => {
                     is_answer(trap, other);
                     return;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -84,7 +85,7 @@ fn never_ready<D: Dispatch>() {
     drop(pool.process(false));
     log.take();
     let error = pool.submit(false).unwrap().join().unwrap_err();
-    assert!(error.is_no_state() && error.to_string().contains("ready"), "{error}");
+    assert!(error.is_no_state() && error.source().unwrap().to_string().contains("ready"), "{error:?}");
     assert_eq!(pool.process(false).unwrap_err().into_input(), Some(false));
     pool.wait_idle();
     assert!(!log.take().contains(&"process"));

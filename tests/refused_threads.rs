@@ -99,9 +99,9 @@ fn b20_without_any_worker_the_task_comes_back() {
         given.store(false, SeqCst);
         for refused in 1..=3 {
             let refusal = pool.submit(ran.task()).unwrap_err();
-            assert_eq!(refusal.kind, SubmitErrorKind::Spawn);
+            assert_eq!(refusal.kind(), SubmitErrorKind::Spawn);
             assert_eq!(pool.stats().failed_starts, refused);
-            refusal.task.run();
+            refusal.into_task().run();
         }
         given.store(true, SeqCst);
         pool.submit(ran.task()).unwrap();
@@ -118,12 +118,12 @@ fn b20_refused_for_ever_is_an_error_each_time() {
         let pool = variant.build(system(fleeting(2, 4), |_| false));
         let none = || Task::new(|| ());
         for _ in 0..10 {
-            assert_eq!(pool.submit(none()).unwrap_err().kind, SubmitErrorKind::Spawn);
-            assert_eq!(pool.try_submit(none()).unwrap_err().kind, SubmitErrorKind::Spawn);
+            assert_eq!(pool.submit(none()).unwrap_err().kind(), SubmitErrorKind::Spawn);
+            assert_eq!(pool.try_submit(none()).unwrap_err().kind(), SubmitErrorKind::Spawn);
             let timed = pool.submit_timeout(none(), Duration::from_secs(1)).unwrap_err();
-            assert_eq!(timed.kind, SubmitErrorKind::Spawn);
+            assert_eq!(timed.kind(), SubmitErrorKind::Spawn);
             let (accepted, all) = pool.submit_all(&mut (0..3).map(|_| none())).unwrap_err();
-            assert_eq!((accepted, all.kind), (0, SubmitErrorKind::Spawn));
+            assert_eq!((accepted, all.kind()), (0, SubmitErrorKind::Spawn));
         }
         assert!(pool.wait_idle());
         assert!(pool.shutdown().is_complete());
@@ -139,7 +139,7 @@ fn b20_refused_now_and_then_loses_nothing() {
         for round in 0..100 {
             support::races::together(3, |_| match pool.submit(ran.task()) {
                 Ok(()) => _ = accepted.up(),
-                Err(refusal) => assert_eq!(refusal.kind, SubmitErrorKind::Spawn),
+                Err(refusal) => assert_eq!(refusal.kind(), SubmitErrorKind::Spawn),
             });
             assert!(pool.wait_idle());
             assert_eq!(ran.get(), accepted.get(), "round {round}");
@@ -244,8 +244,8 @@ fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
             let pool = inner.upgrade().unwrap();
             for _ in 0..10 {
                 if let Err(refusal) = pool.submit(count.task()) {
-                    assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
-                    refusal.task.run();
+                    assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
+                    refusal.into_task().run();
                 }
             }
         }))

@@ -202,7 +202,7 @@ fn a_caller_whose_task_is_given_back_has_its_input_back() {
         });
         match caller.join().unwrap().unwrap_err() {
             CallError::Refused(refused) => {
-                assert_eq!((refused.kind, refused.task.as_str()), (SubmitErrorKind::Closed, "kept"));
+                assert_eq!((refused.kind(), refused.into_task().as_str()), (SubmitErrorKind::Closed, "kept"));
             }
             other => panic!("{other}"),
         }

@@ -41,7 +41,7 @@ fn a13_fifty_long_tasks_fill_ten_shards_evenly() {
 fn least_loaded_levels_out() {
     for_each_kind(|kind| {
         let pool = kind(Setup::new(1, 11), 3, Balance::LeastLoaded).unwrap();
-        let (keys, pause) = (key_of_each(3), pool.pool.pause());
+        let (keys, pause) = (pool.key_of_each(), pool.pool.pause());
         for (shard, tasks) in [(0, 3), (1, 1)] {
             (0..tasks).for_each(|_| pool.submit_keyed(keys[shard], Task::new(|| ())).unwrap());
         }
@@ -133,7 +133,7 @@ fn b11_a_full_shard_holds_up_nobody_without_a_key() {
             for (workers, queue, shards) in [(4, 0, 2), (4, 2, 2), (6, 3, 3)] {
                 let pool = kind(Setup::new(workers, queue), shards, balance).unwrap();
                 let share = (workers + queue) / shards;
-                for key in key_of_each(shards) {
+                for key in pool.key_of_each() {
                     let (greedy, ran) = (Gate::new(), Count::new());
                     (0..share).for_each(|_| pool.submit_keyed(key, greedy.task()).unwrap());
                     greedy.await_arrivals(share);
@@ -154,9 +154,9 @@ fn b11_a_full_shard_holds_up_nobody_without_a_key() {
 #[test]
 fn idle_workers_steal_what_waits_for_a_busy_one() {
     for_each_kind(|kind| {
-        let keys = key_of_each(3);
         for shard in 0..3 {
             let pool = kind(settled(3, 300), 3, Balance::default()).unwrap();
+            let keys = pool.key_of_each();
             let held = hold_workers_of(&pool, shard, keys[shard]);
             let before = pool.each(|shard| shard.stolen);
             assert_eq!(before.iter().sum::<u64>(), 2, "all but the one that belongs there");
@@ -177,7 +177,7 @@ fn what_a_worker_takes_of_its_own_shard_is_not_stolen() {
     for_each_kind(|kind| {
         let pool = kind(settled(1, 99), 2, Balance::default()).unwrap();
         assert_eq!(pool.each(|shard| shard.workers), [1, 0]);
-        let keys = key_of_each(2);
+        let keys = pool.key_of_each();
         for (key, tasks) in [(keys[0], 20), (keys[1], 30)] {
             (0..tasks).for_each(|_| pool.submit_keyed(key, Task::new(|| ())).unwrap());
         }
@@ -254,9 +254,9 @@ fn endless(pool: &ShardedPool, key: u64, stop: Arc<AtomicBool>, rounds: Count) -
 fn a_shard_without_workers_is_not_starved() {
     for_each_kind(|kind| {
         for (workers, shards) in [(1, 2), (1, 5), (2, 3)] {
-            let keys = key_of_each(shards);
             for busy in 0..shards {
                 let pool = kind(settled(workers, 100), shards, Balance::default()).unwrap();
+                let keys = pool.key_of_each();
                 let (stop, rounds, ran) = (Arc::new(AtomicBool::new(false)), Count::new(), Count::new());
                 for _ in 0..2 * workers {
                     let supply = endless(&pool, keys[busy], Arc::clone(&stop), rounds.clone());
@@ -281,8 +281,8 @@ fn tasks_behind_a_long_one_run_among_the_others() {
     const EACH: usize = 2000;
     for_each_kind(|kind| {
         for shards in [2, 3, 4] {
-            let (keys, pool) =
-                (key_of_each(shards), kind(settled(shards, 20_000), shards, Balance::default()).unwrap());
+            let pool = kind(settled(shards, 20_000), shards, Balance::default()).unwrap();
+            let keys = pool.key_of_each();
             let held = hold_workers_of(&pool, 0, keys[0]);
             // The others begin when all tasks are there.
             let start = Gate::new();
@@ -308,7 +308,7 @@ fn tasks_behind_a_long_one_run_among_the_others() {
 fn a_shard_is_first_in_first_out() {
     for_each_kind(|kind| {
         let pool = kind(Setup::roomy(1), 3, Balance::default()).unwrap();
-        let keys = key_of_each(3);
+        let keys = pool.key_of_each();
         let order = Arc::new(Mutex::new(vec![Vec::new(); 3]));
         for n in 0..3000 {
             let order = Arc::clone(&order);
@@ -332,7 +332,7 @@ fn shutdown_now_gives_back_each_shard_in_order() {
         let pool = builder.shards(3).build().unwrap();
         (0..2).for_each(|_| pool.invoke(0).unwrap());
         gate.await_arrivals(2);
-        let keys = key_of_each(3);
+        let keys = key_of_each(3, |key| pool.shard_of(key));
         // Not in the order of the shards.
         let shard_of = |n: usize| (n / 2) * 2 % 3;
         (0..900).for_each(|n| pool.invoke_keyed(keys[shard_of(n)], n).unwrap());
@@ -354,8 +354,8 @@ fn a_bad_number_of_shards_is_named() {
     for_each_kind(|kind| {
         let error = |setup, shards| kind(setup, shards, Balance::default()).map(drop).unwrap_err().to_string();
         assert_eq!(error(Setup::new(2, 2), 0), "dispatch Sharded: `shards` is 0: a pool needs at least one");
-        assert!(error(Setup::new(2, 2), 5).contains("`shards` is above `workers` and `queue` together"));
-        assert!(error(Setup::unbounded(2), 65_536).contains("`shards` is above 65535"));
+        assert!(error(Setup::new(2, 2), 5).contains("`shards` is 5, above `workers` and `queue` together, 4"));
+        assert!(error(Setup::unbounded(2), 65_536).contains("`shards` is 65536: 65535 is the most"));
         assert!(kind(Setup::new(2, 2), 4, Balance::default()).is_ok());
         assert!(kind(Setup::unbounded(2), 4, Balance::default()).is_ok());
     });

@@ -4,6 +4,7 @@ mod support;
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::error::Error;
 use std::panic::panic_any;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -167,7 +168,7 @@ fn the_first_failure_of_the_factory_is_the_error_of_build() {
 
         let panicking = |_| -> Result<Obeys, _> { panic!("a test's panic") };
         let error = StatefulPool::builder(panicking).workers(1).build().err().unwrap();
-        assert!(error.to_string().contains("a test's panic"), "{error}");
+        assert!(error.source().unwrap().to_string().contains("a test's panic"), "{error:?}");
     });
 }
 
@@ -298,7 +299,7 @@ fn a_state_that_cannot_be_rebuilt_cancels_the_task_and_is_tried_again() {
         works.store(false, SeqCst);
         assert!(pool.process(Box::new(|_| panic_any("a test's panic"))).unwrap_err().is_panic());
         let error = pool.submit(Box::new(|_| 0)).unwrap().join().unwrap_err();
-        assert!(error.is_cancelled() && error.to_string().contains("out of order"), "{error}");
+        assert!(error.is_cancelled() && error.source().unwrap().to_string() == "out of order", "{error:?}");
         let back = pool.process(Box::new(|_| 5)).unwrap_err();
         assert!(back.into_input().is_some());
         works.store(true, SeqCst);

@@ -64,7 +64,7 @@ impl Worker for Stoppable {
                 }
                 // The other two follow at once, if they are to come.
                 if let Some(token) = token {
-                    token.wait_timeout(LIMIT);
+                    assert!(token.wait_timeout(LIMIT));
                 }
                 let end = Instant::now() + patience;
                 while !self.stop.load(SeqCst) && Instant::now() < end {
@@ -171,8 +171,8 @@ impl How {
 fn assert_back(how: How, number: u32, result: Result<Told, ProcessError<Job>>) {
     match result {
         Err(CallError::Refused(refused)) => {
-            assert_eq!(refused.kind, how.kind(), "{how:?}");
-            assert_eq!(refused.into_inner().number, number);
+            assert_eq!(refused.kind(), how.kind(), "{how:?}");
+            assert_eq!(refused.into_task().number, number);
         }
         Err(failed) => panic!("{how:?}: {failed}"),
         Ok(told) => panic!("{how:?}: {told:?}"),
@@ -189,9 +189,9 @@ fn before<D: Dispatch>() {
     late.cancel_at(Instant::now());
     assert_back(How::TokensLimit, 3, bench.pool.process_cancellable(&late, Job { number: 3, work: Work::Nothing }));
     let refused = bench.pool.submit_cancellable(&token, Job { number: 4, work: Work::Nothing }).unwrap_err();
-    assert_eq!((refused.kind, refused.into_inner().number), (SubmitErrorKind::Cancelled, 4));
+    assert_eq!((refused.kind(), refused.into_task().number), (SubmitErrorKind::Cancelled, 4));
     let refused = bench.pool.submit_cancellable(&late, Job { number: 5, work: Work::Nothing }).unwrap_err();
-    assert_eq!((refused.kind, refused.into_inner().number), (SubmitErrorKind::TimedOut, 5));
+    assert_eq!((refused.kind(), refused.into_task().number), (SubmitErrorKind::TimedOut, 5));
     bench.pool.wait_idle();
     let stats = bench.pool.stats();
     assert_eq!((bench.began.get(), stats.completed, stats.submitted, stats.rejected), (0, 0, 0, 5));
@@ -266,7 +266,7 @@ fn running<D: Dispatch>() {
                 .unwrap_err()
             {
                 // A busy machine: the time was up before the task had begun.
-                CallError::Refused(refused) => assert_eq!(refused.kind, SubmitErrorKind::TimedOut),
+                CallError::Refused(refused) => assert_eq!(refused.kind(), SubmitErrorKind::TimedOut),
                 CallError::Failed(failed) => break failed,
             }
         };

@@ -4,17 +4,18 @@
 mod support;
 
 use std::future::poll_fn;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::thread;
 
-use formicary::{CallError, Context as Cx, Dispatch, Pool, PoolWithFunc, StatefulPool, Worker};
+use formicary::{CallError, Context as Cx, Dispatch, MapStream, Pool, PoolWithFunc, StatefulPool, Worker};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use parking_lot::Mutex;
 use support::races::{quiet_panic, together};
-use support::waking::block_on;
+use support::waking::{Bell, block_on};
 use support::{Count, Gate, eventually, on_every_dispatch};
 
 async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
@@ -207,12 +208,19 @@ fn a41_a_stream_waits_at_the_door_without_a_thread() {
 
 fn dropped<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(20).dispatch::<D>().build().unwrap();
-    let (gate, ran) = (Gate::new(), Count::new());
-    let (held, runs) = (gate.clone(), ran.clone());
+    let (gate, full, ran) = (Gate::new(), Gate::new(), Count::new());
+    let (held, fills, runs) = (gate.clone(), full.clone(), ran.clone());
+    let input = (0..).inspect(move |n| {
+        if *n == 4 {
+            fills.open();
+        }
+    });
     let mut stream = pool
-        .map(0.., move |n| {
-            if n == 1 {
-                held.wait();
+        .map(input, move |n| {
+            match n {
+                0 => full.wait(),
+                1 => held.wait(),
+                _ => {}
             }
             runs.up();
             n
@@ -231,4 +239,133 @@ fn dropped<D: Dispatch>() {
 #[test]
 fn a41_dropping_a_stream_cancels_what_has_not_started() {
     on_every_dispatch!(dropped);
+}
+
+/// An input that always has more. Each poll but the first waits until all results of those before are ready, and fails if one
+/// that was ready at the last poll has not been handed out.
+struct Eager<'p> {
+    next: u64,
+    handed_out: &'p Count,
+    wait_idle: &'p (dyn Fn() -> bool + Sync),
+}
+
+impl Stream for Eager<'_> {
+    type Item = u64;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<u64>> {
+        assert!(self.handed_out.get() as u64 + 1 >= self.next, "poll {}, {} out", self.next, self.handed_out.get());
+        assert!((self.wait_idle)());
+        self.next += 1;
+        Poll::Ready((self.next <= 20).then(|| self.next - 1))
+    }
+}
+
+fn ready_first<D: Dispatch>() {
+    fn check<'p, R>(
+        wait_idle: &'p (dyn Fn() -> bool + Sync),
+        handed_out: &'p Count,
+        map: impl FnOnce(Eager<'p>) -> MapStream<'p, Eager<'p>, R>,
+    ) where
+        R: Send + PartialEq<u64> + std::fmt::Debug + 'static,
+    {
+        let mut stream = map(Eager { next: 0, handed_out, wait_idle });
+        for n in 0..20 {
+            assert_eq!(block_on(next(&mut stream)).unwrap().unwrap(), 2 * n);
+            handed_out.up();
+        }
+        assert!(block_on(next(&mut stream)).is_none());
+    }
+    let pool = Pool::builder().workers(2).queue(50).dispatch::<D>().build().unwrap();
+    let func = PoolWithFunc::builder(|n: u64| 2 * n).workers(2).queue(50).dispatch::<D>().build().unwrap();
+    let states = StatefulPool::builder(|_| Ok(Double)).workers(2).queue(50).dispatch::<D>().build().unwrap();
+    check(&|| pool.wait_idle(), &Count::new(), |input| pool.map_stream(input, |n| 2 * n));
+    check(&|| func.wait_idle(), &Count::new(), |input| func.map_stream(input));
+    check(&|| states.wait_idle(), &Count::new(), |input| states.map_stream(input));
+}
+
+/// D27: as with maps, a result that is ready is handed out before the input is polled; and the input gets its turn all the same.
+#[test]
+fn d27_a_stream_hands_out_what_is_ready_before_it_polls_its_input() {
+    on_every_dispatch!(ready_first);
+}
+
+/// A stream of one task that waits at the gate, polled once.
+fn held<'p, D: Dispatch>(
+    pool: &'p Pool<D>,
+    gate: &Gate,
+    waker: &Waker,
+) -> impl Stream<Item: Send> + Unpin + use<'p, D> {
+    let held = gate.clone();
+    let mut stream = pool.map(0..1, move |_| held.wait()).into_stream();
+    assert!(Pin::new(&mut stream).poll_next(&mut Context::from_waker(waker)).is_pending());
+    stream
+}
+
+fn keeps_no_waker<D: Dispatch>() {
+    let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
+    let (gate, bell) = (Gate::new(), Bell::new());
+    let stream = held(&pool, &gate, &Waker::from(Arc::clone(&bell)));
+    gate.await_arrivals(1);
+    assert!(Arc::strong_count(&bell) > 1, "it listens");
+    drop(stream);
+    assert_eq!(Arc::strong_count(&bell), 1, "and not any more, though its task runs");
+    gate.open();
+    assert!(pool.wait_idle());
+}
+
+/// D19: a dropped stream keeps no waker, however long what it started goes on.
+#[test]
+fn d19_a_dropped_stream_keeps_no_waker() {
+    on_every_dispatch!(keeps_no_waker);
+}
+
+/// A waker whose clone does something.
+fn waker_with_clone(on_clone: impl Fn() + Send + Sync + 'static) -> Waker {
+    type OnClone = Arc<dyn Fn() + Send + Sync>;
+    const VTABLE: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            // SAFETY: the data of these wakers is a leaked `Arc<OnClone>`, which this waker still has a share of.
+            let on_clone = ManuallyDrop::new(unsafe { Arc::from_raw(data.cast::<OnClone>()) });
+            on_clone();
+            RawWaker::new(Arc::into_raw(Arc::clone(&on_clone)).cast(), &VTABLE)
+        },
+        // SAFETY: as above; the waker's share goes with it.
+        |data| drop(unsafe { Arc::from_raw(data.cast::<OnClone>()) }),
+        |_| (),
+        // SAFETY: as above.
+        |data| drop(unsafe { Arc::from_raw(data.cast::<OnClone>()) }),
+    );
+    let data: Arc<OnClone> = Arc::new(Arc::new(on_clone));
+    // SAFETY: the functions above keep the contract: each waker has one share, and `Fn() + Send + Sync` may be called by any thread.
+    unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(data).cast(), &VTABLE)) }
+}
+
+fn clones_in_the_open<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(1).dispatch::<D>().build().unwrap());
+    let gate = Gate::new();
+    let (opens, waits) = (gate.clone(), pool.clone());
+    // The task's end goes through the stream's own books.
+    let waker = waker_with_clone(move || {
+        opens.open();
+        assert!(waits.wait_idle());
+    });
+    let held = gate.clone();
+    let mut stream = pool.map(0..1, move |_| held.wait()).into_stream();
+    let polled = Pin::new(&mut stream).poll_next(&mut Context::from_waker(&waker));
+    assert!(matches!(polled, Poll::Ready(Some(Ok(())))), "it had ended by then");
+}
+
+/// D11: a poller's waker is cloned under no lock of the stream: it may wait for a task of it.
+#[test]
+fn d11_a_waker_is_cloned_under_no_lock_of_the_stream() {
+    on_every_dispatch!(clones_in_the_open);
+}
+
+/// D23
+#[test]
+fn d23_a_streams_window_of_zero_panics_and_names_it() {
+    let pool = Pool::new(1).unwrap();
+    let stream = pool.map(0..3, |n: u8| n).into_stream();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(stream.window(0))));
+    assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"window is 0: a map needs at least 1"));
 }

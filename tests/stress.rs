@@ -299,7 +299,7 @@ fn live(pool: Arc<dyn Stressed>, book: &Arc<Book>, random: &mut Random) -> Optio
             1 => pool.shutdown_now(),
             2 => pool.shutdown_graceful(random.micros(100)).0,
             3 => {
-                pool.shutdown_timeout(random.micros(100));
+                let _ = pool.shutdown_timeout(random.micros(100));
                 Vec::new()
             }
             _ => Vec::new(),

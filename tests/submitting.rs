@@ -56,7 +56,7 @@ fn a06_a_full_nonblocking_pool_refuses_until_a_task_ends() {
         assert!(refusal.is_full());
         gate.pass(1);
         support::eventually("one has ended", || pool.stats().completed == 1);
-        pool.submit(refusal.task).unwrap();
+        pool.submit(refusal.into_task()).unwrap();
         gate.open();
         pool.wait_idle();
         assert_eq!((count.get(), pool.stats().rejected), (1, 1));
@@ -73,7 +73,7 @@ fn a07_of_two_extra_submitters_one_may_block() {
         let first = submit_aside(&pool, count.task());
         await_waiting(&*pool, 1);
         for refusal in [pool.submit(count.task()), pool.submit_timeout(count.task(), LIMIT)].map(Result::unwrap_err) {
-            assert_eq!(refusal.kind, SubmitErrorKind::Overloaded);
+            assert_eq!(refusal.kind(), SubmitErrorKind::Overloaded);
         }
         gate.open();
         assert!(first.join().unwrap().is_ok());
@@ -235,8 +235,8 @@ fn every_refusal_hands_the_task_back() {
         ];
         for (number, (result, kind)) in expected.into_iter().enumerate() {
             let refusal = result.unwrap_err();
-            assert_eq!((refusal.kind, count.get()), (kind, number));
-            refusal.into_inner().run();
+            assert_eq!((refusal.kind(), count.get()), (kind, number));
+            refusal.into_task().run();
             assert_eq!(count.get(), number + 1, "it is the task itself");
         }
         assert_eq!((pool.stats().rejected, pool.stats().submitted), (5, 1));
@@ -280,10 +280,10 @@ fn submit_all_counts_what_went_in_and_keeps_the_rest() {
         pool.submit(gate.task()).unwrap();
         let mut tasks = (0..10).map(|n| note(&order, n));
         let (accepted, refusal) = pool.submit_all(&mut tasks).unwrap_err();
-        assert_eq!((accepted, refusal.kind), (4, SubmitErrorKind::Full));
+        assert_eq!((accepted, refusal.kind()), (4, SubmitErrorKind::Full));
         gate.open();
         pool.wait_idle();
-        refusal.task.run();
+        refusal.into_task().run();
         assert_eq!(pool.submit_all(&mut tasks.by_ref().take(3)).unwrap(), 3);
         pool.wait_idle();
         assert_eq!(*order.lock(), (0..8).collect::<Vec<_>>());
@@ -357,9 +357,9 @@ fn workers_at_their_own_full_door_do_not_hang() {
                     meet.wait();
                     for _ in 0..=queue {
                         if let Err(refusal) = inner.submit(count.task()) {
-                            assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
+                            assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
                             refused.up();
-                            refusal.task.run();
+                            refusal.into_task().run();
                         }
                     }
                 };

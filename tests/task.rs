@@ -102,7 +102,7 @@ fn captures_are_dropped_exactly_once() {
         pool.shutdown();
         let refused = pool.submit(counted::<BYTES>(&drops, false)).unwrap_err();
         assert_eq!(drops.load(SeqCst), 3, "handed back, not dropped");
-        (refused.task)();
+        refused.into_task()();
         assert_eq!(drops.load(SeqCst), 4, "run after it was handed back");
     }
     check::<0>();

@@ -65,7 +65,7 @@ fn a_call_that_times_out_in_the_queue_has_its_input_back_and_never_runs() {
         };
         // The first has a place in the queue; the second, behind it, waits at the door.
         for limit in [Duration::from_millis(1), Duration::ZERO] {
-            assert_eq!(refused(limit).kind, SubmitErrorKind::TimedOut);
+            assert_eq!(refused(limit).kind(), SubmitErrorKind::TimedOut);
         }
         gate.open();
         running.join().unwrap();
@@ -119,10 +119,10 @@ fn a18_a_worker_that_is_not_ready_is_given_nothing() {
         let pool = StatefulPool::builder(factory).workers(1).build().unwrap();
         ready.await_arrivals(1);
         let handle = pool.submit(false).unwrap();
-        assert!(matches!(
-            pool.process_timeout(true, Duration::from_millis(5)),
-            Err(CallError::Refused(refused)) if refused.kind == SubmitErrorKind::TimedOut && refused.task
-        ));
+        match pool.process_timeout(true, Duration::from_millis(5)) {
+            Err(CallError::Refused(refused)) => assert_eq!(refused.into_parts(), (SubmitErrorKind::TimedOut, true)),
+            other => panic!("{other:?}"),
+        }
         assert_eq!((pool.running(), handle.is_finished()), (0, false));
         ready.pass(1);
         assert!(!handle.join().unwrap());
@@ -190,7 +190,7 @@ fn a18_a_timed_call_interrupts_and_the_worker_is_usable_afterwards() {
             // The limit holds for waiting and working together; one that ran out in the queue is tried again.
             let error = loop {
                 match pool.process_timeout(true, Duration::from_millis(5)).unwrap_err() {
-                    CallError::Refused(refused) => assert_eq!(refused.kind, SubmitErrorKind::TimedOut),
+                    CallError::Refused(refused) => assert_eq!(refused.kind(), SubmitErrorKind::TimedOut),
                     failed => break failed,
                 }
             };

@@ -139,7 +139,7 @@ fn stop_on_interrupt(pool: &Arc<StatefulPool<Searcher>>) -> Result<Arc<AtomicBoo
         say("interrupted, finishing the files that are begun");
         let pool = Arc::clone(&pool);
         thread::spawn(move || {
-            pool.shutdown_now();
+            drop(pool.shutdown_now());
             drop(pause);
         });
     })?;

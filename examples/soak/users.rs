@@ -173,7 +173,7 @@ impl<D: Dispatch> Soaked for Pool<D> {
                     drop(view.submit(move || task.run()));
                 }
                 if user.random.once_in(2) {
-                    view.wait_idle_timeout(user.random.micros(500));
+                    let _ = view.wait_idle_timeout(user.random.micros(500));
                 }
             }
         }

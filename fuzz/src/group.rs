@@ -215,9 +215,9 @@ impl<D: Keyed> Driver<'_, D> {
             }
             Err(refusal) => {
                 self.ledger.refused(id);
-                let kind = refusal.kind;
+                let kind = refusal.kind();
                 let token = CancelToken::new();
-                Ledger::identify(Back::Refused, || drop((refusal.task)(&token)));
+                Ledger::identify(Back::Refused, || drop(refusal.into_task()(&token)));
                 let is_right = match kind {
                     SubmitErrorKind::Full => is_try || self.plan.shape.is_nonblocking(),
                     SubmitErrorKind::Overloaded => self.plan.shape.limits_blocking(),
@@ -338,7 +338,7 @@ fn nest<D: Keyed>(pool: &Pool<D>, ledger: &Arc<Ledger>, token: &CancelToken, cou
             }
             Err(refusal) => {
                 ledger.refused(id);
-                Ledger::identify(Back::Refused, || drop((refusal.task)(token)));
+                Ledger::identify(Back::Refused, || drop(refusal.into_task()(token)));
             }
         }
     }

@@ -166,8 +166,8 @@ impl<S: Maps> Driver<'_, S> {
                     assert_eq!((ledger.ran(ids[place].0), ids[place].1), (1, false));
                 }
                 Err(CallError::Refused(refusal)) => {
-                    let kind = refusal.kind;
-                    job_back(refusal.task);
+                    let kind = refusal.kind();
+                    job_back(refusal.into_task());
                     let is_right = match kind {
                         SubmitErrorKind::Closed => is_closed,
                         SubmitErrorKind::Full => self.plan.shape.is_nonblocking(),

@@ -146,10 +146,11 @@ impl Model {
         let item = self.item();
         let number = item.number;
         let result = self.pool.try_invoke(item);
-        let kind = result.as_ref().err().map(|refusal| refusal.kind);
-        if let Err(refusal) = &result {
-            assert_eq!(refusal.task.check(), number, "the item itself comes back");
-        }
+        let kind = result.err().map(|refusal| {
+            let (kind, item) = refusal.into_parts();
+            assert_eq!(item.check(), number, "the item itself comes back");
+            kind
+        });
         let expected = match (self.is_closed, self.has_room()) {
             (true, _) => Some(SubmitErrorKind::Closed),
             (false, false) => Some(SubmitErrorKind::Full),
@@ -177,8 +178,10 @@ impl Model {
                 self.await_starts();
             }
             Err(stopped) => {
-                assert!(self.is_closed && stopped.error.is_closed() && stopped.accepted == 0);
-                assert!(std::iter::once(stopped.error.task).chain(stopped.rest).map(|item| item.check()).eq(numbers));
+                assert!(self.is_closed && stopped.accepted() == 0);
+                let (error, rest) = stopped.into_parts();
+                assert!(error.is_closed());
+                assert!(std::iter::once(error.into_task()).chain(rest).map(|item| item.check()).eq(numbers));
             }
         }
     }

@@ -99,8 +99,8 @@ fn identify(f: impl FnOnce() -> Output) {
 }
 
 pub(crate) fn refuse<T>(refusal: SubmitError<T>, back: impl FnOnce(T)) -> SubmitErrorKind {
-    let kind = refusal.kind;
-    back(refusal.task);
+    let kind = refusal.kind();
+    back(refusal.into_task());
     kind
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn without_handle<F: FnOnce()>(entered: Result<(), SubmitError<F>>) -
 
 pub(crate) fn fail<T>(error: CallError<T>, back: impl FnOnce(T)) -> CallError<()> {
     match error {
-        CallError::Refused(refusal) => CallError::Refused(SubmitError { kind: refuse(refusal, back), task: () }),
+        CallError::Refused(refusal) => CallError::Refused(refusal.map(back)),
         CallError::Failed(error) => CallError::Failed(error),
     }
 }
@@ -163,9 +163,11 @@ impl<D: Keyed> Subject for Pool<D> {
     fn enter_all(&self, jobs: Vec<Job>) -> Result<usize, (usize, SubmitErrorKind)> {
         let tasks = jobs.into_iter().map(|job| move || drop(job.run()));
         self.submit_all(tasks).map_err(|stopped| {
-            Ledger::identify(Back::Refused, || (stopped.error.task)());
-            Ledger::identify(Back::Refused, || stopped.rest.for_each(|task| task()));
-            (stopped.accepted, stopped.error.kind)
+            let (kind, accepted) = (stopped.kind(), stopped.accepted());
+            let (error, rest) = stopped.into_parts();
+            Ledger::identify(Back::Refused, || error.into_task()());
+            Ledger::identify(Back::Refused, || rest.for_each(|task| task()));
+            (accepted, kind)
         })
     }
 
@@ -212,9 +214,11 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
 
     fn enter_all(&self, jobs: Vec<Job>) -> Result<usize, (usize, SubmitErrorKind)> {
         self.invoke_all(jobs).map_err(|stopped| {
-            job_back(stopped.error.task);
-            stopped.rest.for_each(job_back);
-            (stopped.accepted, stopped.error.kind)
+            let (kind, accepted) = (stopped.kind(), stopped.accepted());
+            let (error, rest) = stopped.into_parts();
+            job_back(error.into_task());
+            rest.for_each(job_back);
+            (accepted, kind)
         })
     }
 

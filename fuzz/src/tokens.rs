@@ -264,12 +264,12 @@ impl Forest {
                 }
             }
             Err(refusal) => {
-                let is_right = match refusal.kind {
+                let is_right = match refusal.kind() {
                     SubmitErrorKind::Cancelled => reason == Some(CancelReason::Asked),
                     SubmitErrorKind::TimedOut => reason == Some(CancelReason::Deadline),
                     _ => false,
                 };
-                assert!(is_right, "refused as {:?}, {reason:?}", refusal.kind);
+                assert!(is_right, "refused as {:?}, {reason:?}", refusal.kind());
             }
         }
     }

@@ -161,7 +161,10 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     const HANDS_OVER: bool = false;
 
     /// An empty, open queue, or a sentence on why there can be none of this shape.
-    fn new(shape: &Shape) -> Result<Self, &'static str>;
+    fn new(shape: &Shape) -> Result<Self, String>;
+
+    /// Whether it has shards, so that something can be said about them.
+    const HAS_SHARDS: bool = false;
 
     /// Takes a task in by a door, exactly when there is room behind it and the queue is open.
     ///
@@ -181,6 +184,11 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// The door for tasks with this key: the same for the same key.
     fn door(&self, _key: u64) -> usize {
         MAIN_DOOR
+    }
+
+    /// The shard behind a door, for a queue that has any.
+    fn shard_behind(&self, _door: usize) -> usize {
+        0
     }
 
     /// Whether there is room behind a door; may be wrongly `true`.

@@ -125,10 +125,12 @@ impl<T> RingQueue<T> {
 impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     type Seat = Seat;
 
-    fn new(shape: &Shape) -> Result<Self, &'static str> {
+    fn new(shape: &Shape) -> Result<Self, String> {
         let bound = shape.bound.ok_or("a ring has a bound: give `queue` a number")?;
         let slots = shape.workers.checked_add(bound).and_then(Slots::new);
-        let slots = slots.ok_or("there is no memory for so many slots")?;
+        let slots = slots.ok_or_else(|| {
+            format!("there is no memory for the slots of {} `workers` and a `queue` of {bound}", shape.workers)
+        })?;
         let room = (shape.workers + bound) as u64;
         Ok(RingQueue {
             entrance: CachePadded::new(Entrance::new(room)),

@@ -197,7 +197,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
 
     const HANDS_OVER: bool = true;
 
-    fn new(shape: &Shape) -> Result<Self, &'static str> {
+    fn new(shape: &Shape) -> Result<Self, String> {
         let mut book = Book { seats: Seats::new(), bound: shape.bound, room: 0 };
         book.set_workers(shape.workers);
         Ok(StackQueue {

@@ -45,7 +45,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> Result<Arc<Slot<I, O>>, SubmitError<I>> {
         match self.submit_async(item, way).await {
             Ok(()) => Ok(slot),
-            Err(refusal) => Err(slot.refused(refusal.kind)),
+            Err(refusal) => Err(slot.refused(refusal.kind())),
         }
     }
 }

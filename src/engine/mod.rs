@@ -28,6 +28,8 @@ mod submit;
 mod threads;
 mod worker;
 
+use std::hash::RandomState;
+
 pub(crate) use bulletin::Order;
 pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
@@ -112,14 +114,24 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     stops: Stops,
     /// Held while the first worker is being started.
     founding: Mutex<()>,
+    /// What keys are hashed with.
+    seed: RandomState,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Checks the options and starts the minimum of workers.
     pub(crate) fn build(options: Options, runner: R) -> Result<Arc<Self>, BuildError> {
         options.check()?;
-        let shape =
-            Shape { workers: options.workers, bound: options.queue, shards: options.shards, balance: options.balance };
+        if let Some(setting) = options.about_shards().filter(|_| !D::Queue::<R::Item>::HAS_SHARDS) {
+            let reason = format!("`{setting}` is set, and it has no shards");
+            return Err(BuildError::Queue { dispatch: D::NAME, reason });
+        }
+        let shape = Shape {
+            workers: options.workers,
+            bound: options.queue,
+            shards: options.shards,
+            balance: options.balance.unwrap_or_default(),
+        };
         let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
         let engine = Arc::new(Engine {
             id: nested::next_id(),
@@ -134,6 +146,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             counters: Counters::default(),
             stops: Stops::default(),
             founding: Mutex::new(()),
+            seed: RandomState::new(),
             options,
         });
         engine.start_minimum()?;

@@ -1,6 +1,7 @@
 //! The way of a task into the pool: enter, or wait in line, or come back with the reason.
 
 use std::convert;
+use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Way { door: key.map_or(MAIN_DOOR, |key| self.queue.door(key)), ..Way::from(patience) }
     }
 
+    /// What the queue knows a key by: the same number for the same key, in this pool.
+    pub(crate) fn number_of(&self, key: impl Hash) -> u64 {
+        self.seed.hash_one(key)
+    }
+
+    pub(crate) fn shard_of(&self, key: impl Hash) -> usize {
+        self.queue.shard_behind(self.queue.door(self.number_of(key)))
+    }
+
     /// One try to get a task in, if there is room for it and for `keep` more: push, and wake somebody for it. Whoever has
     /// pushed must then [`staff`](Self::staff), when others do not wait for it any more.
     #[inline]
@@ -186,7 +196,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: R::Item,
         way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<I>> {
-        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind))
+        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind()))
     }
 
     /// If the calling thread is a worker of this pool, runs the task of a slot on it; says whether it did.

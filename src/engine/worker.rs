@@ -14,7 +14,7 @@ use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::contain::contain;
 use crate::dispatch::{Dispatch, Queue};
-use crate::error::{BoxError, Cause, JoinError, Payload, SubmitErrorKind, panic_text};
+use crate::error::{BoxError, Cause, JoinError, Payload, SharedError, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::sync::mpsc::Sender;
@@ -96,7 +96,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             let item = match self.man(me, state) {
                 Ok(()) => item,
                 Err(error) => {
-                    self.refuse(me, item, &error);
+                    self.refuse(me, item, error);
                     if self.threads.may_leave(Leave::Failed) {
                         return false;
                     }
@@ -235,9 +235,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Cancels a task because there is no state to run it with.
-    fn refuse(&self, me: &Me<Seat<R, D>, R::State>, item: R::Item, error: &BoxError) {
-        let cause = Cause::NoState(error.to_string().into());
-        match R::recall(item, SubmitErrorKind::Spawn, cause) {
+    fn refuse(&self, me: &Me<Seat<R, D>, R::State>, item: R::Item, error: BoxError) {
+        let source: SharedError = error.into();
+        match R::recall(item, SubmitErrorKind::Spawn, Cause::NoState(Arc::clone(&source))) {
             Recalled::Gone(Verdict::Elsewhere) => {}
             Recalled::Here(input) => {
                 me.tally.cancelled();
@@ -247,6 +247,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             _ => me.tally.cancelled(),
         }
+        // Dropping an error is somebody else's code.
+        self.guard(|| drop(source));
         self.ended(&Doing { worker: me.id, tally: &me.tally, seat: Some(&me.seat) });
     }
 

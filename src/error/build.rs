@@ -17,9 +17,9 @@ use super::BoxError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Zero workers were asked for: such a pool could run nothing.
+    /// `workers` is 0: such a pool could run nothing.
     ZeroWorkers,
-    /// More workers were asked for than [`MAX_WORKERS`](crate::MAX_WORKERS).
+    /// `workers` is above [`MAX_WORKERS`](crate::MAX_WORKERS).
     TooManyWorkers {
         /// The number asked for.
         asked: usize,
@@ -33,15 +33,17 @@ pub enum BuildError {
         /// The maximum asked for.
         max: usize,
     },
-    /// The dispatch cannot have a queue of the size asked for.
+    /// The dispatch cannot have a queue like that.
     Queue {
         /// The dispatch, by name.
         dispatch: &'static str,
-        /// What it lacks, in a sentence.
-        reason: &'static str,
+        /// Which setting it cannot have, in a sentence.
+        reason: String,
     },
-    /// A thread name with a NUL byte in it.
+    /// A `thread_name` that is empty or has a NUL byte in it.
     ThreadName(String),
+    /// `stack_size` is 0.
+    ZeroStackSize,
     /// The system, or the pool's spawn handler, refused the first thread.
     Spawn(io::Error),
     /// The factory failed to make the state of a first worker.
@@ -58,19 +60,19 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ZeroWorkers => f.write_str("a pool needs at least one worker, 0 were asked for"),
+            Self::ZeroWorkers => f.write_str("workers is 0: a pool needs at least one"),
             Self::TooManyWorkers { asked, limit } => {
-                write!(f, "{asked} workers were asked for, {limit} is the most a pool can have")
+                write!(f, "workers is {asked}: {limit} is the most a pool can have")
             }
             Self::MinAboveMax { min, max } => {
                 write!(f, "min_workers is {min}, which is above workers, {max}")
             }
             Self::Queue { dispatch, reason } => write!(f, "dispatch {dispatch}: {reason}"),
-            Self::ThreadName(name) => write!(f, "the thread name {name:?} contains a NUL byte"),
-            Self::Spawn(source) => write!(f, "no thread could be started: {source}"),
-            Self::Factory { worker, source } => {
-                write!(f, "the factory failed to make the state of worker {worker}: {source}")
-            }
+            Self::ThreadName(name) if name.is_empty() => f.write_str("thread_name is \"\": a thread needs a name"),
+            Self::ThreadName(name) => write!(f, "thread_name is {name:?}, which has a NUL byte in it"),
+            Self::ZeroStackSize => f.write_str("stack_size is 0: a thread needs a stack"),
+            Self::Spawn(_) => f.write_str("no thread could be started"),
+            Self::Factory { worker, .. } => write!(f, "the factory failed to make the state of worker {worker}"),
             Self::StillRunning => f.write_str("the pool has not ended, it cannot be restarted"),
         }
     }

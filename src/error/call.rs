@@ -1,167 +1,13 @@
-//! Why there is no result.
+//! Why a synchronous call gave no result.
 
-use std::any::Any;
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 
-use crate::sync::Mutex;
-
-use super::{Payload, SubmitError, SubmitErrorKind, panic_text};
-
-/// Why there is no result of a task that was accepted.
-///
-/// ```
-/// use formicary::Pool;
-///
-/// let pool = Pool::new(1)?;
-/// let handle = pool.spawn(|| -> u32 { std::panic::panic_any("out of tea") })?;
-/// let error = handle.join().unwrap_err();
-/// assert!(error.is_panic());
-/// assert_eq!(error.to_string(), "the task panicked: out of tea");
-/// assert_eq!(error.into_panic().unwrap().downcast_ref(), Some(&"out of tea"));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct JoinError(Cause);
-
-pub(crate) enum Cause {
-    /// Behind a lock because a payload may not be looked at by two threads, and an error may.
-    Panic(Mutex<Payload>),
-    /// Cancelled, or given back by `shutdown_now`, before it started.
-    Cancelled,
-    /// The worker's state could not be built.
-    NoState(Arc<str>),
-    /// A timed wait ended while the task was running.
-    TimedOut,
-    /// The caller's token was cancelled while the task was running.
-    Stopped,
-    WouldDeadlock,
-    /// A timed join has already handed out the result.
-    Taken,
-}
-
-impl JoinError {
-    pub(crate) fn new(cause: Cause) -> Self {
-        JoinError(cause)
-    }
-
-    pub(crate) const fn would_deadlock() -> Self {
-        JoinError(Cause::WouldDeadlock)
-    }
-
-    pub(crate) fn panic(payload: Payload) -> Self {
-        JoinError(Cause::Panic(Mutex::new(payload)))
-    }
-
-    /// Whether the task panicked.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.spawn(|| std::panic::panic_any("no"))?.join().unwrap_err();
-    /// assert!(error.is_panic());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn is_panic(&self) -> bool {
-        matches!(self.0, Cause::Panic(_))
-    }
-
-    /// Whether the task never ran: it was cancelled, given back by `shutdown_now`, or its worker's state
-    /// could not be built ([`is_no_state`](Self::is_no_state)); or whether a call's token was cancelled while its task ran.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let pause = pool.pause();
-    /// let handle = pool.spawn(|| 7)?;
-    /// let returned = pool.shutdown_now();
-    /// # drop(pause);
-    /// // The worker may have been quicker.
-    /// assert!(handle.join().map_or_else(|error| error.is_cancelled() && returned.len() == 1, |n| n == 7));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Cause::Cancelled | Cause::Stopped | Cause::NoState(_))
-    }
-
-    /// Whether the task never ran because its worker's state could not be built.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.spawn(|| std::panic::panic_any("no"))?.join().unwrap_err();
-    /// assert!(!error.is_no_state());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn is_no_state(&self) -> bool {
-        matches!(self.0, Cause::NoState(_))
-    }
-
-    /// Whether a timed call gave up while the task was running.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
-    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_timed_out()));
-    /// # Ok::<(), formicary::BuildError>(())
-    /// ```
-    pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut)
-    }
-
-    /// Whether the caller is a worker of the pool and would have waited for itself.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
-    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_would_deadlock()));
-    /// # Ok::<(), formicary::BuildError>(())
-    /// ```
-    pub fn is_would_deadlock(&self) -> bool {
-        matches!(self.0, Cause::WouldDeadlock)
-    }
-
-    /// What the task panicked with; the error itself if it did not panic.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.spawn(|| std::panic::panic_any(7_u8))?.join().unwrap_err();
-    /// assert_eq!(error.into_panic().unwrap().downcast_ref(), Some(&7_u8));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// The error, unchanged, if [`is_panic`](Self::is_panic) is false.
-    pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, Self> {
-        match self.0 {
-            Cause::Panic(payload) => Ok(payload.into_inner()),
-            other => Err(JoinError(other)),
-        }
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
-            Cause::Cancelled => f.write_str("the task was cancelled before it started"),
-            Cause::NoState(why) => {
-                write!(f, "the task was cancelled: its worker's state could not be built: {why}")
-            }
-            Cause::TimedOut => f.write_str("the task was still running when the time was up"),
-            Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
-            Cause::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
-            Cause::Taken => f.write_str("the task's result has been taken already"),
-        }
-    }
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinError({self})")
-    }
-}
-
-impl Error for JoinError {}
+use super::{JoinError, SubmitError};
 
 /// Why a synchronous call (`process`, `call`, `run`) gave no result.
+///
+/// `Send` and `Sync` for every input that is `Send`, as [`SubmitError`] is.
 ///
 /// ```
 /// use formicary::{PoolWithFunc, CallError};
@@ -202,17 +48,55 @@ impl<I> CallError<I> {
     /// ```
     pub fn into_input(self) -> Option<I> {
         match self {
-            Self::Refused(refused) => Some(refused.task),
+            Self::Refused(refused) => Some(refused.into_task()),
             Self::Failed(_) => None,
         }
+    }
+
+    /// Whether the pool was full and the call does not wait for room.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).nonblocking(true).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert!(pool.run(|| 7).unwrap_err().is_full());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.is_full())
+    }
+
+    /// Whether too many submitters waited for the pool already.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).max_blocking(0).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert!(pool.run(|| 7).unwrap_err().is_overloaded());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_overloaded(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.is_overloaded())
     }
 
     /// Whether the time was up, be it before the task started or while it ran.
     ///
     /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
-    /// assert!(!error.is_timed_out());
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// use std::time::Duration;
+    ///
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// let pause = pool.pause();
+    /// assert!(pool.process_timeout(7, Duration::from_millis(1)).unwrap_err().is_timed_out());
+    /// # drop(pause);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn is_timed_out(&self) -> bool {
@@ -225,15 +109,76 @@ impl<I> CallError<I> {
     /// Whether it was cancelled, be it before the task started or while it ran.
     ///
     /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
-    /// assert!(!error.is_cancelled());
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
+    /// let token = formicary::CancelToken::new();
+    /// token.cancel();
+    /// assert!(pool.process_cancellable(&token, 7).unwrap_err().is_cancelled());
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
         match self {
-            Self::Refused(refused) => refused.kind == SubmitErrorKind::Cancelled,
+            Self::Refused(refused) => refused.is_cancelled(),
             Self::Failed(failed) => failed.is_cancelled(),
+        }
+    }
+
+    /// Whether the pool has been shut down.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.shutdown();
+    /// assert!(pool.run(|| 7).unwrap_err().is_closed());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.is_closed())
+    }
+
+    /// Whether no worker was alive and the system refused a thread.
+    ///
+    /// ```
+    /// let no_thread = |_worker| Err(std::io::Error::other("no more threads"));
+    /// let pool = formicary::Pool::builder().workers(1).min_workers(0).spawn_handler(no_thread).build()?;
+    /// assert!(pool.run(|| 7).unwrap_err().is_spawn());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_spawn(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.is_spawn())
+    }
+
+    /// Whether the caller is a worker of the pool and would have waited for itself.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Nested(std::sync::Weak<StatefulPool<Nested>>);
+    /// # impl Worker for Nested {
+    /// #     type Input = bool;
+    /// #     type Output = bool;
+    /// #     fn process(&mut self, again: bool, _: &Context<'_>) -> bool {
+    /// #         again && self.0.upgrade().unwrap().process(false).unwrap_err().is_would_deadlock()
+    /// #     }
+    /// # }
+    /// // A state that calls its own pool, whose only worker is at that very call:
+    /// let pool = Arc::new_cyclic(|pool: &std::sync::Weak<_>| {
+    ///     let pool = pool.clone();
+    ///     StatefulPool::builder(move |_worker| Ok(Nested(pool.clone()))).workers(1).min_workers(0).build().unwrap()
+    /// });
+    /// assert!(pool.process(true)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_would_deadlock(&self) -> bool {
+        match self {
+            Self::Refused(refused) => refused.is_would_deadlock(),
+            Self::Failed(failed) => failed.is_would_deadlock(),
         }
     }
 
@@ -247,21 +192,6 @@ impl<I> CallError<I> {
     /// ```
     pub fn is_panic(&self) -> bool {
         matches!(self, Self::Failed(failed) if failed.is_panic())
-    }
-
-    /// Whether the caller is a worker of the pool and would have waited for itself.
-    ///
-    /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
-    /// assert!(!error.is_would_deadlock());
-    /// # Ok::<(), formicary::BuildError>(())
-    /// ```
-    pub fn is_would_deadlock(&self) -> bool {
-        match self {
-            Self::Refused(refused) => refused.kind == SubmitErrorKind::WouldDeadlock,
-            Self::Failed(failed) => failed.is_would_deadlock(),
-        }
     }
 }
 
@@ -295,4 +225,12 @@ impl<I> fmt::Display for CallError<I> {
     }
 }
 
-impl<I> Error for CallError<I> {}
+impl<I> Error for CallError<I> {
+    /// That of the refusal or of the failure, whose text this error has.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Refused(refused) => refused.source(),
+            Self::Failed(failed) => failed.source(),
+        }
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
-use super::JoinError;
+use super::{BoxError, JoinError};
 
 /// Why a task of a [`Group`](crate::Group) gave no value.
 ///
@@ -72,10 +73,10 @@ impl<E> TaskFailure<E> {
     }
 }
 
-impl<E: fmt::Display> fmt::Display for TaskFailure<E> {
+impl<E> fmt::Display for TaskFailure<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => write!(f, "the task failed: {error}"),
+            Self::Failed(_) => f.write_str("the task failed"),
             Self::Panicked(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the task was cancelled before it started"),
             Self::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
@@ -83,9 +84,21 @@ impl<E: fmt::Display> fmt::Display for TaskFailure<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> Error for TaskFailure<E> {}
+impl<E: Error + 'static> Error for TaskFailure<E> {
+    /// What the task returned, if it returned an error.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Panicked(error) => error.source(),
+            Self::Cancelled | Self::WouldDeadlock => None,
+        }
+    }
+}
 
 /// Why a [`Group`](crate::Group) gave no values: its first failure, and which task it was.
+///
+/// What the task returned is the [`source`](Error::source), so `E` has to be an [`Error`] for this to be one. Where it is not, as a text
+/// or an `anyhow::Error`, [`into_dyn`](Self::into_dyn) makes it one.
 ///
 /// ```
 /// use formicary::{Pool, TaskFailure};
@@ -95,7 +108,7 @@ impl<E: fmt::Debug + fmt::Display> Error for TaskFailure<E> {}
 /// group.spawn(|_| Ok(1))?;
 /// group.spawn(|_| Err("no"))?;
 /// let error = group.wait().unwrap_err();
-/// assert_eq!(error.to_string(), "task 1 of the group: the task failed: no");
+/// assert_eq!(error.to_string(), "task 1 of the group: the task failed");
 /// assert_eq!((error.index, error.failure.into_error()), (1, Some("no")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -107,10 +120,45 @@ pub struct GroupError<E> {
     pub failure: TaskFailure<E>,
 }
 
-impl<E: fmt::Display> fmt::Display for GroupError<E> {
+impl<E> GroupError<E> {
+    /// The same with any error in the place of the task's own: for errors that do not implement [`Error`] themselves.
+    ///
+    /// ```
+    /// use formicary::{GroupError, Pool};
+    ///
+    /// fn all() -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    ///     let pool = Pool::new(1)?;
+    ///     let group = pool.group::<u8, String>();
+    ///     group.spawn(|_token| Err("no such file".to_owned()))?;
+    ///     Ok(group.wait().map_err(GroupError::into_dyn)?)
+    /// }
+    /// let error = all().unwrap_err();
+    /// assert_eq!(error.to_string(), "task 0 of the group: the task failed");
+    /// assert_eq!(error.source().unwrap().to_string(), "no such file");
+    /// ```
+    pub fn into_dyn(self) -> GroupError<Arc<dyn Error + Send + Sync>>
+    where
+        E: Into<BoxError>,
+    {
+        let failure = match self.failure {
+            TaskFailure::Failed(error) => TaskFailure::Failed(Arc::from(error.into())),
+            TaskFailure::Panicked(error) => TaskFailure::Panicked(error),
+            TaskFailure::Cancelled => TaskFailure::Cancelled,
+            TaskFailure::WouldDeadlock => TaskFailure::WouldDeadlock,
+        };
+        GroupError { index: self.index, failure }
+    }
+}
+
+impl<E> fmt::Display for GroupError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "task {} of the group: {}", self.index, self.failure)
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> Error for GroupError<E> {}
+impl<E: Error + 'static> Error for GroupError<E> {
+    /// That of the failure, whose text this error has.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.failure.source()
+    }
+}

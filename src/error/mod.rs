@@ -1,18 +1,25 @@
 //! What can go wrong, and what comes back with it.
+//!
+//! An error's text says what is its own and leaves the cause to `source`, so that a printed chain says each thing once.
 
 mod build;
 mod call;
+mod exclusive;
 mod group;
+mod join;
 mod submit;
 
 pub use build::BuildError;
-pub(crate) use call::Cause;
-pub use call::{CallError, JoinError, ProcessError};
+pub use call::{CallError, ProcessError};
 pub use group::{GroupError, TaskFailure};
+pub(crate) use join::Cause;
+pub use join::JoinError;
 pub use submit::{SubmitAllError, SubmitError, SubmitErrorKind};
 
 use std::any::Any;
 use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 
 /// Any error, as the factories of a [`StatefulPool`](crate::StatefulPool) return it.
 ///
@@ -22,8 +29,26 @@ use std::error::Error;
 /// ```
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
+/// A cause that several errors have in common.
+pub(crate) type SharedError = Arc<dyn Error + Send + Sync + 'static>;
+
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send + 'static>;
+
+/// An error's text and those of its causes, for where a text is all that is left of it.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut error = self.0;
+        write!(f, "{error}")?;
+        while let Some(source) = error.source() {
+            error = source;
+            write!(f, ": {error}")?;
+        }
+        Ok(())
+    }
+}
 
 /// The text of a panic, if it has one.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {

@@ -64,6 +64,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// assert_eq!(sum, 4);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "the failures are in it"]
     pub fn collect(mut self) -> Vec<Result<T, TaskFailure<E>>> {
         self.finish().1
     }
@@ -84,6 +85,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// assert_eq!(group.wait().unwrap(), [true]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "tasks may run when the time is up"]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         let tasks = self.tasks.lock().accepted.clone();
         self.await_end(&tasks, deadline(limit))

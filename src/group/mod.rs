@@ -98,7 +98,7 @@ impl<D: Dispatch> Pool<D> {
     /// let (pool, parent) = (Pool::new(1)?, CancelToken::new());
     /// let group = pool.group_with::<(), ()>(&parent);
     /// parent.cancel();
-    /// assert_eq!(group.spawn(|_token| Ok(())).unwrap_err().kind, SubmitErrorKind::Cancelled);
+    /// assert_eq!(group.spawn(|_token| Ok(())).unwrap_err().kind(), SubmitErrorKind::Cancelled);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn group_with<T: Send + 'static, E: Send + 'static>(&self, parent: &CancelToken) -> Group<T, E, D> {

@@ -97,7 +97,7 @@ fn into_join_result<I, T>(outcome: Outcome<I, T>) -> Option<Result<T, JoinError>
         Outcome::Done(result) => Some(result),
         Outcome::TimedOut => None,
         Outcome::WouldDeadlock => Some(Err(JoinError::new(Cause::WouldDeadlock))),
-        Outcome::Returned(..) | Outcome::Cancelled => Some(Err(JoinError::new(Cause::Cancelled))),
+        Outcome::Returned(_) | Outcome::Cancelled => Some(Err(JoinError::new(Cause::Cancelled))),
     }
 }
 
@@ -164,7 +164,8 @@ impl<T: Send + 'static> Handle<T> {
     /// Blocks until the task has ended.
     ///
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
-    /// (`Pool`), so that a pool of one worker can wait for its own tasks.
+    /// (`Pool`), so that a pool of one worker can wait for its own tasks. Tasks of two pools that wait for each other in a circle wait for
+    /// ever; where that can be, [`join_timeout`](Self::join_timeout) is the way out.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -205,6 +206,7 @@ impl<T: Send + 'static> Handle<T> {
     ///
     /// # Errors
     /// As [`join`](Self::join).
+    #[must_use = "it takes the result, if there is one"]
     pub fn join_timeout(&mut self, limit: Duration) -> Option<Result<T, JoinError>> {
         Arc::clone(&self.slot).wait(deadline(limit))
     }
@@ -223,6 +225,7 @@ impl<T: Send + 'static> Handle<T> {
     ///
     /// # Errors
     /// As [`join`](Self::join).
+    #[must_use = "it takes the result, if there is one"]
     pub fn join_deadline(&mut self, deadline: Instant) -> Option<Result<T, JoinError>> {
         Arc::clone(&self.slot).wait(Some(deadline))
     }
@@ -239,6 +242,7 @@ impl<T: Send + 'static> Handle<T> {
     ///
     /// # Errors
     /// As [`join`](Self::join).
+    #[must_use = "it takes the result, if there is one"]
     pub fn try_join(&mut self) -> Option<Result<T, JoinError>> {
         self.slot.poll(None)
     }

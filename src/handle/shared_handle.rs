@@ -57,6 +57,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
     ///
     /// # Errors
     /// As [`join`](Self::join).
+    #[must_use = "the task may not have ended when the time is up"]
     pub fn join_timeout(&self, limit: Duration) -> Option<Result<&T, &JoinError>> {
         self.wait(deadline(limit))
     }

@@ -135,7 +135,7 @@ impl<D: Dispatch> Limited<D> {
         let (slot, task) = self.slot(f, false);
         match self.view.admit(task, self.view.engine().default_patience()) {
             Ok(()) => Ok(Handle::new(slot)),
-            Err(refusal) => Err(slot.refused(refusal.kind).map(Counted::refused)),
+            Err(refusal) => Err(slot.refused(refusal.kind()).map(Counted::refused)),
         }
     }
 
@@ -164,7 +164,7 @@ impl<D: Dispatch> Limited<D> {
             });
         if !is_here {
             let admitted = self.view.admit(task, self.view.engine().default_patience());
-            admitted.map_err(|refusal| slot.refused(refusal.kind).map(Counted::refused))?;
+            admitted.map_err(|refusal| slot.refused(refusal.kind()).map(Counted::refused))?;
         }
         slot.call().into_result().map_err(|error| match error {
             CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::returned)),
@@ -206,6 +206,7 @@ impl<D: Dispatch> Limited<D> {
     /// assert!(pool.limited(2).wait_idle_timeout(std::time::Duration::from_secs(1)));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
+    #[must_use = "the view may not be idle when the time is up"]
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
         self.view.wait_idle(deadline(limit))
     }
@@ -244,6 +245,7 @@ impl<D: Dispatch> Limited<D> {
     /// assert_eq!(pool.run(|| 7)?, 7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "the tasks that waited are in it, and go with it"]
     pub fn close(&self) -> Vec<Task> {
         self.view.close()
     }

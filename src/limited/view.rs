@@ -168,7 +168,7 @@ impl<D: Dispatch> View<D> {
                 let engine = Arc::clone(&self.engine);
                 let entering = async move {
                     if let Err(refusal) = engine.submit_async(task, way).await {
-                        engine.guard(|| drop(refusal.task));
+                        engine.guard(|| drop(refusal.into_task()));
                     }
                 };
                 Errand::run(entering);

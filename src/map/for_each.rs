@@ -45,7 +45,7 @@ impl<D: Dispatch> Pool<D> {
     }
 
     /// As [`for_each`](Self::for_each), until `f` fails: from then on no item starts and nothing more is pulled, and what runs is
-    /// waited for.
+    /// waited for. A failure while the input blocks is heard of when that speaks again.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -109,7 +109,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static, E: Send + 'static> PoolWithFunc<T, D, Result<R, E>> {
     /// As [`for_each`](Self::for_each), until the function fails: from then on nothing more is pulled, what has not started is
-    /// cancelled, and what runs is waited for.
+    /// cancelled, and what runs is waited for. A failure while the input blocks is heard of when that speaks again.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(4, |n: u32| if n == 1000 { Err(n) } else { Ok(()) })?;
@@ -157,7 +157,8 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     }
 
     /// As [`for_each`](Self::for_each), until a worker's output is an error: from then on nothing more is pulled, what has not
-    /// started is cancelled, and what runs is waited for and told to stop.
+    /// started is cancelled, and what runs is waited for and told to stop. A failure while the input blocks is heard of when that
+    /// speaks again.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};

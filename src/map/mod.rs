@@ -7,7 +7,7 @@ use std::fmt;
 use std::iter::{Fuse, FusedIterator};
 use std::panic::resume_unwind;
 
-use crate::error::CallError;
+use crate::error::{CallError, Chain};
 use crate::window::{Answer, Door, Order, Window};
 
 #[cfg(feature = "stream")]
@@ -16,9 +16,16 @@ pub(crate) use pools::payload_door;
 /// An iterator over the results of a pool; made by `map` and `map_unordered` of [`Pool`](crate::Pool),
 /// [`PoolWithFunc`](crate::PoolWithFunc) and [`StatefulPool`](crate::StatefulPool).
 ///
-/// Nothing is pulled or started before the first `next`. Each `next` first pulls from the input, on the caller's thread, until
-/// so many items are under way as the [`window`](Self::window) allows or the pool is full, and then hands out one result,
-/// blocking until it is there. So an infinite input is no trouble, and results that nobody has asked for stay few.
+/// Nothing is pulled or started before the first `next`. Each `next` hands out the next result if it is there. Otherwise it pulls from
+/// the input, on the caller's thread, until that result has come, or as many items are under way as the [`window`](Self::window)
+/// allows, or the pool is full; then it blocks until the result is there. So an infinite input is no trouble, results that nobody has
+/// asked for stay few, and a result that is ready never waits for an input that is slow, as a channel's receiver may be.
+///
+/// An input that blocks does so in the middle of `next`, and nothing else is seen meanwhile: a result, a failure, or the end of the
+/// pool is found when the input speaks again. Where that is too late, let it give up after a time (`recv_timeout`).
+///
+/// While the caller is at a result nothing is pulled; the workers go on with what the window holds. Make it larger where the caller
+/// is slow by turns.
 ///
 /// Where the pool is full, because its queue is short or others fill it, `next` hands out what is ready all the same. While it has
 /// to wait anyway it stands in line with other submitters.
@@ -71,17 +78,21 @@ impl<'p, I: Iterator, R: Send + 'static> Map<'p, I, R> {
         Map(Results { items: items.fuse(), window: Window::new(door, order) })
     }
 
-    /// How many items may be pulled whose results have not been handed out: at least 1, and 0 counts as 1. Default: twice the pool's
+    /// How many items may be pulled whose results have not been handed out: at least 1. Default: twice the pool's
     /// capacity, one item for each worker to be at and one to go on with while the caller is busy with a result.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
     /// let mut input = 1..=100;
-    /// let first = pool.map(&mut input, |n| 10 * n).window(3).next();
+    /// let first = pool.map(&mut input, |n| 10 * n).window(1).next();
     /// assert_eq!(first, Some(10));
-    /// assert_eq!(input.next(), Some(4)); // three were pulled
+    /// assert_eq!(input.next(), Some(2)); // one was pulled
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
+    ///
+    /// # Panics
+    /// If `items` is 0.
+    #[track_caller]
     pub fn window(mut self, items: usize) -> Self {
         self.0.window.set_most(items);
         self
@@ -114,7 +125,9 @@ impl<I: Iterator, R: Send + 'static> Iterator for Results<'_, I, R> {
     fn next(&mut self) -> Option<Self::Item> {
         let Results { items, window } = self;
         loop {
-            window.fill(|| items.next());
+            if let Some(answer) = window.fill(|| items.next()) {
+                return Some(answer);
+            }
             if window.is_empty() && !window.enter_held() {
                 return None;
             }
@@ -143,9 +156,9 @@ fn raise<T>(error: CallError<T>) -> ! {
     match error {
         CallError::Failed(error) => match error.into_panic() {
             Ok(payload) => resume_unwind(payload),
-            Err(error) => panic!("an item has no result: {error}"),
+            Err(error) => panic!("an item has no result: {}", Chain(&error)),
         },
-        CallError::Refused(refusal) => panic!("an item was refused: {refusal}"),
+        CallError::Refused(refusal) => panic!("an item was refused: {}", Chain(&refusal.map(drop))),
     }
 }
 

@@ -119,6 +119,9 @@ impl<D: Dispatch> Pool<D> {
 
     /// Runs a closure on a worker and waits for its result. From inside a task of the same pool it runs on the spot.
     ///
+    /// Tasks of two pools that wait for each other in a circle, each with all its workers, wait for ever: no pool sees more than its own
+    /// waits. Where that can be, wait with a limit: [`spawn`](Self::spawn) and [`join_timeout`](Handle::join_timeout).
+    ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
     /// assert_eq!(pool.run(|| 6 * 7)?, 42);
@@ -214,8 +217,8 @@ where
         Verdict::Ran
     }
 
-    fn recall(self, kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
-        self.1.give_back(self.0, kind);
+    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        self.1.give_back(SubmitError::new(kind, self.0).because(cause));
         Recalled::ToCaller
     }
 }

@@ -91,7 +91,7 @@ impl<D: Dispatch> Pool<D> {
     /// drop(pause);
     /// pool.wait_idle();
     /// assert_eq!(pool.stats().cancelled, 1);
-    /// assert_eq!(pool.submit_cancellable(&token, || ()).unwrap_err().kind, SubmitErrorKind::Cancelled);
+    /// assert_eq!(pool.submit_cancellable(&token, || ()).unwrap_err().kind(), SubmitErrorKind::Cancelled);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -206,7 +206,7 @@ impl<D: Dispatch> Pool<D> {
     {
         let mut rest = closures.into_iter();
         let result = self.engine.submit_all(&mut rest.by_ref(), Task::new);
-        result.map_err(|(accepted, error)| SubmitAllError { accepted, error, rest })
+        result.map_err(|(accepted, error)| SubmitAllError::new(accepted, error, rest))
     }
 
     pub(crate) fn enter<'t, F>(&self, f: F, way: impl Into<Way<'t>>) -> Result<(), SubmitError<F>>

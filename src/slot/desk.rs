@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 use super::habit::look_for;
 use super::ticket::Reply;
 use super::wait::Outcome;
-use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
+use crate::error::{Cause, JoinError, Payload, SubmitError};
 use crate::sync::{AtomicU8, Ordering, Thread, UnsafeCell, current, park};
 
 /// The answer is not there, and the caller looks for it.
@@ -109,8 +109,8 @@ impl<I, O> Caller<I, O> {
     }
 
     /// Gives the input back.
-    pub(crate) fn give_back(self, input: I, kind: SubmitErrorKind) {
-        self.desk().put(Outcome::Returned(input, kind));
+    pub(crate) fn give_back(self, refusal: SubmitError<I>) {
+        self.desk().put(Outcome::Returned(refusal));
     }
 }
 
@@ -188,6 +188,7 @@ mod models {
 
     use super::*;
     use crate::engine::models::explore;
+    use crate::error::SubmitErrorKind;
 
     /// Loom finds an access to the desk after its end, a value that is read while it is written, one that is never dropped,
     /// and a caller who is not woken.
@@ -225,8 +226,11 @@ mod models {
 
     #[test]
     fn a_caller_gets_its_input_back() {
-        let give_back = |caller: Caller<_, _>, input| caller.give_back(input, SubmitErrorKind::Closed);
-        answered_by(give_back, |outcome| assert!(matches!(outcome, Outcome::Returned(input, _) if *input == 7)));
+        let give_back = |caller: Caller<_, _>, input| {
+            caller.give_back(SubmitError::new(SubmitErrorKind::Closed, input));
+        };
+        let is_back = |refusal: SubmitError<Arc<u8>>| refusal.is_closed() && *refusal.into_task() == 7;
+        answered_by(give_back, |outcome| assert!(matches!(outcome, Outcome::Returned(refusal) if is_back(refusal))));
     }
 
     #[test]

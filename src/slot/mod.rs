@@ -18,7 +18,7 @@ use std::time::Instant;
 use crate::cancel::CancelToken;
 use crate::contain::contain;
 use crate::engine::{Stop, nested};
-use crate::error::{Cause, JoinError, SubmitErrorKind};
+use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::waiter::Waiter;
@@ -35,7 +35,7 @@ enum Cell<I, O> {
     Produced(O),
     Done(Result<O, JoinError>),
     /// Given back unstarted, for the waiting caller to fetch, with the reason.
-    Returned(I, SubmitErrorKind),
+    Returned(SubmitError<I>),
     /// What was here has been taken.
     Empty,
 }
@@ -160,7 +160,7 @@ impl<I, O> Slot<I, O> {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
                 if self.terms.is_call {
-                    self.conclude(state, Cell::Returned(input, kind));
+                    self.conclude(state, Cell::Returned(SubmitError::new(kind, input).because(cause)));
                     Recalled::ToCaller
                 } else {
                     self.conclude(state, Cell::Done(Err(JoinError::new(cause))));

@@ -14,7 +14,7 @@ use crate::waiter::Waiter;
 pub(crate) enum Outcome<I, O> {
     Done(Result<O, JoinError>),
     /// The task did not start; its input is back.
-    Returned(I, SubmitErrorKind),
+    Returned(SubmitError<I>),
     /// A worker of the pool would have waited for itself.
     WouldDeadlock,
     TimedOut,
@@ -28,7 +28,7 @@ impl<I, O> Outcome<I, O> {
         match self {
             Outcome::Done(Ok(output)) => Ok(output),
             Outcome::Done(Err(error)) => Err(CallError::Failed(error)),
-            Outcome::Returned(input, kind) => Err(SubmitError::new(kind, input).into()),
+            Outcome::Returned(refusal) => Err(refusal.into()),
             Outcome::WouldDeadlock => Err(JoinError::new(Cause::WouldDeadlock).into()),
             Outcome::TimedOut => Err(JoinError::new(Cause::TimedOut).into()),
             Outcome::Cancelled => Err(JoinError::new(Cause::Stopped).into()),
@@ -53,9 +53,9 @@ impl<I, O> Slot<I, O> {
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
-                Outcome::Returned(input, kind)
+                Outcome::Returned(SubmitError::new(kind, input))
             }
-            Cell::Returned(input, kind) => Outcome::Returned(input, kind),
+            Cell::Returned(refusal) => Outcome::Returned(refusal),
             Cell::Done(result) => Outcome::Done(result),
             // Just in time; there is nothing left to announce.
             Cell::Produced(output) => {
@@ -94,7 +94,7 @@ impl<I, O> Slot<I, O> {
     /// The task was not let in, for this reason: the input comes back.
     pub(crate) fn refused(&self, kind: SubmitErrorKind) -> SubmitError<I> {
         match self.give_up(kind) {
-            Outcome::Returned(input, _) => SubmitError::new(kind, input),
+            Outcome::Returned(refusal) => SubmitError::new(kind, refusal.into_task()),
             _ => unreachable!("a refused task has not started"),
         }
     }
@@ -141,7 +141,7 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Done(result) => Some(Outcome::Done(result)),
-            Cell::Returned(input, kind) => Some(Outcome::Returned(input, kind)),
+            Cell::Returned(refusal) => Some(Outcome::Returned(refusal)),
             Cell::Empty => Some(Outcome::Done(Err(JoinError::new(Cause::Taken)))),
             other => {
                 state.cell = other;

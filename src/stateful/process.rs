@@ -13,6 +13,9 @@ use crate::worker_pool::deadline;
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// Hands an input to a worker and waits for the output.
     ///
+    /// Workers of two pools that wait for each other in a circle, all that there are, wait for ever: no pool sees more than its own waits.
+    /// Where that can be, call with a limit: [`process_timeout`](Self::process_timeout).
+    ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
     /// # struct Double;

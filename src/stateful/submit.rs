@@ -94,7 +94,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// let token = formicary::CancelToken::new();
     /// assert_eq!(pool.submit_cancellable(&token, 21)?.join()?, 42);
     /// token.cancel();
-    /// assert_eq!(pool.submit_cancellable(&token, 21).unwrap_err().into_inner(), 21);
+    /// assert_eq!(pool.submit_cancellable(&token, 21).unwrap_err().into_task(), 21);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -39,9 +39,9 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, book: &Book, token: &CancelToken) {
         false => entry.run(stumble).map_or(0, |()| number),
     };
     let spawned = match draw(3) {
-        0 => pool.spawn_cancellable(token, |_| task()).map_err(|refusal| refusal.kind),
-        1 => shuttle::future::block_on(pool.spawn_async(task)).map_err(|refusal| refusal.kind),
-        _ => pool.spawn(task).map_err(|refusal| refusal.kind),
+        0 => pool.spawn_cancellable(token, |_| task()).map_err(|refusal| refusal.kind()),
+        1 => shuttle::future::block_on(pool.spawn_async(task)).map_err(|refusal| refusal.kind()),
+        _ => pool.spawn(task).map_err(|refusal| refusal.kind()),
     };
     let handle = match spawned {
         Ok(handle) => handle,
@@ -343,7 +343,7 @@ fn no_call_waits_for_ever<D: Dispatch>() {
         move |depth| match pool.process((depth, me.clone())) {
             Ok(all_answered) => all_answered,
             Err(CallError::Refused(refusal)) => {
-                assert_eq!(refusal.kind, SubmitErrorKind::WouldDeadlock);
+                assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
                 false
             }
             Err(CallError::Failed(error)) => {

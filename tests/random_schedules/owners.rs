@@ -54,7 +54,7 @@ fn submit_something(pool: &AnyPool, book: &Book) {
                 book.task(move || {
                     let Some(pool) = pool.upgrade() else { return };
                     let (task, number) = inner.task(|| ());
-                    note(&inner, number, pool.try_submit(task).map_err(|refusal| refusal.kind));
+                    note(&inner, number, pool.try_submit(task).map_err(|refusal| refusal.kind()));
                 })
             }
             _ => book.task(|| ()),
@@ -72,7 +72,7 @@ fn submit_something(pool: &AnyPool, book: &Book) {
         let taken = *result.as_ref().unwrap_or_else(|(taken, _)| taken);
         numbers[..taken].iter().for_each(|number| book.accepted(*number));
         if let Err((_, refusal)) = result {
-            note(book, numbers[taken], Err(refusal.kind));
+            note(book, numbers[taken], Err(refusal.kind()));
         }
         return;
     }
@@ -82,7 +82,7 @@ fn submit_something(pool: &AnyPool, book: &Book) {
         1 => pool.submit_timeout(task, AT_ONCE),
         _ => pool.submit(task),
     };
-    note(book, number, result.map_err(|refusal| refusal.kind));
+    note(book, number, result.map_err(|refusal| refusal.kind()));
 }
 
 fn note(book: &Book, number: usize, result: Result<(), SubmitErrorKind>) {
@@ -127,7 +127,7 @@ fn end(pool: &AnyPool, book: &Book) -> u64 {
         }
         1 => book.take_back(pool.shutdown_now()),
         2 => {
-            pool.shutdown_timeout(AT_ONCE);
+            let _ = pool.shutdown_timeout(AT_ONCE);
             0
         }
         _ => book.take_back(pool.shutdown_graceful(AT_ONCE).0),
@@ -166,7 +166,7 @@ fn everything_at_once(variant: Variant) {
         // And once more.
         pool.restart().unwrap();
         let (task, number) = book.task(|| ());
-        note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+        note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind()));
         assert!(pool.shutdown().is_complete());
         book.check(&pool.stats(), given_back);
         check_threads(&pool.stats());
@@ -232,7 +232,7 @@ fn a_living_worker_is_enough(variant: Variant) {
         spawn(move || {
             for _ in 0..2 {
                 let (task, number) = book.task(stumble);
-                assert_eq!(pool.submit(task).map_err(|refusal| refusal.kind), Ok(()));
+                assert_eq!(pool.submit(task).map_err(|refusal| refusal.kind()), Ok(()));
                 book.accepted(number);
             }
         })
@@ -253,7 +253,7 @@ fn dropping_runs_what_was_accepted(variant: Variant) {
     let (pool, book) = (variant.build(any_setup()), Book::default());
     let submit = |pool: &AnyPool, book: &Book| {
         let (task, number) = if draw(4) == 0 { book.panicking_task() } else { book.task(stumble) };
-        note(book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+        note(book, number, pool.submit(task).map_err(|refusal| refusal.kind()));
     };
     let submitter = {
         let (pool, book) = (Arc::clone(&pool), book.clone());
@@ -300,7 +300,7 @@ fn no_task_waits_for_a_long_one(variant: Variant) {
         let (pool, book, door) = (Arc::clone(&pool), book.clone(), door.clone());
         threads.push(spawn(move || {
             let (task, number) = book.task(move || if opens { door.open() } else { door.wait() });
-            note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+            note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind()));
         }));
     }
     let owned = Arc::clone(&pool);
@@ -345,7 +345,7 @@ fn the_bound_is_exact(variant: Variant) {
         spawn(move || {
             loop {
                 let (task, number) = book.task(stumble);
-                let result = pool.try_submit(task).map_err(|refusal| refusal.kind);
+                let result = pool.try_submit(task).map_err(|refusal| refusal.kind());
                 note(&book, number, result);
                 if result.is_err() {
                     break;
@@ -360,7 +360,7 @@ fn the_bound_is_exact(variant: Variant) {
         let (pool, book) = (Arc::clone(&pool), book.clone());
         waiter = Some(spawn(move || {
             let (task, number) = book.task(|| ());
-            note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+            note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind()));
         }));
     }
     drop(pause);
@@ -384,7 +384,7 @@ fn fewer_run_after_a_tune(variant: Variant) {
         spawn(move || {
             for _ in 0..4 {
                 let (task, number) = book.task(stumble);
-                note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+                note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind()));
             }
         })
     };

@@ -250,6 +250,11 @@ pub fn within<T: Send + 'static>(limit: Duration, what: &str, body: impl FnOnce(
     }
 }
 
+/// The texts of an error and of its causes.
+pub fn chain(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
+}
+
 /// Waits until `condition` holds; fails after [`LIMIT`]. For states that a pool reaches by itself and tells
 /// nobody, such as a thread that is gone.
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {

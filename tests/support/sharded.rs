@@ -17,9 +17,19 @@ pub struct ShardedPool {
     pub pool: AnyPool,
     submit_keyed: Arc<Submit>,
     try_submit_keyed: Arc<Submit>,
+    shard_of: Arc<dyn Fn(u64) -> usize + Send + Sync>,
 }
 
 impl ShardedPool {
+    pub fn shard_of(&self, key: u64) -> usize {
+        (self.shard_of)(key)
+    }
+
+    /// A key for each shard.
+    pub fn key_of_each(&self) -> Vec<u64> {
+        key_of_each(self.shards().len(), |key| self.shard_of(key))
+    }
+
     pub fn submit_keyed(&self, key: u64, task: Task) -> Result<(), SubmitError<Task>> {
         (self.submit_keyed)(key, task)
     }
@@ -60,16 +70,17 @@ pub fn for_each_kind(test: impl Fn(Kind) + Send + Clone + 'static) {
 
 fn pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
     let pool = Arc::new(setup.on(Pool::builder()).dispatch::<Sharded>().shards(shards).balance(balance).build()?);
-    let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
+    let (blocking, trying, asked) = (Arc::clone(&pool), Arc::clone(&pool), Arc::clone(&pool));
     // Where a closure is refused it is the closure that comes back: as a task it can be run all the same.
-    let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
+    let back = |refusal: SubmitError<_>| refusal.map(Task::new);
     let pool = ShardedPool {
         pool,
         submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, move || task.run()).map_err(back)),
         try_submit_keyed: Arc::new(move |key, task| {
-            let back = |refusal: SubmitError<_>| SubmitError { kind: refusal.kind, task: Task::new(refusal.task) };
+            let back = |refusal: SubmitError<_>| refusal.map(Task::new);
             trying.try_submit_keyed(key, move || task.run()).map_err(back)
         }),
+        shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
     Ok(pool.at_home())
 }
@@ -77,11 +88,12 @@ fn pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, Bu
 fn pool_with_func(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
     let builder = setup.on(PoolWithFunc::builder(Task::run)).dispatch::<Sharded>();
     let pool = Arc::new(builder.shards(shards).balance(balance).build()?);
-    let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
+    let (blocking, trying, asked) = (Arc::clone(&pool), Arc::clone(&pool), Arc::clone(&pool));
     let pool = ShardedPool {
         pool,
         submit_keyed: Arc::new(move |key, task| blocking.invoke_keyed(key, task)),
         try_submit_keyed: Arc::new(move |key, task| trying.try_invoke_keyed(key, task)),
+        shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
     Ok(pool.at_home())
 }
@@ -89,31 +101,20 @@ fn pool_with_func(setup: Setup, shards: usize, balance: Balance) -> Result<Shard
 fn stateful_pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
     let builder = setup.on(StatefulPool::builder(|_| Ok(RunTask))).dispatch::<Sharded>();
     let pool = Arc::new(builder.shards(shards).balance(balance).build()?);
-    let (blocking, trying) = (Arc::clone(&pool), Arc::clone(&pool));
+    let (blocking, trying, asked) = (Arc::clone(&pool), Arc::clone(&pool), Arc::clone(&pool));
     let pool = ShardedPool {
         pool,
         submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, task).map(drop)),
         try_submit_keyed: Arc::new(move |key, task| trying.try_submit_keyed(key, task).map(drop)),
+        shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
     Ok(pool.at_home())
 }
 
-/// A key for each shard of a pool that has so many: a key's shard depends on nothing else.
-pub fn key_of_each(shards: usize) -> Vec<u64> {
-    let probe = pool(Setup::new(1, 10_000), shards, Balance::default()).unwrap();
-    let _pause = probe.pool.pause();
-    let mut keys = vec![None; shards];
-    for key in 0.. {
-        let before = probe.shards();
-        probe.submit_keyed(key, Task::new(|| ())).unwrap();
-        let after = probe.shards();
-        let shard = (0..shards).find(|n| after[*n].submitted > before[*n].submitted).unwrap();
-        keys[shard].get_or_insert(key);
-        if keys.iter().all(Option::is_some) {
-            break;
-        }
-    }
-    keys.into_iter().flatten().collect()
+/// A key for each of so many shards.
+pub fn key_of_each(shards: usize, shard_of: impl Fn(u64) -> usize) -> Vec<u64> {
+    let key_of = |shard| (0..).find(|key| shard_of(*key) == shard);
+    (0..shards).filter_map(key_of).collect()
 }
 
 /// Holds all workers that belong to a shard, and no others, each at a gate of the answer, with a task of a key that belongs

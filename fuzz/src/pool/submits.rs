@@ -178,7 +178,7 @@ impl<S: Subject> Driver<'_, S> {
             }
             Err(CallError::Refused(refusal)) => {
                 self.ledger.unsure(id);
-                let kind = refusal.kind;
+                let kind = refusal.kind();
                 let is_limit = matches!(kind, SubmitErrorKind::TimedOut | SubmitErrorKind::Cancelled);
                 assert!(is_limit && !is_endless || self.may_refuse(kind), "refused as {kind:?}");
             }

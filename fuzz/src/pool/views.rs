@@ -141,7 +141,7 @@ impl<S: Subject> Driver<'_, S> {
             }
             Err(CallError::Refused(refusal)) => {
                 self.ledger.unsure(id);
-                assert!(self.may_view_refuse(&**view, refusal.kind, false), "refused as {:?}", refusal.kind);
+                assert!(self.may_view_refuse(&**view, refusal.kind(), false), "refused as {:?}", refusal.kind());
             }
             Err(CallError::Failed(error)) => {
                 self.ledger.accepted(id);

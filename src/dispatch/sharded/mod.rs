@@ -97,17 +97,21 @@ pub struct Seat {
 impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     type Seat = Seat;
 
-    fn new(shape: &Shape) -> Result<Self, &'static str> {
+    const HAS_SHARDS: bool = true;
+
+    fn new(shape: &Shape) -> Result<Self, String> {
         let count = shape.shards.unwrap_or_else(|| num_cpus::get().min(shape.workers));
         let room = shape.bound.map(|bound| shape.workers.saturating_add(bound));
         if count == 0 {
-            return Err("`shards` is 0: a pool needs at least one");
+            return Err("`shards` is 0: a pool needs at least one".to_owned());
         }
         if count > MAX_WORKERS {
-            return Err("`shards` is above 65535");
+            return Err(format!("`shards` is {count}: {MAX_WORKERS} is the most"));
         }
-        if room.is_some_and(|room| room < count) {
-            return Err("`shards` is above `workers` and `queue` together: some could hold no task");
+        if let Some(room) = room.filter(|room| *room < count) {
+            return Err(format!(
+                "`shards` is {count}, above `workers` and `queue` together, {room}: some could hold no task"
+            ));
         }
         let book = Book { bound: shape.bound, room, running: None, homes: Homes::new(count) };
         Ok(ShardedQueue {
@@ -146,6 +150,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
 
     fn door(&self, key: u64) -> usize {
         1 + truncate(scramble(key)) % self.shards.len()
+    }
+
+    fn shard_behind(&self, door: usize) -> usize {
+        self.behind(door)
     }
 
     fn has_room(&self, door: usize) -> bool {

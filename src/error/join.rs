@@ -1,0 +1,167 @@
+//! Why there is no result of a task that was accepted.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+
+use crate::sync::Mutex;
+
+use super::{Chain, Payload, SharedError, panic_text};
+
+/// Why there is no result of a task that was accepted.
+///
+/// ```
+/// use formicary::Pool;
+///
+/// let pool = Pool::new(1)?;
+/// let handle = pool.spawn(|| -> u32 { std::panic::panic_any("out of tea") })?;
+/// let error = handle.join().unwrap_err();
+/// assert!(error.is_panic());
+/// assert_eq!(error.to_string(), "the task panicked: out of tea");
+/// assert_eq!(error.into_panic().unwrap().downcast_ref(), Some(&"out of tea"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct JoinError(Cause);
+
+pub(crate) enum Cause {
+    /// Behind a lock because a payload may not be looked at by two threads, and an error may.
+    Panic(Mutex<Payload>),
+    /// Cancelled, or given back by `shutdown_now`, before it started.
+    Cancelled,
+    /// The worker's state could not be built: the factory's error.
+    NoState(SharedError),
+    /// A timed wait ended while the task was running.
+    TimedOut,
+    /// The caller's token was cancelled while the task was running.
+    Stopped,
+    WouldDeadlock,
+    /// A timed join has already handed out the result.
+    Taken,
+}
+
+impl JoinError {
+    pub(crate) fn new(cause: Cause) -> Self {
+        JoinError(cause)
+    }
+
+    pub(crate) const fn would_deadlock() -> Self {
+        JoinError(Cause::WouldDeadlock)
+    }
+
+    pub(crate) fn panic(payload: Payload) -> Self {
+        JoinError(Cause::Panic(Mutex::new(payload)))
+    }
+
+    /// Whether the task panicked.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.spawn(|| std::panic::panic_any("no"))?.join().unwrap_err();
+    /// assert!(error.is_panic());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Cause::Panic(_))
+    }
+
+    /// Whether the task never ran: it was cancelled, given back by `shutdown_now`, or its worker's state
+    /// could not be built ([`is_no_state`](Self::is_no_state)); or whether a call's token was cancelled while its task ran.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let handle = pool.spawn(|| 7)?;
+    /// let returned = pool.shutdown_now();
+    /// # drop(pause);
+    /// // The worker may have been quicker.
+    /// assert!(handle.join().map_or_else(|error| error.is_cancelled() && returned.len() == 1, |n| n == 7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, Cause::Cancelled | Cause::Stopped | Cause::NoState(_))
+    }
+
+    /// Whether the task never ran because its worker's state could not be built.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.spawn(|| std::panic::panic_any("no"))?.join().unwrap_err();
+    /// assert!(!error.is_no_state());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_no_state(&self) -> bool {
+        matches!(self.0, Cause::NoState(_))
+    }
+
+    /// Whether a timed call gave up while the task was running.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_timed_out()));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self.0, Cause::TimedOut)
+    }
+
+    /// Whether the caller is a worker of the pool and would have waited for itself.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
+    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_would_deadlock()));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_would_deadlock(&self) -> bool {
+        matches!(self.0, Cause::WouldDeadlock)
+    }
+
+    /// What the task panicked with; the error itself if it did not panic.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let error = pool.spawn(|| std::panic::panic_any(7_u8))?.join().unwrap_err();
+    /// assert_eq!(error.into_panic().unwrap().downcast_ref(), Some(&7_u8));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The error, unchanged, if [`is_panic`](Self::is_panic) is false.
+    pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, Self> {
+        match self.0 {
+            Cause::Panic(payload) => Ok(payload.into_inner()),
+            other => Err(JoinError(other)),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
+            Cause::Cancelled => f.write_str("the task was cancelled before it started"),
+            Cause::NoState(_) => f.write_str("the task was cancelled: its worker's state could not be built"),
+            Cause::TimedOut => f.write_str("the task was still running when the time was up"),
+            Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
+            Cause::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
+            Cause::Taken => f.write_str("the task's result has been taken already"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({})", Chain(self))
+    }
+}
+
+impl Error for JoinError {
+    /// The factory's error, if the worker's state could not be built.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Cause::NoState(source) => Some(&**source),
+            _ => None,
+        }
+    }
+}
