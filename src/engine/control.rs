@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
+use super::joining::wait_for_end;
 use super::lifecycle::{PauseId, Phase};
 use super::{Engine, Runner, nested};
 use crate::dispatch::{Dispatch, Load, Queue};
@@ -172,18 +173,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Option<Instant>) -> ShutdownReport {
         let before = self.so_far();
         self.close(|_| ());
-        if !self.is_inside() {
-            self.finish(deadline);
-        }
+        self.finish(deadline);
         self.report_since(before)
     }
 
     /// Closes, takes out what is queued, of which nothing starts any more, and waits for what runs.
     pub(crate) fn shutdown_now(self: &Arc<Self>) -> Vec<R::Returned> {
         let returned = self.take_out();
-        if !self.is_inside() {
-            self.finish(None);
-        }
+        self.finish(None);
         returned
     }
 
@@ -219,7 +216,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         returned
     }
 
+    /// Waits for the end of a pool that is closed, if the calling thread may.
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
+        let Some(_waiting) = wait_for_end(self.id, deadline.is_some()) else { return };
         if deadline.is_none() {
             self.staff();
         } else {

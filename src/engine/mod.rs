@@ -17,6 +17,7 @@ mod control;
 mod counters;
 mod entering;
 mod habit;
+mod joining;
 mod lifecycle;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
@@ -121,14 +122,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let shape =
             Shape { workers: options.workers, bound: options.queue, shards: options.shards, balance: options.balance };
         let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+        let id = nested::next_id();
         let engine = Arc::new(Engine {
-            id: nested::next_id(),
+            id,
             runner,
             queue,
             parking: Parking::new(options.min_workers),
             bulletin: Bulletin::new(),
             line: Line::new(),
-            threads: Threads::new(options.workers, options.min_workers),
+            threads: Threads::new(id, options.workers, options.min_workers),
             waits: Waits::new(),
             life: Life::new(),
             counters: Counters::default(),
