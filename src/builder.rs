@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dispatch::{Dispatch, MAX_WORKERS, Stack};
-use crate::options::{Options, TaskPanic, WorkerThread};
+use crate::options::{OnDrop, Options, TaskPanic, WorkerThread};
 
 /// Everything that can be set about a pool. `K` is the kind of pool, `D` its dispatch.
 ///
@@ -295,6 +295,21 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// ```
     pub fn panic_handler(mut self, handler: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static) -> Self {
         self.options.panic_handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// What dropping the pool does with its tasks, and whether it waits. Default: [`OnDrop::Drain`].
+    ///
+    /// ```
+    /// use formicary::{OnDrop, Pool};
+    ///
+    /// let pool = Pool::builder().workers(1).on_drop(OnDrop::Detach).build()?;
+    /// pool.submit(|| loop { std::thread::park() })?;
+    /// drop(pool); // does not wait
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.options.on_drop = on_drop;
         self
     }
 }

@@ -81,6 +81,8 @@ pub trait WorkerPool<Item>: Send + Sync {
     fn shutdown_now(&self) -> Vec<Item>;
     /// Refuses new items and runs what is queued for at most `limit`; gives back what is left, and tells what runs to stop.
     fn shutdown_graceful(&self, limit: Duration) -> (Vec<Item>, ShutdownReport);
+    /// Refuses new items and leaves the rest to the workers: nobody waits for them any more.
+    fn detach(&self);
     /// Opens a pool that has ended again. Pauses from before are over.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ use crate::dispatch::{Dispatch, Queue, Shape};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::Options;
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex};
 
 use admission::Line;
 use bulletin::Bulletin;
@@ -113,6 +113,8 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     stops: Stops,
     /// Held while the first worker is being started.
     founding: Mutex<()>,
+    /// Whether nobody is to wait when the pool is dropped.
+    is_detached: AtomicBool,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -136,6 +138,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             counters: Counters::default(),
             stops: Stops::default(),
             founding: Mutex::new(()),
+            is_detached: AtomicBool::new(false),
             options,
         });
         engine.start_minimum()?;
