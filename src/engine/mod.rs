@@ -26,6 +26,7 @@ mod parking;
 mod staffing;
 mod stops;
 mod submit;
+mod thread_limit;
 mod threads;
 mod worker;
 
@@ -121,6 +122,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Checks the options and starts the minimum of workers.
     pub(crate) fn build(options: Options, runner: R) -> Result<Arc<Self>, BuildError> {
         options.check()?;
+        if options.spawn_handler.is_none() {
+            thread_limit::check(options.min_workers).map_err(BuildError::Spawn)?;
+        }
         let shape =
             Shape { workers: options.workers, bound: options.queue, shards: options.shards, balance: options.balance };
         let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;

@@ -10,6 +10,7 @@ use crossbeam_utils::CachePadded;
 
 use super::joining;
 use super::nested::PoolId;
+use super::thread_limit::Place;
 use crate::contain::contain;
 use crate::options::{Options, WorkerThread};
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
@@ -394,11 +395,13 @@ impl Threads {
 }
 
 fn spawn(pool: PoolId, mut thread: WorkerThread) -> io::Result<JoinHandle<()>> {
+    let place = Place::take()?;
     let mut builder = Builder::new().name(std::mem::take(&mut thread.name));
     if let Some(bytes) = thread.stack_size {
         builder = builder.stack_size(bytes);
     }
     builder.spawn(move || {
+        let _place = place;
         joining::set_started_by(pool);
         thread.run();
     })
