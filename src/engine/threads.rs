@@ -139,6 +139,8 @@ pub(crate) struct Threads {
     short: AtomicBool,
     /// A copy of [`Book::starting`].
     starting: AtomicUsize,
+    /// A copy of [`Book::min`].
+    min: AtomicUsize,
 }
 
 impl Threads {
@@ -164,6 +166,7 @@ impl Threads {
             changed: Condvar::new(),
             short: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
+            min: AtomicUsize::new(min),
         }
     }
 
@@ -193,6 +196,7 @@ impl Threads {
         let mut book = self.book.lock();
         let out = f(&mut book);
         self.starting.store(book.starting, Ordering::Relaxed);
+        self.min.store(book.min, Ordering::Relaxed);
         // ORDERING: Relaxed, see `population`.
         self.population.store(book.capacity * CAPACITY + (book.live - book.leaving), Ordering::Relaxed);
         out
@@ -210,6 +214,12 @@ impl Threads {
 
     pub(crate) fn min(&self) -> usize {
         self.book.lock().min
+    }
+
+    /// Whether a worker may expire. A hint, which [`may_leave`](Self::may_leave) decides.
+    pub(crate) fn is_above_minimum(&self) -> bool {
+        // ORDERING: Relaxed. A sleeper that must not miss it has a fence of its own (parking.md, **surplus**).
+        self.population().0 > self.min.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_capacity(&self, capacity: usize) {
