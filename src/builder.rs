@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dispatch::{Dispatch, MAX_WORKERS, Stack};
-use crate::options::{Options, TaskPanic, WorkerThread};
+use crate::options::{OnDrop, Options, TaskPanic, WorkerThread};
 
 /// Everything that can be set about a pool. `K` is the kind of pool, `D` its dispatch.
 ///
@@ -65,7 +65,12 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// As many workers as tasks need, up to [`MAX_WORKERS`]: no task waits for another.
+    /// As many workers as tasks need, up to [`MAX_WORKERS`]: no task waits for another, as long as the system has threads.
+    ///
+    /// All pools of a process together stay below what the system says it can give: on Linux about 14,000 threads with the usual
+    /// limit on memory maps, fewer where that or the number of threads is limited more. A thread beyond it counts as
+    /// [refused](crate::Stats::failed_starts): the living workers run what is queued. It is not counted what a
+    /// [`spawn_handler`](Self::spawn_handler) starts.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().unlimited_workers().build()?;
@@ -79,6 +84,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// Workers that are started by `build` and never expire, 0 to `workers`. Default: 1, so that `build` finds out
     /// whether a thread can be had and the worker's state be made. `build` waits for a state or for an
     /// [`on_thread_start`](Self::on_thread_start), and not for a worker that has neither. The others start when tasks need them.
+    /// A minimum that the system has no room for is an error of `build`.
     ///
     /// With 0, the last worker may expire just when a task is accepted. Should the system refuse a thread in that moment, the
     /// submitter's own thread runs what is queued, until there is a worker; also where it would not block. So do not submit
@@ -297,6 +303,21 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// ```
     pub fn panic_handler(mut self, handler: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static) -> Self {
         self.options.panic_handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// What dropping the pool does with its tasks, and whether it waits. Default: [`OnDrop::Drain`].
+    ///
+    /// ```
+    /// use formicary::{OnDrop, Pool};
+    ///
+    /// let pool = Pool::builder().workers(1).on_drop(OnDrop::Detach).build()?;
+    /// pool.submit(|| loop { std::thread::park() })?;
+    /// drop(pool); // does not wait
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.options.on_drop = on_drop;
         self
     }
 }

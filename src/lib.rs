@@ -136,7 +136,7 @@ pub use handle::{Handle, SharedHandle, TaskId};
 pub use interrupter::Interrupter;
 pub use limited::Limited;
 pub use map::{Map, Results};
-pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, TaskPanic, WorkerThread};
+pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, OnDrop, TaskPanic, WorkerThread};
 pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use pool_with_func::{Function, PoolWithFunc};
 pub use scope::Scope;

@@ -155,8 +155,10 @@ macro_rules! pool_methods {
 
             /// Refuses new tasks, sends blocked submitters away with `Closed`, runs all that is queued, joins every thread.
             ///
-            /// May be called from several threads and more than once: all wait for the same end. From inside a task of
-            /// the same pool it closes and returns at once. Dropping the pool does the same.
+            /// May be called from several threads and more than once: all wait for the same end. On a thread of the same pool
+            /// it closes and returns at once: inside a task, in a hook, in the drop of a state, in the destructor of a thread-local;
+            /// the pool then ends by itself. The same where threads of several pools would wait for each other's ends in a circle.
+            /// Dropping the pool does the same, unless [`on_drop`](crate::Builder::on_drop) says otherwise.
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;
@@ -219,6 +221,25 @@ macro_rules! pool_methods {
             #[must_use = "the tasks that have not started are in it, and what still runs"]
             pub fn shutdown_graceful(&self, limit: ::std::time::Duration) -> (Vec<$item>, $crate::ShutdownReport) {
                 self.engine.shutdown_graceful($crate::worker_pool::deadline(limit))
+            }
+
+            /// Refuses new tasks and lets go of what is queued and of what runs: the workers go on with it and end by themselves, and
+            /// from now on dropping the pool does not wait for them, as with [`OnDrop::Detach`](crate::OnDrop::Detach). For a
+            /// program that has to end although a task does not: after a shutdown with a limit that gave up. Never blocks.
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// let pool = formicary::Pool::new(1)?;
+            /// pool.submit(|| loop { std::thread::park() })?;
+            /// if !pool.shutdown_timeout(Duration::from_millis(1)).is_complete() {
+            ///     pool.detach();
+            /// }
+            /// drop(pool); // does not wait for ever
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn detach(&self) {
+                self.engine.detach();
             }
 
             /// Opens the pool again after its end, with its options and the capacity that it had, and starts its minimum of
@@ -309,15 +330,18 @@ macro_rules! pool_methods {
             fn shutdown_graceful(&self, limit: ::std::time::Duration) -> (Vec<$item>, $crate::ShutdownReport) {
                 <$pool>::shutdown_graceful(self, limit)
             }
+            fn detach(&self) {
+                <$pool>::detach(self)
+            }
             fn restart(&self) -> Result<(), $crate::BuildError> {
                 <$pool>::restart(self)
             }
         }
 
         impl<$($generics)*> Drop for $pool {
-            /// As [`shutdown`](Self::shutdown).
+            /// As [`on_drop`](crate::Builder::on_drop) says; by default as [`shutdown`](Self::shutdown).
             fn drop(&mut self) {
-                self.engine.shutdown(None);
+                self.engine.end();
             }
         }
 

@@ -246,6 +246,36 @@ impl fmt::Debug for WorkerThread {
     }
 }
 
+/// What dropping a pool does with its tasks ([`Builder::on_drop`](crate::Builder::on_drop)). In each case the pool is closed first.
+/// A pool that is dropped on one of its own threads never waits.
+///
+/// ```
+/// use formicary::{OnDrop, Pool};
+///
+/// let pool = Pool::builder().workers(1).on_drop(OnDrop::Cancel).build()?;
+/// let pause = pool.pause();
+/// let handle = pool.spawn(|| 7)?;
+/// drop(pool);
+/// assert!(handle.join().unwrap_err().is_cancelled());
+/// # drop(pause);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// Runs all that is queued and waits for the end of every thread, as [`Pool::shutdown`](crate::Pool::shutdown) does. A task
+    /// that never ends keeps the drop waiting for ever.
+    #[default]
+    Drain,
+    /// Drops what is queued, which counts as cancelled; tells what runs to stop
+    /// ([`Context::is_cancelled`](crate::Context::is_cancelled), and the tokens of tasks that were submitted with one); and waits
+    /// for the end of every thread. A caller who waits for a queued task gets its input back.
+    Cancel,
+    /// Waits for nothing: the workers run what is queued and end by themselves. They own all that they need. When the process ends
+    /// they end with it, wherever they are; and if the system gives no thread for what is queued, that never runs.
+    Detach,
+}
+
 pub(crate) type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 pub(crate) type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
 pub(crate) type SpawnHandler = Arc<dyn Fn(WorkerThread) -> io::Result<()> + Send + Sync>;
@@ -268,6 +298,7 @@ pub(crate) struct Options {
     pub(crate) on_thread_stop: Option<Hook>,
     pub(crate) spawn_handler: Option<SpawnHandler>,
     pub(crate) panic_handler: Option<PanicHandler>,
+    pub(crate) on_drop: OnDrop,
 }
 
 impl Default for Options {
@@ -288,6 +319,7 @@ impl Default for Options {
             on_thread_stop: None,
             spawn_handler: None,
             panic_handler: None,
+            on_drop: OnDrop::default(),
         }
     }
 }

@@ -85,6 +85,8 @@ pub trait WorkerPool<Item>: Send + Sync {
     /// Refuses new items and runs what is queued for at most `limit`; gives back what is left, and tells what runs to stop.
     #[must_use = "the tasks that have not started are in it, and what still runs"]
     fn shutdown_graceful(&self, limit: Duration) -> (Vec<Item>, ShutdownReport);
+    /// Refuses new items and leaves the rest to the workers: nobody waits for them any more.
+    fn detach(&self);
     /// Opens a pool that has ended again. Pauses from before are over.
     ///
     /// # Errors

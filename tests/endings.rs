@@ -4,6 +4,8 @@
 //! `--list` names them, `--program NAME` is one of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a program that goes wrong fails by panicking
 
+#[path = "endings/inside.rs"]
+mod inside;
 mod support;
 
 use std::process::{Command, exit};
@@ -187,7 +189,7 @@ fn programs() -> Vec<Program> {
     let mut all = Vec::new();
     macro_rules! add {
         ($dispatch:ty, $name:literal) => {
-            let programs: [(&str, fn()); 11] = [
+            let programs: [(&str, fn()); 15] = [
                 ("drop", dropped::<$dispatch>),
                 ("shutdown", shut_down::<$dispatch>),
                 ("shutdown_now", shut_down_now::<$dispatch>),
@@ -199,6 +201,10 @@ fn programs() -> Vec<Program> {
                 ("state_lost", dropped_with_a_state_lost::<$dispatch>),
                 ("restart", restarted_and_dropped::<$dispatch>),
                 ("exit", left_by_exit::<$dispatch>),
+                ("own_threads", inside::ended_on_its_own_threads::<$dispatch>),
+                ("own_state", inside::ended_by_a_state::<$dispatch>),
+                ("circle", inside::ended_in_a_circle::<$dispatch>),
+                ("thread_that_ends", inside::used_by_a_thread_that_ends::<$dispatch>),
             ];
             all.extend(programs.map(|(name, run)| (format!("{name}/{}", $name), run)));
         };

@@ -1,4 +1,4 @@
-//! B19: a pool that has nothing to do does nothing. The one place where time is measured.
+//! B19, D20: a pool that has nothing to do does nothing. The one place where time is measured.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -30,6 +30,31 @@ fn least_use(prefix: &str) -> Option<Duration> {
         least = least.min(cpu_time(prefix)?.saturating_sub(before));
     }
     Some(least)
+}
+
+/// How often threads whose name begins with `prefix` have slept (Linux).
+fn sleeps(prefix: &str) -> Option<usize> {
+    let mut sum = 0;
+    for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if read("comm").starts_with(prefix) {
+            let status = read("status");
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            sum += line.trim().parse::<usize>().ok()?;
+        }
+    }
+    Some(sum)
+}
+
+/// In one of some stretches of 200 ms there are at most `most` wake-ups.
+fn assert_asleep(what: &str, prefix: &str, most: usize) {
+    let wake_ups = || {
+        let before = sleeps(prefix)?;
+        std::thread::sleep(Duration::from_millis(200));
+        Some(sleeps(prefix)?.saturating_sub(before))
+    };
+    let is_asleep = (0..5).any(|_| wake_ups().is_none_or(|count| count <= most));
+    assert!(is_asleep, "{what}: wakes up again and again");
 }
 
 /// A spinning thread would use a share of 100 ms; sleeping ones use microseconds.
@@ -145,5 +170,37 @@ fn b19_b08_waiting_callers_use_no_cpu() {
             assert_quiet("a timed end", "b19wait");
             gate.open();
         });
+    });
+}
+
+/// D20: workers that the minimum keeps sleep until something happens, whatever their expiry; also after they have worked.
+#[test]
+fn d20_workers_that_may_not_expire_sleep() {
+    for expiry in [Duration::ZERO, Duration::from_millis(1)] {
+        for_each(move |variant| {
+            let setup = Setup { min_workers: Some(16), expiry: Some(Some(expiry)), ..Setup::new(16, 16) };
+            let (pool, gate) = (variant.build(named("d20kept", setup)), Gate::new());
+            (0..16).for_each(|_| pool.submit(gate.task()).unwrap());
+            gate.await_arrivals(16);
+            gate.open();
+            assert!(pool.wait_idle());
+            assert_asleep(variant.name, "d20kept", 8);
+            assert_eq!(pool.stats().live, 16);
+        });
+    }
+}
+
+/// D20: workers that have expired beside tasks that a pause holds back.
+#[test]
+fn d20_workers_of_a_paused_pool_sleep() {
+    for_each(|variant| {
+        let setup = Setup { min_workers: Some(1), expiry: Some(Some(Duration::ZERO)), ..Setup::new(8, 64) };
+        let pool = variant.build(named("d20pause", setup));
+        let pause = pool.pause();
+        (0..16).for_each(|_| pool.submit(Task::new(|| ())).unwrap());
+        assert_asleep(variant.name, "d20pause", 8);
+        drop(pause);
+        assert!(pool.wait_idle());
+        eventually("the surplus expires", || pool.stats().live == 1);
     });
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
+use super::joining::wait_for_end;
 use super::lifecycle::{PauseId, Phase};
 use super::{Engine, Runner, nested};
 use crate::dispatch::{Dispatch, Load, Queue};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
-use crate::options::check_workers;
+use crate::options::{OnDrop, check_workers};
 use crate::slot::{Recalled, Verdict};
 use crate::stats::{ShutdownReport, Stats};
+use crate::sync::Ordering;
 
 /// Tasks by how they ended.
 struct SoFar {
@@ -172,18 +174,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Option<Instant>) -> ShutdownReport {
         let before = self.so_far();
         self.close(|_| ());
-        if !self.is_inside() {
-            self.finish(deadline);
-        }
+        self.finish(deadline);
         self.report_since(before)
     }
 
     /// Closes, takes out what is queued, of which nothing starts any more, and waits for what runs.
     pub(crate) fn shutdown_now(self: &Arc<Self>) -> Vec<R::Returned> {
-        let returned = self.take_out();
-        if !self.is_inside() {
-            self.finish(None);
-        }
+        let returned = self.take_back();
+        self.finish(None);
         returned
     }
 
@@ -193,33 +191,67 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let mut returned = Vec::new();
         if !self.shutdown(deadline).is_complete() {
             self.runner.set_overdue(true);
-            returned = self.take_out();
+            returned = self.take_back();
             // After that nothing starts any more that could miss it.
             self.stops.stop_all();
         }
         (returned, self.report_since(before))
     }
 
-    /// Closes and takes out what is queued, none of which starts meanwhile.
-    fn take_out(&self) -> Vec<R::Returned> {
+    /// Ends the pool because its owner drops it.
+    pub(crate) fn end(self: &Arc<Self>) {
+        // ORDERING: Relaxed. Whoever drops the pool has seen what was done with it before.
+        let is_detached = self.is_detached.load(Ordering::Relaxed);
+        match if is_detached { OnDrop::Detach } else { self.options.on_drop } {
+            OnDrop::Drain => drop(self.shutdown(None)),
+            OnDrop::Cancel => {
+                self.runner.set_overdue(true);
+                self.take_out(|input| {
+                    count(&self.counters.cancelled);
+                    self.guard(|| drop(input));
+                });
+                self.stops.stop_all();
+                self.finish(None);
+            }
+            OnDrop::Detach => self.detach(),
+        }
+    }
+
+    /// Closes and leaves the rest to the workers, from now on also where the pool is dropped.
+    pub(crate) fn detach(self: &Arc<Self>) {
+        // ORDERING: Relaxed, see `end`.
+        self.is_detached.store(true, Ordering::Relaxed);
+        self.close(|_| ());
+        drop(self.grow());
+    }
+
+    /// Closes and gives back what is queued.
+    fn take_back(&self) -> Vec<R::Returned> {
+        let mut returned = Vec::new();
+        self.take_out(|input| {
+            count(&self.counters.returned);
+            returned.push(input);
+        });
+        returned
+    }
+
+    /// Closes and takes out what is queued, none of which starts meanwhile. Those that no caller waits for go to `take`.
+    fn take_out(&self, mut take: impl FnMut(R::Returned)) {
         self.close(Phase::begin_taking_out);
         let _taking_out = TakingOut(self);
-        let mut returned = Vec::new();
         for item in self.queue.drain() {
             match R::recall(item, SubmitErrorKind::Closed, Cause::Cancelled) {
-                Recalled::Here(input) => {
-                    count(&self.counters.returned);
-                    returned.push(input);
-                }
+                Recalled::Here(input) => take(input),
                 Recalled::ToCaller => count(&self.counters.returned),
                 Recalled::Gone(Verdict::Cancelled) => count(&self.counters.cancelled),
                 Recalled::Gone(_) => {}
             }
         }
-        returned
     }
 
+    /// Waits for the end of a pool that is closed, if the calling thread may.
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
+        let Some(_waiting) = wait_for_end(self.id, deadline.is_some()) else { return };
         if deadline.is_none() {
             self.staff();
         } else {
@@ -262,6 +294,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.queue.open();
             self.apply_limits(phase);
             self.runner.set_overdue(false);
+            // ORDERING: Relaxed, see `end`.
+            self.is_detached.store(false, Ordering::Relaxed);
             Ok(())
         })?;
         self.start_minimum()

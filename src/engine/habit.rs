@@ -36,12 +36,19 @@ impl Habit {
         }
     }
 
-    /// Polls until there is a task, or it is time to sleep. Notes when the worker became idle, if that took more than a moment.
-    pub(super) fn look<S: Source>(&self, source: &S, idle_since: &mut Option<Instant>) -> Option<S::Item> {
+    /// Polls until there is a task, something else to see to, or it is time to sleep or to end: after `expiry`. Notes when the worker
+    /// became idle, if that took more than a moment.
+    pub(super) fn look<S: Source>(
+        &self,
+        source: &S,
+        idle_since: &mut Option<Instant>,
+        expiry: Option<Duration>,
+    ) -> Option<S::Item> {
+        let limit = expiry.map_or(self.limit, |expiry| expiry.min(self.limit));
         let poll = || if source.glance() { source.pop() } else { None };
         looking::look(self.is_long.get(), poll, |round| {
             let since = *idle_since.get_or_insert_with(Instant::now);
-            !source.must_leave() && (round < ROUNDS || self.is_long.get() && since.elapsed() < self.limit)
+            !source.is_distracted() && (round < ROUNDS || self.is_long.get() && since.elapsed() < limit)
         })
     }
 }

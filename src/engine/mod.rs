@@ -17,6 +17,7 @@ mod control;
 mod counters;
 mod entering;
 mod habit;
+mod joining;
 mod lifecycle;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
@@ -25,6 +26,7 @@ mod parking;
 mod staffing;
 mod stops;
 mod submit;
+mod thread_limit;
 mod threads;
 mod worker;
 
@@ -39,7 +41,7 @@ use crate::dispatch::{Dispatch, Queue, Shape};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::Options;
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex};
 
 use admission::Line;
 use bulletin::Bulletin;
@@ -116,6 +118,8 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     founding: Mutex<()>,
     /// What keys are hashed with.
     seed: RandomState,
+    /// Whether nobody is to wait when the pool is dropped.
+    is_detached: AtomicBool,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -126,6 +130,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             let reason = format!("`{setting}` is set, and it has no shards");
             return Err(BuildError::Queue { dispatch: D::NAME, reason });
         }
+        if options.spawn_handler.is_none() {
+            thread_limit::check(options.min_workers).map_err(BuildError::Spawn)?;
+        }
         let shape = Shape {
             workers: options.workers,
             bound: options.queue,
@@ -133,20 +140,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             balance: options.balance.unwrap_or_default(),
         };
         let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+        let id = nested::next_id();
         let engine = Arc::new(Engine {
-            id: nested::next_id(),
+            id,
             runner,
             queue,
             parking: Parking::new(options.min_workers),
             bulletin: Bulletin::new(),
             line: Line::new(),
-            threads: Threads::new(options.workers, options.min_workers),
+            threads: Threads::new(id, options.workers, options.min_workers),
             waits: Waits::new(),
             life: Life::new(),
             counters: Counters::default(),
             stops: Stops::default(),
             founding: Mutex::new(()),
             seed: RandomState::new(),
+            is_detached: AtomicBool::new(false),
             options,
         });
         engine.start_minimum()?;

@@ -83,6 +83,11 @@ fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
         .flatten()
 }
 
+/// The pools that the calling thread is a worker of.
+pub(super) fn pools_of_thread() -> Vec<PoolId> {
+    CURRENT.try_with(|current| current.borrow().iter().map(|c| c.pool.id()).collect()).unwrap_or_default()
+}
+
 /// Whether the calling thread is a worker of `pool`.
 pub(crate) fn is_inside(pool: PoolId) -> bool {
     inside(pool).is_some()

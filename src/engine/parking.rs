@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 
 use super::habit::Habit;
 use crate::sync::{
-    Arc, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park,
+    Arc, AtomicBool, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park,
 };
 
 /// One searching worker in [`Parking::counts`]: the low half of the word.
@@ -40,12 +40,19 @@ pub(crate) struct Sleeper {
     id: usize,
     thread: Thread,
     state: AtomicU8,
+    /// Whether it sleeps for good, as one of the minimum. Changed and read under the lock of the list.
+    is_kept: AtomicBool,
 }
 
 impl Sleeper {
     /// For the calling thread, as worker `id`.
     pub(crate) fn for_current(id: usize) -> Arc<Self> {
-        Arc::new(Sleeper { id, thread: current(), state: AtomicU8::new(AWAKE) })
+        Arc::new(Sleeper { id, thread: current(), state: AtomicU8::new(AWAKE), is_kept: AtomicBool::new(false) })
+    }
+
+    fn is_kept(&self) -> bool {
+        // ORDERING: Relaxed, under the lock of the list.
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> u8 {
@@ -91,16 +98,41 @@ pub(crate) trait Source {
     fn must_leave(&self) -> bool;
     /// Takes leave for good, if the worker should and may.
     fn leave(&self) -> bool;
+    /// Whether there is anything else to see to than a task. To be polled; ends a look for tasks.
+    fn is_distracted(&self) -> bool;
     /// How long the worker may be idle before it asks to `expire`.
     fn expiry(&self) -> Option<Duration>;
     /// Takes leave for good after the expiry time, if the worker may.
-    fn expire(&self) -> bool;
+    fn expire(&self) -> Expiry;
+    /// Whether there are more workers than the minimum.
+    fn is_above_minimum(&self) -> bool;
     /// When the worker must be up to look at the pool again, whatever happens.
     fn alarm(&self) -> Option<Instant>;
 }
 
-/// How long a worker that may not end, though it has expired, sleeps at least before it asks again: an expiry can be zero.
-const KEPT_FOR: Duration = Duration::from_millis(10);
+/// How a worker's expiry ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// It has taken leave.
+    Leaves,
+    /// It is one of the minimum.
+    IsKept,
+    /// There is something that it may be needed for later.
+    Waits,
+}
+
+/// The least time between two questions of a worker whether it may end: an expiry can be zero.
+const ASKS_AGAIN: Duration = Duration::from_secs(1);
+
+/// When an idle worker asks whether it may end.
+#[derive(Clone, Copy, PartialEq)]
+enum Asks {
+    /// When it has been idle for the expiry time.
+    Expired,
+    At(Instant),
+    /// It is kept: not before somebody wakes it.
+    Never,
+}
 
 /// What an idle worker is to do.
 pub(crate) enum Errand<T> {
@@ -141,6 +173,8 @@ pub(crate) struct Parking {
     waking: CachePadded<AtomicUsize>,
     /// The sleeping workers; the one that fell asleep last is at the end.
     idle: Mutex<Vec<Arc<Sleeper>>>,
+    /// How many of them are kept. Changed under the lock.
+    kept: AtomicUsize,
     /// How many were claimed; only the models ask.
     #[cfg(formicary_loom)]
     claims: std::sync::atomic::AtomicUsize,
@@ -153,6 +187,7 @@ impl Parking {
             counts: CachePadded::new(AtomicUsize::new(0)),
             waking: CachePadded::new(AtomicUsize::new(0)),
             idle: Mutex::new(Vec::with_capacity(sleepers)),
+            kept: AtomicUsize::new(0),
             #[cfg(formicary_loom)]
             claims: std::sync::atomic::AtomicUsize::new(0),
         }
@@ -217,11 +252,12 @@ impl Parking {
         }
         let mut search = self.start_search();
         let mut idle_since = None;
-        let mut is_kept = false;
+        let mut asks = Asks::Expired;
         let backoff = Backoff::new();
         loop {
             if search != Search::None {
-                if let Some(item) = habit.look(source, &mut idle_since) {
+                let expiry = if asks == Asks::Expired { source.expiry() } else { None };
+                if let Some(item) = habit.look(source, &mut idle_since, expiry) {
                     self.end_search(search, source);
                     return Errand::Task(item);
                 }
@@ -232,10 +268,14 @@ impl Parking {
                 return if is_called { Errand::Orders } else { Errand::Leave };
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
-            let idle_at_least = if is_kept { KEPT_FOR } else { Duration::ZERO };
-            let expires = source.expiry().and_then(|expiry| since.checked_add(expiry.max(idle_at_least)));
+            let expires = match asks {
+                Asks::Expired => source.expiry().and_then(|expiry| since.checked_add(expiry)),
+                Asks::At(time) => Some(time),
+                Asks::Never => None,
+            };
             let alarm = source.alarm();
-            match self.sleep(me, search == Search::Counted, expires, alarm, source) {
+            let is_kept = asks == Asks::Never;
+            match self.sleep(me, search == Search::Counted, is_kept, expires, alarm, source) {
                 Wakeup::Search => {
                     search = Search::Counted;
                     // Perhaps a task was handed over, which nobody else sees.
@@ -246,16 +286,26 @@ impl Parking {
                     }
                     // Another took it; or its submitter is just putting it in.
                     backoff.snooze();
+                    if is_kept {
+                        asks = Asks::Expired;
+                    }
                 }
                 Wakeup::Dismissed => return Errand::Leave,
                 Wakeup::Expired => {
                     search = Search::None;
                     if expires.is_some_and(|at| at <= Instant::now()) {
-                        if source.expire() {
-                            return Errand::Leave;
-                        }
-                        is_kept = true;
-                        idle_since = None;
+                        asks = match source.expire() {
+                            Expiry::Leaves => return Errand::Leave,
+                            Expiry::IsKept => {
+                                // What was to end its look is over.
+                                search = self.start_search();
+                                Asks::Never
+                            }
+                            Expiry::Waits => {
+                                let least = source.expiry().unwrap_or_default().max(ASKS_AGAIN);
+                                Instant::now().checked_add(least).map_or(Asks::Never, Asks::At)
+                            }
+                        };
                     }
                 }
             }
@@ -298,11 +348,13 @@ impl Parking {
 
     /// Step **sleep**: puts the calling worker on the list until it is claimed or dismissed, until it has `expired`, or
     /// until the `alarm`. `searching` says whether it is counted as a searcher. When it is on the list it looks once
-    /// more whether there is a reason not to sleep after all; another alarm than the one it has set is one.
+    /// more whether there is a reason not to sleep after all; another alarm than the one it has set is one. One that sleeps above
+    /// the minimum wakes one of those that were kept for it (**surplus**).
     fn sleep(
         &self,
         me: &Arc<Sleeper>,
         searching: bool,
+        is_kept: bool,
         expires: Option<Instant>,
         alarm: Option<Instant>,
         source: &impl Source,
@@ -311,15 +363,27 @@ impl Parking {
             let mut idle = self.idle.lock();
             // ORDERING: Relaxed. Under the lock, and nobody reads it before the entry below.
             me.state.store(ASLEEP, Ordering::Relaxed);
+            if is_kept {
+                // ORDERING: Relaxed, under the lock; the fence below orders the count before the look at the minimum.
+                me.is_kept.store(true, Ordering::Relaxed);
+                self.kept.fetch_add(1, Ordering::Relaxed);
+            }
             idle.push(Arc::clone(me));
             let change = if searching { SLEEPER - SEARCHER } else { SLEEPER };
             // ORDERING: Relaxed; the fence below orders it before the look at the queue.
             self.counts.fetch_add(change, Ordering::Relaxed);
         }
         fence_after_rmw();
-        let must_wake = source.is_called() || source.must_leave() || source.alarm() != alarm;
+        let must_wake = source.is_called()
+            || source.must_leave()
+            || source.alarm() != alarm
+            || is_kept && source.is_above_minimum();
         if must_wake && self.get_up(me, SEARCHER) || source.has_work() && self.get_up_to_search(me) {
             return Wakeup::Search;
+        }
+        // ORDERING: Relaxed, after the fence. It is against the one between a kept worker's entry and its look at the minimum.
+        if !is_kept && self.kept.load(Ordering::Relaxed) > 0 && expires.is_some() && source.is_above_minimum() {
+            self.wake_kept();
         }
         let mut deadline = [expires, alarm].into_iter().flatten().min();
         loop {
@@ -362,6 +426,7 @@ impl Parking {
                 idle.remove(place);
                 // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock.
                 me.state.store(AWAKE, Ordering::Relaxed);
+                self.note_awake(me);
                 self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
                 true
             }
@@ -379,6 +444,25 @@ impl Parking {
         drop(all);
     }
 
+    /// Step **surplus**: wakes the worker that has been kept for the longest time, to ask again whether it may end.
+    #[cold]
+    fn wake_kept(&self) {
+        let mut idle = self.idle.lock();
+        let place = idle.iter().position(|sleeper| sleeper.is_kept());
+        let woken = place.map(|place| idle.remove(place)).map(|sleeper| self.take_off_the_list(sleeper, CLAIMED));
+        drop(idle);
+        drop(woken);
+    }
+
+    /// Called under the lock, for a sleeper that is not on the list any more.
+    fn note_awake(&self, sleeper: &Sleeper) {
+        if sleeper.is_kept() {
+            // ORDERING: Relaxed, under the lock.
+            sleeper.is_kept.store(false, Ordering::Relaxed);
+            self.kept.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Ends up to `most` sleepers, those idle for the longest time first; says how many.
     pub(crate) fn dismiss(&self, most: usize) -> usize {
         let mut idle = self.idle.lock();
@@ -391,6 +475,7 @@ impl Parking {
 
     /// Called under the lock, for a sleeper that was just removed from the list.
     fn take_off_the_list(&self, sleeper: Arc<Sleeper>, state: u8) -> Claim {
+        self.note_awake(&sleeper);
         let searcher = if state == CLAIMED { SEARCHER } else { 0 };
         self.waking.fetch_add(searcher, Ordering::Relaxed);
         // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock; a claimer's own later

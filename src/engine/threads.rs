@@ -8,6 +8,9 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
+use super::joining;
+use super::nested::PoolId;
+use super::thread_limit::Place;
 use crate::contain::contain;
 use crate::options::{Options, WorkerThread};
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
@@ -54,8 +57,8 @@ struct Book {
     starting: usize,
     /// Living workers that have decided to end.
     leaving: usize,
-    /// The last thread that ended, not joined yet: each one that ends joins the one before it.
-    ended: Option<JoinHandle<()>>,
+    /// Threads that ended and are not joined yet: each one that ends joins those that ended before it.
+    ended: Vec<JoinHandle<()>>,
     /// Threads being joined right now.
     joining: usize,
     spawned: u64,
@@ -63,11 +66,10 @@ struct Book {
 }
 
 impl Book {
-    /// Makes `handle` the thread to be joined by the next one that ends, and gives out the one before it.
-    fn replace_ended(&mut self, handle: Option<JoinHandle<()>>) -> Option<JoinHandle<()>> {
-        let before = self.ended.replace(handle?);
-        self.joining += usize::from(before.is_some());
-        before
+    /// The threads that have ended, to be joined by the caller.
+    fn take_ended(&mut self) -> Vec<JoinHandle<()>> {
+        self.joining += self.ended.len();
+        std::mem::take(&mut self.ended)
     }
 
     /// The thread is certain, if it was not yet.
@@ -129,6 +131,7 @@ pub(crate) struct Census {
 }
 
 pub(crate) struct Threads {
+    pool: PoolId,
     /// Rarely written, read with every submit and every task.
     population: CachePadded<AtomicUsize>,
     book: Mutex<Book>,
@@ -136,11 +139,14 @@ pub(crate) struct Threads {
     short: AtomicBool,
     /// A copy of [`Book::starting`].
     starting: AtomicUsize,
+    /// A copy of [`Book::min`].
+    min: AtomicUsize,
 }
 
 impl Threads {
-    pub(crate) fn new(capacity: usize, min: usize) -> Self {
+    pub(crate) fn new(pool: PoolId, capacity: usize, min: usize) -> Self {
         Threads {
+            pool,
             population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
             book: Mutex::new(Book {
                 seats: HashMap::new(),
@@ -152,7 +158,7 @@ impl Threads {
                 live: 0,
                 starting: 0,
                 leaving: 0,
-                ended: None,
+                ended: Vec::new(),
                 joining: 0,
                 spawned: 0,
                 retired: 0,
@@ -160,6 +166,7 @@ impl Threads {
             changed: Condvar::new(),
             short: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
+            min: AtomicUsize::new(min),
         }
     }
 
@@ -189,6 +196,7 @@ impl Threads {
         let mut book = self.book.lock();
         let out = f(&mut book);
         self.starting.store(book.starting, Ordering::Relaxed);
+        self.min.store(book.min, Ordering::Relaxed);
         // ORDERING: Relaxed, see `population`.
         self.population.store(book.capacity * CAPACITY + (book.live - book.leaving), Ordering::Relaxed);
         out
@@ -206,6 +214,12 @@ impl Threads {
 
     pub(crate) fn min(&self) -> usize {
         self.book.lock().min
+    }
+
+    /// Whether a worker may expire. A hint, which [`may_leave`](Self::may_leave) decides.
+    pub(crate) fn is_above_minimum(&self) -> bool {
+        // ORDERING: Relaxed. A sleeper that must not miss it has a fence of its own (parking.md, **surplus**).
+        self.population().0 > self.min.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_capacity(&self, capacity: usize) {
@@ -254,30 +268,28 @@ impl Threads {
             Some(handler) => contain(|| handler(thread))
                 .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
                 .map(|()| None),
-            None => spawn(thread).map(Some),
+            None => spawn(self.pool, thread).map(Some),
         };
         let (handle, mut result) = match started {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let to_join = self.edit(|book| {
+        self.edit(|book| {
             book.begin(post.serial);
             match book.seats.remove(&post.serial) {
-                Some(Seat::Left) => book.replace_ended(handle),
+                // Not joined here: whoever starts a thread may be what the end of that one waits for.
+                Some(Seat::Left) => book.ended.extend(handle),
                 Some(Seat::Fired) => {
                     if result.is_ok() {
                         result = Err(io::Error::other("the spawn handler dropped the worker"));
                     }
-                    None
                 }
                 _ => {
                     book.seats.insert(post.serial, Seat::Working(handle));
-                    None
                 }
             }
         });
         self.changed.notify_all();
-        self.join(to_join);
         result
     }
 
@@ -344,33 +356,36 @@ impl Threads {
         });
     }
 
-    /// The last thing that a worker does. Its thread can be joined from here on, so it must start no other any more: it
-    /// could have to join itself.
+    /// The last thing that a worker does. Its thread can be joined from here on, and joins those that have ended before. What
+    /// it still does is up to the destructors of its thread-locals: it joins nobody any more, for it could be itself, or one that
+    /// is joining it.
     pub(crate) fn gone(&self, post: Post) {
         let to_join = self.edit(|book| {
+            // The thread of a guest may be one of them.
+            let before = if post.is_guest { Vec::new() } else { book.take_ended() };
             let handle = book.strike_out(post.serial, Seat::Left);
-            book.replace_ended(handle)
+            book.ended.extend(handle);
+            before
         });
         self.changed.notify_all();
-        self.join(to_join);
+        to_join.into_iter().for_each(|handle| self.join(handle));
     }
 
-    fn join(&self, handle: Option<JoinHandle<()>>) {
-        if let Some(handle) = handle {
-            // A worker's panics are caught; one that still escaped has nothing more to say here.
-            drop(handle.join());
-            self.book.lock().joining -= 1;
-            self.changed.notify_all();
-        }
+    fn join(&self, handle: JoinHandle<()>) {
+        // A worker's panics are caught; one that still escaped has nothing more to say here.
+        drop(handle.join());
+        self.book.lock().joining -= 1;
+        self.changed.notify_all();
     }
 
     /// Waits until every thread is gone and joined, or until `deadline` if one is left then. Whoever has no deadline sleeps in the
-    /// join itself, and so is woken once for each thread.
+    /// join itself, and so is woken once for each thread. Not for a thread that must not wait for the pool's end
+    /// ([`wait_for_end`](super::joining::wait_for_end)).
     pub(crate) fn join_all(&self, deadline: Option<Instant>) {
         let mut book = self.book.lock();
         loop {
-            let next = book.ended.take().or_else(|| if deadline.is_none() { book.take_living() } else { None });
-            if next.is_some() {
+            let next = book.ended.pop().or_else(|| if deadline.is_none() { book.take_living() } else { None });
+            if let Some(next) = next {
                 book.joining += 1;
                 drop(book);
                 self.join(next);
@@ -389,10 +404,15 @@ impl Threads {
     }
 }
 
-fn spawn(mut thread: WorkerThread) -> io::Result<JoinHandle<()>> {
+fn spawn(pool: PoolId, mut thread: WorkerThread) -> io::Result<JoinHandle<()>> {
+    let place = Place::take()?;
     let mut builder = Builder::new().name(std::mem::take(&mut thread.name));
     if let Some(bytes) = thread.stack_size {
         builder = builder.stack_size(bytes);
     }
-    builder.spawn(move || thread.run())
+    builder.spawn(move || {
+        let _place = place;
+        joining::set_started_by(pool);
+        thread.run();
+    })
 }

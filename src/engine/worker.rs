@@ -9,7 +9,7 @@ use super::bulletin::Inbox;
 use super::counters::{Tally, count};
 use super::habit::Habit;
 use super::nested::{Badge, Inside};
-use super::parking::{self, Errand, Sleeper};
+use super::parking::{self, Errand, Expiry, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::contain::contain;
@@ -418,8 +418,22 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
         self.engine.options.expiry
     }
 
-    fn expire(&self) -> bool {
-        self.engine.queue.load().queued == 0 && self.engine.threads.may_leave(Leave::Expired)
+    fn is_distracted(&self) -> bool {
+        self.is_called() || self.must_leave() || self.engine.life.is_paused()
+    }
+
+    fn expire(&self) -> Expiry {
+        if self.engine.queue.load().queued > 0 {
+            Expiry::Waits
+        } else if self.engine.threads.may_leave(Leave::Expired) {
+            Expiry::Leaves
+        } else {
+            Expiry::IsKept
+        }
+    }
+
+    fn is_above_minimum(&self) -> bool {
+        self.engine.threads.is_above_minimum()
     }
 
     fn alarm(&self) -> Option<Instant> {

@@ -20,7 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use formicary::{
-    BuildError, Builder, Context, Dispatch, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic, Worker,
+    BuildError, Builder, Context, Dispatch, OnDrop, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic, Worker,
     WorkerPool, WorkerThread,
 };
 // Not the standard library's, which comes compiled: ThreadSanitizer does not see what those synchronise.
@@ -162,6 +162,7 @@ pub struct Setup {
     pub factory: Option<Factory>,
     pub on_thread_start: Option<Hook>,
     pub on_thread_stop: Option<Hook>,
+    pub on_drop: OnDrop,
 }
 
 impl Setup {
@@ -224,7 +225,7 @@ impl Setup {
         if let Some(hook) = self.on_thread_stop {
             builder = builder.on_thread_stop(move |worker| hook(worker));
         }
-        builder
+        builder.on_drop(self.on_drop)
     }
 }
 

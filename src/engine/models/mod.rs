@@ -3,6 +3,7 @@
 //! Run by `ci/loom.sh`. Each model is one named claim of `parking.md`: loom tries every order in which the
 //! threads can run (up to a bound on preemptions) and fails on a deadlock, which is what a lost wake-up is.
 
+mod kept;
 mod nest;
 
 use std::task::Waker;

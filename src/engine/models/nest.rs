@@ -9,7 +9,7 @@ use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, Shape};
 use crate::engine::admission::{Line, Place};
 use crate::engine::bulletin::{Bulletin, Inbox, Order};
 use crate::engine::habit::Habit;
-use crate::engine::parking::{Errand, Parking, Sleeper, Source};
+use crate::engine::parking::{Errand, Expiry, Parking, Sleeper, Source};
 use crate::error::JoinError;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 use crate::waiter::Waiter;
@@ -211,11 +211,19 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
         self.must_leave()
     }
 
+    fn is_distracted(&self) -> bool {
+        self.is_called() || self.must_leave()
+    }
+
     fn expiry(&self) -> Option<Duration> {
         None
     }
 
-    fn expire(&self) -> bool {
+    fn expire(&self) -> Expiry {
+        Expiry::IsKept
+    }
+
+    fn is_above_minimum(&self) -> bool {
         false
     }
 

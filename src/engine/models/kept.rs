@@ -1,0 +1,110 @@
+//! loom model of a worker that is kept for the minimum (parking.md, **surplus**).
+
+use std::time::{Duration, Instant};
+
+use loom::thread;
+
+use super::explore;
+use crate::engine::habit::Habit;
+use crate::engine::parking::{Errand, Expiry, Parking, Sleeper, Source};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
+
+struct Pool {
+    parking: Parking,
+    /// How many workers there are; one is the minimum.
+    book: Mutex<usize>,
+    staying: AtomicUsize,
+    closed: AtomicBool,
+}
+
+struct At<'a>(&'a Pool, Duration);
+
+impl Source for At<'_> {
+    type Item = ();
+
+    fn pop(&self) -> Option<()> {
+        None
+    }
+
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    fn glance(&self) -> bool {
+        false
+    }
+
+    fn is_called(&self) -> bool {
+        false
+    }
+
+    fn must_leave(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
+    fn leave(&self) -> bool {
+        self.must_leave()
+    }
+
+    fn is_distracted(&self) -> bool {
+        self.must_leave()
+    }
+
+    fn expiry(&self) -> Option<Duration> {
+        Some(self.1)
+    }
+
+    fn expire(&self) -> Expiry {
+        let mut book = self.0.book.lock();
+        if *book == 1 {
+            return Expiry::IsKept;
+        }
+        *book -= 1;
+        self.0.staying.store(*book, Ordering::Relaxed);
+        Expiry::Leaves
+    }
+
+    fn is_above_minimum(&self) -> bool {
+        self.0.staying.load(Ordering::Relaxed) > 1
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        None
+    }
+}
+
+impl Pool {
+    fn work(&self, id: usize, expiry: Duration) {
+        let me = Sleeper::for_current(id);
+        let errand = self.parking.find(&me, &Habit::new(Duration::ZERO), &At(self, expiry));
+        assert!(matches!(errand, Errand::Leave));
+    }
+}
+
+/// A worker has expired, and is kept or about to be, when another is started and falls asleep, with its own expiry far away: the
+/// first ends.
+#[test]
+fn a_kept_worker_ends_when_there_are_more_than_the_minimum() {
+    explore(3, || {
+        let pool = Arc::new(Pool {
+            parking: Parking::new(2),
+            book: Mutex::new(1),
+            staying: AtomicUsize::new(1),
+            closed: AtomicBool::new(false),
+        });
+        let kept = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.work(0, Duration::ZERO))
+        };
+        *pool.book.lock() = 2;
+        pool.staying.store(2, Ordering::Relaxed);
+        let surplus = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.work(1, Duration::from_secs(3600)))
+        };
+        kept.join().unwrap();
+        pool.closed.store(true, Ordering::Relaxed);
+        pool.parking.wake_all();
+        surplus.join().unwrap();
+    });
+}
