@@ -6,6 +6,7 @@
 //! end by themselves and are not counted.
 
 use std::cell::{Cell, RefCell};
+use std::mem::{self, ManuallyDrop};
 use std::time::Instant;
 
 use super::stops::{Stop, Stops};
@@ -48,8 +49,9 @@ struct Current {
 }
 
 thread_local! {
-    /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another.
-    static CURRENT: RefCell<Vec<Current>> = const { RefCell::new(Vec::new()) };
+    /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another. Has no destructor, so
+    /// that it can be used as long as the thread runs; an empty one holds no memory.
+    static CURRENT: RefCell<ManuallyDrop<Vec<Current>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -66,21 +68,22 @@ impl Badge {
 impl Drop for Badge {
     fn drop(&mut self) {
         // Perhaps the last owner of the engine, which is somebody else's code: not dropped while it is borrowed.
-        let worn = CURRENT.with(|current| current.borrow_mut().pop());
+        let worn = CURRENT.with(|current| {
+            let mut current = current.borrow_mut();
+            let last = current.pop();
+            let unused = if current.is_empty() { mem::take(&mut **current) } else { Vec::new() };
+            (last, unused)
+        });
         drop(worn);
     }
 }
 
 /// The engine and the number of the calling worker, if it is one of `pool`.
 fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
-    // A thread whose locals are gone runs no tasks any more.
-    CURRENT
-        .try_with(|current| {
-            let worn = current.borrow();
-            worn.iter().rev().find(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
-        })
-        .ok()
-        .flatten()
+    CURRENT.with(|current| {
+        let worn = current.borrow();
+        worn.iter().rev().find(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
+    })
 }
 
 /// Whether the calling thread is a worker of `pool`.
