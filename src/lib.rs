@@ -88,6 +88,7 @@
 //!
 //! `SECURITY.md` in the repository has the details.
 
+mod abort;
 mod broadcast;
 mod builder;
 mod cancel;

@@ -105,7 +105,7 @@ fn is_done(outcome: &Outcome<Marked, Marked>) -> bool {
 #[test]
 fn a_result_is_joined() {
     with_a_worker(4, |slot, _| {
-        assert!(is_done(&slot.wait(None, None)));
+        assert!(is_done(&slot.wait(None, None, false)));
         assert!(matches!(slot.poll(None), Some(Outcome::Done(Err(_)))), "taken");
         Some(Verdict::Ran)
     });
@@ -124,7 +124,7 @@ fn a_result_that_nobody_wants_is_dropped_once() {
 fn a_result_is_asked_for_and_let_go_of() {
     with_a_worker(4, |slot, _| {
         let waiter = Waiter::Thread(current());
-        let found = slot.poll(Some(&waiter)).or_else(|| slot.poll(Some(&waiter)));
+        let found = slot.poll(Some(waiter.clone())).or_else(|| slot.poll(Some(waiter)));
         assert!(found.as_ref().is_none_or(is_done));
         slot.detach();
         Some(Verdict::Ran)
@@ -149,7 +149,7 @@ fn a_caller_gives_up_while_its_task_ends() {
 fn a_task_is_cancelled_by_its_handle() {
     with_a_worker(4, |slot, _| {
         let was_queued = slot.cancel();
-        match slot.wait(None, None) {
+        match slot.wait(None, None, false) {
             Outcome::Done(Ok(_)) => assert!(!was_queued),
             Outcome::Done(Err(error)) => assert!(was_queued && error.is_cancelled()),
             _ => unreachable!("a wait without an end"),
@@ -165,7 +165,7 @@ fn the_waker_of_the_last_poll_is_woken() {
     impl Future for Awaits {
         type Output = bool;
         fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<bool> {
-            match self.0.poll(Some(&Waiter::Task(poller.waker().clone()))) {
+            match self.0.poll(Some(Waiter::Task(poller.waker().clone()))) {
                 Some(outcome) => Poll::Ready(is_done(&outcome)),
                 None => Poll::Pending,
             }
@@ -187,9 +187,9 @@ fn several_wait_for_one_end() {
     with_a_worker(2, |slot, _| {
         let other = {
             let slot = Arc::clone(&slot);
-            thread::spawn(move || assert!(matches!(slot.await_end(None, None, false), AwaitedEnd::Over)))
+            thread::spawn(move || assert!(matches!(slot.await_end(None, None, false, false), AwaitedEnd::Over)))
         };
-        assert!(matches!(slot.await_end(None, None, false), AwaitedEnd::Over));
+        assert!(matches!(slot.await_end(None, None, false, false), AwaitedEnd::Over));
         other.join().expect("no panic");
         assert!(is_done(&slot.poll(None).expect("it is over")));
         Some(Verdict::Ran)
@@ -206,7 +206,7 @@ fn a_task_that_is_given_back_is_joined() {
         let taker = thread::spawn(move || {
             assert!(matches!(ticket.recall(SubmitErrorKind::Closed, Cause::Cancelled), Recalled::Here(_)));
         });
-        assert!(matches!(slot.wait(None, None), Outcome::Done(Err(error)) if error.is_cancelled()));
+        assert!(matches!(slot.wait(None, None, false), Outcome::Done(Err(error)) if error.is_cancelled()));
         taker.join().expect("no panic");
         assert_eq!(living.load(Ordering::SeqCst), 0);
     });
@@ -261,7 +261,7 @@ fn a_token_is_cancelled_as_its_task_starts() {
             thread::spawn(move || work(ticket, &living))
         };
         token.cancel();
-        let outcome = slot.wait(None, None);
+        let outcome = slot.wait(None, None, false);
         match worker.join().expect("no panic") {
             Verdict::Ran => assert!(is_done(&outcome)),
             Verdict::Cancelled => assert!(matches!(&outcome, Outcome::Done(Err(error)) if is_cancelled(error))),

@@ -20,6 +20,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use crate::abort::AbortOnUnwind;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::nested;
 use crate::error::{Cause, Payload, SubmitErrorKind};
@@ -217,15 +218,6 @@ impl Drop for Ticket {
     }
 }
 
-/// Unwinding out of a scope whose tasks may not have ended is not to be survived.
-struct NoWayOut;
-
-impl Drop for NoWayOut {
-    fn drop(&mut self) {
-        std::process::abort();
-    }
-}
-
 impl<D: Dispatch> Pool<D> {
     /// Lends `f` a [`Scope`] whose tasks may borrow from the caller's stack, and blocks until all of them have ended. Returns
     /// what `f` returned.
@@ -280,9 +272,7 @@ impl<D: Dispatch> Pool<D> {
             State { owner: current(), owner_is_inside: self.engine.is_inside(), tally: Mutex::new(Tally::default()) };
         let scope = Scope { pool: self, state: Arc::new(state), scope: PhantomData, env: PhantomData };
         let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-        let no_way_out = NoWayOut;
-        scope.state.finish(self.engine.id());
-        mem::forget(no_way_out);
+        AbortOnUnwind::run(|| scope.state.finish(self.engine.id()));
         let panic = scope.state.tally.lock().panic.take();
         match (result, panic) {
             (Ok(value), None) => value,

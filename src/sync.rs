@@ -11,27 +11,68 @@ pub(crate) const IS_CHECKED: bool = cfg!(any(formicary_loom, formicary_shuttle))
 #[cfg(not(any(formicary_loom, formicary_shuttle)))]
 mod real {
     pub(crate) use crossbeam_utils::Backoff;
+    /// Wakes the thread that it was made for by [`current`].
+    pub(crate) use crossbeam_utils::sync::Unparker as Thread;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, fence};
     pub(crate) use std::sync::mpsc;
-    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, yield_now};
+    pub(crate) use std::thread::{Builder, JoinHandle, yield_now};
     pub(crate) use std::thread_local;
 
+    use std::cell::{OnceCell, RefCell};
+    use std::mem::ManuallyDrop;
     use std::time::Instant;
+
+    use crossbeam_utils::sync::Parker;
+
+    thread_local! {
+        /// What the thread sleeps with. Not the standard library's handle, which cannot be had in the destructors that run last on
+        /// a thread, where `std::thread::current` panics. This has no destructor and so never goes out of use.
+        static PARKER: RefCell<ManuallyDrop<OnceCell<Parker>>> = const { RefCell::new(ManuallyDrop::new(OnceCell::new())) };
+        static AT_THREAD_END: DropsParker = const { DropsParker };
+    }
+
+    /// Frees the thread's parker. A thread that waits again after that makes another one, which is not freed: there is no later
+    /// moment for it.
+    struct DropsParker;
+
+    impl Drop for DropsParker {
+        fn drop(&mut self) {
+            let parker = PARKER.with(|parker| parker.borrow_mut().take());
+            drop(parker);
+        }
+    }
+
+    /// Never panics, wherever in a thread's life.
+    fn with_parker<O>(f: impl FnOnce(&Parker) -> O) -> O {
+        let make = || {
+            // Fails only where it is too late.
+            let _ = AT_THREAD_END.try_with(|_| ());
+            Parker::new()
+        };
+        PARKER.with(|parker| f(parker.borrow().get_or_init(make)))
+    }
+
+    /// Tells the calling thread from others that live.
+    pub(crate) fn thread_key() -> ThreadKey {
+        PARKER.with(|parker| std::ptr::from_ref(parker).addr())
+    }
+
+    pub(crate) type ThreadKey = usize;
+
+    /// What wakes the calling thread from [`park`].
+    pub(crate) fn current() -> Thread {
+        with_parker(|parker| parker.unparker().clone())
+    }
 
     /// Sleeps until `unpark` or until `deadline`; may also wake for no reason.
     pub(crate) fn park(deadline: Option<Instant>) {
-        match deadline {
-            None => std::thread::park(),
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    std::thread::park_timeout(left);
-                }
-            }
-        }
+        with_parker(|parker| match deadline {
+            None => parker.park(),
+            Some(deadline) => parker.park_deadline(deadline),
+        });
     }
 
     /// A sequentially consistent fence for a thread whose last step in what the fence is about was a read-modify-write; leaving a
@@ -206,6 +247,12 @@ mod model {
         CURRENT.with(Thread::clone)
     }
 
+    pub(crate) use loom::thread::ThreadId as ThreadKey;
+
+    pub(crate) fn thread_key() -> ThreadKey {
+        loom::thread::current().id()
+    }
+
     /// As for [`wait`](super::wait), a deadline never comes.
     pub(crate) fn park(_deadline: Option<Instant>) {
         current().0.wait();
@@ -216,6 +263,7 @@ mod model {
 #[cfg(formicary_shuttle)]
 mod model {
     pub(crate) use shuttle::sync::mpsc;
+    pub(crate) use shuttle::thread::ThreadId as ThreadKey;
     pub(crate) use shuttle::thread::{Builder, JoinHandle, Thread, current};
     pub(crate) use shuttle::thread_local;
 
@@ -241,6 +289,10 @@ mod model {
             self.once.call_once_force(|_| drop(self.value.set(init())));
             self.value.get().expect("it is set once")
         }
+    }
+
+    pub(crate) fn thread_key() -> ThreadKey {
+        current().id()
     }
 
     /// As for [`wait`](super::wait), a deadline never comes.

@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use formicary::{Dispatch, Pool, SubmitErrorKind};
-use support::closures::{assert_quiet, pool};
+use support::closures::{assert_quiet, deep_pool, pool};
 use support::{LIMIT, eventually, on_every_dispatch};
 
 /// B05: groups in groups finish on a pool of one worker, whatever its queue and the groups' limits.
@@ -35,34 +35,27 @@ fn b05_groups_in_groups_on_one_worker() {
     on_every_dispatch!(nested);
 }
 
-/// B05: deeper than a pool goes it refuses, and does not hang.
-fn too_deep<D: Dispatch>() {
-    fn deeper<D: Dispatch>(pool: &Arc<Pool<D>>, depth: usize) -> Result<usize, usize> {
-        let group = pool.group();
-        let inner = Arc::clone(pool);
-        match group.spawn(move |_| deeper(&inner, depth + 1)) {
-            Ok(()) => match group.wait() {
-                Ok(values) => Ok(values[0]),
-                Err(error) => error.failure.into_error().map_or(Err(depth), Err),
-            },
-            Err(refusal) => {
-                assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
-                Err(depth)
-            }
+/// B05, D08: groups nest as deep as the stack of the worker.
+fn deep<D: Dispatch>() {
+    fn deeper<D: Dispatch>(pool: &Arc<Pool<D>>, depth: usize) -> Result<usize, String> {
+        if depth == 0 {
+            return Ok(0);
         }
+        let (group, inner) = (pool.group(), Arc::clone(pool));
+        group.spawn(move |_| deeper(&inner, depth - 1)).map_err(|refusal| refusal.to_string())?;
+        group.wait().map(|values| values[0] + 1).map_err(|error| error.to_string())
     }
-    for queue in [0, 50] {
-        let pool = pool::<D>(1, queue);
+    for queue in [50, 5000] {
+        let pool = deep_pool::<D>(1, queue);
         let inner = Arc::clone(&pool);
-        let depth = pool.run(move || deeper(&inner, 0)).unwrap().unwrap_err();
-        assert!((8..64).contains(&depth), "{depth}");
+        assert_eq!(pool.run(move || deeper(&inner, 2000)).unwrap(), Ok(2000));
         assert_quiet(&pool);
     }
 }
 
 #[test]
-fn b05_too_deep_is_refused() {
-    on_every_dispatch!(too_deep);
+fn d08_groups_nest_as_deep_as_the_stack() {
+    on_every_dispatch!(deep);
 }
 
 /// B05: a task that spawns into its own group, which is at its limit because of it, is refused and does not wait for itself.

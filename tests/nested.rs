@@ -348,30 +348,6 @@ fn b05_run_and_join_from_inside() {
     on_every_dispatch!(run_and_join);
 }
 
-/// B05: `run` in `run` in `run`: as deep as the pool goes it works, and beyond it is refused.
-fn run_in_run<D: Dispatch>() {
-    fn deeper<D: Dispatch>(pool: &Weak<Pool<D>>, depth: usize) -> usize {
-        let inner = Weak::clone(pool);
-        let result = pool.upgrade().unwrap().run(move || deeper(&inner, depth + 1));
-        match result {
-            Ok(depth) => depth,
-            Err(error) => {
-                assert!(error.is_would_deadlock(), "{error}");
-                depth
-            }
-        }
-    }
-    let pool = Arc::new(Pool::builder().workers(1).queue(2).dispatch::<D>().build().unwrap());
-    assert!(deeper(&Arc::downgrade(&pool), 0) > 8);
-    assert!(pool.wait_idle());
-    assert_conserved(&*pool);
-}
-
-#[test]
-fn b05_run_in_run_ends() {
-    on_every_dispatch!(run_in_run);
-}
-
 /// B05: while the pool runs its queue empty before its end, a task may still wait for one that it had spawned.
 fn join_while_closing<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());

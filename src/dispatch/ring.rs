@@ -96,10 +96,13 @@ impl<T> RingQueue<T> {
         (may && self.slots.is_full(self.exit.count())).then(|| self.exit.pass_shut())
     }
 
+    /// Waits for the task if it is just being put in.
+    ///
     /// # Safety
-    /// `ticket` came from the exit and is used once.
+    /// `ticket` came from the exit and is used once, and the entrance has given a ticket of the same number.
     unsafe fn take(&self, ticket: u64) -> T {
-        // SAFETY: the exit gives each ticket to one caller, and only for a slot that is full.
+        // SAFETY: the exit gives each number once, so nobody else takes with this one; and whoever has got it from the entrance puts
+        // with it, and cannot fail to. That its task was seen (`is_full`) is not needed: the slot's stamp decides.
         unsafe { self.slots.take(ticket) }
     }
 
@@ -115,7 +118,7 @@ impl<T> RingQueue<T> {
                 Err(Blocked::NotReady) => break,
             };
             book.seats.went_otherwise(1);
-            // SAFETY: a ticket from the exit, used once; below `end` somebody puts with it.
+            // SAFETY: a ticket from the exit, used once; it is below `end`, so the entrance has given that number.
             drained.push(unsafe { self.take(ticket) });
         }
         drained
@@ -170,7 +173,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             return None;
         };
         self.peak.works(&seat.busy);
-        // SAFETY: a ticket from the exit, used once.
+        // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
         Some(unsafe { self.take(ticket) })
     }
 
@@ -180,7 +183,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         // It takes the place of one that is counted as running.
         book.seats.went_otherwise(1);
         drop(book);
-        // SAFETY: a ticket from the exit, used once.
+        // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
         Some(unsafe { self.take(ticket) })
     }
 

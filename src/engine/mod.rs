@@ -212,6 +212,14 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
         workers + usize::from(self.line.moves())
     }
 
+    fn has_free_workers(&self) -> bool {
+        let (staying, capacity) = self.threads.population();
+        // Where threads can be had, each queued task has been seen to (`staff`).
+        let able = if self.threads.is_short() { staying.min(capacity) } else { capacity };
+        let load = self.queue.load();
+        !self.life.is_paused() && load.queued + load.running <= able
+    }
+
     fn help(&self) -> bool {
         let Some(mut state) = self.runner.spare_state() else { return false };
         let mut has_run = false;

@@ -6,6 +6,7 @@
 //! end by themselves and are not counted.
 
 use std::cell::{Cell, RefCell};
+use std::mem::{self, ManuallyDrop};
 use std::time::Instant;
 
 use super::stops::{Stop, Stops};
@@ -23,8 +24,8 @@ pub(crate) fn next_id() -> PoolId {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// How many tasks a worker may run in the middle of one another. Beyond it waits are refused: the stack
-/// that nesting takes is the user's frames times this number.
+/// How many queued tasks, of whosoever, a worker may run in the middle of one another. Beyond it waits are refused: the stack
+/// that nesting takes is the user's frames times this number. What the user's own code nests is not counted.
 pub(crate) const MAX_DEPTH: usize = 32;
 
 /// What nested calls need of an engine, whatever its types.
@@ -35,6 +36,8 @@ pub(crate) trait Inside {
     /// As many workers, and others, as can be counted on to find a queued task or to bring one: waiting workers must stay below
     /// it. When it has become less, [`Waits::shrink`] is called.
     fn strength(&self) -> usize;
+    /// Whether other workers are free to start all that is queued.
+    fn has_free_workers(&self) -> bool;
     /// Runs a queued task on this worker, in the middle of the one that it is at, if there is one and the pool's kind allows
     /// it; says whether it did.
     fn help(&self) -> bool;
@@ -48,8 +51,9 @@ struct Current {
 }
 
 thread_local! {
-    /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another.
-    static CURRENT: RefCell<Vec<Current>> = const { RefCell::new(Vec::new()) };
+    /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another. Has no destructor, so
+    /// that it can be used as long as the thread runs; an empty one holds no memory.
+    static CURRENT: RefCell<ManuallyDrop<Vec<Current>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -66,21 +70,22 @@ impl Badge {
 impl Drop for Badge {
     fn drop(&mut self) {
         // Perhaps the last owner of the engine, which is somebody else's code: not dropped while it is borrowed.
-        let worn = CURRENT.with(|current| current.borrow_mut().pop());
+        let worn = CURRENT.with(|current| {
+            let mut current = current.borrow_mut();
+            let last = current.pop();
+            let unused = if current.is_empty() { mem::take(&mut **current) } else { Vec::new() };
+            (last, unused)
+        });
         drop(worn);
     }
 }
 
 /// The engine and the number of the calling worker, if it is one of `pool`.
 fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
-    // A thread whose locals are gone runs no tasks any more.
-    CURRENT
-        .try_with(|current| {
-            let worn = current.borrow();
-            worn.iter().rev().find(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
-        })
-        .ok()
-        .flatten()
+    CURRENT.with(|current| {
+        let worn = current.borrow();
+        worn.iter().rev().find(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
+    })
 }
 
 /// The pools that the calling thread is a worker of.
@@ -90,7 +95,7 @@ pub(super) fn pools_of_thread() -> Vec<PoolId> {
 
 /// Whether the calling thread is a worker of `pool`.
 pub(crate) fn is_inside(pool: PoolId) -> bool {
-    inside(pool).is_some()
+    CURRENT.with(|current| current.borrow().iter().any(|c| c.pool.id() == pool))
 }
 
 /// The worker may not wait: it would be the last one.
@@ -100,20 +105,30 @@ pub(crate) struct WouldDeadlock;
 /// If the calling thread is a worker of `pool` and not too deep, runs `body` on it as a task of its own;
 /// says whether it did.
 pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
-    DEPTH.with(Cell::get) < MAX_DEPTH && run_here_however_deep(pool, body)
+    if DEPTH.with(Cell::get) >= MAX_DEPTH {
+        return false;
+    }
+    DEPTH.with(|depth| depth.set(depth.get() + 1));
+    let has_run = run_here_however_deep(pool, body);
+    DEPTH.with(|depth| depth.set(depth.get() - 1));
+    has_run
 }
 
-/// The same at any depth. For what is nested in the user's own code, not by the queue's chance: his recursion is his bound.
+/// The same at any depth, uncounted. For what is nested in the user's own code, not by the queue's chance: the depth is bounded by
+/// the caller's own recursion.
 pub(crate) fn run_here_however_deep(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
     let Some((engine, worker)) = inside(pool) else { return false };
     let mut body = Some(body);
-    DEPTH.with(|depth| depth.set(depth.get() + 1));
     engine.run_nested(worker, &mut |reply| match body.take() {
         Some(body) => body(reply),
         None => Verdict::Elsewhere,
     });
-    DEPTH.with(|depth| depth.set(depth.get() - 1));
     true
+}
+
+/// Whether other workers are free to start all that is queued in `pool`, whose worker the calling thread is.
+pub(crate) fn has_free_workers(pool: PoolId) -> bool {
+    inside(pool).is_some_and(|(engine, _)| engine.has_free_workers())
 }
 
 /// If the calling thread is a worker of `pool`, runs a queued task on it, if there is one and the pool's kind allows it; says

@@ -208,7 +208,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.life.is_closed() {
             return false;
         }
-        nested::run_here(self.id, |reply| {
+        nested::run_here_however_deep(self.id, |reply| {
             count(&self.counters.direct);
             Ticket::new(slot).run(reply, None, |input, _| f(input))
         })

@@ -51,9 +51,10 @@ where
 {
     let Member { f, place } = member;
     let shared = &*place.0;
-    WITHIN.with(|within| within.borrow_mut().push(address(shared)));
+    // Fails on a thread whose locals are gone, which can be a guest: it does without.
+    let marked = WITHIN.try_with(|within| within.borrow_mut().push(address(shared)));
     let result = catch_unwind(AssertUnwindSafe(|| f(&shared.token)));
-    WITHIN.with(|within| within.borrow_mut().pop());
+    let _ = marked.and_then(|()| WITHIN.try_with(|within| within.borrow_mut().pop()));
     if !matches!(result, Ok(Ok(_))) {
         // Only the first one stays.
         let _ = shared.first_failure.set(address(task));

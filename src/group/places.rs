@@ -57,7 +57,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
                 continue;
             }
             // It would wait for the task that it is in the middle of.
-            let own = WITHIN.with(|within| within.borrow().contains(&address(&*self.shared)));
+            let own = WITHIN.try_with(|within| within.borrow().contains(&address(&*self.shared))).unwrap_or(false);
             if own {
                 return Err(SubmitErrorKind::WouldDeadlock);
             }

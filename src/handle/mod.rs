@@ -71,24 +71,40 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
         token: Option<&CancelToken>,
         is_younger: bool,
     ) -> AwaitedEnd;
+    /// Runs the task on the calling thread if that is a worker of its pool, nobody has started it, and no other worker is free to.
+    fn run_unless_others_can(self: Arc<Self>);
     /// The result, or word to wake the waiter.
-    fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>>;
+    fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
+    /// Forgets the waiter of the last poll.
+    fn forget_waiter(&self);
     fn cancel(&self) -> bool;
     fn detach(&self);
+}
+
+/// Whether the calling thread is a worker of the task's pool and could run the task in the middle of its own: as deep as the
+/// user's own waits nest.
+fn can_run<I, T>(slot: &Slot<I, T>) -> bool {
+    let terms = slot.terms();
+    terms.run_here.is_some() && nested::is_inside(terms.pool) && terms.view.is_none_or(limited::holds_place)
+}
+
+/// Runs the task on the calling worker, if nobody has started it.
+fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>) {
+    let Some(run) = slot.terms().run_here else { return };
+    nested::run_here_however_deep(slot.terms().pool, |reply| {
+        match Ticket::new(slot).run(reply, None, |input, slot| run(input, slot)) {
+            Verdict::Ran => Verdict::Ran,
+            // Whoever started or cancelled it counts it.
+            _ => Verdict::Elsewhere,
+        }
+    });
 }
 
 /// A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a time limit, which could not
 /// be kept.
 fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>, deadline: Option<Instant>) {
-    let has_place = slot.terms().view.is_none_or(limited::holds_place);
-    if let (Some(run), None, true) = (slot.terms().run_here, deadline, has_place) {
-        nested::run_here(slot.terms().pool, |reply| {
-            match Ticket::new(slot).run(reply, None, |input, slot| run(input, slot)) {
-                Verdict::Ran => Verdict::Ran,
-                // Whoever started or cancelled it counts it.
-                _ => Verdict::Elsewhere,
-            }
-        });
+    if deadline.is_none() && can_run(slot) {
+        run_if_unstarted(slot);
     }
 }
 
@@ -108,7 +124,13 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
 
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
         run_if_waited_for_inside(&self, deadline);
-        into_join_result(Slot::wait(&*self, deadline, None))
+        let can_run = deadline.is_some() && can_run(&self);
+        loop {
+            match Slot::wait(&*self, deadline, None, can_run) {
+                Outcome::WouldDeadlock if can_run => run_if_unstarted(&self),
+                outcome => return into_join_result(outcome),
+            }
+        }
     }
 
     fn run_inside(self: Arc<Self>) {
@@ -126,10 +148,26 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         is_younger: bool,
     ) -> AwaitedEnd {
         run_if_waited_for_inside(&self, deadline);
-        Slot::await_end(&*self, deadline, token, is_younger)
+        let can_run = deadline.is_some() && can_run(&self);
+        loop {
+            match Slot::await_end(&*self, deadline, token, is_younger, can_run) {
+                AwaitedEnd::WouldDeadlock if can_run => run_if_unstarted(&self),
+                end => return end,
+            }
+        }
     }
 
-    fn poll(&self, waiter: Option<&Waiter>) -> Option<Result<T, JoinError>> {
+    fn run_unless_others_can(self: Arc<Self>) {
+        if can_run(&self) && !self.has_started() && !nested::has_free_workers(self.terms().pool) {
+            run_if_unstarted(&self);
+        }
+    }
+
+    fn forget_waiter(&self) {
+        Slot::forget_waiter(self);
+    }
+
+    fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>> {
         Slot::poll(self, waiter).and_then(into_join_result)
     }
 
@@ -318,7 +356,8 @@ impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.slot.poll(Some(&Waiter::Task(poller.waker().clone()))) {
+        Arc::clone(&self.slot).run_unless_others_can();
+        match self.slot.poll(Some(Waiter::Task(poller.waker().clone()))) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
         }

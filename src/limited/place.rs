@@ -25,7 +25,8 @@ struct Held<'a, D: Dispatch>(&'a View<D>);
 
 impl<'a, D: Dispatch> Held<'a, D> {
     fn by(view: &'a View<D>) -> Self {
-        HELD.with(|held| held.borrow_mut().push(view.id()));
+        // Fails on a thread whose locals are gone, which can be a guest: it does without.
+        let _ = HELD.try_with(|held| held.borrow_mut().push(view.id()));
         view.count(&mut |figures| {
             figures.running += 1;
             figures.peak_running = figures.peak_running.max(figures.running);
@@ -36,7 +37,7 @@ impl<'a, D: Dispatch> Held<'a, D> {
 
 impl<D: Dispatch> Drop for Held<'_, D> {
     fn drop(&mut self) {
-        HELD.with(|held| held.borrow_mut().pop());
+        let _ = HELD.try_with(|held| held.borrow_mut().pop());
         self.0.count(&mut |figures| figures.running -= 1);
     }
 }

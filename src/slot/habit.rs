@@ -16,7 +16,7 @@ const ROUNDS: usize = if IS_CHECKED { 1 } else { 16 };
 const SOON: Duration = Duration::from_micros(2);
 
 thread_local! {
-    /// Whether the last answer that this thread looked for came soon.
+    /// Whether the last answer that this thread looked for came soon. Has no destructor, so it never goes out of use.
     static IS_SOON: Cell<bool> = const { Cell::new(true) };
 }
 

@@ -2,40 +2,46 @@
 //!
 //! A slot holds the input until the task starts and the result afterwards. The worker's side is a
 //! [`Ticket`] in the queue and then a [`Reply`]; the waiter's side is a [`Handle`](crate::Handle) or a
-//! synchronous call. All of it is behind one lock that is held for a few instructions, but for an
-//! interrupt (see [`Slot::give_up`]).
+//! synchronous call. All of it is behind one lock that is held for a few instructions, and never while user code runs: not the
+//! task, nor an interrupter, a waker (its clone and drop included), or the drop of an input or a result.
 //!
 //! Here is what a slot goes through, and how it is told to stop.
 
 mod desk;
 mod habit;
+mod interrupts;
+mod packed;
 mod ticket;
 mod wait;
+mod waiters;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
-use crate::contain::contain;
 use crate::engine::{Stop, nested};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::waiter::Waiter;
 
+use interrupts::Interrupts;
+use packed::Packed;
+use waiters::MoreWaiters;
+
 pub(crate) use desk::{Caller, Desk};
 pub(crate) use ticket::{Recalled, Reply, Settle, Ticket, Verdict};
 pub(crate) use wait::{AwaitedEnd, Outcome};
 
 enum Cell<I, O> {
-    Queued(I),
+    Queued(Packed<I>),
     /// With what can interrupt it.
     Running(Option<Interrupter>),
     /// The task has ended and left its output; it is not announced yet.
-    Produced(O),
-    Done(Result<O, JoinError>),
+    Produced(Packed<O>),
+    Done(Result<Packed<O>, JoinError>),
     /// Given back unstarted, for the waiting caller to fetch, with the reason.
-    Returned(SubmitError<I>),
+    Returned(SubmitError<Packed<I>>),
     /// What was here has been taken.
     Empty,
 }
@@ -46,11 +52,28 @@ struct State<I, O> {
     fate: Verdict,
     /// Who waits; the first one's place costs no allocation.
     waiter: Option<Waiter>,
-    /// Each with a number to find it again by.
-    more_waiters: Vec<(u64, Waiter)>,
-    next_waiter: u64,
+    more_waiters: Option<Box<MoreWaiters>>,
+    interrupts: Option<Box<Interrupts>>,
     /// Nobody will ask for the result.
     detached: bool,
+}
+
+impl<I, O> State<I, O> {
+    /// The input of a task that has not started.
+    fn take_queued(&mut self) -> Option<Packed<I>> {
+        match std::mem::replace(&mut self.cell, Cell::Empty) {
+            Cell::Queued(input) => Some(input),
+            other => {
+                self.cell = other;
+                None
+            }
+        }
+    }
+
+    /// Whether a wait would return at once.
+    fn is_over(&self) -> bool {
+        matches!(self.cell, Cell::Done(_) | Cell::Returned(..) | Cell::Empty)
+    }
 }
 
 /// One task's input, then its result.
@@ -85,22 +108,26 @@ pub(crate) struct Terms<I, O> {
 impl<I, O> Slot<I, O> {
     /// Puts the last word into the cell and tells those who wait; not under the lock, for a waker is somebody else's code.
     fn conclude(&self, mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {
+        debug_assert!(matches!(state.cell, Cell::Empty), "a value would be dropped under the lock");
         state.cell = cell;
-        let (waiter, more) = (state.waiter.take(), std::mem::take(&mut state.more_waiters));
+        let (waiter, more) = (state.waiter.take(), state.more_waiters.take());
         // ORDERING: Relaxed. Who sees it takes the lock.
         self.over.store(true, Ordering::Relaxed);
         drop(state);
-        waiter.into_iter().chain(more.into_iter().map(|(_, waiter)| waiter)).for_each(Waiter::wake);
+        waiter.into_iter().for_each(Waiter::wake);
+        if let Some(more) = more {
+            more.wake();
+        }
     }
 
     pub(crate) fn new(input: I, terms: Terms<I, O>) -> Arc<Self> {
         Arc::new(Slot {
             state: Mutex::new(State {
-                cell: Cell::Queued(input),
+                cell: Cell::Queued(Packed::new(input)),
                 fate: Verdict::Elsewhere,
                 waiter: None,
-                more_waiters: Vec::new(),
-                next_waiter: 0,
+                more_waiters: None,
+                interrupts: None,
                 detached: false,
             }),
             over: AtomicBool::new(false),
@@ -129,26 +156,26 @@ impl<I, O> Slot<I, O> {
             };
         }
         let mut state = self.state.lock();
-        match std::mem::replace(&mut state.cell, Cell::Empty) {
-            Cell::Queued(input) => {
+        match state.take_queued() {
+            Some(input) => {
                 state.cell = Cell::Running(interrupter.cloned());
-                Ok(input)
+                drop(state);
+                Ok(input.into_inner())
             }
-            other => {
-                state.cell = other;
-                Err(state.fate)
-            }
+            None => Err(state.fate),
         }
     }
 
     /// Leaves the output, to be announced by [`Settle::settle`]. If nobody wants it, it is dropped here: on the
     /// worker, before the task counts as ended.
     fn produce(&self, output: O) {
+        let output = Packed::new(output);
         let mut state = self.state.lock();
         if state.detached {
             drop(state);
             drop(output);
         } else {
+            // What was there can be an interrupter, of which the worker has a clone: nothing of the user's is dropped.
             state.cell = Cell::Produced(output);
         }
     }
@@ -156,29 +183,23 @@ impl<I, O> Slot<I, O> {
     /// A task that has not started never will.
     fn recall(&self, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
         let mut state = self.state.lock();
-        match std::mem::replace(&mut state.cell, Cell::Empty) {
-            Cell::Queued(input) => {
-                state.fate = Verdict::Cancelled;
-                if self.terms.is_call {
-                    self.conclude(state, Cell::Returned(SubmitError::new(kind, input).because(cause)));
-                    Recalled::ToCaller
-                } else {
-                    self.conclude(state, Cell::Done(Err(JoinError::new(cause))));
-                    Recalled::Here(input)
-                }
-            }
-            other => {
-                state.cell = other;
-                Recalled::Gone(state.fate)
-            }
+        let Some(input) = state.take_queued() else { return Recalled::Gone(state.fate) };
+        state.fate = Verdict::Cancelled;
+        if self.terms.is_call {
+            self.conclude(state, Cell::Returned(SubmitError::new(kind, input).because(cause)));
+            Recalled::ToCaller
+        } else {
+            self.conclude(state, Cell::Done(Err(JoinError::new(cause))));
+            Recalled::Here(input.into_inner())
         }
     }
 
     /// Nobody will ask for the result any more. One that is there already is dropped here, so that the worker need not
-    /// do it on its way to the next task.
+    /// do it on its way to the next task; and so is a waker that was left here.
     pub(crate) fn detach(&self) {
         let mut state = self.state.lock();
         state.detached = true;
+        let waiter = state.waiter.take();
         let unwanted = match std::mem::replace(&mut state.cell, Cell::Empty) {
             found @ (Cell::Done(_) | Cell::Produced(_)) => Some(found),
             other => {
@@ -187,28 +208,21 @@ impl<I, O> Slot<I, O> {
             }
         };
         drop(state);
+        waiter.into_iter().for_each(Waiter::dismiss);
         drop(unwanted);
     }
 
     /// The task should stop. One that has not started never will: says whether that is so.
     pub(crate) fn cancel(&self) -> bool {
         let mut state = self.state.lock();
-        let queued = match std::mem::replace(&mut state.cell, Cell::Empty) {
-            Cell::Queued(input) => {
-                state.fate = Verdict::Cancelled;
-                self.tell_to_stop(None);
-                self.conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
-                Some(input)
-            }
-            other => {
-                if let Cell::Running(interrupter) = &other {
-                    self.tell_to_stop(interrupter.as_ref());
-                }
-                state.cell = other;
-                drop(state);
-                None
-            }
-        };
+        let queued = state.take_queued();
+        if queued.is_some() {
+            state.fate = Verdict::Cancelled;
+            self.note_given_up();
+            self.conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
+        } else {
+            self.tell_to_stop(state);
+        }
         self.cancel_token();
         queued.is_some()
     }
@@ -217,16 +231,6 @@ impl<I, O> Slot<I, O> {
     fn cancel_token(&self) {
         if let Some(token) = self.token.get() {
             token.cancel();
-        }
-    }
-
-    /// Under the lock that the worker needs to end the task, so that an interrupt cannot reach the task after it. A panic of
-    /// the interrupter ends here: the slot's cell is empty meanwhile.
-    fn tell_to_stop(&self, interrupter: Option<&Interrupter>) {
-        // ORDERING: Release, see `has_given_up`.
-        self.given_up.store(true, Ordering::Release);
-        if let Some(interrupter) = interrupter {
-            contain(|| interrupter.interrupt());
         }
     }
 }

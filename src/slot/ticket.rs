@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::desk::AnyCaller;
+use super::interrupts::AwaitsInterrupts;
 use super::{Cell, Slot};
 use crate::engine::nested;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
@@ -87,17 +88,21 @@ pub(crate) trait Settle: Send + Sync {
 impl<I: Send, O: Send> Settle for Slot<I, O> {
     fn settle(&self, panic: Option<Payload>) {
         let mut state = self.state.lock();
-        let result = match (std::mem::replace(&mut state.cell, Cell::Empty), panic) {
-            (Cell::Produced(output), None) => Ok(output),
-            (_, Some(payload)) => Err(JoinError::panic(payload)),
-            (_, None) => Err(JoinError::new(Cause::Cancelled)),
+        let (result, unwanted) = match (std::mem::replace(&mut state.cell, Cell::Empty), panic) {
+            (Cell::Produced(output), None) => (Ok(output), None),
+            // It may have produced an output before it panicked.
+            (found, Some(payload)) => (Err(JoinError::panic(payload)), Some(found)),
+            (found, None) => (Err(JoinError::new(Cause::Cancelled)), Some(found)),
         };
+        // Nobody begins to interrupt a task that has ended. Whoever is at it may wait for its end: so that is announced first.
+        let _interrupts = state.is_interrupted().then(|| AwaitsInterrupts(self));
         if state.detached {
             drop(state);
             drop(result);
         } else {
             self.conclude(state, Cell::Done(result));
         }
+        drop(unwanted);
     }
 }
 

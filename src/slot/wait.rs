@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::habit::look_for;
-use super::{Cell, Slot, State, Verdict};
+use super::packed::Packed;
+use super::{Cell, Slot, Verdict};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::engine::nested;
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
@@ -46,29 +47,26 @@ pub(crate) enum AwaitedEnd {
 }
 
 impl<I, O> Slot<I, O> {
-    /// The caller stops waiting, because of its deadline or of its token. What runs is interrupted: under the lock that the
-    /// worker needs to end the task, so that the interrupt cannot reach the task after it.
+    /// The caller stops waiting, because of its deadline or of its token. What runs is interrupted.
     pub(crate) fn give_up(&self, kind: SubmitErrorKind) -> Outcome<I, O> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Queued(input) => {
                 state.fate = Verdict::Cancelled;
-                Outcome::Returned(SubmitError::new(kind, input))
+                drop(state);
+                Outcome::Returned(SubmitError::new(kind, input.into_inner()))
             }
-            Cell::Returned(refusal) => Outcome::Returned(refusal),
-            Cell::Done(result) => Outcome::Done(result),
+            Cell::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
+            Cell::Done(result) => Outcome::Done(result.map(Packed::into_inner)),
             // Just in time; there is nothing left to announce.
             Cell::Produced(output) => {
                 state.detached = true;
-                Outcome::Done(Ok(output))
+                Outcome::Done(Ok(output.into_inner()))
             }
             other => {
                 state.detached = true;
-                if let Cell::Running(interrupter) = &other {
-                    self.tell_to_stop(interrupter.as_ref());
-                }
                 state.cell = other;
-                drop(state);
+                self.tell_to_stop(state);
                 if self.has_given_up() {
                     self.cancel_token();
                 }
@@ -83,7 +81,7 @@ impl<I, O> Slot<I, O> {
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline.
     pub(crate) fn call(&self) -> Outcome<I, O> {
-        match self.wait(self.terms.deadline, self.terms.token.as_ref()) {
+        match self.wait(self.terms.deadline, self.terms.token.as_ref(), false) {
             Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
             Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
             Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
@@ -99,8 +97,9 @@ impl<I, O> Slot<I, O> {
         }
     }
 
-    /// Waits for the result, at most until `deadline` or until `token` is cancelled.
-    pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>) -> Outcome<I, O> {
+    /// Waits for the result, at most until `deadline` or until `token` is cancelled. If it has a deadline and `can_run` the task,
+    /// a worker does not wait as the last one that could: it is told `WouldDeadlock`, and to run the task.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>, can_run: bool) -> Outcome<I, O> {
         // A worker of the pool has better things to do than to look; and who looks does not hear of its token.
         if token.is_none() && deadline.is_none() && !nested::is_inside(self.terms.pool) {
             // ORDERING: Relaxed, see `conclude`.
@@ -111,17 +110,18 @@ impl<I, O> Slot<I, O> {
         }
         let _listening = token.map(|token| token.listen(Waiter::Thread(current())));
         loop {
-            let Ok(guard) = nested::enter_wait(self.terms.pool, deadline) else {
+            let has_way_out = self.has_way_out(deadline, can_run);
+            let Ok(guard) = self.enter_wait(deadline, has_way_out) else {
                 // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
                 match self.poll(None) {
                     Some(outcome) => return outcome,
-                    None if nested::help(self.terms.pool) => continue,
+                    None if !has_way_out && nested::help(self.terms.pool) => continue,
                     None => return Outcome::WouldDeadlock,
                 }
             };
             let me = guard.waiter();
             while !guard.is_doomed() {
-                if let Some(outcome) = self.poll(Some(&me)) {
+                if let Some(outcome) = self.poll(Some(me.clone())) {
                     return outcome;
                 }
                 if deadline.is_some_and(|d| Instant::now() >= d) {
@@ -136,48 +136,71 @@ impl<I, O> Slot<I, O> {
         }
     }
 
+    /// Whether a wait with a deadline can also end with the caller's running the task.
+    fn has_way_out(&self, deadline: Option<Instant>, can_run: bool) -> bool {
+        can_run && deadline.is_some() && !self.has_started()
+    }
+
+    /// Leave to wait. One with a deadline is counted only while it has a way out, which it may have to take.
+    fn enter_wait(&self, deadline: Option<Instant>, has_way_out: bool) -> Result<nested::Wait, nested::WouldDeadlock> {
+        match has_way_out {
+            true => nested::enter_wait_at_door(self.terms.pool, None, true),
+            false => nested::enter_wait(self.terms.pool, deadline),
+        }
+    }
+
     /// Takes the result if it is there; otherwise leaves word to have `waiter` woken.
-    pub(crate) fn poll(&self, waiter: Option<&Waiter>) -> Option<Outcome<I, O>> {
+    pub(crate) fn poll(&self, waiter: Option<Waiter>) -> Option<Outcome<I, O>> {
         let mut state = self.state.lock();
-        match std::mem::replace(&mut state.cell, Cell::Empty) {
-            Cell::Done(result) => Some(Outcome::Done(result)),
-            Cell::Returned(refusal) => Some(Outcome::Returned(refusal)),
-            Cell::Empty => Some(Outcome::Done(Err(JoinError::new(Cause::Taken)))),
+        let outcome = match std::mem::replace(&mut state.cell, Cell::Empty) {
+            Cell::Done(result) => Outcome::Done(result.map(Packed::into_inner)),
+            Cell::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
+            Cell::Empty => Outcome::Done(Err(JoinError::new(Cause::Taken))),
             other => {
                 state.cell = other;
-                let replaced = match waiter {
-                    Some(waiter) => state.waiter.replace(waiter.clone()),
-                    None => None,
-                };
-                // Dropping a waker is somebody else's code.
+                let replaced = waiter.and_then(|waiter| state.waiter.replace(waiter));
                 drop(state);
                 replaced.into_iter().for_each(Waiter::dismiss);
-                None
+                return None;
             }
-        }
+        };
+        drop(state);
+        waiter.into_iter().for_each(Waiter::dismiss);
+        Some(outcome)
+    }
+
+    /// Forgets the waiter of the last poll.
+    pub(crate) fn forget_waiter(&self) {
+        let waiter = self.state.lock().waiter.take();
+        waiter.into_iter().for_each(Waiter::dismiss);
     }
 
     /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do, or until `token` is cancelled, which
     /// the caller has listened to. If the task `is_younger` than the one that waits for it, and has started, no circle of waits
     /// is possible and none is looked for: that would be careful beyond need, for it counts who has only just been woken.
+    /// `can_run` as for [`wait`](Self::wait).
     pub(crate) fn await_end(
         &self,
         deadline: Option<Instant>,
         token: Option<&CancelToken>,
         is_younger: bool,
+        can_run: bool,
     ) -> AwaitedEnd {
         let is_cancelled = || token.is_some_and(CancelToken::is_cancelled);
         loop {
-            let guard = match nested::enter_wait(self.terms.pool, deadline) {
+            let has_way_out = self.has_way_out(deadline, can_run);
+            let guard = match self.enter_wait(deadline, has_way_out) {
                 Ok(guard) => guard,
                 Err(_) if self.is_finished() => return AwaitedEnd::Over,
                 Err(_) if is_cancelled() => return AwaitedEnd::Cancelled,
+                Err(_) if has_way_out => return AwaitedEnd::WouldDeadlock,
                 Err(_) if is_younger && self.has_started() => nested::enter_wait_regardless(self.terms.pool),
                 // As in `wait`.
                 Err(_) if nested::help(self.terms.pool) => continue,
                 Err(_) => return AwaitedEnd::WouldDeadlock,
             };
-            let Some(place) = self.state.lock().list(guard.waiter()) else { return AwaitedEnd::Over };
+            let me = guard.waiter();
+            let Some(place) = self.state.lock().list(me) else { return AwaitedEnd::Over };
             let end = loop {
                 if self.is_finished() {
                     return AwaitedEnd::Over;
@@ -191,7 +214,8 @@ impl<I, O> Slot<I, O> {
                 park(earlier(deadline, token.and_then(CancelToken::deadline)));
             };
             // Whoever asks again and again must not leave more and more entries.
-            self.state.lock().strike_out(place);
+            let left = self.state.lock().strike_out(place);
+            drop(left);
             if let Some(end) = end {
                 return end;
             }
@@ -206,36 +230,5 @@ impl<I, O> Slot<I, O> {
     /// Whether a wait would return at once.
     pub(crate) fn is_finished(&self) -> bool {
         self.state.lock().is_over()
-    }
-}
-
-/// The number of the waiter whose place costs no allocation.
-const FIRST: u64 = 0;
-
-impl<I, O> State<I, O> {
-    /// Lists one of several waiters, unless the task has ended.
-    fn list(&mut self, waiter: Waiter) -> Option<u64> {
-        if self.is_over() {
-            return None;
-        }
-        if self.waiter.is_none() {
-            self.waiter = Some(waiter);
-            return Some(FIRST);
-        }
-        self.next_waiter += 1;
-        self.more_waiters.push((self.next_waiter, waiter));
-        Some(self.next_waiter)
-    }
-
-    fn strike_out(&mut self, place: u64) {
-        if place == FIRST {
-            self.waiter = None;
-        } else {
-            self.more_waiters.retain(|(number, _)| *number != place);
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.cell, Cell::Done(_) | Cell::Returned(..) | Cell::Empty)
     }
 }

@@ -11,6 +11,12 @@ pub fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
     Arc::new(Pool::builder().workers(workers).queue(queue).dispatch::<D>().build().unwrap())
 }
 
+/// The same with stacks for thousands of tasks in one another.
+pub fn deep_pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
+    let builder = Pool::builder().workers(workers).queue(queue).stack_size(512 << 20);
+    Arc::new(builder.dispatch::<D>().build().unwrap())
+}
+
 /// Waits until all is done, and asserts that nothing was lost.
 pub fn assert_quiet<D: Dispatch>(pool: &Pool<D>) {
     assert!(pool.wait_idle());

@@ -1,0 +1,22 @@
+//! Frames that no panic may leave.
+
+use std::mem;
+
+/// Aborts the process when it is dropped: for a frame that other threads point into, which must not unwind before they are done.
+pub(crate) struct AbortOnUnwind(());
+
+impl AbortOnUnwind {
+    /// Runs `f`; a panic in it aborts the process.
+    pub(crate) fn run<O>(f: impl FnOnce() -> O) -> O {
+        let guard = AbortOnUnwind(());
+        let output = f();
+        mem::forget(guard);
+        output
+    }
+}
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}

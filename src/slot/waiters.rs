@@ -1,0 +1,72 @@
+//! Those who wait for one task.
+
+use std::collections::BTreeMap;
+
+use super::State;
+use crate::waiter::Waiter;
+
+/// The number of the waiter whose place costs no allocation.
+const FIRST: u64 = 0;
+
+/// All waiters but the first, by number, in the order of their coming.
+#[derive(Default)]
+pub(super) struct MoreWaiters {
+    waiters: BTreeMap<u64, Waiter>,
+    last: u64,
+}
+
+impl MoreWaiters {
+    pub(super) fn wake(self) {
+        self.waiters.into_values().for_each(Waiter::wake);
+    }
+}
+
+impl<I, O> State<I, O> {
+    /// Lists one of several waiters, unless the task has ended.
+    pub(super) fn list(&mut self, waiter: Waiter) -> Option<u64> {
+        if self.is_over() {
+            return None;
+        }
+        if self.waiter.is_none() {
+            self.waiter = Some(waiter);
+            return Some(FIRST);
+        }
+        let more = self.more_waiters.get_or_insert_default();
+        more.last += 1;
+        more.waiters.insert(more.last, waiter);
+        Some(more.last)
+    }
+
+    /// Takes a waiter off the list; it is to be dropped without the lock.
+    pub(super) fn strike_out(&mut self, place: u64) -> Option<Waiter> {
+        if place == FIRST {
+            return self.waiter.take();
+        }
+        self.more_waiters.as_mut()?.waiters.remove(&place)
+    }
+}
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::slot::{Slot, Terms};
+    use crate::sync::current;
+
+    /// D13: a waiter leaves without a walk along the list.
+    #[test]
+    fn d13_leaving_costs_the_same_however_many_wait() {
+        let terms = Terms { pool: 0, is_call: false, deadline: None, token: None, run_here: None, view: None };
+        let slot = Slot::<(), ()>::new((), terms);
+        let begun = Instant::now();
+        let list = |_| slot.state.lock().list(Waiter::Thread(current())).map(|place| (place, ()));
+        let places: Vec<_> = (0..200_000).filter_map(list).collect();
+        assert_eq!(places.len(), 200_000);
+        for (place, ()) in places.into_iter().rev().step_by(2) {
+            assert!(slot.state.lock().strike_out(place).is_some());
+        }
+        // A walk for each would take minutes.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}
