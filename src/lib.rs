@@ -89,6 +89,7 @@
 mod broadcast;
 mod builder;
 mod cancel;
+mod clock;
 mod contain;
 mod dispatch;
 mod engine;
