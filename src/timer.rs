@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::clock::Clock;
 use crate::waiter::Waiter;
 
-#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+#[cfg(test)]
 mod tests;
 
 /// The process's own.

@@ -250,4 +250,10 @@ impl Node {
         // ORDERING: Relaxed. It is only to be another one.
         self.shared().next_listener.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// Whether the tree has no other nodes.
+    #[cfg(all(test, formicary_loom))]
+    pub(super) fn is_childless(&self) -> bool {
+        self.links.lock().child.is_none()
+    }
 }

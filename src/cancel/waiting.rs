@@ -113,7 +113,7 @@ pub struct Cancelled<'a> {
 }
 
 impl Cancelled<'_> {
-    fn poll_by(&mut self, timer: &'static Timer, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_by(&mut self, timer: &'static Timer, waker: &Waker) -> Poll<()> {
         if !self.token.is_cancelled() {
             self.listening = Some(self.token.listen(Waiter::Task(waker.clone())));
             self.alarm = self.token.deadline().map(|deadline| timer.at(deadline, Waiter::Task(waker.clone())));
