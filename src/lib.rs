@@ -92,6 +92,7 @@ mod abort;
 mod broadcast;
 mod builder;
 mod cancel;
+mod clock;
 mod contain;
 mod dispatch;
 mod engine;

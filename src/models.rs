@@ -335,3 +335,89 @@ fn two_cancel_and_one_waits() {
         assert!(seen.is_some() && seen == child.reason());
     });
 }
+
+/// A token in the middle of a tree is dropped, and another one made below it before, while the root is cancelled: all below
+/// are.
+#[test]
+fn a_cancel_reaches_past_what_is_being_dropped() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let middle = root.child();
+        let leaf = middle.child();
+        let maker = thread::spawn(move || {
+            let later = middle.child();
+            drop(middle);
+            later
+        });
+        root.cancel();
+        assert!(leaf.is_cancelled());
+        assert!(maker.join().expect("no panic").is_cancelled());
+    });
+}
+
+/// Two drop the children of a token that nobody holds, so that one of them takes it out; the one that is left hears of its root.
+#[test]
+fn a_branch_is_taken_out_while_it_is_cancelled() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let middle = root.child();
+        let (first, second, last) = (middle.child(), middle.child(), middle.child());
+        drop(middle);
+        let dropper = thread::spawn(move || drop(first));
+        let canceller = {
+            let root = root.clone();
+            thread::spawn(move || root.cancel())
+        };
+        drop(second);
+        dropper.join().expect("no panic");
+        canceller.join().expect("no panic");
+        assert!(last.is_cancelled());
+        drop(last);
+        assert!(root.is_childless(), "a node is left");
+    });
+}
+
+/// Who sees a token cancelled sees those below it cancelled, and what the canceller did.
+#[test]
+fn a_cancel_is_seen_from_below() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let (child, done) = (root.child(), Arc::new(AtomicUsize::new(0)));
+        let canceller = {
+            let (root, done) = (root.clone(), Arc::clone(&done));
+            thread::spawn(move || {
+                done.store(1, Ordering::Relaxed);
+                root.cancel();
+            })
+        };
+        let is_cancelled = root.is_cancelled();
+        let below = child.is_cancelled();
+        assert!(below || !is_cancelled);
+        assert!(!below || done.load(Ordering::Relaxed) == 1);
+        // Two cancel: the second one returns when both are cancelled.
+        root.cancel();
+        assert!(child.child().is_cancelled());
+        canceller.join().expect("no panic");
+    });
+}
+
+/// A deadline that is over is set above: the same.
+#[test]
+fn a_deadline_is_seen_from_below() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let child = root.child();
+        let waiter = {
+            let child = child.clone();
+            thread::spawn(move || child.wait())
+        };
+        let setter = {
+            let root = root.clone();
+            thread::spawn(move || root.cancel_at(std::time::Instant::now()))
+        };
+        let is_cancelled = root.is_cancelled();
+        assert!(child.is_cancelled() || !is_cancelled);
+        setter.join().expect("no panic");
+        waiter.join().expect("no panic");
+    });
+}

@@ -1,10 +1,11 @@
-//! B23: after a burst a pool is as small as before it, in threads and in bytes.
+//! B23: after a burst a pool is as small as before it, in threads and in bytes; a tree of tokens is too.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
 
 use std::time::Duration;
 
+use formicary::CancelToken;
 use parking_lot::Mutex;
 use support::allocator::{Counting, bytes};
 use support::{Count, Gate, Setup, eventually, for_each, threads_named};
@@ -69,4 +70,31 @@ fn b23_memory_goes_back_without_a_worker_leaving() {
         assert!(pool.wait_idle());
         eventually("the memory is back", || bytes() < before + REST);
     });
+}
+
+/// D04: a token that lives on keeps nothing of the children that it had, be they many at a time, one after the other, or each a child
+/// of the one before.
+#[test]
+fn d04_a_token_keeps_nothing_of_children_that_are_gone() {
+    let _alone = ALONE.lock();
+    for is_cancelled in [false, true] {
+        let root = CancelToken::new();
+        if is_cancelled {
+            root.cancel();
+        }
+        let kept = root.child();
+        let before = bytes();
+        let many: Vec<_> = (0..BURST).map(|_| root.child()).collect();
+        let pairs: Vec<_> = many.iter().map(|token| [token.child(), token.child()]).collect();
+        assert!(bytes() > before + 3 * BURST * size_of::<CancelToken>());
+        // What is in the middle goes first, and so stays until one of the two below it goes.
+        drop(many);
+        drop(pairs);
+        (0..BURST).for_each(|_| drop(kept.child()));
+        let last = (0..BURST).fold(kept.clone(), |above, _| above.child());
+        assert!(bytes() < before + REST, "a chain that nobody holds");
+        drop(last);
+        assert!(bytes() < before + REST);
+        assert_eq!(kept.is_cancelled(), is_cancelled);
+    }
 }

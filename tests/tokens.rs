@@ -1,15 +1,40 @@
-//! Tokens by themselves: trees of them, deadlines, reasons, and waiting for one.
+//! Tokens by themselves: trees of them, deadlines, reasons, chains of any length, and waiting for one.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use formicary::{CancelReason, CancelToken};
+use formicary::{CancelReason, CancelToken, Cancelled, Dispatch, Pool};
+use parking_lot::Mutex;
 use support::races::together;
 use support::tokens::{cancelled, past};
-use support::{LIMIT, within};
+use support::waking::{Bell, poll_with};
+use support::{Count, LIMIT, on_every_dispatch, within};
+
+/// Far less stack than a chain has links.
+const SMALL_STACK: usize = 256 * 1024;
+
+const LINKS: usize = 1_000_000;
+
+/// Runs `body` within [`LIMIT`] on a thread with a small stack, which a recursion along a chain would overflow.
+fn on_a_small_stack(what: &str, body: impl FnOnce() + Send + 'static) {
+    within(LIMIT, what, || {
+        thread::Builder::new().stack_size(SMALL_STACK).spawn(body).unwrap().join().unwrap();
+    });
+}
+
+/// A token, a child of it, a child of that, and so on.
+fn chain(links: usize) -> Vec<CancelToken> {
+    let root = CancelToken::new();
+    std::iter::successors(Some(root), |last| Some(last.child())).take(links).collect()
+}
 
 #[test]
 fn a_tree_of_tokens_is_cancelled_downwards() {
@@ -116,5 +141,328 @@ fn a_cancel_is_not_lost_on_one_who_is_just_going_to_wait() {
                 _ => assert!(child.child().wait_timeout(2 * LIMIT)),
             });
         }
+    });
+}
+
+/// Whoever finds a token cancelled finds those below it cancelled, while others make children, drop what lies between, and
+/// cancel.
+#[test]
+fn a_token_is_cancelled_no_later_than_those_above_it() {
+    within(LIMIT, "looking", || {
+        for round in 0..2000 {
+            let root = CancelToken::new();
+            let middle = Mutex::new(Some(root.child()));
+            let leaf = middle.lock().as_ref().unwrap().child();
+            together(4, |n| match n {
+                0 if round % 2 == 0 => root.cancel(),
+                0 => root.cancel_after(Duration::ZERO),
+                1 => drop(middle.lock().take()),
+                2 => {
+                    let is_cancelled = root.is_cancelled();
+                    assert!(leaf.is_cancelled() || !is_cancelled);
+                }
+                _ => {
+                    let below = middle.lock().as_ref().map(CancelToken::child);
+                    root.wait();
+                    assert!(below.is_none_or(|below| below.is_cancelled() && below.child().is_cancelled()));
+                }
+            });
+            assert!(leaf.is_cancelled());
+        }
+    });
+}
+
+/// Tokens in the middle of a tree are dropped, alone and with others, in any order: those below hear of those above all the same.
+#[test]
+fn d04_what_is_dropped_in_the_middle_leaves_no_gap() {
+    for dropped in 0..1 << 5 {
+        let root = CancelToken::new();
+        let (left, right) = (root.child(), root.child());
+        let (middle, other) = (left.child(), left.child());
+        let mut tree = [Some(left), Some(middle.child()), Some(middle), Some(other), Some(right)];
+        for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 3, 4, 1]] {
+            let leaf = tree[1].as_ref().map(CancelToken::child);
+            order.into_iter().filter(|n| dropped & 1 << n != 0).for_each(|n| tree[n] = None);
+            let later: Vec<_> = tree.iter().flatten().map(CancelToken::child).collect();
+            let time = Instant::now() + LIMIT;
+            root.cancel_at(time);
+            let mut all = tree.iter().flatten().chain(&later).chain(&leaf);
+            assert!(
+                all.all(|token| token.deadline().is_some_and(|deadline| deadline <= time) && !token.is_cancelled())
+            );
+        }
+        root.cancel();
+        assert!(tree.iter().flatten().all(CancelToken::is_cancelled));
+    }
+}
+
+/// D04: a million children, each of the one before: made, looked at, cancelled, and dropped in any order.
+#[test]
+fn d04_a_long_chain_needs_no_stack() {
+    on_a_small_stack("only the last one is held", || {
+        let root = CancelToken::new();
+        let last = (0..LINKS).fold(root.clone(), |above, _| above.child());
+        assert!(!last.is_cancelled());
+        root.cancel();
+        assert_eq!(last.reason(), Some(CancelReason::Asked));
+    });
+    on_a_small_stack("dropped downwards", || {
+        let chain = chain(LINKS);
+        chain[0].cancel_after(LIMIT);
+        assert!(chain[LINKS - 1].deadline().is_some());
+        drop(chain);
+    });
+    on_a_small_stack("dropped upwards", || {
+        let mut chain = chain(LINKS);
+        chain[0].cancel();
+        assert!(chain.iter().rev().all(CancelToken::is_cancelled));
+        while chain.pop().is_some() {}
+    });
+}
+
+/// D04: a look costs the same at any depth, and so does waiting for a deadline that is asked for again and again.
+#[test]
+fn d04_a_look_does_not_walk_the_chain() {
+    within(LIMIT, "looks", || {
+        let chain = chain(100_000);
+        let last = chain.last().unwrap();
+        for _ in 0..1_000_000 {
+            assert!(last.deadline().is_none() && !last.is_cancelled());
+        }
+        chain[0].cancel();
+        assert!(last.is_cancelled());
+    });
+}
+
+/// A task that submits the next one with the token that it was given.
+fn respawn<D: Dispatch>(pool: &Arc<Pool<D>>, token: &CancelToken, left: usize, done: Sender<CancelToken>) {
+    let owner = Arc::clone(pool);
+    let spawned = pool.spawn_cancellable(token, move |token| match left {
+        0 => done.send(token.clone()).unwrap(),
+        _ => respawn(&owner, token, left - 1, done),
+    });
+    drop(spawned.unwrap());
+}
+
+fn respawns<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(2).queue(8).stack_size(SMALL_STACK).dispatch::<D>().build().unwrap());
+    let (done, ended) = channel();
+    let root = CancelToken::new();
+    respawn(&pool, &root, 200_000, done);
+    let last = ended.recv().unwrap();
+    assert!(!last.is_cancelled());
+    root.cancel();
+    assert!(last.is_cancelled());
+    pool.wait_idle();
+}
+
+/// D04: the tokens of a task that respawns itself are no longer chain at the end than at the beginning.
+#[test]
+fn d04_a_task_that_respawns_itself_makes_no_chain() {
+    on_every_dispatch!(respawns);
+}
+
+fn poll_all(futures: &mut [Pin<Box<Cancelled<'_>>>], bell: &Arc<Bell>) {
+    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), bell).is_pending()));
+}
+
+/// D15: joining and leaving those who wait costs the same at any depth and in any company.
+#[test]
+fn d15_waiting_is_not_linear_in_depth_or_company() {
+    within(LIMIT, "waiting", || {
+        let (chain, bell) = (chain(20_000), Bell::new());
+        let last = chain.last().unwrap();
+        let mut futures: Vec<_> = (0..20_000).map(|_| Box::pin(last.cancelled())).collect();
+        poll_all(&mut futures, &bell);
+        poll_all(&mut futures, &bell);
+        // The oldest leave first, then the youngest.
+        futures.drain(..10_000);
+        while futures.len() > 10 {
+            futures.pop();
+        }
+        chain[0].cancel();
+        assert_eq!(bell.rung(), futures.len());
+        drop(futures);
+        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+    });
+}
+
+/// Counts itself when it is woken, into a list.
+struct Listed(usize, Arc<Mutex<Vec<usize>>>);
+
+impl Wake for Listed {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().push(self.0);
+    }
+}
+
+/// Those who wait anywhere below are woken in the order in which they came.
+#[test]
+fn those_who_wait_are_woken_in_order() {
+    let (chain, woken) = (chain(5), Arc::default());
+    let mut futures: Vec<_> = [3, 0, 4, 1, 2, 4, 0].iter().map(|n| Box::pin(chain[*n].cancelled())).collect();
+    for (n, future) in futures.iter_mut().enumerate() {
+        let waker = Waker::from(Arc::new(Listed(n, Arc::clone(&woken))));
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    chain[0].cancel();
+    assert!(woken.lock().iter().copied().eq(0..7), "{woken:?}");
+}
+
+/// Cancels the next token when it is woken.
+struct Next(CancelToken);
+
+impl Wake for Next {
+    fn wake(self: Arc<Self>) {
+        self.0.cancel();
+    }
+}
+
+/// D03: a chain of wakers each of which cancels what the next one waits for.
+#[test]
+fn d03_wakers_that_wake_need_no_stack() {
+    on_a_small_stack("wakers", || {
+        let tokens: Vec<_> = (0..100_000).map(|_| CancelToken::new()).collect();
+        let mut futures: Vec<_> = tokens.iter().map(|token| Box::pin(token.cancelled())).collect();
+        for (future, next) in futures.iter_mut().zip(&tokens[1..]) {
+            let waker = Waker::from(Arc::new(Next(next.clone())));
+            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        tokens[0].cancel();
+        assert!(tokens.iter().all(CancelToken::is_cancelled));
+    });
+}
+
+/// What a waker of [`Curious`] does at every occasion.
+fn use_all(token: &CancelToken) {
+    let bell = Bell::new();
+    let below = token.child();
+    let mut future = Box::pin(below.cancelled());
+    let is_ready = poll_with(future.as_mut(), &bell).is_ready();
+    assert_eq!(is_ready, token.is_cancelled());
+    below.cancel_after(LIMIT);
+    // With a deadline it has an alarm too.
+    assert_eq!(poll_with(future.as_mut(), &bell).is_ready(), is_ready);
+    assert!(below.deadline().is_some());
+    below.cancel();
+}
+
+/// A waker that uses its token when it is cloned, woken, or dropped.
+#[derive(Clone)]
+struct Curious {
+    token: CancelToken,
+    calls: Count,
+}
+
+impl Curious {
+    fn called(&self) {
+        self.calls.up();
+        use_all(&self.token);
+    }
+
+    fn raw(self) -> RawWaker {
+        const VTABLE: RawWakerVTable =
+            RawWakerVTable::new(Curious::clone_it, Curious::wake_it, Curious::wake_by_ref, Curious::drop_it);
+        RawWaker::new(Box::into_raw(Box::new(self)).cast_const().cast(), &VTABLE)
+    }
+
+    fn waker(&self) -> Waker {
+        // SAFETY: each of the functions uses the pointer as the box that it was made of, and `drop_it` and `wake_it` are its end.
+        unsafe { Waker::from_raw(self.clone().raw()) }
+    }
+
+    unsafe fn clone_it(this: *const ()) -> RawWaker {
+        // SAFETY: a waker of `raw` that was not dropped.
+        let this = unsafe { &*this.cast::<Curious>() };
+        this.called();
+        this.clone().raw()
+    }
+
+    unsafe fn wake_by_ref(this: *const ()) {
+        // SAFETY: a waker of `raw` that was not dropped.
+        unsafe { &*this.cast::<Curious>() }.called();
+    }
+
+    unsafe fn drop_it(this: *const ()) {
+        // SAFETY: a waker of `raw` that is dropped now.
+        unsafe { Box::from_raw(this.cast_mut().cast::<Curious>()) }.called();
+    }
+
+    unsafe fn wake_it(this: *const ()) {
+        // SAFETY: as in `drop_it`: waking it is its end.
+        unsafe { Curious::drop_it(this) }
+    }
+}
+
+/// D11: a waker may use its token, its token's family and the timer in whatever it does: nothing is locked when it is called.
+#[test]
+fn d11_no_waker_of_a_token_is_called_under_a_lock() {
+    within(LIMIT, "wakers", || {
+        for is_timed in [false, true] {
+            let (root, calls) = (CancelToken::new(), Count::new());
+            let token = root.child();
+            if is_timed {
+                root.cancel_after(2 * LIMIT);
+            }
+            let curious = Curious { token: token.clone(), calls: calls.clone() };
+            let waker = curious.waker();
+            let poll = |future: &mut Pin<Box<Cancelled<'_>>>| future.as_mut().poll(&mut Context::from_waker(&waker));
+            let mut futures: Vec<_> = (0..4).map(|_| Box::pin(token.cancelled())).collect();
+            for _ in 0..2 {
+                assert!(futures.iter_mut().all(|future| poll(future).is_pending()));
+            }
+            futures.pop();
+            // One that is forgotten keeps its entry until the token goes.
+            std::mem::forget(futures.pop());
+            root.cancel_after(LIMIT);
+            assert!(futures.iter_mut().all(|future| poll(future).is_pending()));
+            let before = calls.get();
+            root.cancel();
+            assert!(calls.get() >= before + 2);
+            assert!(futures.iter_mut().all(|future| poll(future) == Poll::Ready(())));
+            drop((futures, curious));
+        }
+        // The timer's thread.
+        let (token, calls) = (CancelToken::new(), Count::new());
+        let waker = Curious { token: token.clone(), calls: calls.clone() }.waker();
+        token.cancel_after(Duration::from_millis(20));
+        let mut future = Box::pin(token.cancelled());
+        let is_pending = future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+        let before = calls.get();
+        if is_pending {
+            support::eventually("the timer wakes it", || calls.get() > before);
+        }
+    });
+}
+
+/// The threads of this process that keep the time, by their numbers (Linux).
+fn timers() -> Vec<std::ffi::OsString> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let comm = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    tasks.filter(|task| comm(task).starts_with("formicary-timer")).map(|task| task.file_name()).collect()
+}
+
+/// D21: a thousand deadlines that are awaited are one thread; a thousand that are given up are one as well, and not one each.
+#[test]
+#[cfg(target_os = "linux")]
+fn d21_a_thousand_deadlines_are_one_thread() {
+    within(LIMIT, "deadlines", || {
+        let bell = Bell::new();
+        let tokens: Vec<_> = (1..=1000).map(|_| CancelToken::new()).collect();
+        tokens.iter().for_each(|token| token.cancel_after(10 * LIMIT));
+        let mut futures: Vec<_> = tokens.iter().map(|token| Box::pin(token.cancelled())).collect();
+        poll_all(&mut futures, &bell);
+        support::eventually("one thread keeps the time", || timers().len() == 1);
+        drop(futures);
+
+        let (mut seen, start) = (std::collections::HashSet::new(), Instant::now());
+        for token in &tokens {
+            poll_all(&mut [Box::pin(token.cancelled())], &bell);
+            seen.extend(timers());
+        }
+        // It stays for a second after its last alarm, so another one is needed only where the test is held up for as long.
+        let most = 1 + start.elapsed().as_secs() as usize;
+        assert!((1..=most).contains(&seen.len()), "{} threads", seen.len());
+        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
     });
 }

@@ -1,5 +1,5 @@
 //! The target `tokens`: a tree of tokens against a tree of plain values, with threads and futures that wait for them and
-//! tasks that have them.
+//! tasks that have them. Tokens are dropped, and chains of them are long.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -45,6 +45,12 @@ choices! {
         /// The task's own token is as if it were a child.
         CancelTask(u8),
         Resume,
+        /// A child of a child of a child, so many times; those between are held, or are not.
+        Chain(u8, u8, bool),
+        /// The token goes; those above and below stay.
+        Drop(u8),
+        /// A copy of it comes and goes.
+        Clone(u8),
     }
 }
 
@@ -52,11 +58,16 @@ choices! {
 #[derive(Default)]
 struct Node {
     parent: Option<usize>,
-    /// Why it is cancelled, as far as anybody has seen.
+    /// Why it is cancelled, as far as anybody has looked. The first reason stays, seen or not.
     seen: Option<CancelReason>,
     is_due: bool,
     is_timed: bool,
+    /// Somebody has waited for it, and so it stays to be cancelled in the end.
+    is_awaited: bool,
 }
+
+/// The most tokens of a plan.
+const TOKENS: usize = 512;
 
 struct Waking(AtomicUsize);
 
@@ -80,7 +91,8 @@ struct Spawned {
 }
 
 struct Forest {
-    nodes: Vec<(CancelToken, Node)>,
+    /// Those that were dropped are still above those below them.
+    nodes: Vec<(Option<CancelToken>, Node)>,
     threads: Vec<JoinHandle<()>>,
     futures: Vec<Polled>,
     tasks: Vec<Spawned>,
@@ -93,7 +105,7 @@ pub(crate) fn drive(plan: &Plan) {
     let name = thread_name();
     let pool = Pool::builder().workers(1).thread_name(&*name).build().expect("the shape is good");
     let pause = Some(pool.pause());
-    let nodes = vec![(CancelToken::new(), Node::default())];
+    let nodes = vec![(Some(CancelToken::new()), Node::default())];
     let (threads, futures, tasks) = (Vec::new(), Vec::new(), Vec::new());
     let mut forest = Forest { nodes, threads, futures, tasks, pool, pause, captured: Arc::default() };
     for operation in &plan.operations.0 {
@@ -106,49 +118,51 @@ pub(crate) fn drive(plan: &Plan) {
 impl Forest {
     fn carry_out(&mut self, operation: &Operation) {
         match *operation {
-            Operation::Root => self.nodes.push((CancelToken::new(), Node::default())),
+            Operation::Root => self.nodes.push((Some(CancelToken::new()), Node::default())),
             Operation::Child(of) => {
                 let parent = self.index(of);
-                let child = self.nodes[parent].0.child();
-                self.nodes.push((child, Node { parent: Some(parent), ..Node::default() }));
+                self.child(parent);
             }
             Operation::Cancel(of) => {
                 let index = self.index(of);
-                self.nodes[index].0.cancel();
+                self.token(index).cancel();
                 self.asked(index);
             }
             Operation::CancelAfter(of, is_due) => {
                 let index = self.index(of);
-                let (token, node) = &mut self.nodes[index];
-                token.cancel_after(if is_due { Duration::ZERO } else { NEVER });
+                self.token(index).cancel_after(if is_due { Duration::ZERO } else { NEVER });
+                // If it is cancelled already, that stays the reason, though nobody has asked.
+                self.reason(index);
+                let node = &mut self.nodes[index].1;
                 node.is_due |= is_due;
                 node.is_timed = true;
             }
             Operation::Look(of) => {
                 let index = self.index(of);
-                let is_cancelled = self.nodes[index].0.is_cancelled();
+                let is_cancelled = self.token(index).is_cancelled();
                 assert_eq!(is_cancelled, self.reason(index).is_some());
             }
             Operation::Reason(of) => {
                 let index = self.index(of);
-                let reason = self.nodes[index].0.reason();
+                let reason = self.token(index).reason();
                 assert_eq!(reason, self.reason(index));
             }
             Operation::Deadline(of) => {
                 let index = self.index(of);
                 let is_timed = self.line(index).any(|index| self.nodes[index].1.is_timed);
-                assert_eq!(self.nodes[index].0.deadline().is_some(), is_timed);
+                assert_eq!(self.token(index).deadline().is_some(), is_timed);
             }
             Operation::WaitNoTime(of) => {
                 let index = self.index(of);
-                let is_over = self.nodes[index].0.wait_timeout(Duration::ZERO);
+                let is_over = self.token(index).wait_timeout(Duration::ZERO);
                 assert_eq!(is_over, self.reason(index).is_some());
             }
             Operation::Listen(of) => {
                 let index = self.index(of);
                 // Each is a thread.
                 if self.threads.len() < 4 {
-                    let token = self.nodes[index].0.clone();
+                    self.nodes[index].1.is_awaited = true;
+                    let token = self.token(index).clone();
                     self.threads.push(std::thread::spawn(move || {
                         token.wait();
                         assert!(token.is_cancelled());
@@ -174,11 +188,53 @@ impl Forest {
                 }
             }
             Operation::Resume => self.resume(),
+            Operation::Chain(of, links, are_held) => {
+                let mut last = self.index(of);
+                for _ in 0..links {
+                    if self.nodes.len() == TOKENS {
+                        break;
+                    }
+                    let above = std::mem::replace(&mut last, self.nodes.len());
+                    self.child(above);
+                    if !are_held {
+                        self.forget(above);
+                    }
+                }
+            }
+            Operation::Drop(of) => {
+                let index = self.index(of);
+                self.forget(index);
+            }
+            Operation::Clone(of) => {
+                let index = self.index(of);
+                let copy = self.token(index).clone();
+                assert_eq!(copy.is_cancelled(), self.reason(index).is_some());
+            }
         }
     }
 
+    fn child(&mut self, parent: usize) {
+        let child = self.token(parent).child();
+        self.nodes.push((Some(child), Node { parent: Some(parent), ..Node::default() }));
+    }
+
+    /// Drops a token, unless it is awaited or the only one that is left.
+    fn forget(&mut self, index: usize) {
+        if !self.nodes[index].1.is_awaited && self.nodes.iter().filter(|(token, _)| token.is_some()).nth(1).is_some() {
+            self.nodes[index].0 = None;
+        }
+    }
+
+    fn token(&self, index: usize) -> &CancelToken {
+        self.nodes[index].0.as_ref().expect("it is held")
+    }
+
+    /// One of those that are held: an input has 256 names, and there may be more tokens.
     fn index(&self, of: u8) -> usize {
-        usize::from(of) % self.nodes.len()
+        let count = self.nodes.len();
+        let first = usize::from(of) * count.div_ceil(256).max(1) % count;
+        let mut from_there = (first..count).chain(0..first);
+        from_there.find(|index| self.nodes[*index].0.is_some()).expect("one is held")
     }
 
     /// A token and those above it.
@@ -186,7 +242,7 @@ impl Forest {
         std::iter::successors(Some(index), |index| self.nodes[*index].1.parent)
     }
 
-    /// Why a token is cancelled. The first reason that is seen stays.
+    /// Why a token is cancelled. The first reason stays.
     fn reason(&mut self, index: usize) -> Option<CancelReason> {
         for above in self.line(index).collect::<Vec<_>>() {
             let node = &mut self.nodes[above].1;
@@ -220,7 +276,8 @@ impl Forest {
 
     fn poll(&mut self, of: u8) {
         let node = self.index(of);
-        let token = self.nodes[node].0.clone();
+        self.nodes[node].1.is_awaited = true;
+        let token = self.token(node).clone();
         let future = Box::pin(async move { token.cancelled().await });
         let polled = Polled { node, future, waking: Arc::new(Waking(AtomicUsize::new(0))), is_ready: false };
         self.futures.push(polled);
@@ -248,7 +305,7 @@ impl Forest {
 
     fn spawn(&mut self, of: u8) {
         let node = self.index(of);
-        let (token, captured) = (self.nodes[node].0.clone(), Arc::clone(&self.captured));
+        let (token, captured) = (self.token(node).clone(), Arc::clone(&self.captured));
         let result = self.pool.spawn_cancellable(&token, move |token| {
             let _ = &captured;
             token.is_cancelled()
@@ -257,7 +314,7 @@ impl Forest {
         match result {
             Ok(handle) => {
                 assert_eq!(reason, None, "a task with a token that is cancelled is refused");
-                self.nodes.push((handle.token(), Node { parent: Some(node), ..Node::default() }));
+                self.nodes.push((Some(handle.token()), Node { parent: Some(node), ..Node::default() }));
                 self.tasks.push(Spawned { node: self.nodes.len() - 1, handle });
                 if self.pause.is_none() {
                     self.resume();
@@ -291,9 +348,12 @@ impl Forest {
     fn end(mut self) {
         self.resume();
         for index in 0..self.nodes.len() {
-            self.nodes[index].0.cancel();
+            if self.nodes[index].0.is_none() {
+                continue;
+            }
+            self.token(index).cancel();
             self.asked(index);
-            let reason = self.nodes[index].0.reason();
+            let reason = self.token(index).reason();
             assert_eq!(reason, self.reason(index));
         }
         for thread in self.threads.drain(..) {

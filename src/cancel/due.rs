@@ -1,0 +1,74 @@
+//! A deadline that many threads read without a lock.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// A point in time as one number: nanoseconds, `ORIGIN` being some moment in the life of the process. The number spans 292 years
+/// to either side; what lies beyond is as far away as that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
+const ORIGIN: u64 = 1 << 63;
+const NEVER: Moment = Moment(u64::MAX);
+
+fn origin() -> Instant {
+    // The standard library's, also in a model: time is no part of what is modelled.
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+fn nanoseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl From<Instant> for Moment {
+    fn from(time: Instant) -> Self {
+        let origin = origin();
+        match time.checked_duration_since(origin) {
+            Some(after) => Moment(ORIGIN.saturating_add(nanoseconds(after)).min(NEVER.0 - 1)),
+            None => Moment(ORIGIN.saturating_sub(nanoseconds(origin - time))),
+        }
+    }
+}
+
+impl Moment {
+    fn instant(self) -> Option<Instant> {
+        match self.0.checked_sub(ORIGIN) {
+            _ if self == NEVER => None,
+            Some(after) => origin().checked_add(Duration::from_nanos(after)),
+            None => origin().checked_sub(Duration::from_nanos(ORIGIN - self.0)),
+        }
+    }
+}
+
+/// The moment when a token is cancelled by itself, or never.
+pub(super) struct Due(AtomicU64);
+
+impl Due {
+    pub(super) fn never() -> Self {
+        Due(AtomicU64::new(NEVER.0))
+    }
+
+    pub(super) fn get(&self) -> Moment {
+        // ORDERING: Acquire pairs with the Release in `set`: who sees a token's deadline sees those of the tokens below it, which
+        // are set first.
+        Moment(self.0.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set(&self, moment: Moment) {
+        // ORDERING: Release, see `get`.
+        self.0.store(moment.0, Ordering::Release);
+    }
+
+    pub(super) fn instant(&self) -> Option<Instant> {
+        self.get().instant()
+    }
+
+    /// Whether the moment has come. Reads the clock only if there is one to come.
+    pub(super) fn is_over(&self) -> bool {
+        let due = self.get();
+        due != NEVER && Moment::from(Instant::now()) >= due
+    }
+}

@@ -1,0 +1,143 @@
+//! Waiting for a token: as a thread, as a future, or as part of another wait.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as Poller, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::{CancelToken, earlier};
+use crate::sync::{current, park};
+use crate::timer::{Alarm, TIMER, Timer};
+use crate::waiter::Waiter;
+
+impl CancelToken {
+    /// Blocks until the token is cancelled.
+    ///
+    /// ```
+    /// let token = formicary::CancelToken::new();
+    /// let other = token.clone();
+    /// let thread = std::thread::spawn(move || other.cancel());
+    /// token.wait();
+    /// assert!(token.is_cancelled());
+    /// # thread.join().unwrap();
+    /// ```
+    pub fn wait(&self) {
+        self.wait_until(None);
+    }
+
+    /// Blocks until the token is cancelled, for at most `limit`; says whether it is.
+    ///
+    /// ```
+    /// let token = formicary::CancelToken::new();
+    /// assert!(!token.wait_timeout(std::time::Duration::from_millis(1)));
+    /// ```
+    #[must_use = "the token may not be cancelled when the time is up"]
+    pub fn wait_timeout(&self, limit: Duration) -> bool {
+        self.wait_until(Instant::now().checked_add(limit))
+    }
+
+    fn wait_until(&self, limit: Option<Instant>) -> bool {
+        let _listening = self.listen(Waiter::Thread(current()));
+        loop {
+            if self.is_cancelled() {
+                return true;
+            }
+            if limit.is_some_and(|limit| Instant::now() >= limit) {
+                return false;
+            }
+            park(earlier(limit, self.deadline()));
+        }
+    }
+
+    /// Completes when the token is cancelled. Works on any executor.
+    ///
+    /// While futures wait for a time limit, one thread of the crate keeps the time for all of them; it ends about a second after the
+    /// last of them has gone. The wakers are the only foreign code that it runs. Where the system refuses that thread, each poll
+    /// sleeps for up to some milliseconds and has its future polled again.
+    ///
+    /// ```
+    /// # fn block_on<F: std::future::Future>(f: F) -> F::Output {
+    /// #     let mut f = std::pin::pin!(f);
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark { fn wake(self: std::sync::Arc<Self>) { self.0.unpark() } }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     loop {
+    /// #         match f.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+    /// #             std::task::Poll::Ready(out) => return out,
+    /// #             std::task::Poll::Pending => std::thread::park(),
+    /// #         }
+    /// #     }
+    /// # }
+    /// let token = formicary::CancelToken::new();
+    /// token.cancel_after(std::time::Duration::from_millis(1));
+    /// block_on(token.cancelled());
+    /// assert!(token.is_cancelled());
+    /// ```
+    pub fn cancelled(&self) -> Cancelled<'_> {
+        Cancelled { token: self, listening: None, alarm: None }
+    }
+
+    /// Has `waiter` woken when the token is cancelled or its deadline changes, until the answer is dropped. Look after this.
+    pub(crate) fn listen(&self, waiter: Waiter) -> Listening<'_> {
+        let number = self.0.number();
+        self.0.listeners.enter(number, waiter);
+        Listening { token: self, number }
+    }
+}
+
+/// An entry in the list of a token.
+pub(crate) struct Listening<'a> {
+    token: &'a CancelToken,
+    number: u64,
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        // Not under the lock of the list: dropping a waker is somebody else's code.
+        self.token.0.listeners.leave(self.number).into_iter().for_each(Waiter::dismiss);
+    }
+}
+
+/// Completes when a token is cancelled; made by [`CancelToken::cancelled`].
+///
+/// ```
+/// let token = formicary::CancelToken::new();
+/// let cancelled: formicary::Cancelled<'_> = token.cancelled();
+/// # drop(cancelled);
+/// ```
+#[must_use = "futures do nothing unless polled"]
+pub struct Cancelled<'a> {
+    token: &'a CancelToken,
+    listening: Option<Listening<'a>>,
+    alarm: Option<Alarm>,
+}
+
+impl Cancelled<'_> {
+    pub(crate) fn poll_by(&mut self, timer: &'static Timer, waker: &Waker) -> Poll<()> {
+        if !self.token.is_cancelled() {
+            self.listening = Some(self.token.listen(Waiter::Task(waker.clone())));
+            self.alarm = self.token.deadline().map(|deadline| timer.at(deadline, Waiter::Task(waker.clone())));
+            if !self.token.is_cancelled() {
+                return Poll::Pending;
+            }
+        }
+        // The wakers need not wait for the future's drop.
+        (self.listening, self.alarm) = (None, None);
+        Poll::Ready(())
+    }
+}
+
+impl Future for Cancelled<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
+        self.poll_by(&TIMER, poller.waker())
+    }
+}
+
+impl fmt::Debug for Cancelled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled").field("token", self.token).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! What time it is, and sleeping until some time. A test can have a clock that stands still until it is told to advance.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where those who keep the time get it from.
+pub(crate) enum Clock {
+    System,
+    #[cfg(test)]
+    Scripted(&'static scripted::Script),
+}
+
+// The standard library's threads, also in a model: there no time passes, so nobody keeps it.
+impl Clock {
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Clock::System => Instant::now(),
+            #[cfg(test)]
+            Clock::Scripted(script) => script.now(),
+        }
+    }
+
+    /// Sleeps until `time`, or until the calling thread is unparked; may also wake for no reason.
+    pub(crate) fn park_until(&self, time: Instant) {
+        match self {
+            Clock::System => {
+                let left = time.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    thread::park_timeout(left);
+                }
+            }
+            #[cfg(test)]
+            Clock::Scripted(script) => script.park_until(time),
+        }
+    }
+
+    /// Sleeps for as long as it says. A clock that stands still is advanced by that.
+    pub(crate) fn sleep(&self, time: Duration) {
+        match self {
+            Clock::System => thread::sleep(time),
+            #[cfg(test)]
+            Clock::Scripted(script) => script.advance(time),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod scripted {
+    //! A clock for tests: time passes when the test says so.
+
+    use std::sync::OnceLock;
+    use std::thread::{self, Thread};
+    use std::time::{Duration, Instant};
+
+    use parking_lot::{Condvar, Mutex};
+
+    pub(crate) struct Script {
+        start: OnceLock<Instant>,
+        state: Mutex<State>,
+        /// Somebody goes to sleep.
+        slept: Condvar,
+    }
+
+    struct State {
+        passed: Duration,
+        sleepers: Vec<(Instant, Thread)>,
+    }
+
+    impl Script {
+        pub(crate) const fn new() -> Self {
+            let state = Mutex::new(State { passed: Duration::ZERO, sleepers: Vec::new() });
+            Script { start: OnceLock::new(), state, slept: Condvar::new() }
+        }
+
+        /// The time at which the clock stood first.
+        pub(crate) fn start(&self) -> Instant {
+            *self.start.get_or_init(Instant::now)
+        }
+
+        pub(crate) fn now(&self) -> Instant {
+            self.start() + self.state.lock().passed
+        }
+
+        pub(crate) fn advance(&self, time: Duration) {
+            let mut state = self.state.lock();
+            state.passed += time;
+            let now = self.start() + state.passed;
+            state.sleepers.iter().filter(|(until, _)| *until <= now).for_each(|(_, thread)| thread.unpark());
+        }
+
+        /// Waits until a thread sleeps until exactly `time`.
+        pub(crate) fn await_sleeper(&self, time: Instant) {
+            let limit = Instant::now() + Duration::from_secs(60);
+            let mut state = self.state.lock();
+            while !state.sleepers.iter().any(|(until, _)| *until == time) {
+                assert!(!self.slept.wait_until(&mut state, limit).timed_out(), "nobody sleeps until then");
+            }
+        }
+
+        pub(super) fn park_until(&self, time: Instant) {
+            let me = thread::current();
+            let mut state = self.state.lock();
+            if time <= self.start() + state.passed {
+                return;
+            }
+            state.sleepers.push((time, me.clone()));
+            drop(state);
+            self.slept.notify_all();
+            thread::park();
+            self.state.lock().sleepers.retain(|(_, thread)| thread.id() != me.id());
+        }
+    }
+}
