@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use formicary::{CancelToken, Dispatch, SubmitErrorKind};
+use formicary::{CancelToken, Dispatch, Group, SubmitErrorKind};
 use support::closures::{assert_quiet, pool};
 use support::races::{quiet_panic, shift, together};
-use support::{Count, Gate, assert_conserved, eventually, on_every_dispatch, quiet_panics};
+use support::{Count, Gate, LIMIT, assert_conserved, eventually, on_every_dispatch, quiet_panics};
 
 /// A45: groups of one pool do not see each other: each gets its own values in order, and the failure of one is its own.
 fn apart<D: Dispatch>() {
@@ -149,4 +150,46 @@ fn given_back<D: Dispatch>() {
 #[test]
 fn a45_a_group_whose_tasks_are_given_back() {
     on_every_dispatch!(given_back);
+}
+
+/// A setting that cannot be is a panic that says which and why; so is one that comes too late.
+fn bad_settings<D: Dispatch>() {
+    let pool = pool::<D>(1, 10);
+    let started = || {
+        let group = pool.group::<(), ()>();
+        group.spawn(|_| Ok(())).unwrap();
+        assert!(group.wait_timeout(LIMIT));
+        group
+    };
+    let group = || pool.group::<(), ()>();
+    let late = "for a group: it has accepted 1 tasks";
+    let settings: [(&dyn Fn() -> Group<(), (), D>, String); 3] = [
+        (&|| group().limit(0), "`tasks` is 0: a group with this limit lets nothing in".into()),
+        (&|| started().limit(3), format!("`limit` comes too late {late}")),
+        (&|| started().collect_all(true), format!("`collect_all` comes too late {late}")),
+    ];
+    for (set, expected) in settings {
+        let panic = catch_unwind(AssertUnwindSafe(|| drop(set()))).unwrap_err();
+        let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref().map(String::as_str));
+        assert_eq!(text, Some(&*expected));
+    }
+    // Control: what is said in time.
+    let group = group().collect_all(true).limit(usize::MAX).limit(1);
+    let (gate, refused) = (Gate::new(), |group: &Group<_, _, D>| group.try_spawn(|_| Ok(())).unwrap_err().is_full());
+    let held = gate.clone();
+    group
+        .spawn(move |_| {
+            held.wait();
+            Err(())
+        })
+        .unwrap();
+    assert!(refused(&group));
+    gate.open();
+    assert!(group.wait_timeout(LIMIT) && !group.token().is_cancelled());
+    assert_quiet(&pool);
+}
+
+#[test]
+fn a45_bad_settings_of_a_group_are_panics() {
+    on_every_dispatch!(bad_settings);
 }

@@ -24,7 +24,7 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::waiter::Waiter;
 
 pub(crate) use desk::{Caller, Desk};
-pub(crate) use ticket::{Recalled, Reply, Settle, Ticket, Verdict};
+pub(crate) use ticket::{Permit, Recalled, Reply, Settle, Ticket, Verdict};
 pub(crate) use wait::{AwaitedEnd, Outcome};
 
 enum Cell<I, O> {
@@ -80,6 +80,8 @@ pub(crate) struct Terms<I, O> {
     pub(crate) run_here: Option<Run<I, O>>,
     /// The view in one of whose places it has to run.
     pub(crate) view: Option<u64>,
+    /// What it has of a limit from its start on.
+    pub(crate) permit: Option<Arc<dyn Permit>>,
 }
 
 impl<I, O> Slot<I, O> {
