@@ -69,13 +69,17 @@ impl<T, E> Ledger<T, E> {
         Some(task)
     }
 
+    pub(super) fn has_task_to_try(&self) -> bool {
+        self.open.last().is_some_and(|(index, _)| *index >= self.tried)
+    }
+
     pub(super) fn try_all_again(&mut self) {
         self.tried = 0;
     }
 
     /// Has `me` woken when there is a task to try; says whether there is one already.
     pub(super) fn await_task(&mut self, me: &Thread) -> bool {
-        let is_there = self.first_open(self.tried).is_some();
+        let is_there = self.has_task_to_try();
         if !is_there {
             self.helpers.push((std::ptr::from_ref(me).addr(), me.clone()));
         }

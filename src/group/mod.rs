@@ -271,6 +271,20 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.len() == 0
     }
 
+    /// How many threads wait in [`spawn`](Self::spawn) because the group is at its [`limit`](Self::limit).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let group = pool.group::<(), ()>().limit(1);
+    /// group.spawn(|_token| Ok(()))?;
+    /// assert!(group.wait_timeout(std::time::Duration::from_secs(60)));
+    /// assert_eq!(group.waiting(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn waiting(&self) -> usize {
+        self.shared.line.waiting()
+    }
+
     fn enlist<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
     where
         F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,

@@ -116,6 +116,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
                 Ok(leave) => leave,
                 // They are younger than the caller, and do not wait for it.
                 Err(_) if self.have_all_started() => nested::enter_wait_regardless(self.engine.id()),
+                // One that has come since.
+                Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
             };
             in_line.wait(shared.token.deadline());
