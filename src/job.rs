@@ -81,7 +81,7 @@ where
 
 /// The terms of a task that needs a worker's function or state.
 pub(crate) fn terms<I, O>(pool: u64, is_call: bool, deadline: Option<Instant>) -> Terms<I, O> {
-    Terms { pool, is_call, deadline, token: None, run_here: None, view: None }
+    Terms { pool, is_call, deadline, token: None, run_here: None, view: None, permit: None }
 }
 
 /// Puts a payload into the pool, to be cancelled with `token`, which also makes its submitter give up.

@@ -59,8 +59,15 @@ impl Drop for Marked {
 type MarkedSlot = Slot<Marked, Marked>;
 
 fn slot(living: &Arc<AtomicUsize>, token: Option<&CancelToken>) -> Arc<MarkedSlot> {
-    let terms =
-        Terms { pool: u64::MAX, is_call: false, deadline: None, token: token.cloned(), run_here: None, view: None };
+    let terms = Terms {
+        pool: u64::MAX,
+        is_call: false,
+        deadline: None,
+        token: token.cloned(),
+        run_here: None,
+        view: None,
+        permit: None,
+    };
     Slot::new(Marked::new(living), terms)
 }
 

@@ -10,8 +10,9 @@
 //!
 //! A closure is called by whichever of these comes first: a worker that has its ticket; the scope's own thread, if that is a
 //! worker of the pool, which has nothing better to do than wait; the scope's own thread, if the pool gave the ticket back; the
-//! spawning thread, if the pool did not take the ticket.
+//! spawning thread, if the pool did not take the ticket ([`State::run_refused`]).
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert;
 use std::fmt;
@@ -26,7 +27,7 @@ use crate::engine::nested;
 use crate::error::{Cause, Payload, SubmitErrorKind};
 use crate::pool::Pool;
 use crate::slot::{Recalled, Reply, Settle, Verdict};
-use crate::sync::{Mutex, Thread, current, park};
+use crate::sync::{Mutex, Thread, current, park, thread_local};
 use crate::task::{Body, Task};
 
 /// What spawns tasks that borrow; lent by [`Pool::scope`].
@@ -66,13 +67,35 @@ struct Tally {
     pending: usize,
     /// Those that the owner may run in a worker's stead; perhaps others have by then.
     queued: VecDeque<Arc<dyn Errand>>,
+    /// How many closures have gone since `queued` was last rid of those that have started.
+    stale: usize,
     /// Those whose tickets came back: the owner runs them.
     returned: Vec<Arc<dyn Errand>>,
     panic: Option<Payload>,
 }
 
+/// So many closures go before a list is looked through for them.
+const STALE: usize = 32;
+
+impl Tally {
+    /// Takes what has started out of `queued` when it may be half of that: so a cell outlives its closure for a while only, and
+    /// each costs one look or two. What comes back is for the caller to drop when the lock is free.
+    fn sweep(&mut self) -> VecDeque<Arc<dyn Errand>> {
+        self.stale += 1;
+        if self.stale < STALE.max(self.queued.len() / 2) {
+            return VecDeque::new();
+        }
+        self.stale = 0;
+        let (queued, started) = mem::take(&mut self.queued).into_iter().partition(|errand| errand.is_queued());
+        self.queued = queued;
+        started
+    }
+}
+
 /// A closure that borrows, in a cell, as those see it who know nothing of its lifetime.
 trait Errand: Send + Sync {
+    /// Whether its ticket is still good.
+    fn is_queued(&self) -> bool;
     /// Calls the closure if its ticket is still good. `reply` is set before.
     fn run_queued(&self, reply: &mut Reply, state: &Arc<State>) -> Verdict;
     /// The ticket is not good any more: says whether that is because of this.
@@ -88,6 +111,10 @@ enum Cell<F> {
 }
 
 impl<F: FnOnce() + Send> Errand for Mutex<Cell<F>> {
+    fn is_queued(&self) -> bool {
+        matches!(*self.lock(), Cell::Queued(_))
+    }
+
     fn run_queued(&self, reply: &mut Reply, state: &Arc<State>) -> Verdict {
         let mut cell = self.lock();
         match mem::replace(&mut *cell, Cell::Empty) {
@@ -136,11 +163,13 @@ impl Settle for State {
         let mut tally = self.tally.lock();
         tally.pending -= 1;
         let is_over = tally.pending == 0;
+        let swept = tally.sweep();
         let unwanted = match &tally.panic {
             Some(_) => panic,
             None => mem::replace(&mut tally.panic, panic),
         };
         drop(tally);
+        drop(swept);
         if is_over {
             self.owner.unpark();
         }
@@ -151,7 +180,62 @@ impl Settle for State {
     }
 }
 
+thread_local! {
+    /// The scopes whose refused tasks the calling thread is in the middle of, the innermost last, by address.
+    static RUNNING: RefCell<Vec<(usize, PutOff)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What was refused in the middle of another refused task of the same scope.
+#[derive(Default)]
+struct PutOff {
+    /// The next one last.
+    errands: Vec<Arc<dyn Errand>>,
+    /// How many of them were there when the last one was taken.
+    older: usize,
+}
+
+impl PutOff {
+    /// The first of those that the last one has spawned; if there are none, the one after that.
+    fn next(&mut self) -> Option<Arc<dyn Errand>> {
+        self.errands[self.older..].reverse();
+        let next = self.errands.pop();
+        self.older = self.errands.len();
+        next
+    }
+}
+
 impl State {
+    /// Runs what the pool did not take on this thread: now or, if that is in the middle of another such task of this scope, when
+    /// that one has ended. So a chain of them takes no more stack than one. Each thread does its own, so none waits for another.
+    fn run_refused(&self, errand: Arc<dyn Errand>) {
+        let scope = std::ptr::from_ref(self).addr();
+        let mut next = Some(errand);
+        let has_list = RUNNING.try_with(|running| {
+            let mut running = running.borrow_mut();
+            match running.iter_mut().rfind(|(other, _)| *other == scope) {
+                Some((_, later)) => later.errands.extend(next.take()),
+                None => running.push((scope, PutOff::default())),
+            }
+        });
+        while let Some(errand) = next {
+            self.run_returned(&*errand);
+            // A thread whose locals are gone cannot put anything off.
+            next = has_list.ok().and_then(|()| Self::next_put_off());
+        }
+    }
+
+    /// What the calling thread has put off of the scope that it is at; there is no list any more when nothing is left.
+    fn next_put_off() -> Option<Arc<dyn Errand>> {
+        RUNNING.with(|running| {
+            let mut running = running.borrow_mut();
+            let next = running.last_mut().and_then(|(_, later)| later.next());
+            if next.is_none() {
+                running.pop();
+            }
+            next
+        })
+    }
+
     /// Runs what no worker will, on this thread.
     fn run_returned(&self, errand: &dyn Errand) {
         let result = catch_unwind(AssertUnwindSafe(|| errand.run_returned()));
@@ -177,7 +261,7 @@ impl State {
                 nested::run_here_however_deep(pool, |reply| errand.run_queued(reply, self));
             }
             if let Some(errand) = returned {
-                self.run_returned(&*errand);
+                self.run_refused(errand);
             }
         }
     }
@@ -285,9 +369,10 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
     /// Submits a task that may borrow from outside the scope. Its result goes where the task puts it.
     ///
     /// Blocks while the pool is full. If the pool does not take it (it is closed, or full and
-    /// [`nonblocking`](crate::Builder::nonblocking), or the caller is a worker that would wait for itself), it runs here and
-    /// now, on the calling thread, and the pool does not count it; a panic in it is kept for the end of the scope, as that of any
-    /// other. Costs one allocation.
+    /// [`nonblocking`](crate::Builder::nonblocking), or the caller is a worker that would wait for itself), it runs on the calling
+    /// thread, and the pool does not count it: before this returns or, if the caller is such a task of the same scope itself, when
+    /// that has ended, so that a chain of them takes no more stack than one. A panic in it is kept for the end of the scope, as
+    /// that of any other. Costs one allocation, which is given back when the task has ended.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -318,12 +403,16 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
         let ticket = Task::from_body(Ticket { errand: Arc::clone(&errand), state: Arc::clone(state) });
         match self.pool.engine.submit(ticket, convert::identity, self.pool.engine.default_patience()) {
             Ok(()) if state.owner_is_inside => {
-                state.tally.lock().queued.push_back(errand);
-                state.owner.unpark();
+                let mut tally = state.tally.lock();
+                if errand.is_queued() {
+                    tally.queued.push_back(errand);
+                    drop(tally);
+                    state.owner.unpark();
+                }
             }
             Ok(()) => {}
-            // The ticket is dropped with the refusal and does nothing then: the closure is gone.
-            Err(_refusal) if errand.return_ticket() => state.run_returned(&*errand),
+            // The ticket is dropped with the refusal and does nothing then: it is not good any more.
+            Err(_refusal) if errand.return_ticket() => state.run_refused(errand),
             Err(_) => {}
         }
     }

@@ -129,7 +129,7 @@ fn empty<D: Dispatch>() {
     let pool = pool::<D>(1, 1);
     let pause = pool.pause();
     assert!(pool.group::<u8, u8>().wait().unwrap().is_empty());
-    assert!(pool.group::<u8, u8>().limit(0).collect().is_empty());
+    assert!(pool.group::<u8, u8>().limit(1).collect().is_empty());
     assert!(pool.group::<u8, u8>().wait_timeout(Duration::ZERO));
     let cancelled = pool.group::<u8, u8>();
     cancelled.cancel();

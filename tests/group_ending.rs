@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use formicary::{Dispatch, TaskFailure};
+use formicary::{CancelReason, CancelToken, Dispatch, TaskFailure};
 use support::closures::{assert_quiet, pool};
 use support::races::{quiet_panic, shift};
 use support::{Count, Gate, LIMIT, on_every_dispatch, quiet_panics};
@@ -182,7 +182,7 @@ fn a45_a_dropped_group_is_cancelled() {
     on_every_dispatch!(dropped);
 }
 
-/// A group is the same after it has been waited for with a time limit; its token is untouched by a good end.
+/// A group is the same after it has been waited for with a time limit.
 fn timed<D: Dispatch>() {
     let (pool, gate) = (pool::<D>(1, 10), Gate::new());
     let group = pool.group::<_, ()>();
@@ -197,14 +197,46 @@ fn timed<D: Dispatch>() {
     gate.open();
     assert!(group.wait_timeout(LIMIT));
     group.spawn(|_| Ok(2)).unwrap();
-    let token = group.token().clone();
+    assert!(!group.token().is_cancelled());
     assert_eq!(group.wait().unwrap(), [1, 2]);
-    assert!(!token.is_cancelled());
 }
 
 #[test]
 fn a45_waiting_for_so_long() {
     on_every_dispatch!(timed);
+}
+
+/// However a group ends, its token ends with it, and so do a child of that and whoever waits for either; the parent's does not.
+fn token_ends<D: Dispatch>() {
+    let pool = pool::<D>(1, 10);
+    for how in 0..5 {
+        let parent = CancelToken::new();
+        let group = pool.group_with::<_, ()>(&parent);
+        let (token, child) = (group.token().clone(), group.token().child());
+        let other = child.clone();
+        let background = std::thread::spawn(move || other.wait_timeout(LIMIT));
+        if how < 3 {
+            group.spawn(|_| Ok(7)).unwrap();
+        }
+        assert!(how == 4 || group.wait_timeout(LIMIT));
+        assert!(!token.is_cancelled() && !child.is_cancelled(), "before the end");
+        match how {
+            0 => assert_eq!(group.wait().unwrap(), [7]),
+            1 => assert_eq!(*group.collect()[0].as_ref().unwrap(), 7),
+            2 | 3 => drop(group),
+            _ => assert!(group.wait().unwrap().is_empty()),
+        }
+        assert!(token.is_cancelled() && child.is_cancelled(), "{how}");
+        assert_eq!(token.reason(), Some(CancelReason::Asked));
+        assert!(background.join().unwrap());
+        assert!(!parent.is_cancelled());
+    }
+    assert_quiet(&pool);
+}
+
+#[test]
+fn a45_a_token_ends_with_its_group() {
+    on_every_dispatch!(token_ends);
 }
 
 /// A capture that panics in its drop, where the group cancels its task: the other tasks are cancelled all the same, and the wait

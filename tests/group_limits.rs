@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use formicary::{CancelToken, Dispatch, SubmitErrorKind};
+use formicary::{CancelToken, Dispatch, Group, SubmitErrorKind};
 use support::closures::{assert_quiet, pool};
 use support::races::{quiet_panic, shift, together};
-use support::{Count, Gate, assert_conserved, eventually, on_every_dispatch, quiet_panics};
+use support::{Count, Gate, LIMIT, assert_conserved, eventually, on_every_dispatch, quiet_panics};
 
 /// A45: groups of one pool do not see each other: each gets its own values in order, and the failure of one is its own.
 fn apart<D: Dispatch>() {
@@ -149,4 +152,190 @@ fn given_back<D: Dispatch>() {
 #[test]
 fn a45_a_group_whose_tasks_are_given_back() {
     on_every_dispatch!(given_back);
+}
+
+/// A setting that cannot be is a panic that says which and why; so is one that comes too late.
+fn bad_settings<D: Dispatch>() {
+    let pool = pool::<D>(1, 10);
+    let started = || {
+        let group = pool.group::<(), ()>();
+        group.spawn(|_| Ok(())).unwrap();
+        assert!(group.wait_timeout(LIMIT));
+        group
+    };
+    let group = || pool.group::<(), ()>();
+    let late = "for a group: it has accepted 1 tasks";
+    let settings: [(&dyn Fn() -> Group<(), (), D>, String); 3] = [
+        (&|| group().limit(0), "`tasks` is 0: a group with this limit lets nothing in".into()),
+        (&|| started().limit(3), format!("`limit` comes too late {late}")),
+        (&|| started().collect_all(true), format!("`collect_all` comes too late {late}")),
+    ];
+    for (set, expected) in settings {
+        let panic = catch_unwind(AssertUnwindSafe(|| drop(set()))).unwrap_err();
+        let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref().map(String::as_str));
+        assert_eq!(text, Some(&*expected));
+    }
+    // Control: what is said in time.
+    let group = group().collect_all(true).limit(usize::MAX).limit(1);
+    let (gate, refused) = (Gate::new(), |group: &Group<_, _, D>| group.try_spawn(|_| Ok(())).unwrap_err().is_full());
+    let held = gate.clone();
+    group
+        .spawn(move |_| {
+            held.wait();
+            Err(())
+        })
+        .unwrap();
+    assert!(refused(&group));
+    gate.open();
+    assert!(group.wait_timeout(LIMIT) && !group.token().is_cancelled());
+    assert_quiet(&pool);
+}
+
+#[test]
+fn a45_bad_settings_of_a_group_are_panics() {
+    on_every_dispatch!(bad_settings);
+}
+
+/// Starts `count` threads that each spawn one task, in this order, and waits until all stand at the group's limit.
+fn line_up<'s, D: Dispatch>(
+    scope: &'s Scope<'s, '_>,
+    group: &'s Group<usize, (), D>,
+    count: usize,
+    task: impl Fn(usize) -> Result<usize, ()> + Clone + Send + 'static,
+) -> Vec<ScopedJoinHandle<'s, (Result<(), SubmitErrorKind>, u64)>> {
+    let start = |n| {
+        let task = task.clone();
+        let thread = scope.spawn(move || {
+            let before = sleeps();
+            let entered = group.spawn(move |_| task(n)).map_err(|refusal| refusal.kind);
+            (entered, sleeps() - before)
+        });
+        eventually("it is in line", || group.waiting() == n + 1);
+        thread
+    };
+    (0..count).map(start).collect()
+}
+
+/// How often the calling thread has gone to sleep (Linux).
+fn sleeps() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok());
+    count.unwrap_or(0)
+}
+
+/// D16: those who wait at the limit enter in the order in which they came, and each end wakes one of them.
+fn in_order<D: Dispatch>() {
+    const THREADS: usize = 200;
+    let (pool, gate, order) = (pool::<D>(2, 1000), Gate::new(), Arc::new(Mutex::new(Vec::new())));
+    let group = pool.group::<usize, ()>().limit(1);
+    let held = gate.clone();
+    group
+        .spawn(move |_| {
+            held.wait();
+            Ok(THREADS)
+        })
+        .unwrap();
+    let note = Arc::clone(&order);
+    let task = move |n| {
+        note.lock().unwrap().push(n);
+        Ok(n)
+    };
+    std::thread::scope(|scope| {
+        let threads = line_up(scope, &group, THREADS, task);
+        gate.open();
+        let mut slept = 0;
+        for thread in threads {
+            let (entered, sleeps) = thread.join().unwrap();
+            assert_eq!(entered, Ok(()));
+            slept += sleeps;
+        }
+        // Once each, and a little for locks. Each that was woken with every end would make it some 20,000.
+        assert!(slept < 10 * THREADS as u64, "{slept}");
+    });
+    assert_eq!(group.waiting(), 0);
+    assert_eq!(group.wait().unwrap().len(), 1 + THREADS);
+    assert!(order.lock().unwrap().iter().copied().eq(0..THREADS));
+    assert_quiet(&pool);
+}
+
+#[test]
+fn d16_one_place_wakes_one_in_order() {
+    on_every_dispatch!(in_order);
+}
+
+/// D16: a group that is cancelled sends all away who wait, and one that goes on has place for who comes then.
+fn sent_away<D: Dispatch>() {
+    for fails in [false, true] {
+        let (pool, gate) = (pool::<D>(2, 1000), Gate::new());
+        let group = pool.group::<usize, ()>().limit(2);
+        for _ in 0..2 {
+            let held = gate.clone();
+            group
+                .spawn(move |_| {
+                    held.wait();
+                    if fails { Err(()) } else { Ok(0) }
+                })
+                .unwrap();
+        }
+        gate.await_arrivals(2);
+        std::thread::scope(|scope| {
+            let threads = line_up(scope, &group, 20, Ok);
+            if fails {
+                gate.pass(1);
+            } else {
+                group.cancel();
+            }
+            for thread in threads {
+                assert_eq!(thread.join().unwrap().0, Err(SubmitErrorKind::Cancelled));
+            }
+        });
+        assert_eq!((group.waiting(), group.len()), (0, 2));
+        gate.open();
+        assert_eq!(group.wait().is_err(), fails);
+        assert_quiet(&pool);
+    }
+}
+
+#[test]
+fn d16_a_cancelled_group_sends_all_away() {
+    on_every_dispatch!(sent_away);
+}
+
+/// D16, B05: the only worker stands in a group's line behind somebody from outside; when that one is in, the worker runs its task.
+fn only_worker_in_line<D: Dispatch>() {
+    for round in 0..200 {
+        let (pool, gate) = (pool::<D>(1, 10), Gate::new());
+        let group = Arc::new(pool.group::<_, ()>().limit(1));
+        let inner = Arc::clone(&group);
+        let busy = gate.clone();
+        let worker = pool.spawn(move || {
+            busy.wait();
+            inner.spawn(|_| Ok(2)).unwrap();
+        });
+        gate.await_arrivals(1);
+        let held = gate.clone();
+        group
+            .spawn(move |_| {
+                held.wait();
+                Ok(0)
+            })
+            .unwrap();
+        gate.pass(1);
+        gate.await_arrivals(2);
+        std::thread::scope(|scope| {
+            let outsider = scope.spawn(|| group.spawn(|_| Ok(1)).unwrap());
+            eventually("the outsider is in line", || group.waiting() == 1);
+            shift(Duration::from_micros(round % 10));
+            gate.open();
+            outsider.join().unwrap();
+        });
+        worker.unwrap().join().unwrap();
+        assert_eq!(Arc::into_inner(group).unwrap().wait().unwrap(), [0, 1, 2]);
+        assert_quiet(&pool);
+    }
+}
+
+#[test]
+fn d16_the_only_worker_in_line() {
+    on_every_dispatch!(only_worker_in_line);
 }

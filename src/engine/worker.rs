@@ -198,10 +198,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
         };
         let panicked = panic.is_some();
-        let answers = reply.is_wanted();
+        let answers = reply.is_due();
         if answers {
             doing.tally.set_answering(true);
-        } else if panicked {
+        }
+        if panicked && !reply.is_wanted() {
             // Nobody wants it. It may hold what the task had captured, so it goes before the task counts as ended; its
             // drop may panic once more.
             self.guard(|| drop(panic.take()));

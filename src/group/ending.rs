@@ -1,13 +1,11 @@
 //! The end of a group: waiting for its tasks, cancelling those that have not started, and what became of each.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::member::address;
-use super::{Collected, Group, Joined};
+use super::ledger::Closed;
+use super::{Group, Joined};
 use crate::dispatch::Dispatch;
 use crate::error::{GroupError, TaskFailure};
-use crate::handle::Joinable;
 use crate::slot::AwaitedEnd;
 use crate::sync::current;
 use crate::waiter::Waiter;
@@ -16,6 +14,7 @@ use crate::worker_pool::deadline;
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// Blocks until every task that has started has ended, and none will start any more: the values in the order of submission,
     /// or the first failure. Never returns earlier, but for a worker that would wait for itself. An empty group is done at once.
+    /// The group's [`token`](Self::token) is cancelled when this returns.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -33,9 +32,9 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// nobody is left to run a task; then the group is cancelled and what runs is not waited for. Other values and errors are
     /// dropped: [`collect`](Self::collect) keeps them.
     pub fn wait(mut self) -> Result<Vec<T>, GroupError<E>> {
-        let (tasks, results) = self.finish();
-        let first = self.shared.first_failure.get();
-        let first = first.and_then(|first| tasks.iter().position(|task| address(&**task) == *first));
+        let closed = self.finish();
+        let first = closed.first_failed;
+        let results = closed.results();
         // The others are cancelled because of this one.
         let not_waited_for = || results.iter().position(|result| matches!(result, Err(TaskFailure::WouldDeadlock)));
         let first = first.or_else(not_waited_for);
@@ -66,7 +65,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     #[must_use = "the failures are in it"]
     pub fn collect(mut self) -> Vec<Result<T, TaskFailure<E>>> {
-        self.finish().1
+        self.finish().results()
     }
 
     /// Blocks for at most `limit` until a [`wait`](Self::wait) would return at once; says whether it would. On a worker of the
@@ -87,39 +86,43 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     #[must_use = "tasks may run when the time is up"]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
-        let tasks = self.tasks.lock().accepted.clone();
-        self.await_end(&tasks, deadline(limit))
+        self.await_end(deadline(limit))
     }
 
-    /// Waits until all have ended, or until the deadline; says whether they have.
-    fn await_end(&self, tasks: &[Joined<T, E>], deadline: Option<Instant>) -> bool {
+    /// Waits until all have ended that were accepted by now, or until the deadline; says whether they have.
+    fn await_end(&self, deadline: Option<Instant>) -> bool {
         if deadline.is_none() && self.engine.is_inside() {
-            // All that can be done without waiting comes first.
-            tasks.iter().cloned().for_each(Joinable::run_inside);
+            // All that can be done without waiting comes first; also what could not be tried somewhere deeper.
+            self.shared.ledger.lock().try_all_again();
+            while self.run_next() {}
         }
         let mut token = Some(&self.shared.token);
         let _listening = self.shared.token.listen(Waiter::Thread(current()));
-        for task in tasks {
-            loop {
-                match Arc::clone(task).await_end(deadline, token, true) {
-                    AwaitedEnd::Over => break,
-                    AwaitedEnd::TimedOut => return false,
-                    AwaitedEnd::WouldDeadlock => {
-                        self.cancel_unstarted(tasks);
-                        return false;
-                    }
-                    AwaitedEnd::Cancelled => {
-                        self.cancel_unstarted(tasks);
-                        token = None;
-                    }
+        let (mut from, end) = (0, self.len());
+        while let Some((index, task)) = self.first_open(from).filter(|(index, _)| *index < end) {
+            match task.await_end(deadline, token, true) {
+                AwaitedEnd::Over => from = index + 1,
+                AwaitedEnd::TimedOut => return false,
+                AwaitedEnd::WouldDeadlock => {
+                    self.cancel_unstarted();
+                    return false;
+                }
+                AwaitedEnd::Cancelled => {
+                    self.cancel_unstarted();
+                    token = None;
                 }
             }
         }
         true
     }
 
-    fn cancel_unstarted(&self, tasks: &[Joined<T, E>]) {
+    fn first_open(&self, from: usize) -> Option<(usize, Joined<T, E>)> {
+        self.shared.ledger.lock().first_open(from)
+    }
+
+    fn cancel_unstarted(&self) {
         self.shared.token.cancel();
+        let tasks: Vec<_> = self.shared.ledger.lock().open().cloned().collect();
         for task in tasks {
             // What it captured is dropped here, and may panic: the others are cancelled and waited for all the same.
             self.engine.guard(|| task.cancel());
@@ -127,29 +130,22 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     }
 
     /// Waits for all and takes their results.
-    fn finish(&mut self) -> (Vec<Joined<T, E>>, Collected<T, E>) {
-        let tasks = std::mem::take(&mut self.tasks.lock().accepted);
-        self.await_end(&tasks, None);
-        let results = tasks.iter().map(|task| match task.poll(None) {
-            Some(Ok(Ok(value))) => Ok(value),
-            Some(Ok(Err(error))) => Err(TaskFailure::Failed(error)),
-            Some(Err(error)) => Err(TaskFailure::of(error)),
-            None => {
-                task.detach();
-                Err(TaskFailure::WouldDeadlock)
-            }
-        });
-        let results = results.collect();
-        (tasks, results)
+    fn finish(&mut self) -> Closed<T, E> {
+        self.await_end(None);
+        self.close()
+    }
+
+    /// What is there of results. Nobody will ask for the others.
+    fn close(&mut self) -> Closed<T, E> {
+        let closed = self.shared.ledger.lock().close(self.shared.first_failure.get().copied());
+        closed.open.iter().for_each(|task| task.detach());
+        closed
     }
 }
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Drop for Group<T, E, D> {
     fn drop(&mut self) {
-        let tasks = std::mem::take(&mut self.tasks.lock().accepted);
-        if !tasks.is_empty() {
-            self.cancel_unstarted(&tasks);
-            tasks.iter().for_each(|task| task.detach());
-        }
+        self.cancel_unstarted();
+        drop(self.close());
     }
 }

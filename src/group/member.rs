@@ -4,26 +4,30 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
 
-use super::places::{Place, Places};
+use super::ledger::Ledger;
+use super::places::Place;
 use crate::cancel::CancelToken;
+use crate::engine::admission::Line;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Cancellable, Recalled, Reply, Ticket, Verdict};
 use crate::sync::{Mutex, thread_local};
 use crate::task::{Body, Task};
 
 /// What a group's tasks share.
-pub(super) struct Shared {
+pub(super) struct Shared<T, E> {
     pub(super) token: CancelToken,
     pub(super) collects_all: bool,
-    pub(super) limit: Option<usize>,
+    pub(super) limit: usize,
     /// Which task was the first to fail: the address of its slot.
     pub(super) first_failure: OnceLock<usize>,
-    pub(super) places: Mutex<Places>,
+    pub(super) ledger: Mutex<Ledger<T, E>>,
+    /// Submitters that found the group at its limit.
+    pub(super) line: Line,
 }
 
-impl Shared {
+impl<T, E> Shared<T, E> {
     /// Somebody of the group did not make it.
-    fn fail(&self) {
+    pub(super) fn fail(&self) {
         if !self.collects_all {
             self.token.cancel();
         }
@@ -32,27 +36,34 @@ impl Shared {
 
 thread_local! {
     /// The groups whose tasks the calling thread is in the middle of, by address.
-    pub(super) static WITHIN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static WITHIN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the calling thread is in the middle of a task of this group.
+pub(super) fn is_within<T, E>(group: &Shared<T, E>) -> bool {
+    WITHIN.try_with(|within| within.borrow().contains(&address(group))).unwrap_or(false)
 }
 
 /// A task of a group before it runs.
-pub(super) struct Member<F> {
+pub(super) struct Member<F, T: Send + 'static, E: Send + 'static> {
     pub(super) f: F,
-    pub(super) place: Place,
+    pub(super) place: Place<T, E>,
 }
 
 pub(super) fn address<T: ?Sized>(task: &T) -> usize {
     std::ptr::from_ref(task).cast::<()>().addr()
 }
 
-pub(super) fn run<F, T, E>(member: Member<F>, task: &dyn Cancellable) -> Result<T, E>
+pub(super) fn run<F, T, E>(member: Member<F, T, E>, task: &dyn Cancellable) -> Result<T, E>
 where
     F: FnOnce(&CancelToken) -> Result<T, E>,
+    T: Send + 'static,
+    E: Send + 'static,
 {
     let Member { f, place } = member;
-    let shared = &*place.0;
+    let shared = place.start();
     // Fails on a thread whose locals are gone, which can be a guest: it does without.
-    let marked = WITHIN.try_with(|within| within.borrow_mut().push(address(shared)));
+    let marked = WITHIN.try_with(|within| within.borrow_mut().push(address(&*shared)));
     let result = catch_unwind(AssertUnwindSafe(|| f(&shared.token)));
     let _ = marked.and_then(|()| WITHIN.try_with(|within| within.borrow_mut().pop()));
     if !matches!(result, Ok(Ok(_))) {
@@ -64,7 +75,7 @@ where
 }
 
 /// A task of a group in the pool's queue.
-pub(super) struct Enlisted<F, T, E>(pub(super) Ticket<Member<F>, Result<T, E>>);
+pub(super) struct Enlisted<F, T: Send + 'static, E: Send + 'static>(pub(super) Ticket<Member<F, T, E>, Result<T, E>>);
 
 impl<F, T, E> Body for Enlisted<F, T, E>
 where
@@ -80,7 +91,7 @@ where
         match self.0.recall(kind, cause) {
             // The group goes on without it: its place is free, and whoever gets it may still run it.
             Recalled::Here(Member { f, place }) => {
-                place.0.fail();
+                place.fail();
                 Recalled::Here(Task::new(move || drop(f(&CancelToken::new()))))
             }
             Recalled::ToCaller => Recalled::ToCaller,

@@ -1,9 +1,11 @@
 //! Tasks that succeed or fail together.
 //!
-//! A group is a list of slots, one for each task, and what the tasks share: a token, and who failed first. A task that fails
-//! cancels the token; who waits then cancels the slots that have not started, and waits for the others.
+//! A group is a list of slots, one for each task that has not ended, the results of the others, and what the tasks share: a
+//! token, and who failed first. A task that fails cancels the token; who waits then cancels the slots that have not started, and
+//! waits for the others.
 
 mod ending;
+mod ledger;
 mod member;
 mod places;
 
@@ -12,16 +14,17 @@ use std::sync::{Arc, OnceLock};
 
 use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, Stack};
+use crate::engine::admission::Line;
 use crate::engine::{Engine, Patience, Way};
 use crate::error::{SubmitError, TaskFailure};
 use crate::handle::Joinable;
 use crate::pool::{CallTask, Pool};
 use crate::slot::{Slot, Terms, Ticket};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, Thread};
 use crate::task::Task;
 
+use ledger::Ledger;
 use member::{Enlisted, Member, Shared, run};
-use places::Places;
 
 /// Tasks of a pool that succeed or fail together; made by [`Pool::group`].
 ///
@@ -30,7 +33,8 @@ use places::Places;
 /// values in the order of submission, or the first failure. With [`collect_all`](Self::collect_all) nothing is cancelled, and
 /// [`collect`](Self::collect) gives what became of each.
 ///
-/// A group is used once: waiting takes it. Groups of one pool know nothing of each other, and a group keeps no pool open. To
+/// A group is used once: waiting takes it, and its token is cancelled when the wait is over, however it went, so that whatever
+/// was bound to the group ends with it. Groups of one pool know nothing of each other, and a group keeps no pool open. To
 /// spawn from several threads, share it by reference. A task that wants to split its work makes a group of its own: on a worker,
 /// waiting runs the group's tasks that have not started, so that groups in groups finish on a pool of one worker (at most 32
 /// deep).
@@ -38,7 +42,8 @@ use places::Places;
 /// Dropping a group without waiting cancels it: tasks that have not started never run and what they captured is dropped at
 /// once; those that run are told so, and not waited for.
 ///
-/// A task costs one allocation.
+/// A task costs one allocation. It is given back some time after the task has ended, and what the task captured at once; the
+/// group keeps the results.
 ///
 /// ```
 /// use formicary::Pool;
@@ -61,20 +66,12 @@ use places::Places;
 #[must_use = "dropping a group cancels it"]
 pub struct Group<T: Send + 'static, E: Send + 'static, D: Dispatch = Stack> {
     engine: Arc<Engine<CallTask, D>>,
-    shared: Arc<Shared>,
-    tasks: Mutex<Tasks<T, E>>,
+    shared: Arc<Shared<T, E>>,
 }
 
 type Joined<T, E> = Arc<dyn Joinable<Result<T, E>>>;
 
 type Collected<T, E> = Vec<Result<T, TaskFailure<E>>>;
-
-struct Tasks<T, E> {
-    /// In the order in which they were accepted.
-    accepted: Vec<Joined<T, E>>,
-    /// Those before this one are not worth trying to start.
-    tried: usize,
-}
 
 impl<D: Dispatch> Pool<D> {
     /// A group: tasks that return `Result<T, E>` and succeed or fail together. See [`Group`].
@@ -90,7 +87,7 @@ impl<D: Dispatch> Pool<D> {
         Group::new(self, CancelToken::new())
     }
 
-    /// A group that is cancelled with `parent`, too. The group's token is a child: its failures do not touch `parent`.
+    /// A group that is cancelled with `parent`, too. The group's token is a child: its failures, and its end, do not touch `parent`.
     ///
     /// ```
     /// use formicary::{CancelToken, Pool, SubmitErrorKind};
@@ -111,19 +108,16 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         let shared = Shared {
             token,
             collects_all: false,
-            limit: None,
+            limit: usize::MAX,
             first_failure: OnceLock::new(),
-            places: Mutex::new(Places::default()),
+            ledger: Mutex::new(Ledger::default()),
+            line: Line::new(),
         };
-        Group {
-            engine: Arc::clone(&pool.engine),
-            shared: Arc::new(shared),
-            tasks: Mutex::new(Tasks { accepted: Vec::new(), tried: 0 }),
-        }
+        Group { engine: Arc::clone(&pool.engine), shared: Arc::new(shared) }
     }
 
     /// At most `tasks` of the group are queued or running at a time; beyond it [`spawn`](Self::spawn) waits. Default: no limit
-    /// but the pool's. 0 would let nothing in and counts as 1. To be said before the first task; later it changes nothing.
+    /// but the pool's.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -134,15 +128,18 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Panics
+    /// If `tasks` is 0, which would let nothing in, and if a task was accepted before.
+    #[track_caller]
     pub fn limit(mut self, tasks: usize) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.limit = Some(tasks.max(1));
-        }
+        assert!(tasks > 0, "`tasks` is 0: a group with this limit lets nothing in");
+        self.before_tasks("limit").limit = tasks;
         self
     }
 
     /// Whether the group goes on after a failure. Default: it does not. [`cancel`](Self::cancel) and the parent's token work all
-    /// the same. To be said before the first task; later it changes nothing.
+    /// the same.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -154,18 +151,31 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// assert_eq!(results[1].as_ref().unwrap(), &7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Panics
+    /// If a task was accepted before.
+    #[track_caller]
     pub fn collect_all(mut self, collect_all: bool) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.collects_all = collect_all;
-        }
+        self.before_tasks("collect_all").collects_all = collect_all;
         self
+    }
+
+    /// What must not change any more when there are tasks.
+    #[track_caller]
+    fn before_tasks(&mut self, setting: &str) -> &mut Shared<T, E> {
+        let accepted = self.len();
+        match Arc::get_mut(&mut self.shared) {
+            Some(shared) if accepted == 0 => shared,
+            _ => panic!("`{setting}` comes too late for a group: it has accepted {accepted} tasks"),
+        }
     }
 
     /// Submits a task. It is given the group's token: to see that it should stop, or to stop the group itself.
     ///
     /// Blocks while the group is at its [`limit`](Self::limit) and while the pool is full; not where the pool is
-    /// [`nonblocking`](crate::Builder::nonblocking). A worker of the pool that would have to wait runs tasks of the group that
-    /// have not started.
+    /// [`nonblocking`](crate::Builder::nonblocking). Those who wait at the limit enter first come first served, one for each task
+    /// that ends. A worker of the pool that would have to wait runs tasks of the group that have not started, and lines up when
+    /// there is none.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -221,7 +231,10 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.shared.token.cancel();
     }
 
-    /// The group's token, the one that its tasks are given.
+    /// The group's token, the one that its tasks are given. It is cancelled with the group: by [`cancel`](Self::cancel), by a
+    /// failure, by the parent's token, and at the latest when the group has been waited for or is dropped. So a child of it, or
+    /// work in the background that heeds it, never outlives the group; Go's `errgroup` does the same. What is to go on after a
+    /// group that succeeded takes the parent's token.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -245,7 +258,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.tasks.lock().accepted.len()
+        self.shared.ledger.lock().len()
     }
 
     /// Whether no task was accepted.
@@ -256,6 +269,20 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many threads wait in [`spawn`](Self::spawn) because the group is at its [`limit`](Self::limit).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let group = pool.group::<(), ()>().limit(1);
+    /// group.spawn(|_token| Ok(()))?;
+    /// assert!(group.wait_timeout(std::time::Duration::from_secs(60)));
+    /// assert_eq!(group.waiting(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn waiting(&self) -> usize {
+        self.shared.line.waiting()
     }
 
     fn enlist<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
@@ -275,11 +302,13 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             view: None,
             token: Some(token.clone()),
             run_here: Some(run::<F, T, E> as _),
+            permit: Some(Arc::clone(&self.shared) as _),
         };
         let slot = Slot::new(Member { f, place }, terms);
         let task = Task::from_body(Enlisted(Ticket::new(&slot)));
         self.engine.submit_slot(&slot, task, way).map_err(|refusal| refusal.map(|member| member.f))?;
-        self.tasks.lock().accepted.push(slot);
+        let helper = self.shared.ledger.lock().enter(slot);
+        helper.iter().for_each(Thread::unpark);
         Ok(())
     }
 }

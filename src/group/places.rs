@@ -3,97 +3,143 @@
 use std::sync::Arc;
 
 use super::Group;
-use super::member::{Shared, WITHIN, address};
-use crate::dispatch::Dispatch;
+use super::member::{Shared, is_within};
+use crate::dispatch::{Dispatch, MAIN_DOOR};
+use crate::engine::admission::Place as InLine;
 use crate::engine::{Patience, Way, nested};
 use crate::error::SubmitErrorKind;
 use crate::handle::Joinable;
-use crate::sync::{Thread, current, park};
+use crate::slot::Permit;
+use crate::sync::{Thread, current};
 use crate::waiter::Waiter;
 
-/// The tasks that count against the group's limit.
-#[derive(Default)]
-pub(super) struct Places {
-    taken: usize,
-    waiting: Vec<Thread>,
+/// A place within the group's limit. Dropped, it is given back.
+pub(super) struct Place<T: Send + 'static, E: Send + 'static> {
+    shared: Arc<Shared<T, E>>,
+    /// It was left to the [`Permit`].
+    is_left: bool,
 }
 
-/// A place within the group's limit, given back when dropped.
-pub(super) struct Place(pub(super) Arc<Shared>);
+impl<T: Send + 'static, E: Send + 'static> Place<T, E> {
+    /// The task starts: from here on the place is a matter of its [`Permit`], which outlives the closure.
+    pub(super) fn start(mut self) -> Arc<Shared<T, E>> {
+        self.is_left = true;
+        Arc::clone(&self.shared)
+    }
 
-impl Drop for Place {
+    /// The task will not run in its group.
+    pub(super) fn fail(self) {
+        self.shared.fail();
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> Drop for Place<T, E> {
     fn drop(&mut self) {
-        if self.0.limit.is_none() {
-            return;
+        if !self.is_left {
+            Arc::clone(&self.shared).release();
         }
-        let mut places = self.0.places.lock();
-        places.taken -= 1;
-        let waiting = std::mem::take(&mut places.waiting);
-        drop(places);
-        waiting.iter().for_each(Thread::unpark);
+    }
+}
+
+/// The place of a task that has run.
+impl<T: Send + 'static, E: Send + 'static> Permit for Shared<T, E> {
+    fn release(self: Arc<Self>) {
+        let mut ledger = self.ledger.lock();
+        ledger.taken -= 1;
+        let ended = ledger.note_end(self.first_failure.get().copied());
+        drop(ledger);
+        drop(ended);
+        self.line.call(|_| self.ledger.lock().taken < self.limit);
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> Shared<T, E> {
+    /// A place within the limit, if there is one and `keep` more.
+    fn take_place(self: &Arc<Self>, keep: usize) -> Option<Place<T, E>> {
+        let mut ledger = self.ledger.lock();
+        let is_free = ledger.taken.saturating_add(keep) < self.limit;
+        is_free.then(|| {
+            ledger.taken += 1;
+            Place { shared: Arc::clone(self), is_left: false }
+        })
     }
 }
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
-    /// A place within the limit.
-    pub(super) fn find_place(&self, way: &Way<'_>, patience: Patience) -> Result<Place, SubmitErrorKind> {
-        let token = &self.shared.token;
-        if let Some(place) = self.take_place(None) {
+    /// A place within the limit. Those who find none wait in line, and each that is free calls one.
+    pub(super) fn find_place(&self, way: &Way<'_>, patience: Patience) -> Result<Place<T, E>, SubmitErrorKind> {
+        let (shared, is_inside) = (&self.shared, self.engine.is_inside());
+        if let Some(place) = shared.take_place(shared.line.waiting()) {
             return Ok(place);
         }
         if let Patience::None = patience {
             return Err(way.cancelled().unwrap_or(SubmitErrorKind::Full));
         }
         let me = current();
-        let _listening = token.listen(Waiter::Thread(me.clone()));
+        let _listening = shared.token.listen(Waiter::Thread(me.clone()));
         loop {
-            if let Some(place) = self.take_place(Some(&me)) {
+            // Not while it is in line: those behind it would wait for what it runs.
+            while is_inside && way.cancelled().is_none() && self.run_next() {}
+            let waiter = Waiter::Thread(me.clone());
+            let in_line = shared.line.join(MAIN_DOOR, usize::MAX, waiter).ok_or(SubmitErrorKind::Overloaded)?;
+            if let Some(place) = self.wait_in_line(way, &in_line, is_inside.then_some(&me))? {
+                return Ok(place);
+            }
+        }
+    }
+
+    /// Waits for a place; `None` if `helper`, a worker of the pool, has a task to run meanwhile.
+    fn wait_in_line(
+        &self,
+        way: &Way<'_>,
+        in_line: &InLine<'_>,
+        helper: Option<&Thread>,
+    ) -> Result<Option<Place<T, E>>, SubmitErrorKind> {
+        let shared = &self.shared;
+        loop {
+            let place = in_line.answer(|| if in_line.is_first() { shared.take_place(0) } else { None });
+            if place.is_some() {
                 return Ok(place);
             }
             if let Some(kind) = way.cancelled() {
                 return Err(kind);
             }
-            if self.engine.is_inside() && self.run_next() {
-                continue;
+            if helper.is_some_and(|me| shared.ledger.lock().await_task(me)) {
+                return Ok(None);
             }
+            let _helper = helper.map(|me| Helper(shared, me));
             // It would wait for the task that it is in the middle of.
-            let own = WITHIN.try_with(|within| within.borrow().contains(&address(&*self.shared))).unwrap_or(false);
-            if own {
+            if is_within(shared) {
                 return Err(SubmitErrorKind::WouldDeadlock);
             }
             let _leave = match nested::enter_wait(self.engine.id(), None) {
                 Ok(leave) => leave,
                 // They are younger than the caller, and do not wait for it.
                 Err(_) if self.have_all_started() => nested::enter_wait_regardless(self.engine.id()),
+                // One that has come since.
+                Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
             };
-            park(token.deadline());
+            in_line.wait(shared.token.deadline());
         }
-    }
-
-    /// A place if there is one; otherwise leaves word to have `waiter` woken.
-    fn take_place(&self, waiter: Option<&Thread>) -> Option<Place> {
-        let place = || Some(Place(Arc::clone(&self.shared)));
-        let Some(limit) = self.shared.limit else { return place() };
-        let mut places = self.shared.places.lock();
-        if places.taken < limit {
-            places.taken += 1;
-            return place();
-        }
-        places.waiting.extend(waiter.cloned());
-        None
     }
 
     /// Runs the oldest task that has not started on this worker, if there may be one left.
-    fn run_next(&self) -> bool {
-        let mut tasks = self.tasks.lock();
-        let next = tasks.accepted.get(tasks.tried).cloned();
-        tasks.tried += usize::from(next.is_some());
-        drop(tasks);
+    pub(super) fn run_next(&self) -> bool {
+        let next = self.shared.ledger.lock().next_to_try();
         next.map(Joinable::run_inside).is_some()
     }
 
     fn have_all_started(&self) -> bool {
-        self.tasks.lock().accepted.iter().all(|task| task.has_started())
+        self.shared.ledger.lock().open().all(|task| task.has_started())
+    }
+}
+
+/// A worker that is listed as one that would rather run a task.
+struct Helper<'a, T: Send + 'static, E: Send + 'static>(&'a Shared<T, E>, &'a Thread);
+
+impl<T: Send + 'static, E: Send + 'static> Drop for Helper<'_, T, E> {
+    fn drop(&mut self) {
+        self.0.ledger.lock().strike_out(self.1);
     }
 }

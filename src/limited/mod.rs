@@ -181,7 +181,11 @@ impl<D: Dispatch> Limited<D> {
         let counted = Counted::new(f, Entry::new(&self.view));
         let run: Run<Counted<F>, T> = |counted, _| counted.run();
         let (pool, view) = (self.view.engine().id(), Some(self.view.id()));
-        answered(counted, run, Terms { pool, is_call, deadline: None, token: None, run_here: Some(run), view })
+        answered(
+            counted,
+            run,
+            Terms { pool, is_call, deadline: None, token: None, run_here: Some(run), view, permit: None },
+        )
     }
 
     /// Blocks until the view has nothing that waits or runs, and leaves it open. Returns `true`; called from a task of the

@@ -166,6 +166,7 @@ impl<D: Dispatch> Pool<D> {
             token: token.cloned(),
             run_here: Some(run),
             view: None,
+            permit: None,
         };
         answered(f, run, terms)
     }

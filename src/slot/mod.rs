@@ -30,7 +30,7 @@ use packed::Packed;
 use waiters::MoreWaiters;
 
 pub(crate) use desk::{Caller, Desk};
-pub(crate) use ticket::{Recalled, Reply, Settle, Ticket, Verdict};
+pub(crate) use ticket::{Permit, Recalled, Reply, Settle, Ticket, Verdict};
 pub(crate) use wait::{AwaitedEnd, Outcome};
 
 enum Cell<I, O> {
@@ -103,6 +103,8 @@ pub(crate) struct Terms<I, O> {
     pub(crate) run_here: Option<Run<I, O>>,
     /// The view in one of whose places it has to run.
     pub(crate) view: Option<u64>,
+    /// What it has of a limit from its start on.
+    pub(crate) permit: Option<Arc<dyn Permit>>,
 }
 
 impl<I, O> Slot<I, O> {

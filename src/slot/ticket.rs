@@ -60,6 +60,7 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
             Err(verdict) => verdict,
             Ok(input) => {
                 reply.set(Arc::clone(&slot) as _);
+                slot.terms.permit.iter().for_each(|permit| reply.hold(Arc::clone(permit)));
                 let stoppable =
                     slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, Arc::clone(&slot) as _));
                 let output = f(input, &slot);
@@ -77,6 +78,12 @@ impl<I, O> Drop for Ticket<I, O> {
             drop(slot.recall(SubmitErrorKind::Cancelled, Cause::Cancelled));
         }
     }
+}
+
+/// What a running task has of a limit. It is given back when the end of the task has been accounted, so that the figures never
+/// show more at work than the limit allows, and before whoever waits for the task is told.
+pub(crate) trait Permit: Send + Sync {
+    fn release(self: Arc<Self>);
 }
 
 /// The end of a task's way: tells whoever waits.
@@ -106,15 +113,22 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
     }
 }
 
-/// Where the answer to a task goes, if anywhere. The task sets it before any user code runs.
+/// What is to be done when a task has been accounted: its answer has to go somewhere, if anywhere. The task sets it before any
+/// user code runs.
 #[derive(Default)]
 pub(crate) struct Reply {
-    to: Option<Recipient>,
+    due: Option<Due>,
     /// A panic that is not the task's.
     stray: Option<Payload>,
 }
 
+struct Due {
+    to: Recipient,
+    permit: Option<Arc<dyn Permit>>,
+}
+
 enum Recipient {
+    Nobody,
     Slot(Arc<dyn Settle>),
     Caller(AnyCaller),
 }
@@ -122,16 +136,27 @@ enum Recipient {
 impl Reply {
     /// From now on the answer goes to `settle`.
     pub(crate) fn set(&mut self, settle: Arc<dyn Settle>) {
-        self.to = Some(Recipient::Slot(settle));
+        self.due = Some(Due { to: Recipient::Slot(settle), permit: None });
     }
 
     /// From now on the answer goes to `caller`.
     pub(super) fn set_caller(&mut self, caller: AnyCaller) {
-        self.to = Some(Recipient::Caller(caller));
+        self.due = Some(Due { to: Recipient::Caller(caller), permit: None });
     }
 
+    /// The task has a permit, too. To be called after the answer's way was set, if it is.
+    pub(crate) fn hold(&mut self, permit: Arc<dyn Permit>) {
+        self.due.get_or_insert(Due { to: Recipient::Nobody, permit: None }).permit = Some(permit);
+    }
+
+    /// Whether anything is to be done when the task has been accounted.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Whether somebody waits for the answer.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.to.is_some()
+        self.due.as_ref().is_some_and(|due| !matches!(due.to, Recipient::Nobody))
     }
 
     /// Drops, on the worker, what a cancelled task would have run with. A panic of that is nobody's answer: the task was
@@ -148,11 +173,13 @@ impl Reply {
 
     /// Announces the end of the task. A panic that nobody waits for comes back.
     pub(crate) fn send(self, panic: Option<Payload>) -> Option<Payload> {
-        match (self.to, panic) {
-            (None, panic) => return panic.or(self.stray),
-            (Some(Recipient::Slot(slot)), panic) => slot.settle(panic),
-            (Some(Recipient::Caller(caller)), Some(payload)) => caller.panicked(payload),
-            (Some(Recipient::Caller(caller)), None) => drop(caller),
+        let Some(Due { to, permit }) = self.due else { return panic.or(self.stray) };
+        permit.into_iter().for_each(Permit::release);
+        match (to, panic) {
+            (Recipient::Nobody, panic) => return panic.or(self.stray),
+            (Recipient::Slot(slot), panic) => slot.settle(panic),
+            (Recipient::Caller(caller), Some(payload)) => caller.panicked(payload),
+            (Recipient::Caller(caller), None) => drop(caller),
         }
         None
     }

@@ -57,7 +57,7 @@ mod tests {
     /// D13: a waiter leaves without a walk along the list.
     #[test]
     fn d13_leaving_costs_the_same_however_many_wait() {
-        let terms = Terms { pool: 0, is_call: false, deadline: None, token: None, run_here: None, view: None };
+        let terms = Terms { pool: 0, is_call: false, deadline: None, token: None, run_here: None, view: None, permit: None };
         let slot = Slot::<(), ()>::new((), terms);
         let begun = Instant::now();
         let list = |_| slot.state.lock().list(Waiter::Thread(current())).map(|place| (place, ()));
