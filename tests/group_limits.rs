@@ -207,7 +207,7 @@ fn line_up<'s, D: Dispatch>(
         let task = task.clone();
         let thread = scope.spawn(move || {
             let before = sleeps();
-            let entered = group.spawn(move |_| task(n)).map_err(|refusal| refusal.kind);
+            let entered = group.spawn(move |_| task(n)).map_err(|refusal| refusal.kind());
             (entered, sleeps() - before)
         });
         eventually("it is in line", || group.waiting() == n + 1);
