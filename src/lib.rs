@@ -190,10 +190,11 @@ mod table {
     assert_not_impl_any!(CallError<std::rc::Rc<u8>>: Send);
     assert_not_impl_any!(SubmitError<u8>: Clone, PartialEq);
     const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 24);
-    const_assert!(std::mem::size_of::<CallError<u64>>() <= 32);
     // With its lock; a model's lock is larger.
     #[cfg(not(any(formicary_loom, formicary_shuttle)))]
     const_assert!(std::mem::size_of::<JoinError>() <= 32);
+    #[cfg(not(any(formicary_loom, formicary_shuttle)))]
+    const_assert!(std::mem::size_of::<CallError<u64>>() <= 32);
     const_assert!(std::mem::size_of::<Handle<u64>>() <= 24);
 
     /// A state that is neither `Send` nor `Sync` makes a pool that is both.
@@ -216,3 +217,39 @@ pub mod variants {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// What `#![deny(unused_must_use)]` finds: results without which tasks are lost, or a wait that ended too early goes unnoticed.
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// formicary::Pool::new(1).unwrap().shutdown_now();
+/// ```
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// formicary::Pool::new(1).unwrap().shutdown_timeout(std::time::Duration::ZERO);
+/// ```
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// formicary::Pool::new(1).unwrap().wait_idle_timeout(std::time::Duration::ZERO);
+/// ```
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// formicary::Pool::new(1).unwrap().limited(1).close();
+/// ```
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// formicary::Pool::new(1).unwrap().spawn(|| 7).unwrap().try_join();
+/// ```
+///
+/// And what it does not, as these always wait to the end:
+///
+/// ```
+/// #![deny(unused_must_use)]
+/// let pool = formicary::Pool::new(1).unwrap();
+/// pool.wait_idle();
+/// let returned = pool.shutdown_now();
+/// pool.shutdown();
+/// # drop(returned);
+/// ```
+#[cfg(doctest)]
+mod unused {}

@@ -142,7 +142,7 @@ fn a_result_is_asked_for_and_let_go_of() {
 #[test]
 fn a_caller_gives_up_while_its_task_ends() {
     with_a_worker(4, |slot, _| match slot.give_up(SubmitErrorKind::TimedOut) {
-        Outcome::Returned(_, SubmitErrorKind::TimedOut) => Some(Verdict::Cancelled),
+        Outcome::Returned(refusal) if refusal.is_timed_out() => Some(Verdict::Cancelled),
         Outcome::TimedOut => Some(Verdict::Ran),
         done => {
             assert!(is_done(&done));

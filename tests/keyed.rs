@@ -91,12 +91,12 @@ fn d25_shard_of_agrees_with_where_tasks_go() {
     within(LIMIT, "each way of a state", || {
         let builder = StatefulPool::builder(|_| Ok(Length)).workers(1).dispatch::<Sharded>();
         let pool = builder.shards(5).build().unwrap();
-        for n in 0..50_u64 {
-            let key = ("tenant", n);
-            let submitted = || pool.stats().shards[pool.shard_of(key)].submitted;
+        for n in 0..50 {
+            let key = format!("tenant {n}");
+            let submitted = || pool.stats().shards[pool.shard_of(&key)].submitted;
             let before = submitted();
-            assert_eq!(pool.process_keyed(key, "four".into()).unwrap(), 4);
-            assert_eq!(pool.submit_keyed(&key, "four".into()).unwrap().join().unwrap(), 4);
+            assert_eq!(pool.process_keyed(key.as_str(), "four".into()).unwrap(), 4);
+            assert_eq!(pool.submit_keyed(key.clone(), "four".into()).unwrap().join().unwrap(), 4);
             assert_eq!(submitted(), before + 2, "a reference is as good as the key");
         }
     });

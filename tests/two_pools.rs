@@ -109,8 +109,11 @@ fn d28_a_limit_at_the_first_place_of_a_circle_ends_it() {
     on_every_dispatch!(at_the_first_place);
 }
 
+/// The other pool, once there is one.
+type Other<D> = Arc<OnceLock<Weak<StatefulPool<Asks<D>, D>>>>;
+
 /// Asks the other pool until the number is 0.
-struct Asks<D: Dispatch>(Arc<OnceLock<Weak<StatefulPool<Asks<D>, D>>>>);
+struct Asks<D: Dispatch>(Other<D>);
 
 impl<D: Dispatch> Worker for Asks<D> {
     type Input = u8;
@@ -140,7 +143,7 @@ impl<D: Dispatch> Worker for Asks<D> {
 fn states<D: Dispatch>() {
     let others = [Arc::default(), Arc::default()];
     let pools = [0, 1].map(|n: usize| {
-        let other: Arc<OnceLock<_>> = Arc::clone(&others[1 - n]);
+        let other: Other<D> = Arc::clone(&others[1 - n]);
         let builder = StatefulPool::builder(move |_| Ok(Asks(other.clone()))).workers(1).queue(1);
         Arc::new(builder.dispatch::<D>().build().unwrap())
     });

@@ -52,7 +52,9 @@ struct Args {
 
 fn main() -> ExitCode {
     run(Args::parse()).unwrap_or_else(|error| {
-        say(format_args!("codesearch: {error}"));
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        say(format_args!("codesearch: {error}{causes}"));
         ExitCode::from(2)
     })
 }

@@ -30,6 +30,7 @@ struct Operation {
     /// Which items panic: those whose number this divides, none if it is 0. In their drop, if that is so.
     panics: u8,
     is_in_drop: bool,
+    /// The window in its low bits. Where the highest is set, the input is slow: each pull waits until all that was pulled is done.
     window: u8,
     take: u8,
     is_unordered: bool,
@@ -114,7 +115,8 @@ impl<S: Maps> Driver<'_, S> {
 
     fn map(&mut self, operation: &Operation) {
         let (count, window) = (usize::from(operation.items % 32), 1 + usize::from(operation.window % 8));
-        let (ledger, pulled) = (&self.ledger, AtomicUsize::new(0));
+        let (ledger, pulled, handed_out) = (&self.ledger, AtomicUsize::new(0), AtomicUsize::new(0));
+        let is_slow = operation.window >> 7 == 1;
         let mut jobs = Vec::new();
         for n in 1..=count {
             let is_multiple = operation.panics > 0 && n % usize::from(operation.panics) == 0;
@@ -131,7 +133,12 @@ impl<S: Maps> Driver<'_, S> {
                 // The item goes with it.
                 panics();
             }
-            pulled.fetch_add(1, SeqCst);
+            let before = pulled.fetch_add(1, SeqCst);
+            if is_slow {
+                // At the last pull the answers to all before that were there.
+                assert!(handed_out.load(SeqCst) + 1 >= before, "an answer waits for more input");
+                assert!(self.pool.wait_idle());
+            }
         });
         let mut is_closed = false;
         let mut answered = vec![false; count];
@@ -151,6 +158,7 @@ impl<S: Maps> Driver<'_, S> {
                 assert!(taken == count, "{taken} answers for {count} items");
                 break;
             };
+            handed_out.fetch_add(1, SeqCst);
             assert!(pulled.load(SeqCst) <= taken + window, "more is pulled than the window has room for");
             let place = match &answer {
                 Ok(output) => ids.iter().position(|(id, _)| *id == output.id).expect("one of these items"),

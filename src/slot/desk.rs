@@ -271,8 +271,11 @@ mod models {
         let give_back = |caller: Caller<_, _>, input| {
             caller.give_back(SubmitError::new(SubmitErrorKind::Closed, input));
         };
-        let is_back = |refusal: SubmitError<Arc<u8>>| refusal.is_closed() && *refusal.into_task() == 7;
-        answered_by(give_back, |outcome| assert!(matches!(outcome, Outcome::Returned(refusal) if is_back(refusal))));
+        answered_by(give_back, |outcome| {
+            let Outcome::Returned(refusal) = outcome else { panic!("it was given back") };
+            assert!(refusal.is_closed());
+            assert_eq!(*refusal.into_task(), 7);
+        });
     }
 
     #[test]
