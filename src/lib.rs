@@ -78,7 +78,8 @@
 //! - **Panic**: with `panic = "unwind"` user code may panic anywhere (task, factory, hook, handler, waker, drop); it costs a state
 //!   at most. With `panic = "abort"` the first panic ends the process.
 //! - **Fork**: a pool has no workers in a child of `fork`. There what has no time limit waits for ever, and the pool's drop does so
-//!   or panics: `std::mem::forget` it, or leave with `_exit` or `exec`. A pool that is made in the child works.
+//!   or panics: `std::mem::forget` it, or leave with `_exit` or `exec`. A pool that is made in the child works. So does awaiting a token
+//!   with a time limit: the first future that is polled there starts the thread that keeps the time anew.
 //! - **Signal**: no handler is installed. No method may be called from one.
 //! - **Exhausted memory**: an allocation that fails ends the process. A [`Ring`] takes its queue's memory at build, where failing is an
 //!   error.

@@ -13,7 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::time::Duration;
 
-use formicary::{Dispatch, Pool, SubmitErrorKind};
+use formicary::{CancelToken, Dispatch, Pool, SubmitErrorKind};
+use support::waking::{Bell, block_on, poll_with};
 use support::{Gate, LIMIT, eventually, on_every_dispatch};
 
 /// How a child ended.
@@ -154,10 +155,29 @@ fn leaving<D: Dispatch>() {
     assert!(pool.unwrap().shutdown().is_complete());
 }
 
+/// The thread that keeps the time is not in the child. The first future that waits for a time there starts another one, and that
+/// serves also those of the parent.
+fn an_awaited_deadline() {
+    let (token, bell) = (CancelToken::new(), Bell::new());
+    token.cancel_after(10 * LIMIT);
+    let mut waits = Box::pin(token.cancelled());
+    assert!(poll_with(waits.as_mut(), &bell).is_pending());
+    eventually("all sleep", others_sleep);
+    let end = in_a_child(|| {
+        let own = CancelToken::new();
+        own.cancel_after(Duration::from_millis(10));
+        block_on(own.cancelled());
+        token.cancel_after(Duration::from_millis(10));
+        block_on(waits.as_mut());
+    });
+    assert_eq!(end, End::Well);
+}
+
 /// One after the other: a child may only be made while nobody else does anything.
 #[test]
 fn a_child_has_no_workers_of_its_parent() {
     on_every_dispatch!(a_new_pool);
     on_every_dispatch!(the_parents_pool);
     on_every_dispatch!(leaving);
+    an_awaited_deadline();
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Poll, Wake, Waker};
+use std::task::{Wake, Waker};
 
 use super::*;
 use crate::cancel::CancelToken;
@@ -231,7 +231,7 @@ fn block_on(future: impl Future<Output = ()>) {
     }
     let waker = Waker::from(Arc::new(Unparks(std::thread::current())));
     let mut future = pin!(future);
-    while let Poll::Pending = future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+    while future.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending() {
         std::thread::park_timeout(Duration::from_secs(60));
     }
 }
