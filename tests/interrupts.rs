@@ -4,12 +4,12 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use formicary::{Context, Dispatch, Interrupter, StatefulPool, Worker};
-use support::races::quiet_panic;
+use formicary::{Context, Dispatch, Interrupter, SharedHandle, StatefulPool, Worker};
+use support::races::{quiet_panic, together};
 use support::{Count, Gate, on_every_dispatch};
 
 /// Works until it is interrupted or its time has passed, and clears the mark when it begins, as a worker must.
@@ -193,4 +193,118 @@ fn an_interrupter_that_panics<D: Dispatch>() {
 #[test]
 fn b16_an_interrupter_that_panics_changes_nothing() {
     on_every_dispatch!(an_interrupter_that_panics);
+}
+
+/// Runs until the gate is open. Its interrupter asks the handle of its own task whatever there is to be asked.
+struct Asked {
+    gate: Gate,
+    own: Arc<OnceLock<SharedHandle<()>>>,
+    interrupts: Count,
+}
+
+impl Worker for Asked {
+    type Input = ();
+    type Output = ();
+
+    fn process(&mut self, (): (), _: &Context<'_>) {
+        self.gate.wait();
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        let (own, interrupts) = (Arc::clone(&self.own), self.interrupts.clone());
+        Some(Interrupter::new(move || {
+            interrupts.up();
+            let own = own.get().unwrap();
+            assert!(!own.is_finished());
+            assert!(!own.cancel(), "it has started");
+            assert!(own.join_timeout(Duration::from_millis(1)).is_none());
+            assert!(format!("{own:?}").contains("false"));
+        }))
+    }
+}
+
+/// D11: an interrupter may ask its own handle anything; a cancel from within it does not call it again.
+fn an_interrupter_that_asks<D: Dispatch>() {
+    let (gate, interrupts, own) = (Gate::new(), Count::new(), Arc::new(OnceLock::new()));
+    let parts = (gate.clone(), interrupts.clone(), Arc::clone(&own));
+    let builder = StatefulPool::builder(move |_| {
+        let (gate, interrupts, own) = parts.clone();
+        Ok(Asked { gate, own, interrupts })
+    });
+    let pool = builder.workers(1).dispatch::<D>().build().unwrap();
+    let handle = pool.submit(()).unwrap().shared();
+    assert!(own.set(handle.clone()).is_ok());
+    gate.await_arrivals(1);
+    assert!(!handle.cancel());
+    assert_eq!(interrupts.get(), 1);
+    // Each cancel interrupts, and several may at the same time.
+    together(4, |_| assert!(!handle.cancel()));
+    assert_eq!(interrupts.get(), 5);
+    gate.open();
+    handle.join().unwrap();
+    assert!(!handle.cancel());
+    assert_eq!(interrupts.get(), 5);
+}
+
+#[test]
+fn d11_an_interrupter_asks_its_own_handle() {
+    on_every_dispatch!(an_interrupter_that_asks);
+}
+
+/// Ends when it is interrupted.
+struct Ends {
+    told: Gate,
+    runs: Arc<AtomicUsize>,
+    own: Arc<OnceLock<SharedHandle<()>>>,
+    too_early: Arc<AtomicBool>,
+}
+
+impl Worker for Ends {
+    type Input = ();
+    type Output = ();
+
+    fn process(&mut self, (): (), _: &Context<'_>) {
+        self.runs.fetch_add(1, SeqCst);
+        self.told.wait();
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        let (told, runs) = (self.told.clone(), Arc::clone(&self.runs));
+        let (own, too_early) = (Arc::clone(&self.own), Arc::clone(&self.too_early));
+        Some(Interrupter::new(move || {
+            told.open();
+            // The task ends now, and is known to have ended; the worker goes on only when this has returned.
+            own.get().unwrap().join().unwrap();
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(20) {
+                std::thread::yield_now();
+            }
+            too_early.store(runs.load(SeqCst) > 1, SeqCst);
+        }))
+    }
+}
+
+/// D11: the interrupter waits for its own task, which has ended before the worker waits for the interrupter.
+fn an_interrupter_that_waits<D: Dispatch>() {
+    let (told, runs, own) = (Gate::new(), Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+    let too_early = Arc::new(AtomicBool::new(false));
+    let parts = (told.clone(), Arc::clone(&runs), Arc::clone(&own), Arc::clone(&too_early));
+    let builder = StatefulPool::builder(move |_| {
+        let (told, runs, own, too_early) = parts.clone();
+        Ok(Ends { told, runs, own, too_early })
+    });
+    let pool = builder.workers(1).queue(4).dispatch::<D>().build().unwrap();
+    let handle = pool.submit(()).unwrap().shared();
+    assert!(own.set(handle.clone()).is_ok());
+    told.await_arrivals(1);
+    let next = pool.submit(()).unwrap();
+    assert!(!handle.cancel());
+    next.join().unwrap();
+    assert!(!too_early.load(SeqCst), "the next task began while the interrupt was under way");
+    assert!(pool.wait_idle());
+}
+
+#[test]
+fn d11_an_interrupter_waits_for_its_own_task() {
+    on_every_dispatch!(an_interrupter_that_waits);
 }
