@@ -65,7 +65,13 @@ macro_rules! pool_methods {
             }
 
             /// Blocks until nothing is queued or running, and leaves the pool open. Returns `true`; called from a task of
-            /// the same pool, which would wait for itself, it returns `false` at once.
+            /// the same pool, which would wait for itself, it returns `false` at once. All who wait when the pool is idle return,
+            /// also if one of them has given it work again.
+            ///
+            /// A paused pool with tasks queued is not idle: this waits until another thread resumes it. A thread that holds the
+            /// only [`PauseGuard`](crate::PauseGuard) itself would wait for ever: it drops the guard first, waits with
+            /// [`PauseGuard::wait_quiet`](crate::PauseGuard::wait_quiet) for what runs, or uses
+            /// [`wait_idle_timeout`](Self::wait_idle_timeout).
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;
@@ -78,7 +84,7 @@ macro_rules! pool_methods {
                 self.engine.wait_idle(None)
             }
 
-            /// The same for at most `limit`; says whether the pool is idle.
+            /// The same for at most `limit`; says whether the pool was idle meanwhile.
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;

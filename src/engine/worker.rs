@@ -70,7 +70,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.after_departure(post, failed);
         self.threads.gone(post);
         // Whoever waits for the pool to be quiet looks again: a worker that ends is rare, and a look is cheap.
-        self.life.ring();
+        self.ring();
     }
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
@@ -230,7 +230,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn tell_watchers(&self) {
         // As long as there is something to start, nobody waits for the end of this one.
         if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
-            self.life.ring();
+            self.ring();
         }
     }
 
