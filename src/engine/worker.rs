@@ -171,6 +171,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.relax_limits();
         self.waits.shrink(|| self.strength());
+        if failed {
+            self.note_missing();
+        }
         // Not in place of one whose state could not be built, unless another's could since: the next would fail as well, and the next.
         // But the last one stays, and tells those whose tasks are queued. A guest is asked again where it came from.
         if !post.is_guest && (!failed || !self.threads.is_short() || self.threads.population().0 == 0) {
@@ -237,7 +240,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Cancels a task because there is no state to run it with.
     fn refuse(&self, me: &Me<Seat<R, D>, R::State>, item: R::Item, error: &BoxError) {
         let cause = Cause::NoState(error.to_string().into());
-        match R::recall(item, SubmitErrorKind::Spawn, cause) {
+        match R::recall(item, SubmitErrorKind::NoState, cause) {
             Recalled::Gone(Verdict::Elsewhere) => {}
             Recalled::Here(input) => {
                 me.tally.cancelled();
@@ -270,6 +273,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             // that is refused is counted.
             Ok(()) if self.threads.is_short() => {
                 self.threads.set_short(false);
+                self.minimum.succeeded();
                 drop(self.grow());
             }
             Ok(()) => {}
@@ -381,7 +385,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 /// The pool as worker `id` sees it when it has nothing to do.
 struct Source<'a, R: Runner, D: Dispatch> {
-    engine: &'a Engine<R, D>,
+    engine: &'a Arc<Engine<R, D>>,
     me: &'a Me<Seat<R, D>, R::State>,
 }
 
@@ -417,7 +421,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn is_distracted(&self) -> bool {
-        self.is_called() || self.must_leave() || self.engine.life.is_paused()
+        self.is_called() || self.must_leave() || self.engine.life.is_paused() || self.engine.minimum.is_missing()
     }
 
     fn expire(&self) -> Expiry {
@@ -435,7 +439,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        self.engine.end_of_pause()
+        [self.engine.end_of_pause(), self.engine.restore_minimum()].into_iter().flatten().min()
     }
 }
 
