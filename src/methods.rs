@@ -31,6 +31,12 @@ macro_rules! pool_methods {
             /// this very pool while that is full may run the task in hand as a part of its own. Pauses may overlap: the pool
             /// resumes with the last one. A shutdown overrides them. Never blocks.
             ///
+            /// Whoever waits for a task that has not started waits until the pool resumes: in `run`, `call` and `process`, in
+            /// [`Handle::join`](crate::Handle::join), in groups, scopes and maps, and in [`wait_idle`](Self::wait_idle). So a thread
+            /// drops its own guard before it waits for such a task, or waits with a limit; or it pauses with
+            /// [`pause_timeout`](Self::pause_timeout), which ends by itself. What runs already is waited for with
+            /// [`PauseGuard::wait_quiet`](crate::PauseGuard::wait_quiet).
+            ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;
             /// let pause = pool.pause();

@@ -117,7 +117,8 @@ impl<D: Dispatch> Pool<D> {
         async move { entering.await.map(Handle::new) }
     }
 
-    /// Runs a closure on a worker and waits for its result. From inside a task of the same pool it runs on the spot.
+    /// Runs a closure on a worker and waits for its result. From inside a task of the same pool it runs on the spot. While the pool
+    /// is [paused](Self::pause) this waits: not to be called by the thread that is to resume it.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
