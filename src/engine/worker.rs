@@ -82,7 +82,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             has_run = true;
             self.get_ready(me, state);
-            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
+            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, shared: self, me }) {
                 Errand::Task(item) => item,
                 Errand::Orders => {
                     self.attend(me, state);
@@ -385,7 +385,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 /// The pool as worker `id` sees it when it has nothing to do.
 struct Source<'a, R: Runner, D: Dispatch> {
-    engine: &'a Arc<Engine<R, D>>,
+    engine: &'a Engine<R, D>,
+    /// The same, to start a worker with.
+    shared: &'a Arc<Engine<R, D>>,
     me: &'a Me<Seat<R, D>, R::State>,
 }
 
@@ -439,7 +441,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        [self.engine.end_of_pause(), self.engine.restore_minimum()].into_iter().flatten().min()
+        [self.engine.end_of_pause(), self.shared.restore_minimum()].into_iter().flatten().min()
     }
 }
 
