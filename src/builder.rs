@@ -84,7 +84,9 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// Workers that are started by `build` and never expire, 0 to `workers`. Default: 1, so that `build` finds out
     /// whether a thread can be had and the worker's state be made. `build` waits for a state or for an
     /// [`on_thread_start`](Self::on_thread_start), and not for a worker that has neither. The others start when tasks need them.
-    /// A minimum that the system has no room for is an error of `build`.
+    /// A minimum that the system has no room for is an error of `build`. One that is lost later, because a thread was refused or a
+    /// state could not be made, is restored as soon as that works again: an idle worker tries after 10 milliseconds, and then
+    /// twice as late each time, up to 2 seconds.
     ///
     /// With 0, the last worker may expire just when a task is accepted. Should the system refuse a thread in that moment, the
     /// submitter's own thread runs what is queued, until there is a worker; also where it would not block. So do not submit

@@ -59,7 +59,8 @@
 //! - **Nothing is lost.** Every refusal hands the task back ([`SubmitError`]). A task that was accepted runs exactly once, or is given
 //!   back by `shutdown_now`, or is counted as cancelled.
 //! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
-//! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same.
+//! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same, unless [`Builder::on_drop`] says
+//!   otherwise. On a thread of the pool itself neither waits, wherever the user's code runs there.
 //! - **No deadlock with itself.** A task may use its own pool; what would wait for itself for ever runs on the spot (at most 32
 //!   tasks deep, on the worker's own stack) or is refused as `WouldDeadlock`. That is seen within one pool: tasks of two pools that
 //!   wait for each other in a circle wait for ever, unless one of them waits with a limit ([`Handle::join_timeout`],
@@ -84,6 +85,7 @@
 //! - **Exhausted memory**: an allocation that fails ends the process. A [`Ring`] takes its queue's memory at build, where failing is an
 //!   error.
 //! - **Exhausted threads**: an error if no worker is alive, with the task in it; otherwise the living do the work.
+//!   Pools stay below the number of threads at which the system would end the process.
 //! - **Stack overflow**: ends the process ([`Builder::stack_size`]).
 //! - **A changed clock**: nothing; all times are monotonic.
 //!

@@ -31,6 +31,12 @@ macro_rules! pool_methods {
             /// this very pool while that is full may run the task in hand as a part of its own. Pauses may overlap: the pool
             /// resumes with the last one. A shutdown overrides them. Never blocks.
             ///
+            /// Whoever waits for a task that has not started waits until the pool resumes: in `run`, `call` and `process`, in
+            /// [`Handle::join`](crate::Handle::join), in groups, scopes and maps, and in [`wait_idle`](Self::wait_idle). So a thread
+            /// drops its own guard before it waits for such a task, or waits with a limit; or it pauses with
+            /// [`pause_timeout`](Self::pause_timeout), which ends by itself. What runs already is waited for with
+            /// [`PauseGuard::wait_quiet`](crate::PauseGuard::wait_quiet).
+            ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;
             /// let pause = pool.pause();
@@ -65,7 +71,13 @@ macro_rules! pool_methods {
             }
 
             /// Blocks until nothing is queued or running, and leaves the pool open. Returns `true`; called from a task of
-            /// the same pool, which would wait for itself, it returns `false` at once.
+            /// the same pool, which would wait for itself, it returns `false` at once. All who wait when the pool is idle return,
+            /// also if one of them has given it work again.
+            ///
+            /// A paused pool with tasks queued is not idle: this waits until another thread resumes it. A thread that holds the
+            /// only [`PauseGuard`](crate::PauseGuard) itself would wait for ever: it drops the guard first, waits with
+            /// [`PauseGuard::wait_quiet`](crate::PauseGuard::wait_quiet) for what runs, or uses
+            /// [`wait_idle_timeout`](Self::wait_idle_timeout).
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;
@@ -78,7 +90,7 @@ macro_rules! pool_methods {
                 self.engine.wait_idle(None)
             }
 
-            /// The same for at most `limit`; says whether the pool is idle.
+            /// The same for at most `limit`; says whether the pool was idle meanwhile.
             ///
             /// ```
             /// let pool = formicary::Pool::new(1)?;

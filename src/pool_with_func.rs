@@ -160,6 +160,9 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// Submits a payload; blocks while the pool is full (or, with
     /// [`nonblocking`](Builder::nonblocking), refuses). The function's result is dropped.
     ///
+    /// A submitter that blocks keeps the locks that it holds. If the tasks that would make room for it need one of them, neither goes
+    /// on: so submit after the lock is released, or with a limit ([`invoke_timeout`](Self::invoke_timeout)).
+    ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u64| drop(n))?;
     /// pool.invoke(7)?;
@@ -292,7 +295,8 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     }
 
     /// Submits a payload and waits for the function's answer. From inside a task of the same pool the function is
-    /// called on the spot. In a circle of two pools it waits for ever, as [`Pool::run`](crate::Pool::run) does.
+    /// called on the spot. In a circle of two pools it waits for ever, as [`Pool::run`](crate::Pool::run) does. While the pool is
+    /// [paused](Self::pause) this waits: not to be called by the thread that is to resume it.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u64| n + 1)?;

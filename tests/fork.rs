@@ -133,7 +133,7 @@ fn the_parents_pool<D: Dispatch>() {
     assert_eq!(pool.stats().completed, 2);
 }
 
-/// A child ends well with the parent's pool forgotten, or by leaving without a drop.
+/// A child ends well with the parent's pool forgotten or detached, or by leaving without a drop.
 fn leaving<D: Dispatch>() {
     let pool = parent::<D>();
     let gate = Gate::new();
@@ -143,6 +143,12 @@ fn leaving<D: Dispatch>() {
     eventually("all sleep", others_sleep);
     let mut pool = Some(pool);
     let end = in_a_child(|| mem::forget(pool.take()));
+    assert_eq!(end, End::Well);
+    let end = in_a_child(|| {
+        let pool = pool.take().unwrap();
+        pool.detach();
+        drop(pool);
+    });
     assert_eq!(end, End::Well);
     // A drop hangs, and the alarm ends it; or the standard library panics as it finds no thread to join.
     let end = in_a_child(|| {

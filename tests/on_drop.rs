@@ -48,7 +48,8 @@ fn d12_dropping_a_pool_that_detaches_waits_for_nothing() {
 /// D12: the same for any pool that was told to let go, after each way to give up.
 #[test]
 fn d12_a_pool_lets_go_after_a_shutdown_that_gave_up() {
-    let ways: [(usize, fn(&AnyPool)); 3] = [
+    type Way = (usize, fn(&AnyPool));
+    let ways: [Way; 3] = [
         (3, |_| ()),
         (3, |pool| assert!(!pool.shutdown_timeout(Duration::from_millis(1)).is_complete())),
         (0, |pool| assert_eq!(pool.shutdown_graceful(Duration::from_millis(1)).0.len(), 3)),

@@ -42,7 +42,7 @@ fn b20_build_fails_when_no_worker_can_start() {
     });
 }
 
-/// B20: at build, one refused thread of three is no error; the pool has the others and gets the third later.
+/// B20, D22: at build, one refused thread of three is no error; the pool has the others, and gets the third later without load.
 #[test]
 fn b20_build_succeeds_with_fewer_workers() {
     for refused in 0..3 {
@@ -50,7 +50,9 @@ fn b20_build_succeeds_with_fewer_workers() {
             let mut setup = Setup::new(3, 8);
             setup.min_workers = Some(3);
             let pool = variant.build(system(setup, move |n| n != refused));
-            assert_eq!((pool.stats().live, pool.stats().failed_starts), (2, 1));
+            assert!(pool.stats().live >= 2);
+            eventually("the third is there", || pool.stats().live == 3);
+            assert_eq!(pool.stats().failed_starts, 1);
             let gate = Gate::new();
             (0..3).for_each(|_| pool.submit(gate.task()).unwrap());
             gate.await_arrivals(3);

@@ -1,10 +1,11 @@
 //! The life of one pool: many use it, it is changed meanwhile, it ends in some way, and then the books are held against each other.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use formicary::{BuildError, Dispatch, Pool, PoolWithFunc, StatefulPool, Stats, Task};
+use formicary::{BuildError, Dispatch, OnDrop, Pool, PoolWithFunc, StatefulPool, Stats, Task};
 use parking_lot::Mutex;
 
 use crate::faults::{FAULTS, Flaky, count, unreliable};
@@ -52,6 +53,11 @@ pub(crate) struct Deeds {
     pub(crate) lost: u64,
 }
 
+thread_local! {
+    /// Owners of pools, which are dropped when the thread's locals are.
+    static LEFT_BEHIND: RefCell<Vec<Arc<dyn Soaked>>> = const { RefCell::new(Vec::new()) };
+}
+
 pub(crate) struct Life {
     pool: Arc<dyn Soaked>,
     ledger: Arc<Ledger>,
@@ -71,6 +77,7 @@ impl Life {
             setup.expiry = Some((!random.once_in(3)).then(|| random.micros(3000)));
             setup.nonblocking = random.once_in(4);
             setup.max_blocking = random.once_in(4).then(|| 1 + random.below(2));
+            setup.on_drop = [OnDrop::Drain, OnDrop::Cancel, OnDrop::Detach][random.below(3)];
             let setup = unreliable(setup, &mut random);
             if let Ok(pool) = build(setup, random.split()) {
                 return Life { pool, ledger: Arc::default(), random, name };
@@ -125,6 +132,10 @@ impl Life {
         let deeds = if self.random.once_in(4) {
             count(&FAULTS.dropped);
             let ledger = Arc::clone(&self.ledger);
+            if self.random.once_in(2) {
+                let owner = Arc::clone(&self.pool);
+                drop(self.pool.submit(Task::new(move || LEFT_BEHIND.with(|left| left.borrow_mut().push(owner)))));
+            }
             drop(self);
             // It may have been one of its own workers that dropped it last, which does not wait.
             eventually("every task has ended", || ledger.is_settled());
@@ -175,10 +186,11 @@ fn disturb(pool: &dyn Soaked, random: &mut Random) {
 
 /// Ends the pool, for the time being.
 fn finish(pool: &dyn Soaked, random: &mut Random) {
-    match random.below(4) {
+    match random.below(5) {
         0 => drop(pool.shutdown_now()),
         1 => drop(pool.shutdown_graceful(random.micros(300))),
         2 => drop(pool.shutdown_timeout(random.micros(300))),
+        3 => pool.detach(),
         _ => {}
     }
     pool.shutdown();

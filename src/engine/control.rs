@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
 use super::joining::wait_for_end;
-use super::lifecycle::{PauseId, Phase};
+use super::lifecycle::{PauseId, Phase, Rest};
 use super::{Engine, Runner, nested};
 use crate::dispatch::{Dispatch, Load, Queue};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
@@ -142,19 +142,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Whether nothing is running, and no answer to something that ran is on its way.
-    fn is_quiet(&self, load: Load) -> bool {
-        load.running == 0 && !self.counters.is_answering()
-    }
-
-    fn is_idle(&self) -> bool {
+    /// Whether the pool is at rest: nothing is running, and no answer to something that ran is on its way.
+    fn rest(&self) -> Option<Rest> {
         let load = self.queue.load();
-        load.queued == 0 && self.is_quiet(load)
+        let is_quiet = load.running == 0 && !self.counters.is_answering();
+        is_quiet.then_some(if load.queued == 0 { Rest::Idle } else { Rest::Quiet })
     }
 
-    /// Waits until nothing is queued or running. A worker of the pool does not wait for itself.
+    /// Tells those who wait for the pool to be at rest that it may be.
+    #[inline(never)]
+    pub(super) fn ring(&self) {
+        self.life.ring(|| self.rest());
+    }
+
+    /// Waits for a moment at which nothing is queued or running. A worker of the pool does not wait for itself.
     pub(crate) fn wait_idle(&self, deadline: Option<Instant>) -> bool {
-        !self.is_inside() && self.life.wait_until(deadline, || self.is_idle())
+        !self.is_inside() && self.life.wait_for(Rest::Idle, deadline, || self.rest())
     }
 
     /// Refuses all that comes from now on, and sends away who waits at the door. Does what else there is to `change`, too.
@@ -312,7 +315,7 @@ impl<R: Runner, D: Dispatch> Drop for TakingOut<'_, R, D> {
             phase.end_taking_out();
             engine.apply_limits(phase);
         });
-        engine.life.ring();
+        engine.ring();
         engine.parking.wake_all();
     }
 }
@@ -331,7 +334,7 @@ impl<R: Runner, D: Dispatch> PauseControl for EngineRef<R, D> {
     }
 
     fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
-        !self.0.is_inside() && self.0.life.wait_until(deadline, || self.0.is_quiet(self.0.queue.load()))
+        !self.0.is_inside() && self.0.life.wait_for(Rest::Quiet, deadline, || self.0.rest())
     }
 }
 

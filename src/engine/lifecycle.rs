@@ -7,6 +7,15 @@ use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering,
 /// A pause, by number; none of them knows of the others.
 pub(crate) type PauseId = u64;
 
+/// A state of rest that one can wait for. Whatever is idle is quiet, too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rest {
+    /// Nothing is running.
+    Quiet,
+    /// Nothing is queued either.
+    Idle,
+}
+
 #[derive(Default)]
 pub(crate) struct Phase {
     closed: bool,
@@ -15,9 +24,16 @@ pub(crate) struct Phase {
     /// Pauses in force, with the time when each ends by itself.
     pauses: Vec<(PauseId, Option<Instant>)>,
     next_pause: PauseId,
+    /// How often each state of rest was seen.
+    seen: [u64; 2],
 }
 
 impl Phase {
+    /// The pool is at rest: all who wait for that now may go, whatever comes next.
+    fn note(&mut self, rest: Rest) {
+        self.seen.iter_mut().take(rest as usize + 1).for_each(|seen| *seen += 1);
+    }
+
     /// Whether no task may start. The end overrides a pause.
     pub(crate) fn is_paused(&self) -> bool {
         self.takers > 0 || !self.closed && !self.pauses.is_empty()
@@ -116,21 +132,35 @@ impl Life {
         self.closed.store(phase.closed, Ordering::Release);
     }
 
-    /// Waits until `done`, at most until `deadline`; says whether it is.
-    pub(crate) fn wait_until(&self, deadline: Option<Instant>, done: impl Fn() -> bool) -> bool {
+    /// Waits until the pool has been seen at such a `rest` since this was called, at most until `deadline`; says whether it was. `look`
+    /// says how it is.
+    pub(crate) fn wait_for(&self, rest: Rest, deadline: Option<Instant>, look: impl Fn() -> Option<Rest>) -> bool {
         self.watchers.fetch_add(1, Ordering::Relaxed);
         // ORDERING: SeqCst fence between this watcher's entry and its first look; `ring` is called after a
         // fence that follows the change. One of the two sees the other.
         fence(Ordering::SeqCst);
         let mut phase: MutexGuard<'_, Phase> = self.phase.lock();
-        let mut is_done = done();
-        while !is_done && deadline.is_none_or(|d| Instant::now() < d) {
+        let seen = |phase: &Phase| phase.seen[rest as usize];
+        let before = seen(&phase);
+        self.look_at_rest(&mut phase, &look);
+        while seen(&phase) == before && deadline.is_none_or(|d| Instant::now() < d) {
             crate::sync::wait(&self.changed, &mut phase, deadline);
-            is_done = done();
+            if seen(&phase) == before {
+                self.look_at_rest(&mut phase, &look);
+            }
         }
+        let was_seen = seen(&phase) != before;
         drop(phase);
         self.watchers.fetch_sub(1, Ordering::Relaxed);
-        is_done
+        was_seen
+    }
+
+    /// Whoever sees the pool at rest lets all go that wait for it: before they have woken up it may have work again.
+    fn look_at_rest(&self, phase: &mut Phase, look: impl Fn() -> Option<Rest>) {
+        if let Some(rest) = look() {
+            phase.note(rest);
+            self.changed.notify_all();
+        }
     }
 
     /// Whether anyone waits. Call it after a sequentially consistent fence that follows the change.
@@ -139,10 +169,12 @@ impl Life {
         self.watchers.load(Ordering::Relaxed) > 0
     }
 
-    /// Something changed that a watcher may wait for.
-    pub(crate) fn ring(&self) {
+    /// Something changed that a watcher may wait for. Looks on behalf of all of them.
+    pub(crate) fn ring(&self, look: impl Fn() -> Option<Rest>) {
         // The lock keeps this from falling between a watcher's look and its sleep.
-        drop(self.phase.lock());
+        let mut phase = self.phase.lock();
+        self.look_at_rest(&mut phase, look);
+        drop(phase);
         self.changed.notify_all();
     }
 }

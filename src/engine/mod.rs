@@ -19,6 +19,7 @@ mod entering;
 mod habit;
 mod joining;
 mod lifecycle;
+mod minimum;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
 pub(crate) mod nested;
@@ -47,6 +48,7 @@ use admission::Line;
 use bulletin::Bulletin;
 use counters::Counters;
 use lifecycle::Life;
+use minimum::Minimum;
 use nested::{Inside, PoolId, Waits};
 use parking::Parking;
 pub(crate) use stops::Stop;
@@ -114,6 +116,7 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     life: Life,
     counters: Counters,
     stops: Stops,
+    minimum: Minimum,
     /// Held while the first worker is being started.
     founding: Mutex<()>,
     /// What keys are hashed with.
@@ -153,6 +156,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             life: Life::new(),
             counters: Counters::default(),
             stops: Stops::default(),
+            minimum: Minimum::default(),
             founding: Mutex::new(()),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),

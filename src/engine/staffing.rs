@@ -124,6 +124,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         count(&self.counters.failed_starts);
         self.threads.set_short(true);
         self.waits.shrink(|| self.strength());
+        self.note_missing();
     }
 }
 

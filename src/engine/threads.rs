@@ -222,6 +222,12 @@ impl Threads {
         self.population().0 > self.min.load(Ordering::Relaxed)
     }
 
+    /// Whether workers of the minimum are missing.
+    pub(crate) fn is_below_minimum(&self) -> bool {
+        let book = self.book.lock();
+        book.live - book.leaving < book.min
+    }
+
     pub(crate) fn set_capacity(&self, capacity: usize) {
         self.edit(|book| {
             book.capacity = capacity;

@@ -70,7 +70,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.after_departure(post, failed);
         self.threads.gone(post);
         // Whoever waits for the pool to be quiet looks again: a worker that ends is rare, and a look is cheap.
-        self.life.ring();
+        self.ring();
     }
 
     /// Takes and runs tasks until it is time to end; says whether that is for any other reason than a failed factory.
@@ -82,7 +82,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             has_run = true;
             self.get_ready(me, state);
-            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
+            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, shared: self, me }) {
                 Errand::Task(item) => item,
                 Errand::Orders => {
                     self.attend(me, state);
@@ -171,6 +171,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.relax_limits();
         self.waits.shrink(|| self.strength());
+        if failed {
+            self.note_missing();
+        }
         // Not in place of one whose state could not be built, unless another's could since: the next would fail as well, and the next.
         // But the last one stays, and tells those whose tasks are queued. A guest is asked again where it came from.
         if !post.is_guest && (!failed || !self.threads.is_short() || self.threads.population().0 == 0) {
@@ -231,14 +234,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn tell_watchers(&self) {
         // As long as there is something to start, nobody waits for the end of this one.
         if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
-            self.life.ring();
+            self.ring();
         }
     }
 
     /// Cancels a task because there is no state to run it with.
     fn refuse(&self, me: &Me<Seat<R, D>, R::State>, item: R::Item, error: BoxError) {
         let source: SharedError = error.into();
-        match R::recall(item, SubmitErrorKind::Spawn, Cause::NoState(Arc::clone(&source))) {
+        match R::recall(item, SubmitErrorKind::NoState, Cause::NoState(Arc::clone(&source))) {
             Recalled::Gone(Verdict::Elsewhere) => {}
             Recalled::Here(input) => {
                 me.tally.cancelled();
@@ -273,6 +276,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             // that is refused is counted.
             Ok(()) if self.threads.is_short() => {
                 self.threads.set_short(false);
+                self.minimum.succeeded();
                 drop(self.grow());
             }
             Ok(()) => {}
@@ -385,6 +389,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 /// The pool as worker `id` sees it when it has nothing to do.
 struct Source<'a, R: Runner, D: Dispatch> {
     engine: &'a Engine<R, D>,
+    /// The same, to start a worker with.
+    shared: &'a Arc<Engine<R, D>>,
     me: &'a Me<Seat<R, D>, R::State>,
 }
 
@@ -420,7 +426,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn is_distracted(&self) -> bool {
-        self.is_called() || self.must_leave() || self.engine.life.is_paused()
+        self.is_called() || self.must_leave() || self.engine.life.is_paused() || self.engine.minimum.is_missing()
     }
 
     fn expire(&self) -> Expiry {
@@ -438,7 +444,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        self.engine.end_of_pause()
+        [self.engine.end_of_pause(), self.shared.restore_minimum()].into_iter().flatten().min()
     }
 }
 

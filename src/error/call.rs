@@ -193,6 +193,31 @@ impl<I> CallError<I> {
     pub fn is_panic(&self) -> bool {
         matches!(self, Self::Failed(failed) if failed.is_panic())
     }
+
+    /// Whether the task did not run because the state of the worker that was to run it could not be made. The input is in the error then.
+    ///
+    /// ```
+    /// use formicary::{Context, StatefulPool, Worker};
+    ///
+    /// struct Never;
+    /// impl Worker for Never {
+    ///     type Input = u8;
+    ///     type Output = ();
+    ///     fn process(&mut self, _: u8, _: &Context<'_>) {}
+    /// }
+    /// let builder = StatefulPool::<Never>::builder(|_worker| Err("no such host".into()));
+    /// let pool = builder.workers(1).min_workers(0).build()?;
+    /// let error = pool.process(7).unwrap_err();
+    /// assert!(error.is_no_state());
+    /// assert_eq!(error.into_input(), Some(7));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_no_state(&self) -> bool {
+        match self {
+            Self::Refused(refused) => refused.is_no_state(),
+            Self::Failed(failed) => failed.is_no_state(),
+        }
+    }
 }
 
 impl<I> From<SubmitError<I>> for CallError<I> {

@@ -26,6 +26,8 @@ pub enum SubmitErrorKind {
     Closed,
     /// The system refused a thread, and no worker is alive to run the task.
     Spawn,
+    /// The task was taken, and the state of the worker that was to run it could not be made: the factory failed.
+    NoState,
     /// The caller is a worker of this pool, and waiting here would have been waiting for itself.
     WouldDeadlock,
 }
@@ -180,6 +182,18 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::Spawn
     }
 
+    /// Whether the task was taken, and a worker's state to run it with could not be made.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
+    /// pool.shutdown();
+    /// assert!(!pool.invoke(7).unwrap_err().is_no_state());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_no_state(&self) -> bool {
+        self.kind == SubmitErrorKind::NoState
+    }
+
     /// Whether the caller is a worker of the pool and would have waited for itself.
     ///
     /// ```
@@ -232,6 +246,7 @@ impl fmt::Display for SubmitErrorKind {
             Self::Cancelled => "the task was cancelled before it was taken",
             Self::Closed => "the pool has been shut down",
             Self::Spawn => "no thread could be started to run the task",
+            Self::NoState => "the state of the worker that was to run the task could not be made",
             Self::WouldDeadlock => "a worker of the pool would have waited for itself",
         })
     }

@@ -117,7 +117,8 @@ impl<D: Dispatch> Pool<D> {
         async move { entering.await.map(Handle::new) }
     }
 
-    /// Runs a closure on a worker and waits for its result. From inside a task of the same pool it runs on the spot.
+    /// Runs a closure on a worker and waits for its result. From inside a task of the same pool it runs on the spot. While the pool
+    /// is [paused](Self::pause) this waits: not to be called by the thread that is to resume it.
     ///
     /// Tasks of two pools that wait for each other in a circle, each with all its workers, wait for ever: no pool sees more than its own
     /// waits. Where that can be, wait with a limit: [`spawn`](Self::spawn) and [`join_timeout`](Handle::join_timeout).

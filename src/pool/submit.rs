@@ -15,6 +15,9 @@ impl<D: Dispatch> Pool<D> {
     /// Submits a closure; blocks while the pool is full (or, with
     /// [`nonblocking`](crate::Builder::nonblocking), refuses). Its result is nobody's business; a panic in it is caught.
     ///
+    /// A submitter that blocks keeps the locks that it holds. If the tasks that would make room for it need one of them, neither goes
+    /// on: so submit after the lock is released, or with a limit ([`submit_timeout`](Self::submit_timeout)).
+    ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
     /// pool.submit(|| println!("on a worker"))?;

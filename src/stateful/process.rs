@@ -11,7 +11,8 @@ use crate::worker::Worker;
 use crate::worker_pool::deadline;
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
-    /// Hands an input to a worker and waits for the output.
+    /// Hands an input to a worker and waits for the output. While the pool is [paused](Self::pause) this waits: use
+    /// [`process_timeout`](Self::process_timeout) on the thread that is to resume it.
     ///
     /// Workers of two pools that wait for each other in a circle, all that there are, wait for ever: no pool sees more than its own waits.
     /// Where that can be, call with a limit: [`process_timeout`](Self::process_timeout).
@@ -30,7 +31,8 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     ///
     /// # Errors
-    /// [`ProcessError`]: refused, with the input, or failed: the worker panicked. From inside a task of the same pool it is
+    /// [`ProcessError`]: refused, with the input, also if the worker's state could not be made
+    /// ([`is_no_state`](crate::CallError::is_no_state)); or failed: the worker panicked. From inside a task of the same pool it is
     /// refused as `WouldDeadlock` if every other worker is waiting in the same way.
     pub fn process(&self, input: W::Input) -> Result<W::Output, ProcessError<W::Input>> {
         job::call(&self.engine, input, None, None)

@@ -17,6 +17,9 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// Submits an input and returns a handle to the output; blocks while the pool is full (or, with
     /// [`nonblocking`](crate::Builder::nonblocking), refuses).
     ///
+    /// A submitter that blocks keeps the locks that it holds. If the tasks that would make room for it need one of them, neither goes
+    /// on: so submit after the lock is released, or with a limit ([`submit_timeout`](Self::submit_timeout)).
+    ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
     /// # struct Double;

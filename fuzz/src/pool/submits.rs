@@ -93,7 +93,7 @@ impl<S: Subject> Driver<'_, S> {
             SubmitErrorKind::Full => self.plan.shape.is_nonblocking(),
             SubmitErrorKind::Overloaded => self.plan.shape.limits_blocking(),
             SubmitErrorKind::Closed => self.may_be_closed(),
-            SubmitErrorKind::Spawn => self.is_faulty,
+            SubmitErrorKind::Spawn | SubmitErrorKind::NoState => self.is_faulty,
             _ => false,
         }
     }

@@ -7,12 +7,14 @@ use loom::thread;
 use super::explore;
 use crate::engine::habit::Habit;
 use crate::engine::parking::{Errand, Expiry, Parking, Sleeper, Source};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
 
 struct Pool {
     parking: Parking,
     /// How many workers there are; one is the minimum.
     book: Mutex<usize>,
+    /// Whether one has asked in vain whether it may end.
+    has_asked: (Mutex<bool>, Condvar),
     staying: AtomicUsize,
     closed: AtomicBool,
 }
@@ -57,6 +59,9 @@ impl Source for At<'_> {
     fn expire(&self) -> Expiry {
         let mut book = self.0.book.lock();
         if *book == 1 {
+            drop(book);
+            *self.0.has_asked.0.lock() = true;
+            self.0.has_asked.1.notify_all();
             return Expiry::IsKept;
         }
         *book -= 1;
@@ -89,6 +94,7 @@ fn a_kept_worker_ends_when_there_are_more_than_the_minimum() {
         let pool = Arc::new(Pool {
             parking: Parking::new(2),
             book: Mutex::new(1),
+            has_asked: (Mutex::new(false), Condvar::new()),
             staying: AtomicUsize::new(1),
             closed: AtomicBool::new(false),
         });
@@ -96,6 +102,13 @@ fn a_kept_worker_ends_when_there_are_more_than_the_minimum() {
             let pool = Arc::clone(&pool);
             thread::spawn(move || pool.work(0, Duration::ZERO))
         };
+        // A thread that looks gives way, so it would not get here in time by itself.
+        let (has_asked, changed) = &pool.has_asked;
+        let mut has_asked = has_asked.lock();
+        while !*has_asked {
+            wait(changed, &mut has_asked, None);
+        }
+        drop(has_asked);
         *pool.book.lock() = 2;
         pool.staying.store(2, Ordering::Relaxed);
         let surplus = {

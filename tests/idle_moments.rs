@@ -1,0 +1,73 @@
+//! D26: everyone who waits for a pool to be idle gets out when it is, whatever it is given to do in the next moment.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use support::{AnyPool, Count, Gate, LIMIT, Setup, eventually, for_each, threads_named};
+
+const WAITERS: usize = 6;
+
+/// How many threads of that name sleep (Linux; elsewhere all of them, after a while).
+fn asleep(name: &str) -> usize {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        thread::sleep(Duration::from_millis(200));
+        return WAITERS;
+    };
+    let sleeps = |status: String| {
+        let is = |key: &str, value: &str| {
+            status.lines().any(|line| line.strip_prefix(key).is_some_and(|at| at.trim().starts_with(value)))
+        };
+        is("Name:", name) && is("State:", "S")
+    };
+    tasks.flatten().filter(|task| std::fs::read_to_string(task.path().join("status")).is_ok_and(sleeps)).count()
+}
+
+/// Several wait for a pool whose worker is at a task. The first that gets out submits another one, which ends when all are out.
+fn all_get_out(name: &'static str, wait: fn(&AnyPool) -> bool) {
+    for_each(move |variant| {
+        let pool = variant.build(Setup::new(1, 8));
+        let (first, second, out) = (Gate::new(), Gate::new(), Count::new());
+        pool.submit(first.task()).unwrap();
+        first.await_arrivals(1);
+        let is_first = Arc::new(AtomicBool::new(true));
+        let waiters: Vec<_> = (0..WAITERS)
+            .map(|_| {
+                let (pool, second, out, is_first) =
+                    (Arc::clone(&pool), second.clone(), out.clone(), Arc::clone(&is_first));
+                let body = move || {
+                    assert!(wait(&pool));
+                    if is_first.swap(false, SeqCst) {
+                        pool.submit(second.task()).unwrap();
+                    }
+                    out.up();
+                };
+                thread::Builder::new().name(name.into()).spawn(body).unwrap()
+            })
+            .collect();
+        for _ in 0..3 {
+            eventually("all wait", || asleep(name) == WAITERS);
+        }
+        first.open();
+        second.await_arrivals(1);
+        eventually("all are out", || out.get() == WAITERS);
+        assert_eq!(pool.running(), 1);
+        second.open();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        eventually("the threads are gone", || threads_named(name) == 0);
+    });
+}
+
+#[test]
+fn d26_all_who_wait_for_one_idle_moment_get_out() {
+    all_get_out("d26wait", |pool| pool.wait_idle());
+}
+
+#[test]
+fn d26_all_who_wait_with_a_limit_get_out() {
+    all_get_out("d26timed", |pool| pool.wait_idle_timeout(100 * LIMIT));
+}
