@@ -42,7 +42,8 @@ impl Peak {
 
     #[cold]
     fn count(&self, running: impl FnOnce() -> u64) {
-        self.saw(to_usize(running()));
+        // At least this one.
+        self.saw(to_usize(running()).max(1));
     }
 
     /// So many ran at one moment. Says how many ever did.
