@@ -48,7 +48,8 @@ pub struct Stats {
     pub spawned: u64,
     /// Workers that have ended.
     pub retired: u64,
-    /// The most tasks that were ever running at the same time.
+    /// The most tasks that were ever running at the same time, each from when a worker took it to when its end was counted. Never
+    /// more than that; where tasks end while others start, a moment may be missed.
     pub peak_running: usize,
     /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, in broadcasts, and
     /// in drops of results that nobody waited for and of what cancelled tasks had captured, also where a group, a map or a view

@@ -165,16 +165,14 @@ fn bad_settings<D: Dispatch>() {
     };
     let group = || pool.group::<(), ()>();
     let late = "for a group: it has accepted 1 tasks";
-    let settings: [(&dyn Fn() -> Group<(), (), D>, String); 3] = [
-        (&|| group().limit(0), "`tasks` is 0: a group with this limit lets nothing in".into()),
-        (&|| started().limit(3), format!("`limit` comes too late {late}")),
-        (&|| started().collect_all(true), format!("`collect_all` comes too late {late}")),
-    ];
-    for (set, expected) in settings {
+    let assert_panics = |set: &dyn Fn() -> Group<(), (), D>, expected: &str| {
         let panic = catch_unwind(AssertUnwindSafe(|| drop(set()))).unwrap_err();
         let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref().map(String::as_str));
-        assert_eq!(text, Some(&*expected));
-    }
+        assert_eq!(text, Some(expected));
+    };
+    assert_panics(&|| group().limit(0), "`tasks` is 0: a group with this limit lets nothing in");
+    assert_panics(&|| started().limit(3), &format!("`limit` comes too late {late}"));
+    assert_panics(&|| started().collect_all(true), &format!("`collect_all` comes too late {late}"));
     // Control: what is said in time.
     let group = group().collect_all(true).limit(usize::MAX).limit(1);
     let (gate, refused) = (Gate::new(), |group: &Group<_, _, D>| group.try_spawn(|_| Ok(())).unwrap_err().is_full());

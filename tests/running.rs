@@ -1,4 +1,5 @@
 //! Running: panics, what tasks captured, and how many run at a time.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
 
@@ -7,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use formicary::{Task, TaskPanic};
+use formicary::{Dispatch, Pool, Task, TaskPanic};
 use parking_lot::Mutex;
-use support::{Count, Gate, Setup, assert_conserved, await_waiting, eventually, for_each, quiet_panics};
+use support::{
+    Count, Gate, Setup, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch, quiet_panics,
+};
 
 #[derive(Debug, PartialEq)]
 struct Burnt(u32);
@@ -253,4 +256,60 @@ fn the_capacity_is_used_up_to_the_limit() {
             assert_eq!(pool.stats().peak_running, limit);
         }
     });
+}
+
+/// `peak_running` is what ran at one moment, and not what was on its way out as well: one by one it is 1, in a group its limit at
+/// the most; and tasks that wait for each other are all in it.
+fn peak_is_exact<D: Dispatch>() {
+    let pool = Pool::builder().workers(16).min_workers(16).queue(100).dispatch::<D>().build().unwrap();
+    let peak = || pool.stats().peak_running;
+    for n in 0..2000 {
+        match n % 3 {
+            0 => pool.run(|| ()).unwrap(),
+            1 => pool.spawn(|| ()).unwrap().join().unwrap(),
+            _ => {
+                pool.submit(|| ()).unwrap();
+                assert!(pool.wait_idle());
+            }
+        }
+        assert_eq!(peak(), 1);
+    }
+    for limit in [2, 10] {
+        for _ in 0..3 {
+            let (group, at_work) = (pool.group::<_, ()>().limit(limit), Count::new());
+            let task = || {
+                let at_work = at_work.clone();
+                move |_: &_| {
+                    at_work.up();
+                    at_work.down();
+                    Ok(())
+                }
+            };
+            thread::scope(|threads| {
+                for _ in 0..4 {
+                    threads.spawn(|| (0..500).for_each(|_| group.spawn(task()).unwrap()));
+                }
+            });
+            group.wait().unwrap();
+            assert!(at_work.peak() <= limit && peak() <= limit, "{} and {} of {limit}", at_work.peak(), peak());
+        }
+        let limit = limit + 1;
+        for _ in 0..3 {
+            let meet = Arc::new(Barrier::new(limit));
+            for _ in 0..limit {
+                let meet = Arc::clone(&meet);
+                let task = move || {
+                    meet.wait();
+                };
+                pool.submit(task).unwrap();
+            }
+            assert!(pool.wait_idle());
+            assert_eq!(peak(), limit);
+        }
+    }
+}
+
+#[test]
+fn a40_the_peak_is_what_ran_at_one_moment() {
+    on_every_dispatch!(peak_is_exact);
 }

@@ -156,7 +156,28 @@ fn no_more_run_than_may<Q: Queue<usize>>() {
         let other = thread::spawn(work(Arc::clone(&queue), Arc::clone(&running), 1));
         work(Arc::clone(&queue), Arc::clone(&running), 0)();
         other.join().expect("no panic");
-        assert_eq!(queue.load().running, 0);
+        assert_eq!((queue.load().running, queue.load().peak_running), (0, 1));
+    });
+}
+
+/// Two tasks that go on until both have started are both in the peak, though neither worker asks for it later.
+fn the_peak_is_found<Q: Queue<usize, Seat: Send>>() {
+    explore(3, || {
+        let queue = queue::<Q>(2);
+        push(&*queue, 1);
+        push(&*queue, 2);
+        let start = |queue: Arc<Q>, worker| {
+            move || {
+                let seat = queue.seat(worker);
+                assert!(queue.pop(&seat).is_some());
+                seat
+            }
+        };
+        let other = thread::spawn(start(Arc::clone(&queue), 1));
+        let mine = start(Arc::clone(&queue), 0)();
+        let seats = [mine, other.join().expect("no panic")];
+        seats.iter().for_each(|seat| queue.finished(seat));
+        assert_eq!((queue.load().running, queue.load().peak_running), (0, 2));
     });
 }
 
@@ -212,6 +233,10 @@ macro_rules! models {
             #[test]
             fn no_more_run_than_may() {
                 super::no_more_run_than_may::<$queue>();
+            }
+            #[test]
+            fn the_peak_is_found() {
+                super::the_peak_is_found::<$queue>();
             }
             #[test]
             fn draining_leaves_and_doubles_nothing() {

@@ -1,14 +1,20 @@
-//! How many workers were ever busy at the same time.
+//! How many tasks ever ran at the same time.
 
 use std::cell::Cell;
 
-use crate::sync::{AtomicUsize, Ordering};
+use super::counts::to_usize;
+use crate::sync::{AtomicUsize, Ordering, fence_after_rmw};
 
 /// A worker's own mark: whether it is counted.
 pub(super) type Busy = Cell<bool>;
 
-/// Counts workers, not tasks, so that a worker that goes from one task straight to the next writes nothing here. It counts
-/// as busy in between: two tasks that overlap are never missed, two that just do not may be counted as overlapping.
+/// A high-water mark. It never says more than there was: a number is taken for a peak only when it was counted, from tasks started
+/// and tasks finished, and what was started is read first. For both only grow, so at the moment between the two readings at least
+/// that many ran.
+///
+/// Whether to count is told by the number of busy workers, which is never too low: a worker that goes from one task straight to
+/// the next stays busy and writes nothing here. Of those that start tasks the last one finds all the others busy. So tasks that
+/// go on until all of them have started are never missed; of those that end meanwhile one or the other may be.
 pub(super) struct Peak {
     busy: AtomicUsize,
     highest: AtomicUsize,
@@ -19,15 +25,34 @@ impl Peak {
         Peak { busy: AtomicUsize::new(0), highest: AtomicUsize::new(0) }
     }
 
-    /// The worker has a task.
-    pub(super) fn works(&self, mark: &Busy) {
+    /// The worker has a task, and has counted it as started by a read-modify-write or under a lock. `running` is asked only if
+    /// there may be a new peak, and reads as is said above.
+    #[inline]
+    pub(super) fn works(&self, mark: &Busy, running: impl FnOnce() -> u64) {
         if !mark.replace(true) {
-            let now = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
-            self.highest.fetch_max(now, Ordering::Relaxed);
+            self.busy.fetch_add(1, Ordering::Relaxed);
+        }
+        // ORDERING: SeqCst fence between the count of the start, and of the worker, and the look at those of others: of two that
+        // start at the same time one sees the other.
+        fence_after_rmw();
+        if self.busy.load(Ordering::Relaxed) > self.highest() {
+            self.count(running);
         }
     }
 
-    /// The worker has none.
+    #[cold]
+    fn count(&self, running: impl FnOnce() -> u64) {
+        // At least this one.
+        self.saw(to_usize(running()).max(1));
+    }
+
+    /// So many ran at one moment. Says how many ever did.
+    pub(super) fn saw(&self, running: usize) -> usize {
+        let highest = self.highest();
+        if running > highest { self.highest.fetch_max(running, Ordering::Relaxed).max(running) } else { highest }
+    }
+
+    /// The worker has no task.
     pub(super) fn rests(&self, mark: &Busy) {
         if mark.replace(false) {
             self.busy.fetch_sub(1, Ordering::Relaxed);

@@ -70,6 +70,13 @@ impl<T> RingQueue<T> {
         })
     }
 
+    /// At least so many tasks run.
+    fn running(&self) -> u64 {
+        let book = self.book.lock();
+        let started = self.exit.count();
+        started.saturating_sub(book.seats.finished())
+    }
+
     /// Whether one more task may start.
     fn may_start(&self, book: &Book) -> bool {
         book.running.is_none_or(|limit| self.exit.count() - book.seats.finished() < limit)
@@ -172,7 +179,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             self.peak.rests(&seat.busy);
             return None;
         };
-        self.peak.works(&seat.busy);
+        self.peak.works(&seat.busy, || self.running());
         // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
         Some(unsafe { self.take(ticket) })
     }
@@ -213,7 +220,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             let started = self.exit.count();
             Counts { finished, started, accepted: self.entrance.count() }
         };
-        Counts::load(read, book.seats.len(), book.room, self.peak.highest())
+        Counts::load(read, book.seats.len(), book.room, &self.peak)
     }
 
     fn set_limits(&self, running: Option<usize>, workers: usize) {

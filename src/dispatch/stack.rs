@@ -249,7 +249,8 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         };
         if item.is_some() {
             front.started += 1;
-            self.peak.works(&seat.busy);
+            let started = front.started;
+            self.peak.works(&seat.busy, || started.saturating_sub(self.book.lock().seats.finished()));
         } else {
             self.peak.rests(&seat.busy);
         }
@@ -286,11 +287,12 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let front = self.front.part.lock();
         let back = self.back.part.lock();
         let finished = self.book.lock().seats.finished();
+        let running = to_usize(front.started - finished);
         Load {
             accepted: back.accepted,
             queued: to_usize(back.accepted - front.started),
-            running: to_usize(front.started - finished),
-            peak_running: self.peak.highest(),
+            running,
+            peak_running: self.peak.saw(running),
         }
     }
 

@@ -69,7 +69,9 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// A place within the limit. Those who find none wait in line, and each that is free calls one.
     pub(super) fn find_place(&self, way: &Way<'_>, patience: Patience) -> Result<Place<T, E>, SubmitErrorKind> {
         let (shared, is_inside) = (&self.shared, self.engine.is_inside());
-        if let Some(place) = shared.take_place(shared.line.waiting()) {
+        // Those in line came first.
+        let take = || shared.take_place(shared.line.waiting());
+        if let Some(place) = take() {
             return Ok(place);
         }
         if let Patience::None = patience {
@@ -79,7 +81,11 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         let _listening = shared.token.listen(Waiter::Thread(me.clone()));
         loop {
             // Not while it is in line: those behind it would wait for what it runs.
-            while is_inside && way.cancelled().is_none() && self.run_next() {}
+            while is_inside && way.cancelled().is_none() && self.run_next() {
+                if let Some(place) = take() {
+                    return Ok(place);
+                }
+            }
             let waiter = Waiter::Thread(me.clone());
             let in_line = shared.line.join(MAIN_DOOR, usize::MAX, waiter).ok_or(SubmitErrorKind::Overloaded)?;
             if let Some(place) = self.wait_in_line(way, &in_line, is_inside.then_some(&me))? {

@@ -172,7 +172,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     fn pop(&self, seat: &Seat) -> Option<T> {
         let item = self.look_for_task(seat);
         match item {
-            Some(_) => self.peak.works(&seat.busy),
+            Some(_) => self.peak.works(&seat.busy, || self.running()),
             None => self.peak.rests(&seat.busy),
         }
         item
@@ -211,7 +211,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         };
         let book = self.book.lock();
         let room = book.room.map_or(u64::MAX, |room| room as u64);
-        Counts::load(read, book.homes.len(), room, self.peak.highest())
+        Counts::load(read, book.homes.len(), room, &self.peak)
     }
 
     fn shards(&self) -> Vec<ShardStats> {
