@@ -30,6 +30,9 @@ pub struct Stats {
     pub running: usize,
     /// Tasks accepted and not started.
     pub queued: usize,
+    /// Unfinished tasks that the pool's own tasks submitted, beyond the bound of the queue: see [`Builder::nested`](crate::Builder::nested).
+    /// They are counted as queued and running, too.
+    pub overcommitted: usize,
     /// Submitters blocked at the door.
     pub waiting: usize,
     /// Tasks ever accepted.
@@ -56,7 +59,7 @@ pub struct Stats {
     pub handler_panics: u64,
     /// Threads that the system refused, and worker states that could not be built.
     pub failed_starts: u64,
-    /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for others.
+    /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for others. Tasks beyond the bound are in no shard.
     pub shards: Vec<ShardStats>,
 }
 

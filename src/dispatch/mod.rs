@@ -12,12 +12,14 @@ mod homes;
 mod list;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod overflow;
 mod peak;
 mod ring;
 mod seats;
 mod sharded;
 mod slots;
 mod stack;
+mod task_queue;
 mod turnstile;
 
 pub use balance::Balance;
@@ -30,6 +32,7 @@ pub(crate) use sharded::ShardedQueue;
 pub use stack::Stack;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use stack::StackQueue;
+pub(crate) use task_queue::{Seat, TaskQueue};
 
 use crate::stats::ShardStats;
 
@@ -203,6 +206,9 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// The task that the worker in this seat popped last has ended. Counted by a read-modify-write.
     fn finished(&self, seat: &Self::Seat);
 
+    /// The worker in this seat has a task that did not come from here.
+    fn occupied(&self, seat: &Self::Seat);
+
     /// Whether a [`pop`](Queue::pop) by any worker would find something. A task that is kept for one worker does not
     /// count: that worker is on its way.
     ///
@@ -230,6 +236,9 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// stops all starts; `None` says that the workers there are may all run. `workers`: the number of workers that room
     /// is reckoned with.
     fn set_limits(&self, running: Option<usize>, workers: usize);
+
+    /// So many tasks run that did not come from here, and count against the limit on running tasks: once this returns, `pop` heeds it.
+    fn set_elsewhere(&self, running: usize);
 
     /// Whether there may be room after a pop already, not only after the end of a task.
     fn frees_place_on_pop(&self) -> bool {

@@ -58,6 +58,8 @@ struct Book {
     room: u64,
     /// The most tasks that may run; `None` where the number of workers is limit enough.
     running: Option<u64>,
+    /// How many of them did not come from here.
+    elsewhere: u64,
     seats: Seats,
 }
 
@@ -72,7 +74,7 @@ impl<T> RingQueue<T> {
 
     /// Whether one more task may start.
     fn may_start(&self, book: &Book) -> bool {
-        book.running.is_none_or(|limit| self.exit.count() - book.seats.finished() < limit)
+        book.running.is_none_or(|limit| self.exit.count() - book.seats.finished() + book.elsewhere < limit)
     }
 
     /// A ticket for the exit, if the task in that slot is complete.
@@ -135,7 +137,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             exit: CachePadded::new(Turnstile::new()),
             slots,
             peak: CachePadded::new(Peak::new()),
-            book: Mutex::new(Book { bound, room, running: None, seats: Seats::new() }),
+            book: Mutex::new(Book { bound, room, running: None, elsewhere: 0, seats: Seats::new() }),
             is_outgrown: AtomicBool::new(false),
         })
     }
@@ -186,6 +188,10 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         seat.finished();
     }
 
+    fn occupied(&self, seat: &Seat) {
+        self.peak.works(&seat.busy);
+    }
+
     fn glance(&self) -> bool {
         // Does not touch the line that submitters write with every task.
         self.slots.is_full(self.exit.count()) && (!self.exit.is_shut() || self.has_work())
@@ -223,6 +229,10 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         } else {
             self.exit.open();
         }
+    }
+
+    fn set_elsewhere(&self, running: usize) {
+        self.book.lock().elsewhere = running as u64;
     }
 
     fn frees_place_on_pop(&self) -> bool {

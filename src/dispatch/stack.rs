@@ -85,6 +85,8 @@ struct Front<T> {
     started: u64,
     /// The most tasks that may run; `None` where the number of workers is limit enough.
     running_limit: Option<u64>,
+    /// How many of them did not come from here.
+    elsewhere: u64,
 }
 
 impl<T> Front<T> {
@@ -133,7 +135,9 @@ impl<T> StackQueue<T> {
 
     /// Whether one more task may start.
     fn may_start(&self, front: &Front<T>) -> bool {
-        front.running_limit.is_none_or(|limit| front.started - self.book.lock().seats.finished() < limit)
+        front
+            .running_limit
+            .is_none_or(|limit| front.started - self.book.lock().seats.finished() + front.elsewhere < limit)
     }
 
     /// Puts a task, for a worker that was claimed, into the slot. Only into an empty house: a task must not overtake one that
@@ -206,6 +210,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
                 slot: None,
                 started: 0,
                 running_limit: None,
+                elsewhere: 0,
             })),
             back: CachePadded::new(End::new(Back { tasks: List::new(), accepted: 0, limit: book.room, closed: false })),
             is_limited: AtomicBool::new(false),
@@ -272,6 +277,10 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         seat.finished();
     }
 
+    fn occupied(&self, seat: &Seat) {
+        self.peak.works(&seat.busy);
+    }
+
     fn has_work(&self) -> bool {
         // ORDERING: Relaxed. Those who must not miss it are woken after it changed, through a lock.
         self.is_filled() && (!self.is_limited.load(Ordering::Relaxed) || self.may_start(&self.front.part.lock()))
@@ -301,6 +310,10 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         self.is_limited.store(running.is_some(), Ordering::Relaxed);
         self.book.lock().set_workers(workers);
         self.renew_limit(&mut back);
+    }
+
+    fn set_elsewhere(&self, running: usize) {
+        self.front.part.lock().elsewhere = running as u64;
     }
 
     fn close(&self) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::counters::{count, get};
 use super::lifecycle::{PauseId, Phase};
 use super::{Engine, Runner, nested};
-use crate::dispatch::{Dispatch, Load, Queue};
+use crate::dispatch::{Dispatch, Load};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::options::check_workers;
 use crate::slot::{Recalled, Verdict};
@@ -124,6 +124,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             idle: census.live.saturating_sub(load.running),
             running: load.running,
             queued: load.queued,
+            overcommitted: self.queue.overcommitted(),
             waiting: self.line.waiting(),
             submitted: load.accepted + get(&self.counters.direct),
             completed: ended.completed,

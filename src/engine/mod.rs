@@ -33,9 +33,9 @@ pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
 
-use crate::dispatch::{Dispatch, Queue, Shape};
+use crate::dispatch::{Dispatch, Shape, TaskQueue};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
-use crate::options::Options;
+use crate::options::{Nested, Options};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::sync::{Arc, Mutex};
 
@@ -101,7 +101,7 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     id: PoolId,
     runner: R,
     options: Options,
-    queue: D::Queue<R::Item>,
+    queue: TaskQueue<R::Item, D::Queue<R::Item>>,
     parking: Parking,
     bulletin: Bulletin<R::State>,
     line: Line,
@@ -120,7 +120,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         options.check()?;
         let shape =
             Shape { workers: options.workers, bound: options.queue, shards: options.shards, balance: options.balance };
-        let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+        let queue = TaskQueue::new(&shape, options.nested.most());
+        let queue = queue.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
         let engine = Arc::new(Engine {
             id: nested::next_id(),
             runner,
@@ -156,6 +157,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Whether the calling thread is a worker of this pool.
     pub(crate) fn is_inside(&self) -> bool {
         nested::is_inside(self.id)
+    }
+
+    /// Whether the calling thread is a worker of this pool whose tasks go in beyond the bound.
+    pub(crate) fn exceeds_bound(&self) -> bool {
+        self.is_inside() && self.options.nested == Nested::Any
     }
 
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that

@@ -13,13 +13,16 @@ use crate::slot::{Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, thread_local};
 use crate::waiter::Waiter;
 
-/// Tells pools apart. Never used twice in one process.
+/// Tells pools apart. Never used twice in one process, and never [`OUTSIDE`].
 pub(crate) type PoolId = u64;
+
+/// No pool's number.
+const OUTSIDE: PoolId = 0;
 
 /// A new number for a pool.
 pub(crate) fn next_id() -> PoolId {
     // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model builds a whole pool.
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(OUTSIDE + 1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -50,6 +53,9 @@ struct Current {
 thread_local! {
     /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another.
     static CURRENT: RefCell<Vec<Current>> = const { RefCell::new(Vec::new()) };
+    /// The latest of these pools, or [`OUTSIDE`]: all that a thread that is nobody's worker has to look at. No destructor, so it can be
+    /// read at any time.
+    static LATEST: Cell<PoolId> = const { Cell::new(OUTSIDE) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -58,7 +64,9 @@ pub(crate) struct Badge(());
 
 impl Badge {
     pub(crate) fn wear(pool: Arc<dyn Inside>, worker: usize) -> Self {
+        let id = pool.id();
         CURRENT.with(|current| current.borrow_mut().push(Current { pool, worker }));
+        LATEST.with(|latest| latest.set(id));
         Badge(())
     }
 }
@@ -66,13 +74,20 @@ impl Badge {
 impl Drop for Badge {
     fn drop(&mut self) {
         // Perhaps the last owner of the engine, which is somebody else's code: not dropped while it is borrowed.
-        let worn = CURRENT.with(|current| current.borrow_mut().pop());
+        let (worn, before) = CURRENT.with(|current| {
+            let mut current = current.borrow_mut();
+            (current.pop(), current.last().map_or(OUTSIDE, |before| before.pool.id()))
+        });
+        LATEST.with(|latest| latest.set(before));
         drop(worn);
     }
 }
 
 /// The engine and the number of the calling worker, if it is one of `pool`.
 fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
+    if LATEST.try_with(Cell::get).unwrap_or(OUTSIDE) == OUTSIDE {
+        return None;
+    }
     // A thread whose locals are gone runs no tasks any more.
     CURRENT
         .try_with(|current| {
@@ -84,8 +99,15 @@ fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
 }
 
 /// Whether the calling thread is a worker of `pool`.
+#[inline]
 pub(crate) fn is_inside(pool: PoolId) -> bool {
-    inside(pool).is_some()
+    let latest = LATEST.try_with(Cell::get).unwrap_or(OUTSIDE);
+    latest != OUTSIDE && is_one_of(pool, latest)
+}
+
+#[cold]
+fn is_one_of(pool: PoolId, latest: PoolId) -> bool {
+    pool == latest || inside(pool).is_some()
 }
 
 /// The worker may not wait: it would be the last one.

@@ -58,12 +58,14 @@ pub(crate) struct Way<'t> {
     is_exempt: bool,
     /// The submitter keeps what finds no room and comes again with it: that is not counted as a refusal.
     comes_again: bool,
+    /// Counts against the bound, whichever thread brings it.
+    is_bounded: bool,
 }
 
 impl From<Patience> for Way<'_> {
     /// By the main door.
     fn from(patience: Patience) -> Self {
-        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false, comes_again: false }
+        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false, comes_again: false, is_bounded: false }
     }
 }
 
@@ -80,6 +82,11 @@ impl<'t> Way<'t> {
 
     pub(crate) fn coming_again(self) -> Self {
         Way { comes_again: true, ..self }
+    }
+
+    /// The task is not the calling thread's own: it goes in within the bound, also if that is a worker of the pool.
+    pub(crate) fn bounded(self) -> Self {
+        Way { is_bounded: true, ..self }
     }
 
     /// Why to give up waiting, if so.
@@ -281,6 +288,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.ensure_worker().is_err() {
             return Err(SubmitErrorKind::Spawn);
         }
+        if nested::is_inside(self.id) {
+            if let Some(result) = self.enter_nested(item, way) {
+                return result;
+            }
+        }
         // Whoever comes later than those in line must not take their places; but if there are more, it need not wait until all
         // of those have woken up.
         match self.try_enter(item, way.door, self.line.waiting_at(way.door)) {
@@ -291,6 +303,27 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) if self.life.is_closed() => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) => Ok(false),
+        }
+    }
+
+    /// Lets a task of one of the pool's own workers in, beyond the bound. `None` if it has to go the way of all others.
+    #[cold]
+    fn enter_nested(
+        self: &Arc<Self>,
+        item: &mut (impl Parcel<R::Item> + ?Sized),
+        way: &Way<'_>,
+    ) -> Option<Result<bool, SubmitErrorKind>> {
+        if way.is_bounded {
+            return None;
+        }
+        match self.queue.push_nested(item, way.door) {
+            Ok(()) => {
+                self.wake();
+                self.staff();
+                Some(Ok(true))
+            }
+            Err(Refused::Closed) => Some(Err(SubmitErrorKind::Closed)),
+            Err(Refused::Full) => None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::parking::{self, Errand, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::contain::contain;
-use crate::dispatch::{Dispatch, Queue};
+use crate::dispatch::{self, Dispatch, Queue};
 use crate::error::{BoxError, Cause, JoinError, Payload, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
@@ -21,7 +21,8 @@ use crate::sync::mpsc::Sender;
 use crate::sync::{Arc, Ordering, fence, fence_after_rmw};
 
 /// A worker's place at the queue of its pool.
-pub(super) type Seat<R, D> = <<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat;
+pub(super) type Seat<R, D> =
+    dispatch::Seat<<<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat>;
 
 /// What a worker carries with it.
 struct Me<S, W> {

@@ -99,7 +99,7 @@ impl<D: Dispatch> View<D> {
             drop(state);
             return Err(SubmitError::new(SubmitErrorKind::Closed, task));
         }
-        if !self.has_room(&state, keep) {
+        if !self.has_room(&state, keep) && !self.engine.exceeds_bound() {
             return Ok(Some(task));
         }
         state.figures.submitted += 1;
@@ -161,7 +161,7 @@ impl<D: Dispatch> View<D> {
 
     /// Sends a task with a place to the pool: at once, or from the pool's line when its turn comes.
     fn send(self: &Arc<Self>, task: Task) {
-        let way = Way::from(Patience::Forever).exempt();
+        let way = Way::from(Patience::Forever).exempt().bounded();
         let mut task = Some(Task::from_body(Placed::new(task, Place::of(self))));
         match (self.engine.enter_at_once(&mut task, &way), task) {
             (Ok(false), Some(task)) => {

@@ -15,6 +15,9 @@ impl<D: Dispatch> Pool<D> {
     /// Submits a closure; blocks while the pool is full (or, with
     /// [`nonblocking`](crate::Builder::nonblocking), refuses). Its result is nobody's business; a panic in it is caught.
     ///
+    /// From inside a task of the same pool it neither blocks nor refuses for want of room, and so do all other ways to submit
+    /// ([`Builder::nested`](crate::Builder::nested)).
+    ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
     /// pool.submit(|| println!("on a worker"))?;

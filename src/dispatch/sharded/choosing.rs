@@ -85,6 +85,7 @@ impl<T> ShardedQueue<T> {
 
     /// Whether one more task may start.
     pub(super) fn may_start(&self, book: &Book) -> bool {
-        book.running.is_none_or(|limit| self.shards.iter().map(Shard::running).sum::<u64>() < limit)
+        let running = || self.shards.iter().map(Shard::running).sum::<u64>() + book.elsewhere;
+        book.running.is_none_or(|limit| running() < limit)
     }
 }

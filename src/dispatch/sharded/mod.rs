@@ -68,6 +68,8 @@ struct Book {
     room: Option<usize>,
     /// The most tasks that may run; `None` where the number of workers is limit enough.
     running: Option<u64>,
+    /// How many of them did not come from here.
+    elsewhere: u64,
     homes: Homes,
 }
 
@@ -109,7 +111,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         if room.is_some_and(|room| room < count) {
             return Err("`shards` is above `workers` and `queue` together: some could hold no task");
         }
-        let book = Book { bound: shape.bound, room, running: None, homes: Homes::new(count) };
+        let book = Book { bound: shape.bound, room, running: None, elsewhere: 0, homes: Homes::new(count) };
         Ok(ShardedQueue {
             shards: (0..count).map(|index| Shard::new(book.share(index, count))).collect(),
             balance: shape.balance,
@@ -186,6 +188,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         self.shards[seat.from.get()].finish();
     }
 
+    fn occupied(&self, seat: &Seat) {
+        self.peak.works(&seat.busy);
+    }
+
     fn has_work(&self) -> bool {
         self.shards.iter().any(Shard::has_work) && (!self.shards[0].is_shut() || self.may_start(&self.book.lock()))
     }
@@ -231,6 +237,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             shard.set_share(book.share(index, self.shards.len()));
             shard.set_shut(running.is_some());
         }
+    }
+
+    fn set_elsewhere(&self, running: usize) {
+        self.book.lock().elsewhere = running as u64;
     }
 
     fn close(&self) {

@@ -1,0 +1,189 @@
+//! All tasks of a pool: the queue of its dispatch, and the overflow list beside it.
+
+use std::cell::Cell;
+
+use super::overflow::Overflow;
+use super::{Load, Parcel, Queue, Refused, Shape};
+use crate::stats::ShardStats;
+
+/// A worker with tasks in both lists begins at the bounded queue every so many times: outsiders must not wait for ever behind tasks that
+/// submit themselves again.
+const OUTSIDERS_TURN: u32 = 61;
+
+/// The queue of a dispatch, which has a bound, and beside it a list for what the pool's own workers submit. Both are one for
+/// those who take tasks out, count them, close them, or limit how many run. See [`Queue`] for what the methods promise.
+pub(crate) struct TaskQueue<T: Send + 'static, Q: Queue<T>> {
+    queue: Q,
+    overflow: Overflow<T>,
+}
+
+/// A worker's place at both.
+pub(crate) struct Seat<S> {
+    queue: S,
+    /// Whether its task is one of the overflow list.
+    overflowed: Cell<bool>,
+    /// How often it has looked while there was something in the overflow list.
+    looks: Cell<u32>,
+}
+
+impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
+    /// `nested` is how many unfinished tasks there may be beyond the bound.
+    pub(crate) fn new(shape: &Shape, nested: usize) -> Result<Self, &'static str> {
+        Ok(TaskQueue { queue: Q::new(shape)?, overflow: Overflow::new(nested) })
+    }
+
+    /// Takes a task in within the bound.
+    #[inline]
+    pub(crate) fn push(
+        &self,
+        item: &mut (impl Parcel<T> + ?Sized),
+        door: usize,
+        keep: usize,
+        idle: Option<usize>,
+    ) -> Result<(), Refused> {
+        self.queue.push(item, door, keep, idle)
+    }
+
+    /// Takes a task of one of the pool's own workers in, beyond the bound. `Full` is for the cap on those.
+    pub(crate) fn push_nested(&self, item: &mut (impl Parcel<T> + ?Sized), door: usize) -> Result<(), Refused> {
+        self.overflow.push(item, door)
+    }
+
+    pub(crate) fn door(&self, key: u64) -> usize {
+        self.queue.door(key)
+    }
+
+    pub(crate) fn has_room(&self, door: usize) -> bool {
+        self.queue.has_room(door)
+    }
+
+    pub(crate) fn seat(&self, worker: usize) -> Seat<Q::Seat> {
+        Seat { queue: self.queue.seat(worker), overflowed: Cell::new(false), looks: Cell::new(0) }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+        if self.overflow.waiting() > 0 {
+            return self.pop_either(seat);
+        }
+        let item = self.queue.pop(&seat.queue);
+        if item.is_none() {
+            seat.looks.set(0);
+        }
+        item
+    }
+
+    /// Who found nothing begins at the queue the next time: it may sleep, and be woken for a task that is kept for it alone.
+
+    #[cold]
+    fn pop_either(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+        let looks = seat.looks.get();
+        seat.looks.set((looks + 1) % OUTSIDERS_TURN);
+        let item = if looks == 0 { self.queue.pop(&seat.queue) } else { None };
+        let item = item.or_else(|| self.pop_overflow(seat)).or_else(|| self.queue.pop(&seat.queue));
+        if item.is_none() {
+            seat.looks.set(0);
+        }
+        item
+    }
+
+    fn pop_overflow(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+        let item = self.overflow.pop(&self.queue)?;
+        seat.overflowed.set(true);
+        self.queue.occupied(&seat.queue);
+        Some(item)
+    }
+
+    pub(crate) fn pop_instead(&self) -> Option<T> {
+        self.queue.pop_instead().or_else(|| self.overflow.pop_instead())
+    }
+
+    #[inline]
+    pub(crate) fn finished(&self, seat: &Seat<Q::Seat>) {
+        if seat.overflowed.get() { self.finished_nested(seat) } else { self.queue.finished(&seat.queue) }
+    }
+
+    #[cold]
+    fn finished_nested(&self, seat: &Seat<Q::Seat>) {
+        seat.overflowed.set(false);
+        self.overflow.finished(&self.queue);
+    }
+
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        self.queue.has_work() || self.overflow.has_work(&self.queue)
+    }
+
+    #[inline]
+    pub(crate) fn glance(&self) -> bool {
+        self.queue.glance() || self.overflow.has_work(&self.queue)
+    }
+
+    pub(crate) fn has_more(&self) -> bool {
+        self.queue.has_more() || self.overflow.waiting() > 1
+    }
+
+    /// Both together, as they were at one moment where it says that there is no task.
+    pub(crate) fn load(&self) -> Load {
+        /// So often the queue is asked again if it has changed while the overflow list was asked.
+        const TRIES: usize = 4;
+        let mut tries = 0;
+        let mut queue = self.queue.load();
+        loop {
+            let nested = self.overflow.load();
+            let sum = Load {
+                accepted: queue.accepted + nested.accepted,
+                queued: queue.queued + nested.queued,
+                running: queue.running + nested.running,
+                peak_running: queue.peak_running,
+            };
+            if nested.accepted == 0 {
+                return sum;
+            }
+            let now = self.queue.load();
+            tries += 1;
+            if now == queue || tries >= TRIES && sum.queued + sum.running > 0 {
+                return sum;
+            }
+            queue = now;
+        }
+    }
+
+    /// Tasks beyond the bound that have not ended.
+    pub(crate) fn overcommitted(&self) -> usize {
+        let nested = self.overflow.load();
+        nested.queued + nested.running
+    }
+
+    pub(crate) fn shards(&self) -> Vec<ShardStats> {
+        self.queue.shards()
+    }
+
+    pub(crate) fn set_limits(&self, running: Option<usize>, workers: usize) {
+        self.overflow.set_limits(&self.queue, running, workers);
+    }
+
+    pub(crate) fn frees_place_on_pop(&self) -> bool {
+        self.queue.frees_place_on_pop()
+    }
+
+    pub(crate) fn close(&self) {
+        self.queue.close();
+        self.overflow.set_closed(true);
+    }
+
+    pub(crate) fn open(&self) {
+        self.queue.open();
+        self.overflow.set_closed(false);
+    }
+
+    pub(crate) fn drain(&self) -> Vec<T> {
+        let mut drained = self.queue.drain();
+        self.overflow.drain_into(&mut drained);
+        drained
+    }
+
+    pub(crate) fn leave(&self, seat: Seat<Q::Seat>) {
+        self.queue.leave(seat.queue);
+    }
+}
