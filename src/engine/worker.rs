@@ -171,6 +171,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.parking.wake_all();
         }
         self.relax_limits();
+        // Its last look may have kept another worker from finding a task (parking.md), and it does not look again.
+        self.wake();
         self.waits.shrink(|| self.strength());
         // Not in place of one whose state could not be built, unless another's could since: the next would fail as well, and the next.
         // But the last one stays, and tells those whose tasks are queued. A guest is asked again where it came from.
