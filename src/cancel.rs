@@ -53,6 +53,22 @@ pub enum CancelReason {
     Deadline,
 }
 
+/// How often a token of this process was cancelled, or given a deadline: whoever wants to know whether any was since. Not one of `sync`'s
+/// atomics: a static of loom's cannot be made.
+static CANCELLATIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// A number that is another one after the next cancellation.
+pub(crate) fn cancellations() -> u64 {
+    // ORDERING: Acquire pairs with the Release of those who count: who sees the number sees the token cancelled.
+    CANCELLATIONS.load(Ordering::Acquire)
+}
+
+/// Something was cancelled.
+pub(crate) fn note_cancellation() {
+    // ORDERING: Release, see `cancellations`.
+    CANCELLATIONS.fetch_add(1, Ordering::Release);
+}
+
 const LIVE: u8 = 0;
 const ASKED: u8 = 1;
 const OVERDUE: u8 = 2;
@@ -162,6 +178,7 @@ impl CancelToken {
         if self.reason().is_none()
             && self.0.state.compare_exchange(LIVE, ASKED, Ordering::Release, Ordering::Relaxed).is_ok()
         {
+            note_cancellation();
             self.wake();
         }
     }
@@ -200,6 +217,7 @@ impl CancelToken {
             // ORDERING: Relaxed, see `is_overdue`.
             self.0.is_timed.store(true, Ordering::Relaxed);
             drop(inner);
+            note_cancellation();
             // They wait until another time now.
             self.wake();
         }

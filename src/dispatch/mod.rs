@@ -254,6 +254,10 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// Removes all tasks that were not popped, oldest first (in each shard).
     fn drain(&self) -> Vec<T>;
 
+    /// Removes the tasks that are dead and were not popped, oldest first (in each shard). The others keep their order. Asks under the
+    /// queue's locks.
+    fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T>;
+
     /// The worker in this seat ends: whatever was kept for it goes back to the others.
     fn leave(&self, seat: Self::Seat);
 }

@@ -186,6 +186,70 @@ fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
     });
 }
 
+/// A sweep while a task is put in and another taken: the dead one is swept or taken, the live ones are taken, in order, and nothing
+/// is there twice.
+fn a_sweep_takes_the_dead_only<Q: Queue<usize>>() {
+    explore(3, || {
+        let queue = queue::<Q>(3);
+        push(&*queue, 1);
+        push(&*queue, DEAD);
+        let submitter = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || push(&*queue, 2))
+        };
+        let worker = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                let seat = queue.seat(0);
+                let got = queue.pop(&seat);
+                got.inspect(|_| queue.finished(&seat))
+            })
+        };
+        let swept = queue.sweep(&mut |item| *item == DEAD);
+        assert!(swept.is_empty() || swept == [DEAD]);
+        let first = worker.join().expect("no panic");
+        submitter.join().expect("no panic");
+        let seat = queue.seat(1);
+        let rest = std::iter::from_fn(|| queue.pop(&seat).inspect(|_| queue.finished(&seat)));
+        let mut all: Vec<_> = first.into_iter().chain(rest).collect();
+        assert!(!queue.has_work());
+        if queue.shards().len() < 2 {
+            assert!(all.iter().filter(|item| **item != DEAD).is_sorted(), "{all:?}");
+        }
+        all.extend(swept);
+        all.sort_unstable();
+        assert_eq!(all, [1, 2, DEAD]);
+        assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+        // There is as much room as before.
+        (0..3).for_each(|item| assert!(queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok()));
+    });
+}
+
+const DEAD: usize = 9;
+
+/// A task that a sweep has put aside is found by a worker that was just falling asleep, and nothing starts while nothing may.
+fn a_sweep_hides_nothing<Q: Queue<usize>>() {
+    explore(4, || {
+        let queue = queue::<Q>(2);
+        push(&*queue, DEAD);
+        push(&*queue, 1);
+        let other = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                queue.set_limits(Some(0), 1);
+                let seat = queue.seat(0);
+                assert!(queue.pop(&seat).is_none() && !queue.has_work(), "started in a pause");
+                queue.set_limits(None, 1);
+                queue.leave(seat);
+            })
+        };
+        assert_eq!(queue.sweep(&mut |item| *item == DEAD), [DEAD]);
+        other.join().expect("no panic");
+        assert!(queue.has_work() && queue.glance());
+        assert_eq!(queue.pop(&queue.seat(1)), Some(1));
+    });
+}
+
 macro_rules! models {
     ($($name:ident: $queue:ty),* $(,)?) => { $(
         mod $name {
@@ -212,6 +276,14 @@ macro_rules! models {
             #[test]
             fn no_more_run_than_may() {
                 super::no_more_run_than_may::<$queue>();
+            }
+            #[test]
+            fn a_sweep_takes_the_dead_only() {
+                super::a_sweep_takes_the_dead_only::<$queue>();
+            }
+            #[test]
+            fn a_sweep_hides_nothing() {
+                super::a_sweep_hides_nothing::<$queue>();
             }
             #[test]
             fn draining_leaves_and_doubles_nothing() {

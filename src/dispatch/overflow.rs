@@ -69,6 +69,13 @@ impl<T> Lanes<T> {
         Some(item)
     }
 
+    fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&T) -> bool, swept: &mut Vec<T>) {
+        let before = swept.len();
+        self.lists.iter_mut().for_each(|list| list.sweep_into(is_dead, swept));
+        self.turns.retain(|door| !self.lists[*door].is_empty());
+        self.len -= swept.len() - before;
+    }
+
     fn drain_into(&mut self, drained: &mut Vec<T>) {
         self.lists.iter_mut().for_each(|list| list.drain_into(drained));
         self.turns.clear();
@@ -192,8 +199,22 @@ impl<T> Overflow<T> {
         Load { accepted: state.accepted, queued: state.lanes.len, running: state.running, peak_running: 0 }
     }
 
+    /// How many tasks wait and run, but for those that are dead. Takes time in proportion to those that wait.
+    pub(super) fn unfinished(&self, is_dead: impl Fn(&T) -> bool) -> usize {
+        let state = self.state.lock();
+        let live = |list: &List<T>| list.iter().filter(|item| !is_dead(item)).count();
+        state.lanes.lists.iter().map(live).sum::<usize>() + state.running
+    }
+
     pub(super) fn set_closed(&self, is_closed: bool) {
         self.state.lock().is_closed = is_closed;
+    }
+
+    /// As [`Queue::sweep`].
+    pub(super) fn sweep_into(&self, is_dead: &mut dyn FnMut(&T) -> bool, swept: &mut Vec<T>) {
+        let mut state = self.state.lock();
+        state.lanes.sweep_into(is_dead, swept);
+        self.tell(&state);
     }
 
     pub(super) fn drain_into(&self, drained: &mut Vec<T>) {

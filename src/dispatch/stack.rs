@@ -338,6 +338,24 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         tasks
     }
 
+    fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
+        let mut front = self.front.part.lock();
+        let mut back = self.back.part.lock();
+        let mut tasks = Vec::new();
+        if let Some((_, item)) = front.slot.take_if(|(_, item)| is_dead(item)) {
+            // It is not of the list, whose figures stay.
+            tasks.push(item);
+        }
+        let kept = tasks.len() as u64;
+        front.tasks.sweep_into(is_dead, &mut tasks);
+        back.tasks.sweep_into(is_dead, &mut tasks);
+        let swept = tasks.len() as u64;
+        front.started += swept;
+        self.front.pass(swept - kept);
+        self.book.lock().seats.went_otherwise(swept);
+        tasks
+    }
+
     fn leave(&self, seat: Seat) {
         let mut front = self.front.part.lock();
         if front.is_handed_to(seat.worker) {

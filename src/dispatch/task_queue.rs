@@ -149,10 +149,9 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         }
     }
 
-    /// Tasks beyond the bound that have not ended.
-    pub(crate) fn overcommitted(&self) -> usize {
-        let nested = self.overflow.load();
-        nested.queued + nested.running
+    /// Tasks beyond the bound that have not ended, but for those that are dead.
+    pub(crate) fn overcommitted(&self, is_dead: impl Fn(&T) -> bool) -> usize {
+        self.overflow.unfinished(is_dead)
     }
 
     pub(crate) fn shards(&self) -> Vec<ShardStats> {
@@ -181,6 +180,12 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         let mut drained = self.queue.drain();
         self.overflow.drain_into(&mut drained);
         drained
+    }
+
+    pub(crate) fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
+        let mut swept = self.queue.sweep(is_dead);
+        self.overflow.sweep_into(is_dead, &mut swept);
+        swept
     }
 
     pub(crate) fn leave(&self, seat: Seat<Q::Seat>) {

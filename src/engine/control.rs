@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
 use super::lifecycle::{PauseId, Phase};
-use super::{Engine, Runner, nested};
+use super::{Engine, Prospect, Runner, Withdrawn, nested};
 use crate::dispatch::{Dispatch, Load};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::options::check_workers;
@@ -110,13 +110,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.life.is_closed()
     }
 
+    /// As the queue has it, but for tickets of tasks that are not queued any more.
     pub(crate) fn load(&self) -> Load {
-        self.queue.load()
+        let load = self.queue.load();
+        Load { queued: load.queued.saturating_sub(self.id().tickets()), ..load }
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let ended = self.counters.ended();
-        let load = self.queue.load();
+        let load = self.load();
         let census = self.threads.census();
         Stats {
             capacity: census.capacity,
@@ -124,12 +126,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             idle: census.live.saturating_sub(load.running),
             running: load.running,
             queued: load.queued,
-            overcommitted: self.queue.overcommitted(),
+            overcommitted: self.overcommitted(),
             waiting: self.line.waiting(),
             submitted: load.accepted + get(&self.counters.direct),
             completed: ended.completed,
             panicked: ended.panicked,
-            cancelled: ended.cancelled,
+            cancelled: ended.cancelled + self.withdrawn_cancelled(),
             rejected: get(&self.counters.rejected),
             returned: get(&self.counters.returned),
             spawned: census.spawned,
@@ -141,6 +143,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
+    fn overcommitted(&self) -> usize {
+        let has_dead = self.id().tickets() > 0;
+        self.queue.overcommitted(|item| has_dead && R::prospect(item) == Prospect::Dead)
+    }
+
+    /// Tasks that were cancelled while their tickets were queued.
+    fn withdrawn_cancelled(&self) -> u64 {
+        self.id().withdrawn().map_or(0, Withdrawn::cancelled)
+    }
+
     /// Whether nothing is running, and no answer to something that ran is on its way.
     fn is_quiet(&self, load: Load) -> bool {
         load.running == 0 && !self.counters.is_answering()
@@ -148,7 +160,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     fn is_idle(&self) -> bool {
         let load = self.queue.load();
-        load.queued == 0 && self.is_quiet(load)
+        load.queued == 0 && self.is_quiet(load) && !self.sweeps.is_at_work()
     }
 
     /// Waits until nothing is queued or running. A worker of the pool does not wait for itself.
@@ -235,13 +247,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let ended = self.counters.ended();
         SoFar {
             ran: ended.completed + ended.panicked,
-            cancelled: ended.cancelled,
+            cancelled: ended.cancelled + self.withdrawn_cancelled(),
             returned: get(&self.counters.returned),
         }
     }
 
     fn report_since(&self, before: SoFar) -> ShutdownReport {
-        let load = self.queue.load();
+        let load = self.load();
         let workers = self.threads.census().live;
         let now = self.so_far();
         ShutdownReport {

@@ -25,13 +25,17 @@ mod parking;
 mod staffing;
 mod stops;
 mod submit;
+mod sweep;
 mod threads;
+mod withdrawn;
 mod worker;
 
 pub(crate) use bulletin::Order;
 pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
+pub(crate) use sweep::Prospect;
+pub(crate) use withdrawn::Withdrawn;
 
 use crate::dispatch::{Dispatch, Shape, TaskQueue};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
@@ -47,7 +51,9 @@ use nested::{Inside, PoolId, Waits};
 use parking::Parking;
 pub(crate) use stops::Stop;
 use stops::Stops;
+use sweep::Sweeps;
 use threads::Threads;
+use withdrawn::Identity;
 use worker::Doing;
 
 /// What a worker does with a task: the first axis of a pool's type.
@@ -93,12 +99,14 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
         None
     }
 
+    /// What a queued task can expect. Is asked under the queue's locks.
+    fn prospect(item: &Self::Item) -> Prospect;
+
     /// Undoes a task that was taken out of the queue.
     fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<Self::Returned>;
 }
 
 pub(crate) struct Engine<R: Runner, D: Dispatch> {
-    id: PoolId,
     runner: R,
     options: Options,
     queue: TaskQueue<R::Item, D::Queue<R::Item>>,
@@ -112,6 +120,9 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     stops: Stops,
     /// Held while the first worker is being started.
     founding: Mutex<()>,
+    sweeps: Sweeps,
+    /// Dropped last.
+    identity: Identity,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -123,7 +134,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let queue = TaskQueue::new(&shape, options.nested.most());
         let queue = queue.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
         let engine = Arc::new(Engine {
-            id: nested::next_id(),
             runner,
             queue,
             parking: Parking::new(options.min_workers),
@@ -135,6 +145,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             counters: Counters::default(),
             stops: Stops::default(),
             founding: Mutex::new(()),
+            sweeps: Sweeps::default(),
+            identity: Identity::new(),
             options,
         });
         engine.start_minimum()?;
@@ -142,7 +154,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     pub(crate) fn id(&self) -> PoolId {
-        self.id
+        self.identity.id()
     }
 
     /// The most tasks that wait beyond those with a worker.
@@ -156,7 +168,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Whether the calling thread is a worker of this pool.
     pub(crate) fn is_inside(&self) -> bool {
-        nested::is_inside(self.id)
+        nested::is_inside(self.identity.id())
     }
 
     /// Whether the calling thread is a worker of this pool whose tasks go in beyond the bound.
@@ -178,7 +190,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn id(&self) -> PoolId {
-        self.id
+        self.identity.id()
     }
 
     fn waits(&self) -> &Waits {
@@ -199,7 +211,7 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn help(&self) -> bool {
         let Some(mut state) = self.runner.spare_state() else { return false };
         let mut has_run = false;
-        nested::run_here(self.id, |reply| match self.queue.pop_instead() {
+        nested::run_here(self.identity.id(), |reply| match self.queue.pop_instead() {
             Some(item) => {
                 has_run = true;
                 // Its place in the queue is free now, however long it runs here.

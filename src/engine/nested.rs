@@ -9,21 +9,50 @@ use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use super::stops::{Stop, Stops};
+use super::withdrawn::Withdrawn;
 use crate::slot::{Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, thread_local};
 use crate::waiter::Waiter;
 
-/// Tells pools apart. Never used twice in one process, and never [`OUTSIDE`].
-pub(crate) type PoolId = u64;
+/// Tells pools apart, and knows where a pool counts the tasks that are taken from their queued tickets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolId {
+    /// Never used twice in one process, and never [`OUTSIDE`].
+    number: u64,
+    withdrawn: Option<&'static Withdrawn>,
+}
 
 /// No pool's number.
-const OUTSIDE: PoolId = 0;
+const OUTSIDE: u64 = 0;
 
-/// A new number for a pool.
-pub(crate) fn next_id() -> PoolId {
-    // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model builds a whole pool.
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(OUTSIDE + 1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+impl PoolId {
+    /// A new one.
+    pub(super) fn new(withdrawn: &'static Withdrawn) -> Self {
+        // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model builds a whole pool.
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(OUTSIDE + 1);
+        PoolId { number: NEXT.fetch_add(1, Ordering::Relaxed), withdrawn: Some(withdrawn) }
+    }
+
+    /// Of no pool.
+    #[cfg(all(test, formicary_loom))]
+    pub(crate) fn none() -> Self {
+        PoolId { number: u64::MAX, withdrawn: None }
+    }
+
+    pub(crate) fn withdrawn(self) -> Option<&'static Withdrawn> {
+        self.withdrawn
+    }
+
+    /// How many queued tickets stand for nothing any more, about.
+    pub(super) fn tickets(self) -> usize {
+        self.withdrawn.map_or(0, Withdrawn::tickets)
+    }
+}
+
+impl PartialEq for PoolId {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
 }
 
 /// How many tasks a worker may run in the middle of one another. Beyond it waits are refused: the stack
@@ -55,7 +84,7 @@ thread_local! {
     static CURRENT: RefCell<Vec<Current>> = const { RefCell::new(Vec::new()) };
     /// The latest of these pools, or [`OUTSIDE`]: all that a thread that is nobody's worker has to look at. No destructor, so it can be
     /// read at any time.
-    static LATEST: Cell<PoolId> = const { Cell::new(OUTSIDE) };
+    static LATEST: Cell<u64> = const { Cell::new(OUTSIDE) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -64,7 +93,7 @@ pub(crate) struct Badge(());
 
 impl Badge {
     pub(crate) fn wear(pool: Arc<dyn Inside>, worker: usize) -> Self {
-        let id = pool.id();
+        let id = pool.id().number;
         CURRENT.with(|current| current.borrow_mut().push(Current { pool, worker }));
         LATEST.with(|latest| latest.set(id));
         Badge(())
@@ -76,7 +105,7 @@ impl Drop for Badge {
         // Perhaps the last owner of the engine, which is somebody else's code: not dropped while it is borrowed.
         let (worn, before) = CURRENT.with(|current| {
             let mut current = current.borrow_mut();
-            (current.pop(), current.last().map_or(OUTSIDE, |before| before.pool.id()))
+            (current.pop(), current.last().map_or(OUTSIDE, |before| before.pool.id().number))
         });
         LATEST.with(|latest| latest.set(before));
         drop(worn);
@@ -106,8 +135,8 @@ pub(crate) fn is_inside(pool: PoolId) -> bool {
 }
 
 #[cold]
-fn is_one_of(pool: PoolId, latest: PoolId) -> bool {
-    pool == latest || inside(pool).is_some()
+fn is_one_of(pool: PoolId, latest: u64) -> bool {
+    pool.number == latest || inside(pool).is_some()
 }
 
 /// The worker may not wait: it would be the last one.

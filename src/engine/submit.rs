@@ -153,8 +153,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> Result<(), Refused> {
         let hands_over = D::Queue::<R::Item>::HANDS_OVER && !self.life.is_paused();
         let idle = if hands_over { self.parking.claim() } else { None };
-        self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()))?;
+        let pushed = self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()));
         drop(idle);
+        if let Err(refused) = pushed {
+            self.retry_swept(refused, || self.queue.push(item, door, keep, None))?;
+        }
         self.wake();
         Ok(())
     }
@@ -193,7 +196,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: R::Item,
         way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<I>> {
-        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind))
+        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind))?;
+        self.note_cancellable(slot.terms().token.as_ref());
+        self.sweep_if_worth_it();
+        Ok(())
     }
 
     /// If the calling thread is a worker of this pool, runs the task of a slot on it; says whether it did.
@@ -205,7 +211,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.life.is_closed() {
             return false;
         }
-        nested::run_here(self.id, |reply| {
+        nested::run_here(self.id(), |reply| {
             count(&self.counters.direct);
             Ticket::new(slot).run(reply, None, |input, _| f(input))
         })
@@ -250,7 +256,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let has_way_out = self.runner.spare_state().is_some();
-        match nested::enter_wait_at_door(self.id, way.deadline(), has_way_out) {
+        match nested::enter_wait_at_door(self.id(), way.deadline(), has_way_out) {
             Ok(leave) => self.wait_in_line(item, way, &leave)?,
             Err(nested::WouldDeadlock) => self.make_room(item, way.door)?,
         }
@@ -288,7 +294,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.ensure_worker().is_err() {
             return Err(SubmitErrorKind::Spawn);
         }
-        if nested::is_inside(self.id) {
+        if nested::is_inside(self.id()) {
             if let Some(result) = self.enter_nested(item, way) {
                 return result;
             }
@@ -316,7 +322,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if way.is_bounded {
             return None;
         }
-        match self.queue.push_nested(item, way.door) {
+        self.sweep_if_worth_it();
+        let pushed = self.queue.push_nested(item, way.door);
+        match pushed.or_else(|refused| self.retry_swept(refused, || self.queue.push_nested(item, way.door))) {
             Ok(()) => {
                 self.wake();
                 self.staff();
@@ -408,7 +416,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Runs a task that was not let in on this worker, in the middle of the one that it is at.
     fn run_in_hand(&self, item: &mut dyn Parcel<R::Item>) -> Result<(), SubmitErrorKind> {
         let Some(mut state) = self.runner.spare_state() else { return Err(SubmitErrorKind::WouldDeadlock) };
-        let has_run = nested::run_here(self.id, |reply| {
+        let has_run = nested::run_here(self.id(), |reply| {
             count(&self.counters.direct);
             self.runner.run(&mut state, item.unpack(), reply)
         });

@@ -230,7 +230,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.tell_watchers();
     }
 
-    fn tell_watchers(&self) {
+    pub(super) fn tell_watchers(&self) {
         // As long as there is something to start, nobody waits for the end of this one.
         if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
             self.life.ring();

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use super::places::{Place, Places};
 use crate::cancel::CancelToken;
+use crate::engine::Prospect;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Cancellable, Recalled, Reply, Ticket, Verdict};
 use crate::sync::{Mutex, thread_local};
@@ -85,5 +86,9 @@ where
             Recalled::ToCaller => Recalled::ToCaller,
             Recalled::Gone(verdict) => Recalled::Gone(verdict),
         }
+    }
+
+    fn prospect(&self) -> Prospect {
+        self.0.prospect()
     }
 }

@@ -83,7 +83,7 @@ fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slo
     let has_place = slot.terms().view.is_none_or(limited::holds_place);
     if let (Some(run), None, true) = (slot.terms().run_here, deadline, has_place) {
         nested::run_here(slot.terms().pool, |reply| {
-            match Ticket::new(slot).run(reply, None, |input, slot| run(input, slot)) {
+            match Ticket::new(slot).run_withdrawn(reply, |input, slot| run(input, slot)) {
                 Verdict::Ran => Verdict::Ran,
                 // Whoever started or cancelled it counts it.
                 _ => Verdict::Elsewhere,
@@ -257,7 +257,7 @@ impl<T: Send + 'static> Handle<T> {
     }
 
     /// Stops the task. One that has not started never will: what it captured is dropped here and now, and it counts as
-    /// cancelled when its turn comes. One that runs is told so, through its token ([`Context`](crate::Context)) and its
+    /// cancelled. One that runs is told so, through its token ([`Context`](crate::Context)) and its
     /// worker's [`interrupter`](crate::Worker::interrupter), and may go on; its result can still be joined. Says whether the
     /// task had not started. Does not wait for it.
     ///

@@ -167,15 +167,16 @@ impl<D: Dispatch> View<D> {
             (Ok(false), Some(task)) => {
                 let engine = Arc::clone(&self.engine);
                 let entering = async move {
-                    if let Err(refusal) = engine.submit_async(task, way).await {
-                        engine.guard(|| drop(refusal.task));
+                    match engine.submit_async(task, way).await {
+                        Ok(()) => engine.note_cancellable(None),
+                        Err(refusal) => _ = engine.guard(|| drop(refusal.task)),
                     }
                 };
                 Errand::run(entering);
             }
             // The pool is closed, or has no thread: nobody will run it.
             (Err(_), Some(task)) => self.discard(task),
-            (_, _) => {}
+            (_, _) => self.engine.note_cancellable(None),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Pool;
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
-use crate::engine::{Patience, Way};
+use crate::engine::{Patience, Prospect, Way};
 use crate::error::{Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::task::{Body, Task};
@@ -105,7 +105,9 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() + Send + 'static,
     {
         let way = Way::from(self.engine.default_patience()).unless(Some(token));
-        self.engine.submit(f, |f| Cancellable::task(token, f), way)
+        self.engine.submit(f, |f| Cancellable::task(token, f), way)?;
+        self.engine.note_cancellable(Some(token));
+        Ok(())
     }
 
     /// Submits a closure; waits for room without blocking the thread, in one line with the threads that wait.
@@ -186,7 +188,11 @@ impl<D: Dispatch> Pool<D> {
     {
         let way = Way::from(Patience::Forever).unless(Some(token));
         let entering = self.engine.submit_async(Cancellable::task(token, f), way);
-        async move { entering.await.map_err(Cancellable::back) }
+        async move {
+            entering.await.map_err(Cancellable::back)?;
+            self.engine.note_cancellable(Some(token));
+            Ok(())
+        }
     }
 
     /// Submits all closures of an iterator. Blocks where [`submit`](Self::submit) would. At most
@@ -248,5 +254,9 @@ impl<F: FnOnce() + Send + 'static> Body for Cancellable<F> {
 
     fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
         Recalled::Here(Task::from_body(self))
+    }
+
+    fn prospect(&self) -> Prospect {
+        Prospect::of(&self.token)
     }
 }

@@ -52,7 +52,7 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Queued(input) => {
-                state.fate = Verdict::Cancelled;
+                self.withdraw(&mut state, Verdict::Cancelled);
                 Outcome::Returned(input, kind)
             }
             Cell::Returned(input, kind) => Outcome::Returned(input, kind),
@@ -93,8 +93,8 @@ impl<I, O> Slot<I, O> {
 
     /// The task was not let in, for this reason: the input comes back.
     pub(crate) fn refused(&self, kind: SubmitErrorKind) -> SubmitError<I> {
-        match self.give_up(kind) {
-            Outcome::Returned(input, _) => SubmitError::new(kind, input),
+        match std::mem::replace(&mut self.state.lock().cell, Cell::Empty) {
+            Cell::Queued(input) => SubmitError::new(kind, input),
             _ => unreachable!("a refused task has not started"),
         }
     }

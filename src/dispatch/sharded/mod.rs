@@ -258,6 +258,13 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         drained
     }
 
+    fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
+        let mut swept = Vec::new();
+        let _book = self.book.lock();
+        self.shards.iter().for_each(|shard| shard.sweep_into(is_dead, &mut swept));
+        swept
+    }
+
     fn leave(&self, seat: Seat) {
         self.peak.rests(&seat.busy);
         self.book.lock().homes.leave(&seat.home);
