@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dispatch::{Dispatch, MAX_WORKERS, Stack};
-use crate::options::{OnDrop, Options, TaskPanic, WorkerThread};
+use crate::options::{Nested, OnDrop, Options, TaskPanic, WorkerThread};
 
 /// Everything that can be set about a pool. `K` is the kind of pool, `D` its dispatch.
 ///
@@ -103,7 +103,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     }
 
     /// How many tasks may wait beyond those that have a worker: a pool holds at most `workers + queue` tasks. 0 is pure
-    /// hand-off: a task is accepted only when a worker is free for it. Default: 1024.
+    /// hand-off: a task is accepted only when a worker is free for it. What the pool's own tasks submit comes on top
+    /// ([`nested`](Self::nested)). Default: 1024.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).queue(1).build()?;
@@ -130,6 +131,39 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// ```
     pub fn unbounded_queue(mut self) -> Self {
         self.options.queue = None;
+        self
+    }
+
+    /// What the pool's own tasks may submit to it beyond the bound of the queue. Default: [`Nested::Any`], so that submitting from
+    /// inside a task never waits and is never refused for want of room, also where the pool is
+    /// [`nonblocking`](Self::nonblocking). A tree of tasks that submit their children completes on any number of workers.
+    ///
+    /// Such tasks never take the room of those that come from outside. A worker runs them first, in the order in which they
+    /// came (those with different keys in turn), but begins with a task from outside every 61st time.
+    /// [`Stats::overcommitted`](crate::Stats::overcommitted) says how many are unfinished.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use formicary::{Nested, Pool};
+    ///
+    /// fn count_down(pool: &Arc<Pool>, n: u32) {
+    ///     let inner = Arc::clone(pool);
+    ///     if n > 0 {
+    ///         pool.submit(move || count_down(&inner, n - 1)).unwrap();
+    ///     }
+    /// }
+    /// let pool = Arc::new(Pool::builder().workers(1).queue(0).build()?);
+    /// let inner = Arc::clone(&pool);
+    /// pool.submit(move || count_down(&inner, 1000))?;
+    /// pool.wait_idle();
+    /// assert_eq!(pool.stats().completed, 1001);
+    ///
+    /// let pool = Pool::builder().workers(1).nested(Nested::AtMost(10_000)).build()?;
+    /// # drop(pool);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn nested(mut self, nested: Nested) -> Self {
+        self.options.nested = nested;
         self
     }
 

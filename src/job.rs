@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
-use crate::engine::{Engine, Patience, Runner, Way};
+use crate::engine::nested::PoolId;
+use crate::engine::{Engine, Patience, Prospect, Runner, Way};
 use crate::error::{CallError, Cause, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::slot::{Caller, Desk, Recalled, Reply, Slot, Terms, Ticket, Verdict};
@@ -40,6 +41,14 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
                 caller.run(reply, || f(input, None));
                 Verdict::Ran
             }
+        }
+    }
+
+    /// See [`Runner::prospect`].
+    pub(crate) fn prospect(&self) -> Prospect {
+        match self {
+            Job::Plain(_) | Job::Called(..) => Prospect::Runs,
+            Job::Answered(ticket) => ticket.prospect(),
         }
     }
 
@@ -80,7 +89,7 @@ where
 }
 
 /// The terms of a task that needs a worker's function or state.
-pub(crate) fn terms<I, O>(pool: u64, is_call: bool, deadline: Option<Instant>) -> Terms<I, O> {
+pub(crate) fn terms<I, O>(pool: PoolId, is_call: bool, deadline: Option<Instant>) -> Terms<I, O> {
     Terms { pool, is_call, deadline, token: None, run_here: None, view: None, permit: None }
 }
 

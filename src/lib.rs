@@ -54,15 +54,16 @@
 //!
 //! # What every pool promises
 //!
-//! - **A bound.** At most `workers` tasks run and at most `queue` more wait ([`Builder`]). Beyond that `submit` blocks, in
+//! - **A bound.** At most `workers` tasks run and at most `queue` more wait, besides those of the pool's own tasks ([`Builder`]). Beyond that `submit` blocks, in
 //!   first-come order; `try_submit` refuses; `submit_timeout` waits for so long.
 //! - **Nothing is lost.** Every refusal hands the task back ([`SubmitError`]). A task that was accepted runs exactly once, or is given
 //!   back by `shutdown_now`, or is counted as cancelled.
 //! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
 //! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same, unless [`Builder::on_drop`] says
 //!   otherwise. On a thread of the pool itself neither waits, wherever the user's code runs there.
-//! - **No deadlock with itself.** A task may use its own pool; what would wait for itself for ever runs on the spot (at most 32
-//!   tasks deep, on the worker's own stack) or is refused as `WouldDeadlock`. That is seen within one pool: tasks of two pools that
+//! - **No deadlock with itself.** A task may use its own pool. What it submits is never refused for want of room and never waits for
+//!   it ([`Builder::nested`]). What it waits for runs on the spot if it has not started; what would wait for itself for ever is refused
+//!   as `WouldDeadlock`. That is seen within one pool: tasks of two pools that
 //!   wait for each other in a circle wait for ever, unless one of them waits with a limit ([`Handle::join_timeout`],
 //!   [`StatefulPool::process_timeout`], [`Pool::submit_timeout`]).
 //! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
@@ -141,7 +142,7 @@ pub use handle::{Handle, SharedHandle, TaskId};
 pub use interrupter::Interrupter;
 pub use limited::Limited;
 pub use map::{Map, Results};
-pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, OnDrop, TaskPanic, WorkerThread};
+pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread};
 pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use pool_with_func::{Function, PoolWithFunc};
 pub use scope::Scope;

@@ -12,6 +12,7 @@ use loom::thread;
 
 use crate::cancel::CancelToken;
 use crate::engine::models::explore;
+use crate::engine::nested::PoolId;
 use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Recalled, Reply, Slot, Terms, Ticket, Verdict};
 use crate::sync::{Arc, AtomicUsize, Ordering, Thread, current, park};
@@ -60,7 +61,7 @@ type MarkedSlot = Slot<Marked, Marked>;
 
 fn slot(living: &Arc<AtomicUsize>, token: Option<&CancelToken>) -> Arc<MarkedSlot> {
     let terms = Terms {
-        pool: u64::MAX,
+        pool: PoolId::none(),
         is_call: false,
         deadline: None,
         token: token.cloned(),

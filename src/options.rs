@@ -37,6 +37,37 @@ pub const DEFAULT_SPIN: Duration = Duration::from_micros(60);
 /// ```
 pub const DEFAULT_NAME: &str = "formicary";
 
+/// What a pool's own tasks may submit to it beyond the bound of its queue; see [`Builder::nested`](crate::Builder::nested).
+///
+/// ```
+/// assert_eq!(formicary::Nested::default(), formicary::Nested::Any);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Nested {
+    /// Whatever they like, as long as memory lasts. The default.
+    #[default]
+    Any,
+    /// As long as fewer than so many of these tasks are unfinished; what is more goes as with [`Bounded`](Self::Bounded).
+    AtMost(usize),
+    /// Nothing: their tasks are within the bound, as those of all others. A worker that finds the queue full waits, as others do. The
+    /// last one that could make room runs queued tasks meanwhile, or the task in hand, but no more than 32 in the middle of one
+    /// another; beyond that, and on a [`StatefulPool`](crate::StatefulPool), it is refused with
+    /// [`WouldDeadlock`](crate::SubmitErrorKind::WouldDeadlock).
+    Bounded,
+}
+
+impl Nested {
+    /// How many unfinished tasks there may be beyond the bound.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Nested::Any => usize::MAX,
+            Nested::AtMost(tasks) => tasks,
+            Nested::Bounded => 0,
+        }
+    }
+}
+
 /// A panic that was caught, as the panic handler sees it.
 ///
 /// ```
@@ -286,6 +317,7 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
+    pub(crate) nested: Nested,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
     pub(crate) nonblocking: bool,
@@ -307,6 +339,7 @@ impl Default for Options {
             workers: num_cpus::get().clamp(1, MAX_WORKERS),
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
+            nested: Nested::default(),
             shards: None,
             balance: None,
             nonblocking: false,

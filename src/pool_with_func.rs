@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::builder::Builder;
 use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Engine, Patience, Runner, Way};
+use crate::engine::{Engine, Patience, Prospect, Runner, Way};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::job::{self, Job};
 use crate::methods::pool_methods;
@@ -67,6 +67,10 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 
     fn spare_state(&self) -> Option<()> {
         Some(())
+    }
+
+    fn prospect(item: &Job<T, R>) -> Prospect {
+        item.prospect()
     }
 
     fn recall(item: Job<T, R>, kind: SubmitErrorKind, cause: Cause) -> Recalled<T> {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::abort::AbortOnUnwind;
 use crate::dispatch::{Dispatch, Stack};
-use crate::engine::nested;
+use crate::engine::{Prospect, nested};
 use crate::error::{Cause, Payload, SubmitErrorKind};
 use crate::pool::Pool;
 use crate::slot::{Recalled, Reply, Settle, Verdict};
@@ -56,6 +56,7 @@ pub struct Scope<'scope, 'env: 'scope, D: Dispatch = Stack> {
 /// What a scope's thread and its tasks share. Of no lifetime: workers touch it when the scope may have ended.
 struct State {
     owner: Thread,
+    pool: nested::PoolId,
     /// Whether the owner is a worker of the pool, so that it runs what has not started.
     owner_is_inside: bool,
     tally: Mutex<Tally>,
@@ -96,10 +97,12 @@ impl Tally {
 trait Errand: Send + Sync {
     /// Whether its ticket is still good.
     fn is_queued(&self) -> bool;
-    /// Calls the closure if its ticket is still good. `reply` is set before.
-    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>) -> Verdict;
+    /// Calls the closure if its ticket is still good, for whoever has the ticket or in its stead. `reply` is set before.
+    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>, has_ticket: bool) -> Verdict;
     /// The ticket is not good any more: says whether that is because of this.
     fn return_ticket(&self) -> bool;
+    /// Whether the owner has called the closure in the ticket's stead.
+    fn is_withdrawn(&self) -> bool;
     /// Calls the closure if its ticket has come back.
     fn run_returned(&self);
 }
@@ -107,6 +110,8 @@ trait Errand: Send + Sync {
 enum Cell<F> {
     Queued(F),
     Returned(F),
+    /// The owner has it, and its ticket stands for nothing any more.
+    Withdrawn,
     Empty,
 }
 
@@ -115,10 +120,14 @@ impl<F: FnOnce() + Send> Errand for Mutex<Cell<F>> {
         matches!(*self.lock(), Cell::Queued(_))
     }
 
-    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>) -> Verdict {
+    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>, has_ticket: bool) -> Verdict {
         let mut cell = self.lock();
         match mem::replace(&mut *cell, Cell::Empty) {
             Cell::Queued(f) => {
+                if !has_ticket {
+                    *cell = Cell::Withdrawn;
+                    state.pool.withdrawn().inspect(|withdrawn| withdrawn.add(false));
+                }
                 drop(cell);
                 reply.set(Arc::clone(state) as _);
                 f();
@@ -143,6 +152,10 @@ impl<F: FnOnce() + Send> Errand for Mutex<Cell<F>> {
                 false
             }
         }
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        matches!(*self.lock(), Cell::Withdrawn)
     }
 
     fn run_returned(&self) {
@@ -258,7 +271,7 @@ impl State {
                 park(None);
             }
             if let Some(errand) = queued {
-                nested::run_here_however_deep(pool, |reply| errand.run_queued(reply, self));
+                nested::run_here_however_deep(pool, |reply| errand.run_queued(reply, self, false));
             }
             if let Some(errand) = returned {
                 self.run_refused(errand);
@@ -286,19 +299,25 @@ impl Ticket {
 
 impl Body for Ticket {
     fn call(self, reply: &mut Reply) -> Verdict {
-        self.errand.run_queued(reply, &self.state)
+        self.errand.run_queued(reply, &self.state, true)
     }
 
     /// Never gives the closure to whoever shuts the pool down: it goes to the scope's thread.
     fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
         if self.return_it() { Recalled::ToCaller } else { Recalled::Gone(Verdict::Elsewhere) }
     }
+
+    fn prospect(&self) -> Prospect {
+        if self.errand.is_withdrawn() { Prospect::Dead } else { Prospect::Runs }
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         // Whatever happens to a ticket, the scope ends.
-        self.return_it();
+        if !self.return_it() && self.errand.is_withdrawn() {
+            self.state.pool.withdrawn().inspect(|withdrawn| withdrawn.clear());
+        }
     }
 }
 
@@ -352,8 +371,12 @@ impl<D: Dispatch> Pool<D> {
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env, D>) -> R,
     {
-        let state =
-            State { owner: current(), owner_is_inside: self.engine.is_inside(), tally: Mutex::new(Tally::default()) };
+        let state = State {
+            owner: current(),
+            pool: self.engine.id(),
+            owner_is_inside: self.engine.is_inside(),
+            tally: Mutex::new(Tally::default()),
+        };
         let scope = Scope { pool: self, state: Arc::new(state), scope: PhantomData, env: PhantomData };
         let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
         AbortOnUnwind::run(|| scope.state.finish(self.engine.id()));

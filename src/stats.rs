@@ -28,8 +28,12 @@ pub struct Stats {
     pub idle: usize,
     /// Tasks inside user code. A task that a worker runs in the middle of another is not counted twice.
     pub running: usize,
-    /// Tasks accepted and not started.
+    /// Tasks accepted and not started. One that its handle has cancelled, or that a worker has run itself because it waited for it,
+    /// is not counted; one whose token is cancelled is, until its turn comes or its place is needed.
     pub queued: usize,
+    /// Unfinished tasks that the pool's own tasks submitted, beyond the bound of the queue: see [`Builder::nested`](crate::Builder::nested).
+    /// They are counted as queued and running, too.
+    pub overcommitted: usize,
     /// Submitters blocked at the door.
     pub waiting: usize,
     /// Tasks ever accepted.
@@ -53,11 +57,11 @@ pub struct Stats {
     pub peak_running: usize,
     /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, in broadcasts, and
     /// in drops of results that nobody waited for and of what cancelled tasks had captured, also where a group, a map or a view
-    /// drops these on its owner's thread.
+    /// drops these on its owner's thread, or a submitter that makes room on its own.
     pub handler_panics: u64,
     /// Threads that the system refused, and worker states that could not be built.
     pub failed_starts: u64,
-    /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for others.
+    /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for others. Tasks beyond the bound are in no shard.
     pub shards: Vec<ShardStats>,
 }
 

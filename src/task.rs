@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::panic::resume_unwind;
 
+use crate::engine::Prospect;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Recalled, Reply, Verdict};
 
@@ -45,6 +46,8 @@ struct VTable {
     call: unsafe fn(*mut Slot, &mut Reply) -> Verdict,
     /// Moves the closure out of the data and recalls it.
     recall: unsafe fn(*mut Slot, SubmitErrorKind, Cause) -> Recalled<Task>,
+    /// Looks at the closure in place.
+    prospect: unsafe fn(*const Slot) -> Prospect,
     /// Drops the closure in place.
     drop: unsafe fn(*mut Slot),
 }
@@ -58,6 +61,11 @@ pub(crate) trait Body: Send + 'static {
 
     /// Undoes a task that was taken out of the queue.
     fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task>;
+
+    /// What the task can expect while it is queued. Is asked under the queue's locks.
+    fn prospect(&self) -> Prospect {
+        Prospect::Runs
+    }
 }
 
 /// A closure that nobody waits for.
@@ -141,6 +149,13 @@ impl Task {
         unsafe { (this.vtable.recall)(this.data.as_mut_ptr(), kind, cause) }
     }
 
+    /// See [`Body::prospect`].
+    pub(crate) fn prospect(&self) -> Prospect {
+        // SAFETY: a task that is there was not called or unpacked (both take it), so its closure is in its place, where nobody writes
+        // while the task is borrowed.
+        unsafe { (self.vtable.prospect)(self.data.as_ptr()) }
+    }
+
     /// Runs the closure on the calling thread.
     ///
     /// ```
@@ -191,8 +206,13 @@ const fn fits<B>() -> bool {
 struct Inline<B>(PhantomData<B>);
 
 impl<B: Body> Inline<B> {
-    const VTABLE: &'static VTable =
-        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
+    const VTABLE: &'static VTable = &VTable {
+        type_id: TypeId::of::<B>,
+        call: Self::call,
+        recall: Self::recall,
+        prospect: Self::prospect,
+        drop: Self::drop,
+    };
 
     /// # Safety
     /// `place` holds a `B`, which is moved out.
@@ -209,6 +229,13 @@ impl<B: Body> Inline<B> {
     }
 
     /// # Safety
+    /// `place` holds a `B`, which nobody changes meanwhile.
+    unsafe fn prospect(place: *const Slot) -> Prospect {
+        // SAFETY: as the caller promises.
+        unsafe { &*place.cast::<B>() }.prospect()
+    }
+
+    /// # Safety
     /// `place` holds a `B`, which is dropped.
     unsafe fn drop(place: *mut Slot) {
         // SAFETY: as the caller promises.
@@ -220,8 +247,13 @@ impl<B: Body> Inline<B> {
 struct Boxed<B>(PhantomData<B>);
 
 impl<B: Body> Boxed<B> {
-    const VTABLE: &'static VTable =
-        &VTable { type_id: TypeId::of::<B>, call: Self::call, recall: Self::recall, drop: Self::drop };
+    const VTABLE: &'static VTable = &VTable {
+        type_id: TypeId::of::<B>,
+        call: Self::call,
+        recall: Self::recall,
+        prospect: Self::prospect,
+        drop: Self::drop,
+    };
 
     /// # Safety
     /// `place` holds a `Box<B>`, which is moved out.
@@ -235,6 +267,13 @@ impl<B: Body> Boxed<B> {
     unsafe fn recall(place: *mut Slot, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
         // SAFETY: as the caller promises.
         unsafe { place.cast::<Box<B>>().read() }.recall(kind, cause)
+    }
+
+    /// # Safety
+    /// `place` holds a `Box<B>`, which nobody changes meanwhile.
+    unsafe fn prospect(place: *const Slot) -> Prospect {
+        // SAFETY: as the caller promises.
+        unsafe { &*place.cast::<Box<B>>() }.prospect()
     }
 
     /// # Safety

@@ -124,6 +124,33 @@ fn b20_a_guest_is_relieved_when_there_are_threads_again() {
     });
 }
 
+/// D09: a guest is inside as well: what its tasks submit goes in beyond the bound, and the guest runs it.
+#[test]
+fn d09_what_a_guests_tasks_submit_is_never_refused() {
+    for_each(|variant| {
+        let (refusing, mut setup) = Refusing::new();
+        setup.queue = Some(Some(0));
+        let pool = variant.build(setup);
+        let (ran, guest) = (Count::new(), Arc::new(OnceLock::new()));
+        let (inner, count, here) = (Arc::downgrade(&pool), ran.clone(), Arc::clone(&guest));
+        let parent = Task::new(move || {
+            here.set(thread::current().id()).unwrap();
+            let pool = inner.upgrade().unwrap();
+            (0..20).for_each(|_| pool.submit(count.task()).unwrap());
+        });
+        let own = Arc::clone(&pool);
+        let submit_here = |task| pool.submit(task).unwrap();
+        let submitter = refusing.make_guest(&submit_here, move || own.submit(Task::new(|| ())).unwrap(), vec![parent]);
+        let id = submitter.thread().id();
+        eventually("all have run", || ran.get() == 20);
+        refusing.leaving.open();
+        submitter.join().unwrap();
+        assert!(pool.wait_idle());
+        assert_eq!((guest.get(), ran.get(), pool.stats().overcommitted), (Some(&id), 20, 0));
+        assert_conserved(&*pool);
+    });
+}
+
 /// B20 and B05: a worker of one pool that is another's guest still is a worker of its own: what the other's task waits for it runs.
 #[test]
 fn b05_b20_a_worker_that_is_another_pools_guest_does_not_wait_for_itself() {

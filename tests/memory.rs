@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use formicary::CancelToken;
+use formicary::{CancelToken, Dispatch, Pool};
 use parking_lot::Mutex;
 use support::allocator::{Counting, bytes};
-use support::{Count, Gate, Setup, eventually, for_each, threads_named};
+use support::{Count, Gate, Setup, assert_conserved, eventually, for_each, on_every_dispatch, threads_named};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -97,4 +98,43 @@ fn d04_a_token_keeps_nothing_of_children_that_are_gone() {
         assert!(bytes() < before + REST);
         assert_eq!(kept.is_cancelled(), is_cancelled);
     }
+}
+
+/// What stands in a queue for tasks that were run by their waiter, or cancelled, while nobody takes anything out.
+fn dead_tickets<D: Dispatch>() {
+    let rounds = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
+    let builder = Pool::builder().workers(1).dispatch::<D>();
+    // A ring has a bound, which is enough of one.
+    let pool = Arc::new(if D::NAME == "Ring" { builder } else { builder.unbounded_queue() }.build().unwrap());
+    let inner = Arc::downgrade(&pool);
+    let most = pool.run(move || {
+        let (pool, before) = (inner.upgrade().unwrap(), bytes());
+        let round = |n| {
+            assert_eq!(pool.spawn(move || n).unwrap().join().unwrap(), n);
+            bytes().saturating_sub(before)
+        };
+        (0..rounds).map(round).max()
+    });
+    let most = most.unwrap().unwrap();
+    assert!(most < REST, "{most} bytes are taken by what has been joined");
+    assert!(pool.wait_idle());
+    let (pause, before) = (pool.pause(), bytes());
+    let live: Vec<_> = (0..10).map(|_| pool.spawn(|| ()).unwrap()).collect();
+    for _ in 0..rounds {
+        assert!(pool.spawn(|| ()).unwrap().cancel());
+    }
+    let taken = bytes().saturating_sub(before);
+    assert!(taken < REST, "{taken} bytes are taken by what was cancelled");
+    assert_eq!((pool.queued(), pool.stats().cancelled), (10, rounds));
+    drop(pause);
+    live.into_iter().for_each(|handle| handle.join().unwrap());
+    assert!(pool.wait_idle());
+    assert_conserved(&*pool);
+}
+
+/// D18: a loop in a task that joins what it spawns takes no more and more memory, and neither does one that cancels it.
+#[test]
+fn d18_dead_tickets_do_not_pile_up() {
+    let _alone = ALONE.lock();
+    on_every_dispatch!(dead_tickets);
 }

@@ -1,4 +1,5 @@
-//! B05: a pool that is used from inside its own tasks never hangs.
+//! B05: a pool that is used from inside its own tasks never hangs; also where these keep to the bound (`Nested::Bounded`). What goes
+//! beyond it is in `inside.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -7,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::Duration;
 
 use formicary::{
-    BuildError, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Task, Worker, WorkerPool,
+    BuildError, Context, Dispatch, Nested, Pool, PoolWithFunc, StatefulPool, SubmitErrorKind, Task, Worker, WorkerPool,
 };
 use support::on_every_dispatch;
 use support::races::together;
@@ -27,7 +28,7 @@ fn submit_or_run(pool: &Inner, task: Task) {
 #[test]
 fn b05_submit_to_a_pool_of_one_that_is_full() {
     for_each(|variant| {
-        let (pool, ran) = (variant.build(Setup::new(1, 0)), Count::new());
+        let (pool, ran) = (variant.build(Setup::new(1, 0).bounded()), Count::new());
         let (inner, count) = (Arc::downgrade(&pool), ran.clone());
         let (tell, told) = mpsc::channel();
         pool.submit(Task::new(move || {
@@ -48,7 +49,7 @@ fn b05_submit_to_a_pool_of_one_that_is_full() {
 #[test]
 fn b05_a_timed_submit_to_a_pool_of_one_that_is_full() {
     for_each(|variant| {
-        let pool = variant.build(Setup::new(1, 0));
+        let pool = variant.build(Setup::new(1, 0).bounded());
         let inner = Arc::downgrade(&pool);
         let (tell, told) = mpsc::channel();
         pool.submit(Task::new(move || {
@@ -64,7 +65,7 @@ fn b05_a_timed_submit_to_a_pool_of_one_that_is_full() {
 #[test]
 fn b05_the_waiting_worker_runs_what_is_queued() {
     for_each(|variant| {
-        let (pool, gate) = (variant.build(Setup::new(1, 2)), Gate::new());
+        let (pool, gate) = (variant.build(Setup::new(1, 2).bounded()), Gate::new());
         let (tell, told) = mpsc::channel();
         let say = |what: &'static str| {
             let tell = tell.clone();
@@ -98,7 +99,7 @@ fn b05_the_waiting_worker_runs_what_is_queued() {
 #[test]
 fn b05_a37_a_waiting_worker_starts_nothing_in_a_paused_pool() {
     for_each(|variant| {
-        let (pool, ran) = (variant.build(Setup::new(1, 1)), Count::new());
+        let (pool, ran) = (variant.build(Setup::new(1, 1).bounded()), Count::new());
         let (inner, count) = (Arc::downgrade(&pool), ran.clone());
         let (tell, told) = mpsc::channel();
         pool.submit(Task::new(move || {
@@ -123,7 +124,7 @@ fn b05_a37_a_waiting_worker_starts_nothing_in_a_paused_pool() {
 #[test]
 fn b05_a_worker_waits_while_another_is_free() {
     for_each(|variant| {
-        let pool = variant.build(Setup::new(2, 0));
+        let pool = variant.build(Setup::new(2, 0).bounded());
         for _ in 0..2 {
             let (busy, ran) = (Gate::new(), Count::new());
             let (inner, count) = (Arc::downgrade(&pool), ran.clone());
@@ -149,7 +150,7 @@ fn b05_all_workers_at_the_door_at_once() {
     for workers in [2, 3, 4] {
         for_each(move |variant| {
             for _ in 0..50 {
-                let (pool, meet) = (variant.build(Setup::new(workers, 0)), Gate::new());
+                let (pool, meet) = (variant.build(Setup::new(workers, 0).bounded()), Gate::new());
                 let ran = Count::new();
                 for _ in 0..workers {
                     let (inner, meet, count) = (Arc::downgrade(&pool), meet.clone(), ran.clone());
@@ -172,7 +173,7 @@ fn b05_all_workers_at_the_door_at_once() {
 #[test]
 fn b05_shrinking_withdraws_the_leave_to_wait() {
     for_each(|variant| {
-        let (pool, meet, busy) = (variant.build(Setup::new(3, 0)), Gate::new(), Gate::new());
+        let (pool, meet, busy) = (variant.build(Setup::new(3, 0).bounded()), Gate::new(), Gate::new());
         let ran = Count::new();
         pool.submit(busy.task()).unwrap();
         for _ in 0..2 {
@@ -210,7 +211,7 @@ fn grow_tree(pool: &Inner, ran: &Count, depth: usize) {
 fn b05_trees_of_tasks_on_a_tiny_queue() {
     for (workers, queue) in [(1, 0), (1, 1), (2, 1), (4, 2)] {
         for_each(move |variant| {
-            let (pool, ran) = (variant.build(Setup::new(workers, queue)), Count::new());
+            let (pool, ran) = (variant.build(Setup::new(workers, queue).bounded()), Count::new());
             together(3, |_| {
                 let (inner, ran) = (Arc::downgrade(&pool), ran.clone());
                 pool.submit(Task::new(move || grow_tree(&inner, &ran, 5))).unwrap();
@@ -234,7 +235,7 @@ fn descend(pool: &Inner, ran: &Count, depth: usize) {
 #[test]
 fn b05_deep_nesting_ends() {
     for_each(|variant| {
-        let (pool, ran) = (variant.build(Setup::new(1, 0)), Count::new());
+        let (pool, ran) = (variant.build(Setup::new(1, 0).bounded()), Count::new());
         let (inner, count) = (Arc::downgrade(&pool), ran.clone());
         pool.submit(Task::new(move || descend(&inner, &count, 100))).unwrap();
         assert!(pool.wait_idle());
@@ -251,7 +252,7 @@ fn b05_room_made_by_helping_is_announced() {
         if !variant.helps {
             return;
         }
-        let (pool, start, entered) = (variant.build(Setup::new(1, 1)), Gate::new(), Gate::new());
+        let (pool, start, entered) = (variant.build(Setup::new(1, 1).bounded()), Gate::new(), Gate::new());
         let (inner, wait) = (Arc::downgrade(&pool), start.clone());
         pool.submit(Task::new(move || {
             wait.wait();
@@ -469,7 +470,7 @@ fn b05_join_from_inside_of_what_was_given_back() {
 
 /// One worker stands at the door with a task, the other waits for what that one is at: the first has to run its task itself.
 fn one_at_the_door<D: Dispatch>() {
-    let pool = Arc::new(Pool::builder().workers(2).queue(0).dispatch::<D>().build().unwrap());
+    let pool = Arc::new(Pool::builder().workers(2).queue(0).nested(Nested::Bounded).dispatch::<D>().build().unwrap());
     let inner = pool.clone();
     let sum = pool.run(move || {
         let door = inner.clone();

@@ -1,6 +1,7 @@
 //! Telling work to stop.
 
 mod due;
+mod epoch;
 mod listeners;
 mod node;
 mod waiting;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::sync::Arc;
 use node::Node;
 
+pub(crate) use epoch::{cancellations, note_cancellation};
 pub use waiting::Cancelled;
 
 /// Whether work should stop, shared by whoever may say so and whoever does the work.

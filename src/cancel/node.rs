@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use super::CancelReason;
 use super::due::{Due, Moment};
+use super::epoch::note_cancellation;
 use super::listeners::{Listeners, wake};
 use crate::sync::{Arc, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::waiter::Waiter;
@@ -225,6 +226,7 @@ impl Node {
             woken.extend(node.listeners.take());
         }
         drop(tree);
+        note_cancellation();
         wake(woken);
     }
 
@@ -242,6 +244,7 @@ impl Node {
             node.listeners.take_for_a_change(&mut woken);
         }
         drop(tree);
+        note_cancellation();
         wake(woken);
     }
 

@@ -1,7 +1,6 @@
 //! One figure out of several counters that others go on writing.
 
 use super::Load;
-use super::peak::Peak;
 
 /// Counts that only grow, each at most the next one: finished, started, accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +19,7 @@ impl Counts {
     ///
     /// `read` reads finished before started before accepted, so that no task is missed: the answer is that there is no
     /// task only if there was none.
-    pub(super) fn load(read: impl Fn() -> Counts, workers: usize, room: u64, peak: &Peak) -> Load {
+    pub(super) fn load(read: impl Fn() -> Counts, workers: usize, room: u64) -> Load {
         let mut before = read();
         let mut tries = 0;
         loop {
@@ -34,9 +33,7 @@ impl Counts {
                 queued = queued.min(room.saturating_sub(running));
             }
             if gives_up || now == before {
-                // Of one moment, if the two agree.
-                let peak_running = if now == before { peak.saw(to_usize(running)) } else { peak.highest() };
-                return Load { accepted, queued: to_usize(queued), running: to_usize(running), peak_running };
+                return Load { accepted, queued: to_usize(queued), running: to_usize(running) };
             }
             before = now;
         }

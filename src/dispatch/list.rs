@@ -19,6 +19,10 @@ impl<T> List<T> {
         self.0.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn push(&mut self, item: T) {
         self.0.push_back(item);
     }
@@ -31,10 +35,31 @@ impl<T> List<T> {
     /// The oldest.
     pub(super) fn pop(&mut self) -> Option<T> {
         let first = self.0.pop_front();
+        self.give_back();
+        first
+    }
+
+    #[inline]
+    fn give_back(&mut self) {
         if self.0.is_empty() && self.0.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
             self.0 = VecDeque::new();
         }
-        first
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
+    /// Moves those that are dead to the end of `others`.
+    pub(super) fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&T) -> bool, others: &mut Vec<T>) {
+        for _ in 0..self.0.len() {
+            match self.0.pop_front() {
+                Some(item) if is_dead(&item) => others.push(item),
+                Some(item) => self.0.push_back(item),
+                None => break,
+            }
+        }
+        self.give_back();
     }
 
     /// Moves all to the end of `others`.

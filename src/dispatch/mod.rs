@@ -12,12 +12,14 @@ mod homes;
 mod list;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod overflow;
 mod peak;
 mod ring;
 mod seats;
 mod sharded;
 mod slots;
 mod stack;
+mod task_queue;
 mod turnstile;
 
 pub use balance::Balance;
@@ -30,6 +32,7 @@ pub(crate) use sharded::ShardedQueue;
 pub use stack::Stack;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use stack::StackQueue;
+pub(crate) use task_queue::{Seat, TaskQueue};
 
 use crate::stats::ShardStats;
 
@@ -141,8 +144,6 @@ pub struct Load {
     pub queued: usize,
     /// Tasks popped and not yet finished. Never zero together with `queued` while there is a task.
     pub running: usize,
-    /// The highest `running` there ever was.
-    pub peak_running: usize,
 }
 
 /// The door that stands for the whole queue.
@@ -211,6 +212,12 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// The task that the worker in this seat popped last has ended. Counted by a read-modify-write.
     fn finished(&self, seat: &Self::Seat);
 
+    /// How many tasks have ever been started. Only grows, as [`ended`](Queue::ended) does.
+    fn started(&self) -> u64;
+
+    /// How many of those have ended.
+    fn ended(&self) -> u64;
+
     /// Whether a [`pop`](Queue::pop) by any worker would find something. A task that is kept for one worker does not
     /// count: that worker is on its way.
     ///
@@ -239,6 +246,9 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// is reckoned with.
     fn set_limits(&self, running: Option<usize>, workers: usize);
 
+    /// So many tasks run that did not come from here, and count against the limit on running tasks: once this returns, `pop` heeds it.
+    fn set_elsewhere(&self, running: usize);
+
     /// Whether there may be room after a pop already, not only after the end of a task.
     fn frees_place_on_pop(&self) -> bool {
         false
@@ -252,6 +262,10 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
 
     /// Removes all tasks that were not popped, oldest first (in each shard).
     fn drain(&self) -> Vec<T>;
+
+    /// Removes the tasks that are dead and were not popped, oldest first (in each shard). The others keep their order. Asks under the
+    /// queue's locks.
+    fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T>;
 
     /// The worker in this seat ends: whatever was kept for it goes back to the others.
     fn leave(&self, seat: Self::Seat);

@@ -4,7 +4,7 @@
 
 use loom::thread;
 
-use super::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue};
+use super::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue, TaskQueue};
 use crate::engine::models::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 
@@ -156,17 +156,19 @@ fn no_more_run_than_may<Q: Queue<usize>>() {
         let other = thread::spawn(work(Arc::clone(&queue), Arc::clone(&running), 1));
         work(Arc::clone(&queue), Arc::clone(&running), 0)();
         other.join().expect("no panic");
-        assert_eq!((queue.load().running, queue.load().peak_running), (0, 1));
+        assert_eq!(queue.load().running, 0);
     });
 }
 
 /// Two tasks that go on until both have started are both in the peak, though neither worker asks for it later.
 fn the_peak_is_found<Q: Queue<usize, Seat: Send>>() {
     explore(3, || {
-        let queue = queue::<Q>(2);
-        push(&*queue, 1);
-        push(&*queue, 2);
-        let start = |queue: Arc<Q>, worker| {
+        let shape = Shape { workers: 1, bound: Some(1), shards: Some(2), balance: Balance::default() };
+        let queue = Arc::new(TaskQueue::<usize, Q>::new(&shape, 0).expect("the shape is good"));
+        for item in [1, 2] {
+            assert!(queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok());
+        }
+        let start = |queue: Arc<TaskQueue<usize, Q>>, worker| {
             move || {
                 let seat = queue.seat(worker);
                 assert!(queue.pop(&seat).is_some());
@@ -177,7 +179,7 @@ fn the_peak_is_found<Q: Queue<usize, Seat: Send>>() {
         let mine = start(Arc::clone(&queue), 0)();
         let seats = [mine, other.join().expect("no panic")];
         seats.iter().for_each(|seat| queue.finished(seat));
-        assert_eq!((queue.load().running, queue.load().peak_running), (0, 2));
+        assert_eq!((queue.load().running, queue.peak_running()), (0, 2));
     });
 }
 
@@ -204,6 +206,70 @@ fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
         let left: usize = queue.drain().into_iter().sum();
         assert_eq!(drained + ran + left, 3);
         assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+    });
+}
+
+/// A sweep while a task is put in and another taken: the dead one is swept or taken, the live ones are taken, in order, and nothing
+/// is there twice.
+fn a_sweep_takes_the_dead_only<Q: Queue<usize>>() {
+    explore(3, || {
+        let queue = queue::<Q>(3);
+        push(&*queue, 1);
+        push(&*queue, DEAD);
+        let submitter = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || push(&*queue, 2))
+        };
+        let worker = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                let seat = queue.seat(0);
+                let got = queue.pop(&seat);
+                got.inspect(|_| queue.finished(&seat))
+            })
+        };
+        let swept = queue.sweep(&mut |item| *item == DEAD);
+        assert!(swept.is_empty() || swept == [DEAD]);
+        let first = worker.join().expect("no panic");
+        submitter.join().expect("no panic");
+        let seat = queue.seat(1);
+        let rest = std::iter::from_fn(|| queue.pop(&seat).inspect(|_| queue.finished(&seat)));
+        let mut all: Vec<_> = first.into_iter().chain(rest).collect();
+        assert!(!queue.has_work());
+        if queue.shards().len() < 2 {
+            assert!(all.iter().filter(|item| **item != DEAD).is_sorted(), "{all:?}");
+        }
+        all.extend(swept);
+        all.sort_unstable();
+        assert_eq!(all, [1, 2, DEAD]);
+        assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+        // There is as much room as before.
+        (0..3).for_each(|item| assert!(queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok()));
+    });
+}
+
+const DEAD: usize = 9;
+
+/// A task that a sweep has put aside is found by a worker that was just falling asleep, and nothing starts while nothing may.
+fn a_sweep_hides_nothing<Q: Queue<usize>>() {
+    explore(4, || {
+        let queue = queue::<Q>(2);
+        push(&*queue, DEAD);
+        push(&*queue, 1);
+        let other = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                queue.set_limits(Some(0), 1);
+                let seat = queue.seat(0);
+                assert!(queue.pop(&seat).is_none() && !queue.has_work(), "started in a pause");
+                queue.set_limits(None, 1);
+                queue.leave(seat);
+            })
+        };
+        assert_eq!(queue.sweep(&mut |item| *item == DEAD), [DEAD]);
+        other.join().expect("no panic");
+        assert!(queue.has_work() && queue.glance());
+        assert_eq!(queue.pop(&queue.seat(1)), Some(1));
     });
 }
 
@@ -237,6 +303,14 @@ macro_rules! models {
             #[test]
             fn the_peak_is_found() {
                 super::the_peak_is_found::<$queue>();
+            }
+            #[test]
+            fn a_sweep_takes_the_dead_only() {
+                super::a_sweep_takes_the_dead_only::<$queue>();
+            }
+            #[test]
+            fn a_sweep_hides_nothing() {
+                super::a_sweep_hides_nothing::<$queue>();
             }
             #[test]
             fn draining_leaves_and_doubles_nothing() {

@@ -4,7 +4,7 @@ use crossbeam_utils::CachePadded;
 
 use super::counts::Counts;
 use super::entrance::Entrance;
-use super::peak::Peak;
+use super::list::List;
 use super::seats::{Seat, Seats};
 use super::slots::Slots;
 use super::turnstile::{Blocked, Turnstile};
@@ -43,64 +43,80 @@ pub struct RingQueue<T> {
     /// Written by submitters. A ticket here is the right to put into the slot of that number.
     entrance: CachePadded<Entrance>,
     /// Written by workers. A ticket here is the right to take from the slot of that number. Shut while not every worker that
-    /// finds a task may start it.
+    /// finds a task may start it, or tasks are aside.
     exit: CachePadded<Turnstile>,
     slots: Slots<T>,
-    peak: CachePadded<Peak>,
-    book: Mutex<Book>,
+    book: Mutex<Book<T>>,
     /// Whether the slots may be what there is too little of.
     is_outgrown: AtomicBool,
 }
 
-struct Book {
+struct Book<T> {
     bound: usize,
     /// The most tasks that may be in the pool.
     room: u64,
     /// The most tasks that may run; `None` where the number of workers is limit enough.
     running: Option<u64>,
+    /// How many of them did not come from here.
+    elsewhere: u64,
     seats: Seats,
+    /// Live tasks that a sweep took out of the slots, the oldest of all. While there are any the exit is shut, and they go first.
+    aside: List<T>,
 }
 
 impl<T> RingQueue<T> {
     /// Reckons anew how many may have come in; says whether there is room for one more.
-    fn renew_limit(&self, book: &Book) -> u64 {
+    fn renew_limit(&self, book: &Book<T>) -> u64 {
         self.entrance.renew(|| {
             let slots = self.exit.count() + self.slots.len() as u64;
             slots.min(book.seats.finished() + book.room)
         })
     }
 
-    /// At least so many tasks run.
-    fn running(&self) -> u64 {
-        let book = self.book.lock();
-        let started = self.exit.count();
-        started.saturating_sub(book.seats.finished())
+    /// How many tasks were ever taken out to be run.
+    fn ever_started(&self, book: &Book<T>) -> u64 {
+        self.exit.count() - book.aside.len() as u64
     }
 
     /// Whether one more task may start.
-    fn may_start(&self, book: &Book) -> bool {
-        book.running.is_none_or(|limit| self.exit.count() - book.seats.finished() < limit)
+    fn may_start(&self, book: &Book<T>) -> bool {
+        book.running.is_none_or(|limit| self.ever_started(book) - book.seats.finished() + book.elsewhere < limit)
     }
 
-    /// A ticket for the exit, if the task in that slot is complete.
-    fn start(&self) -> Option<u64> {
-        match self.exit.pass(|ticket| self.slots.is_full(ticket)) {
-            Ok(ticket) => Some(ticket),
-            Err(Blocked::NotReady) => None,
-            Err(Blocked::Shut) => {
-                let book = self.book.lock();
-                self.start_shut(self.may_start(&book))
-            }
+    /// Shuts the exit if a task must not just be taken from its slot, and opens it otherwise.
+    fn set_bolt(&self, book: &Book<T>) {
+        if book.running.is_some() || !book.aside.is_empty() {
+            self.exit.shut();
+        } else {
+            self.exit.open();
         }
     }
 
-    /// The same under the lock, where `may` says whether a task may start.
-    fn start_shut(&self, may: bool) -> Option<u64> {
-        if !self.exit.is_shut() {
+    /// The next task where the exit was found shut.
+    #[cold]
+    fn pop_shut(&self) -> Option<T> {
+        let mut book = self.book.lock();
+        let may = self.may_start(&book);
+        self.take_next(&mut book, may)
+    }
+
+    /// The next task, shut or not, where `may` says whether one may start.
+    fn take_next(&self, book: &mut Book<T>, may: bool) -> Option<T> {
+        let ticket = if !self.exit.is_shut() {
             // Opened in between.
-            return self.exit.pass(|ticket| self.slots.is_full(ticket)).ok();
-        }
-        (may && self.slots.is_full(self.exit.count())).then(|| self.exit.pass_shut())
+            self.exit.pass(|ticket| self.slots.is_full(ticket)).ok()?
+        } else if !may {
+            return None;
+        } else if let Some(item) = book.aside.pop() {
+            self.set_bolt(book);
+            return Some(item);
+        } else if self.slots.is_full(self.exit.count()) {
+            self.exit.pass_shut()
+        } else {
+            return None;
+        };
+        // SAFETY: a ticket from the exit, used once.
+        Some(unsafe { self.take(ticket) })
     }
 
     /// Waits for the task if it is just being put in.
@@ -116,6 +132,8 @@ impl<T> RingQueue<T> {
     fn take_all(&self) -> Vec<T> {
         let mut drained = Vec::new();
         let mut book = self.book.lock();
+        book.aside.drain_into(&mut drained);
+        book.seats.went_otherwise(drained.len() as u64);
         let end = self.entrance.count();
         while self.exit.count() < end {
             // One that is just being put in is waited for by `take`.
@@ -128,6 +146,7 @@ impl<T> RingQueue<T> {
             // SAFETY: a ticket from the exit, used once; it is below `end`, so the entrance has given that number.
             drained.push(unsafe { self.take(ticket) });
         }
+        self.set_bolt(&book);
         drained
     }
 }
@@ -146,8 +165,14 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             entrance: CachePadded::new(Entrance::new(room)),
             exit: CachePadded::new(Turnstile::new()),
             slots,
-            peak: CachePadded::new(Peak::new()),
-            book: Mutex::new(Book { bound, room, running: None, seats: Seats::new() }),
+            book: Mutex::new(Book {
+                bound,
+                room,
+                running: None,
+                elsewhere: 0,
+                seats: Seats::new(),
+                aside: List::new(),
+            }),
             is_outgrown: AtomicBool::new(false),
         })
     }
@@ -174,39 +199,50 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         self.book.lock().seats.take(worker)
     }
 
-    fn pop(&self, seat: &Seat) -> Option<T> {
-        let Some(ticket) = self.start() else {
-            self.peak.rests(&seat.busy);
-            return None;
-        };
-        self.peak.works(&seat.busy, || self.running());
-        // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
-        Some(unsafe { self.take(ticket) })
+    fn pop(&self, _seat: &Seat) -> Option<T> {
+        match self.exit.pass(|ticket| self.slots.is_full(ticket)) {
+            // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
+            Ok(ticket) => Some(unsafe { self.take(ticket) }),
+            Err(Blocked::NotReady) => None,
+            Err(Blocked::Shut) => self.pop_shut(),
+        }
     }
 
     fn pop_instead(&self) -> Option<T> {
         let mut book = self.book.lock();
-        let ticket = self.start_shut(book.running != Some(0))?;
+        let may = book.running != Some(0);
+        let item = self.take_next(&mut book, may)?;
         // It takes the place of one that is counted as running.
         book.seats.went_otherwise(1);
-        drop(book);
-        // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
-        Some(unsafe { self.take(ticket) })
+        Some(item)
     }
 
     fn finished(&self, seat: &Seat) {
         seat.finished();
     }
 
+    fn started(&self) -> u64 {
+        self.ever_started(&self.book.lock())
+    }
+
+    fn ended(&self) -> u64 {
+        self.book.lock().seats.finished()
+    }
+
     fn glance(&self) -> bool {
         // Does not touch the line that submitters write with every task.
-        self.slots.is_full(self.exit.count()) && (!self.exit.is_shut() || self.has_work())
+        if self.exit.is_shut() { self.has_work() } else { self.slots.is_full(self.exit.count()) }
     }
 
     fn has_work(&self) -> bool {
         // By tickets, for that is what a push counts with a read-modify-write: the task itself may not be there yet. A stale count
         // of the exit errs to the safe side.
-        self.exit.count() < self.entrance.count() && (!self.exit.is_shut() || self.may_start(&self.book.lock()))
+        // Whoever puts tasks aside shuts the exit, by a read-modify-write, and wakes workers after it, as whoever pushes does.
+        if !self.exit.is_shut() {
+            return self.exit.count() < self.entrance.count();
+        }
+        let book = self.book.lock();
+        self.ever_started(&book) < self.entrance.count() && self.may_start(&book)
     }
 
     fn has_more(&self) -> bool {
@@ -217,10 +253,10 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         let book = self.book.lock();
         let read = || {
             let finished = book.seats.finished();
-            let started = self.exit.count();
+            let started = self.ever_started(&book);
             Counts { finished, started, accepted: self.entrance.count() }
         };
-        Counts::load(read, book.seats.len(), book.room, &self.peak)
+        Counts::load(read, book.seats.len(), book.room)
     }
 
     fn set_limits(&self, running: Option<usize>, workers: usize) {
@@ -230,11 +266,11 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         // ORDERING: Relaxed. Those who must not miss it are woken after this, through a lock.
         self.is_outgrown.store(book.room > self.slots.len() as u64, Ordering::Relaxed);
         self.renew_limit(&book);
-        if running.is_some() {
-            self.exit.shut();
-        } else {
-            self.exit.open();
-        }
+        self.set_bolt(&book);
+    }
+
+    fn set_elsewhere(&self, running: usize) {
+        self.book.lock().elsewhere = running as u64;
     }
 
     fn frees_place_on_pop(&self) -> bool {
@@ -254,8 +290,28 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         self.take_all()
     }
 
-    fn leave(&self, seat: Seat) {
-        self.peak.rests(&seat.busy);
+    fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
+        let mut swept = Vec::new();
+        let mut book = self.book.lock();
+        // Nothing can be taken from the middle of a ring: all come out, and the live ones wait aside.
+        self.exit.shut();
+        book.aside.sweep_into(is_dead, &mut swept);
+        let end = self.entrance.count();
+        while self.exit.count() < end {
+            // SAFETY: a ticket from the exit, used once; below `end` somebody puts with it.
+            let item = unsafe { self.take(self.exit.pass_shut()) };
+            if is_dead(&item) {
+                swept.push(item);
+            } else {
+                book.aside.push(item);
+            }
+        }
+        book.seats.went_otherwise(swept.len() as u64);
+        self.set_bolt(&book);
+        swept
+    }
+
+    fn leave(&self, _seat: Seat) {
         self.book.lock().seats.leave();
     }
 }

@@ -2,7 +2,6 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::peak::Busy;
 use crate::sync::{Arc, AtomicU64, IS_CHECKED, Ordering};
 
 /// The sum of what each worker counts, so that the end of a task writes no line that many others write. Workers far beyond the number
@@ -21,7 +20,6 @@ pub struct Seat {
     /// Its worker, by number.
     pub(super) worker: usize,
     finished: Arc<CachePadded<AtomicU64>>,
-    pub(super) busy: Busy,
 }
 
 impl Seat {
@@ -62,7 +60,7 @@ impl Seats {
         if self.counters.len() <= place {
             self.counters.resize_with(place + 1, Arc::default);
         }
-        Seat { worker, finished: Arc::clone(&self.counters[place]), busy: Busy::new(false) }
+        Seat { worker, finished: Arc::clone(&self.counters[place]) }
     }
 
     pub(super) fn leave(&mut self) {

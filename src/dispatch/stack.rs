@@ -6,7 +6,6 @@ use crossbeam_utils::CachePadded;
 
 use super::counts::to_usize;
 use super::list::List;
-use super::peak::Peak;
 use super::seats::{Seat, Seats};
 use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
@@ -44,7 +43,6 @@ pub struct StackQueue<T> {
     back: CachePadded<End<Back<T>>>,
     /// Whether [`Front::running_limit`] is one: a copy, written under the lock.
     is_limited: AtomicBool,
-    peak: CachePadded<Peak>,
     book: Mutex<Book>,
 }
 
@@ -85,6 +83,8 @@ struct Front<T> {
     started: u64,
     /// The most tasks that may run; `None` where the number of workers is limit enough.
     running_limit: Option<u64>,
+    /// How many of them did not come from here.
+    elsewhere: u64,
 }
 
 impl<T> Front<T> {
@@ -133,7 +133,9 @@ impl<T> StackQueue<T> {
 
     /// Whether one more task may start.
     fn may_start(&self, front: &Front<T>) -> bool {
-        front.running_limit.is_none_or(|limit| front.started - self.book.lock().seats.finished() < limit)
+        front
+            .running_limit
+            .is_none_or(|limit| front.started - self.book.lock().seats.finished() + front.elsewhere < limit)
     }
 
     /// Puts a task, for a worker that was claimed, into the slot. Only into an empty house: a task must not overtake one that
@@ -206,10 +208,10 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
                 slot: None,
                 started: 0,
                 running_limit: None,
+                elsewhere: 0,
             })),
             back: CachePadded::new(End::new(Back { tasks: List::new(), accepted: 0, limit: book.room, closed: false })),
             is_limited: AtomicBool::new(false),
-            peak: CachePadded::new(Peak::new()),
             book: Mutex::new(book),
         })
     }
@@ -249,10 +251,6 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         };
         if item.is_some() {
             front.started += 1;
-            let started = front.started;
-            self.peak.works(&seat.busy, || started.saturating_sub(self.book.lock().seats.finished()));
-        } else {
-            self.peak.rests(&seat.busy);
         }
         item
     }
@@ -273,6 +271,14 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         seat.finished();
     }
 
+    fn started(&self) -> u64 {
+        self.front.part.lock().started
+    }
+
+    fn ended(&self) -> u64 {
+        self.book.lock().seats.finished()
+    }
+
     fn has_work(&self) -> bool {
         // ORDERING: Relaxed. Those who must not miss it are woken after it changed, through a lock.
         self.is_filled() && (!self.is_limited.load(Ordering::Relaxed) || self.may_start(&self.front.part.lock()))
@@ -287,12 +293,10 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let front = self.front.part.lock();
         let back = self.back.part.lock();
         let finished = self.book.lock().seats.finished();
-        let running = to_usize(front.started - finished);
         Load {
             accepted: back.accepted,
             queued: to_usize(back.accepted - front.started),
-            running,
-            peak_running: self.peak.saw(running),
+            running: to_usize(front.started - finished),
         }
     }
 
@@ -303,6 +307,10 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         self.is_limited.store(running.is_some(), Ordering::Relaxed);
         self.book.lock().set_workers(workers);
         self.renew_limit(&mut back);
+    }
+
+    fn set_elsewhere(&self, running: usize) {
+        self.front.part.lock().elsewhere = running as u64;
     }
 
     fn close(&self) {
@@ -327,12 +335,29 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         tasks
     }
 
+    fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
+        let mut front = self.front.part.lock();
+        let mut back = self.back.part.lock();
+        let mut tasks = Vec::new();
+        if let Some((_, item)) = front.slot.take_if(|(_, item)| is_dead(item)) {
+            // It is not of the list, whose figures stay.
+            tasks.push(item);
+        }
+        let kept = tasks.len() as u64;
+        front.tasks.sweep_into(is_dead, &mut tasks);
+        back.tasks.sweep_into(is_dead, &mut tasks);
+        let swept = tasks.len() as u64;
+        front.started += swept;
+        self.front.pass(swept - kept);
+        self.book.lock().seats.went_otherwise(swept);
+        tasks
+    }
+
     fn leave(&self, seat: Seat) {
         let mut front = self.front.part.lock();
         if front.is_handed_to(seat.worker) {
             self.take_back(&mut front);
         }
-        self.peak.rests(&seat.busy);
         self.book.lock().seats.leave();
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::counters::{count, get};
 use super::joining::wait_for_end;
 use super::lifecycle::{PauseId, Phase, Rest};
-use super::{Engine, Runner, nested};
-use crate::dispatch::{Dispatch, Load, Queue};
+use super::{Engine, Prospect, Runner, Withdrawn, nested};
+use crate::dispatch::{Dispatch, Load};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::options::{OnDrop, check_workers};
 use crate::slot::{Recalled, Verdict};
@@ -112,13 +112,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.life.is_closed()
     }
 
+    /// As the queue has it, but for tickets of tasks that are not queued any more.
     pub(crate) fn load(&self) -> Load {
-        self.queue.load()
+        let load = self.queue.load();
+        Load { queued: load.queued.saturating_sub(self.id().tickets()), ..load }
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let ended = self.counters.ended();
-        let load = self.queue.load();
+        let load = self.load();
         let census = self.threads.census();
         Stats {
             capacity: census.capacity,
@@ -126,27 +128,38 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             idle: census.live.saturating_sub(load.running),
             running: load.running,
             queued: load.queued,
+            overcommitted: self.overcommitted(),
             waiting: self.line.waiting(),
             submitted: load.accepted + get(&self.counters.direct),
             completed: ended.completed,
             panicked: ended.panicked,
-            cancelled: ended.cancelled,
+            cancelled: ended.cancelled + self.withdrawn_cancelled(),
             rejected: get(&self.counters.rejected),
             returned: get(&self.counters.returned),
             spawned: census.spawned,
             retired: census.retired,
-            peak_running: load.peak_running,
+            peak_running: self.queue.peak_running(),
             handler_panics: get(&self.counters.handler_panics),
             failed_starts: get(&self.counters.failed_starts),
             shards: self.queue.shards(),
         }
     }
 
+    fn overcommitted(&self) -> usize {
+        let has_dead = self.id().tickets() > 0;
+        self.queue.overcommitted(|item| has_dead && R::prospect(item) == Prospect::Dead)
+    }
+
+    /// Tasks that were cancelled while their tickets were queued.
+    fn withdrawn_cancelled(&self) -> u64 {
+        self.id().withdrawn().map_or(0, Withdrawn::cancelled)
+    }
+
     /// Whether the pool is at rest: nothing is running, and no answer to something that ran is on its way.
     fn rest(&self) -> Option<Rest> {
         let load = self.queue.load();
         let is_quiet = load.running == 0 && !self.counters.is_answering();
-        is_quiet.then_some(if load.queued == 0 { Rest::Idle } else { Rest::Quiet })
+        is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_at_work() { Rest::Idle } else { Rest::Quiet })
     }
 
     /// Tells those who wait for the pool to be at rest that it may be.
@@ -254,7 +267,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Waits for the end of a pool that is closed, if the calling thread may.
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
-        let Some(_waiting) = wait_for_end(self.id, deadline.is_some()) else { return };
+        let Some(_waiting) = wait_for_end(self.id(), deadline.is_some()) else { return };
         if deadline.is_none() {
             self.staff();
         } else {
@@ -269,13 +282,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let ended = self.counters.ended();
         SoFar {
             ran: ended.completed + ended.panicked,
-            cancelled: ended.cancelled,
+            cancelled: ended.cancelled + self.withdrawn_cancelled(),
             returned: get(&self.counters.returned),
         }
     }
 
     fn report_since(&self, before: SoFar) -> ShutdownReport {
-        let load = self.queue.load();
+        let load = self.load();
         let workers = self.threads.census().live;
         let now = self.so_far();
         ShutdownReport {

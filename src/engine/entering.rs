@@ -44,7 +44,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         way: Way<'p>,
     ) -> Result<Arc<Slot<I, O>>, SubmitError<I>> {
         match self.submit_async(item, way).await {
-            Ok(()) => Ok(slot),
+            Ok(()) => {
+                self.note_cancellable(slot.terms().token.as_ref());
+                Ok(slot)
+            }
             Err(refusal) => Err(slot.refused(refusal.kind())),
         }
     }

@@ -27,8 +27,10 @@ mod parking;
 mod staffing;
 mod stops;
 mod submit;
+mod sweep;
 mod thread_limit;
 mod threads;
+mod withdrawn;
 mod worker;
 
 use std::hash::RandomState;
@@ -37,10 +39,12 @@ pub(crate) use bulletin::Order;
 pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
+pub(crate) use sweep::Prospect;
+pub(crate) use withdrawn::Withdrawn;
 
-use crate::dispatch::{Dispatch, Queue, Shape};
+use crate::dispatch::{Dispatch, Queue, Shape, TaskQueue};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
-use crate::options::Options;
+use crate::options::{Nested, Options};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex};
 
@@ -53,7 +57,9 @@ use nested::{Inside, PoolId, Waits};
 use parking::Parking;
 pub(crate) use stops::Stop;
 use stops::Stops;
+use sweep::Sweeps;
 use threads::Threads;
+use withdrawn::Identity;
 use worker::Doing;
 
 /// What a worker does with a task: the first axis of a pool's type.
@@ -99,15 +105,17 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
         None
     }
 
+    /// What a queued task can expect. Is asked under the queue's locks.
+    fn prospect(item: &Self::Item) -> Prospect;
+
     /// Undoes a task that was taken out of the queue.
     fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<Self::Returned>;
 }
 
 pub(crate) struct Engine<R: Runner, D: Dispatch> {
-    id: PoolId,
     runner: R,
     options: Options,
-    queue: D::Queue<R::Item>,
+    queue: TaskQueue<R::Item, D::Queue<R::Item>>,
     parking: Parking,
     bulletin: Bulletin<R::State>,
     line: Line,
@@ -123,6 +131,9 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     seed: RandomState,
     /// Whether nobody is to wait when the pool is dropped.
     is_detached: AtomicBool,
+    sweeps: Sweeps,
+    /// Dropped last.
+    identity: Identity,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -142,10 +153,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             shards: options.shards,
             balance: options.balance.unwrap_or_default(),
         };
-        let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
-        let id = nested::next_id();
+        let queue = TaskQueue::new(&shape, options.nested.most());
+        let queue = queue.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+        let identity = Identity::new();
+        let id = identity.id();
         let engine = Arc::new(Engine {
-            id,
             runner,
             queue,
             parking: Parking::new(options.min_workers),
@@ -160,6 +172,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             founding: Mutex::new(()),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
+            sweeps: Sweeps::default(),
+            identity,
             options,
         });
         engine.start_minimum()?;
@@ -167,7 +181,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     pub(crate) fn id(&self) -> PoolId {
-        self.id
+        self.identity.id()
     }
 
     /// The most tasks that wait beyond those with a worker.
@@ -181,7 +195,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Whether the calling thread is a worker of this pool.
     pub(crate) fn is_inside(&self) -> bool {
-        nested::is_inside(self.id)
+        nested::is_inside(self.identity.id())
+    }
+
+    /// Whether the calling thread is a worker of this pool whose tasks go in beyond the bound.
+    pub(crate) fn exceeds_bound(&self) -> bool {
+        self.is_inside() && self.options.nested == Nested::Any
     }
 
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that
@@ -198,7 +217,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn id(&self) -> PoolId {
-        self.id
+        self.identity.id()
     }
 
     fn waits(&self) -> &Waits {
@@ -227,7 +246,7 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn help(&self) -> bool {
         let Some(mut state) = self.runner.spare_state() else { return false };
         let mut has_run = false;
-        nested::run_here(self.id, |reply| match self.queue.pop_instead() {
+        nested::run_here(self.identity.id(), |reply| match self.queue.pop_instead() {
             Some(item) => {
                 has_run = true;
                 // Its place in the queue is free now, however long it runs here.

@@ -10,18 +10,50 @@ use std::mem::{self, ManuallyDrop};
 use std::time::Instant;
 
 use super::stops::{Stop, Stops};
+use super::withdrawn::Withdrawn;
 use crate::slot::{Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, thread_local};
 use crate::waiter::Waiter;
 
-/// Tells pools apart. Never used twice in one process.
-pub(crate) type PoolId = u64;
+/// Tells pools apart, and knows where a pool counts the tasks that are taken from their queued tickets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolId {
+    /// Never used twice in one process, and never [`OUTSIDE`].
+    number: u64,
+    withdrawn: Option<&'static Withdrawn>,
+}
 
-/// A new number for a pool.
-pub(crate) fn next_id() -> PoolId {
-    // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model builds a whole pool.
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+/// No pool's number.
+const OUTSIDE: u64 = 0;
+
+impl PoolId {
+    /// A new one.
+    pub(super) fn new(withdrawn: &'static Withdrawn) -> Self {
+        // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model builds a whole pool.
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(OUTSIDE + 1);
+        PoolId { number: NEXT.fetch_add(1, Ordering::Relaxed), withdrawn: Some(withdrawn) }
+    }
+
+    /// Of no pool.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        PoolId { number: u64::MAX, withdrawn: None }
+    }
+
+    pub(crate) fn withdrawn(self) -> Option<&'static Withdrawn> {
+        self.withdrawn
+    }
+
+    /// How many queued tickets stand for nothing any more, about.
+    pub(super) fn tickets(self) -> usize {
+        self.withdrawn.map_or(0, Withdrawn::tickets)
+    }
+}
+
+impl PartialEq for PoolId {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
 }
 
 /// How many queued tasks, of whosoever, a worker may run in the middle of one another. Beyond it waits are refused: the stack
@@ -54,6 +86,9 @@ thread_local! {
     /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another. Has no destructor, so
     /// that it can be used as long as the thread runs; an empty one holds no memory.
     static CURRENT: RefCell<ManuallyDrop<Vec<Current>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+    /// The latest of these pools, or [`OUTSIDE`]: all that a thread that is nobody's worker has to look at. No destructor, so it can be
+    /// read at any time.
+    static LATEST: Cell<u64> = const { Cell::new(OUTSIDE) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -62,7 +97,9 @@ pub(crate) struct Badge(());
 
 impl Badge {
     pub(crate) fn wear(pool: Arc<dyn Inside>, worker: usize) -> Self {
+        let id = pool.id().number;
         CURRENT.with(|current| current.borrow_mut().push(Current { pool, worker }));
+        LATEST.with(|latest| latest.set(id));
         Badge(())
     }
 }
@@ -70,18 +107,22 @@ impl Badge {
 impl Drop for Badge {
     fn drop(&mut self) {
         // Perhaps the last owner of the engine, which is somebody else's code: not dropped while it is borrowed.
-        let worn = CURRENT.with(|current| {
+        let (worn, before) = CURRENT.with(|current| {
             let mut current = current.borrow_mut();
             let last = current.pop();
             let unused = if current.is_empty() { mem::take(&mut **current) } else { Vec::new() };
-            (last, unused)
+            ((last, unused), current.last().map_or(OUTSIDE, |before| before.pool.id().number))
         });
+        LATEST.with(|latest| latest.set(before));
         drop(worn);
     }
 }
 
 /// The engine and the number of the calling worker, if it is one of `pool`.
 fn inside(pool: PoolId) -> Option<(Arc<dyn Inside>, usize)> {
+    if LATEST.with(Cell::get) == OUTSIDE {
+        return None;
+    }
     CURRENT.with(|current| {
         let worn = current.borrow();
         worn.iter().rev().find(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
@@ -94,8 +135,15 @@ pub(super) fn pools_of_thread() -> Vec<PoolId> {
 }
 
 /// Whether the calling thread is a worker of `pool`.
+#[inline]
 pub(crate) fn is_inside(pool: PoolId) -> bool {
-    CURRENT.with(|current| current.borrow().iter().any(|c| c.pool.id() == pool))
+    let latest = LATEST.with(Cell::get);
+    latest != OUTSIDE && is_one_of(pool, latest)
+}
+
+#[cold]
+fn is_one_of(pool: PoolId, latest: u64) -> bool {
+    pool.number == latest || inside(pool).is_some()
 }
 
 /// The worker may not wait: it would be the last one.

@@ -7,7 +7,7 @@ use super::counters::count;
 use super::nested::Inside;
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
-use crate::dispatch::{Dispatch, Queue};
+use crate::dispatch::Dispatch;
 use crate::error::{BoxError, BuildError};
 use crate::sync::mpsc::{Sender, channel};
 use crate::sync::{Arc, Ordering, fence};

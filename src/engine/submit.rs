@@ -59,12 +59,14 @@ pub(crate) struct Way<'t> {
     is_exempt: bool,
     /// The submitter keeps what finds no room and comes again with it: that is not counted as a refusal.
     comes_again: bool,
+    /// Counts against the bound, whichever thread brings it.
+    is_bounded: bool,
 }
 
 impl From<Patience> for Way<'_> {
     /// By the main door.
     fn from(patience: Patience) -> Self {
-        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false, comes_again: false }
+        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false, comes_again: false, is_bounded: false }
     }
 }
 
@@ -81,6 +83,11 @@ impl<'t> Way<'t> {
 
     pub(crate) fn coming_again(self) -> Self {
         Way { comes_again: true, ..self }
+    }
+
+    /// The task is not the calling thread's own: it goes in within the bound, also if that is a worker of the pool.
+    pub(crate) fn bounded(self) -> Self {
+        Way { is_bounded: true, ..self }
     }
 
     /// Why to give up waiting, if so.
@@ -156,8 +163,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> Result<(), Refused> {
         let hands_over = D::Queue::<R::Item>::HANDS_OVER && !self.life.is_paused();
         let idle = if hands_over { self.parking.claim() } else { None };
-        self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()))?;
+        let pushed = self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()));
         drop(idle);
+        if let Err(refused) = pushed {
+            self.retry_swept(refused, || self.queue.push(item, door, keep, None))?;
+        }
         self.wake();
         Ok(())
     }
@@ -196,7 +206,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: R::Item,
         way: impl Into<Way<'t>>,
     ) -> Result<(), SubmitError<I>> {
-        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind()))
+        self.submit(item, convert::identity, way).map_err(|refusal| slot.refused(refusal.kind()))?;
+        self.note_cancellable(slot.terms().token.as_ref());
+        self.sweep_if_worth_it();
+        Ok(())
     }
 
     /// If the calling thread is a worker of this pool, runs the task of a slot on it; says whether it did.
@@ -208,7 +221,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.life.is_closed() {
             return false;
         }
-        nested::run_here_however_deep(self.id, |reply| {
+        nested::run_here_however_deep(self.id(), |reply| {
             count(&self.counters.direct);
             Ticket::new(slot).run(reply, None, |input, _| f(input))
         })
@@ -253,7 +266,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let has_way_out = self.runner.spare_state().is_some();
-        match nested::enter_wait_at_door(self.id, way.deadline(), has_way_out) {
+        match nested::enter_wait_at_door(self.id(), way.deadline(), has_way_out) {
             Ok(leave) => self.wait_in_line(item, way, &leave)?,
             Err(nested::WouldDeadlock) => self.make_room(item, way.door)?,
         }
@@ -291,6 +304,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.ensure_worker().is_err() {
             return Err(SubmitErrorKind::Spawn);
         }
+        if nested::is_inside(self.id()) {
+            if let Some(result) = self.enter_nested(item, way) {
+                return result;
+            }
+        }
         // Whoever comes later than those in line must not take their places; but if there are more, it need not wait until all
         // of those have woken up.
         match self.try_enter(item, way.door, self.line.waiting_at(way.door)) {
@@ -301,6 +319,29 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) if self.life.is_closed() => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) => Ok(false),
+        }
+    }
+
+    /// Lets a task of one of the pool's own workers in, beyond the bound. `None` if it has to go the way of all others.
+    #[cold]
+    fn enter_nested(
+        self: &Arc<Self>,
+        item: &mut (impl Parcel<R::Item> + ?Sized),
+        way: &Way<'_>,
+    ) -> Option<Result<bool, SubmitErrorKind>> {
+        if way.is_bounded {
+            return None;
+        }
+        self.sweep_if_worth_it();
+        let pushed = self.queue.push_nested(item, way.door);
+        match pushed.or_else(|refused| self.retry_swept(refused, || self.queue.push_nested(item, way.door))) {
+            Ok(()) => {
+                self.wake();
+                self.staff();
+                Some(Ok(true))
+            }
+            Err(Refused::Closed) => Some(Err(SubmitErrorKind::Closed)),
+            Err(Refused::Full) => None,
         }
     }
 
@@ -385,7 +426,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Runs a task that was not let in on this worker, in the middle of the one that it is at.
     fn run_in_hand(&self, item: &mut dyn Parcel<R::Item>) -> Result<(), SubmitErrorKind> {
         let Some(mut state) = self.runner.spare_state() else { return Err(SubmitErrorKind::WouldDeadlock) };
-        let has_run = nested::run_here(self.id, |reply| {
+        let has_run = nested::run_here(self.id(), |reply| {
             count(&self.counters.direct);
             self.runner.run(&mut state, item.unpack(), reply)
         });

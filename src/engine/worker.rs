@@ -13,7 +13,7 @@ use super::parking::{self, Errand, Expiry, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::contain::contain;
-use crate::dispatch::{Dispatch, Queue};
+use crate::dispatch::{self, Dispatch, Queue};
 use crate::error::{BoxError, Cause, JoinError, Payload, SharedError, SubmitErrorKind, panic_text};
 use crate::options::{Hook, TaskPanic};
 use crate::slot::{Recalled, Reply, Verdict};
@@ -21,7 +21,8 @@ use crate::sync::mpsc::Sender;
 use crate::sync::{Arc, Ordering, fence, fence_after_rmw};
 
 /// A worker's place at the queue of its pool.
-pub(super) type Seat<R, D> = <<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat;
+pub(super) type Seat<R, D> =
+    dispatch::Seat<<<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat>;
 
 /// What a worker carries with it.
 struct Me<S, W> {
@@ -170,6 +171,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.parking.wake_all();
         }
         self.relax_limits();
+        // Its last look may have kept another worker from finding a task (parking.md), and it does not look again.
+        self.wake();
         self.waits.shrink(|| self.strength());
         if failed {
             self.note_missing();
@@ -231,7 +234,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.tell_watchers();
     }
 
-    fn tell_watchers(&self) {
+    pub(super) fn tell_watchers(&self) {
         // As long as there is something to start, nobody waits for the end of this one.
         if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
             self.ring();

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use super::ledger::Ledger;
 use super::places::Place;
 use crate::cancel::CancelToken;
+use crate::engine::Prospect;
 use crate::engine::admission::Line;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Cancellable, Recalled, Reply, Ticket, Verdict};
@@ -97,5 +98,9 @@ where
             Recalled::ToCaller => Recalled::ToCaller,
             Recalled::Gone(verdict) => Recalled::Gone(verdict),
         }
+    }
+
+    fn prospect(&self) -> Prospect {
+        self.0.prospect()
     }
 }

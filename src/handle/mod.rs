@@ -92,7 +92,7 @@ fn can_run<I, T>(slot: &Slot<I, T>) -> bool {
 fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>) {
     let Some(run) = slot.terms().run_here else { return };
     nested::run_here_however_deep(slot.terms().pool, |reply| {
-        match Ticket::new(slot).run(reply, None, |input, slot| run(input, slot)) {
+        match Ticket::new(slot).run_withdrawn(reply, |input, slot| run(input, slot)) {
             Verdict::Ran => Verdict::Ran,
             // Whoever started or cancelled it counts it.
             _ => Verdict::Elsewhere,
@@ -299,7 +299,7 @@ impl<T: Send + 'static> Handle<T> {
     }
 
     /// Stops the task. One that has not started never will: what it captured is dropped here and now, and it counts as
-    /// cancelled when its turn comes. One that runs is told so, through its token ([`Context`](crate::Context)) and its
+    /// cancelled. One that runs is told so, through its token ([`Context`](crate::Context)) and its
     /// worker's [`interrupter`](crate::Worker::interrupter), and may go on; its result can still be joined. Says whether the
     /// task had not started. Does not wait for it.
     ///

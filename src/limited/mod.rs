@@ -31,8 +31,8 @@ use view::View;
 /// It has a queue of its own, with as much room as the pool's, and figures of its own. A task that waits in it occupies no
 /// worker. In the pool's figures each of its tasks is one task, from when it goes there.
 ///
-/// It may be used from inside the pool's tasks: they never wait for room in it, but are refused with `WouldDeadlock`; and a task
-/// of the view that waits for another one runs that in its own place. (A limit is a limit: two tasks of two views that each
+/// It may be used from inside the pool's tasks: they never wait for room in it, nor are they refused for want of it (where
+/// [`Builder::nested`](crate::Builder::nested) sets a cap they are, with `WouldDeadlock`); and a task of the view that waits for another one runs that in its own place. (A limit is a limit: two tasks of two views that each
 /// wait for a place in the other's wait for ever.)
 ///
 /// Dropping the view closes it, and drops what has not gone to the pool.
@@ -80,7 +80,8 @@ impl<D: Dispatch> Limited<D> {
     ///
     /// # Errors
     /// [`SubmitError`], with the closure, if the view or its pool is closed, if it is full and not to be waited for, if too many
-    /// wait already, or with `WouldDeadlock` if it is full and the caller is a worker of the pool.
+    /// wait already, or with `WouldDeadlock` if it is full, the caller is a worker of the pool, and
+    /// [`Builder::nested`](crate::Builder::nested) sets a cap.
     pub fn submit<F>(&self, f: F) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,

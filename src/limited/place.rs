@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use super::view::View;
 use crate::dispatch::Dispatch;
+use crate::engine::Prospect;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::sync::{Arc, thread_local};
@@ -82,5 +83,9 @@ impl<D: Dispatch> Body for Placed<D> {
 
     fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
         self.task.recall(kind, cause)
+    }
+
+    fn prospect(&self) -> Prospect {
+        self.task.prospect()
     }
 }

@@ -99,7 +99,7 @@ impl<D: Dispatch> View<D> {
             drop(state);
             return Err(SubmitError::new(SubmitErrorKind::Closed, task));
         }
-        if !self.has_room(&state, keep) {
+        if !self.has_room(&state, keep) && !self.engine.exceeds_bound() {
             return Ok(Some(task));
         }
         state.figures.submitted += 1;
@@ -161,21 +161,22 @@ impl<D: Dispatch> View<D> {
 
     /// Sends a task with a place to the pool: at once, or from the pool's line when its turn comes.
     fn send(self: &Arc<Self>, task: Task) {
-        let way = Way::from(Patience::Forever).exempt();
+        let way = Way::from(Patience::Forever).exempt().bounded();
         let mut task = Some(Task::from_body(Placed::new(task, Place::of(self))));
         match (self.engine.enter_at_once(&mut task, &way), task) {
             (Ok(false), Some(task)) => {
                 let engine = Arc::clone(&self.engine);
                 let entering = async move {
-                    if let Err(refusal) = engine.submit_async(task, way).await {
-                        engine.guard(|| drop(refusal.into_task()));
+                    match engine.submit_async(task, way).await {
+                        Ok(()) => engine.note_cancellable(None),
+                        Err(refusal) => _ = engine.guard(|| drop(refusal.into_task())),
                     }
                 };
                 Errand::run(entering);
             }
             // The pool is closed, or has no thread: nobody will run it.
             (Err(_), Some(task)) => self.discard(task),
-            (_, _) => {}
+            (_, _) => self.engine.note_cancellable(None),
         }
     }
 

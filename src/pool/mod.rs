@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::builder::Builder;
 use crate::dispatch::{Dispatch, Ring, Sharded, Stack};
-use crate::engine::{Engine, Runner};
+use crate::engine::{Engine, Prospect, Runner};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::methods::pool_methods;
 use crate::slot::{Recalled, Reply, Verdict};
@@ -83,6 +83,10 @@ impl Runner for CallTask {
 
     fn spare_state(&self) -> Option<()> {
         Some(())
+    }
+
+    fn prospect(item: &Task) -> Prospect {
+        item.prospect()
     }
 
     fn recall(item: Task, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Pool;
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
-use crate::engine::{Patience, Way};
+use crate::engine::{Patience, Prospect, Way};
 use crate::error::{CallError, Cause, SubmitError, SubmitErrorKind};
 use crate::handle::Handle;
 use crate::slot::{Caller, Desk, Recalled, Reply, Run, Slot, Terms, Ticket, Verdict};
@@ -203,6 +203,10 @@ where
             Recalled::ToCaller => Recalled::ToCaller,
             Recalled::Gone(verdict) => Recalled::Gone(verdict),
         }
+    }
+
+    fn prospect(&self) -> Prospect {
+        self.0.prospect()
     }
 }
 

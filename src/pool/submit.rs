@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Pool;
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
-use crate::engine::{Patience, Way};
+use crate::engine::{Patience, Prospect, Way};
 use crate::error::{Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::slot::{Recalled, Reply, Verdict};
 use crate::task::{Body, Task};
@@ -17,6 +17,9 @@ impl<D: Dispatch> Pool<D> {
     ///
     /// A submitter that blocks keeps the locks that it holds. If the tasks that would make room for it need one of them, neither goes
     /// on: so submit after the lock is released, or with a limit ([`submit_timeout`](Self::submit_timeout)).
+    ///
+    /// From inside a task of the same pool it neither blocks nor refuses for want of room, and so do all other ways to submit
+    /// ([`Builder::nested`](crate::Builder::nested)).
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -105,7 +108,9 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() + Send + 'static,
     {
         let way = Way::from(self.engine.default_patience()).unless(Some(token));
-        self.engine.submit(f, |f| Cancellable::task(token, f), way)
+        self.engine.submit(f, |f| Cancellable::task(token, f), way)?;
+        self.engine.note_cancellable(Some(token));
+        Ok(())
     }
 
     /// Submits a closure; waits for room without blocking the thread, in one line with the threads that wait.
@@ -186,7 +191,11 @@ impl<D: Dispatch> Pool<D> {
     {
         let way = Way::from(Patience::Forever).unless(Some(token));
         let entering = self.engine.submit_async(Cancellable::task(token, f), way);
-        async move { entering.await.map_err(Cancellable::back) }
+        async move {
+            entering.await.map_err(Cancellable::back)?;
+            self.engine.note_cancellable(Some(token));
+            Ok(())
+        }
     }
 
     /// Submits all closures of an iterator. Blocks where [`submit`](Self::submit) would. At most
@@ -248,5 +257,9 @@ impl<F: FnOnce() + Send + 'static> Body for Cancellable<F> {
 
     fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
         Recalled::Here(Task::from_body(self))
+    }
+
+    fn prospect(&self) -> Prospect {
+        Prospect::of(&self.token)
     }
 }

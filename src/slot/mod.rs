@@ -18,8 +18,8 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cancel::CancelToken;
-use crate::engine::{Stop, nested};
+use crate::cancel::{CancelToken, note_cancellation};
+use crate::engine::{Prospect, Stop, Withdrawn, nested};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
@@ -46,10 +46,21 @@ enum Cell<I, O> {
     Empty,
 }
 
+/// Whose turn it is with a task that may be queued.
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    /// The ticket's, which has left the queue.
+    OfTicket,
+    /// Of somebody who waits, while the ticket is still in the queue.
+    OfWaiter,
+}
+
 struct State<I, O> {
     cell: Cell<I, O>,
     /// What a ticket for a task that is no longer queued stands for.
     fate: Verdict,
+    /// The pool has counted that its ticket stands for nothing any more.
+    is_withdrawn: bool,
     /// Who waits; the first one's place costs no allocation.
     waiter: Option<Waiter>,
     more_waiters: Option<Box<MoreWaiters>>,
@@ -127,6 +138,7 @@ impl<I, O> Slot<I, O> {
             state: Mutex::new(State {
                 cell: Cell::Queued(Packed::new(input)),
                 fate: Verdict::Elsewhere,
+                is_withdrawn: false,
                 waiter: None,
                 more_waiters: None,
                 interrupts: None,
@@ -149,9 +161,9 @@ impl<I, O> Slot<I, O> {
     }
 
     /// The turn of the task has come: takes the input.
-    fn start(&self, interrupter: Option<&Interrupter>, reply: &mut Reply) -> Result<I, Verdict> {
+    fn start(&self, turn: Turn, interrupter: Option<&Interrupter>, reply: &mut Reply) -> Result<I, Verdict> {
         if self.is_cancelled() {
-            return match self.recall(SubmitErrorKind::Cancelled, Cause::Cancelled) {
+            return match self.recall(turn, SubmitErrorKind::Cancelled, Cause::Cancelled) {
                 Recalled::Here(input) => Err(reply.drop_cancelled(input)),
                 Recalled::ToCaller => Err(Verdict::Cancelled),
                 Recalled::Gone(verdict) => Err(verdict),
@@ -160,6 +172,9 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         match state.take_queued() {
             Some(input) => {
+                if turn == Turn::OfWaiter {
+                    self.withdraw(&mut state, Verdict::Elsewhere);
+                }
                 state.cell = Cell::Running(interrupter.cloned());
                 drop(state);
                 Ok(input.into_inner())
@@ -182,11 +197,51 @@ impl<I, O> Slot<I, O> {
         }
     }
 
+    /// Where the pool counts what is taken from its queued tickets. (A view's tickets are not all in the pool's queue.)
+    fn withdrawn(&self) -> Option<&'static Withdrawn> {
+        self.terms.pool.withdrawn().filter(|_| self.terms.view.is_none())
+    }
+
+    /// The task, which has just been found queued, is taken from its ticket; `fate` is what becomes of it. Under the lock, so that
+    /// whoever finds the ticket void finds it counted.
+    fn withdraw(&self, state: &mut State<I, O>, fate: Verdict) {
+        match self.withdrawn() {
+            Some(withdrawn) => {
+                withdrawn.add(fate == Verdict::Cancelled);
+                state.is_withdrawn = true;
+            }
+            None => {
+                state.fate = fate;
+                note_cancellation();
+            }
+        }
+    }
+
+    /// What whoever has its turn is to make of a task that is not queued any more.
+    fn fate(&self, state: &State<I, O>, turn: Turn) -> Verdict {
+        if let (true, Turn::OfTicket, Some(withdrawn)) = (state.is_withdrawn, turn, self.withdrawn()) {
+            withdrawn.clear();
+        }
+        state.fate
+    }
+
+    /// What the task can expect, if it is queued.
+    fn prospect(&self) -> Prospect {
+        if !matches!(self.state.lock().cell, Cell::Queued(_)) || self.has_given_up() {
+            return Prospect::Dead;
+        }
+        let token = self.token.get().or(self.terms.token.as_ref());
+        token.map_or(Prospect::Cancellable(None), Prospect::of)
+    }
+
     /// A task that has not started never will.
-    fn recall(&self, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
+    fn recall(&self, turn: Turn, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
         let mut state = self.state.lock();
-        let Some(input) = state.take_queued() else { return Recalled::Gone(state.fate) };
-        state.fate = Verdict::Cancelled;
+        let Some(input) = state.take_queued() else { return Recalled::Gone(self.fate(&state, turn)) };
+        match turn {
+            Turn::OfTicket => state.fate = Verdict::Cancelled,
+            Turn::OfWaiter => self.withdraw(&mut state, Verdict::Cancelled),
+        }
         if self.terms.is_call {
             self.conclude(state, Cell::Returned(SubmitError::new(kind, input).because(cause)));
             Recalled::ToCaller
@@ -219,7 +274,7 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         let queued = state.take_queued();
         if queued.is_some() {
-            state.fate = Verdict::Cancelled;
+            self.withdraw(&mut state, Verdict::Cancelled);
             self.note_given_up();
             self.conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
         } else {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::desk::AnyCaller;
 use super::interrupts::AwaitsInterrupts;
-use super::{Cell, Slot};
-use crate::engine::nested;
+use super::{Cell, Slot, Turn};
+use crate::engine::{Prospect, nested};
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 
@@ -38,10 +38,15 @@ impl<I, O> Ticket<I, O> {
         Ticket(Some(Arc::clone(slot)))
     }
 
+    /// What the queued task can expect.
+    pub(crate) fn prospect(&self) -> Prospect {
+        self.0.as_ref().map_or(Prospect::Dead, |slot| slot.prospect())
+    }
+
     /// Calls the task back; `kind` is for a caller who waits, `cause` for a handle.
     pub(crate) fn recall(mut self, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
         match self.0.take() {
-            Some(slot) => slot.recall(kind, cause),
+            Some(slot) => slot.recall(Turn::OfTicket, kind, cause),
             None => Recalled::Gone(Verdict::Elsewhere),
         }
     }
@@ -50,13 +55,28 @@ impl<I, O> Ticket<I, O> {
 impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
     /// Runs the task with `f` and leaves its output; `reply` is set first.
     pub(crate) fn run(
+        self,
+        reply: &mut Reply,
+        interrupter: Option<&Interrupter>,
+        f: impl FnOnce(I, &Slot<I, O>) -> O,
+    ) -> Verdict {
+        self.run_as(Turn::OfTicket, reply, interrupter, f)
+    }
+
+    /// The same for whoever waits for the task, whose ticket stays in the queue. A task that is cancelled is counted as that.
+    pub(crate) fn run_withdrawn(self, reply: &mut Reply, f: impl FnOnce(I, &Slot<I, O>) -> O) -> Verdict {
+        self.run_as(Turn::OfWaiter, reply, None, f)
+    }
+
+    fn run_as(
         mut self,
+        turn: Turn,
         reply: &mut Reply,
         interrupter: Option<&Interrupter>,
         f: impl FnOnce(I, &Slot<I, O>) -> O,
     ) -> Verdict {
         let Some(slot) = self.0.take() else { return Verdict::Elsewhere };
-        match slot.start(interrupter, reply) {
+        match slot.start(turn, interrupter, reply) {
             Err(verdict) => verdict,
             Ok(input) => {
                 reply.set(Arc::clone(&slot) as _);
@@ -75,7 +95,7 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
 impl<I, O> Drop for Ticket<I, O> {
     fn drop(&mut self) {
         if let Some(slot) = self.0.take() {
-            drop(slot.recall(SubmitErrorKind::Cancelled, Cause::Cancelled));
+            drop(slot.recall(Turn::OfTicket, SubmitErrorKind::Cancelled, Cause::Cancelled));
         }
     }
 }

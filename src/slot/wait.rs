@@ -52,7 +52,7 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.cell, Cell::Empty) {
             Cell::Queued(input) => {
-                state.fate = Verdict::Cancelled;
+                self.withdraw(&mut state, Verdict::Cancelled);
                 drop(state);
                 Outcome::Returned(SubmitError::new(kind, input.into_inner()))
             }
@@ -91,8 +91,8 @@ impl<I, O> Slot<I, O> {
 
     /// The task was not let in, for this reason: the input comes back.
     pub(crate) fn refused(&self, kind: SubmitErrorKind) -> SubmitError<I> {
-        match self.give_up(kind) {
-            Outcome::Returned(refusal) => SubmitError::new(kind, refusal.into_task()),
+        match self.state.lock().take_queued() {
+            Some(input) => SubmitError::new(kind, input.into_inner()),
             _ => unreachable!("a refused task has not started"),
         }
     }

@@ -51,13 +51,22 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::engine::nested::PoolId;
     use crate::slot::{Slot, Terms};
     use crate::sync::current;
 
-    /// D13: a waiter leaves without a walk along the list.
+    /// D15: a waiter leaves without a walk along the list.
     #[test]
-    fn d13_leaving_costs_the_same_however_many_wait() {
-        let terms = Terms { pool: 0, is_call: false, deadline: None, token: None, run_here: None, view: None, permit: None };
+    fn d15_leaving_costs_the_same_however_many_wait() {
+        let terms = Terms {
+            pool: PoolId::none(),
+            is_call: false,
+            deadline: None,
+            token: None,
+            run_here: None,
+            view: None,
+            permit: None,
+        };
         let slot = Slot::<(), ()>::new((), terms);
         let begun = Instant::now();
         let list = |_| slot.state.lock().list(Waiter::Thread(current())).map(|place| (place, ()));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::builder::Builder;
 use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Engine, Runner};
+use crate::engine::{Engine, Prospect, Runner};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::job::Job;
@@ -124,6 +124,10 @@ impl<W: Worker> Runner for RunWorker<W> {
 
     fn discards_after_panic(&self) -> bool {
         self.panic_policy == PanicPolicy::Rebuild
+    }
+
+    fn prospect(item: &Self::Item) -> Prospect {
+        item.prospect()
     }
 
     fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<W::Input> {

@@ -20,8 +20,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use formicary::{
-    BuildError, Builder, Context, Dispatch, OnDrop, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic, Worker,
-    WorkerPool, WorkerThread,
+    BuildError, Builder, Context, Dispatch, Nested, OnDrop, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic,
+    Worker, WorkerPool, WorkerThread,
 };
 // Not the standard library's, which comes compiled: ThreadSanitizer does not see what those synchronise.
 use parking_lot::{Condvar, Mutex};
@@ -149,6 +149,7 @@ pub struct Setup {
     pub min_workers: Option<usize>,
     /// `Some(None)` is unbounded.
     pub queue: Option<Option<usize>>,
+    pub nested: Option<Nested>,
     pub nonblocking: bool,
     pub max_blocking: Option<usize>,
     /// `Some(None)` is never.
@@ -169,6 +170,11 @@ impl Setup {
     /// So many workers, that many queued tasks beyond them.
     pub fn new(workers: usize, queue: usize) -> Self {
         Setup { workers: Some(workers), queue: Some(Some(queue)), ..Setup::default() }
+    }
+
+    /// The pool's own tasks have to keep to the bound.
+    pub fn bounded(self) -> Self {
+        Setup { nested: Some(Nested::Bounded), ..self }
     }
 
     /// Room for more tasks than the test submits.
@@ -196,6 +202,9 @@ impl Setup {
             None => {}
             Some(None) => builder = builder.unbounded_queue(),
             Some(Some(tasks)) => builder = builder.queue(tasks),
+        }
+        if let Some(nested) = self.nested {
+            builder = builder.nested(nested);
         }
         builder = builder.nonblocking(self.nonblocking);
         if let Some(most) = self.max_blocking {

@@ -83,15 +83,9 @@ impl<T> ShardedQueue<T> {
         Some(item)
     }
 
-    /// At least so many tasks run.
-    pub(super) fn running(&self) -> u64 {
-        let _book = self.book.lock();
-        let started: u64 = self.shards.iter().map(Shard::started).sum();
-        started.saturating_sub(self.shards.iter().map(Shard::finished).sum())
-    }
-
     /// Whether one more task may start.
     pub(super) fn may_start(&self, book: &Book) -> bool {
-        book.running.is_none_or(|limit| self.shards.iter().map(Shard::running).sum::<u64>() < limit)
+        let running = || self.shards.iter().map(Shard::running).sum::<u64>() + book.elsewhere;
+        book.running.is_none_or(|limit| running() < limit)
     }
 }

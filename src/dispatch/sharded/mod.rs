@@ -11,7 +11,6 @@ use crossbeam_utils::CachePadded;
 use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
 use super::homes::Homes;
-use super::peak::{Busy, Peak};
 use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Parcel, Queue, Refused, Shape, sealed};
 use crate::stats::ShardStats;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
@@ -58,7 +57,6 @@ pub struct ShardedQueue<T> {
     turn: CachePadded<AtomicUsize>,
     /// How many shards have a share of the room.
     usable: AtomicUsize,
-    peak: CachePadded<Peak>,
     book: Mutex<Book>,
 }
 
@@ -68,6 +66,8 @@ struct Book {
     room: Option<usize>,
     /// The most tasks that may run; `None` where the number of workers is limit enough.
     running: Option<u64>,
+    /// How many of them did not come from here.
+    elsewhere: u64,
     homes: Homes,
 }
 
@@ -91,7 +91,6 @@ pub struct Seat {
     from: Cell<usize>,
     rounds: Rounds,
     random: Cell<u64>,
-    busy: Busy,
 }
 
 impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
@@ -113,13 +112,12 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
                 "`shards` is {count}, above `workers` and `queue` together, {room}: some could hold no task"
             ));
         }
-        let book = Book { bound: shape.bound, room, running: None, homes: Homes::new(count) };
+        let book = Book { bound: shape.bound, room, running: None, elsewhere: 0, homes: Homes::new(count) };
         Ok(ShardedQueue {
             shards: (0..count).map(|index| Shard::new(book.share(index, count))).collect(),
             balance: shape.balance,
             turn: CachePadded::new(AtomicUsize::new(0)),
             usable: AtomicUsize::new(book.usable(count)),
-            peak: CachePadded::new(Peak::new()),
             book: Mutex::new(book),
         })
     }
@@ -166,16 +164,11 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     fn seat(&self, worker: usize) -> Seat {
         let home = self.book.lock().homes.join();
         let random = Cell::new(worker as u64);
-        Seat { home, from: Cell::new(0), rounds: Rounds::new(), random, busy: Busy::new(false) }
+        Seat { home, from: Cell::new(0), rounds: Rounds::new(), random }
     }
 
     fn pop(&self, seat: &Seat) -> Option<T> {
-        let item = self.look_for_task(seat);
-        match item {
-            Some(_) => self.peak.works(&seat.busy, || self.running()),
-            None => self.peak.rests(&seat.busy),
-        }
-        item
+        self.look_for_task(seat)
     }
 
     fn pop_instead(&self) -> Option<T> {
@@ -192,6 +185,14 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
 
     fn finished(&self, seat: &Seat) {
         self.shards[seat.from.get()].finish();
+    }
+
+    fn started(&self) -> u64 {
+        self.shards.iter().map(Shard::started).sum()
+    }
+
+    fn ended(&self) -> u64 {
+        self.shards.iter().map(Shard::finished).sum()
     }
 
     fn has_work(&self) -> bool {
@@ -211,7 +212,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         };
         let book = self.book.lock();
         let room = book.room.map_or(u64::MAX, |room| room as u64);
-        Counts::load(read, book.homes.len(), room, &self.peak)
+        Counts::load(read, book.homes.len(), room)
     }
 
     fn shards(&self) -> Vec<ShardStats> {
@@ -241,6 +242,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         }
     }
 
+    fn set_elsewhere(&self, running: usize) {
+        self.book.lock().elsewhere = running as u64;
+    }
+
     fn close(&self) {
         self.shards.iter().for_each(|shard| shard.set_closed(true));
     }
@@ -256,8 +261,14 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         drained
     }
 
+    fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
+        let mut swept = Vec::new();
+        let _book = self.book.lock();
+        self.shards.iter().for_each(|shard| shard.sweep_into(is_dead, &mut swept));
+        swept
+    }
+
     fn leave(&self, seat: Seat) {
-        self.peak.rests(&seat.busy);
         self.book.lock().homes.leave(&seat.home);
     }
 }

@@ -154,14 +154,24 @@ impl<T> Shard<T> {
 
     /// Takes all tasks, oldest first, as if they had run.
     pub(super) fn drain_into(&self, drained: &mut Vec<T>) {
+        self.take_into(drained, &mut |list, drained| list.drain_into(drained));
+    }
+
+    /// The same with those that are dead.
+    pub(super) fn sweep_into(&self, is_dead: &mut dyn FnMut(&T) -> bool, swept: &mut Vec<T>) {
+        self.take_into(swept, &mut |list, swept| list.sweep_into(is_dead, swept));
+    }
+
+    fn take_into(&self, taken: &mut Vec<T>, take: &mut dyn FnMut(&mut List<T>, &mut Vec<T>)) {
         let mut departures = self.outward.departures.lock();
         let mut arrivals = self.inward.arrivals.lock();
-        let before = drained.len();
-        departures.drain_into(drained);
-        arrivals.tasks.drain_into(drained);
-        let taken = (drained.len() - before) as u64;
-        add(&self.outward.started, taken);
-        self.outward.finished.fetch_add(taken, Ordering::Release);
+        let before = taken.len();
+        take(&mut departures, taken);
+        take(&mut arrivals.tasks, taken);
+        let count = (taken.len() - before) as u64;
+        add(&self.outward.started, count);
+        // ORDERING: Release, see `finished`.
+        self.outward.finished.fetch_add(count, Ordering::Release);
     }
 
     pub(super) fn finish(&self) {

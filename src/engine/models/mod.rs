@@ -115,6 +115,57 @@ fn an_order_is_carried_out<Q: Queue<usize>>(tasks: usize) {
     });
 }
 
+/// A task beyond the bound against a worker that is falling asleep, with one within it or without: each is found.
+fn a_nested_task_is_found<Q: Queue<usize>>(beside: bool) {
+    explore(3, move || {
+        let nest = Nest::<Q>::new(1, 8, 1 + usize::from(beside));
+        with_workers(&nest, 1, || {
+            assert!(!beside || nest.try_enter(1).is_ok());
+            assert!(nest.enter_nested(2).is_ok());
+        });
+        assert_eq!(nest.queue.load().queued, 0);
+    });
+}
+
+/// No task beyond the bound waits while a worker sleeps: the first ends only when the second has run.
+fn no_nested_task_waits_for_a_long_one<Q: Queue<usize>>() {
+    explore(2, || {
+        let nest = Nest::<Q>::new(2, 8, 2);
+        with_workers(&nest, 2, || {
+            assert!(nest.try_enter(LONG).is_ok());
+            assert!(nest.enter_nested(OPENS).is_ok());
+        });
+    });
+}
+
+/// With room for one at work, of a task within the bound and one beyond it one starts at a time, whoever takes which; and both do.
+fn one_limit_for_both<Q: Queue<usize>>() {
+    explore(3, || {
+        let nest = Nest::<Q>::new(2, 8, 2);
+        nest.queue.set_limits(Some(1), 2);
+        assert!(nest.try_enter(1).is_ok());
+        assert!(nest.enter_nested(2).is_ok());
+        let workers = [0, 1].map(|id| {
+            let nest = Arc::clone(&nest);
+            thread::spawn(move || {
+                let seat = nest.queue.seat(id);
+                while nest.done.load(Ordering::SeqCst) < 2 {
+                    if nest.queue.pop(&seat).is_some() {
+                        assert_eq!(nest.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
+                        nest.busy.fetch_sub(1, Ordering::SeqCst);
+                        nest.queue.finished(&seat);
+                        nest.done.fetch_add(1, Ordering::SeqCst);
+                    }
+                    thread::yield_now();
+                }
+            })
+        });
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
+        let load = nest.queue.load();
+        assert_eq!((load.queued, load.running, load.accepted), (0, 0, 2));
+    });
+}
+
 /// Submitter against closing: what was accepted runs, what was not comes back.
 fn accepted_is_run<Q: Queue<usize>>() {
     explore(3, || {
@@ -237,6 +288,19 @@ macro_rules! models {
             fn an_order_is_carried_out() {
                 super::an_order_is_carried_out::<$queue>(0);
                 super::an_order_is_carried_out::<$queue>(1);
+            }
+            #[test]
+            fn a_nested_task_is_found() {
+                super::a_nested_task_is_found::<$queue>(false);
+                super::a_nested_task_is_found::<$queue>(true);
+            }
+            #[test]
+            fn no_nested_task_waits_for_a_long_one() {
+                super::no_nested_task_waits_for_a_long_one::<$queue>();
+            }
+            #[test]
+            fn one_limit_for_both() {
+                super::one_limit_for_both::<$queue>();
             }
             #[test]
             fn accepted_is_run() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, Shape};
+use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, Seat, Shape, TaskQueue};
 use crate::engine::admission::{Line, Place};
 use crate::engine::bulletin::{Bulletin, Inbox, Order};
 use crate::engine::habit::Habit;
@@ -15,14 +15,16 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, curren
 use crate::waiter::Waiter;
 
 /// A pool with nothing but a queue, its sleepers and its line.
-pub(super) struct Nest<Q> {
-    pub(super) queue: Q,
+pub(super) struct Nest<Q: Queue<usize>> {
+    pub(super) queue: TaskQueue<usize, Q>,
     pub(super) parking: Parking,
     pub(super) bulletin: Bulletin<usize>,
     pub(super) line: Line,
     closed: AtomicBool,
     /// Tasks that have run.
     pub(super) done: AtomicUsize,
+    /// Tasks that are running, where a model counts them.
+    pub(super) busy: AtomicUsize,
     /// A worker leaves when so many have.
     enough: usize,
     /// Opened by [`OPENS`], for [`LONG`].
@@ -38,12 +40,12 @@ impl<Q: Queue<usize>> Nest<Q> {
     pub(super) fn new(workers: usize, bound: usize, enough: usize) -> Arc<Self> {
         let shape =
             Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
-        let queue = Q::new(&shape).expect("the shape is good");
+        let queue = TaskQueue::new(&shape, usize::MAX).expect("the shape is good");
         let parking = Parking::new(0);
-        let (closed, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (closed, done, busy) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
         let (bulletin, line) = (Bulletin::new(), Line::new());
-        Arc::new(Nest { queue, parking, bulletin, line, closed, done, enough, gate })
+        Arc::new(Nest { queue, parking, bulletin, line, closed, done, busy, enough, gate })
     }
 
     /// The engine's way to let a task in.
@@ -51,6 +53,13 @@ impl<Q: Queue<usize>> Nest<Q> {
         let idle = self.parking.claim();
         self.queue.push(&mut Some(item), MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
+        self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
+        Ok(())
+    }
+
+    /// The engine's way to let a worker's own task in.
+    pub(super) fn enter_nested(&self, item: usize) -> Result<(), Refused> {
+        self.queue.push_nested(&mut Some(item), MAIN_DOOR)?;
         self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
         Ok(())
     }
@@ -179,7 +188,7 @@ impl Order<usize> for CountUp {
 
 struct At<'a, Q: Queue<usize>> {
     nest: &'a Nest<Q>,
-    seat: &'a Q::Seat,
+    seat: &'a Seat<Q::Seat>,
     inbox: &'a Inbox<usize>,
 }
 

@@ -1,0 +1,201 @@
+//! What is queued and will not run any more leaves the queue before anyone is refused, or waits, for want of room.
+//!
+//! Cancelling is lazy: a token does not know the tasks that have it, and a handle does not know the queue. So a submitter that
+//! finds the queue full looks it through, if something in it may have died since the last look. That is known without looking: the
+//! queued tickets of withdrawn tasks are counted, a token that is cancelled counts up one number of the process, and what was
+//! queued with a deadline has left word of it.
+
+use std::time::Instant;
+
+use super::counters::count;
+use super::{Engine, Runner};
+use crate::cancel::{self, CancelToken, earlier};
+use crate::dispatch::{Dispatch, Refused};
+use crate::error::{Cause, SubmitErrorKind};
+use crate::slot::{Recalled, Verdict};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw};
+
+/// Whether a queued task will run when its turn comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// Nobody can keep it from running.
+    Runs,
+    /// It has a token or a handle, and is not cancelled; it will be at this time, if that is known.
+    Cancellable(Option<Instant>),
+    /// It is cancelled, or was run elsewhere.
+    Dead,
+}
+
+impl Prospect {
+    /// Of a task with this token.
+    pub(crate) fn of(token: &CancelToken) -> Self {
+        if token.is_cancelled() { Prospect::Dead } else { Prospect::Cancellable(token.deadline()) }
+    }
+}
+
+/// So many dead tickets are nothing to speak of.
+const FEW: usize = 64;
+
+/// What is known of the queue since the last look through it.
+#[derive(Default)]
+pub(super) struct Sweeps {
+    /// Whether there may be tasks that can be cancelled.
+    has_cancellable: AtomicBool,
+    /// Whether a look has ever found anything.
+    has_found: AtomicBool,
+    /// Looks that are not over, which may yet count what they have found.
+    at_work: AtomicUsize,
+    /// Held during a look.
+    last: Mutex<Look>,
+}
+
+#[derive(Default)]
+struct Look {
+    /// How many tokens of the process had been cancelled.
+    cancellations: u64,
+    /// When the next task will be cancelled by itself.
+    deadline: Option<Instant>,
+}
+
+impl Look {
+    fn is_outdated(&self) -> bool {
+        self.cancellations != cancel::cancellations() || self.deadline.is_some_and(|at| at <= Instant::now())
+    }
+}
+
+impl Sweeps {
+    /// A task that can be cancelled has been queued.
+    pub(super) fn note(&self, deadline: Option<Instant>) {
+        // ORDERING: Relaxed, and after the push: a look that takes the mark away before this sees it finds the task.
+        if !self.has_cancellable.load(Ordering::Relaxed) {
+            self.has_cancellable.store(true, Ordering::Relaxed);
+        }
+        if deadline.is_some() {
+            let mut last = self.last.lock();
+            last.deadline = earlier(last.deadline, deadline);
+        }
+    }
+
+    /// Whether what a look found may not be counted yet. To be asked after the queue was found empty.
+    pub(super) fn is_at_work(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Counting`: who sees the end of a look sees its counts.
+        self.at_work.load(Ordering::Acquire) > 0
+    }
+}
+
+/// A look is not over until this is dropped.
+struct Counting<'a>(&'a Sweeps);
+
+impl<'a> Counting<'a> {
+    fn begin(sweeps: &'a Sweeps) -> Self {
+        // ORDERING: Relaxed. Who finds the queue emptied by the look sees this through the queue's lock.
+        sweeps.at_work.fetch_add(1, Ordering::Relaxed);
+        Counting(sweeps)
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Release, see `Sweeps::is_at_work`.
+        self.0.at_work.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// A task has been queued that can be cancelled, by this token if there is one.
+    pub(crate) fn note_cancellable(&self, token: Option<&CancelToken>) {
+        self.sweeps.note(token.and_then(CancelToken::deadline));
+    }
+
+    /// After a refusal: tries once more if there may be room now that what is dead has left the queue.
+    #[cold]
+    pub(super) fn retry_swept(
+        &self,
+        refused: Refused,
+        push: impl FnOnce() -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        if refused == Refused::Full && self.sweep() { push() } else { Err(refused) }
+    }
+
+    /// Takes out of the queue what will not run any more, if there may be anything. Says whether there may be room because of that;
+    /// perhaps another submitter has made it.
+    #[cold]
+    pub(super) fn sweep(&self) -> bool {
+        let has_withdrawn = self.id().tickets() > 0;
+        // ORDERING: Relaxed, here and for the next mark. See `Sweeps::note`; and one that was set by another's look at the same time
+        // is seen under the lock.
+        if has_withdrawn || self.sweeps.has_cancellable.load(Ordering::Relaxed) {
+            let last = self.sweeps.last.lock();
+            if has_withdrawn || last.is_outdated() {
+                self.look_through(last);
+                return true;
+            }
+        }
+        self.sweeps.has_found.load(Ordering::Relaxed)
+    }
+
+    /// Sweeps if most of what is queued are tickets of withdrawn tasks: so a loop that makes them takes no more and more memory.
+    #[inline]
+    pub(super) fn sweep_if_worth_it(&self) {
+        if self.id().tickets() > FEW {
+            self.sweep_if_mostly_dead();
+        }
+    }
+
+    #[cold]
+    fn sweep_if_mostly_dead(&self) {
+        if self.id().tickets() > self.queue.load().queued / 2 {
+            self.look_through(self.sweeps.last.lock());
+        }
+    }
+
+    fn look_through(&self, mut last: crate::sync::MutexGuard<'_, Look>) {
+        let counting = Counting::begin(&self.sweeps);
+        // ORDERING: Relaxed, before the look: see `Sweeps::note`.
+        self.sweeps.has_cancellable.store(false, Ordering::Relaxed);
+        // As it was before the look: what is cancelled meanwhile is for the next one.
+        *last = Look { cancellations: cancel::cancellations(), deadline: None };
+        let (mut any_cancellable, deadline) = (false, &mut last.deadline);
+        let dead = self.queue.sweep(&mut |item| match R::prospect(item) {
+            Prospect::Dead => true,
+            Prospect::Runs => false,
+            Prospect::Cancellable(at) => {
+                any_cancellable = true;
+                *deadline = earlier(*deadline, at);
+                false
+            }
+        });
+        if any_cancellable {
+            self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
+        }
+        if !dead.is_empty() {
+            self.sweeps.has_found.store(true, Ordering::Relaxed);
+        }
+        drop(last);
+        let captured: Vec<_> = dead.into_iter().filter_map(|item| self.lay_to_rest(item)).collect();
+        drop(counting);
+        fence_after_rmw();
+        self.tell_watchers();
+        // A queue may have put live tasks where they are found only now (parking.md); and there is room for others.
+        self.wake();
+        self.call_line();
+        for input in captured {
+            self.guard(|| drop(input));
+        }
+    }
+
+    /// Counts a task that was taken out of the queue dead, and tells whoever waits for it. What it captured is to be dropped.
+    fn lay_to_rest(&self, item: R::Item) -> Option<R::Returned> {
+        match self.guard(|| R::recall(item, SubmitErrorKind::Cancelled, Cause::Cancelled)) {
+            Some(Recalled::Here(input)) => {
+                count(&self.counters.cancelled);
+                Some(input)
+            }
+            Some(Recalled::Gone(Verdict::Cancelled) | Recalled::ToCaller) | None => {
+                count(&self.counters.cancelled);
+                None
+            }
+            Some(Recalled::Gone(_)) => None,
+        }
+    }
+}
