@@ -122,11 +122,11 @@ fn cancelled<D: Dispatch>() {
                 let ran = ran.clone();
                 let f = move || _ = ran.up();
                 match verb {
-                    0 => pool.try_submit(f).map_err(|refusal| refusal.kind),
-                    1 => pool.submit(f).map_err(|refusal| refusal.kind),
-                    2 => pool.submit_timeout(f, Duration::ZERO).map_err(|refusal| refusal.kind),
-                    3 => pool.spawn(f).map(drop).map_err(|refusal| refusal.kind),
-                    _ => block_on(pool.submit_async(f)).map_err(|refusal| refusal.kind),
+                    0 => pool.try_submit(f).map_err(|refusal| refusal.kind()),
+                    1 => pool.submit(f).map_err(|refusal| refusal.kind()),
+                    2 => pool.submit_timeout(f, Duration::ZERO).map_err(|refusal| refusal.kind()),
+                    3 => pool.spawn(f).map(drop).map_err(|refusal| refusal.kind()),
+                    _ => block_on(pool.submit_async(f)).map_err(|refusal| refusal.kind()),
                 }
             };
             // The way by deadline has had somebody in.
@@ -257,7 +257,7 @@ fn waiting<D: Dispatch>() {
     let gate = occupy(&pool);
     (0..2).for_each(|_| pool.submit_cancellable(&token, || ()).unwrap());
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| pool.submit_timeout(|| (), Duration::from_millis(200)).map_err(|e| e.kind));
+        let waiter = scope.spawn(|| pool.submit_timeout(|| (), Duration::from_millis(200)).map_err(|e| e.kind()));
         await_waiting(&*pool, 1);
         token.cancel();
         assert_eq!(waiter.join().unwrap(), Ok(()));
