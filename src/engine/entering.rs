@@ -30,7 +30,8 @@ pub(crate) struct Entering<'p, R: Runner, D: Dispatch> {
 impl<R: Runner, D: Dispatch> Unpin for Entering<'_, R, D> {}
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled.
+    /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled. Whoever polls a future that is
+    /// [`inline`](Way::inline) has to [`staff`](Self::staff) when it is in.
     pub(crate) fn submit_async<'p>(self: &'p Arc<Self>, item: R::Item, way: Way<'p>) -> Entering<'p, R, D> {
         let cancelled = way.token().map(CancelToken::cancelled);
         Entering { engine: self, way, item: Some(item), place: None, cancelled }
@@ -91,13 +92,14 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.item.is_some(), "polled after it was ready");
-        let waiter = Waiter::Task(poller.waker().clone());
+        let waker = poller.waker().clone();
+        let waiter = if self.way.is_inline() { Waiter::Inline(waker) } else { Waiter::Task(waker) };
         let Some(result) = self.advance(&waiter).or_else(|| self.give_up(poller).map(Err)) else {
             return Poll::Pending;
         };
         self.place = None;
         self.cancelled = None;
-        if result.is_ok() {
+        if result.is_ok() && !self.way.is_inline() {
             // It has left the line.
             self.engine.staff();
         }

@@ -17,6 +17,7 @@ mod control;
 mod counters;
 mod entering;
 mod habit;
+mod lanes;
 mod lifecycle;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
@@ -26,6 +27,7 @@ mod staffing;
 mod stops;
 mod submit;
 mod threads;
+pub(crate) mod waking;
 mod worker;
 
 pub(crate) use bulletin::Order;

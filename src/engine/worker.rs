@@ -12,6 +12,7 @@ use super::nested::{Badge, Inside};
 use super::parking::{self, Errand, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
+use crate::cancel::earlier;
 use crate::contain::contain;
 use crate::dispatch::{Dispatch, Queue};
 use crate::error::{BoxError, Cause, JoinError, Payload, SubmitErrorKind, panic_text};
@@ -409,6 +410,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn leave(&self) -> bool {
+        self.engine.pass_the_late();
         self.engine.may_go(self.me)
     }
 
@@ -417,11 +419,12 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn expire(&self) -> bool {
-        self.engine.queue.load().queued == 0 && self.engine.threads.may_leave(Leave::Expired)
+        let is_needed = self.engine.queue.load().queued > 0 || self.engine.line.patience_ends().is_some();
+        !is_needed && self.engine.threads.may_leave(Leave::Expired)
     }
 
     fn alarm(&self) -> Option<Instant> {
-        self.engine.end_of_pause()
+        earlier(self.engine.end_of_pause(), self.engine.line.patience_ends())
     }
 }
 

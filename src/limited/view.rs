@@ -7,6 +7,7 @@ use super::errand::Errand;
 use super::place::{Place, Placed};
 use crate::dispatch::{Dispatch, MAIN_DOOR};
 use crate::engine::admission::Line;
+use crate::engine::waking;
 use crate::engine::{Engine, Patience, Way};
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
 use crate::pool::CallTask;
@@ -161,15 +162,17 @@ impl<D: Dispatch> View<D> {
 
     /// Sends a task with a place to the pool: at once, or from the pool's line when its turn comes.
     fn send(self: &Arc<Self>, task: Task) {
-        let way = Way::from(Patience::Forever).exempt();
+        let way = Way::from(Patience::Forever).inline();
         let mut task = Some(Task::from_body(Placed::new(task, Place::of(self))));
         match (self.engine.enter_at_once(&mut task, &way), task) {
             (Ok(false), Some(task)) => {
                 let engine = Arc::clone(&self.engine);
                 let entering = async move {
-                    if let Err(refusal) = engine.submit_async(task, way).await {
-                        engine.guard(|| drop(refusal.task));
-                    }
+                    let result = engine.submit_async(task, way).await;
+                    waking::afterwards(move || match result {
+                        Ok(()) => engine.staff(),
+                        Err(refusal) => drop(engine.guard(|| drop(refusal.task))),
+                    });
                 };
                 Errand::run(entering);
             }
