@@ -203,6 +203,10 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// The task that the worker in this seat popped last has ended. Counted by a read-modify-write.
     fn finished(&self, seat: &Self::Seat);
 
+    /// The worker in this seat does not count as busy before it has popped another task. It may be said after
+    /// [`finished`](Queue::finished), of a worker whose end of a task lets another worker start one.
+    fn rests(&self, seat: &Self::Seat);
+
     /// Whether a [`pop`](Queue::pop) by any worker would find something. A task that is kept for one worker does not
     /// count: that worker is on its way.
     ///

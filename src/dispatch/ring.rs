@@ -186,6 +186,10 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         seat.finished();
     }
 
+    fn rests(&self, seat: &Seat) {
+        self.peak.rests(&seat.busy);
+    }
+
     fn glance(&self) -> bool {
         // Does not touch the line that submitters write with every task.
         self.slots.is_full(self.exit.count()) && (!self.exit.is_shut() || self.has_work())

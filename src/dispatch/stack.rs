@@ -272,6 +272,10 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         seat.finished();
     }
 
+    fn rests(&self, seat: &Seat) {
+        self.peak.rests(&seat.busy);
+    }
+
     fn has_work(&self) -> bool {
         // ORDERING: Relaxed. Those who must not miss it are woken after it changed, through a lock.
         self.is_filled() && (!self.is_limited.load(Ordering::Relaxed) || self.may_start(&self.front.part.lock()))

@@ -200,15 +200,20 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         };
         let panicked = panic.is_some();
         let answers = reply.is_wanted();
-        if answers {
-            doing.tally.set_answering(true);
-        } else if panicked {
+        if panicked && !reply.wants_panic() {
             // Nobody wants it. It may hold what the task had captured, so it goes before the task counts as ended; its
             // drop may panic once more.
             self.guard(|| drop(panic.take()));
         }
+        if answers {
+            doing.tally.set_answering(true);
+        }
         self.ended(doing);
         if answers {
+            if let (true, Some(seat)) = (reply.is_holding(), doing.seat) {
+                // Another worker may start a task because of what is let go now, and this one is at none.
+                self.queue.rests(seat);
+            }
             self.guard(|| drop(reply.send(panic)));
             doing.tally.set_answering(false);
             // ORDERING: SeqCst fence between the end of the answering and the look for watchers.

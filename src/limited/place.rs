@@ -25,7 +25,8 @@ struct Held<'a, D: Dispatch>(&'a View<D>);
 
 impl<'a, D: Dispatch> Held<'a, D> {
     fn by(view: &'a View<D>) -> Self {
-        HELD.with(|held| held.borrow_mut().push(view.id()));
+        // A thread whose locals are gone runs no more than this.
+        let _ = HELD.try_with(|held| held.borrow_mut().push(view.id()));
         view.count(&mut |figures| {
             figures.running += 1;
             figures.peak_running = figures.peak_running.max(figures.running);
@@ -36,24 +37,26 @@ impl<'a, D: Dispatch> Held<'a, D> {
 
 impl<D: Dispatch> Drop for Held<'_, D> {
     fn drop(&mut self) {
-        HELD.with(|held| held.borrow_mut().pop());
+        let _ = HELD.try_with(|held| held.borrow_mut().pop());
         self.0.count(&mut |figures| figures.running -= 1);
     }
 }
 
-/// One of the view's places; dropping it gives it to the next.
-pub(super) struct Place<D: Dispatch>(Arc<View<D>>);
+/// One of the view's places; dropping it gives it to the next. Empty when it was given back without that.
+pub(super) struct Place<D: Dispatch>(Option<Arc<View<D>>>);
 
 impl<D: Dispatch> Place<D> {
     /// One that the view has counted.
     pub(super) fn of(view: &Arc<View<D>>) -> Self {
-        Place(Arc::clone(view))
+        Place(Some(Arc::clone(view)))
     }
 }
 
 impl<D: Dispatch> Drop for Place<D> {
     fn drop(&mut self) {
-        self.0.release_place();
+        if let Some(view) = self.0.take() {
+            view.release_place();
+        }
     }
 }
 
@@ -68,15 +71,22 @@ impl<D: Dispatch> Placed<D> {
     pub(super) fn new(task: Task, place: Place<D>) -> Self {
         Placed { task, place }
     }
+
+    /// The task without its place, which the view has to count as free.
+    pub(super) fn into_task(mut self) -> Task {
+        self.place.0 = None;
+        self.task
+    }
 }
 
 impl<D: Dispatch> Body for Placed<D> {
     fn call(self, reply: &mut Reply) -> Verdict {
         let Placed { task, place } = self;
-        // Dropped in the reverse order, also by a panic.
-        let place = place;
-        let _held = Held::by(&place.0);
-        task.call(reply)
+        let view = place.0.clone();
+        // The pool has counted the end of the task when the place goes to the next; also after a panic.
+        let mut holding = reply.hold(place);
+        let _held = view.as_deref().map(Held::by);
+        task.call(holding.reply())
     }
 
     fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {

@@ -112,6 +112,56 @@ pub(crate) struct Reply {
 enum Recipient {
     Slot(Arc<dyn Settle>),
     Caller(AnyCaller),
+    /// Whoever the answer goes to, and what is dropped before.
+    Holding(Box<dyn Release>),
+}
+
+/// Something that is to go when a task has been accounted for, before the answer.
+trait Release {
+    /// Drops it; where the answer goes.
+    fn release(self: Box<Self>) -> Reply;
+    fn wants_panic(&self) -> bool;
+}
+
+struct Held<T> {
+    held: T,
+    reply: Reply,
+}
+
+impl<T> Release for Held<T> {
+    fn release(self: Box<Self>) -> Reply {
+        let Held { held, reply } = *self;
+        drop(held);
+        reply
+    }
+
+    fn wants_panic(&self) -> bool {
+        self.reply.wants_panic()
+    }
+}
+
+/// See [`Reply::hold`].
+pub(crate) struct Holding<'a, T: 'static> {
+    outer: &'a mut Reply,
+    held: Option<T>,
+    inner: Reply,
+}
+
+impl<T> Holding<'_, T> {
+    /// Where the task that is run meanwhile says who wants its answer.
+    pub(crate) fn reply(&mut self) -> &mut Reply {
+        &mut self.inner
+    }
+}
+
+impl<T> Drop for Holding<'_, T> {
+    fn drop(&mut self) {
+        let mut reply = std::mem::take(&mut self.inner);
+        self.outer.stray = reply.take_stray();
+        if let Some(held) = self.held.take() {
+            self.outer.to = Some(Recipient::Holding(Box::new(Held { held, reply })));
+        }
+    }
 }
 
 impl Reply {
@@ -125,8 +175,28 @@ impl Reply {
         self.to = Some(Recipient::Caller(caller));
     }
 
+    /// Keeps something until the task that is run with [`Holding::reply`] has been accounted for, and drops it before the answer
+    /// is sent; also if the task panics.
+    pub(crate) fn hold<T: 'static>(&mut self, held: T) -> Holding<'_, T> {
+        Holding { outer: self, held: Some(held), inner: Reply::default() }
+    }
+
+    /// Whether something is to be done when the task has been accounted for.
     pub(crate) fn is_wanted(&self) -> bool {
         self.to.is_some()
+    }
+
+    /// Whether somebody wants to know of the task's panic.
+    pub(crate) fn wants_panic(&self) -> bool {
+        match &self.to {
+            Some(Recipient::Holding(held)) => held.wants_panic(),
+            to => to.is_some(),
+        }
+    }
+
+    /// Whether something was kept until now, which may let another task start.
+    pub(crate) fn is_holding(&self) -> bool {
+        matches!(self.to, Some(Recipient::Holding(_)))
     }
 
     /// Drops, on the worker, what a cancelled task would have run with. A panic of that is nobody's answer: the task was
@@ -148,6 +218,7 @@ impl Reply {
             (Some(Recipient::Slot(slot)), panic) => slot.settle(panic),
             (Some(Recipient::Caller(caller)), Some(payload)) => caller.panicked(payload),
             (Some(Recipient::Caller(caller)), None) => drop(caller),
+            (Some(Recipient::Holding(held)), panic) => return held.release().send(panic),
         }
         None
     }

@@ -186,6 +186,10 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         self.shards[seat.from.get()].finish();
     }
 
+    fn rests(&self, seat: &Seat) {
+        self.peak.rests(&seat.busy);
+    }
+
     fn has_work(&self) -> bool {
         self.shards.iter().any(Shard::has_work) && (!self.shards[0].is_shut() || self.may_start(&self.book.lock()))
     }
