@@ -210,6 +210,25 @@ fn d10_a_future_that_is_kept_holds_up_no_key() {
     });
 }
 
+/// Whoever gives up at one door leaves the only one in line at another: that one is called when there is room.
+#[test]
+fn d15_an_empty_lane_hides_no_other() {
+    within(LIMIT, "lanes", || {
+        let pool = Arc::new(Pool::builder().workers(1).queue(0).dispatch::<Sharded>().shards(1).build().unwrap());
+        for _ in 0..20 {
+            let gate = occupy(&pool);
+            let waits = Arc::clone(&pool);
+            let keyed = thread::spawn(move || waits.submit_keyed(7, || ()).unwrap());
+            await_waiting(&*pool, 1);
+            let late = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
+            assert_eq!(late.kind, SubmitErrorKind::TimedOut);
+            gate.open();
+            keyed.join().unwrap();
+            assert!(pool.wait_idle());
+        }
+    });
+}
+
 /// D10: a kept future is nobody whom the last worker could wait for.
 #[test]
 fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {

@@ -100,7 +100,7 @@ impl Line {
     /// The mark is for a pool with one line: another's first may have to be called when this one's need not. It is made under
     /// the lock, and only for the first, so that whoever has it takes it away.
     fn note_call(&self, lanes: &mut Lanes, door: usize, woken: &mut Vec<Arc<Submitter>>) {
-        if lanes.only_first().is_some() {
+        if lanes.only_first(door).is_some() {
             // ORDERING: Relaxed, see `call`; and before the call is counted, so that whoever knows of the call finds the mark.
             self.is_called.store(true, Ordering::Relaxed);
         }
@@ -177,7 +177,7 @@ impl Place<'_> {
     /// to look when it is back.
     pub(crate) fn nap(&self, until: Instant) {
         let lanes = self.line.lanes.lock();
-        if lanes.only_first().is_some_and(|first| Arc::ptr_eq(first, &self.me)) {
+        if lanes.only_first(self.door).is_some_and(|first| Arc::ptr_eq(first, &self.me)) {
             // ORDERING: Relaxed, see `note_call`.
             self.line.is_called.store(true, Ordering::Relaxed);
         }

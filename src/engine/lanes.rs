@@ -234,11 +234,10 @@ impl Lanes {
         self.by_door.range(from..).next().map(|(door, _)| *door)
     }
 
-    /// The first of the only lane, if it certainly comes.
-    pub(super) fn only_first(&self) -> Option<&Arc<Submitter>> {
-        let mut lanes = self.by_door.values();
-        let first = lanes.next()?.first_prompt();
-        if lanes.next().is_none() { first } else { None }
+    /// The first of a lane, if that is the only one, and it certainly comes.
+    pub(super) fn only_first(&self, door: usize) -> Option<&Arc<Submitter>> {
+        let first = self.by_door.get(&door)?.first_prompt();
+        if self.by_door.len() == 1 { first } else { None }
     }
 
     pub(super) fn len(&self) -> usize {
