@@ -398,6 +398,70 @@ fn d11_a_worker_that_calls_a_waker_holds_no_lock() {
     on_every_dispatch!(hooked_by_a_worker);
 }
 
+/// A future that is polled on the thread that wakes it, as some executors do; again if it is woken meanwhile.
+struct Inline {
+    future: Mutex<Option<Entering<'static, ()>>>,
+    calls: AtomicUsize,
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        if self.calls.fetch_add(1, SeqCst) > 0 {
+            return;
+        }
+        let waker = Waker::from(Arc::clone(&self));
+        let mut seen = 1;
+        loop {
+            let mut future = self.future.lock().take();
+            if future.as_mut().is_some_and(|future| future.as_mut().poll(&mut Poller::from_waker(&waker)).is_pending())
+            {
+                *self.future.lock() = future;
+            }
+            let before = self.calls.fetch_sub(seen, SeqCst);
+            if before == seen {
+                return;
+            }
+            seen = before - seen;
+        }
+    }
+}
+
+/// D03: thousands of futures that are polled where they are woken: each leaves the line and so has the next woken, and the stack does
+/// not grow with their number.
+fn polled_inline<D: Dispatch>() {
+    for closes in [true, false] {
+        let pool = pool::<D>(1, 0);
+        let (gate, ran, refused) = (occupy(&pool), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..5_000 {
+            let (owner, ran, refused) = (Arc::clone(&pool), Arc::clone(&ran), Arc::clone(&refused));
+            let future = async move {
+                if owner.submit_async(move || _ = ran.fetch_add(1, SeqCst)).await.is_err() {
+                    refused.fetch_add(1, SeqCst);
+                }
+                Ok(())
+            };
+            let future = Mutex::new(Some(Box::pin(future) as _));
+            Arc::new(Inline { future, calls: AtomicUsize::new(0) }).wake();
+        }
+        assert_eq!(pool.waiting(), 5_000);
+        let (ends, opens) = (Arc::clone(&pool), gate.clone());
+        let turn = move || match closes {
+            true => assert!(!ends.shutdown_timeout(Duration::ZERO).is_complete()),
+            // There is room for all of them at once, where there can be.
+            false => ends.tune(10_000).unwrap(),
+        };
+        thread::Builder::new().stack_size(256 << 10).spawn(turn).unwrap().join().unwrap();
+        opens.open();
+        eventually("all have left", || ran.load(SeqCst) + refused.load(SeqCst) == 5_000);
+        assert_eq!((refused.load(SeqCst), pool.waiting()), (if closes { 5_000 } else { 0 }, 0));
+    }
+}
+
+#[test]
+fn d03_futures_that_are_polled_where_they_are_woken_use_no_stack() {
+    on_every_dispatch!(polled_inline);
+}
+
 type Entering<'p, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'p>>;
 
 /// An executor of many futures on one thread: polls what is woken, in that order.

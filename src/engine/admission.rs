@@ -12,13 +12,16 @@ use crossbeam_utils::CachePadded;
 use super::lanes::{Lanes, Submitter};
 use super::waking;
 use crate::cancel::earlier;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw, park};
+use crate::dispatch::MAIN_DOOR;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_after_rmw, park};
 use crate::waiter::Waiter;
 
 /// The lines of one pool, one for each door of its queue.
 pub(crate) struct Line {
     /// How many wait in all, for those who must not take the lock to learn that nobody does.
     waiting: CachePadded<AtomicUsize>,
+    /// How many of those at the main door certainly come.
+    prompt: AtomicUsize,
     /// The only line's first was called, will come, and has not looked yet. Those who make room meanwhile need not call it again.
     is_called: AtomicBool,
     lanes: Mutex<Lanes>,
@@ -28,6 +31,7 @@ impl Line {
     pub(crate) fn new() -> Self {
         Line {
             waiting: CachePadded::new(AtomicUsize::new(0)),
+            prompt: AtomicUsize::new(0),
             is_called: AtomicBool::new(false),
             lanes: Mutex::new(Lanes::new()),
         }
@@ -44,7 +48,27 @@ impl Line {
     pub(crate) fn waiting_at(&self, door: usize) -> usize {
         match self.waiting() {
             0 => 0,
-            _ => self.lanes.lock().prompt(door),
+            _ => self.prompt_at(door),
+        }
+    }
+
+    #[cold]
+    fn prompt_at(&self, door: usize) -> usize {
+        if door == MAIN_DOOR {
+            // ORDERING: Acquire pairs with the Release in `join`: who finds that one waits finds it counted here.
+            fence(Ordering::Acquire);
+            // ORDERING: Acquire pairs with the Release in `count_prompt`: who finds one less finds it gone from `waiting` too.
+            self.prompt.load(Ordering::Acquire)
+        } else {
+            self.lanes.lock().prompt(door)
+        }
+    }
+
+    /// To be called under the lock, after a change of a lane.
+    fn count_prompt(&self, lanes: &Lanes, door: usize) {
+        if door == MAIN_DOOR {
+            // ORDERING: Release, see `prompt_at`.
+            self.prompt.store(lanes.prompt(door), Ordering::Release);
         }
     }
 
@@ -59,8 +83,10 @@ impl Line {
             me.forget_waiter();
             return None;
         }
-        self.waiting.store(waiting + 1, Ordering::Relaxed);
         let ticket = lanes.join(door, &me);
+        self.count_prompt(&lanes, door);
+        // ORDERING: Release, see `prompt_at`.
+        self.waiting.store(waiting + 1, Ordering::Release);
         if lanes.len() > 1 {
             // ORDERING: Relaxed, as `waiting` above.
             self.is_called.store(false, Ordering::Relaxed);
@@ -208,7 +234,9 @@ impl Drop for Place<'_> {
         let mut lanes = self.line.lanes.lock();
         // ORDERING: Relaxed. Under the lock; too high a number costs its reader a look at the lines, under the lock.
         self.line.waiting.store(self.line.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        if lanes.leave(self.door, self.ticket) {
+        let was_first = lanes.leave(self.door, self.ticket);
+        self.line.count_prompt(&lanes, self.door);
+        if was_first {
             // Called under the lock, so that there is always one who is on the way while there is room.
             self.line.is_called.store(false, Ordering::Relaxed);
             self.line.note_call(&mut lanes, self.door, &mut woken);

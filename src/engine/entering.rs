@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::counters::count;
 use super::submit::{InLine, Way};
@@ -53,17 +53,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 impl<R: Runner, D: Dispatch> Entering<'_, R, D> {
     /// One more try; `None` if it has to wait on.
-    fn advance(&mut self, waiter: &Waiter) -> Option<Result<(), SubmitErrorKind>> {
-        if self.place.is_none() {
+    fn advance(&mut self, waker: &Waker) -> Option<Result<(), SubmitErrorKind>> {
+        // Whoever enters at once needs no clone.
+        let waiter = |way: &Way<'_>| match way.is_inline() {
+            true => Waiter::Inline(waker.clone()),
+            false => Waiter::Task(waker.clone()),
+        };
+        if let Some(place) = &self.place {
+            place.set_waiter(waiter(&self.way));
+        } else {
             match self.engine.enter_at_once(&mut self.item, &self.way) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) => {}
+                Ok(false) => self.place = self.engine.join_line(&self.way, waiter(&self.way)),
                 Err(kind) => return Some(Err(kind)),
             }
-            self.place = self.engine.join_line(&self.way, waiter.clone());
         }
         let Some(place) = &self.place else { return Some(Err(SubmitErrorKind::Overloaded)) };
-        place.set_waiter(waiter.clone());
         // Until it has not been called since it looked: a call before that went to the waiter of an earlier poll.
         loop {
             match self.engine.enter_from_line(&mut self.item, &self.way, place) {
@@ -92,9 +97,7 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.item.is_some(), "polled after it was ready");
-        let waker = poller.waker().clone();
-        let waiter = if self.way.is_inline() { Waiter::Inline(waker) } else { Waiter::Task(waker) };
-        let Some(result) = self.advance(&waiter).or_else(|| self.give_up(poller).map(Err)) else {
+        let Some(result) = self.advance(poller.waker()).or_else(|| self.give_up(poller).map(Err)) else {
             return Poll::Pending;
         };
         self.place = None;

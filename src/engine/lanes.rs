@@ -279,13 +279,11 @@ impl Lanes {
     /// Everybody, in order in each lane. Those set aside have been woken.
     pub(super) fn all(&self) -> Vec<Arc<Submitter>> {
         let mut all = Vec::new();
-        for lane in self.by_door.values() {
-            let mut lane: Vec<_> = (lane.prompt.iter().map(|(ticket, submitter)| (ticket, submitter)))
-                .chain(lane.futures.iter().map(|(ticket, future)| (ticket, &future.submitter)))
-                .collect();
-            lane.sort_unstable_by_key(|(ticket, _)| **ticket);
-            all.extend(lane.into_iter().map(|(_, submitter)| Arc::clone(submitter)));
+        for (door, lane) in &self.by_door {
+            all.extend(lane.prompt.iter().map(|(ticket, submitter)| (door, ticket, submitter)));
+            all.extend(lane.futures.iter().map(|(ticket, future)| (door, ticket, &future.submitter)));
         }
-        all
+        all.sort_unstable_by_key(|(door, ticket, _)| (**door, **ticket));
+        all.into_iter().map(|(_, _, submitter)| Arc::clone(submitter)).collect()
     }
 }
