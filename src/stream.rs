@@ -21,7 +21,7 @@ use crate::worker::Worker;
 ///
 /// Its items are as those of [`Results`](crate::Results): a panic is an error at its item's place, and touches no other. How far ahead it works,
 /// and what dropping it does, is as with [`Map`]. Where the pool is full, it stands in line at the door without blocking the
-/// thread (and, as with `submit_async`, holds up those behind it while nobody polls it), also at a pool that is [`nonblocking`](crate::Builder::nonblocking). The input is polled or
+/// thread (as [`submit_async`](crate::Pool::submit_async) does), also at a pool that is [`nonblocking`](crate::Builder::nonblocking). The input is polled or
 /// pulled in the middle of `poll_next`, and only where no result is ready.
 ///
 /// Not on a worker of the same pool: there nobody sees that it waits for itself.

@@ -15,6 +15,8 @@ pub(crate) enum Waiter {
     /// A worker that has leave to wait for its own pool, for one thing that ends its wait for good.
     Worker(Arc<Leave>),
     Task(Waker),
+    /// A future of the crate's own, which is polled where it is woken: so it comes as surely as a thread.
+    Inline(Waker),
     /// Cancelling the token wakes whoever listens to it.
     Token(CancelToken),
 }
@@ -27,16 +29,21 @@ impl Waiter {
         match self {
             Waiter::Thread(thread) => thread.unpark(),
             Waiter::Worker(leave) => leave.end(),
-            Waiter::Task(_) | Waiter::Token(_) => wake_nested(self),
+            Waiter::Task(_) | Waiter::Inline(_) | Waiter::Token(_) => wake_nested(self),
         }
     }
 
     fn wake_here(self) {
         match self {
-            Waiter::Task(waker) => drop(contain(|| waker.wake())),
+            Waiter::Task(waker) | Waiter::Inline(waker) => drop(contain(|| waker.wake())),
             Waiter::Token(token) => token.cancel(),
             Waiter::Thread(_) | Waiter::Worker(_) => self.wake(),
         }
+    }
+
+    /// Whether what is woken certainly looks at what it was woken for. A future may never be polled again.
+    pub(crate) fn is_prompt(&self) -> bool {
+        !matches!(self, Waiter::Task(_))
     }
 
     /// Drops it, with the same care.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use formicary::{Dispatch, Limited, Pool, SubmitErrorKind};
-use support::closures::pool;
+use formicary::{Dispatch, Limited, Pool, Ring, SubmitErrorKind};
+use parking_lot::Mutex;
+use support::closures::{occupy, pool};
 use support::races::{quiet_panic, together};
-use support::{Count, Gate, assert_conserved, eventually, on_every_dispatch, quiet_panics};
+use support::{Count, Gate, assert_conserved, await_waiting, eventually, on_every_dispatch, quiet_panics};
 
 fn assert_view_conserved<D: Dispatch>(view: &Limited<D>) {
     let stats = view.stats();
@@ -88,28 +89,36 @@ fn b12_what_waits_in_a_view_holds_no_worker() {
     on_every_dispatch!(waits_without_a_worker);
 }
 
-/// B12: a full pool: the view takes tasks all the same, and they go in when there is room, in the pool's line. Nothing
-/// starts in a pause.
+/// B12: what a view has taken in goes to a pool that is full meanwhile when there is room, in the pool's line, without a thread that
+/// waits. Nothing starts in a pause.
 fn full_pool<D: Dispatch>() {
-    let pool = Arc::new(Pool::builder().workers(1).queue(0).max_blocking(1).dispatch::<D>().build().unwrap());
-    let (view, other, gate, ran) = (pool.limited(3), pool.limited(3), Gate::new(), Count::new());
-    let held = gate.clone();
-    pool.submit(move || held.wait()).unwrap();
-    gate.await_arrivals(1);
+    let pool = Arc::new(Pool::builder().workers(2).queue(1).max_blocking(1).dispatch::<D>().build().unwrap());
+    let (view, other, gate, ran) = (pool.limited(1), pool.limited(1), Gate::new(), Count::new());
+    let task = || {
+        let ran = ran.clone();
+        move || _ = ran.up()
+    };
     for view in [&view, &other] {
-        for _ in 0..3 {
-            let ran = ran.clone();
-            view.submit(move || _ = ran.up()).unwrap();
-        }
+        let held = gate.clone();
+        view.submit(move || held.wait()).unwrap();
     }
-    assert_eq!((pool.waiting(), ran.get()), (6, 0));
-    let pause = pool.pause();
-    gate.open();
-    assert!(pause.wait_quiet());
-    assert_eq!(ran.get(), 0);
-    drop(pause);
+    gate.await_arrivals(2);
+    view.submit(task()).unwrap();
+    pool.submit(task()).unwrap();
+    thread::scope(|scope| {
+        let submitter = scope.spawn(|| pool.submit(task()).unwrap());
+        eventually("it waits", || pool.waiting() == 1);
+        // In pause: one is let in, and then there is room for the other.
+        let pause = pool.pause();
+        gate.open();
+        assert!(pause.wait_quiet());
+        submitter.join().unwrap();
+        eventually("it is in", || pool.waiting() == 0);
+        assert_eq!((ran.get(), pool.queued()), (0, 3));
+        drop(pause);
+    });
     assert!(view.wait_idle() && other.wait_idle() && pool.wait_idle());
-    assert_eq!((ran.get(), pool.stats().submitted, pool.waiting()), (6, 7, 0));
+    assert_eq!((ran.get(), pool.stats().submitted, pool.waiting()), (3, 5, 0));
     assert_conserved(&*pool);
 }
 
@@ -321,4 +330,261 @@ fn calls_that_come_back<D: Dispatch>() {
 #[test]
 fn a32_a_call_that_comes_back_is_over() {
     on_every_dispatch!(calls_that_come_back);
+}
+
+/// D17: however large its limit, a view holds no more than its pool may hold; a view of a full pool is full; and of many views none
+/// takes in what the pool has no room for.
+fn bound<D: Dispatch>() {
+    let full = |view: &Limited<D>| {
+        let accepted = (0..100).take_while(|_| view.try_submit(|| ()).is_ok()).count();
+        assert_eq!(view.try_submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Full);
+        accepted
+    };
+    for limit in [2, 3, 12, 13, 1_000_000, usize::MAX] {
+        let pool = pool::<D>(2, 10);
+        let view = pool.limited(limit);
+        let pause = pool.pause();
+        assert_eq!(full(&view), 12, "limit {limit}");
+        drop(pause);
+        assert!(view.wait_idle() && pool.wait_idle());
+
+        let pause = pool.pause();
+        (0..12).for_each(|_| pool.try_submit(|| ()).unwrap());
+        assert_eq!((full(&view), full(&pool.limited(1))), (0, 0), "limit {limit}");
+        drop(pause);
+        assert!(pool.wait_idle());
+    }
+    let pool = pool::<D>(2, 10);
+    let views: Vec<_> = (0..100).map(|n| pool.limited(if n % 2 == 0 { 1 } else { 1_000 })).collect();
+    let pause = pool.pause();
+    let accepted: usize = views.iter().map(full).sum();
+    assert_eq!(pool.queued(), 12);
+    assert!(accepted - 12 < 12, "{accepted}");
+    drop(pause);
+    assert!(views.iter().all(Limited::wait_idle) && pool.wait_idle());
+    let stats = pool.stats();
+    assert_eq!((stats.completed, stats.rejected), (accepted as u64, 0));
+}
+
+#[test]
+fn d17_a_view_does_not_widen_the_bound_of_its_pool() {
+    on_every_dispatch!(bound);
+}
+
+/// D17: who waits for room in a view or in its pool is let in, in whichever order room is made.
+fn blocked_at_views<D: Dispatch>() {
+    let pool = pool::<D>(2, 1);
+    let views = [pool.limited(1), pool.limited(2), pool.limited(1_000_000), pool.limited(1)];
+    together(6, |n| {
+        for i in 0..200 {
+            match (n + i) % 5 {
+                4 => pool.submit(|| ()).unwrap(),
+                view => views[view].submit(thread::yield_now).unwrap(),
+            }
+        }
+    });
+    assert!(views.iter().all(Limited::wait_idle) && pool.wait_idle());
+    assert_eq!((pool.stats().completed, pool.waiting()), (1200, 0));
+    views.iter().for_each(assert_view_conserved);
+    assert_eq!(views.iter().map(|view| view.stats().completed).sum::<u64>(), 960);
+}
+
+#[test]
+fn d17_who_waits_at_a_view_gets_in() {
+    on_every_dispatch!(blocked_at_views);
+}
+
+/// D17: at a full pool a view's submitter waits in the pool's line, in its order; the pool's end sends it away.
+fn in_the_pools_line<D: Dispatch>() {
+    for closes in [false, true] {
+        let pool = pool::<D>(1, 0);
+        let (view, gate, order) = (pool.limited(2), occupy(&pool), Mutex::new(Vec::new()));
+        let (view, order, pool) = (Arc::new(view), Arc::new(order), &pool);
+        thread::scope(|scope| {
+            let submitters: Vec<_> = (0..4)
+                .map(|n| {
+                    let (view, order) = (Arc::clone(&view), Arc::clone(&order));
+                    let task = move || order.lock().push(n);
+                    let submitter = scope.spawn(move || match n % 2 {
+                        0 => view.submit(task).map_err(|refusal| refusal.kind()),
+                        _ => pool.submit(task).map_err(|refusal| refusal.kind()),
+                    });
+                    await_waiting(&**pool, n + 1);
+                    submitter
+                })
+                .collect();
+            if closes {
+                let ending = scope.spawn(|| drop(pool.shutdown_now()));
+                let answers: Vec<_> = submitters.into_iter().map(|submitter| submitter.join().unwrap()).collect();
+                assert!(answers.iter().all(|answer| *answer == Err(SubmitErrorKind::Closed)));
+                gate.open();
+                ending.join().unwrap();
+            } else {
+                gate.open();
+                submitters.into_iter().for_each(|submitter| submitter.join().unwrap().unwrap());
+                assert!(view.wait_idle() && pool.wait_idle());
+                assert_eq!(*order.lock(), [0, 1, 2, 3]);
+            }
+        });
+        assert_view_conserved(&view);
+        assert_conserved(&**pool);
+    }
+}
+
+#[test]
+fn d17_at_a_full_pool_a_view_waits_in_its_line() {
+    on_every_dispatch!(in_the_pools_line);
+}
+
+/// A place goes to the next when the pool has counted the end of the task before: no figure shows more than the limit.
+fn exact_peaks<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(16).min_workers(16).queue(100).dispatch::<D>().build().unwrap());
+    let (ten, one) = (pool.limited(10), pool.limited(1));
+    for n in 0..3_000 {
+        ten.submit(move || {
+            if n % 7 == 0 {
+                quiet_panic();
+            }
+        })
+        .unwrap();
+    }
+    assert!(ten.wait_idle() && pool.wait_idle());
+    let (peak, view) = (pool.stats().peak_running, ten.stats().peak_running);
+    assert!(peak <= 10 && view <= 10, "{peak}, {view}");
+    let (first, counted) = (pool.stats().completed, Count::new());
+    for n in 0..1_000 {
+        let (asks, counted) = (Arc::clone(&pool), counted.clone());
+        one.submit(move || {
+            if asks.stats().completed == first + n {
+                counted.up();
+            }
+        })
+        .unwrap();
+    }
+    assert!(one.wait_idle() && pool.wait_idle());
+    assert_eq!(counted.get(), 1_000);
+}
+
+#[test]
+fn a32_no_figure_shows_more_than_the_limit() {
+    quiet_panics();
+    on_every_dispatch!(exact_peaks);
+}
+
+#[test]
+#[should_panic(expected = "`limit` is 0")]
+fn a_limit_of_zero_is_a_panic() {
+    drop(Pool::new(1).unwrap().limited(0));
+}
+
+/// Runs `f` on a thread with a small stack, and waits for it.
+fn on_a_stack_of<T: Send>(bytes: usize, f: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(bytes).spawn_scoped(scope, f).unwrap();
+        thread.join().unwrap()
+    })
+}
+
+/// How a pool ends, or goes on, that has thousands of views' tasks in its line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Turn {
+    Shutdown,
+    ShutdownNow,
+    Dropped,
+    /// There is room for all of them at once.
+    Room,
+    /// There is room for one after the other.
+    Chain,
+}
+
+/// D03: thousands of views, each with a task in the pool's line: however they leave it, each making way for the next, the stack does
+/// not grow with their number.
+fn many_views<D: Dispatch>(turn: Turn, count: usize, stack: usize) {
+    let pool = Pool::builder().workers(1).queue(0).stack_size(stack).dispatch::<D>().build().unwrap();
+    let (gate, ran) = (Gate::new(), Count::new());
+    let views: Arc<Vec<_>> = Arc::new((0..count).map(|_| pool.limited(1)).collect());
+    let (held, inner, counts) = (gate.clone(), Arc::clone(&views), ran.clone());
+    // A task of the pool is not kept waiting, and so its tasks wait.
+    let submits = move || {
+        for view in inner.iter() {
+            let ran = counts.clone();
+            view.submit(move || _ = ran.up()).unwrap();
+        }
+        drop(inner);
+        held.wait();
+    };
+    pool.submit(submits).unwrap();
+    gate.await_arrivals(1);
+    assert_eq!(pool.waiting(), count);
+    let runs = matches!(turn, Turn::Room | Turn::Chain);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // The worker is let go when all have left the line, so that whoever ends the pool makes them go.
+            let is_over = || runs || views.iter().all(|view| view.stats().cancelled == 1);
+            eventually("the line is empty", is_over);
+            gate.open();
+        });
+        match turn {
+            Turn::Shutdown => assert!(on_a_stack_of(stack, || pool.shutdown()).is_complete()),
+            Turn::ShutdownNow => assert!(on_a_stack_of(stack, || pool.shutdown_now()).is_empty()),
+            Turn::Dropped => on_a_stack_of(stack, || drop(pool)),
+            Turn::Room => {
+                let pause = pool.pause();
+                on_a_stack_of(stack, || pool.tune(60_000).unwrap());
+                assert_eq!(pool.waiting(), 0);
+                pool.tune(2).unwrap();
+                drop(pause);
+                assert!(pool.wait_idle());
+            }
+            Turn::Chain => assert!(pool.wait_idle()),
+        }
+    });
+    views.iter().for_each(|view| assert!(view.wait_idle()));
+    for view in views.iter() {
+        let (stats, ran) = (view.stats(), u64::from(runs));
+        assert_eq!((stats.submitted, stats.completed, stats.cancelled), (1, ran, 1 - ran));
+    }
+    assert_eq!(ran.get(), if runs { count } else { 0 });
+}
+
+fn many_views_at_each_turn<D: Dispatch>() {
+    let (large, small) = (2 << 20, 256 << 10);
+    for turn in [Turn::Shutdown, Turn::ShutdownNow, Turn::Dropped, Turn::Room, Turn::Chain] {
+        // A ring has no room for more than it was built for.
+        if turn == Turn::Room && D::NAME == Ring::NAME {
+            continue;
+        }
+        many_views::<D>(turn, 5_000, large);
+        many_views::<D>(turn, 5_000, small);
+    }
+    many_views::<D>(Turn::Shutdown, 20_000, large);
+}
+
+#[test]
+fn d03_thousands_of_views_leave_the_line_on_a_small_stack() {
+    on_every_dispatch!(many_views_at_each_turn);
+}
+
+/// D03: a view with thousands of tasks that wait in it is refused them one by one, on a worker with a small stack.
+fn one_view_with_many<D: Dispatch>() {
+    let build = Pool::builder().workers(1).queue(20_000).stack_size(256 << 10).dispatch::<D>().build();
+    let pool = Arc::new(build.unwrap());
+    let (view, gate) = (pool.limited(1), Gate::new());
+    let held = gate.clone();
+    view.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    (0..20_000).for_each(|_| view.submit(|| unreachable!("the pool is closed")).unwrap());
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| pool.shutdown());
+        eventually("the pool is closed", || pool.is_closed());
+        gate.open();
+        assert!(ending.join().unwrap().is_complete());
+    });
+    assert!(view.wait_idle());
+    assert_eq!((view.stats().completed, view.stats().cancelled), (1, 20_000));
+}
+
+#[test]
+fn d03_a_view_with_thousands_of_tasks_ends_on_a_small_stack() {
+    on_every_dispatch!(one_view_with_many);
 }

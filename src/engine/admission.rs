@@ -2,69 +2,38 @@
 //!
 //! Only the first in a line tries to enter. A worker that makes room calls it; when it leaves the line, let
 //! in or given up, it calls the next, so room for several is found by several, and no call is lost with
-//! a waiter that goes away.
+//! a waiter that goes away. A future that is called and does not come is set aside after a while, so that it holds up nobody
+//! (`lanes.rs`).
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw, park};
+use super::lanes::{Lanes, Submitter};
+use super::waking;
+use crate::cancel::earlier;
+use crate::dispatch::MAIN_DOOR;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_after_rmw, park};
 use crate::waiter::Waiter;
-
-struct Submitter {
-    waiter: Mutex<Waiter>,
-    /// How often it was called; the first call is its own, when it joins.
-    calls: AtomicUsize,
-    /// How many of these calls its last try has answered.
-    answered: AtomicUsize,
-}
-
-impl Submitter {
-    fn new(waiter: Waiter) -> Arc<Self> {
-        Arc::new(Submitter { waiter: Mutex::new(waiter), calls: AtomicUsize::new(1), answered: AtomicUsize::new(0) })
-    }
-
-    fn note_call(&self) {
-        // ORDERING: Release pairs with the Acquire in `calls`: the submitter sees the room made.
-        self.calls.fetch_add(1, Ordering::Release);
-    }
-
-    /// May run an executor's code: not to be called under a lock.
-    fn wake(&self) {
-        let waiter = self.waiter.lock().clone();
-        waiter.wake();
-    }
-
-    fn calls(&self) -> usize {
-        // ORDERING: Acquire, see `note_call`.
-        self.calls.load(Ordering::Acquire)
-    }
-
-    /// Whether it will try, or is about to.
-    fn is_called(&self) -> bool {
-        // ORDERING: Relaxed. The submitter's own; another reader that finds the number too low believes it a while longer to be
-        // on its way, until it is told (see `InLine`).
-        self.calls() != self.answered.load(Ordering::Relaxed)
-    }
-}
 
 /// The lines of one pool, one for each door of its queue.
 pub(crate) struct Line {
     /// How many wait in all, for those who must not take the lock to learn that nobody does.
     waiting: CachePadded<AtomicUsize>,
-    /// The only line's first was called and has not come to look yet. Those who make room meanwhile need not call it again.
+    /// How many of those at the main door certainly come.
+    prompt: AtomicUsize,
+    /// The only line's first was called, will come, and has not looked yet. Those who make room meanwhile need not call it again.
     is_called: AtomicBool,
-    /// By door; as many as were needed yet.
-    doors: Mutex<Vec<VecDeque<Arc<Submitter>>>>,
+    lanes: Mutex<Lanes>,
 }
 
 impl Line {
     pub(crate) fn new() -> Self {
         Line {
             waiting: CachePadded::new(AtomicUsize::new(0)),
+            prompt: AtomicUsize::new(0),
             is_called: AtomicBool::new(false),
-            doors: Mutex::new(Vec::new()),
+            lanes: Mutex::new(Lanes::new()),
         }
     }
 
@@ -74,35 +43,59 @@ impl Line {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many wait at this door. Costs one load where nobody waits at any.
+    /// How many of those who wait at this door will certainly come when there is room, so that a newcomer must leave it to them. A
+    /// future is not one of them: it may never be polled again. Costs one load where nobody waits at any door.
     pub(crate) fn waiting_at(&self, door: usize) -> usize {
         match self.waiting() {
             0 => 0,
-            _ => self.doors.lock().get(door).map_or(0, VecDeque::len),
+            _ => self.prompt_at(door),
+        }
+    }
+
+    #[cold]
+    fn prompt_at(&self, door: usize) -> usize {
+        if door == MAIN_DOOR {
+            // ORDERING: Acquire pairs with the Release in `join`: who finds that one waits finds it counted here.
+            fence(Ordering::Acquire);
+            // ORDERING: Acquire pairs with the Release in `count_prompt`: who finds one less finds it gone from `waiting` too.
+            self.prompt.load(Ordering::Acquire)
+        } else {
+            self.lanes.lock().prompt(door)
+        }
+    }
+
+    /// To be called under the lock, after a change of a lane.
+    fn count_prompt(&self, lanes: &Lanes, door: usize) {
+        if door == MAIN_DOOR {
+            // ORDERING: Release, see `prompt_at`.
+            self.prompt.store(lanes.prompt(door), Ordering::Release);
         }
     }
 
     /// Queues a submitter up at a door, unless `most` wait already.
     pub(crate) fn join(&self, door: usize, most: usize, waiter: Waiter) -> Option<Place<'_>> {
         let me = Submitter::new(waiter);
-        let mut doors = self.doors.lock();
+        let mut lanes = self.lanes.lock();
         // ORDERING: Relaxed; written under this lock, and the fence below orders it for those who do not take it.
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting >= most {
+            drop(lanes);
+            me.forget_waiter();
             return None;
         }
-        self.waiting.store(waiting + 1, Ordering::Relaxed);
-        if doors.len() <= door {
-            doors.resize_with(door + 1, VecDeque::new);
+        let ticket = lanes.join(door, &me);
+        self.count_prompt(&lanes, door);
+        // ORDERING: Release, see `prompt_at`.
+        self.waiting.store(waiting + 1, Ordering::Release);
+        if lanes.len() > 1 {
             // ORDERING: Relaxed, as `waiting` above.
             self.is_called.store(false, Ordering::Relaxed);
         }
-        doors[door].push_back(Arc::clone(&me));
-        drop(doors);
+        drop(lanes);
         // ORDERING: SeqCst fence between the entry above and the try to enter that follows; `call` has the
         // other between the room made and its look at `waiting`. One of the two sees the other.
         fence_after_rmw();
-        Some(Place { line: self, door, me })
+        Some(Place { line: self, door, ticket, me })
     }
 
     /// There is room behind every door that `has_room` says it of: lets the first in each of these lines try. To be called after
@@ -113,67 +106,91 @@ impl Line {
         if self.waiting() == 0 || self.is_called.load(Ordering::Relaxed) {
             return;
         }
-        let mut door = 0;
+        let mut door = None;
         while self.waiting() > 0 {
-            let doors = self.doors.lock();
-            let Some(line) = doors.get(door) else { return };
-            let first = line.front().cloned();
-            drop(doors);
-            if let Some(first) = first.filter(|_| has_room(door)) {
-                self.note_call(&self.doors.lock(), &first);
-                first.wake();
+            door = self.lanes.lock().door_after(door);
+            match door {
+                Some(door) if has_room(door) => self.call_at(door),
+                Some(_) => {}
+                None => return,
             }
-            door += 1;
         }
+    }
+
+    fn call_at(&self, door: usize) {
+        let mut woken = Vec::new();
+        self.note_call(&mut self.lanes.lock(), door, &mut woken);
+        wake(&woken);
     }
 
     /// The mark is for a pool with one line: another's first may have to be called when this one's need not. It is made under
     /// the lock, and only for the first, so that whoever has it takes it away.
-    fn note_call(&self, doors: &[VecDeque<Arc<Submitter>>], submitter: &Arc<Submitter>) {
-        if matches!(doors, [line] if line.front().is_some_and(|first| Arc::ptr_eq(first, submitter))) {
+    fn note_call(&self, lanes: &mut Lanes, door: usize, woken: &mut Vec<Arc<Submitter>>) {
+        if lanes.only_first(door).is_some() {
             // ORDERING: Relaxed, see `call`; and before the call is counted, so that whoever knows of the call finds the mark.
             self.is_called.store(true, Ordering::Relaxed);
         }
-        submitter.note_call();
+        lanes.call(door, woken);
     }
 
-    /// Whether somebody in line is on the way in, or to learn that there is no room after all.
+    /// Sets aside the futures that were called and have not come, and calls those behind them. To be called before a sleep that
+    /// [`patience_ends`](Self::patience_ends) limits.
+    pub(crate) fn pass_the_late(&self, has_room: impl Fn(usize) -> bool) {
+        if self.waiting() == 0 {
+            return;
+        }
+        let doors = self.lanes.lock().set_aside(Instant::now());
+        doors.into_iter().filter(|door| has_room(*door)).for_each(|door| self.call_at(door));
+    }
+
+    /// When a future that was called, and has not come, is to be set aside.
+    pub(crate) fn patience_ends(&self) -> Option<Instant> {
+        if self.waiting() == 0 { None } else { self.lanes.lock().patience_ends() }
+    }
+
+    /// Whether somebody in line is certainly on the way in, or to learn that there is no room after all.
     pub(crate) fn moves(&self) -> bool {
-        self.waiting() > 0 && self.doors.lock().iter().filter_map(VecDeque::front).any(|first| first.is_called())
+        self.waiting() > 0 && self.lanes.lock().moves()
     }
 
     /// Something changed for everyone in line (the pool was closed).
     pub(crate) fn call_all(&self) {
-        let all: Vec<_> = self.doors.lock().iter().flatten().cloned().collect();
-        for submitter in all {
-            submitter.note_call();
-            submitter.wake();
-        }
+        let all = self.lanes.lock().all();
+        all.iter().for_each(|submitter| submitter.note_call());
+        wake(&all);
     }
+}
+
+/// May run an executor's code: not to be called under a lock.
+fn wake(called: &[Arc<Submitter>]) {
+    called.iter().filter_map(|submitter| submitter.waiter()).for_each(waking::wake);
 }
 
 /// A submitter's place in line; dropping it leaves the line and calls the next.
 pub(crate) struct Place<'a> {
     line: &'a Line,
     door: usize,
+    ticket: u64,
     me: Arc<Submitter>,
 }
 
 impl Place<'_> {
     pub(crate) fn is_first(&self) -> bool {
-        self.line.doors.lock()[self.door].front().is_some_and(|first| Arc::ptr_eq(first, &self.me))
+        self.line.lanes.lock().is_first(self.door, self.ticket)
     }
 
     /// Answers all calls that came before, with a `look` at whether it can go in.
     pub(crate) fn answer<T>(&self, look: impl FnOnce() -> T) -> T {
         let calls = self.me.calls();
+        if !self.me.is_prompt() {
+            self.line.lanes.lock().came(self.door, self.ticket, &self.me);
+        }
         // ORDERING: Relaxed, and the fence: whoever makes room after the look finds no mark, and calls. (A mark that is not this
         // one's may go as well: that costs a call too many.)
         self.line.is_called.swap(false, Ordering::Relaxed);
         fence_after_rmw();
         let found = look();
-        // ORDERING: Relaxed, see `Submitter::is_called`.
-        self.me.answered.store(calls, Ordering::Relaxed);
+        self.me.answer(calls);
         found
     }
 
@@ -185,12 +202,20 @@ impl Place<'_> {
     /// Sleeps until then, or until everyone is called, as one who has called itself: nobody else need do so meanwhile, and it has
     /// to look when it is back.
     pub(crate) fn nap(&self, until: Instant) {
-        self.line.note_call(&self.line.doors.lock(), &self.me);
+        let lanes = self.line.lanes.lock();
+        if lanes.only_first(self.door).is_some_and(|first| Arc::ptr_eq(first, &self.me)) {
+            // ORDERING: Relaxed, see `note_call`.
+            self.line.is_called.store(true, Ordering::Relaxed);
+        }
+        self.me.note_call();
+        drop(lanes);
         park(Some(until));
     }
 
     /// Waits to be called, at most until `deadline`; may return for no reason.
     pub(crate) fn wait(&self, deadline: Option<Instant>) {
+        // Not to wait longer than need be for a future that was called before.
+        let deadline = earlier(deadline, self.line.patience_ends());
         // A call that came before the wait must not be lost to code that used up this thread's park token in between.
         if !self.is_called() {
             park(deadline);
@@ -199,28 +224,25 @@ impl Place<'_> {
 
     /// Has another waiter woken from now on.
     pub(crate) fn set_waiter(&self, waiter: Waiter) {
-        let before = std::mem::replace(&mut *self.me.waiter.lock(), waiter);
-        // Dropping a waker is somebody else's code.
-        before.dismiss();
+        self.me.set_waiter(waiter);
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut doors = self.line.doors.lock();
-        let line = &mut doors[self.door];
-        line.retain(|submitter| !Arc::ptr_eq(submitter, &self.me));
+        let mut woken = Vec::new();
+        let mut lanes = self.line.lanes.lock();
         // ORDERING: Relaxed. Under the lock; too high a number costs its reader a look at the lines, under the lock.
         self.line.waiting.store(self.line.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        // Called under the lock, so that there is always one who is on the way while there is room.
-        let next = line.front().cloned();
-        self.line.is_called.store(false, Ordering::Relaxed);
-        if let Some(next) = &next {
-            self.line.note_call(&doors, next);
+        let was_first = lanes.leave(self.door, self.ticket);
+        self.line.count_prompt(&lanes, self.door);
+        if was_first {
+            // Called under the lock, so that there is always one who is on the way while there is room.
+            self.line.is_called.store(false, Ordering::Relaxed);
+            self.line.note_call(&mut lanes, self.door, &mut woken);
         }
-        drop(doors);
-        if let Some(next) = next {
-            next.wake();
-        }
+        drop(lanes);
+        wake(&woken);
+        self.me.forget_waiter();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::counters::count;
 use super::submit::{InLine, Way};
@@ -30,7 +30,8 @@ pub(crate) struct Entering<'p, R: Runner, D: Dispatch> {
 impl<R: Runner, D: Dispatch> Unpin for Entering<'_, R, D> {}
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled.
+    /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled. Whoever polls a future that is
+    /// [`inline`](Way::inline) has to [`staff`](Self::staff) when it is in.
     pub(crate) fn submit_async<'p>(self: &'p Arc<Self>, item: R::Item, way: Way<'p>) -> Entering<'p, R, D> {
         let cancelled = way.token().map(CancelToken::cancelled);
         Entering { engine: self, way, item: Some(item), place: None, cancelled }
@@ -55,17 +56,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 impl<R: Runner, D: Dispatch> Entering<'_, R, D> {
     /// One more try; `None` if it has to wait on.
-    fn advance(&mut self, waiter: &Waiter) -> Option<Result<(), SubmitErrorKind>> {
-        if self.place.is_none() {
+    fn advance(&mut self, waker: &Waker) -> Option<Result<(), SubmitErrorKind>> {
+        // Whoever enters at once needs no clone.
+        let waiter = |way: &Way<'_>| match way.is_inline() {
+            true => Waiter::Inline(waker.clone()),
+            false => Waiter::Task(waker.clone()),
+        };
+        if let Some(place) = &self.place {
+            place.set_waiter(waiter(&self.way));
+        } else {
             match self.engine.enter_at_once(&mut self.item, &self.way) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) => {}
+                Ok(false) => self.place = self.engine.join_line(&self.way, waiter(&self.way)),
                 Err(kind) => return Some(Err(kind)),
             }
-            self.place = self.engine.join_line(&self.way, waiter.clone());
         }
         let Some(place) = &self.place else { return Some(Err(SubmitErrorKind::Overloaded)) };
-        place.set_waiter(waiter.clone());
         // Until it has not been called since it looked: a call before that went to the waiter of an earlier poll.
         loop {
             match self.engine.enter_from_line(&mut self.item, &self.way, place) {
@@ -94,13 +100,12 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.item.is_some(), "polled after it was ready");
-        let waiter = Waiter::Task(poller.waker().clone());
-        let Some(result) = self.advance(&waiter).or_else(|| self.give_up(poller).map(Err)) else {
+        let Some(result) = self.advance(poller.waker()).or_else(|| self.give_up(poller).map(Err)) else {
             return Poll::Pending;
         };
         self.place = None;
         self.cancelled = None;
-        if result.is_ok() {
+        if result.is_ok() && !self.way.is_inline() {
             // It has left the line.
             self.engine.staff();
         }

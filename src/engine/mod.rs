@@ -18,6 +18,7 @@ mod counters;
 mod entering;
 mod habit;
 mod joining;
+mod lanes;
 mod lifecycle;
 mod minimum;
 #[cfg(all(test, formicary_loom))]
@@ -30,6 +31,7 @@ mod submit;
 mod sweep;
 mod thread_limit;
 mod threads;
+pub(crate) mod waking;
 mod withdrawn;
 mod worker;
 
@@ -42,11 +44,11 @@ pub(crate) use submit::{Patience, Way};
 pub(crate) use sweep::Prospect;
 pub(crate) use withdrawn::Withdrawn;
 
-use crate::dispatch::{Dispatch, Queue, Shape, TaskQueue};
+use crate::dispatch::{Dispatch, Load, Queue, Shape, TaskQueue};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::{Nested, Options};
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{Arc, AtomicBool, Mutex};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
 
 use admission::Line;
 use bulletin::Bulletin;
@@ -119,6 +121,8 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     parking: Parking,
     bulletin: Bulletin<R::State>,
     line: Line,
+    /// Tasks that a view has taken in and not brought to the queue yet.
+    in_views: AtomicUsize,
     threads: Threads,
     waits: Waits,
     life: Life,
@@ -163,6 +167,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             parking: Parking::new(options.min_workers),
             bulletin: Bulletin::new(),
             line: Line::new(),
+            in_views: AtomicUsize::new(0),
             threads: Threads::new(id, options.workers, options.min_workers),
             waits: Waits::new(),
             life: Life::new(),
@@ -187,6 +192,23 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The most tasks that wait beyond those with a worker.
     pub(crate) fn queue_bound(&self) -> Option<usize> {
         self.options.queue
+    }
+
+    /// Counts one more task that waits in a view. Where that is `bounded`, only if the pool has room for it beside all those that
+    /// wait in views already: so they have one bound together, which is the pool's; says whether it has.
+    pub(crate) fn keep_in_view(&self, bounded: bool) -> bool {
+        let bound = self.options.queue.filter(|_| bounded);
+        let room = bound.map_or(usize::MAX, |queue| self.capacity().saturating_add(queue));
+        let load = if bound.is_some() { self.queue.load() } else { Load::default() };
+        let more = |kept| (load.queued + load.running + kept < room).then_some(kept + 1);
+        // ORDERING: Relaxed. The number is all that it tells.
+        self.in_views.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// So many tasks have left their views.
+    pub(crate) fn left_views(&self, tasks: usize) {
+        // ORDERING: Relaxed, as above.
+        self.in_views.fetch_sub(tasks, Ordering::Relaxed);
     }
 
     pub(crate) fn max_blocking(&self) -> usize {

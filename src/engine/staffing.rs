@@ -74,7 +74,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Sees to it that there are workers for what is queued. A refused thread leaves the tasks to the living workers, and is counted; if
     /// there is none, the calling thread does the work: tasks that were accepted run.
     #[inline]
-    pub(super) fn staff(self: &Arc<Self>) {
+    pub(crate) fn staff(self: &Arc<Self>) {
         let (staying, capacity) = self.threads.population();
         if staying < capacity && self.grow().is_err() {
             self.lend_a_hand();

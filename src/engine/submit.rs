@@ -55,8 +55,8 @@ pub(crate) struct Way<'t> {
     door: usize,
     patience: Patience,
     token: Option<&'t CancelToken>,
-    /// Is let into the line however many wait.
-    is_exempt: bool,
+    /// Its future is polled where it is woken, and let into the line however many wait.
+    is_inline: bool,
     /// The submitter keeps what finds no room and comes again with it: that is not counted as a refusal.
     comes_again: bool,
     /// Counts against the bound, whichever thread brings it.
@@ -66,7 +66,7 @@ pub(crate) struct Way<'t> {
 impl From<Patience> for Way<'_> {
     /// By the main door.
     fn from(patience: Patience) -> Self {
-        Way { door: MAIN_DOOR, patience, token: None, is_exempt: false, comes_again: false, is_bounded: false }
+        Way { door: MAIN_DOOR, patience, token: None, is_inline: false, comes_again: false, is_bounded: false }
     }
 }
 
@@ -76,9 +76,13 @@ impl<'t> Way<'t> {
         Way { token, ..self }
     }
 
-    /// Not one of those whom `max_blocking` keeps out.
-    pub(crate) fn exempt(self) -> Self {
-        Way { is_exempt: true, ..self }
+    /// For a future that is polled where it is woken. It blocks nobody, so `max_blocking` does not keep it out.
+    pub(crate) fn inline(self) -> Self {
+        Way { is_inline: true, ..self }
+    }
+
+    pub(super) fn is_inline(&self) -> bool {
+        self.is_inline
     }
 
     pub(crate) fn coming_again(self) -> Self {
@@ -252,6 +256,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.line.call(|door| self.queue.has_room(door));
     }
 
+    /// Lets those in line try who are behind futures that were called and have not come.
+    pub(super) fn pass_the_late(&self) {
+        self.line.pass_the_late(|door| self.queue.has_room(door));
+    }
+
     /// `submit`'s patience as the options have it.
     pub(crate) fn default_patience(&self) -> Patience {
         if self.options.nonblocking { Patience::None } else { Patience::Forever }
@@ -309,8 +318,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 return result;
             }
         }
-        // Whoever comes later than those in line must not take their places; but if there are more, it need not wait until all
-        // of those have woken up.
+        // Whoever comes later than the threads in line must not take their places; but if there are more, it need not wait until all
+        // of those have woken up. To futures, which may never come, nothing is kept.
         match self.try_enter(item, way.door, self.line.waiting_at(way.door)) {
             Ok(()) => {
                 self.staff();
@@ -347,7 +356,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// A place in the line of its door, unless too many wait.
     pub(super) fn join_line(&self, way: &Way<'_>, waiter: Waiter) -> Option<InLine<'_, R, D>> {
-        let most = if way.is_exempt { usize::MAX } else { self.options.max_blocking };
+        let most = if way.is_inline { usize::MAX } else { self.options.max_blocking };
         let place = self.line.join(way.door, most, waiter)?;
         Some(InLine { place, _left: Left(self) })
     }
@@ -360,16 +369,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         way: &Way<'_>,
         place: &Place<'_>,
     ) -> Result<bool, SubmitErrorKind> {
-        let answer = place.answer(|| match place.is_first() {
-            true => self.try_enter(item, way.door, 0),
-            false if self.life.is_closed() => Err(Refused::Closed),
-            false => Err(Refused::Full),
+        let mut is_first = true;
+        let answer = place.answer(|| {
+            is_first = place.is_first();
+            match is_first {
+                true => self.try_enter(item, way.door, 0),
+                false if self.life.is_closed() => Err(Refused::Closed),
+                false => Err(Refused::Full),
+            }
         });
         match answer {
             Ok(()) => Ok(true),
             Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) => {
                 self.waits.shrink(|| self.strength());
+                if !is_first {
+                    // Perhaps whoever is before it does not come.
+                    self.pass_the_late();
+                }
                 Ok(false)
             }
         }

@@ -213,6 +213,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             // drop may panic once more.
             self.guard(|| drop(panic.take()));
         }
+        if answers {
+            doing.tally.set_answering(true);
+        }
         self.ended(doing);
         if answers {
             self.guard(|| drop(reply.send(panic)));
@@ -421,6 +424,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn leave(&self) -> bool {
+        self.engine.pass_the_late();
         self.engine.may_go(self.me)
     }
 
@@ -433,7 +437,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn expire(&self) -> Expiry {
-        if self.engine.queue.load().queued > 0 {
+        if self.engine.queue.load().queued > 0 || self.engine.line.patience_ends().is_some() {
             Expiry::Waits
         } else if self.engine.threads.may_leave(Leave::Expired) {
             Expiry::Leaves
@@ -447,7 +451,10 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        [self.engine.end_of_pause(), self.shared.restore_minimum()].into_iter().flatten().min()
+        [self.engine.end_of_pause(), self.shared.restore_minimum(), self.engine.line.patience_ends()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -6,7 +6,8 @@ use std::task::{Context, Wake, Waker};
 
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
-/// A future that is polled on the threads that wake it.
+/// A future that is polled on the threads that wake it. Those do it one after the other (`engine/waking.rs`), so that the poll of one
+/// may wake the next.
 pub(super) struct Errand {
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     /// Wake-ups that no poll has followed yet; whoever makes it 1 polls.
@@ -28,6 +29,7 @@ impl Wake for Errand {
         }
         let waker = Waker::from(Arc::clone(&self));
         loop {
+            // ORDERING: Acquire, as above.
             let seen = self.calls.load(Ordering::Acquire);
             let mut future = self.future.lock().take();
             let is_over = match &mut future {
@@ -37,6 +39,7 @@ impl Wake for Errand {
             if !is_over {
                 *self.future.lock() = future;
             }
+            // ORDERING: AcqRel, as above.
             if self.calls.fetch_sub(seen, Ordering::AcqRel) == seen {
                 return;
             }

@@ -1,7 +1,8 @@
 //! A view of a pool that runs at most so many tasks at once.
 //!
-//! A task takes one of the view's places before it goes to the pool, and leaves it when it has run. What finds no place waits in
-//! the view, where it costs no worker. At a full pool it stands in line as a future does, so nobody waits there either.
+//! A task takes one of the view's places before it goes to the pool, and leaves it when it has run. One that finds a place free goes
+//! to the pool as any other does, and its submitter waits there for room. One that finds none waits in the view, where it costs no
+//! worker; when it has its place and the pool is full, it stands in line as a future does, so that nobody waits there.
 
 mod counted;
 mod errand;
@@ -28,12 +29,19 @@ use view::View;
 
 /// A view of a [`Pool`] that runs at most so many tasks at once, on the pool's workers; made by [`Pool::limited`].
 ///
-/// It has a queue of its own, with as much room as the pool's, and figures of its own. A task that waits in it occupies no
+/// It has figures of its own, and a queue of its own with as much room as the pool's: it takes in as many tasks as may run at once,
+/// which is its limit but no more than the pool's workers, and the pool's queue beyond them. A task that waits in it occupies no
 /// worker. In the pool's figures each of its tasks is one task, from when it goes there.
 ///
-/// It may be used from inside the pool's tasks: they never wait for room in it, nor are they refused for want of it (where
-/// [`Builder::nested`](crate::Builder::nested) sets a cap they are, with `WouldDeadlock`); and a task of the view that waits for another one runs that in its own place. (A limit is a limit: two tasks of two views that each
-/// wait for a place in the other's wait for ever.)
+/// A view does not widen the pool's bound. A task that could run at once as far as the view goes needs room in the pool, and its
+/// submitter waits for that in line with the pool's own. Any other waits in the view, which takes it in only if the pool has
+/// room for it and for all tasks that wait in any of its views. So all its views together never have more tasks waiting
+/// than the pool may hold, and a view of a full pool is full. (With an unbounded queue there is no bound here either.)
+///
+/// It may be used from inside the pool's tasks: they never wait for room in it, for it takes their tasks in however many there are
+/// (where [`Builder::nested`](crate::Builder::nested) sets a cap they are refused with `WouldDeadlock` instead of waiting); and a task
+/// of the view that waits for another one runs that in its own place. Two views whose tasks wait for a place in the other
+/// deadlock.
 ///
 /// Dropping the view closes it, and drops what has not gone to the pool.
 ///
@@ -52,7 +60,8 @@ pub struct Limited<D: Dispatch = Stack> {
 }
 
 impl<D: Dispatch> Pool<D> {
-    /// A view of this pool that runs at most `limit` tasks at once; 0 is taken as 1. Does not keep the pool open: when the pool
+    /// A view of this pool that runs at most `limit` tasks at once, and holds no more tasks than the pool may hold, however large its
+    /// limit is ([`Limited`] has the details). Does not keep the pool open: when the pool
     /// is closed, so is the view, and what waits in the view is dropped and counted as cancelled.
     ///
     /// ```
@@ -61,14 +70,19 @@ impl<D: Dispatch> Pool<D> {
     /// assert_eq!(one_by_one.run(|| 7)?, 7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Panics
+    /// If `limit` is 0: such a view could run nothing.
+    #[track_caller]
     pub fn limited(&self, limit: usize) -> Limited<D> {
+        assert!(limit > 0, "`limit` is 0: a view of a pool needs at least one place");
         Limited { view: View::new(&self.engine, limit) }
     }
 }
 
 impl<D: Dispatch> Limited<D> {
-    /// Submits a closure; blocks while the view is full (or, if the pool is
-    /// [`nonblocking`](crate::Builder::nonblocking), refuses). Never waits for room in the pool.
+    /// Submits a closure; blocks while the view or the pool is full (or, if the pool is
+    /// [`nonblocking`](crate::Builder::nonblocking), refuses). From inside a task of the pool it never blocks.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -89,7 +103,7 @@ impl<D: Dispatch> Limited<D> {
         self.enter(f, self.view.engine().default_patience())
     }
 
-    /// Submits a closure if there is room in the view; never blocks.
+    /// Submits a closure if there is room in the view and in the pool; never blocks.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(4).queue(0).build()?;

@@ -6,7 +6,7 @@ use super::view::View;
 use crate::dispatch::Dispatch;
 use crate::engine::Prospect;
 use crate::error::{Cause, SubmitErrorKind};
-use crate::slot::{Recalled, Reply, Verdict};
+use crate::slot::{Permit, Recalled, Reply, Verdict};
 use crate::sync::{Arc, thread_local};
 use crate::task::{Body, Task};
 
@@ -43,19 +43,42 @@ impl<D: Dispatch> Drop for Held<'_, D> {
     }
 }
 
-/// One of the view's places; dropping it gives it to the next.
-pub(super) struct Place<D: Dispatch>(Arc<View<D>>);
+/// One of the view's places; dropping it gives it to the next. Empty when it was given back without that.
+pub(super) struct Place<D: Dispatch>(Option<Arc<View<D>>>);
 
 impl<D: Dispatch> Place<D> {
     /// One that the view has counted.
     pub(super) fn of(view: &Arc<View<D>>) -> Self {
-        Place(Arc::clone(view))
+        Place(Some(Arc::clone(view)))
     }
 }
 
 impl<D: Dispatch> Drop for Place<D> {
     fn drop(&mut self) {
-        self.0.release_place();
+        if let Some(view) = self.0.take() {
+            view.release_place();
+        }
+    }
+}
+
+/// Leaves the place with the reply of the task that has it, when dropped, also by a panic: the pool has counted the end of the task
+/// when the place goes to the next one.
+struct PassesOn<'a, D: Dispatch> {
+    reply: &'a mut Reply,
+    permit: Option<Arc<View<D>>>,
+}
+
+impl<D: Dispatch> Drop for PassesOn<'_, D> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.reply.hold(permit);
+        }
+    }
+}
+
+impl<D: Dispatch> Permit for View<D> {
+    fn release(self: Arc<Self>) {
+        self.release_place();
     }
 }
 
@@ -70,15 +93,22 @@ impl<D: Dispatch> Placed<D> {
     pub(super) fn new(task: Task, place: Place<D>) -> Self {
         Placed { task, place }
     }
+
+    /// The task without its place, which the view has to count as free.
+    pub(super) fn into_task(mut self) -> Task {
+        self.place.0 = None;
+        self.task
+    }
 }
 
 impl<D: Dispatch> Body for Placed<D> {
     fn call(self, reply: &mut Reply) -> Verdict {
-        let Placed { task, place } = self;
-        // Dropped in the reverse order, also by a panic.
-        let place = place;
-        let _held = Held::by(&place.0);
-        task.call(reply)
+        let Placed { task, mut place } = self;
+        let Some(view) = place.0.take() else { return task.call(reply) };
+        let permit = Arc::clone(&view);
+        let passing_on = PassesOn { reply, permit: Some(permit) };
+        let _held = Held::by(&view);
+        task.call(passing_on.reply)
     }
 
     fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {

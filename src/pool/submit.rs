@@ -114,8 +114,9 @@ impl<D: Dispatch> Pool<D> {
     }
 
     /// Submits a closure; waits for room without blocking the thread, in one line with the threads that wait.
-    /// Dropping the future takes it out of the line, and drops the closure; one that is kept and never polled holds up those
-    /// behind it. Not on a worker of this pool: there nobody sees
+    /// Dropping the future takes it out of the line, and drops the closure. No room is kept for a future, as it may never be polled
+    /// again: a newcomer may take what it was woken for, and those behind it get in if it does not come soon. It keeps its place in
+    /// the line, and is woken again. Not on a worker of this pool: there nobody sees
     /// that it waits for itself.
     ///
     /// ```

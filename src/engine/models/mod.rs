@@ -254,6 +254,41 @@ fn a_future_that_goes_passes_the_call_on<Q: Queue<usize>>(bound: usize) {
     });
 }
 
+/// A future is called and never polled again: the thread behind it gets in.
+fn a_future_that_does_not_come_is_passed<Q: Queue<usize>>(bound: usize) {
+    explore(2, move || {
+        let nest = Nest::<Q>::new(1, bound, 2 + bound);
+        for item in 0..=bound {
+            assert!(nest.try_enter(item).is_ok());
+        }
+        let nobody = Waiter::Task(Waker::noop().clone());
+        let place = nest.line.join(MAIN_DOOR, usize::MAX, nobody).expect("there is no limit");
+        let behind = {
+            let nest = Arc::clone(&nest);
+            thread::spawn(move || assert!(nest.submit(9)))
+        };
+        with_workers(&nest, 1, || ());
+        behind.join().expect("a submitter does not panic");
+        drop(place);
+    });
+}
+
+/// A future that was passed is polled after all, while the thread behind it tries: both get in.
+fn a_future_that_comes_late_gets_in<Q: Queue<usize>>(bound: usize) {
+    explore(1, move || {
+        let nest = Nest::<Q>::new(1, bound, 3 + bound);
+        for item in 0..=bound {
+            assert!(nest.try_enter(item).is_ok());
+        }
+        let other = {
+            let nest = Arc::clone(&nest);
+            thread::spawn(move || assert!(nest.submit(8)))
+        };
+        with_workers(&nest, 1, || assert!(nest.submit_async(9)));
+        other.join().expect("a submitter does not panic");
+    });
+}
+
 /// Every model over one queue; `$bound` is the smallest that it can have.
 macro_rules! models {
     ($name:ident, $queue:ty, $bound:expr) => {
@@ -321,6 +356,14 @@ macro_rules! models {
             #[test]
             fn a_future_that_goes_passes_the_call_on() {
                 super::a_future_that_goes_passes_the_call_on::<$queue>($bound);
+            }
+            #[test]
+            fn a_future_that_does_not_come_is_passed() {
+                super::a_future_that_does_not_come_is_passed::<$queue>($bound);
+            }
+            #[test]
+            fn a_future_that_comes_late_gets_in() {
+                super::a_future_that_comes_late_gets_in::<$queue>($bound);
             }
             #[test]
             fn closing_sends_waiters_away() {

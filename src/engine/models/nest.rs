@@ -65,11 +65,19 @@ impl<Q: Queue<usize>> Nest<Q> {
     }
 
     fn enter_from_line(&self, place: &Place<'_>, item: usize) -> Result<(), Refused> {
-        place.answer(|| match place.is_first() {
-            true => self.try_enter(item),
-            false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed),
-            false => Err(Refused::Full),
-        })
+        let mut is_first = true;
+        let answer = place.answer(|| {
+            is_first = place.is_first();
+            match is_first {
+                true => self.try_enter(item),
+                false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed),
+                false => Err(Refused::Full),
+            }
+        });
+        if !is_first {
+            self.line.pass_the_late(|door| self.queue.has_room(door));
+        }
+        answer
     }
 
     /// The engine's way to wait at the door.
