@@ -221,7 +221,7 @@ fn d15_an_empty_lane_hides_no_other() {
             let keyed = thread::spawn(move || waits.submit_keyed(7, || ()).unwrap());
             await_waiting(&*pool, 1);
             let late = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
-            assert_eq!(late.kind, SubmitErrorKind::TimedOut);
+            assert_eq!(late.kind(), SubmitErrorKind::TimedOut);
             gate.open();
             keyed.join().unwrap();
             assert!(pool.wait_idle());
@@ -271,7 +271,7 @@ fn kept_and_counted<D: Dispatch>() {
     gate.open();
     eventually("both were called", || bell.rung() == 2);
     let gate = occupy(&pool);
-    assert_eq!((pool.waiting(), pool.submit(|| ()).unwrap_err().kind), (2, SubmitErrorKind::Overloaded));
+    assert_eq!((pool.waiting(), pool.submit(|| ()).unwrap_err().kind()), (2, SubmitErrorKind::Overloaded));
     drop(kept.pop());
     assert_eq!(pool.waiting(), 1);
     thread::scope(|scope| {
@@ -282,7 +282,7 @@ fn kept_and_counted<D: Dispatch>() {
     });
     assert!(pool.shutdown().is_complete());
     let refusal = block_on(kept.pop().unwrap()).unwrap_err();
-    assert_eq!((refusal.kind, pool.waiting()), (SubmitErrorKind::Closed, 0));
+    assert_eq!((refusal.kind(), pool.waiting()), (SubmitErrorKind::Closed, 0));
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn hooked_by_a_worker<D: Dispatch>() {
     hooked.is_armed.store(true, SeqCst);
     gate.open();
     eventually("it is woken", || hooked.wakes.load(SeqCst) > 0);
-    assert_eq!(block_on(future).unwrap_err().kind, SubmitErrorKind::Closed);
+    assert_eq!(block_on(future).unwrap_err().kind(), SubmitErrorKind::Closed);
     assert!(pool.shutdown().is_complete());
     hooked.is_armed.store(false, SeqCst);
 }
