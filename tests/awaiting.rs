@@ -408,7 +408,7 @@ fn tokio_awaits_tasks_and_room() {
 
 const TIMER: &str = "formicary-timer";
 
-/// Awaiting a token: cancelled, from above, by time, too late, and dropped. The thread that keeps the time goes with the last
+/// Awaiting a token: cancelled, from above, by time, too late, and dropped. The thread that keeps the time goes soon after the last
 /// future that needs it.
 #[test]
 fn awaiting_tokens_leaves_no_thread_behind() {
