@@ -60,8 +60,8 @@
 //!   back by `shutdown_now`, or is counted as cancelled.
 //! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
 //! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same.
-//! - **No deadlock with itself.** A task may use its own pool; what would wait for itself for ever runs on the spot (at most 32
-//!   tasks deep, on the worker's own stack) or is refused as `WouldDeadlock`.
+//! - **No deadlock with itself.** A task may use its own pool; what would wait for itself for ever runs on the spot (on the worker's
+//!   own stack, as deep as the program's own recursion goes) or is refused as `WouldDeadlock`.
 //! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
 //!
 //! A waiting thread sleeps; an idle pool uses no processor time.

@@ -23,7 +23,10 @@ pub use shared_handle::SharedHandle;
 /// The result of a task, once it has one.
 ///
 /// Wait for it with [`join`](Self::join), or `.await` it on any executor. Dropping a handle detaches: the task runs all the
-/// same and its result is dropped; [`cancel`](Self::cancel) stops it. A handle costs its task one allocation.
+/// same and its result is dropped, as is at once a waker that a poll has left; [`cancel`](Self::cancel) stops it.
+///
+/// A handle costs its task one allocation, and one more for captures, and for a result, of more than 48 bytes. A handle that is
+/// kept holds neither the captures of a task that has ended nor the memory of a result that was taken.
 ///
 /// ```
 /// use formicary::Pool;
@@ -202,7 +205,7 @@ impl<T: Send + 'static> Handle<T> {
     /// Blocks until the task has ended.
     ///
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
-    /// (`Pool`), so that a pool of one worker can wait for its own tasks.
+    /// (`Pool`), so that a pool of one worker can wait for its own tasks. Such waits nest as deep as the worker's stack allows.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -226,6 +229,9 @@ impl<T: Send + 'static> Handle<T> {
     /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
     ///
     /// The first `Some` has the result; after it every call says that it has been taken.
+    ///
+    /// Called from a task of the same pool (`Pool`), it runs the awaited task on the spot only where this would otherwise be the
+    /// last worker that could make progress. Then it can take longer than `limit`.
     ///
     /// ```
     /// use formicary::Pool;
@@ -347,7 +353,12 @@ impl<T: Send + 'static> Handle<T> {
 /// `.await`: the result. Takes it: polling again after that says that it has been taken. Dropping the future detaches the
 /// task, as dropping a handle does; await `&mut handle` where that must not be.
 ///
-/// A panic of the executor's waker is caught: it does not touch the pool, and others who wait are woken.
+/// A panic of the executor's waker is caught: it does not touch the pool, and others who wait are woken. Dropping the handle drops
+/// the waker.
+///
+/// Polled by a task of the same pool (`Pool`), it runs the awaited task on the spot if that has not started and no other worker is
+/// free to start it, so that `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task. Workers
+/// of a [`StatefulPool`](crate::StatefulPool), whose state is in use, run nothing: there the wait is up to the other workers.
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
