@@ -74,8 +74,8 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
         token: Option<&CancelToken>,
         is_younger: bool,
     ) -> AwaitedEnd;
-    /// Runs the task on the calling thread if that is a worker of its pool, nobody has started it, and no other worker is free to.
-    fn run_unless_others_can(self: Arc<Self>);
+    /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to.
+    fn is_up_to_caller(&self) -> bool;
     /// The result, or word to wake the waiter.
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
     /// Forgets the waiter of the last poll.
@@ -160,10 +160,8 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         }
     }
 
-    fn run_unless_others_can(self: Arc<Self>) {
-        if can_run(&self) && !self.has_started() && !nested::has_free_workers(self.terms().pool) {
-            run_if_unstarted(&self);
-        }
+    fn is_up_to_caller(&self) -> bool {
+        can_run(self) && !self.has_started() && !nested::has_free_workers(self.terms().pool)
     }
 
     fn forget_waiter(&self) {
@@ -363,7 +361,9 @@ impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        Arc::clone(&self.slot).run_unless_others_can();
+        if self.slot.is_up_to_caller() {
+            Arc::clone(&self.slot).run_inside();
+        }
         match self.slot.poll(Some(Waiter::Task(poller.waker().clone()))) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,

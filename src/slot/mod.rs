@@ -200,13 +200,8 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         state.detached = true;
         let waiter = state.waiter.take();
-        let unwanted = match std::mem::replace(&mut state.cell, Cell::Empty) {
-            found @ (Cell::Done(_) | Cell::Produced(_)) => Some(found),
-            other => {
-                state.cell = other;
-                None
-            }
-        };
+        let has_result = matches!(state.cell, Cell::Done(_) | Cell::Produced(_));
+        let unwanted = has_result.then(|| std::mem::replace(&mut state.cell, Cell::Empty));
         drop(state);
         waiter.into_iter().for_each(Waiter::dismiss);
         drop(unwanted);
