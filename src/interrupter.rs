@@ -37,7 +37,8 @@ use std::sync::Arc;
 pub struct Interrupter(Arc<dyn Fn() + Send + Sync>);
 
 impl Interrupter {
-    /// Calls `interrupt` when a timed call gives up while its task runs.
+    /// Calls `interrupt` when a running task is to stop: see [`Worker::interrupter`](crate::Worker::interrupter), which says what
+    /// it may do.
     ///
     /// ```
     /// use formicary::Interrupter;

@@ -62,10 +62,10 @@
 //! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same, unless [`Builder::on_drop`] says
 //!   otherwise. On a thread of the pool itself neither waits, wherever the user's code runs there.
 //! - **No deadlock with itself.** A task may use its own pool. What it submits is never refused for want of room and never waits for
-//!   it ([`Builder::nested`]). What it waits for runs on the spot if it has not started; what would wait for itself for ever is refused
-//!   as `WouldDeadlock`. That is seen within one pool: tasks of two pools that
-//!   wait for each other in a circle wait for ever, unless one of them waits with a limit ([`Handle::join_timeout`],
-//!   [`StatefulPool::process_timeout`], [`Pool::submit_timeout`]).
+//!   it ([`Builder::nested`]). What it waits for runs on the spot if it has not started (on the worker's own stack, as deep as the
+//!   program's own recursion goes); what would wait for itself for ever is refused as `WouldDeadlock`. That is seen within one pool:
+//!   tasks of two pools that wait for each other in a circle wait for ever, unless one of them waits with a limit
+//!   ([`Handle::join_timeout`], [`StatefulPool::process_timeout`], [`Pool::submit_timeout`]).
 //! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
 //!
 //! A waiting thread sleeps; an idle pool uses no processor time.

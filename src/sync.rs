@@ -55,13 +55,6 @@ mod real {
         PARKER.with(|parker| f(parker.borrow().get_or_init(make)))
     }
 
-    /// Tells the calling thread from others that live.
-    pub(crate) fn thread_key() -> ThreadKey {
-        PARKER.with(|parker| std::ptr::from_ref(parker).addr())
-    }
-
-    pub(crate) type ThreadKey = usize;
-
     /// What wakes the calling thread from [`park`].
     pub(crate) fn current() -> Thread {
         with_parker(|parker| parker.unparker().clone())
@@ -247,12 +240,6 @@ mod model {
         CURRENT.with(Thread::clone)
     }
 
-    pub(crate) use loom::thread::ThreadId as ThreadKey;
-
-    pub(crate) fn thread_key() -> ThreadKey {
-        loom::thread::current().id()
-    }
-
     /// As for [`wait`](super::wait), a deadline never comes.
     pub(crate) fn park(_deadline: Option<Instant>) {
         current().0.wait();
@@ -263,7 +250,6 @@ mod model {
 #[cfg(formicary_shuttle)]
 mod model {
     pub(crate) use shuttle::sync::mpsc;
-    pub(crate) use shuttle::thread::ThreadId as ThreadKey;
     pub(crate) use shuttle::thread::{Builder, JoinHandle, Thread, current};
     pub(crate) use shuttle::thread_local;
 
@@ -289,10 +275,6 @@ mod model {
             self.once.call_once_force(|_| drop(self.value.set(init())));
             self.value.get().expect("it is set once")
         }
-    }
-
-    pub(crate) fn thread_key() -> ThreadKey {
-        current().id()
     }
 
     /// As for [`wait`](super::wait), a deadline never comes.

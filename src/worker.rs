@@ -55,9 +55,13 @@ pub trait Worker: 'static {
     /// another one, if the capacity allows. Default: `false`.
     const READY_BLOCKS: bool = false;
 
-    /// A way to make a running `process` stop, asked for once when the state is made. It is called from another thread,
-    /// at most once per task, when a timed call gives up while its task runs; the worker cannot begin its next task
-    /// before the call has returned, so it must not wait for the worker. A panic in it is caught, and told to nobody.
+    /// A way to make a running `process` stop, asked for once when the state is made. It is called by the thread that stops the
+    /// task, at most once per task: when a timed call gives up while its task runs, or when a [`Handle`](crate::Handle) cancels
+    /// it. A panic in it is caught, and told to nobody.
+    ///
+    /// The worker does not begin its next task before the call has returned, so an interrupt reaches no other task. The
+    /// interrupter may ask its own handle anything, but must not wait without a limit for its own task, which may not end, nor
+    /// for any other that this worker would have to run.
     ///
     /// If it leaves a mark (a flag), that mark may be set when `process` has just begun or is about to return. So
     /// `process` must clear it when it begins, and look at [`Context::is_cancelled`] after that, which is set first.

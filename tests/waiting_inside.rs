@@ -118,8 +118,10 @@ fn d07_a_poll_runs_nothing_else() {
     on_every_dispatch!(polls_run_nothing_else);
 }
 
+type Own<D> = Weak<StatefulPool<Polls<D>, D>>;
+
 /// Polls a task of its own pool.
-struct Polls<D: Dispatch>(Arc<OnceLock<Weak<StatefulPool<Polls<D>, D>>>>);
+struct Polls<D: Dispatch>(Arc<OnceLock<Own<D>>>);
 
 impl<D: Dispatch> Worker for Polls<D> {
     type Input = bool;

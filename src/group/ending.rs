@@ -70,8 +70,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.finish().results()
     }
 
-    /// Blocks for at most `limit` until a [`wait`](Self::wait) would return at once; says whether it would. On a worker of the
-    /// pool it runs nothing, for that could take longer.
+    /// Blocks for at most `limit` until a [`wait`](Self::wait) would return at once; says whether it would. A worker of the pool
+    /// runs the group's tasks only where it would be the last one that could make progress; that can take longer than the limit.
     ///
     /// ```
     /// use std::time::Duration;

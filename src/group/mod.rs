@@ -36,8 +36,8 @@ use member::{Enlisted, Member, Shared, run};
 /// A group is used once: waiting takes it, and its token is cancelled when the wait is over, however it went, so that whatever
 /// was bound to the group ends with it. Groups of one pool know nothing of each other, and a group keeps no pool open. To
 /// spawn from several threads, share it by reference. A task that wants to split its work makes a group of its own: on a worker,
-/// waiting runs the group's tasks that have not started, so that groups in groups finish on a pool of one worker (at most 32
-/// deep).
+/// waiting runs the group's tasks that have not started, so that groups in groups finish on a pool of one worker, as deep as its
+/// stack allows.
 ///
 /// Dropping a group without waiting cancels it: tasks that have not started never run and what they captured is dropped at
 /// once; those that run are told so, and not waited for.

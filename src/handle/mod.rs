@@ -23,7 +23,10 @@ pub use shared_handle::SharedHandle;
 /// The result of a task, once it has one.
 ///
 /// Wait for it with [`join`](Self::join), or `.await` it on any executor. Dropping a handle detaches: the task runs all the
-/// same and its result is dropped; [`cancel`](Self::cancel) stops it. A handle costs its task one allocation.
+/// same and its result is dropped, as is at once a waker that a poll has left; [`cancel`](Self::cancel) stops it.
+///
+/// A handle costs its task one allocation, and one more for captures, and for a result, of more than 48 bytes. A handle that is
+/// kept holds neither the captures of a task that has ended nor the memory of a result that was taken.
 ///
 /// ```
 /// use formicary::Pool;
@@ -71,8 +74,8 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
         token: Option<&CancelToken>,
         is_younger: bool,
     ) -> AwaitedEnd;
-    /// Runs the task on the calling thread if that is a worker of its pool, nobody has started it, and no other worker is free to.
-    fn run_unless_others_can(self: Arc<Self>);
+    /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to.
+    fn is_up_to_caller(&self) -> bool;
     /// The result, or word to wake the waiter.
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
     /// Forgets the waiter of the last poll.
@@ -157,10 +160,8 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         }
     }
 
-    fn run_unless_others_can(self: Arc<Self>) {
-        if can_run(&self) && !self.has_started() && !nested::has_free_workers(self.terms().pool) {
-            run_if_unstarted(&self);
-        }
+    fn is_up_to_caller(&self) -> bool {
+        can_run(self) && !self.has_started() && !nested::has_free_workers(self.terms().pool)
     }
 
     fn forget_waiter(&self) {
@@ -202,8 +203,9 @@ impl<T: Send + 'static> Handle<T> {
     /// Blocks until the task has ended; so, if it has not started and the pool is [paused](crate::Pool::pause), until that resumes.
     ///
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
-    /// (`Pool`), so that a pool of one worker can wait for its own tasks. Tasks of two pools that wait for each other in a circle wait for
-    /// ever; where that can be, [`join_timeout`](Self::join_timeout) is the way out.
+    /// (`Pool`), so that a pool of one worker can wait for its own tasks. Such waits nest as deep as the worker's stack allows. Tasks of
+    /// two pools that wait for each other in a circle wait for ever; where that can be, [`join_timeout`](Self::join_timeout) is the way
+    /// out.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -227,6 +229,9 @@ impl<T: Send + 'static> Handle<T> {
     /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
     ///
     /// The first `Some` has the result; after it every call says that it has been taken.
+    ///
+    /// Called from a task of the same pool (`Pool`), it runs the awaited task on the spot only where this would otherwise be the
+    /// last worker that could make progress. Then it can take longer than `limit`.
     ///
     /// ```
     /// use formicary::Pool;
@@ -351,12 +356,19 @@ impl<T: Send + 'static> Handle<T> {
 /// `.await`: the result. Takes it: polling again after that says that it has been taken. Dropping the future detaches the
 /// task, as dropping a handle does; await `&mut handle` where that must not be.
 ///
-/// A panic of the executor's waker is caught: it does not touch the pool, and others who wait are woken.
+/// A panic of the executor's waker is caught: it does not touch the pool, and others who wait are woken. Dropping the handle drops
+/// the waker.
+///
+/// Polled by a task of the same pool (`Pool`), it runs the awaited task on the spot if that has not started and no other worker is
+/// free to start it, so that `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task. Workers
+/// of a [`StatefulPool`](crate::StatefulPool), whose state is in use, run nothing: there the wait is up to the other workers.
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        Arc::clone(&self.slot).run_unless_others_can();
+        if self.slot.is_up_to_caller() {
+            Arc::clone(&self.slot).run_inside();
+        }
         match self.slot.poll(Some(Waiter::Task(poller.waker().clone()))) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,

@@ -46,7 +46,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
         self.wait(None).unwrap_or(Err(&WOULD_DEADLOCK))
     }
 
-    /// The same for at most `limit`; `None` if the task has not ended.
+    /// The same for at most `limit`, as [`Handle::join_timeout`]; `None` if the task has not ended.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;

@@ -1,59 +1,41 @@
 //! Stopping the task of a slot while it runs.
 //!
 //! An interrupter is the user's code and runs without the slot's lock, so that it may ask its own handle anything. It must not reach
-//! the task after its own: so the slot lists those who are at it, and the worker, when it has ended the task and nobody can begin
-//! to interrupt it any more, waits for the last of them before it goes on.
+//! the task after its own: the worker, when it has ended the task and nobody can begin to interrupt it any more, waits until one
+//! that is under way has returned.
 
 use super::{Cell, Slot, State};
 use crate::contain::contain;
-use crate::interrupter::Interrupter;
-use crate::sync::{MutexGuard, Ordering, Thread, ThreadKey, current, park, thread_key};
+use crate::sync::{MutexGuard, Ordering, Thread, current, park};
 
-/// The calls of one task's interrupter.
+/// The one call of a task's interrupter.
 #[derive(Default)]
-pub(super) struct Interrupts {
-    /// The threads that are in one.
-    by: Vec<ThreadKey>,
-    /// The worker, when it waits for the last to return.
+pub(super) struct Interrupt {
+    is_under_way: bool,
+    /// The worker, when it waits for the call to return.
     worker: Option<Thread>,
 }
 
 impl<I, O> State<I, O> {
-    /// The interrupter of the running task, if it has one and the calling thread is not in it already.
-    fn begin_interrupt(&mut self) -> Option<Interrupter> {
-        let Cell::Running(Some(interrupter)) = &self.cell else { return None };
-        let (interrupts, me) = (self.interrupts.get_or_insert_default(), thread_key());
-        if interrupts.by.contains(&me) {
-            return None;
-        }
-        interrupts.by.push(me);
-        Some(interrupter.clone())
-    }
-
-    /// The calling thread has called it: the worker to wake, if this was the last.
-    fn end_interrupt(&mut self) -> Option<Thread> {
-        let interrupts = self.interrupts.as_mut()?;
-        let me = thread_key();
-        interrupts.by.retain(|thread| *thread != me);
-        if interrupts.by.is_empty() { interrupts.worker.take() } else { None }
-    }
-
-    pub(super) fn is_interrupted(&self) -> bool {
-        self.interrupts.as_ref().is_some_and(|interrupts| !interrupts.by.is_empty())
+    pub(super) fn is_interrupting(&self) -> bool {
+        self.interrupt.is_under_way
     }
 }
 
 impl<I, O> Slot<I, O> {
-    /// Tells the task to stop if it runs, and interrupts it. A panic of the interrupter ends here.
+    /// Tells the task to stop if it runs, and interrupts it if nobody has. A panic of the interrupter ends here.
     pub(super) fn tell_to_stop(&self, mut state: MutexGuard<'_, State<I, O>>) {
-        if !matches!(state.cell, Cell::Running(_)) {
-            return;
-        }
+        let Cell::Running(interrupter) = &mut state.cell else { return };
+        let interrupter = interrupter.take();
         self.note_given_up();
-        let Some(interrupter) = state.begin_interrupt() else { return };
+        let Some(interrupter) = interrupter else { return };
+        state.interrupt.is_under_way = true;
         drop(state);
         contain(move || interrupter.interrupt());
-        let worker = self.state.lock().end_interrupt();
+        let mut state = self.state.lock();
+        state.interrupt.is_under_way = false;
+        let worker = state.interrupt.worker.take();
+        drop(state);
         if let Some(worker) = worker {
             worker.unpark();
         }
@@ -67,27 +49,82 @@ impl<I, O> Slot<I, O> {
 
     /// For the worker, when the task does not run any more.
     #[cold]
-    fn await_interrupts(&self) {
+    fn await_interrupt(&self) {
         let me = current();
         loop {
             let mut state = self.state.lock();
-            if !state.is_interrupted() {
+            if !state.interrupt.is_under_way {
                 return;
             }
-            if let Some(interrupts) = &mut state.interrupts {
-                interrupts.worker = Some(me.clone());
-            }
+            state.interrupt.worker = Some(me.clone());
             drop(state);
             park(None);
         }
     }
 }
 
-/// When it is dropped, the worker waits until nobody interrupts the task that it has ended.
-pub(super) struct AwaitsInterrupts<'a, I, O>(pub(super) &'a Slot<I, O>);
+/// When it is dropped, the worker waits until the task that it has ended is not being interrupted.
+pub(super) struct AwaitsInterrupt<'a, I, O>(pub(super) &'a Slot<I, O>);
 
-impl<I, O> Drop for AwaitsInterrupts<'_, I, O> {
+impl<I, O> Drop for AwaitsInterrupt<'_, I, O> {
     fn drop(&mut self) {
-        self.0.await_interrupts();
+        self.0.await_interrupt();
+    }
+}
+
+#[cfg(all(test, formicary_loom))]
+mod models {
+    //! An interrupt against the end of the task that it is for.
+
+    use loom::thread;
+
+    use crate::engine::models::explore;
+    use crate::interrupter::Interrupter;
+    use crate::slot::{Reply, Slot, Terms, Ticket, Verdict};
+    use crate::sync::{Arc, AtomicUsize, Ordering};
+
+    /// So many threads cancel a task while a worker runs it. Loom finds a worker that is not woken.
+    fn cancelled_by(cancellers: usize, preemptions: usize) {
+        explore(preemptions, move || {
+            let terms =
+                Terms { pool: u64::MAX, is_call: false, deadline: None, token: None, run_here: None, view: None };
+            let slot = Slot::new((), terms);
+            let under_way = Arc::new(AtomicUsize::new(0));
+            let worker = {
+                let (ticket, under_way) = (Ticket::new(&slot), Arc::clone(&under_way));
+                thread::spawn(move || {
+                    let seen = Arc::clone(&under_way);
+                    let interrupter = Interrupter::new(move || {
+                        under_way.store(1, Ordering::Relaxed);
+                        under_way.store(0, Ordering::Relaxed);
+                    });
+                    let mut reply = Reply::default();
+                    let verdict = ticket.run(&mut reply, Some(&interrupter), |(), _| ());
+                    assert!(reply.send(None).is_none());
+                    // From here on the worker is at its next task.
+                    assert_eq!(seen.load(Ordering::Relaxed), 0, "an interrupt reaches the next task");
+                    verdict
+                })
+            };
+            let others: Vec<_> = (1..cancellers)
+                .map(|_| {
+                    let slot = Arc::clone(&slot);
+                    thread::spawn(move || slot.cancel())
+                })
+                .collect();
+            let mut was_queued = slot.cancel();
+            others.into_iter().for_each(|other| was_queued |= other.join().unwrap());
+            assert_eq!(worker.join().unwrap(), if was_queued { Verdict::Cancelled } else { Verdict::Ran });
+        });
+    }
+
+    #[test]
+    fn the_worker_waits_for_an_interrupt() {
+        cancelled_by(1, 4);
+    }
+
+    #[test]
+    fn one_of_two_interrupts_and_the_worker_waits() {
+        cancelled_by(2, 3);
     }
 }

@@ -25,7 +25,7 @@ use crate::interrupter::Interrupter;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::waiter::Waiter;
 
-use interrupts::Interrupts;
+use interrupts::Interrupt;
 use packed::Packed;
 use waiters::MoreWaiters;
 
@@ -35,7 +35,7 @@ pub(crate) use wait::{AwaitedEnd, Outcome};
 
 enum Cell<I, O> {
     Queued(Packed<I>),
-    /// With what can interrupt it.
+    /// With what can interrupt it, until that is done.
     Running(Option<Interrupter>),
     /// The task has ended and left its output; it is not announced yet.
     Produced(Packed<O>),
@@ -64,7 +64,7 @@ struct State<I, O> {
     /// Who waits; the first one's place costs no allocation.
     waiter: Option<Waiter>,
     more_waiters: Option<Box<MoreWaiters>>,
-    interrupts: Option<Box<Interrupts>>,
+    interrupt: Interrupt,
     /// Nobody will ask for the result.
     detached: bool,
 }
@@ -141,7 +141,7 @@ impl<I, O> Slot<I, O> {
                 is_withdrawn: false,
                 waiter: None,
                 more_waiters: None,
-                interrupts: None,
+                interrupt: Interrupt::default(),
                 detached: false,
             }),
             over: AtomicBool::new(false),
@@ -257,13 +257,8 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         state.detached = true;
         let waiter = state.waiter.take();
-        let unwanted = match std::mem::replace(&mut state.cell, Cell::Empty) {
-            found @ (Cell::Done(_) | Cell::Produced(_)) => Some(found),
-            other => {
-                state.cell = other;
-                None
-            }
-        };
+        let has_result = matches!(state.cell, Cell::Done(_) | Cell::Produced(_));
+        let unwanted = has_result.then(|| std::mem::replace(&mut state.cell, Cell::Empty));
         drop(state);
         waiter.into_iter().for_each(Waiter::dismiss);
         drop(unwanted);

@@ -74,7 +74,7 @@ mod tests {
         let large = Packed::new(([7_u8; 1000], Arc::clone(&living)));
         let aligned = Packed::new(Aligned(Arc::clone(&living)));
         let nothing = Packed::new(());
-        assert!(Packed::<[usize; 6]>::FITS && !Packed::<[usize; 7]>::FITS && !Packed::<Aligned>::FITS);
+        const { assert!(Packed::<Words>::FITS && !Packed::<(Words, u8)>::FITS && !Packed::<Aligned>::FITS) };
         assert_eq!(Arc::strong_count(&living), 4);
         assert_eq!(small.into_inner().0, 1);
         assert_eq!(Arc::strong_count(&living), 3);

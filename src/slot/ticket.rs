@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::desk::AnyCaller;
-use super::interrupts::AwaitsInterrupts;
+use super::interrupts::AwaitsInterrupt;
 use super::{Cell, Slot, Turn};
 use crate::engine::{Prospect, nested};
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
@@ -122,7 +122,7 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
             (found, None) => (Err(JoinError::new(Cause::Cancelled)), Some(found)),
         };
         // Nobody begins to interrupt a task that has ended. Whoever is at it may wait for its end: so that is announced first.
-        let _interrupts = state.is_interrupted().then(|| AwaitsInterrupts(self));
+        let _interrupt = state.is_interrupting().then(|| AwaitsInterrupt(self));
         if state.detached {
             drop(state);
             drop(result);
