@@ -436,6 +436,29 @@ fn d17_at_a_full_pool_a_view_waits_in_its_line() {
     on_every_dispatch!(in_the_pools_line);
 }
 
+/// D17: the end of a view sends those of its submitters away that wait at the pool, and no others.
+fn closed_in_the_pools_line<D: Dispatch>() {
+    let pool = pool::<D>(1, 0);
+    let (view, gate) = (pool.limited(2), occupy(&pool));
+    thread::scope(|scope| {
+        let at_view: Vec<_> = (0..3).map(|_| scope.spawn(|| view.submit(|| ()).unwrap_err().kind)).collect();
+        await_waiting(&*pool, 2);
+        let at_pool = scope.spawn(|| pool.submit(|| ()).unwrap());
+        await_waiting(&*pool, 3);
+        assert!(view.close().is_empty());
+        assert!(at_view.into_iter().all(|submitter| submitter.join().unwrap() == SubmitErrorKind::Closed));
+        gate.open();
+        at_pool.join().unwrap();
+    });
+    assert!(view.wait_idle() && pool.wait_idle());
+    assert_eq!((view.stats().submitted, pool.stats().completed), (0, 2));
+}
+
+#[test]
+fn d17_closing_a_view_ends_the_wait_at_its_pool() {
+    on_every_dispatch!(closed_in_the_pools_line);
+}
+
 /// A place goes to the next when the pool has counted the end of the task before: no figure shows more than the limit.
 fn exact_peaks<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(16).min_workers(16).queue(100).dispatch::<D>().build().unwrap());
@@ -530,8 +553,8 @@ fn many_views<D: Dispatch>(turn: Turn, count: usize, stack: usize) {
             Turn::Dropped => on_a_stack_of(stack, || drop(pool)),
             Turn::Room => {
                 let pause = pool.pause();
-                on_a_stack_of(stack, || pool.tune(60_000).unwrap());
-                assert_eq!(pool.waiting(), 0);
+                on_a_stack_of(stack, || pool.tune(2 * count).unwrap());
+                eventually("all are in", || pool.waiting() == 0);
                 pool.tune(2).unwrap();
                 drop(pause);
                 assert!(pool.wait_idle());
@@ -554,8 +577,10 @@ fn many_views_at_each_turn<D: Dispatch>() {
         if turn == Turn::Room && D::NAME == Ring::NAME {
             continue;
         }
-        many_views::<D>(turn, 5_000, large);
-        many_views::<D>(turn, 5_000, small);
+        // There is a worker for each of them meanwhile.
+        let count = if turn == Turn::Room { 1_000 } else { 5_000 };
+        many_views::<D>(turn, count, large);
+        many_views::<D>(turn, count, small);
     }
     many_views::<D>(Turn::Shutdown, 20_000, large);
 }

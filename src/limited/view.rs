@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::errand::Errand;
 use super::place::{Place, Placed};
+use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, MAIN_DOOR};
 use crate::engine::admission::Line;
 use crate::engine::waking;
@@ -25,6 +26,8 @@ pub(super) struct View<D: Dispatch> {
     /// Submitters that found the view full.
     line: Line,
     idle: Condvar,
+    /// Cancelled when the view is closed, for those of its submitters that wait at the pool.
+    closed: CancelToken,
 }
 
 #[derive(Default)]
@@ -66,6 +69,7 @@ impl<D: Dispatch> View<D> {
             state: Mutex::new(State::default()),
             line: Line::new(),
             idle: Condvar::new(),
+            closed: CancelToken::new(),
         })
     }
 
@@ -192,8 +196,14 @@ impl<D: Dispatch> View<D> {
             Task::from_body(Placed::new(task, place))
         };
         // A refusal is the view's, and not in the pool's figures.
-        let way = Way::from(patience).coming_again();
-        self.engine.submit((task, place), make, way).map_err(|refusal| refusal.map(|(task, _place)| task))
+        let way = Way::from(patience).coming_again().unless(Some(&self.closed));
+        self.engine.submit((task, place), make, way).map_err(|refusal| {
+            let kind = match refusal.kind {
+                SubmitErrorKind::Cancelled => SubmitErrorKind::Closed,
+                kind => kind,
+            };
+            SubmitError::new(kind, refusal.task.0)
+        })
     }
 
     /// Gives the free places to those that wait longest.
@@ -266,6 +276,7 @@ impl<D: Dispatch> View<D> {
         drop(state);
         self.engine.left_views(waiting.len());
         self.line.call_all();
+        self.closed.cancel();
         let recalled = waiting.into_iter().map(|task| task.recall(SubmitErrorKind::Closed, Cause::Cancelled));
         recalled.filter_map(|recalled| if let Recalled::Here(task) = recalled { Some(task) } else { None }).collect()
     }
