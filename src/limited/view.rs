@@ -197,13 +197,14 @@ impl<D: Dispatch> View<D> {
         };
         // A refusal is the view's, and not in the pool's figures.
         let way = Way::from(patience).coming_again().unless(Some(&self.closed));
-        self.engine.submit((task, place), make, way).map_err(|refusal| {
-            let kind = match refusal.kind {
-                SubmitErrorKind::Cancelled => SubmitErrorKind::Closed,
-                kind => kind,
-            };
-            SubmitError::new(kind, refusal.task.0)
-        })
+        let entered = self.engine.submit((task, place), make, way).map_err(|refusal| {
+            let (kind, (task, _place)) = refusal.into_parts();
+            SubmitError::new(if kind == SubmitErrorKind::Cancelled { SubmitErrorKind::Closed } else { kind }, task)
+        });
+        if entered.is_ok() {
+            self.engine.note_cancellable(None);
+        }
+        entered
     }
 
     /// Gives the free places to those that wait longest.
