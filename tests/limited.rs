@@ -441,7 +441,7 @@ fn closed_in_the_pools_line<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let (view, gate) = (pool.limited(2), occupy(&pool));
     thread::scope(|scope| {
-        let at_view: Vec<_> = (0..3).map(|_| scope.spawn(|| view.submit(|| ()).unwrap_err().kind)).collect();
+        let at_view: Vec<_> = (0..3).map(|_| scope.spawn(|| view.submit(|| ()).unwrap_err().kind())).collect();
         await_waiting(&*pool, 2);
         let at_pool = scope.spawn(|| pool.submit(|| ()).unwrap());
         await_waiting(&*pool, 3);
