@@ -3,6 +3,8 @@
 mod due;
 mod epoch;
 mod listeners;
+#[cfg(all(test, formicary_loom))]
+mod models;
 mod node;
 mod waiting;
 
@@ -174,12 +176,6 @@ impl CancelToken {
     /// ```
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline()
-    }
-
-    /// Whether no token is below it, nor the place of one.
-    #[cfg(all(test, formicary_loom))]
-    pub(crate) fn is_childless(&self) -> bool {
-        self.0.is_childless()
     }
 }
 

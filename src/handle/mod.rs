@@ -78,8 +78,6 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     fn is_up_to_caller(&self) -> bool;
     /// The result, or word to wake the waiter.
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
-    /// Forgets the waiter of the last poll.
-    fn forget_waiter(&self);
     fn cancel(&self) -> bool;
     fn detach(&self);
 }
@@ -162,10 +160,6 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
 
     fn is_up_to_caller(&self) -> bool {
         can_run(self) && !self.has_started() && !nested::has_free_workers(self.terms().pool)
-    }
-
-    fn forget_waiter(&self) {
-        Slot::forget_waiter(self);
     }
 
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>> {

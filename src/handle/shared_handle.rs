@@ -82,8 +82,6 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
 
 impl<T: Send + 'static> SharedHandle<T> {
     pub(super) fn of(handle: Handle<T>) -> Self {
-        // It was left by a poll of the handle, which nobody polls any more.
-        handle.slot.forget_waiter();
         SharedHandle(Arc::new(Shared { handle, result: OnceLock::new() }))
     }
 

@@ -169,12 +169,6 @@ impl<I, O> Slot<I, O> {
         Some(outcome)
     }
 
-    /// Forgets the waiter of the last poll.
-    pub(crate) fn forget_waiter(&self) {
-        let waiter = self.state.lock().waiter.take();
-        waiter.into_iter().for_each(Waiter::dismiss);
-    }
-
     /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do, or until `token` is cancelled, which
     /// the caller has listened to. If the task `is_younger` than the one that waits for it, and has started, no circle of waits
     /// is possible and none is looked for: that would be careful beyond need, for it counts who has only just been woken.

@@ -1,0 +1,121 @@
+//! loom models of a tree of tokens: cancelling, deadlines, and tokens that come and go in the middle meanwhile.
+//!
+//! Run by `ci/loom.sh`.
+
+use std::sync::Mutex as StdMutex;
+use std::time::Instant;
+
+use loom::thread;
+
+use super::CancelToken;
+use crate::engine::models::explore;
+use crate::sync::{Arc, AtomicUsize, Ordering};
+
+/// Runs each on a thread of its own. In the first run of a model one is after the other in their order; loom remembers only the
+/// last access to a value, so who looks comes after who changes, or loom does not see that they meet.
+fn in_any_order<const N: usize>(bodies: [Box<dyn FnOnce() + Send>; N]) {
+    let threads = bodies.map(thread::spawn);
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+}
+
+/// A token in the middle of a tree is dropped, and another one made below it before, while the root is cancelled: all below
+/// are.
+#[test]
+fn a_cancel_reaches_past_what_is_being_dropped() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let middle = root.child();
+        let leaf = middle.child();
+        let cancels = move || root.cancel();
+        let made = Arc::new(StdMutex::new(None));
+        let makes = {
+            let made = Arc::clone(&made);
+            move || {
+                let later = middle.child();
+                drop(middle);
+                *made.lock().expect("no panic") = Some(later);
+            }
+        };
+        in_any_order([Box::new(cancels), Box::new(makes)]);
+        let later = made.lock().expect("no panic").take();
+        assert!(leaf.is_cancelled() && later.is_some_and(|later| later.is_cancelled()));
+    });
+}
+
+/// Two drop the children of a token that nobody holds, so that one of them takes it out; the one that is left hears of its root.
+#[test]
+fn a_branch_is_taken_out_while_it_is_cancelled() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let middle = root.child();
+        let (first, second, last) = (middle.child(), middle.child(), middle.child());
+        drop(middle);
+        let canceller = root.clone();
+        in_any_order([Box::new(move || canceller.cancel()), Box::new(|| drop(first)), Box::new(|| drop(second))]);
+        assert!(last.is_cancelled());
+        drop(last);
+        assert!(root.0.is_childless(), "a node is left");
+    });
+}
+
+/// Who sees a token cancelled sees those below it cancelled, and what the canceller did.
+#[test]
+fn a_cancel_is_seen_from_below() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let (child, done) = (root.child(), Arc::new(AtomicUsize::new(0)));
+        let cancels = {
+            let (root, done) = (root.clone(), Arc::clone(&done));
+            move || {
+                done.store(1, Ordering::Relaxed);
+                root.cancel();
+            }
+        };
+        let looks = move || {
+            let is_cancelled = root.is_cancelled();
+            let below = child.is_cancelled();
+            assert!(below || !is_cancelled);
+            assert!(!below || done.load(Ordering::Relaxed) == 1);
+        };
+        in_any_order([Box::new(cancels), Box::new(looks)]);
+    });
+}
+
+/// Two cancel: when either of them returns, those below are cancelled.
+#[test]
+fn a_second_cancel_waits_for_the_first() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let child = root.child();
+        let cancels = || {
+            let (root, child) = (root.clone(), child.clone());
+            move || {
+                root.cancel();
+                assert!(child.is_cancelled() && child.child().is_cancelled());
+            }
+        };
+        in_any_order([Box::new(cancels()), Box::new(cancels())]);
+    });
+}
+
+/// A deadline that is over is set above: the same, and who waits below is woken.
+#[test]
+fn a_deadline_is_seen_from_below() {
+    explore(3, || {
+        let root = CancelToken::new();
+        let child = root.child();
+        let sets = {
+            let root = root.clone();
+            move || root.cancel_at(Instant::now())
+        };
+        let waits = {
+            let child = child.clone();
+            move || child.wait()
+        };
+        let looks = move || {
+            let is_cancelled = root.is_cancelled();
+            assert!(child.is_cancelled() || !is_cancelled);
+        };
+        in_any_order([Box::new(sets), Box::new(waits), Box::new(looks)]);
+    });
+}
