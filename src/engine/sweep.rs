@@ -171,7 +171,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if any_cancellable {
             self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
         }
-        if !dead.is_empty() {
+        let makes_room = !dead.is_empty();
+        if makes_room {
             self.sweeps.has_found.store(true, Ordering::Relaxed);
         }
         drop(last);
@@ -179,9 +180,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         drop(counting);
         fence_after_rmw();
         self.tell_watchers();
-        // A queue may have put live tasks where they are found only now (parking.md); and there is room for others.
+        // A queue may have put live tasks where they are found only now (parking.md).
         self.wake();
-        self.call_line();
+        if makes_room {
+            // Not otherwise: the first in line, who may be the one that looks, would call itself again and again.
+            self.call_line();
+        }
         for input in captured {
             self.guard(|| drop(input));
         }
