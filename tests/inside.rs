@@ -271,7 +271,7 @@ fn d09_nested_tasks_at_the_end() {
 #[test]
 fn d09_pause_and_tune_hold_for_nested_tasks() {
     for_each(|variant| {
-        let (pool, gate, busy) = (variant.build(Setup::new(3, 100)), Gate::new(), Count::new());
+        let (pool, meet, gate, busy) = (variant.build(Setup::new(3, 100)), Gate::new(), Gate::new(), Count::new());
         let task = {
             let busy = busy.clone();
             move || {
@@ -284,14 +284,18 @@ fn d09_pause_and_tune_hold_for_nested_tasks() {
             }
         };
         for _ in 0..3 {
-            let (inner, wait, task) = (Arc::downgrade(&pool), gate.clone(), task.clone());
+            let (inner, meet, wait, task) = (Arc::downgrade(&pool), meet.clone(), gate.clone(), task.clone());
             pool.submit(Task::new(move || {
                 let pool = inner.upgrade().unwrap();
+                // So that no worker is free for what the others submit.
+                meet.wait();
                 (0..100).for_each(|_| pool.submit(task()).unwrap());
                 wait.wait();
             }))
             .unwrap();
         }
+        meet.await_arrivals(3);
+        meet.open();
         gate.await_arrivals(3);
         (0..50).for_each(|_| pool.submit(task()).unwrap());
         let pause = pool.pause();

@@ -349,7 +349,7 @@ fn a_task_may_submit_to_its_own_pool() {
 fn workers_at_their_own_full_door_do_not_hang() {
     for_each(|variant| {
         for (workers, queue) in [(1, 0), (1, 2), (2, 0), (3, 1)] {
-            let pool = variant.build(Setup::new(workers, queue));
+            let pool = variant.build(Setup::new(workers, queue).bounded());
             let (meet, count, refused) = (Arc::new(Barrier::new(workers)), Count::new(), Count::new());
             for _ in 0..workers {
                 let (inner, meet, count, refused) = (pool.clone(), meet.clone(), count.clone(), refused.clone());

@@ -76,7 +76,7 @@ impl Sweeps {
         }
     }
 
-    /// Whether what a look found may not be counted yet. To be asked after the queue was found empty.
+    /// Whether what a look found may not be counted yet. To be asked after the look at the queue that it may explain.
     pub(super) fn is_at_work(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `Counting`: who sees the end of a look sees its counts.
         self.at_work.load(Ordering::Acquire) > 0
@@ -122,15 +122,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     pub(super) fn sweep(&self) -> bool {
         let has_withdrawn = self.id().tickets() > 0;
-        // ORDERING: Relaxed, here and for the next mark. See `Sweeps::note`; and one that was set by another's look at the same time
-        // is seen under the lock.
-        if has_withdrawn || self.sweeps.has_cancellable.load(Ordering::Relaxed) {
+        // In this order: whoever misses a mark that another's look has taken away finds that look at work, and waits for it, or knows
+        // what it has found. Otherwise it would be refused for what is just being swept out.
+        // ORDERING: Acquire pairs with the Release in `look_through`.
+        let has_cancellable = self.sweeps.has_cancellable.load(Ordering::Acquire);
+        if has_withdrawn || has_cancellable || self.sweeps.is_at_work() {
             let last = self.sweeps.last.lock();
             if has_withdrawn || last.is_outdated() {
                 self.look_through(last);
                 return true;
             }
         }
+        // ORDERING: Relaxed. Set before the lock is left and before the look is over.
         self.sweeps.has_found.load(Ordering::Relaxed)
     }
 
@@ -151,8 +154,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     fn look_through(&self, mut last: crate::sync::MutexGuard<'_, Look>) {
         let counting = Counting::begin(&self.sweeps);
-        // ORDERING: Relaxed, before the look: see `Sweeps::note`.
-        self.sweeps.has_cancellable.store(false, Ordering::Relaxed);
+        // ORDERING: Release, see `sweep`; and before the look, see `Sweeps::note`.
+        self.sweeps.has_cancellable.store(false, Ordering::Release);
         // As it was before the look: what is cancelled meanwhile is for the next one.
         *last = Look { cancellations: cancel::cancellations(), deadline: None };
         let (mut any_cancellable, deadline) = (false, &mut last.deadline);
@@ -168,7 +171,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if any_cancellable {
             self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
         }
-        if !dead.is_empty() {
+        let makes_room = !dead.is_empty();
+        if makes_room {
             self.sweeps.has_found.store(true, Ordering::Relaxed);
         }
         drop(last);
@@ -176,9 +180,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         drop(counting);
         fence_after_rmw();
         self.tell_watchers();
-        // A queue may have put live tasks where they are found only now (parking.md); and there is room for others.
+        // A queue may have put live tasks where they are found only now (parking.md).
         self.wake();
-        self.call_line();
+        if makes_room {
+            // Not otherwise: the first in line, who may be the one that looks, would call itself again and again.
+            self.call_line();
+        }
         for input in captured {
             self.guard(|| drop(input));
         }

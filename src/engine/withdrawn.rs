@@ -3,8 +3,7 @@
 //! The ticket stays there until its turn, or until it is in the way (`sweep.rs`). Meanwhile it stands for nothing, so it is not to be
 //! counted as a queued task; and a task that was cancelled counts as such at once.
 
-// Not `sync`'s atomics: a static of a checker's cannot be made. These are statistics, each written under the lock of a slot, and no
-// order of events depends on them.
+// Not `sync`'s atomics: a static of a checker's cannot be made. These are statistics, each written under the lock of a slot.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,13 +30,14 @@ impl Withdrawn {
 
     /// The ticket has left the queue.
     pub(crate) fn clear(&self) {
-        self.cleared.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: Release pairs with the Acquire in `tickets`: who does not count the ticket any more knows of the sweep that took it.
+        self.cleared.fetch_add(1, Ordering::Release);
     }
 
     /// How many of these tickets are in the queue, about.
     pub(super) fn tickets(&self) -> usize {
         let tickets = self.tickets.load(Ordering::Relaxed);
-        usize::try_from(tickets.saturating_sub(self.cleared.load(Ordering::Relaxed))).unwrap_or(usize::MAX)
+        usize::try_from(tickets.saturating_sub(self.cleared.load(Ordering::Acquire))).unwrap_or(usize::MAX)
     }
 
     /// How many tasks were cancelled in this way.

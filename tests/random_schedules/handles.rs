@@ -371,3 +371,69 @@ fn no_call_waits_for_ever<D: Dispatch>() {
 fn p03_no_call_waits_for_ever() {
     on_each_dispatch!(no_call_waits_for_ever);
 }
+
+/// Tasks in a full queue are cancelled, by token and by handle, while others want in and workers take what they find: who comes after
+/// the cancelling finds the room, no more than there is, and each task is counted and dropped once.
+fn what_is_dead_holds_no_place<D: Dispatch>() {
+    let (queue, book, token) = (1 + draw(2), Book::default(), CancelToken::new());
+    let pool = pool::<D>(1, queue);
+    let pause = pool.pause();
+    let cancelled: Vec<_> = (0..=queue)
+        .map(|_| {
+            let entry = book.entry();
+            let number = entry.number;
+            let handle = pool.spawn_cancellable(&token, |_| _ = entry.run(|| ())).unwrap();
+            book.accepted(number);
+            (number, handle)
+        })
+        .collect();
+    let submit = |pool: &Pool<D>, book: &Book| {
+        let entry = book.entry();
+        let number = entry.number;
+        match pool.try_submit(move || _ = entry.run(|| ())) {
+            Ok(()) => book.accepted(number),
+            Err(refusal) => {
+                assert!(refusal.is_full());
+                book.refused(number);
+                return false;
+            }
+        }
+        true
+    };
+    let other = thread::spawn({
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        move || usize::from(submit(&pool, &book)) + usize::from(submit(&pool, &book))
+    });
+    let by_token = draw(2) == 0;
+    if by_token {
+        token.cancel();
+    } else {
+        cancelled.iter().for_each(|(_, handle)| assert!(handle.cancel()));
+    }
+    let mut entered = 0;
+    if draw(2) == 0 {
+        // Whoever comes now finds room, but for what the other one has taken.
+        while submit(&pool, &book) {
+            entered += 1;
+        }
+        entered += other.join().unwrap();
+        assert_eq!((entered, pool.queued()), (queue + 1, queue + 1));
+        drop(pause);
+    } else {
+        drop(pause);
+        other.join().unwrap();
+        submit(&pool, &book);
+    }
+    for (number, handle) in cancelled {
+        assert!(handle.join().unwrap_err().is_cancelled());
+        book.came_back(number);
+    }
+    assert!(pool.wait_idle());
+    book.check(&pool.stats(), 0);
+    assert!(pool.shutdown().is_complete());
+}
+
+#[test]
+fn d18_p03_what_is_dead_holds_no_place() {
+    on_each_dispatch!(what_is_dead_holds_no_place);
+}

@@ -408,3 +408,65 @@ fn fewer_run_after_a_tune(variant: Variant) {
 fn p03_fewer_run_after_a_tune() {
     on_each("fewer_run_after_a_tune", fewer_run_after_a_tune);
 }
+
+/// A task that submits two others, so many levels deep. Each of these is beyond the bound, so only the close refuses them.
+fn tree(pool: &std::sync::Weak<dyn formicary::WorkerPool<formicary::Task>>, book: &Book, levels: usize) {
+    stumble();
+    let children = if levels > 1 { 2 } else { 0 };
+    for _ in 0..children {
+        let Some(pool) = pool.upgrade() else { return };
+        let (weak, inner) = (Arc::downgrade(&pool), book.clone());
+        let (task, number) = book.task(move || tree(&weak, &inner, levels - 1));
+        let result = pool.submit(task).map_err(|refusal| refusal.kind);
+        assert!(matches!(result, Ok(()) | Err(SubmitErrorKind::Closed)), "{result:?}");
+        note(book, number, result);
+    }
+}
+
+/// Trees of tasks against pauses, changes of the capacity and every end: nothing starts in a pause, no more run than may, and the
+/// books agree.
+fn nested_tasks_heed_the_owner(variant: Variant) {
+    let (pool, book) = (variant.build(any_setup()), Book::default());
+    let submitter = {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || {
+            for _ in 0..2 {
+                let (weak, inner) = (Arc::downgrade(&pool), book.clone());
+                let (task, number) = book.task(move || tree(&weak, &inner, 3));
+                note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+            }
+        })
+    };
+    stumble();
+    do_something(&pool, &book);
+    let mut given_back = 0;
+    if draw(2) == 0 {
+        given_back += end(&pool, &book);
+    } else {
+        let capacity = 1 + draw(2);
+        pool.tune(capacity).unwrap();
+        let pause = pool.pause();
+        assert!(pause.wait_quiet());
+        let started = book.started();
+        stumble();
+        assert_eq!(book.started(), started, "a task started during a pause");
+        book.forget_peak();
+        drop(pause);
+        submitter.join().unwrap();
+        assert!(pool.wait_idle());
+        assert!(book.peak() <= capacity, "{} ran at a time", book.peak());
+        assert_eq!(pool.stats().overcommitted, 0);
+        book.check(&pool.stats(), 0);
+        assert_eq!(book.count(|fate| fate.ran == 1), 14);
+        return assert!(pool.shutdown().is_complete());
+    }
+    submitter.join().unwrap();
+    assert!(pool.shutdown().is_complete());
+    book.check(&pool.stats(), given_back);
+    check_threads(&pool.stats());
+}
+
+#[test]
+fn d09_p03_nested_tasks_heed_the_owner() {
+    on_each("nested_tasks_heed_the_owner", nested_tasks_heed_the_owner);
+}
