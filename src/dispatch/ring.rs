@@ -2,7 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::counts::Counts;
+use super::counts::{Counts, to_usize};
 use super::entrance::Entrance;
 use super::peak::Peak;
 use super::seats::{Seat, Seats};
@@ -71,10 +71,12 @@ impl<T> RingQueue<T> {
     }
 
     /// At least so many tasks run.
-    fn running(&self) -> u64 {
+    #[cold]
+    #[inline(never)]
+    fn note_peak(&self) {
         let book = self.book.lock();
         let started = self.exit.count();
-        started.saturating_sub(book.seats.finished())
+        self.peak.saw(to_usize(started.saturating_sub(book.seats.finished())).max(1));
     }
 
     /// Whether one more task may start.
@@ -174,7 +176,9 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             self.peak.rests(&seat.busy);
             return None;
         };
-        self.peak.works(&seat.busy, || self.running());
+        if self.peak.works(&seat.busy) {
+            self.note_peak();
+        }
         // SAFETY: a ticket from the exit, used once.
         Some(unsafe { self.take(ticket) })
     }

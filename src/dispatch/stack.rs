@@ -136,6 +136,14 @@ impl<T> StackQueue<T> {
         front.running_limit.is_none_or(|limit| front.started - self.book.lock().seats.finished() < limit)
     }
 
+    /// At least so many tasks run.
+    #[cold]
+    #[inline(never)]
+    fn note_peak(&self) {
+        let started = self.front.part.lock().started;
+        self.peak.saw(to_usize(started.saturating_sub(self.book.lock().seats.finished())).max(1));
+    }
+
     /// Puts a task, for a worker that was claimed, into the slot. Only into an empty house: a task must not overtake one that
     /// waits.
     #[cold]
@@ -247,12 +255,16 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         } else {
             self.take_first(&mut front)
         };
+        let mut may_be_peak = false;
         if item.is_some() {
             front.started += 1;
-            let started = front.started;
-            self.peak.works(&seat.busy, || started.saturating_sub(self.book.lock().seats.finished()));
+            may_be_peak = self.peak.works(&seat.busy);
         } else {
             self.peak.rests(&seat.busy);
+        }
+        drop(front);
+        if may_be_peak {
+            self.note_peak();
         }
         item
     }

@@ -3,6 +3,7 @@
 use super::shard::{NoTask, Shard};
 use super::{Book, Seat, ShardedQueue};
 use crate::dispatch::balance::{Balance, next_random, random, thread_number, truncate};
+use crate::dispatch::counts::to_usize;
 use crate::sync::Ordering;
 
 /// The way in.
@@ -84,10 +85,12 @@ impl<T> ShardedQueue<T> {
     }
 
     /// At least so many tasks run.
-    pub(super) fn running(&self) -> u64 {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_peak(&self) {
         let _book = self.book.lock();
         let started: u64 = self.shards.iter().map(Shard::started).sum();
-        started.saturating_sub(self.shards.iter().map(Shard::finished).sum())
+        self.peak.saw(to_usize(started.saturating_sub(self.shards.iter().map(Shard::finished).sum())).max(1));
     }
 
     /// Whether one more task may start.

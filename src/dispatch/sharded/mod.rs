@@ -164,7 +164,8 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     fn pop(&self, seat: &Seat) -> Option<T> {
         let item = self.look_for_task(seat);
         match item {
-            Some(_) => self.peak.works(&seat.busy, || self.running()),
+            Some(_) if self.peak.works(&seat.busy) => self.note_peak(),
+            Some(_) => {}
             None => self.peak.rests(&seat.busy),
         }
         item
