@@ -70,6 +70,7 @@ mod real {
 
     /// A sequentially consistent fence for a thread whose last step in what the fence is about was a read-modify-write; leaving a
     /// lock is one.
+    #[inline]
     pub(crate) fn fence_after_rmw() {
         // On x86 such an instruction lets no load pass it: only the compiler must be kept from moving one. The fence of its own
         // that it would be otherwise waits for every store before it, to whichever processor's line. (crossbeam-epoch

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use super::counts::to_usize;
 use crate::sync::{AtomicUsize, Ordering, fence_after_rmw};
 
 /// A worker's own mark: whether it is counted.
@@ -25,25 +24,17 @@ impl Peak {
         Peak { busy: AtomicUsize::new(0), highest: AtomicUsize::new(0) }
     }
 
-    /// The worker has a task, and has counted it as started by a read-modify-write or under a lock. `running` is asked only if
-    /// there may be a new peak, and reads as is said above.
+    /// The worker has a task, and has counted it as started by a read-modify-write or under a lock. Says whether there may be a
+    /// new peak: then it is to count, as is said above.
     #[inline]
-    pub(super) fn works(&self, mark: &Busy, running: impl FnOnce() -> u64) {
+    pub(super) fn works(&self, mark: &Busy) -> bool {
         if !mark.replace(true) {
             self.busy.fetch_add(1, Ordering::Relaxed);
         }
         // ORDERING: SeqCst fence between the count of the start, and of the worker, and the look at those of others: of two that
         // start at the same time one sees the other.
         fence_after_rmw();
-        if self.busy.load(Ordering::Relaxed) > self.highest() {
-            self.count(running);
-        }
-    }
-
-    #[cold]
-    fn count(&self, running: impl FnOnce() -> u64) {
-        // At least this one.
-        self.saw(to_usize(running()).max(1));
+        self.busy.load(Ordering::Relaxed) > self.highest()
     }
 
     /// So many ran at one moment. Says how many ever did.
@@ -53,12 +44,14 @@ impl Peak {
     }
 
     /// The worker has no task.
+    #[inline]
     pub(super) fn rests(&self, mark: &Busy) {
         if mark.replace(false) {
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
+    #[inline]
     pub(super) fn highest(&self) -> usize {
         self.highest.load(Ordering::Relaxed)
     }

@@ -76,11 +76,13 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     #[inline]
     pub(crate) fn pop(&self, seat: &Seat<Q::Seat>) -> Option<T> {
         let item = if self.overflow.waiting() > 0 { self.pop_either(seat) } else { self.queue.pop(&seat.queue) };
-        if item.is_some() {
-            self.peak.works(&seat.busy, || self.running());
-        } else {
-            seat.looks.set(0);
-            self.peak.rests(&seat.busy);
+        match item {
+            Some(_) if self.peak.works(&seat.busy) => _ = self.peak_running(),
+            Some(_) => {}
+            None => {
+                seat.looks.set(0);
+                self.peak.rests(&seat.busy);
+            }
         }
         item
     }
@@ -108,6 +110,8 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     }
 
     /// The most tasks that ever ran at one moment, as far as was seen ([`Peak`]).
+    #[cold]
+    #[inline(never)]
     pub(crate) fn peak_running(&self) -> usize {
         self.peak.saw(to_usize(self.running()))
     }

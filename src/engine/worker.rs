@@ -218,12 +218,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.ended(doing);
         if answers {
-            self.guard(|| drop(reply.send(panic)));
+            self.guard(|| drop(reply.send(panic.take())));
             doing.tally.set_answering(false);
             // ORDERING: SeqCst fence between the end of the answering and the look for watchers.
             fence_after_rmw();
             self.tell_watchers();
         }
+        // Nothing is left in it, which its drop would look for.
+        std::mem::forget(reply);
         panicked
     }
 

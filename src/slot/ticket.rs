@@ -80,7 +80,9 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
             Err(verdict) => verdict,
             Ok(input) => {
                 reply.set(Arc::clone(&slot) as _);
-                slot.terms.permit.iter().for_each(|permit| reply.hold(Arc::clone(permit)));
+                if let Some(permit) = &slot.terms.permit {
+                    reply.hold(Arc::clone(permit));
+                }
                 let stoppable =
                     slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, Arc::clone(&slot) as _));
                 let output = f(input, &slot);
@@ -155,11 +157,13 @@ enum Recipient {
 
 impl Reply {
     /// From now on the answer goes to `settle`.
+    #[inline]
     pub(crate) fn set(&mut self, settle: Arc<dyn Settle>) {
         self.due = Some(Due { to: Recipient::Slot(settle), permit: None });
     }
 
     /// From now on the answer goes to `caller`.
+    #[inline]
     pub(super) fn set_caller(&mut self, caller: AnyCaller) {
         self.due = Some(Due { to: Recipient::Caller(caller), permit: None });
     }
@@ -170,6 +174,7 @@ impl Reply {
     }
 
     /// Whether anything is to be done when the task has been accounted.
+    #[inline]
     pub(crate) fn is_due(&self) -> bool {
         self.due.is_some()
     }
@@ -187,19 +192,22 @@ impl Reply {
     }
 
     /// The panic of a drop, if there was one.
+    #[inline]
     pub(crate) fn take_stray(&mut self) -> Option<Payload> {
         self.stray.take()
     }
 
     /// Announces the end of the task. A panic that nobody waits for comes back.
-    pub(crate) fn send(self, panic: Option<Payload>) -> Option<Payload> {
-        let Some(Due { to, permit }) = self.due else { return panic.or(self.stray) };
-        permit.into_iter().for_each(Permit::release);
+    pub(crate) fn send(&mut self, panic: Option<Payload>) -> Option<Payload> {
+        let Some(Due { to, permit }) = self.due.take() else { return panic.or(self.stray.take()) };
+        if let Some(permit) = permit {
+            permit.release();
+        }
         match (to, panic) {
-            (Recipient::Nobody, panic) => return panic.or(self.stray),
             (Recipient::Slot(slot), panic) => slot.settle(panic),
             (Recipient::Caller(caller), Some(payload)) => caller.panicked(payload),
             (Recipient::Caller(caller), None) => drop(caller),
+            (Recipient::Nobody, panic) => return panic.or(self.stray.take()),
         }
         None
     }
