@@ -86,14 +86,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     pub(super) fn note_missing(&self) {
         // A checker has no clock.
-        if !IS_CHECKED && self.falls_below_minimum() && self.minimum.plan() {
+        if !IS_CHECKED && self.missing() > 0 && self.minimum.plan() {
             // They set their alarms anew.
             self.parking.wake_all();
         }
     }
 
-    fn falls_below_minimum(&self) -> bool {
-        !self.life.is_closed() && self.threads.is_below_minimum()
+    fn missing(&self) -> usize {
+        if self.life.is_closed() { 0 } else { self.threads.missing() }
     }
 
     /// Tries to restore the minimum, if that is due; says when it will be.
@@ -103,13 +103,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     #[cold]
     fn try_to_restore(self: &Arc<Self>) -> Option<Instant> {
-        if self.minimum.clear_if(|| !self.falls_below_minimum()) {
+        if self.minimum.clear_if(|| self.missing() == 0) {
             return None;
         }
         if let Err(next) = self.minimum.take() {
             return next;
         }
-        while self.falls_below_minimum() {
+        // No more than are missing now: those whose states cannot be made are gone again at once.
+        for _ in 0..self.missing() {
             match self.hire(None) {
                 // If its state cannot be made, it plans the next try itself.
                 Ok(Some(_)) => {}

@@ -222,10 +222,10 @@ impl Threads {
         self.population().0 > self.min.load(Ordering::Relaxed)
     }
 
-    /// Whether workers of the minimum are missing.
-    pub(crate) fn is_below_minimum(&self) -> bool {
+    /// How many workers of the minimum are missing.
+    pub(crate) fn missing(&self) -> usize {
         let book = self.book.lock();
-        book.live - book.leaving < book.min
+        book.min.saturating_sub(book.live - book.leaving)
     }
 
     pub(crate) fn set_capacity(&self, capacity: usize) {
