@@ -201,10 +201,10 @@ fn programs() -> Vec<Program> {
                 ("state_lost", dropped_with_a_state_lost::<$dispatch>),
                 ("restart", restarted_and_dropped::<$dispatch>),
                 ("exit", left_by_exit::<$dispatch>),
-                ("own_threads", inside::ended_on_its_own_threads::<$dispatch>),
-                ("own_state", inside::ended_by_a_state::<$dispatch>),
-                ("circle", inside::ended_in_a_circle::<$dispatch>),
-                ("thread_that_ends", inside::used_by_a_thread_that_ends::<$dispatch>),
+                ("own_threads", inside::d02_ended_on_its_own_threads::<$dispatch>),
+                ("own_state", inside::d02_ended_by_a_state::<$dispatch>),
+                ("circle", inside::d02_ended_in_a_circle::<$dispatch>),
+                ("thread_that_ends", inside::d02_used_by_a_thread_that_ends::<$dispatch>),
             ];
             all.extend(programs.map(|(name, run)| (format!("{name}/{}", $name), run)));
         };

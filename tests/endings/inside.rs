@@ -140,7 +140,7 @@ fn used_up_at(place: Place, variant: &Variant, act: Act) {
 }
 
 /// Every place, with everything that one can do there, on each kind of pool of a dispatch.
-pub(crate) fn ended_on_its_own_threads<D: Dispatch>() {
+pub(crate) fn d02_ended_on_its_own_threads<D: Dispatch>() {
     for variant in variants().iter().filter(|variant| variant.name.starts_with(D::NAME)) {
         for place in [ThreadLocal, AfterThreadLocals, Task, Capture, Payload, Handler, ThreadStop] {
             ACTS.iter().for_each(|act| used_up_at(place, variant, *act));
@@ -177,7 +177,7 @@ impl Drop for Owner {
 }
 
 /// The state is dropped after a panic, or when the worker expires.
-pub(crate) fn ended_by_a_state<D: Dispatch>() {
+pub(crate) fn d02_ended_by_a_state<D: Dispatch>() {
     for (act, terminates, panics) in
         ACTS.iter().flat_map(|act| [(act, true, false), (act, false, false), (act, false, true)])
     {
@@ -204,7 +204,7 @@ pub(crate) fn ended_by_a_state<D: Dispatch>() {
 
 /// Pools in a circle, of two or three: a thread of each ends the next one, all at the same time; in tasks, or in destructors of
 /// thread-locals.
-pub(crate) fn ended_in_a_circle<D: Dispatch>() {
+pub(crate) fn d02_ended_in_a_circle<D: Dispatch>() {
     for (count, local) in [(2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (3, 3)] {
         let pools: Vec<Arc<Pool<D>>> = (0..count)
             .map(|_| Pool::builder().workers(1).min_workers(0).expiry(Duration::from_millis(1)).dispatch().build())
@@ -231,7 +231,7 @@ pub(crate) fn ended_in_a_circle<D: Dispatch>() {
 
 /// A worker that ends while another of the pool is still at its thread-locals, which wait for that pool: to run a task, and to end
 /// threads that come and go meanwhile.
-pub(crate) fn used_by_a_thread_that_ends<D: Dispatch>() {
+pub(crate) fn d02_used_by_a_thread_that_ends<D: Dispatch>() {
     let pool: Arc<Pool<D>> = Arc::new(
         Pool::builder().workers(2).min_workers(0).expiry(Duration::from_millis(1)).dispatch().build().unwrap(),
     );
