@@ -70,7 +70,7 @@ impl<T> RingQueue<T> {
         })
     }
 
-    /// At least so many tasks run.
+    /// Counts those that run, for the peak.
     #[cold]
     #[inline(never)]
     fn note_peak(&self) {

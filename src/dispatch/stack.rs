@@ -136,7 +136,7 @@ impl<T> StackQueue<T> {
         front.running_limit.is_none_or(|limit| front.started - self.book.lock().seats.finished() < limit)
     }
 
-    /// At least so many tasks run.
+    /// Counts those that run, for the peak.
     #[cold]
     #[inline(never)]
     fn note_peak(&self) {

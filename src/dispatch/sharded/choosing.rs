@@ -84,7 +84,7 @@ impl<T> ShardedQueue<T> {
         Some(item)
     }
 
-    /// At least so many tasks run.
+    /// Counts those that run, for the peak.
     #[cold]
     #[inline(never)]
     pub(super) fn note_peak(&self) {
