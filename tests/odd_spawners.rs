@@ -3,10 +3,10 @@
 mod support;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::Duration;
 
-use formicary::{BuildError, Pool, WorkerThread};
+use formicary::{BuildError, Pool, Task, WorkerThread};
 use support::*;
 
 /// A pool whose handler starts the first `good` threads and does `odd` with the rest.
@@ -119,4 +119,34 @@ fn a_worker_that_is_a_task_of_another_pool_goes_back_to_it() {
         assert!(!backs.recv().unwrap(), "it waited for itself");
         assert!(lender.wait_idle());
     });
+}
+
+/// D11: a handler that starts the first worker of a pool submits to that pool. Its task runs, also if the thread is refused then.
+#[test]
+fn d11_a_spawn_handler_submits_to_its_own_pool() {
+    for refuses in [false, true] {
+        for_each(move |variant| {
+            let (own, ran) = (Arc::new(OnceLock::<Weak<AnyPool>>::new()), Count::new());
+            let (pool, count, calls) = (Arc::clone(&own), ran.clone(), AtomicUsize::new(0));
+            let handler = move |thread: WorkerThread| {
+                let is_first = calls.fetch_add(1, SeqCst) == 0;
+                if let (true, Some(pool)) = (is_first, pool.get().and_then(Weak::upgrade)) {
+                    let count = count.clone();
+                    pool.submit(Task::new(move || _ = count.up())).unwrap();
+                    if refuses {
+                        return Err(io::Error::other("no"));
+                    }
+                }
+                std::thread::Builder::new().spawn(|| thread.run()).map(drop)
+            };
+            let setup = Setup { spawn_handler: Some(Arc::new(handler)), min_workers: Some(0), ..Setup::new(1, 8) };
+            let pool = Arc::new(variant.build(setup));
+            own.set(Arc::downgrade(&pool)).unwrap();
+            let count = ran.clone();
+            let outer = pool.submit(Task::new(move || _ = count.up()));
+            assert_eq!(outer.is_ok(), !refuses);
+            assert!(pool.wait_idle());
+            assert_eq!(ran.get(), if refuses { 1 } else { 2 });
+        });
+    }
 }

@@ -1,16 +1,17 @@
 //! Seeing to it that there are workers: at least one before a task is let in, more where there are more tasks, and the calling thread
 //! where the system gives none.
 
+use std::cell::RefCell;
 use std::io;
 
 use super::counters::count;
-use super::nested::Inside;
+use super::nested::{Inside, PoolId};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
 use crate::error::{BoxError, BuildError};
 use crate::sync::mpsc::{Sender, channel};
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Arc, Ordering, fence, thread_local};
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Starts the workers of the minimum and waits until each has its state, or has at least begun where its user
@@ -58,6 +59,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     #[cold]
     fn start_first(self: &Arc<Self>) -> io::Result<()> {
+        let Some(_starting) = Starting::begin(self.id()) else {
+            // A spawn handler submits to the pool whose first worker it is to start. If that thread is refused, the caller that asked
+            // for it sees to the task.
+            return Ok(());
+        };
         let alone = self.founding.lock();
         if self.threads.has_worker_now() {
             return Ok(());
@@ -158,6 +164,33 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let is_in_the_way = self.capacity() == 1;
         let why = if has_run && is_in_the_way { Leave::Done } else { Leave::Relieved };
         self.threads.may_leave(why)
+    }
+}
+
+thread_local! {
+    /// The pools whose first worker the calling thread is starting.
+    static STARTING: RefCell<Vec<PoolId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The calling thread starts the first worker of a pool until this is dropped.
+struct Starting;
+
+impl Starting {
+    /// `None` if it does so already: a lock that it holds is not to be waited for.
+    fn begin(pool: PoolId) -> Option<Self> {
+        let begin = |pools: &RefCell<Vec<PoolId>>| {
+            let mut pools = pools.borrow_mut();
+            let is_new = !pools.contains(&pool);
+            is_new.then(|| pools.push(pool))
+        };
+        // A thread whose locals are gone does without.
+        STARTING.try_with(begin).unwrap_or(Some(())).map(|()| Starting)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let _ = STARTING.try_with(|pools| pools.borrow_mut().pop());
     }
 }
 
