@@ -112,6 +112,12 @@ impl<T> Parcel<T> for Option<T> {
     }
 }
 
+impl<T, P: Parcel<T> + ?Sized> Parcel<T> for &mut P {
+    fn unpack(&mut self) -> T {
+        (**self).unpack()
+    }
+}
+
 /// Something, and how a task is made of it.
 pub(crate) struct Made<I, F>(Option<(I, F)>);
 

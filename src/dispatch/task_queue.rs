@@ -30,6 +30,7 @@ pub(crate) struct Seat<S> {
     /// How often it has looked while there was something in the overflow list.
     looks: Cell<u32>,
     busy: Busy,
+    is_woken: Cell<bool>,
 }
 
 impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
@@ -69,30 +70,50 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
 
     pub(crate) fn seat(&self, worker: usize) -> Seat<Q::Seat> {
         let queue = self.queue.seat(worker);
-        Seat { queue, overflowed: Cell::new(false), looks: Cell::new(0), busy: Busy::new(false) }
+        Seat {
+            queue,
+            overflowed: Cell::new(false),
+            looks: Cell::new(0),
+            is_woken: Cell::new(false),
+            busy: Busy::new(false),
+        }
     }
 
-    /// A worker that found nothing begins at the queue the next time: it may sleep, and be woken for a task that is kept for it alone.
     #[inline]
     pub(crate) fn pop(&self, seat: &Seat<Q::Seat>) -> Option<T> {
-        let item = if self.overflow.waiting() > 0 { self.pop_either(seat) } else { self.queue.pop(&seat.queue) };
+        let item = self.take_next(seat);
         match item {
             Some(_) if self.peak.works(&seat.busy) => _ = self.peak_running(),
             Some(_) => {}
-            None => {
-                seat.looks.set(0);
-                self.peak.rests(&seat.busy);
-            }
+            None => self.peak.rests(&seat.busy),
         }
         item
     }
 
+    #[inline]
+    fn take_next(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+        if self.overflow.waiting() > 0 {
+            if let Some(item) = self.pop_overflow_first(seat) {
+                return Some(item);
+            }
+        }
+        self.queue.pop(&seat.queue)
+    }
+
+    /// A task of the overflow list, if it is not the turn of the queue.
     #[cold]
-    fn pop_either(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+    fn pop_overflow_first(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+        if seat.is_woken.replace(false) {
+            return None;
+        }
         let looks = seat.looks.get();
         seat.looks.set((looks + 1) % OUTSIDERS_TURN);
-        let item = if looks == 0 { self.queue.pop(&seat.queue) } else { None };
-        item.or_else(|| self.pop_overflow(seat)).or_else(|| self.queue.pop(&seat.queue))
+        if looks == 0 && self.queue.has_work() { None } else { self.pop_overflow(seat) }
+    }
+
+    /// The worker was asleep: it may have been woken for a task that the queue keeps for it alone, so its next look begins there.
+    pub(crate) fn woken(&self, seat: &Seat<Q::Seat>) {
+        seat.is_woken.set(true);
     }
 
     fn pop_overflow(&self, seat: &Seat<Q::Seat>) -> Option<T> {
@@ -131,7 +152,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.overflow.finished(&self.queue);
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn has_work(&self) -> bool {
         self.queue.has_work() || self.overflow.has_work(&self.queue)
     }
@@ -141,6 +162,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.glance() || self.overflow.has_work(&self.queue)
     }
 
+    #[inline(never)]
     pub(crate) fn has_more(&self) -> bool {
         self.queue.has_more() || self.overflow.waiting() > 1
     }

@@ -88,6 +88,8 @@ pub(crate) trait Source {
     type Item;
     /// Takes a task.
     fn pop(&self) -> Option<Self::Item>;
+    /// The worker was asleep: the next task that it takes may be kept for it alone.
+    fn woken(&self);
     /// Whether anyone's `pop` would find one. Never wrongly false after a fence on both sides.
     fn has_work(&self) -> bool;
     /// The same without that promise, to be polled.
@@ -279,6 +281,7 @@ impl Parking {
                 Wakeup::Search => {
                     search = Search::Counted;
                     // Perhaps a task was handed over, which nobody else sees.
+                    source.woken();
                     if let Some(item) = source.pop() {
                         habit.learn(idle_since);
                         self.found(|| source.has_work());

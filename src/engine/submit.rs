@@ -170,10 +170,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let pushed = self.queue.push(item, door, keep, idle.as_ref().map(|claim| claim.worker()));
         drop(idle);
         if let Err(refused) = pushed {
-            self.retry_swept(refused, || self.queue.push(item, door, keep, None))?;
+            let mut again = item;
+            self.sweep_and_push(refused, &mut again, door, keep)?;
         }
         self.wake();
         Ok(())
+    }
+
+    /// After a refusal: tries once more if there may be room now that what is dead has left the queue.
+    #[cold]
+    fn sweep_and_push(
+        &self,
+        refused: Refused,
+        item: &mut dyn Parcel<R::Item>,
+        door: usize,
+        keep: usize,
+    ) -> Result<(), Refused> {
+        let may_help = refused == Refused::Full && self.sweep();
+        if may_help { self.queue.push(item, door, keep, None) } else { Err(refused) }
     }
 
     /// Submits one task, made of `input`; on a refusal that comes back.
@@ -342,8 +356,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return None;
         }
         self.sweep_if_worth_it();
-        let pushed = self.queue.push_nested(item, way.door);
-        match pushed.or_else(|refused| self.retry_swept(refused, || self.queue.push_nested(item, way.door))) {
+        let mut pushed = self.queue.push_nested(item, way.door);
+        if pushed == Err(Refused::Full) && self.sweep() {
+            pushed = self.queue.push_nested(item, way.door);
+        }
+        match pushed {
             Ok(()) => {
                 self.wake();
                 self.staff();

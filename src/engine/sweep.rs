@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::counters::count;
 use super::{Engine, Runner};
 use crate::cancel::{self, CancelToken, earlier};
-use crate::dispatch::{Dispatch, Refused};
+use crate::dispatch::Dispatch;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::slot::{Recalled, Verdict};
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw};
@@ -105,16 +105,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// A task has been queued that can be cancelled, by this token if there is one.
     pub(crate) fn note_cancellable(&self, token: Option<&CancelToken>) {
         self.sweeps.note(token.and_then(CancelToken::deadline));
-    }
-
-    /// After a refusal: tries once more if there may be room now that what is dead has left the queue.
-    #[cold]
-    pub(super) fn retry_swept(
-        &self,
-        refused: Refused,
-        push: impl FnOnce() -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
-        if refused == Refused::Full && self.sweep() { push() } else { Err(refused) }
     }
 
     /// Takes out of the queue what will not run any more, if there may be anything. Says whether there may be room because of that;

@@ -239,6 +239,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.tell_watchers();
     }
 
+    #[inline]
     pub(super) fn tell_watchers(&self) {
         // As long as there is something to start, nobody waits for the end of this one.
         if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
@@ -407,6 +408,10 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
 
     fn pop(&self) -> Option<R::Item> {
         self.engine.queue.pop(&self.me.seat)
+    }
+
+    fn woken(&self) {
+        self.engine.queue.woken(&self.me.seat);
     }
 
     fn glance(&self) -> bool {

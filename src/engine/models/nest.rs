@@ -207,6 +207,10 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
         self.nest.queue.pop(self.seat)
     }
 
+    fn woken(&self) {
+        self.nest.queue.woken(self.seat);
+    }
+
     fn glance(&self) -> bool {
         self.nest.queue.glance()
     }
