@@ -138,17 +138,34 @@ fn no_nested_task_waits_for_a_long_one<Q: Queue<usize>>() {
     });
 }
 
-/// With room for one at work, of a task within the bound and one beyond it one starts at a time, whoever takes which; and both do.
+/// A task that was put where only the worker woken for it looks does not wait for one beyond the bound: that one ends only after it.
+fn a_task_handed_over_comes_first<Q: Queue<usize>>() {
+    // Where none is handed over there is little to explore.
+    explore(1 + usize::from(Q::HANDS_OVER), || {
+        let nest = Nest::<Q>::new(2, 8, 2);
+        with_workers(&nest, 2, || {
+            assert!(nest.try_enter(OPENS).is_ok());
+            assert!(nest.enter_nested(LONG).is_ok());
+        });
+    });
+}
+
+/// With room for one at work, one worker reaches for a task beyond the bound and one for a task within it: one starts at a time, and
+/// both do.
 fn one_limit_for_both<Q: Queue<usize>>() {
     explore(3, || {
         let nest = Nest::<Q>::new(2, 8, 2);
+        let seats = [0, 1].map(|id| nest.queue.seat(id));
+        // The first one has begun at the queue, so it goes on with the list.
+        assert!(nest.enter_nested(0).is_ok());
+        assert_eq!(nest.queue.pop(&seats[0]), Some(0));
+        nest.queue.finished(&seats[0]);
         nest.queue.set_limits(Some(1), 2);
         assert!(nest.try_enter(1).is_ok());
         assert!(nest.enter_nested(2).is_ok());
-        let workers = [0, 1].map(|id| {
+        let workers = seats.map(|seat| {
             let nest = Arc::clone(&nest);
             thread::spawn(move || {
-                let seat = nest.queue.seat(id);
                 while nest.done.load(Ordering::SeqCst) < 2 {
                     if nest.queue.pop(&seat).is_some() {
                         assert_eq!(nest.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
@@ -162,7 +179,7 @@ fn one_limit_for_both<Q: Queue<usize>>() {
         });
         workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
         let load = nest.queue.load();
-        assert_eq!((load.queued, load.running, load.accepted), (0, 0, 2));
+        assert_eq!((load.queued, load.running, load.accepted), (0, 0, 3));
     });
 }
 
@@ -332,6 +349,10 @@ macro_rules! models {
             #[test]
             fn no_nested_task_waits_for_a_long_one() {
                 super::no_nested_task_waits_for_a_long_one::<$queue>();
+            }
+            #[test]
+            fn a_task_handed_over_comes_first() {
+                super::a_task_handed_over_comes_first::<$queue>();
             }
             #[test]
             fn one_limit_for_both() {
