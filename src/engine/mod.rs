@@ -36,6 +36,8 @@ pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
 
+use std::sync::Weak;
+
 use crate::dispatch::{Dispatch, Queue, Shape};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::Options;
@@ -103,6 +105,8 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
 
 pub(crate) struct Engine<R: Runner, D: Dispatch> {
     id: PoolId,
+    /// Itself, where only a reference is at hand: the workers' way to a task is short of registers.
+    this: Weak<Self>,
     runner: R,
     options: Options,
     queue: D::Queue<R::Item>,
@@ -132,8 +136,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Shape { workers: options.workers, bound: options.queue, shards: options.shards, balance: options.balance };
         let queue = D::Queue::new(&shape).map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
         let id = nested::next_id();
-        let engine = Arc::new(Engine {
+        let engine = Arc::new_cyclic(|this| Engine {
             id,
+            this: Weak::clone(this),
             runner,
             queue,
             parking: Parking::new(options.min_workers),

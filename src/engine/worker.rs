@@ -82,7 +82,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             has_run = true;
             self.get_ready(me, state);
-            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, shared: self, me }) {
+            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
                 Errand::Task(item) => item,
                 Errand::Orders => {
                     self.attend(me, state);
@@ -231,8 +231,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn tell_watchers(&self) {
+        if self.life.is_watched() {
+            self.ring_if_at_rest();
+        }
+    }
+
+    #[cold]
+    fn ring_if_at_rest(&self) {
         // As long as there is something to start, nobody waits for the end of this one.
-        if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
+        if !self.queue.has_work() && self.queue.load().running == 0 {
             self.ring();
         }
     }
@@ -386,8 +393,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 /// The pool as worker `id` sees it when it has nothing to do.
 struct Source<'a, R: Runner, D: Dispatch> {
     engine: &'a Engine<R, D>,
-    /// The same, to start a worker with.
-    shared: &'a Arc<Engine<R, D>>,
+
     me: &'a Me<Seat<R, D>, R::State>,
 }
 
@@ -441,7 +447,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        [self.engine.end_of_pause(), self.shared.restore_minimum()].into_iter().flatten().min()
+        [self.engine.end_of_pause(), self.engine.restore_minimum()].into_iter().flatten().min()
     }
 }
 
