@@ -37,6 +37,8 @@ fn add(n: u64) {
 fn warm_up_thread() {
     let lock = parking_lot::Mutex::new(());
     parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+    // What it sleeps with when it waits for a pool.
+    assert!(!CancelToken::new().wait_timeout(Duration::from_millis(1)));
     add(0);
 }
 

@@ -135,6 +135,8 @@ impl Life {
             if self.random.once_in(2) {
                 let owner = Arc::clone(&self.pool);
                 drop(self.pool.submit(Task::new(move || LEFT_BEHIND.with(|left| left.borrow_mut().push(owner)))));
+                // Otherwise that worker would keep the pool, and the pool the worker.
+                self.pool.detach();
             }
             drop(self);
             // It may have been one of its own workers that dropped it last, which does not wait.

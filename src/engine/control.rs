@@ -163,7 +163,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Tells those who wait for the pool to be at rest that it may be.
-    #[inline(never)]
     pub(super) fn ring(&self) {
         self.life.ring(|| self.rest());
     }

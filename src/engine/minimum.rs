@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
-use crate::sync::{Arc, AtomicBool, IS_CHECKED, Mutex, Ordering};
+use crate::sync::{AtomicBool, IS_CHECKED, Mutex, Ordering};
 
 /// The time before the first try.
 const AT_FIRST: Duration = Duration::from_millis(10);
@@ -97,21 +97,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Tries to restore the minimum, if that is due; says when it will be.
-    pub(super) fn restore_minimum(self: &Arc<Self>) -> Option<Instant> {
+    pub(super) fn restore_minimum(&self) -> Option<Instant> {
         if self.minimum.is_missing() { self.try_to_restore() } else { None }
     }
 
     #[cold]
-    fn try_to_restore(self: &Arc<Self>) -> Option<Instant> {
+    fn try_to_restore(&self) -> Option<Instant> {
         if self.minimum.clear_if(|| self.missing() == 0) {
             return None;
         }
         if let Err(next) = self.minimum.take() {
             return next;
         }
+        let engine = self.this.upgrade()?;
         // No more than are missing now: those whose states cannot be made are gone again at once.
         for _ in 0..self.missing() {
-            match self.hire(None) {
+            match engine.hire(None) {
                 // If its state cannot be made, it plans the next try itself.
                 Ok(Some(_)) => {}
                 // Those that have the places are about to end.

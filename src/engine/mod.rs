@@ -36,6 +36,7 @@ mod withdrawn;
 mod worker;
 
 use std::hash::RandomState;
+use std::sync::Weak;
 
 pub(crate) use bulletin::Order;
 pub(crate) use control::{EngineRef, PauseControl};
@@ -115,6 +116,8 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
 }
 
 pub(crate) struct Engine<R: Runner, D: Dispatch> {
+    /// Itself, where only a reference is at hand: the workers' way to a task is short of registers.
+    this: Weak<Self>,
     runner: R,
     options: Options,
     queue: TaskQueue<R::Item, D::Queue<R::Item>>,
@@ -161,7 +164,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let queue = queue.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
         let identity = Identity::new();
         let id = identity.id();
-        let engine = Arc::new(Engine {
+        let engine = Arc::new_cyclic(|this| Engine {
+            this: Weak::clone(this),
             runner,
             queue,
             parking: Parking::new(options.min_workers),

@@ -136,6 +136,22 @@ enum Asks {
     Never,
 }
 
+impl Asks {
+    /// Asks now; says when to ask again if it may not.
+    #[cold]
+    #[inline(never)]
+    fn whether_it_may_end(source: &impl Source) -> Option<Asks> {
+        match source.expire() {
+            Expiry::Leaves => None,
+            Expiry::IsKept => Some(Asks::Never),
+            Expiry::Waits => {
+                let least = source.expiry().unwrap_or_default().max(ASKS_AGAIN);
+                Some(Instant::now().checked_add(least).map_or(Asks::Never, Asks::At))
+            }
+        }
+    }
+}
+
 /// What an idle worker is to do.
 pub(crate) enum Errand<T> {
     /// Run this task.
@@ -297,18 +313,14 @@ impl Parking {
                 Wakeup::Expired => {
                     search = Search::None;
                     if expires.is_some_and(|at| at <= Instant::now()) {
-                        asks = match source.expire() {
-                            Expiry::Leaves => return Errand::Leave,
-                            Expiry::IsKept => {
-                                // What was to end its look is over.
-                                search = self.start_search();
-                                Asks::Never
-                            }
-                            Expiry::Waits => {
-                                let least = source.expiry().unwrap_or_default().max(ASKS_AGAIN);
-                                Instant::now().checked_add(least).map_or(Asks::Never, Asks::At)
-                            }
-                        };
+                        match Asks::whether_it_may_end(source) {
+                            Some(next) => asks = next,
+                            None => return Errand::Leave,
+                        }
+                        if asks == Asks::Never {
+                            // What was to end its look is over.
+                            search = self.start_search();
+                        }
                     }
                 }
             }

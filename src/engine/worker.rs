@@ -83,7 +83,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             has_run = true;
             self.get_ready(me, state);
-            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, shared: self, me }) {
+            let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
                 Errand::Task(item) => item,
                 Errand::Orders => {
                     self.attend(me, state);
@@ -241,8 +241,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     #[inline]
     pub(super) fn tell_watchers(&self) {
+        if self.life.is_watched() {
+            self.ring_if_at_rest();
+        }
+    }
+
+    #[cold]
+    fn ring_if_at_rest(&self) {
         // As long as there is something to start, nobody waits for the end of this one.
-        if self.life.is_watched() && !self.queue.has_work() && self.queue.load().running == 0 {
+        if !self.queue.has_work() && self.queue.load().running == 0 {
             self.ring();
         }
     }
@@ -398,8 +405,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 /// The pool as worker `id` sees it when it has nothing to do.
 struct Source<'a, R: Runner, D: Dispatch> {
     engine: &'a Engine<R, D>,
-    /// The same, to start a worker with.
-    shared: &'a Arc<Engine<R, D>>,
+
     me: &'a Me<Seat<R, D>, R::State>,
 }
 
@@ -458,7 +464,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        [self.engine.end_of_pause(), self.shared.restore_minimum(), self.engine.line.patience_ends()]
+        [self.engine.end_of_pause(), self.engine.restore_minimum(), self.engine.line.patience_ends()]
             .into_iter()
             .flatten()
             .min()

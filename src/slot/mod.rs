@@ -179,7 +179,7 @@ impl<I, O> Slot<I, O> {
                 drop(state);
                 Ok(input.into_inner())
             }
-            None => Err(state.fate),
+            None => Err(self.fate(&state, turn)),
         }
     }
 
