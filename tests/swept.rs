@@ -82,8 +82,18 @@ fn by_their_group<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
     for _ in 0..5 {
         let captured = [(); 2].map(|()| Captured(dropped.clone()));
         let [one, two] = captured;
-        group.spawn(move |_| Ok(drop(one))).unwrap();
-        other.spawn(move |_| Ok(drop(two))).unwrap();
+        group
+            .spawn(move |_| {
+                drop(one);
+                Ok(())
+            })
+            .unwrap();
+        other
+            .spawn(move |_| {
+                drop(two);
+                Ok(())
+            })
+            .unwrap();
     }
     // One is dropped, the other is only told.
     drop(group);
