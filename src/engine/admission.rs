@@ -100,12 +100,18 @@ impl Line {
 
     /// There is room behind every door that `has_room` says it of: lets the first in each of these lines try. To be called after
     /// a read-modify-write that made the room; costs two loads when nobody waits, or the first is on its way.
+    #[inline]
     pub(crate) fn call(&self, has_room: impl Fn(usize) -> bool) {
         fence_after_rmw();
         // ORDERING: Relaxed, after the fence; the first in line has the other between taking the mark away and its try.
-        if self.waiting() == 0 || self.is_called.load(Ordering::Relaxed) {
-            return;
+        if self.waiting() > 0 && !self.is_called.load(Ordering::Relaxed) {
+            self.call_where(has_room);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn call_where(&self, has_room: impl Fn(usize) -> bool) {
         let mut door = None;
         while self.waiting() > 0 {
             door = self.lanes.lock().door_after(door);

@@ -266,6 +266,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// There is room: lets the first in line try.
+    #[inline]
     pub(super) fn call_line(&self) {
         self.line.call(|door| self.queue.has_room(door));
     }

@@ -365,11 +365,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// What a cancelled task had captured may have panicked in its drop.
+    #[inline]
     fn tell_of_stray(&self, reply: &mut Reply, worker: usize) {
         if let Some(payload) = reply.take_stray() {
-            self.panicked_beside(&payload, worker);
-            self.guard(|| drop(payload));
+            self.report_stray(payload, worker);
         }
+    }
+
+    #[cold]
+    fn report_stray(&self, payload: Payload, worker: usize) {
+        self.panicked_beside(&payload, worker);
+        self.guard(|| drop(payload));
     }
 
     /// A panic on a worker that was no task's.
