@@ -5,10 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 declare -A left_out=(
     [allocations]="counts allocations: the sanitizer has its own"
+    [finished]="counts allocations: the sanitizer has its own"
     [memory]="measures memory: the sanitizer keeps several times as much"
     [idle_cpu]="measures processor time: the sanitizer has a thread of its own"
     [codesearch]="runs the example, a process that is not instrumented"
     [refused_by_the_system]="limits the address space, of which the sanitizer takes what it likes"
+    [absurd]="uses up the memory maps of a process, and asks for absurd stacks: the sanitizer needs both"
     [fork]="the sanitizer ends a child that starts threads"
     [awaiting]="runs tokio, whose threads meet in the standard library's locks"
     [fuzz_corpus]="has a gate of the standard library's, and is the address sanitizer's"
