@@ -417,7 +417,7 @@ fn tree(pool: &std::sync::Weak<dyn formicary::WorkerPool<formicary::Task>>, book
         let Some(pool) = pool.upgrade() else { return };
         let (weak, inner) = (Arc::downgrade(&pool), book.clone());
         let (task, number) = book.task(move || tree(&weak, &inner, levels - 1));
-        let result = pool.submit(task).map_err(|refusal| refusal.kind);
+        let result = pool.submit(task).map_err(|refusal| refusal.kind());
         assert!(matches!(result, Ok(()) | Err(SubmitErrorKind::Closed)), "{result:?}");
         note(book, number, result);
     }
@@ -433,7 +433,7 @@ fn nested_tasks_heed_the_owner(variant: Variant) {
             for _ in 0..2 {
                 let (weak, inner) = (Arc::downgrade(&pool), book.clone());
                 let (task, number) = book.task(move || tree(&weak, &inner, 3));
-                note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind));
+                note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind()));
             }
         })
     };
