@@ -12,7 +12,6 @@ use loom::thread;
 
 use crate::cancel::CancelToken;
 use crate::engine::models::explore;
-use crate::engine::nested::PoolId;
 use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Recalled, Reply, Slot, Terms, Ticket, Verdict};
 use crate::sync::{Arc, AtomicUsize, Ordering, Thread, current, park};
@@ -60,15 +59,7 @@ impl Drop for Marked {
 type MarkedSlot = Slot<Marked, Marked>;
 
 fn slot(living: &Arc<AtomicUsize>, token: Option<&CancelToken>) -> Arc<MarkedSlot> {
-    let terms = Terms {
-        pool: PoolId::none(),
-        is_call: false,
-        deadline: None,
-        token: token.cloned(),
-        run_here: None,
-        view: None,
-        permit: None,
-    };
+    let terms = Terms { token: token.cloned(), ..Terms::of_no_pool() };
     Slot::new(Marked::new(living), terms)
 }
 

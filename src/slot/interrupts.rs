@@ -86,9 +86,7 @@ mod models {
     /// So many threads cancel a task while a worker runs it. Loom finds a worker that is not woken.
     fn cancelled_by(cancellers: usize, preemptions: usize) {
         explore(preemptions, move || {
-            let terms =
-                Terms { pool: u64::MAX, is_call: false, deadline: None, token: None, run_here: None, view: None };
-            let slot = Slot::new((), terms);
+            let slot = Slot::new((), Terms::of_no_pool());
             let under_way = Arc::new(AtomicUsize::new(0));
             let worker = {
                 let (ticket, under_way) = (Ticket::new(&slot), Arc::clone(&under_way));

@@ -118,6 +118,15 @@ pub(crate) struct Terms<I, O> {
     pub(crate) permit: Option<Arc<dyn Permit>>,
 }
 
+#[cfg(test)]
+impl<I, O> Terms<I, O> {
+    /// Of a task without anything.
+    pub(crate) fn of_no_pool() -> Self {
+        let pool = nested::PoolId::none();
+        Terms { pool, is_call: false, deadline: None, token: None, run_here: None, view: None, permit: None }
+    }
+}
+
 impl<I, O> Slot<I, O> {
     /// Puts the last word into the cell and tells those who wait; not under the lock, for a waker is somebody else's code.
     fn conclude(&self, mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {

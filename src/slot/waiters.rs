@@ -51,23 +51,13 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::engine::nested::PoolId;
     use crate::slot::{Slot, Terms};
     use crate::sync::current;
 
     /// D15: a waiter leaves without a walk along the list.
     #[test]
     fn d15_leaving_costs_the_same_however_many_wait() {
-        let terms = Terms {
-            pool: PoolId::none(),
-            is_call: false,
-            deadline: None,
-            token: None,
-            run_here: None,
-            view: None,
-            permit: None,
-        };
-        let slot = Slot::<(), ()>::new((), terms);
+        let slot = Slot::<(), ()>::new((), Terms::of_no_pool());
         let begun = Instant::now();
         let list = |_| slot.state.lock().list(Waiter::Thread(current())).map(|place| (place, ()));
         let places: Vec<_> = (0..200_000).filter_map(list).collect();

@@ -28,6 +28,8 @@ impl Source for At<'_> {
         None
     }
 
+    fn woken(&self) {}
+
     fn has_work(&self) -> bool {
         false
     }
