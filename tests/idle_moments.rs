@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use support::{AnyPool, Count, Gate, LIMIT, Setup, eventually, for_each, threads_named};
+use formicary::{Dispatch, Limited, Pool, Task};
+use support::{AnyPool, Count, Gate, LIMIT, Setup, eventually, for_each, on_every_dispatch, threads_named};
 
 const WAITERS: usize = 6;
 
@@ -27,47 +28,75 @@ fn asleep(name: &str) -> usize {
     tasks.flatten().filter(|task| std::fs::read_to_string(task.path().join("status")).is_ok_and(sleeps)).count()
 }
 
-/// Several wait for a pool whose worker is at a task. The first that gets out submits another one, which ends when all are out.
-fn all_get_out(name: &'static str, wait: fn(&AnyPool) -> bool) {
-    for_each(move |variant| {
-        let pool = variant.build(Setup::new(1, 8));
-        let (first, second, out) = (Gate::new(), Gate::new(), Count::new());
-        pool.submit(first.task()).unwrap();
-        first.await_arrivals(1);
-        let is_first = Arc::new(AtomicBool::new(true));
-        let waiters: Vec<_> = (0..WAITERS)
-            .map(|_| {
-                let (pool, second, out, is_first) =
-                    (Arc::clone(&pool), second.clone(), out.clone(), Arc::clone(&is_first));
-                let body = move || {
-                    assert!(wait(&pool));
-                    if is_first.swap(false, SeqCst) {
-                        pool.submit(second.task()).unwrap();
-                    }
-                    out.up();
-                };
-                thread::Builder::new().name(name.into()).spawn(body).unwrap()
-            })
-            .collect();
-        for _ in 0..3 {
-            eventually("all wait", || asleep(name) == WAITERS);
-        }
-        first.open();
-        second.await_arrivals(1);
-        eventually("all are out", || out.get() == WAITERS);
-        assert_eq!(pool.running(), 1);
-        second.open();
-        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
-        eventually("the threads are gone", || threads_named(name) == 0);
-    });
+/// Something that runs tasks, and that one can wait for.
+#[derive(Clone)]
+struct Place<P> {
+    submit: fn(&P, Task),
+    wait: fn(&P) -> bool,
+    running: fn(&P) -> usize,
+}
+
+/// Several wait for a pool, or a view of one, that is at a task. The first that gets out submits another one, which ends when all are
+/// out.
+fn all_get_out<P: Send + Sync + 'static>(name: &'static str, pool: &Arc<P>, place: &Place<P>) {
+    let Place { submit, wait, running } = *place;
+    let (first, second, out) = (Gate::new(), Gate::new(), Count::new());
+    submit(pool, first.task());
+    first.await_arrivals(1);
+    let is_first = Arc::new(AtomicBool::new(true));
+    let waiters: Vec<_> = (0..WAITERS)
+        .map(|_| {
+            let (pool, second, out, is_first) = (Arc::clone(pool), second.clone(), out.clone(), Arc::clone(&is_first));
+            let body = move || {
+                assert!(wait(&pool));
+                if is_first.swap(false, SeqCst) {
+                    submit(&pool, second.task());
+                }
+                out.up();
+            };
+            thread::Builder::new().name(name.into()).spawn(body).unwrap()
+        })
+        .collect();
+    for _ in 0..3 {
+        eventually("all wait", || asleep(name) == WAITERS);
+    }
+    first.open();
+    second.await_arrivals(1);
+    eventually("all are out", || out.get() == WAITERS);
+    assert_eq!(running(pool), 1);
+    second.open();
+    waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    eventually("the threads are gone", || threads_named(name) == 0);
+}
+
+fn all_get_out_of_a_pool(name: &'static str, wait: fn(&AnyPool) -> bool) {
+    let place =
+        Place { submit: |pool: &AnyPool, task| pool.submit(task).unwrap(), wait, running: |pool| pool.running() };
+    for_each(move |variant| all_get_out(name, &Arc::new(variant.build(Setup::new(1, 8))), &place));
 }
 
 #[test]
 fn d26_all_who_wait_for_one_idle_moment_get_out() {
-    all_get_out("d26wait", |pool| pool.wait_idle());
+    all_get_out_of_a_pool("d26wait", |pool| pool.wait_idle());
 }
 
 #[test]
 fn d26_all_who_wait_with_a_limit_get_out() {
-    all_get_out("d26timed", |pool| pool.wait_idle_timeout(100 * LIMIT));
+    all_get_out_of_a_pool("d26timed", |pool| pool.wait_idle_timeout(100 * LIMIT));
+}
+
+fn all_get_out_of_a_view<D: Dispatch>() {
+    let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
+    let place = Place {
+        submit: |view: &Limited<D>, task: Task| view.submit(move || task.run()).unwrap(),
+        wait: |view| view.wait_idle(),
+        running: |view| view.stats().running,
+    };
+    all_get_out("d26view", &Arc::new(pool.limited(1)), &place);
+}
+
+/// D26: the same for a view.
+#[test]
+fn d26_all_who_wait_for_a_view_get_out() {
+    on_every_dispatch!(all_get_out_of_a_view);
 }

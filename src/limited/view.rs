@@ -39,6 +39,8 @@ struct State {
     is_feeding: bool,
     is_closed: bool,
     figures: LimitedStats,
+    /// How often the view has become idle.
+    idle_moments: u64,
 }
 
 impl State {
@@ -100,6 +102,7 @@ impl<D: Dispatch> View<D> {
         let mut state = self.state.lock();
         change(&mut state.figures);
         if state.figures.is_idle() {
+            state.idle_moments += 1;
             self.idle.notify_all();
         }
     }
@@ -287,7 +290,9 @@ impl<D: Dispatch> View<D> {
             return false;
         }
         let mut state = self.state.lock();
-        while !state.figures.is_idle() {
+        // A moment that has passed counts too: another waiter may have submitted more since.
+        let before = state.idle_moments;
+        while !state.figures.is_idle() && state.idle_moments == before {
             if deadline.is_some_and(|d| Instant::now() >= d) {
                 return false;
             }
