@@ -34,6 +34,8 @@ choices! {
         /// Jobs that it waits for; not in a view.
         Scope,
         ScopePanicking,
+        /// Submits jobs that do the same, down to the leaves: a [`Tree`](super::nested::Tree).
+        Tree(u8),
     }
 }
 

@@ -13,7 +13,10 @@ use super::gate::Gate;
 use super::job::{Job, Nest, Of, What};
 
 /// More jobs than a plan can have.
-const MOST_JOBS: usize = 1024;
+const MOST_JOBS: usize = 4096;
+
+/// As many as trees may have in all.
+const MOST_IN_TREES: usize = 600;
 
 /// The books of one plan. Whatever a pool is given holds an `Arc` of it, so that who is left alone with it knows that nothing is
 /// left.
@@ -28,6 +31,11 @@ pub(crate) struct Ledger {
     running: AtomicUsize,
     /// The most that may have been running at a time since the pool was last quiet.
     bound: AtomicUsize,
+    in_trees: AtomicUsize,
+    /// Whether what jobs submit may be refused for want of room.
+    is_nesting_bounded: AtomicBool,
+    /// Whether the states may fail.
+    is_faulty: AtomicBool,
     /// Whether what waits in a view may be dropped, because the pool is being closed.
     is_closed: AtomicBool,
     complaints: Mutex<Vec<String>>,
@@ -98,6 +106,9 @@ impl Ledger {
             perhaps_panicked: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             bound: AtomicUsize::new(bound),
+            in_trees: AtomicUsize::new(0),
+            is_nesting_bounded: AtomicBool::new(false),
+            is_faulty: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             complaints: Mutex::default(),
             gate: Gate::default(),
@@ -184,7 +195,7 @@ impl Ledger {
         }
     }
 
-    fn is_planner(&self) -> bool {
+    pub(crate) fn is_planner(&self) -> bool {
         std::thread::current().id() == self.planner
     }
 
@@ -243,6 +254,31 @@ impl Ledger {
 
     pub(crate) fn ran(&self, id: usize) -> u8 {
         self.fates[id].ran.load(SeqCst)
+    }
+
+    /// Whether a tree may have one more job.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.in_trees.fetch_add(1, SeqCst) < MOST_IN_TREES
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(SeqCst)
+    }
+
+    pub(crate) fn bounds_nesting(&self) {
+        self.is_nesting_bounded.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_nesting_bounded(&self) -> bool {
+        self.is_nesting_bounded.load(SeqCst)
+    }
+
+    pub(crate) fn has_faults(&self) {
+        self.is_faulty.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.is_faulty.load(SeqCst)
     }
 
     pub(crate) fn running(&self) -> usize {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use formicary::{Builder, Dispatch, Ring};
+use formicary::{Builder, Dispatch, Nested, Ring};
 
 use super::job::panics;
 use super::keys::Keyed;
@@ -55,6 +55,15 @@ impl Shape {
 
     pub(crate) fn is_nonblocking(&self) -> bool {
         self.nonblocking
+    }
+
+    /// What the pool's own tasks may submit beyond the bound: bits of a byte that need not all of it.
+    pub(crate) fn nested(&self) -> Nested {
+        match self.expiry / 4 % 8 {
+            6 => Nested::Bounded,
+            7 => Nested::AtMost(3),
+            _ => Nested::Any,
+        }
     }
 
     pub(crate) fn on<K, D: Keyed>(&self, builder: Builder<K, D>, name: &str, ledger: &Arc<Ledger>) -> Builder<K, D> {

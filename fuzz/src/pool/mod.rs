@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 
 use arbitrary::Arbitrary;
 use formicary::{
-    BuildError, CancelToken, Handle, JoinError, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Ring, Sharded, Stack,
-    StatefulPool,
+    BuildError, CancelToken, Handle, JoinError, Nested, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Ring, Sharded,
+    Stack, StatefulPool,
 };
 
 use self::futures::Kept;
@@ -46,11 +46,13 @@ pub(crate) struct Plan {
 pub(crate) fn drive<D: Keyed>(plan: &Plan) {
     let (ledger, name) = (Ledger::new(plan.shape.workers()), thread_name());
     if plan.which % 2 == 0 {
-        let pool = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger).build();
+        let builder = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger);
+        let pool = builder.nested(plan.shape.nested()).build();
         Driver::new(plan, pool.expect("the shape is good"), ledger).drive(&name);
     } else {
         let builder = plan.shape.on(PoolWithFunc::builder(Job::run).dispatch::<D>(), &name, &ledger);
-        Driver::new(plan, builder.build().expect("the shape is good"), ledger).drive(&name);
+        let pool = builder.nested(plan.shape.nested()).build();
+        Driver::new(plan, pool.expect("the shape is good"), ledger).drive(&name);
     }
 }
 
@@ -67,8 +69,8 @@ fn drive_stateful_on<D: Keyed>(plan: &Plan) {
     let (ledger, name, faults) = (Ledger::new(plan.shape.workers()), thread_name(), Arc::<Faults>::default());
     let policy = if plan.shape.keeps_state() { PanicPolicy::Keep } else { PanicPolicy::Rebuild };
     let builder = StatefulPool::builder(Adept::make(&ledger, &faults)).panic_policy(policy).dispatch::<D>();
-    let pool = plan.shape.on(builder, &name, &ledger).build().expect("the shape is good");
-    let mut driver = Driver::new(plan, pool, ledger);
+    let builder = plan.shape.on(builder, &name, &ledger).nested(plan.shape.nested());
+    let mut driver = Driver::new(plan, builder.build().expect("the shape is good"), ledger);
     driver.faults = faults;
     driver.drive(&name);
 }
@@ -101,6 +103,9 @@ impl<'p, S: Subject> Driver<'p, S> {
         let pool = Arc::new(pool);
         let nest: Arc<dyn Nest> = Arc::clone(&pool) as _;
         assert!(ledger.nest.set(Arc::downgrade(&nest)).is_ok());
+        if plan.shape.nested() != Nested::Any {
+            ledger.bounds_nesting();
+        }
         Driver {
             plan,
             pool,
@@ -174,6 +179,7 @@ impl<'p, S: Subject> Driver<'p, S> {
             }
             Operation::Fault(fault, times) => {
                 self.is_faulty = true;
+                self.ledger.has_faults();
                 self.faults.plan(*fault, usize::from(times % 4));
             }
             Operation::Shutdown => {
