@@ -1,5 +1,6 @@
 //! The options that pools are built with.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,20 @@ impl Shape {
     /// How many tasks may wait; `None`, any number, where the dispatch can have so many.
     pub(crate) fn queue(&self) -> Option<usize> {
         Some(usize::from(self.queue) % (NO_BOUND + 1)).filter(|tasks| *tasks < NO_BOUND)
+    }
+
+    /// The same on a dispatch; a ring has a bound.
+    pub(crate) fn queue_on(&self, dispatch: &str) -> Option<usize> {
+        self.queue().or((dispatch == Ring::NAME).then_some(NO_BOUND))
+    }
+
+    /// How many tasks may wait in a paused pool with so many workers. A ring keeps the slots that it was built with, so it may have
+    /// less than the bound says.
+    pub(crate) fn room_on(&self, dispatch: &str, workers: usize) -> Option<RangeInclusive<usize>> {
+        let queue = self.queue_on(dispatch)?;
+        let slots = if dispatch == Ring::NAME { (self.workers() + queue).next_power_of_two() } else { usize::MAX };
+        let bound = workers + queue;
+        Some(slots.min(bound)..=bound)
     }
 
     /// No more than there is room for.
@@ -96,10 +111,9 @@ impl Shape {
             builder = builder.max_blocking(usize::from(self.max_blocking) % 3);
         }
         builder = D::with_shards(builder, self.shards());
-        match self.queue() {
-            None if D::NAME != Ring::NAME => builder.unbounded_queue(),
-            // A ring has a bound.
-            tasks => builder.queue(tasks.unwrap_or(NO_BOUND)),
+        match self.queue_on(D::NAME) {
+            None => builder.unbounded_queue(),
+            Some(tasks) => builder.queue(tasks),
         }
     }
 }

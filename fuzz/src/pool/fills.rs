@@ -1,4 +1,7 @@
-//! What a key may take: its shard's share of the room, all of it and no more, and always of the same shard.
+//! Who finds room: what a key may take, which is its shard's share, all of it and no more, and always of the same shard; and that
+//! nothing takes room which does not use it.
+
+use std::ops::RangeInclusive;
 
 use super::super::job::What;
 use super::super::subjects::{Subject, Way};
@@ -41,6 +44,49 @@ impl<S: Subject> Driver<'_, S> {
         self.block(What::Return, Way::Keyed(key));
         let others = (share..=room).take_while(|_| self.submit(&Door::Try, What::Return)).count();
         assert_eq!(others, room - share, "room beside a full shard");
+    }
+
+    /// The futures that are kept, whether they were woken or not, are not polled here: who submits gets in all the same.
+    pub(super) fn pass(&mut self) {
+        self.open();
+        self.pauses.clear();
+        if self.is_trailing || self.is_faulty {
+            return;
+        }
+        self.await_quiet();
+        if self.pool.is_closed() {
+            return;
+        }
+        assert!(self.submit(&Door::Try, What::Return), "an idle pool is full");
+        self.await_quiet();
+        let job = self.ledger.job(What::Return);
+        let id = job.id;
+        let entered = self.pool.enter(job, Way::Block);
+        assert!(entered.is_ok(), "an idle pool refuses: {:?}", entered.err());
+        self.ledger.accepted(id);
+        self.await_quiet();
+        // From behind them.
+        let pause = self.pool.pause();
+        let room = self.room().unwrap_or(1..=1);
+        let accepted = (0..*room.end()).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        assert!(room.contains(&accepted), "{accepted} instead of {room:?} in an idle pool");
+        self.block(What::Return, Way::Block);
+        drop(pause);
+        self.await_quiet();
+    }
+
+    /// Waits until nothing is queued or running and nobody of the plan's making is about to submit, but for futures.
+    fn await_quiet(&mut self) {
+        while !self.is_alone() {
+            std::thread::yield_now();
+        }
+        assert!(self.views.iter().flatten().all(|view| view.wait_idle()));
+        assert!(self.pool.wait_idle());
+    }
+
+    /// How many tasks a paused pool takes, if it has a bound.
+    fn room(&self) -> Option<RangeInclusive<usize>> {
+        self.plan.shape.room_on(S::DISPATCH, self.pool.capacity())
     }
 
     fn submitted_to_shards(&self) -> Vec<u64> {

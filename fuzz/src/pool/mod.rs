@@ -155,6 +155,7 @@ impl<'p, S: Subject> Driver<'p, S> {
             Operation::Scope(first, chain, what, turn) => {
                 self.scope(usize::from(first % 4), usize::from(chain % 3), *what, *turn);
             }
+            Operation::Pass => self.pass(),
             Operation::Open => self.open(),
             Operation::Cancel(token) => {
                 self.token(*token).cancel();

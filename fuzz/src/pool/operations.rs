@@ -47,6 +47,8 @@ choices! {
         View(u8, ViewStep),
         /// So many jobs that borrow, and then some that spawn one another.
         Scope(u8, u8, What, Turn),
+        /// The futures that are kept hold up nobody.
+        Pass,
     }
 }
 
