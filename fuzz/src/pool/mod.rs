@@ -156,6 +156,7 @@ impl<'p, S: Subject> Driver<'p, S> {
                 self.scope(usize::from(first % 4), usize::from(chain % 3), *what, *turn);
             }
             Operation::Pass => self.pass(),
+            Operation::Bury(how, what) => self.bury(*how, *what),
             Operation::Open => self.open(),
             Operation::Cancel(token) => {
                 self.token(*token).cancel();
@@ -239,10 +240,13 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn cancel_handle(&mut self, which: u8) {
         let count = self.handles.len();
-        if count == 0 {
-            return;
+        if count > 0 {
+            self.cancel_handle_at(usize::from(which) % count);
         }
-        let (id, handle) = &self.handles[usize::from(which) % count];
+    }
+
+    fn cancel_handle_at(&self, at: usize) {
+        let (id, handle) = &self.handles[at];
         // What the job captured is dropped here, which may be meant to panic.
         let is_before_start = catch_unwind(AssertUnwindSafe(|| handle.cancel())).unwrap_or(true);
         if is_before_start {

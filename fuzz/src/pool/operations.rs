@@ -49,6 +49,8 @@ choices! {
         Scope(u8, u8, What, Turn),
         /// The futures that are kept hold up nobody.
         Pass,
+        /// A full queue whose tasks are cancelled, by token or handle as these bits say, has its room again.
+        Bury(u8, What),
     }
 }
 
@@ -65,7 +67,8 @@ impl Operation {
             | Self::BlockKeyed(what, _)
             | Self::BlockCall(what)
             | Self::CallKeyed(what, _)
-            | Self::Scope(_, _, what, _) => Some(*what),
+            | Self::Scope(_, _, what, _)
+            | Self::Bury(_, what) => Some(*what),
             Self::Future(step) => step.what(),
             Self::View(_, step) => step.what(),
             _ => None,
