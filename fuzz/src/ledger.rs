@@ -61,6 +61,14 @@ struct Fate {
     is_outside: AtomicBool,
 }
 
+impl Fate {
+    fn may_be_cancelled(&self) -> bool {
+        self.may_be_cancelled.load(SeqCst) == 1
+            || self.token.get().is_some_and(CancelToken::is_cancelled)
+            || self.account.get().is_some_and(|account| account.is_over())
+    }
+}
+
 const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 2;
 /// Came back from a call: it may have been in the pool meanwhile.
@@ -334,6 +342,14 @@ impl Ledger {
         let _ = self.sums(is_faulty);
     }
 
+    /// Whether a job that was accepted, and that nobody may cancel, has not had its turn.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.fates[..self.jobs.load(SeqCst)].iter().any(|fate| {
+            let is_waiting = fate.ran.load(SeqCst) + fate.back.load(SeqCst) == 0 && fate.entry.load(SeqCst) == ACCEPTED;
+            is_waiting && !fate.may_be_cancelled()
+        })
+    }
+
     fn sums(&self, is_faulty: bool) -> Sums {
         let complaints = self.complaints.lock().unwrap();
         assert!(complaints.is_empty(), "{complaints:?}");
@@ -343,10 +359,7 @@ impl Ledger {
             let is_outside = fate.is_outside.load(SeqCst);
             match fate.entry.load(SeqCst) {
                 ACCEPTED => {
-                    let may_be_cancelled = is_faulty
-                        || fate.may_be_cancelled.load(SeqCst) == 1
-                        || fate.token.get().is_some_and(CancelToken::is_cancelled)
-                        || fate.account.get().is_some_and(|account| account.is_over());
+                    let may_be_cancelled = is_faulty || fate.may_be_cancelled();
                     match ran + back {
                         // From a view, where the pool has not seen it.
                         1 if is_outside => {}

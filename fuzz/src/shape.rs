@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use formicary::{Builder, Dispatch, Nested, Ring};
+use formicary::{Builder, Dispatch, Nested, OnDrop, Ring};
 
 use super::job::panics;
 use super::keys::Keyed;
@@ -72,6 +72,15 @@ impl Shape {
         self.nonblocking
     }
 
+    /// What dropping the pool does: bits of the same byte.
+    pub(crate) fn on_drop(&self) -> OnDrop {
+        match self.expiry / 32 {
+            6 => OnDrop::Cancel,
+            7 => OnDrop::Detach,
+            _ => OnDrop::Drain,
+        }
+    }
+
     /// What the pool's own tasks may submit beyond the bound: bits of a byte that need not all of it.
     pub(crate) fn nested(&self) -> Nested {
         match self.expiry / 4 % 8 {
@@ -79,6 +88,11 @@ impl Shape {
             7 => Nested::AtMost(3),
             _ => Nested::Any,
         }
+    }
+
+    /// With these two, besides, for plans that know what comes of them.
+    pub(crate) fn with_ends<K, D: Keyed>(&self, builder: Builder<K, D>) -> Builder<K, D> {
+        builder.nested(self.nested()).on_drop(self.on_drop())
     }
 
     pub(crate) fn on<K, D: Keyed>(&self, builder: Builder<K, D>, name: &str, ledger: &Arc<Ledger>) -> Builder<K, D> {

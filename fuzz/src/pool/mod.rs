@@ -3,6 +3,7 @@
 //! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: where the pool is
 //! paused, or a task waits for the gate, it waits with a limit, or opens and resumes first.
 
+mod ends;
 mod fills;
 mod futures;
 mod operations;
@@ -21,6 +22,7 @@ use formicary::{
     Stack, StatefulPool,
 };
 
+use self::ends::Last;
 use self::futures::Kept;
 use self::operations::Operation;
 use super::closures::View;
@@ -47,11 +49,11 @@ pub(crate) fn drive<D: Keyed>(plan: &Plan) {
     let (ledger, name) = (Ledger::new(plan.shape.workers()), thread_name());
     if plan.which % 2 == 0 {
         let builder = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger);
-        let pool = builder.nested(plan.shape.nested()).build();
+        let pool = plan.shape.with_ends(builder).build();
         Driver::new(plan, pool.expect("the shape is good"), ledger).drive(&name);
     } else {
         let builder = plan.shape.on(PoolWithFunc::builder(Job::run).dispatch::<D>(), &name, &ledger);
-        let pool = builder.nested(plan.shape.nested()).build();
+        let pool = plan.shape.with_ends(builder).build();
         Driver::new(plan, pool.expect("the shape is good"), ledger).drive(&name);
     }
 }
@@ -69,7 +71,7 @@ fn drive_stateful_on<D: Keyed>(plan: &Plan) {
     let (ledger, name, faults) = (Ledger::new(plan.shape.workers()), thread_name(), Arc::<Faults>::default());
     let policy = if plan.shape.keeps_state() { PanicPolicy::Keep } else { PanicPolicy::Rebuild };
     let builder = StatefulPool::builder(Adept::make(&ledger, &faults)).panic_policy(policy).dispatch::<D>();
-    let builder = plan.shape.on(builder, &name, &ledger).nested(plan.shape.nested());
+    let builder = plan.shape.with_ends(plan.shape.on(builder, &name, &ledger));
     let mut driver = Driver::new(plan, builder.build().expect("the shape is good"), ledger);
     driver.faults = faults;
     driver.drive(&name);
@@ -209,6 +211,11 @@ impl<'p, S: Subject> Driver<'p, S> {
                 self.take_back(returned);
                 self.check_told();
             }
+            Operation::LetGo => {
+                self.ledger.closes();
+                self.pool.detach();
+                self.check_told();
+            }
             Operation::Restart => self.restart(),
         }
     }
@@ -337,10 +344,12 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn end(mut self, name: &str) {
         self.ledger.gate().open();
+        let mut last = Last::default();
         if self.plan.drops {
             // Those at the door have a share in the pool.
             self.resume();
             self.join_blocked();
+            last = self.give_last();
         } else {
             self.ledger.closes();
             assert!(self.pool.shutdown().is_complete());
@@ -354,7 +363,11 @@ impl<'p, S: Subject> Driver<'p, S> {
         let Driver { pool, ledger, handles, faults, pauses, views, is_faulty, .. } = self;
         ledger.closes();
         drop(pool);
-        // The last owner may have been a task of the pool: then the pool ends by itself.
+        // Whoever would wait for what is held would do so for ever.
+        ledger.gate().open();
+        // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was let go. A thread that is
+        // still to come has no name yet.
+        eventually(|| is_faulty || last.is_cancelled || !ledger.has_waiting());
         await_no_threads(name);
         for view in views.into_iter().flatten() {
             assert!(view.wait_idle());
@@ -364,7 +377,8 @@ impl<'p, S: Subject> Driver<'p, S> {
             assert!(handle.is_finished(), "the handle of job {id}");
             drop(handle.join());
         }
-        ledger.check_fates(is_faulty);
+        last.check(&ledger);
+        ledger.check_fates(is_faulty || last.is_cancelled);
         drop((pauses, faults));
         eventually(|| Arc::strong_count(&ledger) == 1);
     }

@@ -51,6 +51,8 @@ choices! {
         Pass,
         /// A full queue whose tasks are cancelled, by token or handle as these bits say, has its room again.
         Bury(u8, What),
+        /// Closes it, and leaves it to its workers.
+        LetGo,
     }
 }
 
