@@ -127,7 +127,7 @@ impl<S: Subject> Driver<'_, S> {
     }
 
     /// Waits until nothing is queued or running and nobody of the plan's making is about to submit, but for futures.
-    fn await_quiet(&mut self) {
+    pub(super) fn await_quiet(&mut self) {
         while !self.is_alone() {
             std::thread::yield_now();
         }
@@ -136,7 +136,7 @@ impl<S: Subject> Driver<'_, S> {
     }
 
     /// How many tasks a paused pool takes, if it has a bound.
-    fn room(&self) -> Option<RangeInclusive<usize>> {
+    pub(super) fn room(&self) -> Option<RangeInclusive<usize>> {
         self.plan.shape.room_on(S::DISPATCH, self.pool.capacity())
     }
 

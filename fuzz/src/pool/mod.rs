@@ -211,6 +211,7 @@ impl<'p, S: Subject> Driver<'p, S> {
                 self.take_back(returned);
                 self.check_told();
             }
+            Operation::Crowd(order) => self.crowd(*order),
             Operation::LetGo => {
                 self.ledger.closes();
                 self.pool.detach();
@@ -368,15 +369,13 @@ impl<'p, S: Subject> Driver<'p, S> {
         // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was let go. A thread that is
         // still to come has no name yet.
         eventually(|| is_faulty || last.is_cancelled || !ledger.has_waiting());
+        eventually(|| handles.iter().all(|(_, handle)| handle.is_finished()));
         await_no_threads(name);
         for view in views.into_iter().flatten() {
             assert!(view.wait_idle());
             view.account().check(&view.stats());
         }
-        for (id, handle) in handles {
-            assert!(handle.is_finished(), "the handle of job {id}");
-            drop(handle.join());
-        }
+        handles.into_iter().for_each(|(_, handle)| drop(handle.join()));
         last.check(&ledger);
         ledger.check_fates(is_faulty || last.is_cancelled);
         drop((pauses, faults));

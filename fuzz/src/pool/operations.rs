@@ -53,6 +53,8 @@ choices! {
         Bury(u8, What),
         /// Closes it, and leaves it to its workers.
         LetGo,
+        /// As many tasks as the pool and its views take, in turn or one after the other as the first bit says, from this on.
+        Crowd(u8),
     }
 }
 
