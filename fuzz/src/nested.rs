@@ -106,7 +106,9 @@ fn may_refuse(ledger: &Ledger, of: &Of, kind: SubmitErrorKind) -> bool {
         SubmitErrorKind::Closed => ledger.is_closed() || is_over,
         SubmitErrorKind::Spawn | SubmitErrorKind::NoState => ledger.is_faulty(),
         // What a scope's owner runs is on no worker.
-        _ => ledger.is_nesting_bounded() || ledger.is_planner(),
+        SubmitErrorKind::Full | SubmitErrorKind::Overloaded => ledger.is_nesting_bounded() || ledger.is_planner(),
+        SubmitErrorKind::WouldDeadlock => ledger.is_nesting_bounded(),
+        _ => false,
     }
 }
 
