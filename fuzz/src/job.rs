@@ -39,6 +39,20 @@ choices! {
     }
 }
 
+/// From this number of a tree on its root holds its worker when it has submitted. A multiple of what the rest of the number says.
+pub(crate) const HELD: u8 = 216;
+
+impl What {
+    /// Whether it waits for the gate.
+    pub(crate) fn holds(self) -> bool {
+        match self {
+            What::Hold => true,
+            What::Nest(Nested::Tree(tree)) => tree >= HELD,
+            _ => false,
+        }
+    }
+}
+
 /// The pool, or the view, as its own tasks see it.
 pub(crate) trait Nest: Send + Sync {
     fn nest(&self, how: Nested, ledger: &Arc<Ledger>);
@@ -106,6 +120,9 @@ impl Job {
         };
         if let Some(nest) = nest.get().and_then(|nest| nest.upgrade()) {
             nest.nest(how, &self.ledger);
+        }
+        if self.what.holds() {
+            self.ledger.gate().wait(self.born);
         }
     }
 

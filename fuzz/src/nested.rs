@@ -7,7 +7,7 @@ use std::time::Duration;
 use formicary::{CallError, SubmitErrorKind};
 
 use super::closures::View;
-use super::job::{Job, Nest, Nested, Of, Output, What};
+use super::job::{HELD, Job, Nest, Nested, Of, Output, What};
 use super::ledger::Ledger;
 use super::subjects::{Entered, Patience, Subject, Way};
 
@@ -84,7 +84,7 @@ impl Tree {
                 1 => Way::Try,
                 _ => Way::Handle,
             };
-            let job = ledger.job_of(of.clone(), What::Nest(Nested::Tree(self.0 - 1)));
+            let job = ledger.job_of(of.clone(), What::Nest(Nested::Tree((self.0 - 1) % HELD)));
             let id = job.id;
             match enter(job, way) {
                 Ok(_) => ledger.accepted(id),

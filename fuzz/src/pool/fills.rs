@@ -8,7 +8,7 @@ use formicary::CancelToken;
 use super::super::job::What;
 use super::super::subjects::{Subject, Way};
 use super::Driver;
-use super::submits::Door;
+use super::submits::{Door, not_held};
 
 impl<S: Subject> Driver<'_, S> {
     /// Fills the shard of a key, on a pool where nothing else is going on.
@@ -93,7 +93,7 @@ impl<S: Subject> Driver<'_, S> {
         let (mut withdrawn, mut cancelled) = (Vec::new(), Vec::new());
         for at in 0..*room.start() {
             let fate = how >> (at % 4 * 2) & 3;
-            let job = self.ledger.job(if fate == 3 { What::Return } else { what });
+            let job = self.ledger.job(if fate == 3 { What::Return } else { not_held(what) });
             let (id, token) = (job.id, if fate == 2 { parent.child() } else { CancelToken::new() });
             let way = if matches!(fate, 0 | 2) { Way::Token(&token) } else { Way::Handle };
             // There is room, so it does not block.

@@ -157,7 +157,7 @@ impl<S: Subject> Driver<'_, S> {
         let way = if self.is_stuck() { Way::Try } else { way };
         let job = self.ledger.job_of(Of::View(Arc::clone(view.account())), what);
         let id = job.id;
-        self.holds |= what == What::Hold;
+        self.holds |= what.holds();
         match view.enter(job, way) {
             Ok(handle) => {
                 self.ledger.accepted(id);
