@@ -62,6 +62,10 @@ impl Account {
         Held(self, is_on_top)
     }
 
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(crate) fn ended(&self, panics: bool) {
         let count = if panics { &self.panicked } else { &self.completed };
         count.fetch_add(1, SeqCst);

@@ -34,6 +34,22 @@ choices! {
         /// Jobs that it waits for; not in a view.
         Scope,
         ScopePanicking,
+        /// Submits jobs that do the same, down to the leaves: a [`Tree`](super::nested::Tree).
+        Tree(u8),
+    }
+}
+
+/// From this number of a tree on its root holds its worker when it has submitted. A multiple of what the rest of the number says.
+pub(crate) const HELD: u8 = 216;
+
+impl What {
+    /// Whether it waits for the gate.
+    pub(crate) fn holds(self) -> bool {
+        match self {
+            What::Hold => true,
+            What::Nest(Nested::Tree(tree)) => tree >= HELD,
+            _ => false,
+        }
     }
 }
 
@@ -104,6 +120,9 @@ impl Job {
         };
         if let Some(nest) = nest.get().and_then(|nest| nest.upgrade()) {
             nest.nest(how, &self.ledger);
+        }
+        if self.what.holds() {
+            self.ledger.gate().wait(self.born);
         }
     }
 

@@ -13,7 +13,10 @@ use super::gate::Gate;
 use super::job::{Job, Nest, Of, What};
 
 /// More jobs than a plan can have.
-const MOST_JOBS: usize = 1024;
+const MOST_JOBS: usize = 4096;
+
+/// As many as trees may have in all.
+const MOST_IN_TREES: usize = 600;
 
 /// The books of one plan. Whatever a pool is given holds an `Arc` of it, so that who is left alone with it knows that nothing is
 /// left.
@@ -28,6 +31,11 @@ pub(crate) struct Ledger {
     running: AtomicUsize,
     /// The most that may have been running at a time since the pool was last quiet.
     bound: AtomicUsize,
+    in_trees: AtomicUsize,
+    /// Whether what jobs submit may be refused for want of room.
+    is_nesting_bounded: AtomicBool,
+    /// Whether the states may fail.
+    is_faulty: AtomicBool,
     /// Whether what waits in a view may be dropped, because the pool is being closed.
     is_closed: AtomicBool,
     complaints: Mutex<Vec<String>>,
@@ -51,6 +59,14 @@ struct Fate {
     account: OnceLock<Arc<Account>>,
     /// Nothing of it is in the pool's books, or nobody can tell.
     is_outside: AtomicBool,
+}
+
+impl Fate {
+    fn may_be_cancelled(&self) -> bool {
+        self.may_be_cancelled.load(SeqCst) == 1
+            || self.token.get().is_some_and(CancelToken::is_cancelled)
+            || self.account.get().is_some_and(|account| account.is_over())
+    }
 }
 
 const ACCEPTED: u8 = 1;
@@ -98,6 +114,9 @@ impl Ledger {
             perhaps_panicked: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             bound: AtomicUsize::new(bound),
+            in_trees: AtomicUsize::new(0),
+            is_nesting_bounded: AtomicBool::new(false),
+            is_faulty: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             complaints: Mutex::default(),
             gate: Gate::default(),
@@ -184,7 +203,7 @@ impl Ledger {
         }
     }
 
-    fn is_planner(&self) -> bool {
+    pub(crate) fn is_planner(&self) -> bool {
         std::thread::current().id() == self.planner
     }
 
@@ -245,6 +264,31 @@ impl Ledger {
         self.fates[id].ran.load(SeqCst)
     }
 
+    /// Whether a tree may have one more job.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.in_trees.fetch_add(1, SeqCst) < MOST_IN_TREES
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(SeqCst)
+    }
+
+    pub(crate) fn bounds_nesting(&self) {
+        self.is_nesting_bounded.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_nesting_bounded(&self) -> bool {
+        self.is_nesting_bounded.load(SeqCst)
+    }
+
+    pub(crate) fn has_faults(&self) {
+        self.is_faulty.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.is_faulty.load(SeqCst)
+    }
+
     pub(crate) fn running(&self) -> usize {
         self.running.load(SeqCst)
     }
@@ -298,6 +342,14 @@ impl Ledger {
         let _ = self.sums(is_faulty);
     }
 
+    /// Whether a job that was accepted, and that nobody may cancel, has not had its turn.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.fates[..self.jobs.load(SeqCst)].iter().any(|fate| {
+            let is_waiting = fate.ran.load(SeqCst) + fate.back.load(SeqCst) == 0 && fate.entry.load(SeqCst) == ACCEPTED;
+            is_waiting && !fate.may_be_cancelled()
+        })
+    }
+
     fn sums(&self, is_faulty: bool) -> Sums {
         let complaints = self.complaints.lock().unwrap();
         assert!(complaints.is_empty(), "{complaints:?}");
@@ -307,10 +359,7 @@ impl Ledger {
             let is_outside = fate.is_outside.load(SeqCst);
             match fate.entry.load(SeqCst) {
                 ACCEPTED => {
-                    let may_be_cancelled = is_faulty
-                        || fate.may_be_cancelled.load(SeqCst) == 1
-                        || fate.token.get().is_some_and(CancelToken::is_cancelled)
-                        || fate.account.get().is_some_and(|account| account.is_over());
+                    let may_be_cancelled = is_faulty || fate.may_be_cancelled();
                     match ran + back {
                         // From a view, where the pool has not seen it.
                         1 if is_outside => {}

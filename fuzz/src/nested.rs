@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use formicary::CallError;
+use formicary::{CallError, SubmitErrorKind};
 
 use super::closures::View;
-use super::job::{Job, Nest, Nested, Of, Output, What};
+use super::job::{HELD, Job, Nest, Nested, Of, Output, What};
 use super::ledger::Ledger;
 use super::subjects::{Entered, Patience, Subject, Way};
 
@@ -24,6 +24,7 @@ impl<S: Subject> Nest for S {
             }
             Nested::Scope => scope(self, ledger, What::Return),
             Nested::ScopePanicking => scope(self, ledger, What::Panic),
+            Nested::Tree(tree) => Tree(tree).grow(ledger, &Of::Pool, |job, way| self.enter(job, way)),
         }
     }
 }
@@ -38,6 +39,7 @@ pub(crate) fn nest_in_view(view: &dyn View, how: Nested, ledger: &Arc<Ledger>) {
         Nested::CallPanicking => call(ledger, &of, What::Panic, |job| view.run(job)),
         Nested::Close => view.close(),
         Nested::Scope | Nested::ScopePanicking => {}
+        Nested::Tree(tree) => Tree(tree).grow(ledger, &of, |job, way| view.enter(job, way)),
     }
 }
 
@@ -56,6 +58,57 @@ fn call(ledger: &Arc<Ledger>, of: &Of, what: What, call: impl FnOnce(Job) -> Res
     match call(job) {
         Ok(_) | Err(CallError::Failed(_)) => ledger.accepted(id),
         Err(CallError::Refused(_)) => ledger.unsure(id),
+    }
+}
+
+/// A tree of jobs: its depth, how many each job submits, and how it begins with the ways in.
+struct Tree(u8);
+
+impl Tree {
+    fn depth(&self) -> u8 {
+        self.0 % 4
+    }
+
+    fn width(&self) -> u8 {
+        1 + self.0 / 4 % 3
+    }
+
+    /// Submits what is below the job that is running.
+    fn grow(&self, ledger: &Arc<Ledger>, of: &Of, enter: impl Fn(Job, Way<'_>) -> Entered) {
+        if self.depth() == 0 {
+            return;
+        }
+        for child in (0..self.width()).take_while(|_| ledger.may_grow()) {
+            let way = match (self.0 / 12 + child) % 3 {
+                0 => Way::Block,
+                1 => Way::Try,
+                _ => Way::Handle,
+            };
+            let job = ledger.job_of(of.clone(), What::Nest(Nested::Tree((self.0 - 1) % HELD)));
+            let id = job.id;
+            match enter(job, way) {
+                Ok(_) => ledger.accepted(id),
+                Err(kind) => {
+                    ledger.refused(id);
+                    if !may_refuse(ledger, of, kind) {
+                        ledger.complain(format!("job {id} of a tree was refused as {kind:?}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether that is a reason to refuse what a job submits: want of room is none, unless the pool was built so.
+fn may_refuse(ledger: &Ledger, of: &Of, kind: SubmitErrorKind) -> bool {
+    let is_over = if let Of::View(account) = of { account.is_over() } else { false };
+    match kind {
+        SubmitErrorKind::Closed => ledger.is_closed() || is_over,
+        SubmitErrorKind::Spawn | SubmitErrorKind::NoState => ledger.is_faulty(),
+        // What a scope's owner runs is on no worker.
+        SubmitErrorKind::Full | SubmitErrorKind::Overloaded => ledger.is_nesting_bounded() || ledger.is_planner(),
+        SubmitErrorKind::WouldDeadlock => ledger.is_nesting_bounded(),
+        _ => false,
     }
 }
 

@@ -1,10 +1,11 @@
 //! The options that pools are built with.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use formicary::{Builder, Dispatch, Ring};
+use formicary::{Builder, Dispatch, Nested, OnDrop, Ring};
 
 use super::job::panics;
 use super::keys::Keyed;
@@ -38,6 +39,20 @@ impl Shape {
         Some(usize::from(self.queue) % (NO_BOUND + 1)).filter(|tasks| *tasks < NO_BOUND)
     }
 
+    /// The same on a dispatch; a ring has a bound.
+    pub(crate) fn queue_on(&self, dispatch: &str) -> Option<usize> {
+        self.queue().or((dispatch == Ring::NAME).then_some(NO_BOUND))
+    }
+
+    /// How many tasks may wait in a paused pool with so many workers. A ring keeps the slots that it was built with, so it may have
+    /// less than the bound says.
+    pub(crate) fn room_on(&self, dispatch: &str, workers: usize) -> Option<RangeInclusive<usize>> {
+        let queue = self.queue_on(dispatch)?;
+        let slots = if dispatch == Ring::NAME { (self.workers() + queue).next_power_of_two() } else { usize::MAX };
+        let bound = workers + queue;
+        Some(slots.min(bound)..=bound)
+    }
+
     /// No more than there is room for.
     fn shards(&self) -> Option<usize> {
         let shards = usize::from(self.queue) / (NO_BOUND + 1) % 5;
@@ -55,6 +70,29 @@ impl Shape {
 
     pub(crate) fn is_nonblocking(&self) -> bool {
         self.nonblocking
+    }
+
+    /// What dropping the pool does: bits of the same byte.
+    pub(crate) fn on_drop(&self) -> OnDrop {
+        match self.expiry / 32 {
+            6 => OnDrop::Cancel,
+            7 => OnDrop::Detach,
+            _ => OnDrop::Drain,
+        }
+    }
+
+    /// What the pool's own tasks may submit beyond the bound: bits of a byte that need not all of it.
+    pub(crate) fn nested(&self) -> Nested {
+        match self.expiry / 4 % 8 {
+            6 => Nested::Bounded,
+            7 => Nested::AtMost(3),
+            _ => Nested::Any,
+        }
+    }
+
+    /// With these two, besides, for plans that know what comes of them.
+    pub(crate) fn with_ends<K, D: Keyed>(&self, builder: Builder<K, D>) -> Builder<K, D> {
+        builder.nested(self.nested()).on_drop(self.on_drop())
     }
 
     pub(crate) fn on<K, D: Keyed>(&self, builder: Builder<K, D>, name: &str, ledger: &Arc<Ledger>) -> Builder<K, D> {
@@ -87,10 +125,9 @@ impl Shape {
             builder = builder.max_blocking(usize::from(self.max_blocking) % 3);
         }
         builder = D::with_shards(builder, self.shards());
-        match self.queue() {
-            None if D::NAME != Ring::NAME => builder.unbounded_queue(),
-            // A ring has a bound.
-            tasks => builder.queue(tasks.unwrap_or(NO_BOUND)),
+        match self.queue_on(D::NAME) {
+            None => builder.unbounded_queue(),
+            Some(tasks) => builder.queue(tasks),
         }
     }
 }

@@ -42,6 +42,9 @@ pub(crate) type Entering<'p> = Pin<Box<dyn Future<Output = Entered> + Send + 'p>
 pub(crate) trait Subject: WorkerPool<Self::Item> + Sized + 'static {
     type Item: Send;
 
+    /// Its dispatch's name.
+    const DISPATCH: &'static str;
+
     /// Whether a call can give up.
     const CALLS_WITH_LIMIT: bool = false;
 
@@ -117,6 +120,7 @@ pub(crate) fn fail<T>(error: CallError<T>, back: impl FnOnce(T)) -> CallError<()
 
 impl<D: Keyed> Subject for Pool<D> {
     type Item = Task;
+    const DISPATCH: &'static str = D::NAME;
 
     fn enter(&self, job: Job, way: Way<'_>) -> Entered {
         match way {
@@ -186,6 +190,7 @@ impl<D: Keyed> Subject for Pool<D> {
 
 impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
     type Item = Job;
+    const DISPATCH: &'static str = D::NAME;
 
     fn enter(&self, job: Job, way: Way<'_>) -> Entered {
         let entered = match way {
@@ -233,6 +238,7 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
 
 impl<D: Keyed> Subject for StatefulPool<Adept, D> {
     type Item = Job;
+    const DISPATCH: &'static str = D::NAME;
     const CALLS_WITH_LIMIT: bool = true;
 
     fn enter(&self, job: Job, way: Way<'_>) -> Entered {

@@ -1,9 +1,14 @@
-//! What a key may take: its shard's share of the room, all of it and no more, and always of the same shard.
+//! Who finds room: what a key may take, which is its shard's share, all of it and no more, and always of the same shard; and that
+//! nothing takes room which does not use it.
+
+use std::ops::RangeInclusive;
+
+use formicary::CancelToken;
 
 use super::super::job::What;
 use super::super::subjects::{Subject, Way};
 use super::Driver;
-use super::submits::Door;
+use super::submits::{Door, not_held};
 
 impl<S: Subject> Driver<'_, S> {
     /// Fills the shard of a key, on a pool where nothing else is going on.
@@ -41,6 +46,98 @@ impl<S: Subject> Driver<'_, S> {
         self.block(What::Return, Way::Keyed(key));
         let others = (share..=room).take_while(|_| self.submit(&Door::Try, What::Return)).count();
         assert_eq!(others, room - share, "room beside a full shard");
+    }
+
+    /// The futures that are kept, whether they were woken or not, are not polled here: who submits gets in all the same.
+    pub(super) fn pass(&mut self) {
+        self.open();
+        self.pauses.clear();
+        if self.is_trailing || self.is_faulty {
+            return;
+        }
+        self.await_quiet();
+        if self.pool.is_closed() {
+            return;
+        }
+        assert!(self.submit(&Door::Try, What::Return), "an idle pool is full");
+        self.await_quiet();
+        let job = self.ledger.job(What::Return);
+        let id = job.id;
+        let entered = self.pool.enter(job, Way::Block);
+        assert!(entered.is_ok(), "an idle pool refuses: {:?}", entered.err());
+        self.ledger.accepted(id);
+        self.await_quiet();
+        // From behind them.
+        let pause = self.pool.pause();
+        let room = self.room().unwrap_or(1..=1);
+        let accepted = (0..*room.end()).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        assert!(room.contains(&accepted), "{accepted} instead of {room:?} in an idle pool");
+        self.block(What::Return, Way::Block);
+        drop(pause);
+        self.await_quiet();
+    }
+
+    /// Fills a paused pool with tasks of which most are cancelled then: they have no room any more.
+    pub(super) fn bury(&mut self, how: u8, what: What) {
+        self.resume();
+        if self.is_trailing || self.is_faulty {
+            return;
+        }
+        self.await_quiet();
+        if self.pool.is_closed() {
+            return;
+        }
+        self.pauses.push(self.pool.pause());
+        let room = self.room().unwrap_or(5..=5);
+        let parent = CancelToken::new();
+        let (mut withdrawn, mut cancelled) = (Vec::new(), Vec::new());
+        for at in 0..*room.start() {
+            let fate = how >> (at % 4 * 2) & 3;
+            let job = self.ledger.job(if fate == 3 { What::Return } else { not_held(what) });
+            let (id, token) = (job.id, if fate == 2 { parent.child() } else { CancelToken::new() });
+            let way = if matches!(fate, 0 | 2) { Way::Token(&token) } else { Way::Handle };
+            // There is room, so it does not block.
+            let entered = self.pool.enter(job, way);
+            let handle =
+                entered.unwrap_or_else(|kind| panic!("a pool with room for {room:?} has none for {at}: {kind:?}"));
+            self.ledger.accepted(id);
+            withdrawn.extend((fate == 1 && handle.is_some()).then_some(self.handles.len()));
+            if matches!(fate, 0 | 2) {
+                self.ledger.has_token(id, &token);
+                cancelled.push(token);
+            }
+            self.handles.extend(handle.map(|handle| (id, handle)));
+        }
+        let dead = withdrawn.len() + cancelled.len();
+        withdrawn.iter().for_each(|at| self.cancel_handle_at(*at));
+        assert_eq!(
+            self.pool.stats().queued,
+            room.start() - withdrawn.len(),
+            "a queue with {} cancelled",
+            withdrawn.len()
+        );
+        parent.cancel();
+        cancelled.iter().for_each(CancelToken::cancel);
+        let accepted = (0..=*room.end()).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        if self.room().is_some() {
+            let expected = dead..=room.end() - (room.start() - dead);
+            assert!(expected.contains(&accepted), "{accepted} instead of {expected:?} for {dead} dead in {room:?}");
+            assert_eq!(self.pool.stats().queued, room.start() - dead + accepted, "queued when {dead} are dead");
+        }
+    }
+
+    /// Waits until nothing is queued or running and nobody of the plan's making is about to submit, but for futures.
+    pub(super) fn await_quiet(&mut self) {
+        while !self.is_alone() {
+            std::thread::yield_now();
+        }
+        assert!(self.views.iter().flatten().all(|view| view.wait_idle()));
+        assert!(self.pool.wait_idle());
+    }
+
+    /// How many tasks a paused pool takes, if it has a bound.
+    pub(super) fn room(&self) -> Option<RangeInclusive<usize>> {
+        self.plan.shape.room_on(S::DISPATCH, self.pool.capacity())
     }
 
     fn submitted_to_shards(&self) -> Vec<u64> {

@@ -137,7 +137,7 @@ impl<S: Subject> Driver<'_, S> {
         let (token, has_handle) = self.ticket(ticket);
         let job = self.ledger.job(what);
         let id = job.id;
-        self.holds |= what == What::Hold;
+        self.holds |= what.holds();
         if let Some(token) = &token {
             self.ledger.has_token(id, token);
         }

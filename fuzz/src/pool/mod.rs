@@ -3,6 +3,7 @@
 //! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: where the pool is
 //! paused, or a task waits for the gate, it waits with a limit, or opens and resumes first.
 
+mod ends;
 mod fills;
 mod futures;
 mod operations;
@@ -17,10 +18,11 @@ use std::thread::JoinHandle;
 
 use arbitrary::Arbitrary;
 use formicary::{
-    BuildError, CancelToken, Handle, JoinError, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Ring, Sharded, Stack,
-    StatefulPool,
+    BuildError, CancelToken, Handle, JoinError, Nested, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Ring, Sharded,
+    Stack, StatefulPool,
 };
 
+use self::ends::Last;
 use self::futures::Kept;
 use self::operations::Operation;
 use super::closures::View;
@@ -46,11 +48,13 @@ pub(crate) struct Plan {
 pub(crate) fn drive<D: Keyed>(plan: &Plan) {
     let (ledger, name) = (Ledger::new(plan.shape.workers()), thread_name());
     if plan.which % 2 == 0 {
-        let pool = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger).build();
+        let builder = plan.shape.on(Pool::builder().dispatch::<D>(), &name, &ledger);
+        let pool = plan.shape.with_ends(builder).build();
         Driver::new(plan, pool.expect("the shape is good"), ledger).drive(&name);
     } else {
         let builder = plan.shape.on(PoolWithFunc::builder(Job::run).dispatch::<D>(), &name, &ledger);
-        Driver::new(plan, builder.build().expect("the shape is good"), ledger).drive(&name);
+        let pool = plan.shape.with_ends(builder).build();
+        Driver::new(plan, pool.expect("the shape is good"), ledger).drive(&name);
     }
 }
 
@@ -67,8 +71,8 @@ fn drive_stateful_on<D: Keyed>(plan: &Plan) {
     let (ledger, name, faults) = (Ledger::new(plan.shape.workers()), thread_name(), Arc::<Faults>::default());
     let policy = if plan.shape.keeps_state() { PanicPolicy::Keep } else { PanicPolicy::Rebuild };
     let builder = StatefulPool::builder(Adept::make(&ledger, &faults)).panic_policy(policy).dispatch::<D>();
-    let pool = plan.shape.on(builder, &name, &ledger).build().expect("the shape is good");
-    let mut driver = Driver::new(plan, pool, ledger);
+    let builder = plan.shape.with_ends(plan.shape.on(builder, &name, &ledger));
+    let mut driver = Driver::new(plan, builder.build().expect("the shape is good"), ledger);
     driver.faults = faults;
     driver.drive(&name);
 }
@@ -101,6 +105,9 @@ impl<'p, S: Subject> Driver<'p, S> {
         let pool = Arc::new(pool);
         let nest: Arc<dyn Nest> = Arc::clone(&pool) as _;
         assert!(ledger.nest.set(Arc::downgrade(&nest)).is_ok());
+        if plan.shape.nested() != Nested::Any {
+            ledger.bounds_nesting();
+        }
         Driver {
             plan,
             pool,
@@ -150,6 +157,8 @@ impl<'p, S: Subject> Driver<'p, S> {
             Operation::Scope(first, chain, what, turn) => {
                 self.scope(usize::from(first % 4), usize::from(chain % 3), *what, *turn);
             }
+            Operation::Pass => self.pass(),
+            Operation::Bury(how, what) => self.bury(*how, *what),
             Operation::Open => self.open(),
             Operation::Cancel(token) => {
                 self.token(*token).cancel();
@@ -174,6 +183,7 @@ impl<'p, S: Subject> Driver<'p, S> {
             }
             Operation::Fault(fault, times) => {
                 self.is_faulty = true;
+                self.ledger.has_faults();
                 self.faults.plan(*fault, usize::from(times % 4));
             }
             Operation::Shutdown => {
@@ -199,6 +209,12 @@ impl<'p, S: Subject> Driver<'p, S> {
                 self.ledger.closes();
                 let (returned, _report) = self.pool.shutdown_graceful(MOMENT);
                 self.take_back(returned);
+                self.check_told();
+            }
+            Operation::Crowd(order) => self.crowd(*order),
+            Operation::LetGo => {
+                self.ledger.closes();
+                self.pool.detach();
                 self.check_told();
             }
             Operation::Restart => self.restart(),
@@ -232,10 +248,13 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn cancel_handle(&mut self, which: u8) {
         let count = self.handles.len();
-        if count == 0 {
-            return;
+        if count > 0 {
+            self.cancel_handle_at(usize::from(which) % count);
         }
-        let (id, handle) = &self.handles[usize::from(which) % count];
+    }
+
+    fn cancel_handle_at(&self, at: usize) {
+        let (id, handle) = &self.handles[at];
         // What the job captured is dropped here, which may be meant to panic.
         let is_before_start = catch_unwind(AssertUnwindSafe(|| handle.cancel())).unwrap_or(true);
         if is_before_start {
@@ -326,10 +345,12 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn end(mut self, name: &str) {
         self.ledger.gate().open();
+        let mut last = Last::default();
         if self.plan.drops {
             // Those at the door have a share in the pool.
             self.resume();
             self.join_blocked();
+            last = self.give_last();
         } else {
             self.ledger.closes();
             assert!(self.pool.shutdown().is_complete());
@@ -343,17 +364,20 @@ impl<'p, S: Subject> Driver<'p, S> {
         let Driver { pool, ledger, handles, faults, pauses, views, is_faulty, .. } = self;
         ledger.closes();
         drop(pool);
-        // The last owner may have been a task of the pool: then the pool ends by itself.
+        // Whoever would wait for what is held would do so for ever.
+        ledger.gate().open();
+        // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was let go. A thread that is
+        // still to come has no name yet.
+        eventually(|| is_faulty || last.is_cancelled || !ledger.has_waiting());
+        eventually(|| handles.iter().all(|(_, handle)| handle.is_finished()));
         await_no_threads(name);
         for view in views.into_iter().flatten() {
             assert!(view.wait_idle());
             view.account().check(&view.stats());
         }
-        for (id, handle) in handles {
-            assert!(handle.is_finished(), "the handle of job {id}");
-            drop(handle.join());
-        }
-        ledger.check_fates(is_faulty);
+        handles.into_iter().for_each(|(_, handle)| drop(handle.join()));
+        last.check(&ledger);
+        ledger.check_fates(is_faulty || last.is_cancelled);
         drop((pauses, faults));
         eventually(|| Arc::strong_count(&ledger) == 1);
     }

@@ -47,6 +47,14 @@ choices! {
         View(u8, ViewStep),
         /// So many jobs that borrow, and then some that spawn one another.
         Scope(u8, u8, What, Turn),
+        /// The futures that are kept hold up nobody.
+        Pass,
+        /// A full queue whose tasks are cancelled, by token or handle as these bits say, has its room again.
+        Bury(u8, What),
+        /// Closes it, and leaves it to its workers.
+        LetGo,
+        /// As many tasks as the pool and its views take, in turn or one after the other as the first bit says, from this on.
+        Crowd(u8),
     }
 }
 
@@ -63,7 +71,8 @@ impl Operation {
             | Self::BlockKeyed(what, _)
             | Self::BlockCall(what)
             | Self::CallKeyed(what, _)
-            | Self::Scope(_, _, what, _) => Some(*what),
+            | Self::Scope(_, _, what, _)
+            | Self::Bury(_, what) => Some(*what),
             Self::Future(step) => step.what(),
             Self::View(_, step) => step.what(),
             _ => None,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use formicary::{CallError, JoinError, SubmitErrorKind};
 
-use super::super::job::{Job, Of, What};
+use super::super::job::{HELD, Job, Nested, Of, What};
 use super::super::subjects::{MOMENT, Patience, Subject, Way};
 use super::Driver;
 
@@ -29,7 +29,7 @@ impl<S: Subject> Driver<'_, S> {
     pub(super) fn submit(&mut self, door: &Door, what: What) -> bool {
         let job = self.ledger.job(what);
         let (id, is_stuck) = (job.id, self.is_stuck());
-        self.holds |= what == What::Hold;
+        self.holds |= what.holds();
         let token = match door {
             Door::Token(token) | Door::HandleToken(token) => Some(self.token(*token)),
             _ => None,
@@ -168,7 +168,7 @@ impl<S: Subject> Driver<'_, S> {
             self.resume();
         }
         let what = if is_endless { not_held(what) } else { what };
-        self.holds |= what == What::Hold;
+        self.holds |= what.holds();
         let job = self.ledger.job(what);
         let id = job.id;
         match self.pool.call(job, patience) {
@@ -201,5 +201,9 @@ impl<S: Subject> Driver<'_, S> {
 
 /// For a job that is waited for by who would open the gate.
 pub(super) fn not_held(what: What) -> What {
-    if what == What::Hold { What::Return } else { what }
+    match what {
+        What::Hold => What::Return,
+        What::Nest(Nested::Tree(tree)) => What::Nest(Nested::Tree(tree % HELD)),
+        what => what,
+    }
 }

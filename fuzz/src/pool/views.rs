@@ -8,7 +8,7 @@ use super::super::closures::View;
 use super::super::job::{Of, What};
 use super::super::subjects::{MOMENT, Subject, Way};
 use super::Driver;
-use super::submits::not_held;
+use super::submits::{Door, not_held};
 
 choices! {
     #[derive(Debug)]
@@ -56,9 +56,15 @@ impl<S: Subject> Driver<'_, S> {
         let Some(view) = self.views[which].clone() else { return };
         match step {
             ViewStep::Make(_) => {}
-            ViewStep::Submit(what) => self.submit_to_view(&view, *what, Way::Block),
-            ViewStep::Try(what) => self.submit_to_view(&view, *what, Way::Try),
-            ViewStep::Spawn(what) => self.submit_to_view(&view, *what, Way::Handle),
+            ViewStep::Submit(what) => {
+                self.submit_to_view(&view, *what, Way::Block);
+            }
+            ViewStep::Try(what) => {
+                self.submit_to_view(&view, *what, Way::Try);
+            }
+            ViewStep::Spawn(what) => {
+                self.submit_to_view(&view, *what, Way::Handle);
+            }
             ViewStep::Call(what) => self.call_view(&view, *what),
             ViewStep::Block(what) => {
                 let ledger = Arc::clone(&self.ledger);
@@ -96,6 +102,48 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
+    /// Fills a paused pool and its views: they have no more room than the pool.
+    pub(super) fn crowd(&mut self, order: u8) {
+        self.resume();
+        let views: Vec<_> = self.views.iter().flatten().filter(|view| !view.account().is_over()).cloned().collect();
+        let (Some(room), false) = (self.room(), views.is_empty() || self.is_trailing || self.is_faulty) else { return };
+        self.await_quiet();
+        if self.pool.is_closed() {
+            return;
+        }
+        self.pauses.push(self.pool.pause());
+        let beside = room.end() - self.pool.capacity();
+        // The last stands for the pool itself.
+        let mut open: Vec<usize> = (0..=views.len()).collect();
+        open.rotate_left(usize::from(order / 2) % (views.len() + 1));
+        let (mut turn, mut own, mut waiting) = (0, 0, 0);
+        while !open.is_empty() {
+            let at = if order % 2 == 0 { turn % open.len() } else { 0 };
+            turn += 1;
+            let is_in = match views.get(open[at]) {
+                Some(view) => self.submit_to_view(view, What::Return, Way::Try),
+                None => self.submit(&Door::Try, What::Return),
+            };
+            if !is_in {
+                open.remove(at);
+                continue;
+            }
+            own += usize::from(open[at] == views.len());
+            let in_views: Vec<usize> = views.iter().map(|view| view.stats().queued).collect();
+            let (before, queued) = (waiting, self.pool.stats().queued);
+            // One that has its place is in the pool's queue.
+            waiting = own + in_views.iter().sum::<usize>() - queued;
+            let context = format!("{in_views:?} in views, {waiting} of them waiting, {queued} in a pool with {room:?}");
+            assert!(waiting == before || waiting + queued <= *room.end(), "{context}");
+            let is_right = |(view, held): (&Arc<dyn View>, &usize)| {
+                *held <= view.account().limit().min(self.pool.capacity()) + beside
+            };
+            assert!(views.iter().zip(&in_views).all(is_right), "a view: {context}");
+        }
+        let queued = self.pool.stats().queued;
+        assert!(room.contains(&queued), "{queued} instead of {room:?} in a pool with views");
+    }
+
     fn drop_view(&mut self, which: usize) {
         let Some(view) = self.views[which].take() else { return };
         let figures = view.stats();
@@ -103,20 +151,23 @@ impl<S: Subject> Driver<'_, S> {
         drop(view);
     }
 
-    fn submit_to_view(&mut self, view: &Arc<dyn View>, what: What, way: Way<'_>) {
+    /// Hands a job in; says whether the view took it.
+    fn submit_to_view(&mut self, view: &Arc<dyn View>, what: What, way: Way<'_>) -> bool {
         // Room in it might be for this thread to make.
         let way = if self.is_stuck() { Way::Try } else { way };
         let job = self.ledger.job_of(Of::View(Arc::clone(view.account())), what);
         let id = job.id;
-        self.holds |= what == What::Hold;
+        self.holds |= what.holds();
         match view.enter(job, way) {
             Ok(handle) => {
                 self.ledger.accepted(id);
                 self.handles.extend(handle.map(|handle| (id, handle)));
+                true
             }
             Err(kind) => {
                 self.ledger.refused(id);
                 assert!(self.may_view_refuse(&**view, kind, matches!(way, Way::Try)), "refused as {kind:?}");
+                false
             }
         }
     }
