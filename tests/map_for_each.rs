@@ -159,7 +159,7 @@ fn heard_of<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(2).queue(20).dispatch::<D>().build().unwrap());
     let func = Arc::new(PoolWithFunc::builder(judge).workers(2).queue(20).dispatch::<D>().build().unwrap());
     let states = Arc::new(StatefulPool::builder(|_| Ok(Picky)).workers(2).queue(20).dispatch::<D>().build().unwrap());
-    /// Each pull waits until all that were pulled before have ended. So one more is pulled after the failure, and not two.
+    /// Each pull waits until all that were pulled before have ended. So one more may be pulled before the failure is there, and not two.
     macro_rules! numbers {
         ($pool:ident, $from:expr, $pulls:expr) => {{
             let (waits, pulls) = ($pool.clone(), $pulls.clone());
@@ -176,7 +176,8 @@ fn heard_of<D: Dispatch>() {
             1 => func.try_for_each(numbers!(func, 0, pulls)),
             _ => states.try_for_each(numbers!(states, 0, pulls)),
         };
-        assert_eq!((failed, pulls.get()), (Err(3), 5), "{kind}");
+        assert_eq!(failed, Err(3), "{kind}");
+        assert!((4..=5).contains(&pulls.get()), "{} of {kind}", pulls.get());
 
         let pulls = Count::new();
         let panicked = catch_unwind(AssertUnwindSafe(|| match kind {
@@ -185,7 +186,7 @@ fn heard_of<D: Dispatch>() {
             _ => states.for_each(numbers!(states, 100, pulls)),
         }));
         assert!(panicked.is_err());
-        assert_eq!(pulls.get(), 5, "{kind}");
+        assert!((4..=5).contains(&pulls.get()), "{} of {kind}", pulls.get());
     }
 }
 

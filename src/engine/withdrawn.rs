@@ -5,7 +5,8 @@
 
 // Not `sync`'s atomics: a static of a checker's cannot be made. These are statistics, each written under the lock of a slot.
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::nested::PoolId;
 
@@ -51,7 +52,7 @@ pub(super) struct Identity(PoolId);
 
 impl Identity {
     pub(super) fn new() -> Self {
-        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = FREE.lock().pop();
         Identity(PoolId::new(free.unwrap_or_else(|| Box::leak(Box::default()))))
     }
 
@@ -66,7 +67,7 @@ impl Drop for Identity {
             for count in [&counts.tickets, &counts.cleared, &counts.cancelled] {
                 count.store(0, Ordering::Relaxed);
             }
-            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(counts);
+            FREE.lock().push(counts);
         }
     }
 }
