@@ -82,7 +82,9 @@ fn d12_a_restarted_pool_is_waited_for_again() {
         pool.restart().unwrap();
         (0..20).for_each(|_| pool.submit(ran.task()).unwrap());
         drop(pool);
-        assert_eq!((ran.get(), threads_named(&name)), (20, 0));
+        assert_eq!(ran.get(), 20);
+        // A thread that was joined may still be listed for a moment.
+        eventually("the threads are gone", || threads_named(&name) == 0);
     });
 }
 
@@ -129,7 +131,8 @@ fn d12_dropping_a_pool_that_cancels_drops_what_is_queued() {
         assert_eq!(threads_named(&name), 2);
         gate.open();
         dropping.join().unwrap();
-        assert_eq!((ran.get(), threads_named(&name)), (0, 0));
+        assert_eq!(ran.get(), 0);
+        eventually("the threads are gone", || threads_named(&name) == 0);
     });
 }
 

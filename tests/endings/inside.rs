@@ -247,5 +247,5 @@ pub(crate) fn d02_used_by_a_thread_that_ends<D: Dispatch>() {
     pool.submit(move || at_thread_end(at_end)).unwrap();
     is_done.recv_timeout(LIMIT).expect("it hangs");
     assert!(pool.shutdown().is_complete());
-    assert_eq!(threads_named(formicary::DEFAULT_NAME), 0);
+    eventually("the threads are gone", || threads_named(formicary::DEFAULT_NAME) == 0);
 }
