@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::ManuallyDrop;
 
 use super::counters::count;
 use super::nested::{Inside, PoolId};
@@ -168,8 +169,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 }
 
 thread_local! {
-    /// The pools whose first worker the calling thread is starting.
-    static STARTING: RefCell<Vec<PoolId>> = const { RefCell::new(Vec::new()) };
+    /// The pools whose first worker the calling thread is starting. Has no destructor, so that it can be used as long as the thread
+    /// runs; an empty one holds no memory.
+    static STARTING: RefCell<ManuallyDrop<Vec<PoolId>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
 /// The calling thread starts the first worker of a pool until this is dropped.
@@ -178,19 +180,26 @@ struct Starting;
 impl Starting {
     /// `None` if it does so already: a lock that it holds is not to be waited for.
     fn begin(pool: PoolId) -> Option<Self> {
-        let begin = |pools: &RefCell<Vec<PoolId>>| {
+        STARTING.with(|pools| {
             let mut pools = pools.borrow_mut();
             let is_new = !pools.contains(&pool);
-            is_new.then(|| pools.push(pool))
-        };
-        // A thread whose locals are gone does without.
-        STARTING.try_with(begin).unwrap_or(Some(())).map(|()| Starting)
+            is_new.then(|| {
+                pools.push(pool);
+                Starting
+            })
+        })
     }
 }
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        let _ = STARTING.try_with(|pools| pools.borrow_mut().pop());
+        STARTING.with(|pools| {
+            let mut pools = pools.borrow_mut();
+            pools.pop();
+            if pools.is_empty() {
+                drop(std::mem::take(&mut **pools));
+            }
+        });
     }
 }
 

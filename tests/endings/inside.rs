@@ -117,7 +117,7 @@ fn used_up_at(place: Place, variant: &Variant, act: Act) {
         // Until the other owner is gone.
         _ = gate.recv();
         *at.lock() = Some((owned, act, done));
-        let end = AtEnd::new({
+        let mut end = AtEnd::new({
             let at = Arc::clone(&at);
             move || use_up(&at)
         });
@@ -130,7 +130,7 @@ fn used_up_at(place: Place, variant: &Variant, act: Act) {
             Capture | ThreadStop => {}
         }
         if place != Capture {
-            std::mem::forget(end);
+            end.0 = None;
         }
     };
     pool.submit(Task::new(task)).unwrap();
