@@ -300,8 +300,9 @@ impl<K, D: Dispatch> Builder<K, D> {
 
     /// Makes the threads: pinned, with other priorities, from another pool. The handler gets each [`WorkerThread`] and
     /// must have [`run`](WorkerThread::run) called on a new thread, or return an error, which counts as a refused
-    /// thread. The pool does not join such a thread, it waits for its `run` to end. The handler must not use the
-    /// pool itself. Whoever drops a `WorkerThread` later that was promised may have to run tasks that were queued on the
+    /// thread. The pool does not join such a thread, it waits for its `run` to end. While it starts the first
+    /// worker of a pool, other threads that submit to that pool wait for it: it may submit to the pool, and must neither wait for a
+    /// task of it nor for another thread that submits. Whoever drops a `WorkerThread` later that was promised may have to run tasks that were queued on the
     /// strength of it. Default: a thread of the standard library.
     ///
     /// ```

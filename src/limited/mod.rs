@@ -36,11 +36,13 @@ use view::View;
 /// A view does not widen the pool's bound. A task that could run at once as far as the view goes needs room in the pool, and its
 /// submitter waits for that in line with the pool's own. Any other waits in the view, which takes it in only if the pool has
 /// room for it and for all tasks that wait in any of its views. So all its views together never have more tasks waiting
-/// than the pool may hold, and a view of a full pool is full. (With an unbounded queue there is no bound here either.)
+/// than the pool may hold, and a view of a full pool is full. (With an unbounded queue there is no bound here either.) A task that
+/// is cancelled while it waits in the view keeps its room there until its turn.
 ///
 /// It may be used from inside the pool's tasks: they never wait for room in it, for it takes their tasks in however many there are
 /// (where [`Builder::nested`](crate::Builder::nested) sets a cap they are refused with `WouldDeadlock` instead of waiting); and a task
-/// of the view that waits for another one runs that in its own place. Two views whose tasks wait for a place in the other
+/// of the view that waits for another one runs that in its own place. On the only worker of a pool, join such a task: awaiting its
+/// handle there waits for ever. Two views whose tasks wait for a place in the other
 /// deadlock.
 ///
 /// Dropping the view closes it, and drops what has not gone to the pool.
