@@ -138,3 +138,55 @@ fn d18_dead_tickets_do_not_pile_up() {
     let _alone = ALONE.lock();
     on_every_dispatch!(dead_tickets);
 }
+
+/// What stands in a view, and in the queue of its pool, for tasks of the view that were run by their waiter, or cancelled.
+fn dead_tasks_of_views<D: Dispatch>() {
+    let rounds = if cfg!(debug_assertions) { 20_000 } else { 300_000 };
+    for limit in [1, 1_000_000] {
+        for (in_view, is_full) in [(false, false), (true, false), (false, true), (true, true)] {
+            let builder = Pool::builder().workers(1).dispatch::<D>();
+            let is_bounded = is_full || D::NAME == "Ring";
+            let pool = Arc::new(if is_bounded { builder } else { builder.unbounded_queue() }.build().unwrap());
+            let (view, begins) = (Arc::new(pool.limited(limit)), Gate::new());
+            let (own, begun) = (Arc::clone(&view), begins.clone());
+            let joins = move || {
+                begun.wait();
+                let before = bytes();
+                let round = |n| {
+                    assert_eq!(own.spawn(move || n).unwrap().join().unwrap(), n);
+                    bytes().saturating_sub(before)
+                };
+                (0..rounds).map(round).max()
+            };
+            let most = if in_view { view.spawn(joins) } else { pool.spawn(joins) }.ok().unwrap();
+            begins.await_arrivals(1);
+            // At the pool's door, then.
+            while is_full && pool.try_submit(|| ()).is_ok() {}
+            begins.open();
+            let most = most.join().unwrap().unwrap();
+            assert!(most < REST, "{most} bytes are taken by what has been joined: limit {limit}, {in_view}, {is_full}");
+            assert!(view.wait_idle() && pool.wait_idle());
+            assert_conserved(&*pool);
+
+            let (pause, before) = (pool.pause(), bytes());
+            let live: Vec<_> = (0..10).map(|_| view.spawn(|| ()).unwrap()).collect();
+            for _ in 0..rounds {
+                assert!(view.spawn(|| ()).unwrap().cancel());
+            }
+            let taken = bytes().saturating_sub(before);
+            assert!(taken < REST, "{taken} bytes are taken by what was cancelled: limit {limit}, {in_view}, {is_full}");
+            assert_eq!((view.stats().queued, view.stats().cancelled), (10, rounds));
+            drop(pause);
+            live.into_iter().for_each(|handle| handle.join().unwrap());
+            assert!(view.wait_idle() && pool.wait_idle());
+            assert_conserved(&*pool);
+        }
+    }
+}
+
+/// D18: the same for views of a pool.
+#[test]
+fn d18_dead_tasks_of_views_do_not_pile_up() {
+    let _alone = ALONE.lock();
+    on_every_dispatch!(dead_tasks_of_views);
+}

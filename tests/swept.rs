@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use formicary::{CancelToken, Context, Dispatch, Nested, Pool, PoolWithFunc, Sharded, StatefulPool, Worker};
+use formicary::{
+    CancelToken, Context, Dispatch, Handle, Limited, Nested, Pool, PoolWithFunc, Sharded, StatefulPool, Worker,
+};
 use parking_lot::Mutex;
 use support::closures::{assert_quiet, occupy, pool};
 use support::races::quiet_panic;
@@ -64,7 +66,7 @@ fn by_handle<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
     };
     let handles: Vec<_> = std::iter::repeat_with(spawn).take(10).collect();
     assert_eq!(pool.queued(), 10);
-    assert!(handles.iter().all(formicary::Handle::cancel));
+    assert!(handles.iter().all(Handle::cancel));
     // At once, and not when their turn comes.
     assert_eq!((pool.queued(), pool.stats().cancelled, dropped.get()), (0, 10, 10));
 }
@@ -108,7 +110,7 @@ fn by_their_view<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
         view.spawn(move || drop(captured)).unwrap()
     };
     let handles: Vec<_> = std::iter::repeat_with(spawn).take(10).collect();
-    assert!(handles.iter().all(formicary::Handle::cancel));
+    assert!(handles.iter().all(Handle::cancel));
 }
 
 /// D18: ten cancelled tasks never keep a queue of ten full, whoever wants in; and they are counted and dropped once.
@@ -194,11 +196,11 @@ fn payloads<D: Dispatch>() {
     gate.await_arrivals(1);
     let handles: Vec<_> = (0..10).map(|_| pool.submit(None).unwrap()).collect();
     assert!(pool.try_submit(None).unwrap_err().is_full());
-    assert!(handles.iter().all(formicary::Handle::cancel));
+    assert!(handles.iter().all(Handle::cancel));
     assert_eq!((pool.queued(), pool.stats().cancelled), (0, 10));
     let handles: Vec<_> = (0..10).map(|_| pool.try_submit(None).unwrap()).collect();
     // Callers who have given up hold no place either.
-    drop(handles.iter().map(formicary::Handle::cancel).collect::<Vec<_>>());
+    drop(handles.iter().map(Handle::cancel).collect::<Vec<_>>());
     for _ in 0..30 {
         assert!(pool.process_timeout(None, Duration::ZERO).unwrap_err().is_timed_out());
     }
@@ -368,7 +370,7 @@ fn d18_a_shard_is_swept_for_its_key() {
         assert_eq!(fill(), 2);
         let handles: Vec<_> = (0..2).map(|_| pool.spawn(|| ()).unwrap()).collect();
         assert!(pool.try_submit(|| ()).unwrap_err().is_full());
-        assert!(handles.iter().all(formicary::Handle::cancel));
+        assert!(handles.iter().all(Handle::cancel));
         assert!(pool.try_submit_keyed(7, || ()).unwrap_err().is_full());
         (0..2).for_each(|_| pool.try_submit(|| ()).unwrap());
         drop(pause);
@@ -376,4 +378,222 @@ fn d18_a_shard_is_swept_for_its_key() {
         assert_conserved(&pool);
         eventually("it is quiet", || pool.stats().running == 0);
     });
+}
+
+/// Cancels all of them, in any of the ways.
+type Cancel = fn(&[Handle<()>]);
+
+fn by_handles(handles: &[Handle<()>]) {
+    assert!(handles.iter().all(Handle::cancel));
+}
+
+fn by_tokens(handles: &[Handle<()>]) {
+    handles.iter().for_each(|handle| handle.token().cancel());
+}
+
+fn by_deadlines(handles: &[Handle<()>]) {
+    handles.iter().for_each(|handle| handle.token().cancel_after(Duration::from_millis(5)));
+    handles.iter().for_each(|handle| handle.token().wait());
+}
+
+fn assert_view_conserved<D: Dispatch>(view: &Limited<D>) {
+    let stats = view.stats();
+    assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
+    assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
+}
+
+/// D18: ten cancelled tasks that wait in a view keep no room there, nor in another view of the pool; what they captured goes when the
+/// room is needed, at the latest.
+fn cancelled_in_a_view<D: Dispatch>() {
+    for cancel in [by_handles as Cancel, by_tokens, by_deadlines] {
+        for elsewhere in [false, true] {
+            let (pool, dropped, ran) = (pool::<D>(2, 9), Count::new(), Count::new());
+            let (one, other, gate) = (pool.limited(1), pool.limited(1), Gate::new());
+            for view in [&one, &other] {
+                let held = gate.clone();
+                view.submit(move || held.wait()).unwrap();
+            }
+            gate.await_arrivals(2);
+            let handles: Vec<_> = (0..9)
+                .map(|_| {
+                    let captured = Captured(dropped.clone());
+                    one.spawn(move || drop(captured)).unwrap()
+                })
+                .collect();
+            let enters = if elsewhere { &other } else { &one };
+            assert!(enters.try_submit(|| ()).unwrap_err().is_full());
+            cancel(&handles);
+            for n in 0..9 {
+                let ran = ran.clone();
+                let submitted = enters.try_submit(move || _ = ran.up());
+                assert!(submitted.is_ok(), "{n} of 9 have found room, elsewhere: {elsewhere}");
+            }
+            assert!(enters.try_submit(|| ()).unwrap_err().is_full());
+            assert_eq!((dropped.get(), one.stats().cancelled), (9, 9));
+            assert_eq!((one.stats().queued + other.stats().queued, pool.queued()), (9, 0));
+            assert!(handles.into_iter().all(|handle| handle.join().unwrap_err().is_cancelled()));
+            gate.open();
+            assert!(one.wait_idle() && other.wait_idle());
+            assert_quiet(&pool);
+            assert_eq!((ran.get(), pool.stats().submitted), (9, 11));
+            [&one, &other].into_iter().for_each(assert_view_conserved);
+        }
+    }
+}
+
+#[test]
+fn d18_cancelled_tasks_never_keep_a_view_full() {
+    on_every_dispatch!(cancelled_in_a_view);
+}
+
+/// D18: whoever waits for room in a view gets that of a cancelled task.
+fn waiting_at_a_view<D: Dispatch>() {
+    let pool = pool::<D>(1, 2);
+    let (view, gate) = (pool.limited(1), Gate::new());
+    let held = gate.clone();
+    view.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    let handles: Vec<_> = (0..2).map(|_| view.spawn(|| ()).unwrap()).collect();
+    assert!(view.try_submit(|| ()).unwrap_err().is_full());
+    let (arrives, done) = (Gate::new(), Count::new());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                arrives.pass(1);
+                arrives.wait();
+                view.submit(|| ()).unwrap();
+                done.up();
+            });
+        }
+        arrives.await_arrivals(2);
+        // They wait, or are about to.
+        assert!(handles.iter().all(Handle::cancel));
+        eventually("both are in", || done.get() == 2);
+        assert_eq!(view.stats().queued, 2);
+        gate.open();
+    });
+    assert!(view.wait_idle());
+    assert_quiet(&pool);
+    assert_view_conserved(&view);
+}
+
+#[test]
+fn d18_a_submitter_at_a_view_gets_in() {
+    on_every_dispatch!(waiting_at_a_view);
+}
+
+/// D18: a task that has its place in a view, in the pool's queue or at its door, leaves both when it is cancelled.
+fn cancelled_in_its_place<D: Dispatch>() {
+    for at_door in [false, true] {
+        let (pool, dropped, go) = (pool::<D>(1, 10), Count::new(), Gate::new());
+        let view = Arc::new(pool.limited(1));
+        let (inner, own, counts, begins) = (Arc::downgrade(&pool), Arc::clone(&view), dropped.clone(), go.clone());
+        let parent = pool.spawn(move || {
+            begins.wait();
+            let pool = inner.upgrade().unwrap();
+            let spawn = || {
+                let captured = Captured(counts.clone());
+                own.spawn(move || drop(captured)).unwrap()
+            };
+            let figures = || (pool.waiting(), pool.queued(), own.stats().queued);
+            let (before, first) = (figures(), spawn());
+            let one_more = if at_door { (1, 10, 1) } else { (0, 1, 1) };
+            assert_eq!(figures(), one_more);
+            let others = [spawn(), spawn()];
+            assert!(first.cancel());
+            assert_eq!((figures().0 + figures().1, own.stats().queued), (one_more.0 + one_more.1, 2));
+            by_handles(&others);
+            assert_eq!((figures(), counts.get()), (before, 3));
+            let last = spawn();
+            assert_eq!(figures(), one_more);
+            last.join().unwrap();
+            assert_eq!((figures(), own.stats().running), (before, 0));
+        });
+        go.await_arrivals(1);
+        if at_door {
+            (0..10).for_each(|_| pool.submit(|| ()).unwrap());
+        }
+        go.open();
+        parent.unwrap().join().unwrap();
+        assert!(view.wait_idle());
+        assert_quiet(&pool);
+        assert_view_conserved(&view);
+        assert_eq!((view.stats().completed, view.stats().cancelled, dropped.get()), (1, 3, 4));
+    }
+}
+
+#[test]
+fn d18_a_cancelled_task_leaves_its_place_in_a_view() {
+    on_every_dispatch!(cancelled_in_its_place);
+}
+
+/// D18: a task, of a view or not, that joins what it spawns in the view needs no room for what is over, and leaves it to outsiders.
+fn joined_in_a_view<D: Dispatch>() {
+    for nested in [Nested::Any, Nested::AtMost(3), Nested::Bounded] {
+        for (limit, in_view) in [(1, false), (1, true), (3, false), (3, true), (1000, false), (1000, true)] {
+            let builder = Pool::builder().workers(1).queue(10).nonblocking(true).nested(nested);
+            let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
+            let (view, gate, inner) = (Arc::new(pool.limited(limit)), Gate::new(), Arc::downgrade(&pool));
+            let (wait, own) = (gate.clone(), Arc::clone(&view));
+            let parent = move || {
+                let pool = inner.upgrade().unwrap();
+                for n in 0..50 {
+                    assert_eq!(own.spawn(move || n).unwrap().join().unwrap(), n);
+                    assert_eq!((own.stats().queued, pool.queued(), pool.stats().overcommitted), (0, 0, 0));
+                }
+                wait.wait();
+            };
+            let parent = if in_view { view.spawn(parent) } else { pool.spawn(parent) };
+            let parent = parent.map_err(|refusal| refusal.kind()).unwrap();
+            gate.await_arrivals(1);
+            assert_eq!((pool.queued(), pool.waiting(), pool.stats().running), (0, 0, 1));
+            assert_eq!(view.stats().running, usize::from(in_view));
+            for n in 0..10 {
+                let submitted = view.submit(|| ()).map_err(|refusal| refusal.kind());
+                assert_eq!(submitted, Ok(()), "{n} of 10, limit {limit}, {in_view}");
+            }
+            assert!(view.submit(|| ()).unwrap_err().is_full());
+            gate.open();
+            parent.join().unwrap();
+            assert!(view.wait_idle());
+            assert_quiet(&pool);
+            assert_view_conserved(&view);
+            assert_eq!((pool.stats().completed, pool.stats().submitted), (61, 61));
+        }
+    }
+}
+
+#[test]
+fn d18_what_a_view_has_had_run_by_its_waiter_holds_no_place() {
+    on_every_dispatch!(joined_in_a_view);
+}
+
+/// D18: the drop of what a cancelled task of a view had captured panics: the submitter that sweeps it out has nothing of it.
+fn bombs_in_a_view<D: Dispatch>() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            quiet_panic();
+        }
+    }
+    let pool = pool::<D>(1, 2);
+    let (view, gate) = (pool.limited(1), Gate::new());
+    let held = gate.clone();
+    view.submit(move || held.wait()).unwrap();
+    gate.await_arrivals(1);
+    for _ in 0..2 {
+        let bomb = Bomb;
+        view.spawn(move || std::mem::forget(bomb)).unwrap().token().cancel();
+    }
+    (0..2).for_each(|_| view.try_submit(|| ()).unwrap());
+    assert_eq!((pool.stats().handler_panics, view.stats().cancelled), (2, 2));
+    gate.open();
+    assert!(view.wait_idle());
+    assert_quiet(&pool);
+    assert_view_conserved(&view);
+}
+
+#[test]
+fn d18_a_capture_in_a_view_that_panics_does_not_reach_the_submitter() {
+    on_every_dispatch!(bombs_in_a_view);
 }

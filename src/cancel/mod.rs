@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::sync::Arc;
 use node::Node;
 
-pub(crate) use epoch::{cancellations, note_cancellation};
+pub(crate) use epoch::cancellations;
 pub use waiting::Cancelled;
 
 /// Whether work should stop, shared by whoever may say so and whoever does the work.

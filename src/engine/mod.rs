@@ -31,6 +31,7 @@ mod submit;
 mod sweep;
 mod thread_limit;
 mod threads;
+mod views;
 pub(crate) mod waking;
 mod withdrawn;
 mod worker;
@@ -43,13 +44,14 @@ pub(crate) use control::{EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
 pub(crate) use sweep::Prospect;
+pub(crate) use views::Anteroom;
 pub(crate) use withdrawn::Withdrawn;
 
-use crate::dispatch::{Dispatch, Load, Queue, Shape, TaskQueue};
+use crate::dispatch::{Dispatch, Queue, Shape, TaskQueue};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::{Nested, Options};
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Mutex};
 
 use admission::Line;
 use bulletin::Bulletin;
@@ -62,6 +64,7 @@ pub(crate) use stops::Stop;
 use stops::Stops;
 use sweep::Sweeps;
 use threads::Threads;
+use views::Views;
 use withdrawn::Identity;
 use worker::Doing;
 
@@ -124,8 +127,7 @@ pub(crate) struct Engine<R: Runner, D: Dispatch> {
     parking: Parking,
     bulletin: Bulletin<R::State>,
     line: Line,
-    /// Tasks that a view has taken in and not brought to the queue yet.
-    in_views: AtomicUsize,
+    views: Views,
     threads: Threads,
     waits: Waits,
     life: Life,
@@ -171,7 +173,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             parking: Parking::new(options.min_workers),
             bulletin: Bulletin::new(),
             line: Line::new(),
-            in_views: AtomicUsize::new(0),
+            views: Views::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             waits: Waits::new(),
             life: Life::new(),
@@ -198,23 +200,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.options.queue
     }
 
-    /// Counts one more task that waits in a view. Where that is `bounded`, only if the pool has room for it beside all those that
-    /// wait in views already: so they have one bound together, which is the pool's; says whether it has.
-    pub(crate) fn keep_in_view(&self, bounded: bool) -> bool {
-        let bound = self.options.queue.filter(|_| bounded);
-        let room = bound.map_or(usize::MAX, |queue| self.capacity().saturating_add(queue));
-        let load = if bound.is_some() { self.queue.load() } else { Load::default() };
-        let more = |kept| (load.queued + load.running + kept < room).then_some(kept + 1);
-        // ORDERING: Relaxed. The number is all that it tells.
-        self.in_views.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-
-    /// So many tasks have left their views.
-    pub(crate) fn left_views(&self, tasks: usize) {
-        // ORDERING: Relaxed, as above.
-        self.in_views.fetch_sub(tasks, Ordering::Relaxed);
-    }
-
     pub(crate) fn max_blocking(&self) -> usize {
         self.options.max_blocking
     }
@@ -227,6 +212,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Whether the calling thread is a worker of this pool whose tasks go in beyond the bound.
     pub(crate) fn exceeds_bound(&self) -> bool {
         self.is_inside() && self.options.nested == Nested::Any
+    }
+
+    /// Counts a task that has ended, or will, without having come through the queue.
+    pub(crate) fn note_direct(&self) {
+        counters::count(&self.counters.direct);
     }
 
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that

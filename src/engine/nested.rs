@@ -150,10 +150,15 @@ fn is_one_of(pool: PoolId, latest: u64) -> bool {
 #[derive(Debug)]
 pub(crate) struct WouldDeadlock;
 
+/// Whether so many queued tasks run in the middle of one another on this thread that there must not be one more.
+pub(crate) fn is_too_deep() -> bool {
+    DEPTH.with(Cell::get) >= MAX_DEPTH
+}
+
 /// If the calling thread is a worker of `pool` and not too deep, runs `body` on it as a task of its own;
 /// says whether it did.
 pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
-    if DEPTH.with(Cell::get) >= MAX_DEPTH {
+    if is_too_deep() {
         return false;
     }
     DEPTH.with(|depth| depth.set(depth.get() + 1));
@@ -172,6 +177,11 @@ pub(crate) fn run_here_however_deep(pool: PoolId, body: impl FnOnce(&mut Reply) 
         None => Verdict::Elsewhere,
     });
     true
+}
+
+/// The number of the calling worker, if it is one of `pool`.
+pub(crate) fn worker_of(pool: PoolId) -> Option<usize> {
+    inside(pool).map(|(_, worker)| worker)
 }
 
 /// Whether other workers are free to start all that is queued in `pool`, whose worker the calling thread is.

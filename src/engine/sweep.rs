@@ -107,10 +107,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.sweeps.note(token.and_then(CancelToken::deadline));
     }
 
-    /// Takes out of the queue what will not run any more, if there may be anything. Says whether there may be room because of that;
-    /// perhaps another submitter has made it.
+    /// Takes out of the queue, and of the pool's views, what will not run any more, if there may be anything. Says whether there may be
+    /// room because of that; perhaps another submitter has made it.
     #[cold]
-    pub(super) fn sweep(&self) -> bool {
+    pub(crate) fn sweep(&self) -> bool {
         let has_withdrawn = self.id().tickets() > 0;
         // In this order: whoever misses a mark that another's look has taken away finds that look at work, and waits for it, or knows
         // what it has found. Otherwise it would be refused for what is just being swept out.
@@ -129,7 +129,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Sweeps if most of what is queued are tickets of withdrawn tasks: so a loop that makes them takes no more and more memory.
     #[inline]
-    pub(super) fn sweep_if_worth_it(&self) {
+    pub(crate) fn sweep_if_worth_it(&self) {
         if self.id().tickets() > FEW {
             self.sweep_if_mostly_dead();
         }
@@ -149,7 +149,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         // As it was before the look: what is cancelled meanwhile is for the next one.
         *last = Look { cancellations: cancel::cancellations(), deadline: None };
         let (mut any_cancellable, deadline) = (false, &mut last.deadline);
-        let dead = self.queue.sweep(&mut |item| match R::prospect(item) {
+        let mut is_dead = |prospect| match prospect {
             Prospect::Dead => true,
             Prospect::Runs => false,
             Prospect::Cancellable(at) => {
@@ -157,12 +157,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 *deadline = earlier(*deadline, at);
                 false
             }
-        });
+        };
+        let dead = self.queue.sweep(&mut |item| is_dead(R::prospect(item)));
+        let views = self.views.rooms().into_iter().map(|view| (view.sweep(&mut is_dead), view));
+        let views: Vec<_> = views.filter(|(dead, _)| !dead.is_empty()).collect();
         if any_cancellable {
             self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
         }
         let makes_room = !dead.is_empty();
-        if makes_room {
+        if makes_room || !views.is_empty() {
             self.sweeps.has_found.store(true, Ordering::Relaxed);
         }
         drop(last);
@@ -178,6 +181,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         for input in captured {
             self.guard(|| drop(input));
+        }
+        for (dead, view) in views {
+            view.discard_all(dead);
         }
     }
 

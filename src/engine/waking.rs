@@ -38,7 +38,7 @@ fn with<O>(f: impl FnOnce(&mut Round) -> O) -> O {
 
 /// Wakes it now, or, in the middle of another's wake-up, right after that. May run an executor's code: not to be called under a
 /// lock.
-pub(super) fn wake(waiter: Waiter) {
+pub(crate) fn wake(waiter: Waiter) {
     match waiter {
         Waiter::Thread(thread) => thread.unpark(),
         other => run(|round| round.wakes.push_back(other)),

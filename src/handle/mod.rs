@@ -7,13 +7,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::engine::nested;
 use crate::error::{Cause, JoinError};
-use crate::limited;
+use crate::limited::InView;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
 use crate::waiter::Waiter;
 use crate::worker_pool::deadline;
@@ -74,8 +74,11 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
         token: Option<&CancelToken>,
         is_younger: bool,
     ) -> AwaitedEnd;
-    /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to.
-    fn is_up_to_caller(&self) -> bool;
+    /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to. If it
+    /// is not up to the caller now, `waker` is told when it may be.
+    fn is_up_to_caller(&self, waker: &Waker) -> bool;
+    /// Runs the task as long as it is up to the caller.
+    fn run_for_poll(self: Arc<Self>, waker: &Waker);
     /// The result, or word to wake the waiter.
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
     fn cancel(&self) -> bool;
@@ -86,11 +89,16 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
 /// user's own waits nest.
 fn can_run<I, T>(slot: &Slot<I, T>) -> bool {
     let terms = slot.terms();
-    terms.run_here.is_some() && nested::is_inside(terms.pool) && terms.view.is_none_or(limited::holds_place)
+    let has_place = || terms.view.as_deref().is_none_or(InView::can_run);
+    terms.run_here.is_some() && nested::is_inside(terms.pool) && has_place()
 }
 
 /// Runs the task on the calling worker, if nobody has started it.
 fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>) {
+    if let Some(view) = slot.other_view() {
+        view.run();
+        return;
+    }
     let Some(run) = slot.terms().run_here else { return };
     nested::run_here_however_deep(slot.terms().pool, |reply| {
         match Ticket::new(slot).run_withdrawn(reply, |input, slot| run(input, slot)) {
@@ -99,6 +107,14 @@ fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>
             _ => Verdict::Elsewhere,
         }
     });
+}
+
+/// A worker that waits with a limit, and would be the last one that could make progress, runs the task or what comes before it.
+fn run_as_the_last<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>) {
+    match slot.other_view() {
+        Some(view) => _ = view.run_next(),
+        None => run_if_unstarted(slot),
+    }
 }
 
 /// A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a time limit, which could not
@@ -125,10 +141,10 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
 
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
         run_if_waited_for_inside(&self, deadline);
-        let can_run = deadline.is_some() && can_run(&self);
         loop {
+            let can_run = deadline.is_some() && can_run(&self);
             match Slot::wait(&*self, deadline, None, can_run) {
-                Outcome::WouldDeadlock if can_run => run_if_unstarted(&self),
+                Outcome::WouldDeadlock if can_run => run_as_the_last(&self),
                 outcome => return into_join_result(outcome),
             }
         }
@@ -149,17 +165,24 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         is_younger: bool,
     ) -> AwaitedEnd {
         run_if_waited_for_inside(&self, deadline);
-        let can_run = deadline.is_some() && can_run(&self);
         loop {
+            let can_run = deadline.is_some() && can_run(&self);
             match Slot::await_end(&*self, deadline, token, is_younger, can_run) {
-                AwaitedEnd::WouldDeadlock if can_run => run_if_unstarted(&self),
+                AwaitedEnd::WouldDeadlock if can_run => run_as_the_last(&self),
                 end => return end,
             }
         }
     }
 
-    fn is_up_to_caller(&self) -> bool {
-        can_run(self) && !self.has_started() && !nested::has_free_workers(self.terms().pool)
+    fn is_up_to_caller(&self, waker: &Waker) -> bool {
+        Slot::is_up_to_caller(self, || Waiter::Task(waker.clone()))
+    }
+
+    fn run_for_poll(self: Arc<Self>, waker: &Waker) {
+        match self.other_view() {
+            None => run_if_unstarted(&self),
+            Some(_) => self.run_those_before(|| Waiter::Task(waker.clone())),
+        }
     }
 
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>> {
@@ -354,14 +377,15 @@ impl<T: Send + 'static> Handle<T> {
 /// the waker.
 ///
 /// Polled by a task of the same pool (`Pool`), it runs the awaited task on the spot if that has not started and no other worker is
-/// free to start it, so that `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task. Workers
-/// of a [`StatefulPool`](crate::StatefulPool), whose state is in use, run nothing: there the wait is up to the other workers.
+/// free to start it, so that `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task, but for
+/// those that keep a task of a view from its place ([`Limited`](crate::Limited)). Workers of a
+/// [`StatefulPool`](crate::StatefulPool), whose state is in use, run nothing: there the wait is up to the other workers.
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.slot.is_up_to_caller() {
-            Arc::clone(&self.slot).run_inside();
+        if self.slot.is_up_to_caller(poller.waker()) {
+            Arc::clone(&self.slot).run_for_poll(poller.waker());
         }
         match self.slot.poll(Some(Waiter::Task(poller.waker().clone()))) {
             Some(result) => Poll::Ready(result),

@@ -15,9 +15,15 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    /// Polls the future, here and now; and again where it is woken.
-    pub(super) fn run(future: impl Future<Output = ()> + Send + 'static) {
-        Arc::new(Errand { future: Mutex::new(Some(Box::pin(future))), calls: AtomicU64::new(0) }).wake();
+    /// To be polled, for the first time, when it is woken.
+    pub(super) fn new(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+        Arc::new(Errand { future: Mutex::new(Some(Box::pin(future))), calls: AtomicU64::new(0) })
+    }
+
+    /// Drops the future, unless it is being polled or is over.
+    pub(super) fn give_up(&self) {
+        let future = self.future.lock().take();
+        drop(future);
     }
 }
 

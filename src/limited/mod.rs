@@ -3,10 +3,18 @@
 //! A task takes one of the view's places before it goes to the pool, and leaves it when it has run. One that finds a place free goes
 //! to the pool as any other does, and its submitter waits there for room. One that finds none waits in the view, where it costs no
 //! worker; when it has its place and the pool is full, it stands in line as a future does, so that nobody waits there.
+//!
+//! What goes to the pool is the task's turn ([`turn::Turn`]). The task stays with the view until it starts, so a task that is
+//! cancelled, or run by a worker that waits for it, leaves at once, wherever its turn is.
 
+mod awaiting;
+mod by_number;
 mod counted;
 mod errand;
+mod feeding;
+mod in_view;
 mod place;
+mod turn;
 mod view;
 
 use std::fmt;
@@ -24,8 +32,9 @@ use crate::task::Task;
 use crate::worker_pool::deadline;
 
 use counted::{Counted, Entry};
-pub(crate) use place::holds_place;
-use view::View;
+pub(crate) use in_view::InView;
+use place::holds_place;
+use view::{Numbered, View};
 
 /// A view of a [`Pool`] that runs at most so many tasks at once, on the pool's workers; made by [`Pool::limited`].
 ///
@@ -37,13 +46,14 @@ use view::View;
 /// submitter waits for that in line with the pool's own. Any other waits in the view, which takes it in only if the pool has
 /// room for it and for all tasks that wait in any of its views. So all its views together never have more tasks waiting
 /// than the pool may hold, and a view of a full pool is full. (With an unbounded queue there is no bound here either.) A task that
-/// is cancelled while it waits in the view keeps its room there until its turn.
+/// its handle cancels, or that is run by the worker that waits for it, leaves its room and its place at once; one that is cancelled by
+/// its token leaves when the room is needed.
 ///
 /// It may be used from inside the pool's tasks: they never wait for room in it, for it takes their tasks in however many there are
-/// (where [`Builder::nested`](crate::Builder::nested) sets a cap they are refused with `WouldDeadlock` instead of waiting); and a task
-/// of the view that waits for another one runs that in its own place. On the only worker of a pool, join such a task: awaiting its
-/// handle there waits for ever. Two views whose tasks wait for a place in the other
-/// deadlock.
+/// (where [`Builder::nested`](crate::Builder::nested) sets a cap they are refused with `WouldDeadlock` instead of waiting). A task of
+/// the view that joins or awaits another one runs that in its own place. Any other task of the pool runs it in the place that the view
+/// has given it; if it waits for a place, and no other worker is free to, those of the view that have one run first, on the same
+/// worker. Two views whose tasks wait for a place in the other deadlock.
 ///
 /// Dropping the view closes it, and drops what has not gone to the pool.
 ///
@@ -131,7 +141,9 @@ impl<D: Dispatch> Limited<D> {
         F: FnOnce() + Send + 'static,
     {
         let task = Task::from_body(Counted::new(f, Entry::new(&self.view)));
-        self.view.admit(task, patience).map_err(|e| e.map(|task| task.into_body::<Counted<F>>().refused()))
+        self.view
+            .admit((self.view.number(), task), patience)
+            .map_err(|e| e.map(|task| task.into_body::<Counted<F>>().refused()))
     }
 
     /// Submits a closure and returns a handle to its result; blocks as [`submit`](Self::submit).
@@ -156,8 +168,9 @@ impl<D: Dispatch> Limited<D> {
         }
     }
 
-    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot. One that comes
-    /// back after it was let in, because the view or its pool was closed before it started, counts as cancelled.
+    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot, and so it does from
+    /// inside another task of the pool if the view has a place for it. One that comes back after it was let in, because the view or its
+    /// pool was closed before it started, counts as cancelled.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -174,7 +187,7 @@ impl<D: Dispatch> Limited<D> {
     {
         let (slot, task) = self.slot(f, true);
         let is_here = !self.view.is_closed()
-            && holds_place(self.view.id())
+            && holds_place(self.view.address())
             && self.view.engine().run_on_the_spot(&slot, |counted| {
                 counted.accepted();
                 counted.run()
@@ -182,6 +195,9 @@ impl<D: Dispatch> Limited<D> {
         if !is_here {
             let admitted = self.view.admit(task, self.view.engine().default_patience());
             admitted.map_err(|refusal| slot.refused(refusal.kind()).map(Counted::refused))?;
+            if let Some(view) = slot.terms().view.as_deref().filter(|_| self.view.engine().is_inside()) {
+                view.run();
+            }
         }
         slot.call().into_result().map_err(|error| match error {
             CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::returned)),
@@ -190,19 +206,18 @@ impl<D: Dispatch> Limited<D> {
     }
 
     /// A slot for a closure, and the task that stands for it.
-    fn slot<F, T>(&self, f: F, is_call: bool) -> (Arc<Slot<Counted<F>, T>>, Task)
+    fn slot<F, T>(&self, f: F, is_call: bool) -> (Arc<Slot<Counted<F>, T>>, Numbered)
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let counted = Counted::new(f, Entry::new(&self.view));
         let run: Run<Counted<F>, T> = |counted, _| counted.run();
-        let (pool, view) = (self.view.engine().id(), Some(self.view.id()));
-        answered(
-            counted,
-            run,
-            Terms { pool, is_call, deadline: None, token: None, run_here: Some(run), view, permit: None },
-        )
+        let (pool, number) = (self.view.engine().id(), self.view.number());
+        let view = Some(Box::new(self.view.in_view(number)));
+        let terms = Terms { pool, is_call, deadline: None, token: None, run_here: Some(run), view, permit: None };
+        let (slot, task) = answered(counted, run, terms);
+        (slot, (number, task))
     }
 
     /// Blocks until the view has nothing that waits or runs, and leaves it open. Returns `true`; called from a task of the

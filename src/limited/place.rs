@@ -4,19 +4,17 @@ use std::cell::RefCell;
 
 use super::view::View;
 use crate::dispatch::Dispatch;
-use crate::engine::Prospect;
-use crate::error::{Cause, SubmitErrorKind};
-use crate::slot::{Permit, Recalled, Reply, Verdict};
+use crate::slot::{Permit, Reply, Verdict};
 use crate::sync::{Arc, thread_local};
-use crate::task::{Body, Task};
+use crate::task::Task;
 
 thread_local! {
-    /// The views whose places the tasks on this thread's stack have.
-    static HELD: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// The views whose places the tasks on this thread's stack have, by address.
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the calling thread is in a task of this view.
-pub(crate) fn holds_place(view: u64) -> bool {
+/// Whether the calling thread is in a task of the view at this address.
+pub(super) fn holds_place(view: usize) -> bool {
     HELD.try_with(|held| held.borrow().contains(&view)).unwrap_or(false)
 }
 
@@ -25,13 +23,10 @@ pub(crate) fn holds_place(view: u64) -> bool {
 struct Held<'a, D: Dispatch>(&'a View<D>);
 
 impl<'a, D: Dispatch> Held<'a, D> {
+    /// Of a task that the view has counted as one that runs.
     fn by(view: &'a View<D>) -> Self {
         // Fails on a thread whose locals are gone, which can be a guest: it does without.
-        let _ = HELD.try_with(|held| held.borrow_mut().push(view.id()));
-        view.count(&mut |figures| {
-            figures.running += 1;
-            figures.peak_running = figures.peak_running.max(figures.running);
-        });
+        let _ = HELD.try_with(|held| held.borrow_mut().push(view.address()));
         Held(view)
     }
 }
@@ -43,13 +38,18 @@ impl<D: Dispatch> Drop for Held<'_, D> {
     }
 }
 
-/// One of the view's places; dropping it gives it to the next. Empty when it was given back without that.
+/// One of the view's places; dropping it gives it to the next.
 pub(super) struct Place<D: Dispatch>(Option<Arc<View<D>>>);
 
 impl<D: Dispatch> Place<D> {
     /// One that the view has counted.
     pub(super) fn of(view: &Arc<View<D>>) -> Self {
         Place(Some(Arc::clone(view)))
+    }
+
+    /// Leaves it to a task that the view keeps.
+    pub(super) fn leave(mut self) -> Option<Arc<View<D>>> {
+        self.0.take()
     }
 }
 
@@ -82,40 +82,9 @@ impl<D: Dispatch> Permit for View<D> {
     }
 }
 
-/// A task with its place, as the pool has it.
-pub(super) struct Placed<D: Dispatch> {
-    // In this order: the place is free when the task is gone.
-    task: Task,
-    place: Place<D>,
-}
-
-impl<D: Dispatch> Placed<D> {
-    pub(super) fn new(task: Task, place: Place<D>) -> Self {
-        Placed { task, place }
-    }
-
-    /// The task without its place, which the view has to count as free.
-    pub(super) fn into_task(mut self) -> Task {
-        self.place.0 = None;
-        self.task
-    }
-}
-
-impl<D: Dispatch> Body for Placed<D> {
-    fn call(self, reply: &mut Reply) -> Verdict {
-        let Placed { task, mut place } = self;
-        let Some(view) = place.0.take() else { return task.call(reply) };
-        let permit = Arc::clone(&view);
-        let passing_on = PassesOn { reply, permit: Some(permit) };
-        let _held = Held::by(&view);
-        task.call(passing_on.reply)
-    }
-
-    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
-        self.task.recall(kind, cause)
-    }
-
-    fn prospect(&self) -> Prospect {
-        self.task.prospect()
-    }
+/// Runs a task in the place that it has. The view has counted it as one that runs.
+pub(super) fn run_in_place<D: Dispatch>(view: &Arc<View<D>>, task: Task, reply: &mut Reply) -> Verdict {
+    let passing_on = PassesOn { reply, permit: Some(Arc::clone(view)) };
+    let _held = Held::by(view);
+    task.call(passing_on.reply)
 }

@@ -9,6 +9,7 @@
 
 mod desk;
 mod habit;
+mod inside;
 mod interrupts;
 mod packed;
 mod ticket;
@@ -18,10 +19,11 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cancel::{CancelToken, note_cancellation};
+use crate::cancel::CancelToken;
 use crate::engine::{Prospect, Stop, Withdrawn, nested};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
+use crate::limited::InView;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::waiter::Waiter;
 
@@ -112,8 +114,8 @@ pub(crate) struct Terms<I, O> {
     pub(crate) token: Option<CancelToken>,
     /// How to run the task without a worker's state, if it can be.
     pub(crate) run_here: Option<Run<I, O>>,
-    /// The view in one of whose places it has to run.
-    pub(crate) view: Option<u64>,
+    /// The view that has the task until it starts, in one of whose places that has to run. Few tasks have one: it takes one word.
+    pub(crate) view: Option<Box<InView>>,
     /// What it has of a limit from its start on.
     pub(crate) permit: Option<Arc<dyn Permit>>,
 }
@@ -186,6 +188,9 @@ impl<I, O> Slot<I, O> {
                 }
                 state.cell = Cell::Running(interrupter.cloned());
                 drop(state);
+                if turn == Turn::OfWaiter {
+                    self.leave_view(Verdict::Elsewhere);
+                }
                 Ok(input.into_inner())
             }
             None => Err(self.fate(&state, turn)),
@@ -206,23 +211,27 @@ impl<I, O> Slot<I, O> {
         }
     }
 
-    /// Where the pool counts what is taken from its queued tickets. (A view's tickets are not all in the pool's queue.)
+    /// Where the pool counts what is taken from its queued tickets. (A view's tickets are not in the pool's queue.)
     fn withdrawn(&self) -> Option<&'static Withdrawn> {
         self.terms.pool.withdrawn().filter(|_| self.terms.view.is_none())
     }
 
     /// The task, which has just been found queued, is taken from its ticket; `fate` is what becomes of it. Under the lock, so that
-    /// whoever finds the ticket void finds it counted.
+    /// whoever finds the ticket void finds it counted. Without it the task has to [`leave_view`](Self::leave_view), then.
     fn withdraw(&self, state: &mut State<I, O>, fate: Verdict) {
         match self.withdrawn() {
             Some(withdrawn) => {
                 withdrawn.add(fate == Verdict::Cancelled);
                 state.is_withdrawn = true;
             }
-            None => {
-                state.fate = fate;
-                note_cancellation();
-            }
+            None => state.fate = fate,
+        }
+    }
+
+    /// Tells the view, if the task is of one, that its ticket stands for nothing any more.
+    fn leave_view(&self, fate: Verdict) {
+        if let Some(view) = &self.terms.view {
+            view.withdraw(fate);
         }
     }
 
@@ -251,13 +260,17 @@ impl<I, O> Slot<I, O> {
             Turn::OfTicket => state.fate = Verdict::Cancelled,
             Turn::OfWaiter => self.withdraw(&mut state, Verdict::Cancelled),
         }
-        if self.terms.is_call {
+        let recalled = if self.terms.is_call {
             self.conclude(state, Cell::Returned(SubmitError::new(kind, input).because(cause)));
             Recalled::ToCaller
         } else {
             self.conclude(state, Cell::Done(Err(JoinError::new(cause))));
             Recalled::Here(input.into_inner())
+        };
+        if turn == Turn::OfWaiter {
+            self.leave_view(Verdict::Cancelled);
         }
+        recalled
     }
 
     /// Nobody will ask for the result any more. One that is there already is dropped here, so that the worker need not
@@ -269,6 +282,9 @@ impl<I, O> Slot<I, O> {
         let has_result = matches!(state.cell, Cell::Done(_) | Cell::Produced(_));
         let unwanted = has_result.then(|| std::mem::replace(&mut state.cell, Cell::Empty));
         drop(state);
+        if let (Some(_), Some(view)) = (&waiter, &self.terms.view) {
+            view.forget();
+        }
         waiter.into_iter().for_each(Waiter::dismiss);
         drop(unwanted);
     }
@@ -276,16 +292,19 @@ impl<I, O> Slot<I, O> {
     /// The task should stop. One that has not started never will: says whether that is so.
     pub(crate) fn cancel(&self) -> bool {
         let mut state = self.state.lock();
-        let queued = state.take_queued();
-        if queued.is_some() {
-            self.withdraw(&mut state, Verdict::Cancelled);
-            self.note_given_up();
-            self.conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
-        } else {
+        let Some(input) = state.take_queued() else {
             self.tell_to_stop(state);
-        }
+            self.cancel_token();
+            return false;
+        };
+        self.withdraw(&mut state, Verdict::Cancelled);
+        self.note_given_up();
+        self.conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
+        // In this order: what it captured is dropped, which may panic, before its place in a view is free.
+        let _leaves = LeavesView(self);
+        let _input = input;
         self.cancel_token();
-        queued.is_some()
+        true
     }
 
     /// After the task was told to stop. Not under the lock: a waker is somebody else's code.
@@ -293,6 +312,15 @@ impl<I, O> Slot<I, O> {
         if let Some(token) = self.token.get() {
             token.cancel();
         }
+    }
+}
+
+/// A cancelled task that leaves its view when this is dropped.
+struct LeavesView<'a, I, O>(&'a Slot<I, O>);
+
+impl<I, O> Drop for LeavesView<'_, I, O> {
+    fn drop(&mut self) {
+        self.0.leave_view(Verdict::Cancelled);
     }
 }
 

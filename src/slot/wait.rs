@@ -54,6 +54,7 @@ impl<I, O> Slot<I, O> {
             Cell::Queued(input) => {
                 self.withdraw(&mut state, Verdict::Cancelled);
                 drop(state);
+                self.leave_view(Verdict::Cancelled);
                 Outcome::Returned(SubmitError::new(kind, input.into_inner()))
             }
             Cell::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
@@ -109,7 +110,11 @@ impl<I, O> Slot<I, O> {
             return outcome;
         }
         let _listening = token.map(|token| token.listen(Waiter::Thread(current())));
+        let looks_on = self.looks_on(deadline);
         loop {
+            if looks_on {
+                self.run_those_before(|| Waiter::Thread(current()));
+            }
             let has_way_out = self.has_way_out(deadline, can_run);
             let Ok(guard) = self.enter_wait(deadline, has_way_out) else {
                 // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
@@ -120,7 +125,7 @@ impl<I, O> Slot<I, O> {
                 }
             };
             let me = guard.waiter();
-            while !guard.is_doomed() {
+            while !(guard.is_doomed() || looks_on && self.has_to_look_again()) {
                 if let Some(outcome) = self.poll(Some(me.clone())) {
                     return outcome;
                 }
@@ -134,6 +139,18 @@ impl<I, O> Slot<I, O> {
                 }
             }
         }
+    }
+
+    /// Whether the task may get its place in a view, or another in its way may, while a worker waits for it that can run them: not with
+    /// a limit, which could not be kept.
+    fn looks_on(&self, deadline: Option<Instant>) -> bool {
+        self.terms.view.is_some() && deadline.is_none()
+    }
+
+    /// Whether that is so now; otherwise the worker is woken when it may be.
+    #[cold]
+    fn has_to_look_again(&self) -> bool {
+        self.other_view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
     }
 
     /// Whether a wait with a deadline can also end with the caller's running the task.
@@ -181,7 +198,11 @@ impl<I, O> Slot<I, O> {
         can_run: bool,
     ) -> AwaitedEnd {
         let is_cancelled = || token.is_some_and(CancelToken::is_cancelled);
+        let looks_on = self.looks_on(deadline);
         loop {
+            if looks_on {
+                self.run_those_before(|| Waiter::Thread(current()));
+            }
             let has_way_out = self.has_way_out(deadline, can_run);
             let guard = match self.enter_wait(deadline, has_way_out) {
                 Ok(guard) => guard,
@@ -202,7 +223,7 @@ impl<I, O> Slot<I, O> {
                     break Some(AwaitedEnd::Cancelled);
                 } else if deadline.is_some_and(|d| Instant::now() >= d) {
                     break Some(AwaitedEnd::TimedOut);
-                } else if guard.is_doomed() {
+                } else if guard.is_doomed() || looks_on && self.has_to_look_again() {
                     break None;
                 }
                 park(earlier(deadline, token.and_then(CancelToken::deadline)));
