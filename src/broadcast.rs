@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::dispatch::Dispatch;
 use crate::engine::Order;
 use crate::error::{JoinError, SubmitError, SubmitErrorKind};
-use crate::stateful::{Manned, StatefulPool};
+use crate::pool::{StateOfWorker, StatefulPool};
 use crate::sync::Mutex;
 use crate::worker::Worker;
 
@@ -33,18 +33,18 @@ struct Call<F, R> {
     answers: Arc<Mutex<Answers<R>>>,
 }
 
-impl<W, F, R> Order<Manned<W>> for Call<F, R>
+impl<W, F, R> Order<StateOfWorker<W>> for Call<F, R>
 where
     F: Fn(&mut W) -> R + Send + Sync,
     R: Send,
 {
-    fn run(&self, worker: usize, manned: &mut Manned<W>) {
-        let answer = (self.f)(manned.state());
+    fn run(&self, worker: usize, made: &mut StateOfWorker<W>) {
+        let answer = (self.f)(made.state());
         self.answers.lock().push((worker, Ok(answer)));
     }
 
-    fn repeat(&self, manned: &mut Manned<W>) {
-        drop((self.f)(manned.state()));
+    fn repeat(&self, made: &mut StateOfWorker<W>) {
+        drop((self.f)(made.state()));
     }
 
     fn fail(&self, worker: usize, error: JoinError) {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dispatch::{Dispatch, MAX_WORKERS, Stack};
+use crate::dispatch::{Balance, Dispatch, MAX_WORKERS, Sharded, Stack};
 use crate::options::{Nested, OnDrop, Options, TaskPanic, WorkerThread};
 
 /// Everything that can be set about a pool. `K` is the kind of pool, `D` its dispatch.
@@ -368,5 +368,39 @@ impl<K, D: Dispatch> fmt::Debug for Builder<K, D> {
             .field("queue", &self.options.queue)
             .field("expiry", &self.options.expiry)
             .finish_non_exhaustive()
+    }
+}
+
+impl<K> Builder<K, Sharded> {
+    /// How many shards: 1 to 65,535, and not more than the pool may hold tasks (`workers + queue`); `build` fails otherwise, and
+    /// where another [`dispatch`](Self::dispatch) is chosen after this. Default: the number of processors that the process may
+    /// use, but no more than workers.
+    ///
+    /// ```
+    /// use formicary::{Pool, Sharded};
+    ///
+    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().shards(8).build()?;
+    /// assert_eq!(pool.stats().shards.len(), 8);
+    /// assert!(Pool::builder().dispatch::<Sharded>().shards(0).build().is_err());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.options.shards = Some(shards);
+        self
+    }
+
+    /// How tasks without a key are spread over the shards; as [`shards`](Self::shards), only for this dispatch. Default:
+    /// [`Balance::RoundRobin`].
+    ///
+    /// ```
+    /// use formicary::{Balance, Pool, Sharded};
+    ///
+    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().balance(Balance::Thread).build()?;
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.options.balance = Some(balance);
+        self
     }
 }

@@ -105,19 +105,15 @@ mod group;
 mod handle;
 mod interrupter;
 mod job;
-mod keyed;
 mod limited;
 mod looking;
 mod map;
-mod methods;
 #[cfg(all(test, formicary_loom))]
 mod models;
 mod options;
 mod pool;
-mod pool_with_func;
 mod scope;
 mod slot;
-mod stateful;
 mod stats;
 #[cfg(feature = "stream")]
 mod stream;
@@ -127,7 +123,6 @@ mod timer;
 mod waiter;
 mod window;
 mod worker;
-mod worker_pool;
 
 pub use broadcast::Answers;
 pub use builder::Builder;
@@ -143,16 +138,16 @@ pub use interrupter::Interrupter;
 pub use limited::Limited;
 pub use map::{Map, Results};
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread};
-pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
-pub use pool_with_func::{Function, PoolWithFunc};
+pub use pool::{
+    Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
+    StatefulPool, States, With, WorkerPool,
+};
 pub use scope::Scope;
-pub use stateful::{StatefulPool, States};
 pub use stats::{LimitedStats, ShardStats, ShutdownReport, Stats};
 #[cfg(feature = "stream")]
 pub use stream::{IterStream, MapStream};
 pub use task::Task;
 pub use worker::{Context, PanicPolicy, Worker};
-pub use worker_pool::{PauseGuard, WorkerPool};
 
 /// `Send`, `Sync` and size of everything public, as a table that does not build when it is wrong.
 mod table {

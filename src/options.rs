@@ -92,9 +92,26 @@ pub struct TaskPanic<'a> {
     pub(crate) payload: &'a (dyn Any + Send),
     pub(crate) worker: usize,
     pub(crate) pool: &'a str,
+    pub(crate) task: Option<&'a str>,
 }
 
 impl TaskPanic<'_> {
+    /// What the task was called when it was submitted ([`With::name`](crate::With::name)).
+    ///
+    /// ```
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .panic_handler(move |panic| drop(sender.send(panic.task().map(str::to_owned))))
+    ///     .build()?;
+    /// pool.with().name("resize").submit(|| panic!("broken"))?;
+    /// assert_eq!(receiver.recv()?.as_deref(), Some("resize"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn task(&self) -> Option<&str> {
+        self.task
+    }
+
     /// What the task panicked with.
     ///
     /// ```
@@ -150,7 +167,10 @@ impl TaskPanic<'_> {
 impl fmt::Display for TaskPanic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = crate::error::panic_text(self.payload);
-        write!(f, "worker {} of {} panicked: {text}", self.worker, self.pool)
+        match self.task {
+            Some(task) => write!(f, "{task} panicked on worker {} of {}: {text}", self.worker, self.pool),
+            None => write!(f, "worker {} of {} panicked: {text}", self.worker, self.pool),
+        }
     }
 }
 

@@ -9,9 +9,7 @@ use futures_core::stream::{FusedStream, Stream};
 
 use crate::dispatch::Dispatch;
 use crate::map::{Map, payload_door};
-use crate::pool::Pool;
-use crate::pool_with_func::PoolWithFunc;
-use crate::stateful::StatefulPool;
+use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::waiter::Waiter;
 use crate::window::{Answer, Door, Entering, Order, Window};
 use crate::worker::Worker;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
+use crate::engine::{Overdue, nested};
 use crate::interrupter::Interrupter;
-use crate::slot::Cancellable;
-use crate::sync::{AtomicBool, Ordering};
+use crate::slot::{Cancellable, with_current};
 
 /// What one worker of a [`StatefulPool`](crate::StatefulPool) is: its state, and what it does with an input.
 ///
@@ -98,12 +98,49 @@ pub trait Worker: 'static {
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub(crate) worker: usize,
-    pub(crate) deadline: Option<Instant>,
     pub(crate) task: Option<&'a dyn Cancellable>,
-    pub(crate) overdue: &'a AtomicBool,
+    pub(crate) overdue: &'a Overdue,
 }
 
 impl Context<'_> {
+    /// Calls `f` with the context of the task that the calling thread is running: what [`Worker::process`] gets as an argument, for
+    /// closures and functions. `None`, without a call, on a thread that is not a worker of a pool. A task that runs in the middle of
+    /// another one is the one that is meant.
+    ///
+    /// ```
+    /// use formicary::{Context, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let task = pool.spawn(|| {
+    ///     let mut rounds = 0_u64;
+    ///     while Context::with(|cx| !cx.is_cancelled()) == Some(true) {
+    ///         rounds += 1;
+    ///     }
+    ///     rounds
+    /// })?;
+    /// while !task.cancel() && !task.is_finished() {}
+    /// assert!(Context::with(|cx| cx.worker()).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with<O>(f: impl FnOnce(&Context<'_>) -> O) -> Option<O> {
+        let (pool, worker) = nested::innermost()?;
+        Some(with_current(|task| f(&Context { worker, task, overdue: pool.overdue() })))
+    }
+
+    /// What the task was called when it was submitted ([`With::name`](crate::With::name)).
+    ///
+    /// ```
+    /// use formicary::{Context, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let length = pool.with().name("resize").run(|| Context::with(|cx| cx.name().map(str::len)))?;
+    /// assert_eq!(length, Some(Some(6)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn name(&self) -> Option<&str> {
+        self.task.and_then(Cancellable::name)
+    }
+
     /// The worker's number, below the highest capacity that the pool has had.
     ///
     /// ```
@@ -142,7 +179,7 @@ impl Context<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.task.and_then(Cancellable::deadline)
     }
 
     /// Whether the work should stop: the timed caller has given up, or the time of a
@@ -163,9 +200,7 @@ impl Context<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        // ORDERING: Acquire, so that who has seen the interrupter's mark sees this too.
-        let is_set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        self.task.is_some_and(Cancellable::is_cancelled) || is_set(self.overdue)
+        self.task.is_some_and(Cancellable::is_cancelled) || self.overdue.is_set()
     }
 
     /// The task's token, to give to code that wants one: cancelled when a timed or cancellable caller gives up, or by the
@@ -196,7 +231,8 @@ impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("worker", &self.worker)
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.deadline())
+            .field("name", &self.name())
             .field("is_cancelled", &self.is_cancelled())
             .finish()
     }

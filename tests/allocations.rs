@@ -113,7 +113,7 @@ fn small_tasks<D: Dispatch>(most: usize) {
     let gate = Gate::new();
     let pool = settled(PoolWithFunc::builder(adder(&gate))).dispatch::<D>().build().unwrap();
     warm_up(&pool, &gate, || WARM);
-    assert_few(count(|n| pool.invoke(n).unwrap(), || pool.wait_idle()), "invoke");
+    assert_few(count(|n| pool.submit(n).unwrap(), || pool.wait_idle()), "invoke");
 
     let pool = closures::<D>();
     assert_few(count(|n| pool.submit(move || add(n)).unwrap(), || pool.wait_idle()), "submit");
@@ -158,12 +158,12 @@ fn tasks_with_results() {
     let states = gate.clone();
     let pool = settled(StatefulPool::builder(move |_| Ok(Adder(states.clone())))).dispatch::<Ring>().build().unwrap();
     warm_up(&pool, &gate, || WARM);
-    let joined = |n| assert_eq!(pool.submit(n).unwrap().join().unwrap(), n);
+    let joined = |n| assert_eq!(pool.spawn(n).unwrap().join().unwrap(), n);
     assert_eq!(count(joined, || pool.wait_idle()), exactly, "submit and join");
-    let processed = |n| assert_eq!(pool.process(n).map_err(drop), Ok(n));
+    let processed = |n| assert_eq!(pool.run(n).map_err(drop), Ok(n));
     assert_eq!(count(processed, || pool.wait_idle()), [0; 2], "process");
     let called = |n| {
-        let awaited = ready(pool.submit_async(n)).unwrap();
+        let awaited = ready(pool.spawn_async(n)).unwrap();
         assert_eq!(awaited.join().unwrap(), n);
     };
     assert_eq!(count(called, || pool.wait_idle()), exactly, "submit_async and join, with state");
@@ -176,7 +176,7 @@ fn tasks_with_results() {
     };
     let pool = settled(PoolWithFunc::builder(twice)).dispatch::<Ring>().build().unwrap();
     warm_up(&pool, &gate, || WARM);
-    assert_eq!(count(|n| assert_eq!(pool.call(n).unwrap(), n), || pool.wait_idle()), [0; 2], "call");
+    assert_eq!(count(|n| assert_eq!(pool.run(n).unwrap(), n), || pool.wait_idle()), [0; 2], "call");
 }
 
 /// What a future that is ready at once gives.
@@ -193,7 +193,7 @@ fn tokens_and_futures() {
     let (none, one, two) = ([0; 2], [TASKS; 2], [2 * TASKS; 2]);
     let (pool, token) = (closures::<Ring>(), CancelToken::new());
     let counted = |submit: &dyn Fn(u64)| count(submit, || pool.wait_idle());
-    assert_eq!(counted(&|n| pool.submit_cancellable(&token, move || add(n)).unwrap()), none, "submit_cancellable");
+    assert_eq!(counted(&|n| pool.with().token(&token).submit(move || add(n)).unwrap()), none, "submit_cancellable");
     assert_eq!(counted(&|n| ready(pool.submit_async(move || add(n))).unwrap()), none, "submit_async");
     let spawned = |n| assert_eq!(ready(pool.spawn_async(move || n)).unwrap().join().unwrap(), n);
     assert_eq!(counted(&spawned), one, "spawn_async and join");
@@ -201,15 +201,15 @@ fn tokens_and_futures() {
     // The list of those who wait is one more, where the result is not there yet.
     let counts = counted(&shared);
     assert!(counts.iter().all(|n| (2 * TASKS..=3 * TASKS).contains(n)), "{counts:?} for shared handles");
-    let cancellable = |n| assert_eq!(pool.spawn_cancellable(&token, move |_| n).unwrap().join().unwrap(), n);
+    let cancellable = |n| assert_eq!(pool.with().token(&token).spawn(move || n).unwrap().join().unwrap(), n);
     assert_eq!(counted(&cancellable), two, "spawn_cancellable and join");
 
     let gate = Gate::new();
     let pool = settled(PoolWithFunc::builder(adder(&gate))).dispatch::<Ring>().build().unwrap();
     warm_up(&pool, &gate, || WARM);
     let counted = |submit: &dyn Fn(u64)| count(submit, || pool.wait_idle());
-    assert_eq!(counted(&|n| pool.invoke_cancellable(&token, n).unwrap()), one, "invoke_cancellable");
-    assert_eq!(counted(&|n| ready(pool.invoke_async(n)).unwrap()), none, "invoke_async");
+    assert_eq!(counted(&|n| pool.with().token(&token).submit(n).unwrap()), one, "invoke_cancellable");
+    assert_eq!(counted(&|n| ready(pool.submit_async(n)).unwrap()), none, "invoke_async");
 }
 
 /// Asking a shared handle again and again leaves nothing behind.

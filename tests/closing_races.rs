@@ -253,15 +253,15 @@ fn give_back_payloads<D: Dispatch>() {
     let hold = gate.clone();
     let builder = StatefulPool::builder(move |_| Ok(Waits(hold.clone())));
     let pool = Arc::new(builder.workers(1).queue(8).dispatch::<D>().build().unwrap());
-    let running = pool.submit(1).unwrap();
+    let running = pool.spawn(1).unwrap();
     gate.await_arrivals(1);
-    let handle = pool.submit(2).unwrap();
-    let joined = pool.submit(3).unwrap();
+    let handle = pool.spawn(2).unwrap();
+    let joined = pool.spawn(3).unwrap();
     let join = caller(move || joined.join().unwrap_err().is_cancelled());
     let own = Arc::clone(&pool);
-    let process = caller(move || own.process(4).unwrap_err().into_input());
+    let process = caller(move || own.run(4).unwrap_err().into_input());
     let own = Arc::clone(&pool);
-    let timed = caller(move || own.process_timeout(5, Duration::from_secs(3600)).unwrap_err().into_input());
+    let timed = caller(move || own.with().timeout(Duration::from_secs(3600)).run(5).unwrap_err().into_input());
     eventually("four are queued", || pool.queued() == 4);
     let own = Arc::clone(&pool);
     let end = caller(move || own.shutdown_now());
@@ -281,11 +281,11 @@ fn give_back_payloads<D: Dispatch>() {
     .workers(1)
     .queue(8);
     let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
-    pool.invoke(1).unwrap();
+    pool.submit(1).unwrap();
     gate.await_arrivals(1);
-    pool.invoke(2).unwrap();
+    pool.submit(2).unwrap();
     let own = Arc::clone(&pool);
-    let call = caller(move || own.call(3).unwrap_err().into_input());
+    let call = caller(move || own.run(3).unwrap_err().into_input());
     eventually("two are queued", || pool.queued() == 2);
     let own = Arc::clone(&pool);
     let end = caller(move || own.shutdown_now());

@@ -285,22 +285,22 @@ fn b05_b20_whoever_waits_when_states_can_be_had_again_gets_help() {
             first.wait();
             quiet_panic();
         });
-        drop(pool.submit(first).unwrap());
+        drop(pool.spawn(first).unwrap());
         held.await_arrivals(1);
         works.store(false, SeqCst);
-        drop(pool.submit(Task::new(quiet_panic)).unwrap().join());
-        assert!(pool.process(Task::new(|| ())).is_err());
+        drop(pool.spawn(Task::new(quiet_panic)).unwrap().join());
+        assert!(pool.run(Task::new(|| ())).is_err());
         eventually("one worker is left", || pool.stats().live == 1);
 
         // It takes this task, and then the house is full.
         let (own, count) = (Arc::downgrade(&pool), Count::new());
         let last = count.task();
-        let nested = Task::new(move || drop(own.upgrade().unwrap().submit(last).unwrap()));
-        let nested = pool.submit(nested).unwrap();
-        drop(pool.submit(count.task()).unwrap());
+        let nested = Task::new(move || drop(own.upgrade().unwrap().spawn(last).unwrap()));
+        let nested = pool.spawn(nested).unwrap();
+        drop(pool.spawn(count.task()).unwrap());
         held.open();
         rebuilds.await_arrivals(1);
-        drop(pool.submit(count.task()).unwrap());
+        drop(pool.spawn(count.task()).unwrap());
         eventually("one worker is left", || pool.stats().live == 1);
 
         works.store(true, SeqCst);
@@ -335,10 +335,10 @@ fn b20_a_submit_tries_no_state_too_often() {
         let setup = Setup { spawn_handler: Some(Arc::new(start_here)), ..Setup::new(3, 8) };
         let pool = setup.on(builder).dispatch::<D>().build().unwrap();
         let (gate, ran) = (Gate::new(), Count::new());
-        drop(pool.submit(gate.task()).unwrap());
+        drop(pool.spawn(gate.task()).unwrap());
         gate.await_arrivals(1);
         works.store(false, SeqCst);
-        drop(pool.submit(ran.task()).unwrap());
+        drop(pool.spawn(ran.task()).unwrap());
         assert_eq!(tries.load(SeqCst), 1 + 3);
         gate.open();
         assert!(pool.wait_idle());

@@ -146,11 +146,11 @@ fn last_of_states<D: Dispatch>() {
                     }
                 }
             };
-            pool.submit(Box::new(joins)).unwrap()
+            pool.spawn(Box::new(joins)).unwrap()
         })
         .collect();
     gate.await_arrivals(3);
-    assert!(shared.set(pool.submit(Box::new(|| 7)).unwrap().shared()).is_ok());
+    assert!(shared.set(pool.spawn(Box::new(|| 7)).unwrap().shared()).is_ok());
     gate.open();
     let mut answers: Vec<_> = joiners.into_iter().map(|joiner| joiner.join().unwrap()).collect();
     answers.sort_unstable();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use formicary::{CancelReason, CancelToken, Dispatch, Pool};
 use parking_lot::Mutex;
 use support::races::together;
-use support::tokens::{SMALL_STACK, cancelled, chain, on_a_small_stack, past};
+use support::tokens::{SMALL_STACK, cancelled, chain, on_a_small_stack, own_token, past};
 use support::{LIMIT, on_every_dispatch, within};
 
 const LINKS: usize = 1_000_000;
@@ -217,9 +217,12 @@ fn d04_a_look_does_not_walk_the_chain() {
 /// A task that submits the next one with the token that it was given.
 fn respawn<D: Dispatch>(pool: &Arc<Pool<D>>, token: &CancelToken, left: usize, done: Sender<CancelToken>) {
     let owner = Arc::clone(pool);
-    let spawned = pool.spawn_cancellable(token, move |token| match left {
-        0 => done.send(token.clone()).unwrap(),
-        _ => respawn(&owner, token, left - 1, done),
+    let spawned = pool.with().token(token).spawn(move || {
+        let token = own_token();
+        match left {
+            0 => done.send(token).unwrap(),
+            _ => respawn(&owner, &token, left - 1, done),
+        }
     });
     drop(spawned.unwrap());
 }

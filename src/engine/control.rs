@@ -1,5 +1,6 @@
 //! What an owner does to a running pool: resize, pause, watch, wait, end, open again.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -205,7 +206,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let before = self.so_far();
         let mut returned = Vec::new();
         if !self.shutdown(deadline).is_complete() {
-            self.runner.set_overdue(true);
+            self.runner.overdue().set(true);
             returned = self.take_back();
             // After that nothing starts any more that could miss it.
             self.stops.stop_all();
@@ -220,7 +221,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         match if is_detached { OnDrop::Detach } else { self.options.on_drop } {
             OnDrop::Drain => drop(self.shutdown(None)),
             OnDrop::Cancel => {
-                self.runner.set_overdue(true);
+                self.runner.overdue().set(true);
                 self.take_out(|input| {
                     count(&self.counters.cancelled);
                     self.guard(|| drop(input));
@@ -308,7 +309,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             phase.open();
             self.queue.open();
             self.apply_limits(phase);
-            self.runner.set_overdue(false);
+            self.runner.overdue().set(false);
             // ORDERING: Relaxed, see `end`.
             self.is_detached.store(false, Ordering::Relaxed);
             Ok(())
@@ -329,6 +330,98 @@ impl<R: Runner, D: Dispatch> Drop for TakingOut<'_, R, D> {
         });
         engine.ring();
         engine.parking.wake_all();
+    }
+}
+
+/// What an owner does with an engine, whatever its types, but for what it gives back.
+pub(crate) trait Controlled<X>: Send + Sync {
+    fn tune(&self, workers: usize) -> Result<(), BuildError>;
+    fn pause(&self, limit: Option<Duration>) -> PauseId;
+    fn pause_control(&self) -> Box<dyn PauseControl>;
+    fn is_paused(&self) -> bool;
+    fn wait_idle(&self, deadline: Option<Instant>) -> bool;
+    fn stats(&self) -> Stats;
+    fn capacity(&self) -> usize;
+    fn load(&self) -> Load;
+    fn waiting(&self) -> usize;
+    fn is_closed(&self) -> bool;
+    fn shutdown(&self, deadline: Option<Instant>) -> ShutdownReport;
+    fn shutdown_now(&self) -> Vec<X>;
+    fn shutdown_graceful(&self, deadline: Option<Instant>) -> (Vec<X>, ShutdownReport);
+    fn detach(&self);
+    fn restart(&self) -> Result<(), BuildError>;
+    fn end(&self);
+    /// The shard of a key that `hash` hashes.
+    fn shard_of(&self, hash: &dyn Fn(&RandomState) -> u64) -> usize;
+}
+
+impl<R: Runner, D: Dispatch> Controlled<R::Returned> for EngineRef<R, D> {
+    fn tune(&self, workers: usize) -> Result<(), BuildError> {
+        self.0.tune(workers)
+    }
+
+    fn pause(&self, limit: Option<Duration>) -> PauseId {
+        self.0.pause(limit)
+    }
+
+    fn pause_control(&self) -> Box<dyn PauseControl> {
+        Box::new(EngineRef(Arc::clone(&self.0)))
+    }
+
+    fn is_paused(&self) -> bool {
+        self.0.life.is_paused()
+    }
+
+    fn wait_idle(&self, deadline: Option<Instant>) -> bool {
+        self.0.wait_idle(deadline)
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    fn load(&self) -> Load {
+        self.0.load()
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn shutdown(&self, deadline: Option<Instant>) -> ShutdownReport {
+        self.0.shutdown(deadline)
+    }
+
+    fn shutdown_now(&self) -> Vec<R::Returned> {
+        self.0.shutdown_now()
+    }
+
+    fn shutdown_graceful(&self, deadline: Option<Instant>) -> (Vec<R::Returned>, ShutdownReport) {
+        self.0.shutdown_graceful(deadline)
+    }
+
+    fn detach(&self) {
+        self.0.detach();
+    }
+
+    fn restart(&self) -> Result<(), BuildError> {
+        self.0.restart()
+    }
+
+    fn end(&self) {
+        self.0.end();
+    }
+
+    fn shard_of(&self, hash: &dyn Fn(&RandomState) -> u64) -> usize {
+        self.0.shard_of(hash)
     }
 }
 

@@ -39,7 +39,7 @@ use std::hash::RandomState;
 use std::sync::Weak;
 
 pub(crate) use bulletin::Order;
-pub(crate) use control::{EngineRef, PauseControl};
+pub(crate) use control::{Controlled, EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
 pub(crate) use sweep::Prospect;
@@ -58,6 +58,7 @@ use lifecycle::Life;
 use minimum::Minimum;
 use nested::{Inside, PoolId, Waits};
 use parking::Parking;
+pub(crate) use stops::Overdue;
 pub(crate) use stops::Stop;
 use stops::Stops;
 use sweep::Sweeps;
@@ -66,7 +67,7 @@ use withdrawn::Identity;
 use worker::Doing;
 
 /// What a worker does with a task: the first axis of a pool's type.
-pub(crate) trait Runner: Send + Sync + Sized + 'static {
+pub trait Runner: Send + Sync + Sized + 'static {
     /// What is queued.
     type Item: Send + 'static;
     /// What a worker keeps between tasks. It is made, used and dropped on the worker's thread.
@@ -95,8 +96,8 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     /// Ends a worker's state.
     fn stop(&self, _state: Self::State) {}
 
-    /// Tells the tasks that run, and those that still will, whether they should stop.
-    fn set_overdue(&self, _overdue: bool) {}
+    /// Whether the tasks that run, and those that still will, should stop.
+    fn overdue(&self) -> &Overdue;
 
     /// Whether the state is made anew after a panic.
     fn discards_after_panic(&self) -> bool {
@@ -115,7 +116,7 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<Self::Returned>;
 }
 
-pub(crate) struct Engine<R: Runner, D: Dispatch> {
+pub struct Engine<R: Runner, D: Dispatch> {
     /// Itself, where only a reference is at hand: the workers' way to a task is short of registers.
     this: Weak<Self>,
     runner: R,
@@ -248,6 +249,10 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
 
     fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    fn overdue(&self) -> &Overdue {
+        self.runner.overdue()
     }
 
     fn stops(&self) -> &Stops {

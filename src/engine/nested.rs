@@ -9,9 +9,9 @@ use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
 use std::time::Instant;
 
-use super::stops::{Stop, Stops};
+use super::stops::{Overdue, Stop, Stops};
 use super::withdrawn::Withdrawn;
-use crate::slot::{Reply, Verdict};
+use crate::slot::{Entered, Reply, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, thread_local};
 use crate::waiter::Waiter;
 
@@ -64,6 +64,8 @@ pub(crate) const MAX_DEPTH: usize = 32;
 pub(crate) trait Inside {
     fn id(&self) -> PoolId;
     fn waits(&self) -> &Waits;
+    /// Whether the time of a shutdown is over.
+    fn overdue(&self) -> &Overdue;
     fn stops(&self) -> &Stops;
     /// As many workers, and others, as can be counted on to find a queued task or to bring one: waiting workers must stay below
     /// it. When it has become less, [`Waits::shrink`] is called.
@@ -134,6 +136,11 @@ pub(super) fn pools_of_thread() -> Vec<PoolId> {
     CURRENT.try_with(|current| current.borrow().iter().map(|c| c.pool.id()).collect()).unwrap_or_default()
 }
 
+/// The pool that the calling thread works for, and its number there; of several the one whose task it is at.
+pub(crate) fn innermost() -> Option<(Arc<dyn Inside>, usize)> {
+    CURRENT.with(|current| current.borrow().last().map(|c| (Arc::clone(&c.pool), c.worker)))
+}
+
 /// Whether the calling thread is a worker of `pool`.
 #[inline]
 pub(crate) fn is_inside(pool: PoolId) -> bool {
@@ -167,6 +174,8 @@ pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -
 pub(crate) fn run_here_however_deep(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
     let Some((engine, worker)) = inside(pool) else { return false };
     let mut body = Some(body);
+    // Not the task in the middle of which this one runs.
+    let _current = Entered::new(None);
     engine.run_nested(worker, &mut |reply| match body.take() {
         Some(body) => body(reply),
         None => Verdict::Elsewhere,

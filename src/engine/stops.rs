@@ -1,10 +1,26 @@
 //! The running tasks that can be told to stop, for a shutdown that is tired of waiting.
 
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// A running task, whatever its types.
 pub(crate) trait Stop: Send + Sync {
     fn stop(&self);
+}
+
+/// Whether the time of a shutdown is over, so that what still runs should stop.
+#[derive(Default)]
+pub struct Overdue(AtomicBool);
+
+impl Overdue {
+    pub(crate) fn is_set(&self) -> bool {
+        // ORDERING: Acquire pairs with `set`: who sees it sees what happened before the shutdown gave up.
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set(&self, overdue: bool) {
+        // ORDERING: Release, see `is_set`.
+        self.0.store(overdue, Ordering::Release);
+    }
 }
 
 /// Only tasks that were submitted with a token are here; the others cannot be told anything.

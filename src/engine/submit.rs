@@ -1,7 +1,7 @@
 //! The way of a task into the pool: enter, or wait in line, or come back with the reason.
 
 use std::convert;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -152,8 +152,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.seed.hash_one(key)
     }
 
-    pub(crate) fn shard_of(&self, key: impl Hash) -> usize {
-        self.queue.shard_behind(self.queue.door(self.number_of(key)))
+    /// The shard of a key that `hash` hashes.
+    pub(crate) fn shard_of(&self, hash: &dyn Fn(&RandomState) -> u64) -> usize {
+        self.queue.shard_behind(self.queue.door(hash(&self.seed)))
     }
 
     /// One try to get a task in, if there is room for it and for `keep` more: push, and wake somebody for it. Whoever has
@@ -243,21 +244,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             count(&self.counters.direct);
             Ticket::new(slot).run(reply, None, |input, _| f(input))
         })
-    }
-
-    /// Submits tasks made of all that an iterator gives. Nothing is left unannounced while the iterator is asked, for it may
-    /// block or panic; it is the searcher that keeps workers from being woken one for each task.
-    pub(crate) fn submit_all<I>(
-        self: &Arc<Self>,
-        inputs: &mut (impl Iterator<Item = I> + ?Sized),
-        make: impl Fn(I) -> R::Item,
-    ) -> Result<usize, (usize, SubmitError<I>)> {
-        let mut accepted = 0;
-        for input in inputs {
-            self.submit(input, &make, self.default_patience()).map_err(|error| (accepted, error))?;
-            accepted += 1;
-        }
-        Ok(accepted)
     }
 
     /// There are tasks: wakes somebody for them.

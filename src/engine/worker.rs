@@ -199,7 +199,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             Err(payload) => {
                 doing.tally.panicked();
-                self.report(&payload, doing.worker);
+                self.report(&payload, doing.worker, reply.name());
                 Some(payload)
             }
         };
@@ -281,7 +281,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let made = catch_unwind(AssertUnwindSafe(|| self.runner.start(me.id))).unwrap_or_else(|panic| {
-            self.report(&panic, me.id);
+            self.report(&panic, me.id, None);
             let text = format!("the factory panicked: {}", panic_text(&*panic));
             self.guard(|| drop(panic));
             Err(text.into())
@@ -381,7 +381,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// A panic on a worker that was no task's.
     fn panicked_beside(&self, payload: &Payload, worker: usize) {
         count(&self.counters.handler_panics);
-        self.report(payload, worker);
+        self.report(payload, worker, None);
     }
 
     fn call_hook(&self, hook: &Option<Hook>, id: usize) {
@@ -391,9 +391,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Tells the panic handler.
-    fn report(&self, payload: &Payload, worker: usize) {
+    fn report(&self, payload: &Payload, worker: usize, task: Option<&str>) {
         if let Some(handler) = &self.options.panic_handler {
-            let panic = TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name };
+            let panic = TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name, task };
             self.guard(|| handler(&panic));
         }
     }

@@ -23,7 +23,7 @@ use super::{Chain, Payload, SharedError, panic_text};
 /// ```
 pub struct JoinError(Cause);
 
-pub(crate) enum Cause {
+pub enum Cause {
     /// Behind a lock because a payload may not be looked at by two threads, and an error may.
     Panic(Mutex<Payload>),
     /// Cancelled, or given back by `shutdown_now`, before it started.

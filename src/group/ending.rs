@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::ledger::Closed;
 use super::{Group, Joined};
+use crate::clock::deadline;
 use crate::dispatch::Dispatch;
 use crate::error::{GroupError, TaskFailure};
 use crate::slot::AwaitedEnd;
 use crate::sync::current;
 use crate::waiter::Waiter;
-use crate::worker_pool::deadline;
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// Blocks until every task that has started has ended, and none will start any more: the values in the order of submission,

@@ -11,12 +11,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
+use crate::clock::deadline;
 use crate::engine::nested;
 use crate::error::{Cause, JoinError};
 use crate::limited;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
 use crate::waiter::Waiter;
-use crate::worker_pool::deadline;
 
 pub use shared_handle::SharedHandle;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Handle;
+use crate::clock::deadline;
 use crate::error::{Cause, JoinError};
 use crate::slot::AwaitedEnd;
 use crate::sync::OnceLock;
-use crate::worker_pool::deadline;
 
 static WOULD_DEADLOCK: JoinError = JoinError::would_deadlock();
 

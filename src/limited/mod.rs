@@ -12,6 +12,7 @@ mod view;
 use std::fmt;
 use std::time::Duration;
 
+use crate::clock::deadline;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::Patience;
 use crate::error::{CallError, SubmitError};
@@ -21,7 +22,6 @@ use crate::slot::{Run, Slot, Terms};
 use crate::stats::LimitedStats;
 use crate::sync::Arc;
 use crate::task::Task;
-use crate::worker_pool::deadline;
 
 use counted::{Counted, Entry};
 pub(crate) use place::holds_place;
@@ -198,11 +198,7 @@ impl<D: Dispatch> Limited<D> {
         let counted = Counted::new(f, Entry::new(&self.view));
         let run: Run<Counted<F>, T> = |counted, _| counted.run();
         let (pool, view) = (self.view.engine().id(), Some(self.view.id()));
-        answered(
-            counted,
-            run,
-            Terms { pool, is_call, deadline: None, token: None, run_here: Some(run), view, permit: None },
-        )
+        answered(counted, run, Terms { is_call, run_here: Some(run), view, ..Terms::new(pool) })
     }
 
     /// Blocks until the view has nothing that waits or runs, and leaves it open. Returns `true`; called from a task of the

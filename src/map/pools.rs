@@ -6,11 +6,9 @@ use super::Map;
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Runner};
-use crate::job::{self, Job};
-use crate::pool::{CallTask, Pool};
-use crate::pool_with_func::PoolWithFunc;
-use crate::slot::{Slot, Ticket};
-use crate::stateful::StatefulPool;
+use crate::job::Job;
+use crate::pool::{CallTask, Pool, PoolWithFunc, StatefulPool, answered};
+use crate::slot::{Run, Slot, Terms, Ticket};
 use crate::window::{Door, EngineDoor, Order};
 use crate::worker::Worker;
 
@@ -72,7 +70,11 @@ impl<D: Dispatch> Pool<D> {
         let f = Arc::new(f);
         EngineDoor::<'_, CallTask, D, T, (Arc<F>, T), _> {
             engine: &self.engine,
-            make: move |item| self.slot((Arc::clone(&f), item), |(f, item), _| f(item), false, token.as_ref()),
+            make: move |item| {
+                let terms = Terms { token: token.clone(), ..Terms::new(self.engine.id()) };
+                let run: Run<(Arc<F>, T), R> = |(f, item), _| f(item);
+                answered((Arc::clone(&f), item), run, Terms { run_here: Some(run), ..terms })
+            },
             item: |(_, item)| item,
         }
     }
@@ -151,7 +153,7 @@ where
     R: Send + 'static,
 {
     let make = |item| {
-        let slot = Slot::new(item, job::terms(engine.id(), false, None));
+        let slot = Slot::new(item, Terms::new(engine.id()));
         let task = Job::Answered(Ticket::new(&slot));
         (slot, task)
     };

@@ -7,6 +7,7 @@
 //!
 //! Here is what a slot goes through, and how it is told to stop.
 
+mod current;
 mod desk;
 mod habit;
 mod interrupts;
@@ -18,7 +19,7 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cancel::{CancelToken, note_cancellation};
+use crate::cancel::{CancelReason, CancelToken, note_cancellation};
 use crate::engine::{Prospect, Stop, Withdrawn, nested};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
@@ -29,6 +30,7 @@ use interrupts::Interrupt;
 use packed::Packed;
 use waiters::MoreWaiters;
 
+pub(crate) use current::{Entered, with_current};
 pub(crate) use desk::{Caller, Desk};
 pub(crate) use ticket::{Permit, Recalled, Reply, Settle, Ticket, Verdict};
 pub(crate) use wait::{AwaitedEnd, Outcome};
@@ -88,7 +90,7 @@ impl<I, O> State<I, O> {
 }
 
 /// One task's input, then its result.
-pub(crate) struct Slot<I, O> {
+pub struct Slot<I, O> {
     state: Mutex<State<I, O>>,
     /// Whether [`State::is_over`], for those who look before they sleep.
     over: AtomicBool,
@@ -107,9 +109,10 @@ pub(crate) struct Terms<I, O> {
     pub(crate) pool: nested::PoolId,
     /// Whether a caller waits who wants the input back if the task does not start.
     pub(crate) is_call: bool,
-    pub(crate) deadline: Option<Instant>,
-    /// Cancels the task; and the call, if it is one.
+    /// Cancels the task, and the call, if it is one; with the deadline of both, if they have one.
     pub(crate) token: Option<CancelToken>,
+    /// What the user calls the task.
+    pub(crate) name: Option<Arc<str>>,
     /// How to run the task without a worker's state, if it can be.
     pub(crate) run_here: Option<Run<I, O>>,
     /// The view in one of whose places it has to run.
@@ -118,12 +121,19 @@ pub(crate) struct Terms<I, O> {
     pub(crate) permit: Option<Arc<dyn Permit>>,
 }
 
+impl<I, O> Terms<I, O> {
+    /// Of a task of `pool` without options.
+    pub(crate) fn new(pool: nested::PoolId) -> Self {
+        Terms { pool, is_call: false, token: None, name: None, run_here: None, view: None, permit: None }
+    }
+}
+
 #[cfg(test)]
 impl<I, O> Terms<I, O> {
     /// Of a task without anything.
     pub(crate) fn of_no_pool() -> Self {
         let pool = nested::PoolId::none();
-        Terms { pool, is_call: false, deadline: None, token: None, run_here: None, view: None, permit: None }
+        Terms::new(pool)
     }
 }
 
@@ -172,7 +182,11 @@ impl<I, O> Slot<I, O> {
     /// The turn of the task has come: takes the input.
     fn start(&self, turn: Turn, interrupter: Option<&Interrupter>, reply: &mut Reply) -> Result<I, Verdict> {
         if self.is_cancelled() {
-            return match self.recall(turn, SubmitErrorKind::Cancelled, Cause::Cancelled) {
+            let (kind, cause) = match self.reason() {
+                Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::TimedOut),
+                _ => (SubmitErrorKind::Cancelled, Cause::Cancelled),
+            };
+            return match self.recall(turn, kind, cause) {
                 Recalled::Here(input) => Err(reply.drop_cancelled(input)),
                 Recalled::ToCaller => Err(Verdict::Cancelled),
                 Recalled::Gone(verdict) => Err(verdict),
@@ -232,6 +246,14 @@ impl<I, O> Slot<I, O> {
             withdrawn.clear();
         }
         state.fate
+    }
+
+    /// Why the task should not start, if that is for its token.
+    fn reason(&self) -> Option<CancelReason> {
+        if self.has_given_up() {
+            return None;
+        }
+        self.token.get().or(self.terms.token.as_ref()).and_then(CancelToken::reason)
     }
 
     /// What the task can expect, if it is queued.
@@ -297,11 +319,19 @@ impl<I, O> Slot<I, O> {
 }
 
 /// A task that can be told to stop, whatever its types.
-pub(crate) trait Cancellable {
+pub trait Cancellable {
     /// Whether it should not start, or stop if it has.
     fn is_cancelled(&self) -> bool;
     /// Its own token, below the one that it was submitted with. Made when it is first asked for.
     fn token(&self) -> &CancelToken;
+    /// When it should be over.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+    /// What the user calls it.
+    fn name(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<I, O> Cancellable for Slot<I, O> {
@@ -325,6 +355,14 @@ impl<I, O> Cancellable for Slot<I, O> {
             token.cancel();
         }
         token
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.terms.token.as_ref().and_then(CancelToken::deadline)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.terms.name.as_deref()
     }
 }
 
