@@ -83,10 +83,10 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_worker| Ok(Cache(Vec::new())))?;
-    /// pool.process(7)?;
+    /// pool.run(7)?;
     /// let dropped = pool.broadcast(|cache| cache.0.drain(..).count()).unwrap();
     /// assert!(matches!(dropped[..], [(0, Ok(1))]));
-    /// assert_eq!(pool.process(8)?, 1);
+    /// assert_eq!(pool.run(8)?, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -106,7 +106,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// before; [`forget`](Self::forget) ends it. Several run in the order in which they were given.
     ///
     /// A panic of `f` on a state that was made later counts, under [`PanicPolicy::Rebuild`](crate::PanicPolicy), as a failure
-    /// of the factory. What is remembered outlives a shutdown and holds after a [`restart`](Self::restart).
+    /// of the factory. What is remembered outlives a shutdown and holds after a [`restart`](crate::PoolControl::restart).
     ///
     /// ```
     /// use formicary::{Context, StatefulPool, Worker};
@@ -121,7 +121,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// }
     /// let pool = StatefulPool::builder(|_| Ok(Filter { rules: "old" })).workers(2).min_workers(0).build()?;
     /// pool.broadcast_and_remember("rules", |filter| filter.rules = "new").unwrap();
-    /// assert_eq!(pool.process(())?, "new"); // by a worker that did not exist then
+    /// assert_eq!(pool.run(())?, "new"); // by a worker that did not exist then
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

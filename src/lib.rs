@@ -16,7 +16,7 @@
 //!
 //! // One function.
 //! let lengths = PoolWithFunc::new(4, |word: &'static str| word.len())?;
-//! assert_eq!(lengths.call("formica")?, 7);
+//! assert_eq!(lengths.run("formica")?, 7);
 //!
 //! // State per thread.
 //! struct Scratch(Vec<u8>);
@@ -31,7 +31,7 @@
 //!     }
 //! }
 //! let medians = StatefulPool::new(4, |_worker| Ok(Scratch(Vec::new())))?;
-//! assert_eq!(medians.process(&[3, 1, 2])?, 2);
+//! assert_eq!(medians.run(&[3, 1, 2])?, 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -42,10 +42,12 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Pool::spawn`], [`StatefulPool::submit`] | a [`Handle`]: join it, await it, cancel it, [share](Handle::shared) it |
-//! | [`Pool::run`], [`PoolWithFunc::call`], [`StatefulPool::process`] | wait for the result |
-//! | [`Pool::submit_cancellable`] and its kin | a [`CancelToken`]: for one task, many, or a tree of them, with a deadline |
-//! | [`Pool::submit_async`] and its kin | wait for room without blocking a thread |
+//! | [`submit`](Pool::submit) | hand a task over; its result is dropped |
+//! | [`spawn`](Pool::spawn) | a [`Handle`]: join it, await it, cancel it, [share](Handle::shared) it |
+//! | [`run`](Pool::run) | wait for the result |
+//! | `try_submit`, `try_spawn`, `try_run` | the same, refused instead of waiting for room |
+//! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
+//! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
 //! | [`Pool::group`] | tasks that fail together |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
@@ -55,7 +57,7 @@
 //! # What every pool promises
 //!
 //! - **A bound.** At most `workers` tasks run and at most `queue` more wait, besides those of the pool's own tasks ([`Builder`]). Beyond that `submit` blocks, in
-//!   first-come order; `try_submit` refuses; `submit_timeout` waits for so long.
+//!   first-come order; `try_submit` refuses; `with().room_timeout(limit)` waits for so long.
 //! - **Nothing is lost.** Every refusal hands the task back ([`SubmitError`]). A task that was accepted runs exactly once, or is given
 //!   back by `shutdown_now`, or is counted as cancelled.
 //! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
@@ -65,7 +67,7 @@
 //!   it ([`Builder::nested`]). What it waits for runs on the spot if it has not started (on the worker's own stack, as deep as the
 //!   program's own recursion goes); what would wait for itself for ever is refused as `WouldDeadlock`. That is seen within one pool:
 //!   tasks of two pools that wait for each other in a circle wait for ever, unless one of them waits with a limit
-//!   ([`Handle::join_timeout`], [`StatefulPool::process_timeout`], [`Pool::submit_timeout`]).
+//!   ([`Handle::join_timeout`], [`With::timeout`], [`With::room_timeout`]).
 //! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
 //!
 //! A waiting thread sleeps; an idle pool uses no processor time.
@@ -129,7 +131,7 @@ pub use builder::Builder;
 pub use cancel::{CancelReason, CancelToken, Cancelled};
 pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
 pub use error::{
-    BoxError, BuildError, CallError, GroupError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
+    BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind,
     TaskFailure,
 };
 pub use group::Group;

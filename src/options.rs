@@ -314,7 +314,7 @@ impl fmt::Debug for WorkerThread {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {
-    /// Runs all that is queued and waits for the end of every thread, as [`Pool::shutdown`](crate::Pool::shutdown) does. A task
+    /// Runs all that is queued and waits for the end of every thread, as [`PoolControl::shutdown`](crate::PoolControl::shutdown) does. A task
     /// that never ends keeps the drop waiting for ever.
     #[default]
     Drain,

@@ -33,7 +33,7 @@ use crate::slot::{Cancellable, with_current};
 /// }
 ///
 /// let pool = StatefulPool::new(2, |_worker| Ok(Words(Vec::new())))?;
-/// assert_eq!(pool.process("the ant and the bee".to_owned())?, 4);
+/// assert_eq!(pool.run("the ant and the bee".to_owned())?, 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Worker: 'static {
@@ -92,7 +92,7 @@ pub trait Worker: 'static {
 ///     }
 /// }
 /// let pool = StatefulPool::new(1, |_| Ok(Who))?;
-/// assert_eq!(pool.process(())?, (0, false));
+/// assert_eq!(pool.run(())?, (0, false));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
@@ -154,7 +154,7 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert_eq!(pool.process(())?, 0);
+    /// assert_eq!(pool.run(())?, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn worker(&self) -> usize {
@@ -174,8 +174,8 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(!pool.process(())?);
-    /// assert!(pool.process_timeout((), std::time::Duration::from_secs(60))?);
+    /// assert!(!pool.run(())?);
+    /// assert!(pool.with().timeout(std::time::Duration::from_secs(60)).run(())?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn deadline(&self) -> Option<Instant> {
@@ -183,7 +183,7 @@ impl Context<'_> {
     }
 
     /// Whether the work should stop: the timed caller has given up, or the time of a
-    /// [`shutdown_graceful`](crate::StatefulPool::shutdown_graceful) is over.
+    /// [`shutdown_graceful`](crate::PoolControl::shutdown_graceful) is over.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -196,7 +196,7 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(!pool.process(())?);
+    /// assert!(!pool.run(())?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
@@ -218,8 +218,8 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(pool.submit(())?.join()?);
-    /// assert!(!pool.process(())?);
+    /// assert!(pool.spawn(())?.join()?);
+    /// assert!(!pool.run(())?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn token(&self) -> Option<&CancelToken> {

@@ -28,6 +28,8 @@ pub enum Cause {
     Panic(Mutex<Payload>),
     /// Cancelled, or given back by `shutdown_now`, before it started.
     Cancelled,
+    /// Its deadline had passed before it started.
+    Expired,
     /// The worker's state could not be built: the factory's error.
     NoState(SharedError),
     /// A timed wait ended while the task was running.
@@ -64,7 +66,7 @@ impl JoinError {
         matches!(self.0, Cause::Panic(_))
     }
 
-    /// Whether the task never ran: it was cancelled, given back by `shutdown_now`, or its worker's state
+    /// Whether the task never ran: it was cancelled, its deadline had passed, it was given back by `shutdown_now`, or its worker's state
     /// could not be built ([`is_no_state`](Self::is_no_state)); or whether a call's token was cancelled while its task ran.
     ///
     /// ```
@@ -78,7 +80,7 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Cause::Cancelled | Cause::Stopped | Cause::NoState(_))
+        matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_))
     }
 
     /// Whether the task never ran because its worker's state could not be built.
@@ -93,16 +95,22 @@ impl JoinError {
         matches!(self.0, Cause::NoState(_))
     }
 
-    /// Whether a timed call gave up while the task was running.
+    /// Whether a deadline was the reason: a timed call gave up while the task was running, or the task's deadline had passed before it
+    /// started (then [`is_cancelled`](Self::is_cancelled) too).
     ///
     /// ```
+    /// use std::time::Duration;
+    ///
     /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
-    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_timed_out()));
-    /// # Ok::<(), formicary::BuildError>(())
+    /// let pause = pool.pause();
+    /// let late = pool.with().timeout(Duration::from_millis(5)).spawn(|| 7)?;
+    /// std::thread::sleep(Duration::from_millis(5));
+    /// drop(pause);
+    /// assert!(late.join().unwrap_err().is_timed_out());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut)
+        matches!(self.0, Cause::TimedOut | Cause::Expired)
     }
 
     /// Whether the caller is a worker of the pool and would have waited for itself.
@@ -141,6 +149,7 @@ impl fmt::Display for JoinError {
         match &self.0 {
             Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
             Cause::Cancelled => f.write_str("the task was cancelled before it started"),
+            Cause::Expired => f.write_str("the task's deadline passed before it started"),
             Cause::NoState(_) => f.write_str("the task was cancelled: its worker's state could not be built"),
             Cause::TimedOut => f.write_str("the task was still running when the time was up"),
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),

@@ -194,7 +194,7 @@ impl<T: Send + 'static> Handle<T> {
         self.id
     }
 
-    /// Blocks until the task has ended; so, if it has not started and the pool is [paused](crate::Pool::pause), until that resumes.
+    /// Blocks until the task has ended; so, if it has not started and the pool is [paused](crate::PoolControl::pause), until that resumes.
     ///
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
     /// (`Pool`), so that a pool of one worker can wait for its own tasks. Such waits nest as deep as the worker's stack allows. Tasks of

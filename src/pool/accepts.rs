@@ -24,9 +24,10 @@ pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
 /// ```
 /// use formicary::{Accepts, Pool, PoolWithFunc, With};
 ///
-/// fn run_twice<P, X: Clone>(pool: With<'_, P>, x: X) -> [P::Output; 2]
+/// fn run_twice<P, X>(pool: With<'_, P>, x: X) -> [P::Output; 2]
 /// where
 ///     P: Accepts<X>,
+///     X: Clone + Send + 'static,
 /// {
 ///     [pool.run(x.clone()), pool.run(x)].map(|result| result.unwrap_or_else(|_| panic!("refused")))
 /// }

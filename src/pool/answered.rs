@@ -31,9 +31,13 @@ where
     }
 
     fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        let token = self.0.token();
         match self.0.recall(kind, cause) {
-            // Its handle has been told; whoever gets the task may still run it.
-            Recalled::Here(f) => Recalled::Here(Task::new(move || drop(self.1(f, &CancelToken::new())))),
+            // Its handle has been told; whoever gets the task may still run it, as long as its token allows.
+            Recalled::Here(f) => Recalled::Here(Task::new(move || match token {
+                Some(token) if token.is_cancelled() => drop(f),
+                _ => drop(self.1(f, &CancelToken::new())),
+            })),
             Recalled::ToCaller => Recalled::ToCaller,
             Recalled::Gone(verdict) => Recalled::Gone(verdict),
         }

@@ -19,7 +19,7 @@ use crate::job::Job;
 use crate::slot::{Caller, Recalled, Reply, Slot, Ticket, Verdict};
 
 /// A pool that calls one function, bound when it is built, with payloads of one type. Nothing but the payload is queued, so
-/// [`invoke`](Self::invoke) does not allocate.
+/// [`submit`](Self::submit) does not allocate.
 ///
 /// A payload is moved by value a dozen times on its way through both threads' stacks: box what is larger than some 32 KiB.
 ///
@@ -27,8 +27,8 @@ use crate::slot::{Caller, Recalled, Reply, Slot, Ticket, Verdict};
 /// use formicary::PoolWithFunc;
 ///
 /// let pool = PoolWithFunc::new(4, |word: &'static str| word.len())?;
-/// assert_eq!(pool.call("formica")?, 7); // waits for the answer
-/// pool.invoke("rufa")?; // does not
+/// assert_eq!(pool.run("formica")?, 7); // waits for the answer
+/// pool.submit("rufa")?; // does not
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PoolWithFunc<T, D = Stack, R = ()>
@@ -87,7 +87,7 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 ///
 /// ```
 /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
-/// assert_eq!(pool.call(1)?, 2);
+/// assert_eq!(pool.run(1)?, 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Function<F, T, R>(F, PhantomData<fn(T) -> R>);
@@ -102,7 +102,7 @@ where
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(1).build()?;
-    /// assert_eq!(pool.call(1)?, 2);
+    /// assert_eq!(pool.run(1)?, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -118,7 +118,7 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(4, |n: u64| n * n)?;
-    /// assert_eq!(pool.call(9)?, 81);
+    /// assert_eq!(pool.run(9)?, 81);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -134,7 +134,7 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
     /// use formicary::PoolWithFunc;
     ///
     /// let pool = PoolWithFunc::builder(|n: u64| n * n).workers(2).queue(16).build()?;
-    /// assert_eq!(pool.call(7)?, 49);
+    /// assert_eq!(pool.run(7)?, 49);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder<F>(func: F) -> Builder<Function<F, T, R>>
@@ -157,7 +157,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// use formicary::{PoolWithFunc, Ring};
     ///
     /// let pool = PoolWithFunc::<u64, Ring, u64>::with_workers(4, |n| n * n)?;
-    /// assert_eq!(pool.call(9)?, 81);
+    /// assert_eq!(pool.run(9)?, 81);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -36,8 +36,8 @@ use crate::worker::{Context, PanicPolicy, Worker};
 /// }
 ///
 /// let pool = StatefulPool::new(2, |_worker| Ok(Adder { seen: 0 }))?;
-/// assert_eq!(pool.process(41)?, 42); // waits
-/// let handle = pool.submit(1)?; // does not
+/// assert_eq!(pool.run(41)?, 42); // waits
+/// let handle = pool.spawn(1)?; // does not
 /// assert_eq!(handle.join()?, 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -140,7 +140,7 @@ impl<W: Worker> Runner for RunWorker<W> {
 /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
 /// # }
 /// let pool = StatefulPool::builder(|_worker| Ok(Double)).workers(1).build()?;
-/// assert_eq!(pool.process(2)?, 4);
+/// assert_eq!(pool.run(2)?, 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct States<F> {
@@ -170,8 +170,8 @@ where
     /// }
     /// for (policy, count) in [(PanicPolicy::Rebuild, 1), (PanicPolicy::Keep, 2)] {
     ///     let pool = StatefulPool::builder(|_| Ok(Counter(0))).workers(1).panic_policy(policy).build()?;
-    ///     assert!(pool.process(true).unwrap_err().is_panic());
-    ///     assert_eq!(pool.process(false)?, count);
+    ///     assert!(pool.run(true).unwrap_err().is_panic());
+    ///     assert_eq!(pool.run(false)?, count);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -218,7 +218,7 @@ impl<W: Worker> StatefulPool<W, Stack> {
     /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
     /// # }
     /// let pool = StatefulPool::new(2, |_worker| Ok(Double))?;
-    /// assert_eq!(pool.process(21)?, 42);
+    /// assert_eq!(pool.run(21)?, 42);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -273,7 +273,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
     /// # }
     /// let pool = StatefulPool::<_, Ring>::with_workers(2, |_worker| Ok(Double))?;
-    /// assert_eq!(pool.process(21)?, 42);
+    /// assert_eq!(pool.run(21)?, 42);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

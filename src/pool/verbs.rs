@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Instant;
 
 use super::accepts::{Accepts, AnyPool};
 use crate::cancel::{CancelReason, CancelToken};
@@ -18,14 +19,24 @@ type EngineOf<P> = Arc<Engine<<P as AnyPool>::Runner, <P as AnyPool>::Dispatch>>
 /// What a task carries that was submitted with options.
 #[derive(Clone, Default)]
 pub(super) struct Marks {
-    /// Its deadline is the task's.
+    pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
 }
 
 impl Marks {
     pub(super) fn is_none(&self) -> bool {
-        self.token.is_none() && self.name.is_none()
+        self.deadline.is_none() && self.token.is_none() && self.name.is_none()
+    }
+
+    /// The same with the deadline in the token, for a task whose caller does not keep the time.
+    pub(super) fn in_token(mut self) -> Self {
+        if let Some(deadline) = self.deadline.take() {
+            let token = self.token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
+            token.cancel_at(deadline);
+            self.token = Some(token);
+        }
+        self
     }
 }
 
@@ -94,8 +105,8 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let Marks { token, name } = marks;
-    Slot::new(x, Terms { is_call, token, name, run_here: P::RUN_HERE, ..Terms::new(pool.engine().id()) })
+    let Marks { deadline, token, name } = marks;
+    Slot::new(x, Terms { is_call, deadline, token, name, run_here: P::RUN_HERE, ..Terms::new(pool.engine().id()) })
 }
 
 /// Submits the task of a slot.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::accepts::{Accepts, AnyPool};
 use super::verbs::{self, Marks};
 use crate::cancel::{CancelToken, earlier};
+use crate::clock::deadline;
 use crate::dispatch::Sharded;
 use crate::engine::{Patience, Way};
 use crate::error::{CallError, SubmitAllError, SubmitError};
@@ -174,61 +175,51 @@ impl<P: AnyPool<Dispatch = Sharded>> With<'_, P> {
 /// What the options come to, from the moment of a verb.
 impl<'p, P: AnyPool> With<'p, P> {
     fn marks(&self) -> Marks {
-        let timeout = self.timeout.and_then(|limit| Instant::now().checked_add(limit));
-        let token = match earlier(timeout, self.deadline) {
-            None => self.token.clone(),
-            Some(deadline) => {
-                let token = self.token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
-                token.cancel_at(deadline);
-                Some(token)
-            }
-        };
-        Marks { token, name: self.name.clone() }
+        let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
+        Marks { deadline, token: self.token.clone(), name: self.name.clone() }
     }
 
     fn way<'t>(&self, marks: &'t Marks, patience: Patience) -> Way<'t> {
         self.pool.engine().way(self.key, patience).unless(marks.token.as_ref())
     }
 
-    /// How long a blocking verb waits for room. One with a deadline ends with its token.
-    fn patience(&self) -> Patience {
-        match self.room_timeout {
-            Some(limit) => Patience::at_most(limit),
-            None if self.timeout.is_some() || self.deadline.is_some() => Patience::Forever,
-            None => verbs::patience(self.pool),
+    /// How long a blocking verb waits for room.
+    fn patience(&self, marks: &Marks) -> Patience {
+        match self.room_timeout.map(deadline) {
+            Some(room) => earlier(room, marks.deadline).map_or(Patience::Forever, Patience::Until),
+            None => marks.deadline.map_or_else(|| verbs::patience(self.pool), Patience::Until),
         }
     }
 
-    fn submit_for<X>(&self, x: X, patience: Patience) -> Result<(), SubmitError<X>>
+    fn submit_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let marks = self.marks();
         if marks.is_none() {
             return verbs::submit(self.pool, x, self.way(&marks, patience));
         }
+        let marks = marks.in_token();
         let slot = verbs::slot(self.pool, x, marks.clone(), false);
         slot.detach();
         verbs::enter(self.pool, slot, self.way(&marks, patience)).map(drop)
     }
 
-    fn spawn_for<X>(&self, x: X, patience: Patience) -> Result<Handle<P::Output>, SubmitError<X>>
+    fn spawn_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let marks = self.marks();
+        let marks = marks.in_token();
         let slot = verbs::slot(self.pool, x, marks.clone(), false);
         verbs::enter(self.pool, slot, self.way(&marks, patience)).map(Handle::new)
     }
 
-    fn run_for<X>(&self, x: X, patience: Patience) -> Result<P::Output, CallError<X>>
+    fn run_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let marks = self.marks();
         let way = self.way(&marks, patience);
         if marks.is_none() {
             return verbs::run(self.pool, x, way);
@@ -278,7 +269,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.submit_for(x, self.patience())
+        let marks = self.marks();
+        let patience = self.patience(&marks);
+        self.submit_for(x, marks, patience)
     }
 
     /// The same, but never blocks.
@@ -296,7 +289,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.submit_for(x, Patience::None)
+        self.submit_for(x, self.marks(), Patience::None)
     }
 
     /// The same, but waits for room as a future. Dropping the future takes the task back.
@@ -317,7 +310,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let (with, marks) = (self.clone(), self.marks());
+        let (with, marks) = (self.clone(), self.marks().in_token());
         async move {
             if marks.is_none() && with.room_timeout.is_none() {
                 let way = with.pool.engine().way(with.key, Patience::Forever);
@@ -372,7 +365,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.spawn_for(x, self.patience())
+        let marks = self.marks();
+        let patience = self.patience(&marks);
+        self.spawn_for(x, marks, patience)
     }
 
     /// The same, but never blocks.
@@ -390,7 +385,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.spawn_for(x, Patience::None)
+        self.spawn_for(x, self.marks(), Patience::None)
     }
 
     /// The same, but waits for room as a future. Dropping the future takes the task back.
@@ -415,7 +410,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let (with, marks) = (self.clone(), self.marks());
+        let (with, marks) = (self.clone(), self.marks().in_token());
         let slot = verbs::slot(self.pool, x, marks.clone(), false);
         async move { with.enter_async(slot, marks).await.map(Handle::new) }
     }
@@ -436,7 +431,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.run_for(x, self.patience())
+        let marks = self.marks();
+        let patience = self.patience(&marks);
+        self.run_for(x, marks, patience)
     }
 
     /// The same, but does not wait for room; for the result it does.
@@ -454,7 +451,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.run_for(x, Patience::None)
+        self.run_for(x, self.marks(), Patience::None)
     }
 
     /// The same, but waits as a future, for room and then for the result. Dropping the future takes the task back if it had no room
@@ -476,7 +473,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let (with, marks) = (self.clone(), self.marks());
+        let (with, marks) = (self.clone(), self.marks().in_token());
         let slot = verbs::slot(self.pool, x, marks.clone(), false);
         async move {
             let token = marks.token.clone();

@@ -19,7 +19,7 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cancel::{CancelReason, CancelToken, note_cancellation};
+use crate::cancel::{CancelReason, CancelToken, earlier, note_cancellation};
 use crate::engine::{Prospect, Stop, Withdrawn, nested};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
@@ -109,7 +109,9 @@ pub(crate) struct Terms<I, O> {
     pub(crate) pool: nested::PoolId,
     /// Whether a caller waits who wants the input back if the task does not start.
     pub(crate) is_call: bool,
-    /// Cancels the task, and the call, if it is one; with the deadline of both, if they have one.
+    /// When the caller gives up, if it is a call with a deadline. (Other tasks have theirs in their token.)
+    pub(crate) deadline: Option<Instant>,
+    /// Cancels the task, and the call, if it is one.
     pub(crate) token: Option<CancelToken>,
     /// What the user calls the task.
     pub(crate) name: Option<Arc<str>>,
@@ -124,7 +126,16 @@ pub(crate) struct Terms<I, O> {
 impl<I, O> Terms<I, O> {
     /// Of a task of `pool` without options.
     pub(crate) fn new(pool: nested::PoolId) -> Self {
-        Terms { pool, is_call: false, token: None, name: None, run_here: None, view: None, permit: None }
+        Terms {
+            pool,
+            is_call: false,
+            deadline: None,
+            token: None,
+            name: None,
+            run_here: None,
+            view: None,
+            permit: None,
+        }
     }
 }
 
@@ -183,7 +194,7 @@ impl<I, O> Slot<I, O> {
     fn start(&self, turn: Turn, interrupter: Option<&Interrupter>, reply: &mut Reply) -> Result<I, Verdict> {
         if self.is_cancelled() {
             let (kind, cause) = match self.reason() {
-                Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::TimedOut),
+                Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::Expired),
                 _ => (SubmitErrorKind::Cancelled, Cause::Cancelled),
             };
             return match self.recall(turn, kind, cause) {
@@ -358,7 +369,7 @@ impl<I, O> Cancellable for Slot<I, O> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.terms.token.as_ref().and_then(CancelToken::deadline)
+        earlier(self.terms.deadline, self.terms.token.as_ref().and_then(CancelToken::deadline))
     }
 
     fn name(&self) -> Option<&str> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::desk::AnyCaller;
 use super::interrupts::AwaitsInterrupt;
 use super::{Cancellable, Cell, Entered, Slot, Turn};
+use crate::cancel::CancelToken;
 use crate::engine::{Prospect, nested};
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::interrupter::Interrupter;
@@ -36,6 +37,11 @@ pub struct Ticket<I, O>(Option<Arc<Slot<I, O>>>);
 impl<I, O> Ticket<I, O> {
     pub(crate) fn new(slot: &Arc<Slot<I, O>>) -> Self {
         Ticket(Some(Arc::clone(slot)))
+    }
+
+    /// What cancels the task, besides its handle.
+    pub(crate) fn token(&self) -> Option<CancelToken> {
+        self.0.as_ref().and_then(|slot| slot.terms.token.clone())
     }
 
     /// What the queued task can expect.

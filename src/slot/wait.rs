@@ -81,7 +81,7 @@ impl<I, O> Slot<I, O> {
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline.
     pub(crate) fn call(&self) -> Outcome<I, O> {
-        match self.wait(None, self.terms.token.as_ref(), false) {
+        match self.wait(self.terms.deadline, self.terms.token.as_ref(), false) {
             Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
             Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
             Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
@@ -100,7 +100,6 @@ impl<I, O> Slot<I, O> {
     /// Waits for the result, at most until `deadline` or until `token` is cancelled. If it has a deadline and `can_run` the task,
     /// a worker does not wait as the last one that could: it is told `WouldDeadlock`, and to run the task.
     pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>, can_run: bool) -> Outcome<I, O> {
-        let deadline = earlier(deadline, token.and_then(CancelToken::deadline));
         // A worker of the pool has better things to do than to look; and who looks does not hear of its token.
         if token.is_none() && deadline.is_none() && !nested::is_inside(self.terms.pool) {
             // ORDERING: Relaxed, see `conclude`.

@@ -23,7 +23,7 @@ use shard::Shard;
 /// runs dry takes a task of another now and then, and every second one where a shard's workers are held up by long tasks.
 ///
 /// Made for many submitters on many cores: they meet only in one shard. Which shard a task goes to is a matter of
-/// [`Balance`], or of its key ([`Pool::submit_keyed`](crate::Pool::submit_keyed)): the tasks of one key never take more than
+/// [`Balance`], or of its key ([`With::key`](crate::With::key)): the tasks of one key never take more than
 /// one shard's room.
 ///
 /// The number of shards is [`Builder::shards`](crate::Builder::shards); default: the number of processors that the process
