@@ -131,8 +131,7 @@ pub use builder::Builder;
 pub use cancel::{CancelReason, CancelToken, Cancelled};
 pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
 pub use error::{
-    BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind,
-    TaskFailure,
+    BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
 pub use group::Group;
 pub use handle::{Handle, SharedHandle, TaskId};

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::stops::{Overdue, Stop, Stops};
 use super::withdrawn::Withdrawn;
-use crate::slot::{Entered, Reply, Verdict};
+use crate::slot::{Reply, SetAside, Verdict};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, thread_local};
 use crate::waiter::Waiter;
 
@@ -95,14 +95,17 @@ thread_local! {
 }
 
 /// Marks the calling thread as a worker of `pool` until dropped, which is in the reverse order.
-pub(crate) struct Badge(());
+pub(crate) struct Badge {
+    /// A task of another pool, in the middle of which the thread lends a hand.
+    _outer: SetAside,
+}
 
 impl Badge {
     pub(crate) fn wear(pool: Arc<dyn Inside>, worker: usize) -> Self {
         let id = pool.id().number;
         CURRENT.with(|current| current.borrow_mut().push(Current { pool, worker }));
         LATEST.with(|latest| latest.set(id));
-        Badge(())
+        Badge { _outer: SetAside::new() }
     }
 }
 
@@ -175,7 +178,7 @@ pub(crate) fn run_here_however_deep(pool: PoolId, body: impl FnOnce(&mut Reply) 
     let Some((engine, worker)) = inside(pool) else { return false };
     let mut body = Some(body);
     // Not the task in the middle of which this one runs.
-    let _current = Entered::new(None);
+    let _outer = SetAside::new();
     engine.run_nested(worker, &mut |reply| match body.take() {
         Some(body) => body(reply),
         None => Verdict::Elsewhere,

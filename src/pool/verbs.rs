@@ -10,7 +10,7 @@ use crate::cancel::{CancelReason, CancelToken};
 use crate::engine::{Engine, Patience, Way};
 use crate::error::{CallError, Cause, JoinError, SubmitError};
 use crate::handle::Handle;
-use crate::slot::{Desk, Slot, Terms};
+use crate::slot::{Desk, Extra, Slot, Terms};
 use crate::sync::Arc;
 
 /// The engine behind a pool.
@@ -106,7 +106,9 @@ where
     X: Send + 'static,
 {
     let Marks { deadline, token, name } = marks;
-    Slot::new(x, Terms { is_call, deadline, token, name, run_here: P::RUN_HERE, ..Terms::new(pool.engine().id()) })
+    let has_extra = deadline.is_some() || name.is_some();
+    let extra = has_extra.then(|| Box::new(Extra { deadline, name }));
+    Slot::new(x, Terms { is_call, token, extra, run_here: P::RUN_HERE, ..Terms::new(pool.engine().id()) })
 }
 
 /// Submits the task of a slot.

@@ -1,6 +1,7 @@
 //! The task that the calling thread is running, for code inside it that asks ([`Context::with`](crate::Context::with)).
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::Cancellable;
@@ -11,30 +12,44 @@ thread_local! {
     static CURRENT: Cell<Option<NonNull<dyn Cancellable>>> = const { Cell::new(None) };
 }
 
-/// Makes `task` the thread's current task until it is dropped, which is in the frame that made it.
-pub(crate) struct Entered<'t> {
-    before: Option<NonNull<dyn Cancellable>>,
-    _task: std::marker::PhantomData<&'t ()>,
-}
+/// Makes a task the thread's current one until it is dropped, which is in the frame that made it. Then the thread has none: who runs a
+/// task in the middle of another has [set that aside](SetAside).
+pub(crate) struct Running<'t>(PhantomData<&'t ()>);
 
-impl<'t> Entered<'t> {
-    /// `None`: a task that has no slot. Used where it runs in the middle of another.
-    pub(crate) fn new(task: Option<&'t (dyn Cancellable + 'static)>) -> Self {
-        let before = CURRENT.with(|current| current.replace(task.map(NonNull::from)));
-        Entered { before, _task: std::marker::PhantomData }
+impl<'t> Running<'t> {
+    #[inline]
+    pub(crate) fn new(task: &'t (dyn Cancellable + 'static)) -> Self {
+        CURRENT.with(|current| current.set(Some(NonNull::from(task))));
+        Running(PhantomData)
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for Running<'_> {
+    #[inline]
     fn drop(&mut self) {
-        CURRENT.with(|current| current.set(self.before));
+        CURRENT.with(|current| current.set(None));
+    }
+}
+
+/// The task in the middle of which others run on the same thread until this is dropped: then it is the current one again.
+pub(crate) struct SetAside(Option<NonNull<dyn Cancellable>>);
+
+impl SetAside {
+    pub(crate) fn new() -> Self {
+        SetAside(CURRENT.with(Cell::take))
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.set(self.0));
     }
 }
 
 /// Calls `f` with the task that the calling thread is running, if that has a slot.
 pub(crate) fn with_current<O>(f: impl FnOnce(Option<&dyn Cancellable>) -> O) -> O {
     let task = CURRENT.with(Cell::get);
-    // SAFETY: `Entered` borrows the task and takes the pointer away when it is dropped. It lives in a frame of this thread that is
-    // below this one, so neither can end before `f` has.
+    // SAFETY: `Running` borrows the task and takes the pointer away when it is dropped; `SetAside` puts one back that such a guard has
+    // still to take away. The guard lives in a frame of this thread that is below this one, so neither can end before `f` has.
     f(task.map(|task| unsafe { task.as_ref() }))
 }

@@ -30,7 +30,8 @@ use interrupts::Interrupt;
 use packed::Packed;
 use waiters::MoreWaiters;
 
-pub(crate) use current::{Entered, with_current};
+use current::Running;
+pub(crate) use current::{SetAside, with_current};
 pub(crate) use desk::{Caller, Desk};
 pub(crate) use ticket::{Permit, Recalled, Reply, Settle, Ticket, Verdict};
 pub(crate) use wait::{AwaitedEnd, Outcome};
@@ -109,12 +110,10 @@ pub(crate) struct Terms<I, O> {
     pub(crate) pool: nested::PoolId,
     /// Whether a caller waits who wants the input back if the task does not start.
     pub(crate) is_call: bool,
-    /// When the caller gives up, if it is a call with a deadline. (Other tasks have theirs in their token.)
-    pub(crate) deadline: Option<Instant>,
     /// Cancels the task, and the call, if it is one.
     pub(crate) token: Option<CancelToken>,
-    /// What the user calls the task.
-    pub(crate) name: Option<Arc<str>>,
+    /// What few tasks have.
+    pub(crate) extra: Option<Box<Extra>>,
     /// How to run the task without a worker's state, if it can be.
     pub(crate) run_here: Option<Run<I, O>>,
     /// The view in one of whose places it has to run.
@@ -123,19 +122,22 @@ pub(crate) struct Terms<I, O> {
     pub(crate) permit: Option<Arc<dyn Permit>>,
 }
 
+pub(crate) struct Extra {
+    /// When the caller gives up, if it is a call with a deadline. (Other tasks have theirs in their token.)
+    pub(crate) deadline: Option<Instant>,
+    /// What the user calls the task.
+    pub(crate) name: Option<Arc<str>>,
+}
+
 impl<I, O> Terms<I, O> {
+    /// When the caller gives up.
+    fn deadline(&self) -> Option<Instant> {
+        self.extra.as_ref()?.deadline
+    }
+
     /// Of a task of `pool` without options.
     pub(crate) fn new(pool: nested::PoolId) -> Self {
-        Terms {
-            pool,
-            is_call: false,
-            deadline: None,
-            token: None,
-            name: None,
-            run_here: None,
-            view: None,
-            permit: None,
-        }
+        Terms { pool, is_call: false, token: None, extra: None, run_here: None, view: None, permit: None }
     }
 }
 
@@ -369,11 +371,11 @@ impl<I, O> Cancellable for Slot<I, O> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        earlier(self.terms.deadline, self.terms.token.as_ref().and_then(CancelToken::deadline))
+        earlier(self.terms.deadline(), self.terms.token.as_ref().and_then(CancelToken::deadline))
     }
 
     fn name(&self) -> Option<&str> {
-        self.terms.name.as_deref()
+        self.terms.extra.as_ref()?.name.as_deref()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::desk::AnyCaller;
 use super::interrupts::AwaitsInterrupt;
-use super::{Cancellable, Cell, Entered, Slot, Turn};
+use super::{Cancellable, Cell, Running, Slot, Turn};
 use crate::cancel::CancelToken;
 use crate::engine::{Prospect, nested};
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
@@ -91,9 +91,10 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
                 }
                 let stoppable =
                     slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, Arc::clone(&slot) as _));
-                let current = Entered::new(Some(&*slot));
+                let running = Running::new(&*slot);
                 let output = f(input, &slot);
-                drop((current, stoppable));
+                drop(running);
+                drop(stoppable);
                 slot.produce(output);
                 Verdict::Ran
             }

@@ -81,7 +81,7 @@ impl<I, O> Slot<I, O> {
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline.
     pub(crate) fn call(&self) -> Outcome<I, O> {
-        match self.wait(self.terms.deadline, self.terms.token.as_ref(), false) {
+        match self.wait(self.terms.deadline(), self.terms.token.as_ref(), false) {
             Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
             Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
             Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
