@@ -79,7 +79,7 @@ fn submit_something(pool: &AnyPool, book: &Book) {
     let (task, number) = make();
     let result = match draw(3) {
         0 => pool.try_submit(task),
-        1 => pool.with().room_timeout(AT_ONCE).submit(task),
+        1 => pool.submit_timeout(task, AT_ONCE),
         _ => pool.submit(task),
     };
     note(book, number, result.map_err(|refusal| refusal.kind()));

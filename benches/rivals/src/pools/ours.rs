@@ -86,7 +86,7 @@ impl<M: Machine, D: Dispatch> Bound<M> for BoundFunc<D> {
     }
 
     fn call(&self, n: u64) -> u64 {
-        self.0.call(n).expect("the function answers")
+        self.0.run(n).expect("the function answers")
     }
 
     fn end(self) {

@@ -24,14 +24,14 @@ fn flood<B: Bound<Count>>(pool: &B, tasks: u64, submit: impl Fn(&B, u64)) -> (Me
 }
 
 fn singly<B: Bound<Count>>(pool: &B, tasks: u64) {
-    (0..tasks).for_each(|n| pool.submit(n));
+    (0..tasks).for_each(|n| pool.invoke(n));
 }
 
 const SLICE: u64 = 256;
 
 fn in_slices<B: Bound<Count>>(pool: &B, tasks: u64) {
     for start in (0..tasks).step_by(SLICE as usize) {
-        pool.submit_all(start..tasks.min(start + SLICE));
+        pool.invoke_all(start..tasks.min(start + SLICE));
     }
 }
 

@@ -94,7 +94,7 @@ pub fn pending_payload<B: Bound<Gated>>(ask: Ask) -> Row {
     let tasks = ask.count(1_000_000, 1000);
     let base = resident_kib();
     let pool = B::build(&plan(tasks));
-    let row = behind_gate(tasks, base, || pool.submit(u64::MAX), |n| pool.submit(n));
+    let row = behind_gate(tasks, base, || pool.invoke(u64::MAX), |n| pool.invoke(n));
     pool.end();
     TALLY.check();
     row

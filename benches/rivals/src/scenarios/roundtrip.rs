@@ -46,14 +46,14 @@ pub fn calls(ask: Ask, idle_between: bool, mut call: impl FnMut(u64) -> u64) -> 
 
 pub fn of_closures<C: Closures>(ask: Ask, idle_between: bool) -> Row {
     let pool = C::build(&Plan::new(1));
-    let row = calls(ask, idle_between, |n| pool.run(n));
+    let row = calls(ask, idle_between, |n| pool.call(n));
     pool.end();
     row
 }
 
 pub fn of_function<B: Bound<Next>>(ask: Ask, idle_between: bool) -> Row {
     let pool = B::build(&Plan::new(1));
-    let row = calls(ask, idle_between, |n| pool.run(n));
+    let row = calls(ask, idle_between, |n| pool.call(n));
     pool.end();
     row
 }

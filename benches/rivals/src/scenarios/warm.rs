@@ -46,7 +46,7 @@ pub fn warm<B: Bound<Matcher>>(ask: Ask) -> Row {
     TALLY.begin(lines);
     let meter = Meter::start();
     let pool = B::build(&Plan { eager: true, ..Plan::new(2) });
-    (0..lines).for_each(|n| pool.submit(n));
+    (0..lines).for_each(|n| pool.invoke(n));
     TALLY.wait();
     let time = meter.elapsed();
     let row = meter.row();
