@@ -88,8 +88,9 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// state could not be made, is restored as soon as that works again: an idle worker tries after 10 milliseconds, and then
     /// twice as late each time, up to 2 seconds.
     ///
-    /// With 0, the last worker may expire just when a task is accepted. Should the system refuse a thread in that moment, the
-    /// submitter's own thread runs what is queued, until there is a worker; also where it would not block. So do not submit
+    /// With 0, a task may be accepted just when the last worker expires, or, where there is no place for one more, while another
+    /// submitter starts the first worker. Should the system refuse a thread in that moment, the thread that asked for it
+    /// runs what is queued, until there is a worker; also where it would not block. So do not submit
     /// under a lock that tasks take, or have a minimum of 1.
     ///
     /// ```
@@ -300,9 +301,14 @@ impl<K, D: Dispatch> Builder<K, D> {
 
     /// Makes the threads: pinned, with other priorities, from another pool. The handler gets each [`WorkerThread`] and
     /// must have [`run`](WorkerThread::run) called on a new thread, or return an error, which counts as a refused
-    /// thread. The pool does not join such a thread, it waits for its `run` to end. While it starts the first
-    /// worker of a pool, other threads that submit to that pool wait for it: it may submit to the pool, and must neither wait for a
-    /// task of it nor for another thread that submits. Whoever drops a `WorkerThread` later that was promised may have to run tasks that were queued on the
+    /// thread. The pool does not join such a thread, it waits for its `run` to end.
+    ///
+    /// The handler is called on the thread that needs a worker, which may be a worker itself. It may submit to the pool, and wait for
+    /// other threads that do. A submit may call it again, for another worker, before it has returned: a handler that submits in every
+    /// call nests as deep as the pool may have workers. It should not wait for a task of the pool, which may need the very worker
+    /// that is being started.
+    ///
+    /// Whoever drops a `WorkerThread` later that was promised may have to run tasks that were queued on the
     /// strength of it. Default: a thread of the standard library.
     ///
     /// ```

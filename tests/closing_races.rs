@@ -64,40 +64,6 @@ fn b03_b06_submits_racing_with_the_end() {
     }
 }
 
-/// B04: a submitter that found the pool open, and is late, starts no thread in one that has ended.
-#[test]
-fn b04_no_thread_is_started_after_the_end() {
-    for_each(|variant| {
-        for _ in 0..5 {
-            let (starts, first) = (Count::new(), Gate::new());
-            let (count, hold) = (starts.clone(), first.clone());
-            let mut setup = Setup::new(2, 1);
-            setup.min_workers = Some(0);
-            setup.spawn_handler = Some(Arc::new(move |thread| {
-                if count.up() == 1 {
-                    hold.wait();
-                    return Err(std::io::Error::other("no thread"));
-                }
-                std::thread::spawn(|| thread.run());
-                Ok(())
-            }));
-            let pool = variant.build(setup);
-            std::thread::scope(|scope| {
-                scope.spawn(|| pool.submit(Task::new(|| ())).unwrap_err());
-                first.await_arrivals(1);
-                // It finds no worker, and waits for the first one's thread, most likely before the pool is closed.
-                scope.spawn(|| pool.submit(Task::new(|| ())).unwrap_err());
-                shift(Duration::from_millis(2));
-                let closer = scope.spawn(|| pool.shutdown());
-                eventually("closed", || pool.is_closed());
-                first.open();
-                assert!(closer.join().unwrap().is_complete());
-            });
-            assert_eq!(starts.get(), 1, "no thread was wanted any more");
-        }
-    });
-}
-
 /// B06: ten thousand submits and one shutdown among them: as many have run as were accepted when it returns.
 #[test]
 fn b06_ten_thousand_submits_and_a_shutdown() {

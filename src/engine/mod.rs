@@ -49,7 +49,7 @@ use crate::dispatch::{Dispatch, Load, Queue, Shape, TaskQueue};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::{Nested, Options};
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 
 use admission::Line;
 use bulletin::Bulletin;
@@ -133,8 +133,6 @@ pub struct Engine<R: Runner, D: Dispatch> {
     counters: Counters,
     stops: Stops,
     minimum: Minimum,
-    /// Held while the first worker is being started.
-    founding: Mutex<()>,
     /// What keys are hashed with.
     seed: RandomState,
     /// Whether nobody is to wait when the pool is dropped.
@@ -179,7 +177,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             counters: Counters::default(),
             stops: Stops::default(),
             minimum: Minimum::default(),
-            founding: Mutex::new(()),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
             sweeps: Sweeps::default(),
