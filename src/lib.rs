@@ -123,6 +123,7 @@ mod sync;
 mod task;
 mod timer;
 mod waiter;
+mod waking;
 mod window;
 mod worker;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
-use crate::engine::{Overdue, nested};
+use crate::engine::{Overdue, current_worker};
 use crate::interrupter::Interrupter;
 use crate::slot::{Cancellable, with_current};
 
@@ -123,7 +123,7 @@ impl Context<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with<O>(f: impl FnOnce(&Context<'_>) -> O) -> Option<O> {
-        let (pool, worker) = nested::innermost()?;
+        let (pool, worker) = current_worker::innermost()?;
         Some(with_current(|task| f(&Context { worker, task, overdue: pool.overdue() })))
     }
 

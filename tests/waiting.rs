@@ -465,6 +465,50 @@ fn d03_futures_that_are_polled_where_they_are_woken_use_no_stack() {
     on_every_dispatch!(polled_inline);
 }
 
+/// Polls its future where it is woken, and then waits until the next one has been woken.
+struct Slow {
+    future: Mutex<Option<Entering<'static, ()>>>,
+    next: Arc<Bell>,
+    is_over: AtomicBool,
+}
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        let mut future = self.future.lock().take();
+        let mut poller = Poller::from_waker(Waker::noop());
+        assert!(future.as_mut().is_some_and(|future| future.as_mut().poll(&mut poller).is_ready()));
+        eventually("the next is woken", || self.next.rung() > 0);
+        self.is_over.store(true, SeqCst);
+    }
+}
+
+/// An executor that takes long over a wake-up holds up nobody else: whoever is next in line is woken when the first has left that.
+fn woken_meanwhile<D: Dispatch>() {
+    let pool = pool::<D>(1, 0);
+    let gate = occupy(&pool);
+    let (owner, bell) = (Arc::clone(&pool), Bell::new());
+    let first = async move {
+        assert!(owner.submit_async(|| ()).await.is_err());
+        Ok(())
+    };
+    let slow = Slow { future: Mutex::new(None), next: Arc::clone(&bell), is_over: AtomicBool::new(false) };
+    let (mut first, slow): (Entering<'static, ()>, _) = (Box::pin(first), Arc::new(slow));
+    assert!(first.as_mut().poll(&mut Poller::from_waker(&Waker::from(Arc::clone(&slow)))).is_pending());
+    *slow.future.lock() = Some(first);
+    let mut next = Box::pin(pool.submit_async(|| ()));
+    assert!(poll_with(next.as_mut(), &bell).is_pending());
+    // The first is refused, and leaves the line.
+    assert!(!pool.shutdown_timeout(Duration::ZERO).is_complete());
+    assert!(slow.is_over.load(SeqCst), "the next was not woken");
+    assert!(block_on(next).unwrap_err().is_closed());
+    gate.open();
+}
+
+#[test]
+fn a_long_wake_up_does_not_hold_up_the_next_in_line() {
+    on_every_dispatch!(woken_meanwhile);
+}
+
 type Entering<'p, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'p>>;
 
 /// An executor of many futures on one thread: polls what is woken, in that order.

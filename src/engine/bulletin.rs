@@ -102,7 +102,7 @@ struct Board<S> {
 }
 
 impl<S> Board<S> {
-    /// Takes out what is remembered under `key`.
+    /// Takes out what is remembered under `key`. Looks along the keys: a broadcast goes to every worker anyway.
     fn forget(&mut self, key: &str) -> Option<Arc<dyn Order<S>>> {
         let place = self.remembered.iter().position(|(other, _)| **other == *key)?;
         Some(self.remembered.remove(place).1)

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
+use super::current_worker::CurrentPool;
 use super::joining::wait_for_end;
 use super::lifecycle::{PauseId, Phase, Rest};
-use super::{Engine, Prospect, Runner, Withdrawn, nested};
+use super::{Engine, Prospect, Runner, Withdrawn};
 use crate::dispatch::{Dispatch, Load};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::options::{OnDrop, check_workers};
@@ -37,7 +38,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
             self.apply_limits(phase);
         });
-        self.waits.shrink(|| nested::Inside::strength(&**self));
+        self.waiting_workers.shrink(|| self.progress_capacity());
         self.start_what_may();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// The figures of one worker number; a later worker of the same number carries on.
 #[derive(Default)]
@@ -12,8 +12,6 @@ pub(crate) struct Tally {
     cancelled: AtomicU64,
     /// Set while a task's answer is on its way to whoever waits for it.
     answering: AtomicBool,
-    /// Set while the worker gets ready and cannot be counted on.
-    unready: AtomicBool,
 }
 
 impl Tally {
@@ -32,11 +30,6 @@ impl Tally {
 
     pub(crate) fn cancelled(&self) {
         Self::bump(&self.cancelled);
-    }
-
-    pub(crate) fn set_unready(&self, on: bool) {
-        // ORDERING: Relaxed. Where it matters the engine fences on both sides.
-        self.unready.store(on, Ordering::Relaxed);
     }
 
     pub(crate) fn set_answering(&self, on: bool) {
@@ -58,6 +51,8 @@ pub(crate) struct Ended {
 #[derive(Default)]
 pub(crate) struct Counters {
     tallies: Mutex<Vec<Arc<CachePadded<Tally>>>>,
+    /// Workers that are getting ready, where that can take long.
+    unready: AtomicUsize,
     /// Refused submissions.
     pub(crate) rejected: AtomicU64,
     /// Tasks that `shutdown_now` gave back.
@@ -94,10 +89,23 @@ impl Counters {
 
     /// How many workers cannot be counted on, because they are getting ready.
     pub(crate) fn unready(&self) -> usize {
-        self.tallies.lock().iter().filter(|tally| tally.unready.load(Ordering::Relaxed)).count()
+        // ORDERING: Relaxed. Where it matters the engine fences on both sides.
+        self.unready.load(Ordering::Relaxed)
     }
 
-    /// Whether an answer to a finished task is still on its way.
+    /// The calling worker is getting ready, until [`is_ready`](Self::is_ready).
+    pub(crate) fn gets_ready(&self) {
+        // ORDERING: Relaxed, see `unready`.
+        self.unready.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ready(&self) {
+        // ORDERING: Relaxed, see `unready`.
+        self.unready.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether an answer to a finished task is still on its way. Looks at all workers: asked only by those who wait for the pool to be
+    /// at rest, and for them when nothing is running.
     pub(crate) fn is_answering(&self) -> bool {
         // ORDERING: Acquire, see `Tally::set_answering`.
         self.tallies.lock().iter().any(|tally| tally.answering.load(Ordering::Acquire))

@@ -1,5 +1,6 @@
 //! Open, paused, closed, ended: what a pool may do, and how one waits for it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence};
@@ -22,7 +23,7 @@ pub(crate) struct Phase {
     /// How many are taking out what is queued.
     takers: usize,
     /// Pauses in force, with the time when each ends by itself.
-    pauses: Vec<(PauseId, Option<Instant>)>,
+    pauses: BTreeMap<PauseId, Option<Instant>>,
     next_pause: PauseId,
     /// How often each state of rest was seen.
     seen: [u64; 2],
@@ -64,20 +65,20 @@ impl Phase {
         let id = self.next_pause;
         self.next_pause += 1;
         // A time beyond the clock's range is no limit.
-        self.pauses.push((id, limit.and_then(|d| Instant::now().checked_add(d))));
+        self.pauses.insert(id, limit.and_then(|d| Instant::now().checked_add(d)));
         id
     }
 
     pub(crate) fn end_pause(&mut self, id: PauseId) {
-        self.pauses.retain(|(other, _)| *other != id);
+        self.pauses.remove(&id);
     }
 
-    /// Ends the pauses whose time is up; says when the next one will be.
+    /// Ends the pauses whose time is up; says when the next one will be. Looks at each: they are the user's, and few.
     pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        self.pauses.retain(|(_, until)| until.is_none_or(|until| until > now));
+        self.pauses.retain(|_, until| until.is_none_or(|until| until > now));
         // As long as one has no limit, the others' ends change nothing.
-        let ends: Option<Vec<_>> = self.pauses.iter().map(|(_, until)| *until).collect();
+        let ends: Option<Vec<_>> = self.pauses.values().copied().collect();
         ends?.into_iter().max()
     }
 }

@@ -15,15 +15,16 @@ pub(crate) mod admission;
 mod bulletin;
 mod control;
 mod counters;
+pub(crate) mod current_worker;
 mod entering;
 mod habit;
+mod idle;
 mod joining;
 mod lanes;
 mod lifecycle;
 mod minimum;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
-pub(crate) mod nested;
 mod parking;
 mod staffing;
 mod stops;
@@ -31,7 +32,7 @@ mod submit;
 mod sweep;
 mod thread_limit;
 mod threads;
-pub(crate) mod waking;
+pub(crate) mod waiting_workers;
 mod withdrawn;
 mod worker;
 
@@ -54,15 +55,16 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 use admission::Line;
 use bulletin::Bulletin;
 use counters::Counters;
+use current_worker::{CurrentPool, PoolId};
 use lifecycle::Life;
 use minimum::Minimum;
-use nested::{Inside, PoolId, Waits};
 use parking::Parking;
 pub(crate) use stops::Overdue;
 pub(crate) use stops::Stop;
 use stops::Stops;
 use sweep::Sweeps;
 use threads::Threads;
+use waiting_workers::WaitingWorkers;
 use withdrawn::Identity;
 use worker::Doing;
 
@@ -128,7 +130,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     /// Tasks that a view has taken in and not brought to the queue yet.
     in_views: AtomicUsize,
     threads: Threads,
-    waits: Waits,
+    waiting_workers: WaitingWorkers,
     life: Life,
     counters: Counters,
     stops: Stops,
@@ -172,7 +174,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             line: Line::new(),
             in_views: AtomicUsize::new(0),
             threads: Threads::new(id, options.workers, options.min_workers),
-            waits: Waits::new(),
+            waiting_workers: WaitingWorkers::new(),
             life: Life::new(),
             counters: Counters::default(),
             stops: Stops::default(),
@@ -219,7 +221,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Whether the calling thread is a worker of this pool.
     pub(crate) fn is_inside(&self) -> bool {
-        nested::is_inside(self.identity.id())
+        current_worker::is_inside(self.identity.id())
     }
 
     /// Whether the calling thread is a worker of this pool whose tasks go in beyond the bound.
@@ -230,7 +232,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that
     /// wait may count on it. To be made before the tasks are out of sight.
     pub(crate) fn arrival(&self) -> Arrival<'_, R, D> {
-        self.waits.arrive();
+        self.waiting_workers.arrive();
         Arrival(self)
     }
 
@@ -239,13 +241,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 }
 
-impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
+impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
     fn id(&self) -> PoolId {
         self.identity.id()
     }
 
-    fn waits(&self) -> &Waits {
-        &self.waits
+    fn waiting_workers(&self) -> &WaitingWorkers {
+        &self.waiting_workers
     }
 
     fn overdue(&self) -> &Overdue {
@@ -256,7 +258,7 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
         &self.stops
     }
 
-    fn strength(&self) -> usize {
+    fn progress_capacity(&self) -> usize {
         let (staying, capacity) = self.threads.population();
         let workers = if self.threads.is_short() { staying } else { staying.max(capacity) };
         // Whoever is on the way in brings a task, or lets the next one in line bring one.
@@ -274,7 +276,7 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn help(&self) -> bool {
         let Some(mut state) = self.runner.spare_state() else { return false };
         let mut has_run = false;
-        nested::run_here(self.identity.id(), |reply| match self.queue.pop_instead() {
+        current_worker::run_here(self.identity.id(), |reply| match self.queue.pop_instead() {
             Some(item) => {
                 has_run = true;
                 // Its place in the queue is free now, however long it runs here.
@@ -297,6 +299,6 @@ pub(crate) struct Arrival<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
 impl<R: Runner, D: Dispatch> Drop for Arrival<'_, R, D> {
     fn drop(&mut self) {
-        self.0.waits.arrived(|| self.0.strength());
+        self.0.waiting_workers.arrived(|| self.0.progress_capacity());
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::counters::count;
-use super::nested::Inside;
+use super::current_worker::CurrentPool;
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
@@ -125,7 +125,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         fence(Ordering::SeqCst);
         count(&self.counters.failed_starts);
         self.threads.set_short(true);
-        self.waits.shrink(|| self.strength());
+        self.waiting_workers.shrink(|| self.progress_capacity());
         self.note_missing();
     }
 }

@@ -1,5 +1,7 @@
 //! The running tasks that can be told to stop, for a shutdown that is tired of waiting.
 
+use std::collections::BTreeMap;
+
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// A running task, whatever its types.
@@ -29,7 +31,7 @@ pub(crate) struct Stops(Mutex<Running>);
 
 #[derive(Default)]
 struct Running {
-    tasks: Vec<(u64, Arc<dyn Stop>)>,
+    tasks: BTreeMap<u64, Arc<dyn Stop>>,
     next: u64,
 }
 
@@ -39,21 +41,19 @@ impl Stops {
         let mut running = self.0.lock();
         let key = running.next;
         running.next += 1;
-        running.tasks.push((key, task));
+        running.tasks.insert(key, task);
         key
     }
 
     pub(super) fn ended(&self, key: u64) {
-        let mut running = self.0.lock();
-        // As many as there are workers at the most.
-        if let Some(place) = running.tasks.iter().position(|(other, _)| *other == key) {
-            running.tasks.swap_remove(place);
-        }
+        // What was taken out is dropped without the lock: it may be the last of the task.
+        let ended = self.0.lock().tasks.remove(&key);
+        drop(ended);
     }
 
-    /// Tells all that run to stop.
+    /// Tells all that run to stop. At the end of the pool only.
     pub(super) fn stop_all(&self) {
-        let tasks: Vec<_> = self.0.lock().tasks.iter().map(|(_, task)| Arc::clone(task)).collect();
+        let tasks: Vec<_> = self.0.lock().tasks.values().cloned().collect();
         tasks.iter().for_each(|task| task.stop());
     }
 }

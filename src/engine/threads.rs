@@ -2,14 +2,14 @@
 //!
 //! Spawning and the decision to end are here; what a worker does between the two is in `worker.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
+use super::current_worker::PoolId;
 use super::joining;
-use super::nested::PoolId;
 use super::thread_limit::Place;
 use crate::contain::contain;
 use crate::options::{Options, WorkerThread};
@@ -35,8 +35,8 @@ enum Seat {
     Starting,
     /// It runs, and its spawner has not come back.
     Begun,
-    /// The same, and he has. A spawn handler's thread has no handle, and one that is being joined already has none either.
-    Working(Option<JoinHandle<()>>),
+    /// The same, and he has.
+    Working,
     /// It ended before the spawner came to leave its handle.
     Left,
     /// Its worker was dropped before the spawner came back.
@@ -46,6 +46,8 @@ enum Seat {
 struct Book {
     /// The threads that have not come to their end.
     seats: HashMap<u64, Seat>,
+    /// What they are joined by. A spawn handler's thread has none, and one that is being joined already has none either.
+    handles: BTreeMap<u64, JoinHandle<()>>,
     next_serial: u64,
     /// Numbers that nobody has, out of those below `numbers`.
     free: Vec<usize>,
@@ -82,19 +84,16 @@ impl Book {
 
     /// The handle of a thread that has not ended, to be joined by the caller.
     fn take_living(&mut self) -> Option<JoinHandle<()>> {
-        self.seats.values_mut().find_map(|seat| match seat {
-            Seat::Working(handle) => handle.take(),
-            _ => None,
-        })
+        self.handles.pop_first().map(|(_, handle)| handle)
     }
 
     /// Takes a thread out of the book, or leaves that to its spawner, with a `note`, if that has not come back yet. The
     /// thread's handle, if it is there.
     fn strike_out(&mut self, serial: u64, note: Seat) -> Option<JoinHandle<()>> {
         match self.seats.insert(serial, note) {
-            Some(Seat::Working(handle)) => {
+            Some(Seat::Working) => {
                 self.seats.remove(&serial);
-                handle
+                self.handles.remove(&serial)
             }
             Some(Seat::Starting) => {
                 self.starting -= 1;
@@ -150,6 +149,7 @@ impl Threads {
             population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
             book: Mutex::new(Book {
                 seats: HashMap::new(),
+                handles: BTreeMap::new(),
                 next_serial: 0,
                 free: Vec::new(),
                 numbers: 0,
@@ -291,7 +291,8 @@ impl Threads {
                     }
                 }
                 _ => {
-                    book.seats.insert(post.serial, Seat::Working(handle));
+                    book.seats.insert(post.serial, Seat::Working);
+                    book.handles.extend(handle.map(|handle| (post.serial, handle)));
                 }
             }
         });
@@ -307,7 +308,7 @@ impl Threads {
     /// A hired worker never began. Says whether its spawner has come back, who would hear of it otherwise.
     pub(crate) fn fire(&self, post: Post) -> bool {
         let is_late = self.edit(|book| {
-            let is_late = matches!(book.seats.get(&post.serial), Some(Seat::Working(_)));
+            let is_late = matches!(book.seats.get(&post.serial), Some(Seat::Working));
             book.strike_out(post.serial, Seat::Fired);
             book.free.push(post.number);
             book.live -= 1;
@@ -322,7 +323,7 @@ impl Threads {
     pub(crate) fn take_caller_as(&self, post: Post) -> Post {
         self.edit(|book| {
             book.begin(post.serial);
-            book.seats.insert(post.serial, Seat::Working(None));
+            book.seats.insert(post.serial, Seat::Working);
         });
         Post { is_guest: true, ..post }
     }

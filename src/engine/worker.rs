@@ -7,8 +7,8 @@ use crossbeam_utils::CachePadded;
 
 use super::bulletin::Inbox;
 use super::counters::{Tally, count};
+use super::current_worker::{CurrentPool, EnterGuard};
 use super::habit::Habit;
-use super::nested::{Badge, Inside};
 use super::parking::{self, Errand, Expiry, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
@@ -41,7 +41,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn work(self: Arc<Self>, post: Post, ready: Option<Sender<Result<(), BoxError>>>) {
         let id = post.number;
         self.threads.begin(post);
-        let badge = Badge::wear(Arc::clone(&self) as _, id);
+        let entered = EnterGuard::enter(Arc::clone(&self) as _, id);
         let me = Me {
             id,
             is_guest: post.is_guest,
@@ -66,7 +66,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.call_hook(&self.options.on_thread_stop, id);
         self.queue.leave(me.seat);
-        drop(badge);
+        drop(entered);
         self.threads.left(post);
         self.after_departure(post, failed);
         self.threads.gone(post);
@@ -127,15 +127,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn get_ready(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
         let Some(built) = state else { return };
         if R::READY_BLOCKS {
-            me.tally.set_unready(true);
-            // ORDERING: SeqCst fence between the flag and the look at the queue, against the one in `notify` between a
-            // push and the submitter's look at the flags. A refused thread is counted; the next submit tries again.
+            self.counters.gets_ready();
+            // ORDERING: SeqCst fence between the count and the look at the queue, against the one in `notify` between a
+            // push and the submitter's look at the count. A refused thread is counted; the next submit tries again.
             fence(Ordering::SeqCst);
             drop(self.grow());
         }
         let is_ready = self.guard(|| self.runner.ready(built)).is_some();
         if R::READY_BLOCKS {
-            me.tally.set_unready(false);
+            self.counters.is_ready();
         }
         if !is_ready {
             self.discard(me, state);
@@ -173,7 +173,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.relax_limits();
         // Its last look may have kept another worker from finding a task (parking.md), and it does not look again.
         self.wake();
-        self.waits.shrink(|| self.strength());
+        self.waiting_workers.shrink(|| self.progress_capacity());
         if failed {
             self.note_missing();
         }

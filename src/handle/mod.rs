@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::clock::deadline;
-use crate::engine::nested;
+use crate::engine::current_worker;
 use crate::error::{Cause, JoinError};
 use crate::limited;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
@@ -86,13 +86,13 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
 /// user's own waits nest.
 fn can_run<I, T>(slot: &Slot<I, T>) -> bool {
     let terms = slot.terms();
-    terms.run_here.is_some() && nested::is_inside(terms.pool) && terms.view.is_none_or(limited::holds_place)
+    terms.run_here.is_some() && current_worker::is_inside(terms.pool) && terms.view.is_none_or(limited::holds_place)
 }
 
 /// Runs the task on the calling worker, if nobody has started it.
 fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>) {
     let Some(run) = slot.terms().run_here else { return };
-    nested::run_here_however_deep(slot.terms().pool, |reply| {
+    current_worker::run_here_however_deep(slot.terms().pool, |reply| {
         match Ticket::new(slot).run_withdrawn(reply, |input, slot| run(input, slot)) {
             Verdict::Ran => Verdict::Ran,
             // Whoever started or cancelled it counts it.
@@ -159,7 +159,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn is_up_to_caller(&self) -> bool {
-        can_run(self) && !self.has_started() && !nested::has_free_workers(self.terms().pool)
+        can_run(self) && !self.has_started() && !current_worker::has_free_workers(self.terms().pool)
     }
 
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>> {

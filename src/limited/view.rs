@@ -8,7 +8,6 @@ use super::place::{Place, Placed};
 use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, MAIN_DOOR};
 use crate::engine::admission::Line;
-use crate::engine::waking;
 use crate::engine::{Engine, Patience, Way};
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
 use crate::pool::CallTask;
@@ -17,6 +16,7 @@ use crate::stats::LimitedStats;
 use crate::sync::{Arc, Condvar, Mutex, Ordering, current, wait};
 use crate::task::Task;
 use crate::waiter::Waiter;
+use crate::waking;
 
 pub(super) struct View<D: Dispatch> {
     engine: Arc<Engine<CallTask, D>>,

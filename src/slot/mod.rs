@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cancel::{CancelReason, CancelToken, earlier, note_cancellation};
-use crate::engine::{Prospect, Stop, Withdrawn, nested};
+use crate::engine::{Prospect, Stop, Withdrawn, current_worker};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
@@ -107,7 +107,7 @@ pub(crate) type Run<I, O> = fn(I, &dyn Cancellable) -> O;
 /// What was agreed on when the task was submitted.
 pub(crate) struct Terms<I, O> {
     /// The pool that runs the task.
-    pub(crate) pool: nested::PoolId,
+    pub(crate) pool: current_worker::PoolId,
     /// Whether a caller waits who wants the input back if the task does not start.
     pub(crate) is_call: bool,
     /// Cancels the task, and the call, if it is one.
@@ -136,7 +136,7 @@ impl<I, O> Terms<I, O> {
     }
 
     /// Of a task of `pool` without options.
-    pub(crate) fn new(pool: nested::PoolId) -> Self {
+    pub(crate) fn new(pool: current_worker::PoolId) -> Self {
         Terms { pool, is_call: false, token: None, extra: None, run_here: None, view: None, permit: None }
     }
 }
@@ -145,7 +145,7 @@ impl<I, O> Terms<I, O> {
 impl<I, O> Terms<I, O> {
     /// Of a task without anything.
     pub(crate) fn of_no_pool() -> Self {
-        let pool = nested::PoolId::none();
+        let pool = current_worker::PoolId::none();
         Terms::new(pool)
     }
 }

@@ -7,7 +7,7 @@ use super::desk::AnyCaller;
 use super::interrupts::AwaitsInterrupt;
 use super::{Cancellable, Cell, Running, Slot, Turn};
 use crate::cancel::CancelToken;
-use crate::engine::{Prospect, nested};
+use crate::engine::{Prospect, current_worker};
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 
@@ -89,8 +89,9 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
                 if let Some(permit) = &slot.terms.permit {
                     reply.hold(Arc::clone(permit));
                 }
-                let stoppable =
-                    slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, Arc::clone(&slot) as _));
+                let pool = slot.terms.pool;
+                let stop = || current_worker::stoppable(pool, Arc::clone(&slot) as _);
+                let stoppable = slot.terms.token.as_ref().map(|_| stop());
                 let running = Running::new(&*slot);
                 let output = f(input, &slot);
                 drop(running);

@@ -6,7 +6,8 @@ use super::habit::look_for;
 use super::packed::Packed;
 use super::{Cell, Slot, Verdict};
 use crate::cancel::{CancelReason, CancelToken, earlier};
-use crate::engine::nested;
+use crate::engine::current_worker;
+use crate::engine::waiting_workers::{self, BlockGuard, WouldDeadlock};
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::{Ordering, current, park};
 use crate::waiter::Waiter;
@@ -101,7 +102,7 @@ impl<I, O> Slot<I, O> {
     /// a worker does not wait as the last one that could: it is told `WouldDeadlock`, and to run the task.
     pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>, can_run: bool) -> Outcome<I, O> {
         // A worker of the pool has better things to do than to look; and who looks does not hear of its token.
-        if token.is_none() && deadline.is_none() && !nested::is_inside(self.terms.pool) {
+        if token.is_none() && deadline.is_none() && !current_worker::is_inside(self.terms.pool) {
             // ORDERING: Relaxed, see `conclude`.
             look_for(|| self.over.load(Ordering::Relaxed));
         }
@@ -115,12 +116,12 @@ impl<I, O> Slot<I, O> {
                 // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
                 match self.poll(None) {
                     Some(outcome) => return outcome,
-                    None if !has_way_out && nested::help(self.terms.pool) => continue,
+                    None if !has_way_out && current_worker::help(self.terms.pool) => continue,
                     None => return Outcome::WouldDeadlock,
                 }
             };
             let me = guard.waiter();
-            while !guard.is_doomed() {
+            while !guard.is_revoked() {
                 if let Some(outcome) = self.poll(Some(me.clone())) {
                     return outcome;
                 }
@@ -141,11 +142,11 @@ impl<I, O> Slot<I, O> {
         can_run && deadline.is_some() && !self.has_started()
     }
 
-    /// Leave to wait. One with a deadline is counted only while it has a way out, which it may have to take.
-    fn enter_wait(&self, deadline: Option<Instant>, has_way_out: bool) -> Result<nested::Wait, nested::WouldDeadlock> {
+    /// A permit to wait. A wait with a deadline is counted only while it has a way out, which it may have to take.
+    fn enter_wait(&self, deadline: Option<Instant>, has_way_out: bool) -> Result<BlockGuard, WouldDeadlock> {
         match has_way_out {
-            true => nested::enter_wait_at_door(self.terms.pool, None, true),
-            false => nested::enter_wait(self.terms.pool, deadline),
+            true => waiting_workers::enter_wait_at_door(self.terms.pool, None, true),
+            false => waiting_workers::enter_wait(self.terms.pool, deadline),
         }
     }
 
@@ -188,9 +189,9 @@ impl<I, O> Slot<I, O> {
                 Err(_) if self.is_finished() => return AwaitedEnd::Over,
                 Err(_) if is_cancelled() => return AwaitedEnd::Cancelled,
                 Err(_) if has_way_out => return AwaitedEnd::WouldDeadlock,
-                Err(_) if is_younger && self.has_started() => nested::enter_wait_regardless(self.terms.pool),
+                Err(_) if is_younger && self.has_started() => waiting_workers::enter_wait_regardless(self.terms.pool),
                 // As in `wait`.
-                Err(_) if nested::help(self.terms.pool) => continue,
+                Err(_) if current_worker::help(self.terms.pool) => continue,
                 Err(_) => return AwaitedEnd::WouldDeadlock,
             };
             let me = guard.waiter();
@@ -202,7 +203,7 @@ impl<I, O> Slot<I, O> {
                     break Some(AwaitedEnd::Cancelled);
                 } else if deadline.is_some_and(|d| Instant::now() >= d) {
                     break Some(AwaitedEnd::TimedOut);
-                } else if guard.is_doomed() {
+                } else if guard.is_revoked() {
                     break None;
                 }
                 park(earlier(deadline, token.and_then(CancelToken::deadline)));

@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 
 use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
-use super::homes::Homes;
+use super::homes::{Home, Homes};
 use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Parcel, Queue, Refused, Shape, sealed};
 use crate::stats::ShardStats;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
@@ -86,7 +86,7 @@ impl Book {
 #[doc(hidden)]
 pub struct Seat {
     /// The worker's own shard; the book may move it.
-    home: Arc<AtomicUsize>,
+    home: Arc<Home>,
     /// The shard that its task came from.
     from: Cell<usize>,
     rounds: Rounds,

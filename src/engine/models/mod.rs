@@ -11,7 +11,7 @@ use std::task::Waker;
 use loom::thread;
 
 use crate::dispatch::{MAIN_DOOR, Queue, RingQueue, ShardedQueue, StackQueue};
-use crate::engine::nested::Waits;
+use crate::engine::waiting_workers::WaitingWorkers;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, park};
 use crate::waiter::Waiter;
 
@@ -408,7 +408,7 @@ fn a_task_on_its_way_in_is_waited_for() {
         is_feeding: bool,
     }
     explore(3, || {
-        let (waits, view, queued) = (Waits::new(), Mutex::new(View::default()), AtomicUsize::new(0));
+        let (waits, view, queued) = (WaitingWorkers::new(), Mutex::new(View::default()), AtomicUsize::new(0));
         let shared = Arc::new((waits, view, queued));
         let other = Arc::clone(&shared);
         let feeder = thread::spawn(move || {
@@ -435,14 +435,14 @@ fn a_task_on_its_way_in_is_waited_for() {
         }
         drop(open);
         while queued.swap(0, Ordering::SeqCst) == 0 {
-            let Ok(leave) = waits.enter(|| 1, false) else {
+            let Ok(permit) = waits.enter(|| 1, false) else {
                 assert_eq!(queued.swap(0, Ordering::SeqCst), 1, "refused while the task was on its way");
                 break;
             };
-            while !leave.is_doomed() {
+            while !permit.is_revoked() {
                 park(None);
             }
-            waits.leave(&leave);
+            permit.give_back();
         }
         feeder.join().unwrap();
     });
