@@ -2,11 +2,13 @@
 
 use std::hash::RandomState;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
-use super::joining::wait_for_end;
-use super::lifecycle::{PauseId, Phase, Rest};
+use super::joining::{EndWait, wait_for_end};
+use super::lifecycle::{IdleWatch, PauseId, Phase, Rest};
+use super::wakers::Listing;
 use super::{Engine, Prospect, Runner, Withdrawn, nested};
 use crate::dispatch::{Dispatch, Load};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
@@ -20,6 +22,14 @@ struct SoFar {
     ran: u64,
     cancelled: u64,
     returned: u64,
+}
+
+/// A shutdown that a future waits for.
+pub(crate) struct Ending<'e> {
+    before: SoFar,
+    /// As long as the thread that polled it last may wait for it.
+    waiting: Option<EndWait>,
+    listing: Option<Listing<'e>>,
 }
 
 /// What a pause guard needs of an engine, whatever its types.
@@ -173,6 +183,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         !self.is_inside() && self.life.wait_for(Rest::Idle, deadline, || self.rest())
     }
 
+    /// The same for a future.
+    pub(crate) fn poll_idle<'e>(&'e self, watch: &mut Option<IdleWatch<'e>>, waker: &Waker) -> Poll<bool> {
+        let was_idle = watch.as_ref().is_some_and(IdleWatch::has_seen);
+        let is_inside = !was_idle && self.is_inside();
+        let mut watching = || watch.get_or_insert_with(|| self.life.watch()).poll(waker, || self.rest());
+        if was_idle || is_inside || watching() {
+            *watch = None;
+            return Poll::Ready(!is_inside);
+        }
+        Poll::Pending
+    }
+
     /// Refuses all that comes from now on, and sends away who waits at the door. Does what else there is to `change`, too.
     fn close(&self, change: impl FnOnce(&mut Phase)) {
         self.life.edit(|phase| {
@@ -191,7 +213,32 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let before = self.so_far();
         self.close(|_| ());
         self.finish(deadline);
-        self.report_since(before)
+        self.report_since(&before)
+    }
+
+    /// Closes when it is first polled, and is ready at the end of the pool; also where the calling thread may not wait for that, or
+    /// no thread is left for what is queued.
+    pub(crate) fn poll_shutdown<'e>(
+        self: &'e Arc<Self>,
+        ending: &mut Option<Ending<'e>>,
+        waker: &Waker,
+    ) -> Poll<ShutdownReport> {
+        let ending = ending.get_or_insert_with(|| {
+            let before = self.so_far();
+            self.close(|_| ());
+            Ending { before, waiting: None, listing: None }
+        });
+        // First: its own wait is not to be in its way, and it is not to be woken in its own poll.
+        (ending.waiting, ending.listing) = (None, None);
+        ending.waiting = wait_for_end(self.id(), false);
+        if ending.waiting.is_some() {
+            drop(self.grow());
+            if !self.threads.poll_end(&mut ending.listing, waker) {
+                return Poll::Pending;
+            }
+        }
+        (ending.waiting, ending.listing) = (None, None);
+        Poll::Ready(self.report_since(&ending.before))
     }
 
     /// Closes, takes out what is queued, of which nothing starts any more, and waits for what runs.
@@ -211,7 +258,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             // After that nothing starts any more that could miss it.
             self.stops.stop_all();
         }
-        (returned, self.report_since(before))
+        (returned, self.report_since(&before))
     }
 
     /// Ends the pool because its owner drops it.
@@ -287,7 +334,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn report_since(&self, before: SoFar) -> ShutdownReport {
+    fn report_since(&self, before: &SoFar) -> ShutdownReport {
         let load = self.load();
         let workers = self.threads.census().live;
         let now = self.so_far();
@@ -340,12 +387,14 @@ pub(crate) trait Controlled<X>: Send + Sync {
     fn pause_control(&self) -> Box<dyn PauseControl>;
     fn is_paused(&self) -> bool;
     fn wait_idle(&self, deadline: Option<Instant>) -> bool;
+    fn poll_idle<'e>(&'e self, watch: &mut Option<IdleWatch<'e>>, waker: &Waker) -> Poll<bool>;
     fn stats(&self) -> Stats;
     fn capacity(&self) -> usize;
     fn load(&self) -> Load;
     fn waiting(&self) -> usize;
     fn is_closed(&self) -> bool;
     fn shutdown(&self, deadline: Option<Instant>) -> ShutdownReport;
+    fn poll_shutdown<'e>(&'e self, ending: &mut Option<Ending<'e>>, waker: &Waker) -> Poll<ShutdownReport>;
     fn shutdown_now(&self) -> Vec<X>;
     fn shutdown_graceful(&self, deadline: Option<Instant>) -> (Vec<X>, ShutdownReport);
     fn detach(&self);
@@ -376,6 +425,10 @@ impl<R: Runner, D: Dispatch> Controlled<R::Returned> for EngineRef<R, D> {
         self.0.wait_idle(deadline)
     }
 
+    fn poll_idle<'e>(&'e self, watch: &mut Option<IdleWatch<'e>>, waker: &Waker) -> Poll<bool> {
+        self.0.poll_idle(watch, waker)
+    }
+
     fn stats(&self) -> Stats {
         self.0.stats()
     }
@@ -398,6 +451,10 @@ impl<R: Runner, D: Dispatch> Controlled<R::Returned> for EngineRef<R, D> {
 
     fn shutdown(&self, deadline: Option<Instant>) -> ShutdownReport {
         self.0.shutdown(deadline)
+    }
+
+    fn poll_shutdown<'e>(&'e self, ending: &mut Option<Ending<'e>>, waker: &Waker) -> Poll<ShutdownReport> {
+        self.0.poll_shutdown(ending, waker)
     }
 
     fn shutdown_now(&self) -> Vec<R::Returned> {

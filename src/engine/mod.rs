@@ -31,6 +31,7 @@ mod submit;
 mod sweep;
 mod thread_limit;
 mod threads;
+mod wakers;
 pub(crate) mod waking;
 mod withdrawn;
 mod worker;

@@ -69,8 +69,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.threads.has_worker_now() {
             return Ok(());
         }
-        let hired = self.hire(None).map(drop);
+        let hired = self.hire_quietly(None).map(drop);
         drop(alone);
+        self.threads.tell_of_the_end();
         if hired.is_err() {
             // Those whose tasks are in may have counted on this one.
             self.staff();
@@ -109,6 +110,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Starts one more worker if the capacity allows: its number, or the system's refusal.
     pub(super) fn hire(self: &Arc<Self>, ready: Option<Sender<Result<(), BoxError>>>) -> io::Result<Option<usize>> {
+        let hired = self.hire_quietly(ready);
+        if !matches!(hired, Ok(None)) {
+            // It may have been the last one, and be gone again.
+            self.threads.tell_of_the_end();
+        }
+        hired
+    }
+
+    /// The same under a lock: the caller has to [`tell_of_the_end`](super::threads::Threads::tell_of_the_end) after that.
+    fn hire_quietly(self: &Arc<Self>, ready: Option<Sender<Result<(), BoxError>>>) -> io::Result<Option<usize>> {
         let Some(post) = self.threads.hire(|| self.wants_workers()) else { return Ok(None) };
         let hired = Hired { engine: Arc::clone(self), post, has_run: false };
         let started = self.threads.start(&self.options, post, Box::new(move || hired.work(ready)));
@@ -225,6 +236,7 @@ impl<R: Runner, D: Dispatch> Drop for Hired<R, D> {
             fence(Ordering::SeqCst);
             self.engine.falls_short();
             self.engine.lend_a_hand();
+            self.engine.threads.tell_of_the_end();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an owner does with a pool of any kind: resize, pause, watch, wait, end, open again.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -143,6 +144,32 @@ impl<X> PoolControl<X> {
         self.engine.wait_idle(deadline(limit))
     }
 
+    /// As [`wait_idle`](Self::wait_idle), as a future, which blocks no thread and works on any executor. It waits for the pool to be
+    /// idle at a moment after its first poll. Polled on a thread of the same pool before that, it is `false` at once. Dropping it
+    /// ends the wait and drops the waker.
+    ///
+    /// A waker is woken by whichever thread finds the pool idle, most often the worker that ran the last task.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.submit(|| ())?;
+    /// assert!(pool.wait_idle_async().await);
+    /// assert_eq!(pool.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If it is polled after it was ready.
+    pub fn wait_idle_async(&self) -> impl Future<Output = bool> + Send {
+        async {
+            let mut watch = None;
+            poll_fn(|poller| self.engine.poll_idle(&mut watch, poller.waker())).await
+        }
+    }
+
     /// A snapshot of the counts; see [`Stats`](crate::Stats). Takes the time to add up one cache line per worker.
     ///
     /// ```
@@ -236,6 +263,34 @@ impl<X> PoolControl<X> {
     #[must_use = "the pool may not have ended when the time is up"]
     pub fn shutdown_timeout(&self, limit: Duration) -> ShutdownReport {
         self.engine.shutdown(deadline(limit))
+    }
+
+    /// As [`shutdown`](Self::shutdown), as a future, which works on any executor. Its first poll closes the pool; before that nothing
+    /// happens. It is ready when every thread has ended. Dropping it drops the waker and ends the wait; the shutdown goes on.
+    ///
+    /// A poll blocks no thread, except that it joins threads that are done with their work: for as long as the destructors of
+    /// their thread-locals take. Polled on a thread of the same pool, or where threads of several pools would wait for each other's ends
+    /// in a circle, it is ready at once, as `shutdown`. It runs no task itself: where no worker is left for what is queued, and
+    /// the system gives no thread, it is ready too, and the report says what is left. The next shutdown sees to that.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.submit(|| ())?;
+    /// assert!(pool.shutdown_async().await.is_complete());
+    /// assert_eq!(pool.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If it is polled after it was ready.
+    pub fn shutdown_async(&self) -> impl Future<Output = ShutdownReport> + Send {
+        async {
+            let mut ending = None;
+            poll_fn(|poller| self.engine.poll_shutdown(&mut ending, poller.waker())).await
+        }
     }
 
     /// Refuses new tasks and gives back those that have not started, oldest first; blocks until the running ones
