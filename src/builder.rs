@@ -240,7 +240,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn thread_name(mut self, prefix: impl Into<String>) -> Self {
-        self.options.thread_name = prefix.into();
+        self.options.thread_name = prefix.into().into();
         self
     }
 

@@ -144,7 +144,7 @@ pub use pool::{
     StatefulPool, States, With, WorkerPool,
 };
 pub use scope::Scope;
-pub use stats::{LimitedStats, ShardStats, ShutdownReport, Stats};
+pub use stats::{LimitedStats, Refusals, ShardStats, ShutdownReport, Stats};
 #[cfg(feature = "stream")]
 pub use stream::{IterStream, MapStream};
 pub use task::Task;

@@ -344,7 +344,7 @@ pub(crate) struct Options {
     pub(crate) max_blocking: usize,
     pub(crate) expiry: Option<Duration>,
     pub(crate) spin: Duration,
-    pub(crate) thread_name: String,
+    pub(crate) thread_name: Arc<str>,
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_thread_start: Option<Hook>,
     pub(crate) on_thread_stop: Option<Hook>,
@@ -366,7 +366,7 @@ impl Default for Options {
             max_blocking: usize::MAX,
             expiry: Some(DEFAULT_EXPIRY),
             spin: DEFAULT_SPIN,
-            thread_name: DEFAULT_NAME.to_owned(),
+            thread_name: DEFAULT_NAME.into(),
             stack_size: None,
             on_thread_start: None,
             on_thread_stop: None,
@@ -384,7 +384,7 @@ impl Options {
             return Err(BuildError::MinAboveMax { min: self.min_workers, max: self.workers });
         }
         if self.thread_name.is_empty() || self.thread_name.contains('\0') {
-            return Err(BuildError::ThreadName(self.thread_name.clone()));
+            return Err(BuildError::ThreadName(self.thread_name.to_string()));
         }
         match self.stack_size {
             Some(0) => Err(BuildError::ZeroStackSize),
@@ -395,6 +395,11 @@ impl Options {
     /// A setting that is for shards only, if there is one.
     pub(crate) fn about_shards(&self) -> Option<&'static str> {
         self.shards.map(|_| "shards").or(self.balance.map(|_| "balance"))
+    }
+
+    /// The pool's name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.thread_name
     }
 
     /// The name of worker `index`: Linux shows 15 bytes, so the prefix gives way to the number.

@@ -1,4 +1,5 @@
 //! Waiting without a thread for a pool to be idle, and for its end.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
 

@@ -133,7 +133,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let ended = self.counters.ended();
         let load = self.load();
         let census = self.threads.census();
+        let refusals = self.counters.refusals();
         Stats {
+            name: Arc::clone(self.options.name()),
+            queue_bound: self.queue_bound(),
             capacity: census.capacity,
             live: census.live,
             idle: census.live.saturating_sub(load.running),
@@ -145,7 +148,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             completed: ended.completed,
             panicked: ended.panicked,
             cancelled: ended.cancelled + self.withdrawn_cancelled(),
-            rejected: get(&self.counters.rejected),
+            rejected: refusals.total(),
+            refusals,
             returned: get(&self.counters.returned),
             spawned: census.spawned,
             retired: census.retired,

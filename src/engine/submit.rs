@@ -214,7 +214,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     fn note_refusal(&self, way: &Way<'_>, kind: SubmitErrorKind) {
         if !(way.comes_again && kind.is_for_now()) {
-            count(&self.counters.rejected);
+            self.counters.count_refusal(kind);
         }
     }
 

@@ -393,7 +393,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Tells the panic handler.
     fn report(&self, payload: &Payload, worker: usize, task: Option<&str>) {
         if let Some(handler) = &self.options.panic_handler {
-            let panic = TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name, task };
+            let panic = TaskPanic { payload: &**payload, worker, pool: self.options.name(), task };
             self.guard(|| handler(&panic));
         }
     }
