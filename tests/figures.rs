@@ -97,7 +97,9 @@ fn cancelled_submits_are_a_kind() {
     on_every_dispatch!(cancelled);
 }
 
-struct Submits(Arc<Mutex<Option<Arc<dyn Fn() -> SubmitErrorKind + Send + Sync>>>>);
+type Submit = Arc<dyn Fn() -> SubmitErrorKind + Send + Sync>;
+
+struct Submits(Arc<Mutex<Option<Submit>>>);
 
 impl Worker for Submits {
     type Input = ();

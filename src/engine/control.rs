@@ -13,6 +13,7 @@ use super::{Engine, Prospect, Runner, Withdrawn, nested};
 use crate::dispatch::{Dispatch, Load};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::options::{OnDrop, check_workers};
+use crate::reconfigure::Reconfigure;
 use crate::slot::{Recalled, Verdict};
 use crate::stats::{ShutdownReport, Stats};
 use crate::sync::Ordering;
@@ -48,6 +49,26 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.apply_limits(phase);
         });
         self.waits.shrink(|| nested::Inside::strength(&**self));
+        self.start_what_may();
+        Ok(())
+    }
+
+    /// Changes what is given, or nothing if the queue cannot have the new bound.
+    pub(crate) fn reconfigure(self: &Arc<Self>, change: &Reconfigure) -> Result<(), BuildError> {
+        self.life.edit(|phase| {
+            if let Some(bound) = change.queue {
+                let bounded = self.queue.set_bound(bound, self.capacity());
+                bounded.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+            }
+            self.settings.change(change);
+            // The room that the bound makes is reckoned there.
+            self.apply_limits(phase);
+            Ok(())
+        })?;
+        if change.expiry.is_some() {
+            // They set their alarms anew.
+            self.parking.wake_all();
+        }
         self.start_what_may();
         Ok(())
     }
@@ -387,6 +408,7 @@ impl<R: Runner, D: Dispatch> Drop for TakingOut<'_, R, D> {
 /// What an owner does with an engine, whatever its types, but for what it gives back.
 pub(crate) trait Controlled<X>: Send + Sync {
     fn tune(&self, workers: usize) -> Result<(), BuildError>;
+    fn reconfigure(&self, change: &Reconfigure) -> Result<(), BuildError>;
     fn pause(&self, limit: Option<Duration>) -> PauseId;
     fn pause_control(&self) -> Box<dyn PauseControl>;
     fn is_paused(&self) -> bool;
@@ -411,6 +433,10 @@ pub(crate) trait Controlled<X>: Send + Sync {
 impl<R: Runner, D: Dispatch> Controlled<R::Returned> for EngineRef<R, D> {
     fn tune(&self, workers: usize) -> Result<(), BuildError> {
         self.0.tune(workers)
+    }
+
+    fn reconfigure(&self, change: &Reconfigure) -> Result<(), BuildError> {
+        self.0.reconfigure(change)
     }
 
     fn pause(&self, limit: Option<Duration>) -> PauseId {

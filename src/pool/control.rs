@@ -1,7 +1,7 @@
 //! What an owner does with a pool of any kind: resize, pause, watch, wait, end, open again.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::pause::PauseGuard;
 use crate::clock::deadline;
 use crate::engine::Controlled;
 use crate::error::BuildError;
+use crate::reconfigure::Reconfigure;
 use crate::stats::{ShutdownReport, Stats};
 use crate::sync::Arc;
 
@@ -57,6 +58,32 @@ impl<X> PoolControl<X> {
     /// [`BuildError`](crate::BuildError) if `workers` is 0 or too many; nothing has changed then.
     pub fn tune(&self, workers: usize) -> Result<(), BuildError> {
         self.engine.tune(workers)
+    }
+
+    /// Changes the queue's bound, the expiry, `nonblocking` or `max_blocking` while the pool works. Does not wait for tasks.
+    ///
+    /// From the moment this returns the new values hold for whoever comes. Room that there is more of lets blocked submitters in
+    /// at once; those at a [`Limited`](crate::Limited) view enter when a task of the view ends. Nobody who waits already, and no task
+    /// that is queued, is sent away. A pool that is restarted keeps the new values.
+    ///
+    /// ```
+    /// use formicary::{Pool, Reconfigure, Ring};
+    ///
+    /// let pool = Pool::builder().workers(1).queue(10).build()?;
+    /// pool.reconfigure(&Reconfigure::new().queue(20).max_blocking(5))?;
+    /// assert_eq!(pool.stats().queue_bound, Some(20));
+    ///
+    /// let ring = Pool::builder().workers(1).queue(10).dispatch::<Ring>().build()?;
+    /// let error = ring.reconfigure(&Reconfigure::new().queue(20)).unwrap_err();
+    /// assert_eq!(error.to_string(), "dispatch Ring: the bound of a ring cannot be changed: its slots are allocated once");
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::Queue`](crate::BuildError::Queue) if the dispatch cannot have the bound: a [`Ring`](crate::Ring) has the one that
+    /// it was built with, and a [`Sharded`](crate::Sharded) queue needs room for a task in each shard. Nothing has changed then.
+    pub fn reconfigure(&self, changes: &Reconfigure) -> Result<(), BuildError> {
+        self.engine.reconfigure(changes)
     }
 
     /// Stops starting tasks until the guard is dropped. Running ones go on, submitting still queues; one that submits to
@@ -163,11 +190,9 @@ impl<X> PoolControl<X> {
     ///
     /// # Panics
     /// If it is polled after it was ready.
-    pub fn wait_idle_async(&self) -> impl Future<Output = bool> + Send {
-        async {
-            let mut watch = None;
-            poll_fn(|poller| self.engine.poll_idle(&mut watch, poller.waker())).await
-        }
+    pub async fn wait_idle_async(&self) -> bool {
+        let mut watch = None;
+        poll_fn(|poller| self.engine.poll_idle(&mut watch, poller.waker())).await
     }
 
     /// A snapshot of the counts; see [`Stats`](crate::Stats). Takes the time to add up one cache line per worker.
@@ -286,11 +311,9 @@ impl<X> PoolControl<X> {
     ///
     /// # Panics
     /// If it is polled after it was ready.
-    pub fn shutdown_async(&self) -> impl Future<Output = ShutdownReport> + Send {
-        async {
-            let mut ending = None;
-            poll_fn(|poller| self.engine.poll_shutdown(&mut ending, poller.waker())).await
-        }
+    pub async fn shutdown_async(&self) -> ShutdownReport {
+        let mut ending = None;
+        poll_fn(|poller| self.engine.poll_shutdown(&mut ending, poller.waker())).await
     }
 
     /// Refuses new tasks and gives back those that have not started, oldest first; blocks until the running ones
