@@ -21,7 +21,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The pool's name: its [`thread_name`](crate::Builder::thread_name).
+    /// The pool's name ([`Builder::name`](crate::Builder::name)).
     pub name: Arc<str>,
     /// How many tasks may wait beyond those that have a worker ([`Builder::queue`](crate::Builder::queue)); `None` is any number.
     pub queue_bound: Option<usize>,

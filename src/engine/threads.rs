@@ -279,13 +279,15 @@ impl Threads {
     /// worker, also when this is an error. The caller has to [`tell_of_the_end`](Self::tell_of_the_end) then.
     pub(crate) fn start(&self, options: &Options, post: Post, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         let index = post.number;
-        let thread = WorkerThread { name: options.name_of(index), index, stack_size: options.stack_size, body };
-        let started = match &options.spawn_handler {
-            Some(handler) => contain(|| handler(thread))
-                .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
-                .map(|()| None),
-            None => spawn(self.pool, thread).map(Some),
-        };
+        let started = options.name_of(index).and_then(|name| {
+            let thread = WorkerThread { name, index, stack_size: options.stack_size, body };
+            match &options.spawn_handler {
+                Some(handler) => contain(|| handler(thread))
+                    .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
+                    .map(|()| None),
+                None => spawn(self.pool, thread).map(Some),
+            }
+        });
         let (handle, mut result) = match started {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
