@@ -230,9 +230,24 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// The pool's name, and the prefix of its threads' names, which are it and the worker's number. Linux shows 15 bytes
-    /// of a thread's name: a longer prefix is cut so that the number stays. `build` fails for one that is empty or has a NUL byte
-    /// in it. Default: `formicary`.
+    /// The pool's name, in its [`Stats`](crate::Stats) and in reports of panics; any text. Default: the prefix of its threads' names
+    /// ([`thread_name`](Self::thread_name)).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).name("thumbnails of the shop").thread_name("thumbs").build()?;
+    /// assert_eq!(&*pool.stats().name, "thumbnails of the shop");
+    /// let thread = pool.run(|| std::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(thread.as_deref(), Some("thumbs-0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = Some(name.into().into());
+        self
+    }
+
+    /// The prefix of the threads' names, which are it and the worker's number; and the pool's name, unless it has
+    /// [another](Self::name). Linux shows 15 bytes of a thread's name: a longer prefix is cut so that the number stays. `build` fails
+    /// for one that is empty or has a NUL byte in it. Default: `formicary`.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).thread_name("mill").build()?;
@@ -241,7 +256,26 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn thread_name(mut self, prefix: impl Into<String>) -> Self {
-        self.options.thread_name = prefix.into();
+        self.options.thread_name = prefix.into().into();
+        self
+    }
+
+    /// The whole name of each thread, by its worker's number; [`thread_name`](Self::thread_name) then only names the pool. A number
+    /// is below the highest capacity that the pool has had, and is given to another thread when its worker has ended. The names
+    /// are taken as they are: of a longer one Linux shows 15 bytes.
+    ///
+    /// The function is called on whichever thread starts a worker, often that of a submitter, while others that submit may wait for
+    /// it: it must not wait for anything. A name that is empty or has a NUL byte in it, and a panic in the function, count as a
+    /// [refused](crate::Stats::failed_starts) thread: `build` fails where that is one of the minimum and there is no other.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).thread_names(|worker| format!("mill {worker}")).build()?;
+    /// let name = pool.run(|| std::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(name.as_deref(), Some("mill 0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn thread_names(mut self, names: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+        self.options.thread_names = Some(Arc::new(names));
         self
     }
 

@@ -114,6 +114,7 @@ mod map;
 mod models;
 mod options;
 mod pool;
+mod reconfigure;
 mod scope;
 mod slot;
 mod stats;
@@ -144,8 +145,9 @@ pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
     StatefulPool, States, With, WorkerPool,
 };
+pub use reconfigure::Reconfigure;
 pub use scope::Scope;
-pub use stats::{LimitedStats, ShardStats, ShutdownReport, Stats};
+pub use stats::{LimitedStats, Refusals, ShardStats, ShutdownReport, Stats};
 #[cfg(feature = "stream")]
 pub use stream::{IterStream, MapStream};
 pub use task::Task;

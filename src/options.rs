@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contain::contain;
 use crate::dispatch::{Balance, MAX_WORKERS};
 use crate::error::BuildError;
 
@@ -146,7 +147,7 @@ impl TaskPanic<'_> {
         self.worker
     }
 
-    /// The pool's name: its `thread_name`.
+    /// The pool's name ([`Builder::name`](crate::Builder::name)).
     ///
     /// ```
     /// let (sender, receiver) = std::sync::mpsc::channel();
@@ -206,7 +207,7 @@ pub struct WorkerThread {
 }
 
 impl WorkerThread {
-    /// The thread's name, at most 15 bytes.
+    /// The thread's name: at most 15 bytes, or whatever [`thread_names`](crate::Builder::thread_names) says.
     ///
     /// ```
     /// let pool = formicary::Pool::builder()
@@ -329,6 +330,7 @@ pub enum OnDrop {
 
 pub(crate) type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 pub(crate) type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
+pub(crate) type ThreadNames = Arc<dyn Fn(usize) -> String + Send + Sync>;
 pub(crate) type SpawnHandler = Arc<dyn Fn(WorkerThread) -> io::Result<()> + Send + Sync>;
 
 /// Everything that can be set about a pool, whatever its kind.
@@ -344,7 +346,9 @@ pub(crate) struct Options {
     pub(crate) max_blocking: usize,
     pub(crate) expiry: Option<Duration>,
     pub(crate) spin: Duration,
-    pub(crate) thread_name: String,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) thread_name: Arc<str>,
+    pub(crate) thread_names: Option<ThreadNames>,
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_thread_start: Option<Hook>,
     pub(crate) on_thread_stop: Option<Hook>,
@@ -366,7 +370,9 @@ impl Default for Options {
             max_blocking: usize::MAX,
             expiry: Some(DEFAULT_EXPIRY),
             spin: DEFAULT_SPIN,
-            thread_name: DEFAULT_NAME.to_owned(),
+            name: None,
+            thread_name: DEFAULT_NAME.into(),
+            thread_names: None,
             stack_size: None,
             on_thread_start: None,
             on_thread_stop: None,
@@ -384,7 +390,7 @@ impl Options {
             return Err(BuildError::MinAboveMax { min: self.min_workers, max: self.workers });
         }
         if self.thread_name.is_empty() || self.thread_name.contains('\0') {
-            return Err(BuildError::ThreadName(self.thread_name.clone()));
+            return Err(BuildError::ThreadName(self.thread_name.to_string()));
         }
         match self.stack_size {
             Some(0) => Err(BuildError::ZeroStackSize),
@@ -397,8 +403,27 @@ impl Options {
         self.shards.map(|_| "shards").or(self.balance.map(|_| "balance"))
     }
 
-    /// The name of worker `index`: Linux shows 15 bytes, so the prefix gives way to the number.
-    pub(crate) fn name_of(&self, index: usize) -> String {
+    /// The pool's name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        self.name.as_ref().unwrap_or(&self.thread_name)
+    }
+
+    /// The name of the thread of worker `index`, or why it can have none.
+    pub(crate) fn name_of(&self, index: usize) -> io::Result<String> {
+        let Some(names) = &self.thread_names else { return Ok(self.numbered(index)) };
+        let Some(name) = contain(|| names(index)) else {
+            return Err(io::Error::other("the function that names threads panicked"));
+        };
+        if name.is_empty() || name.contains('\0') {
+            let text =
+                format!("{name:?} is no name for the thread of worker {index}: it is empty or has a NUL byte in it");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        Ok(name)
+    }
+
+    /// Linux shows 15 bytes, so the prefix gives way to the number.
+    fn numbered(&self, index: usize) -> String {
         let number = format!("-{index}");
         let mut end = self.thread_name.len().min(15 - number.len());
         while !self.thread_name.is_char_boundary(end) {

@@ -185,6 +185,18 @@ fn left_by_exit<D: Dispatch>() {
     exit(0);
 }
 
+/// The same with the pool of the whole process, at the end of the main function.
+fn left_with_the_global_pool() {
+    let (pool, gate) = (Pool::global(), Gate::new());
+    assert_eq!(pool.run(|| 7).unwrap(), 7);
+    for _ in 0..pool.capacity() {
+        let gate = gate.clone();
+        pool.submit(move || gate.wait()).unwrap();
+    }
+    gate.await_arrivals(pool.capacity());
+    (0..8).for_each(|_| pool.submit(task()).unwrap());
+}
+
 type Program = (String, fn());
 
 fn programs() -> Vec<Program> {
@@ -212,6 +224,7 @@ fn programs() -> Vec<Program> {
         };
     }
     each_dispatch!(add);
+    all.push(("global".to_owned(), left_with_the_global_pool));
     all
 }
 

@@ -185,6 +185,10 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.overflow.set_limits(&self.queue, running, workers);
     }
 
+    pub(crate) fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String> {
+        self.queue.set_bound(bound, workers)
+    }
+
     pub(crate) fn frees_place_on_pop(&self) -> bool {
         self.queue.frees_place_on_pop()
     }

@@ -2,6 +2,8 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::error::SubmitErrorKind;
+use crate::stats::Refusals;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// The figures of one worker number; a later worker of the same number carries on.
@@ -47,14 +49,18 @@ pub(crate) struct Ended {
     pub(crate) cancelled: u64,
 }
 
+/// As many as there are kinds of refusals.
+const KINDS: usize = 8;
+static_assertions::const_assert_eq!(SubmitErrorKind::WouldDeadlock as usize + 1, KINDS);
+
 /// All counters of a pool that are not the queue's own.
 #[derive(Default)]
 pub(crate) struct Counters {
     tallies: Mutex<Vec<Arc<CachePadded<Tally>>>>,
     /// Workers that are getting ready, where that can take long.
     unready: AtomicUsize,
-    /// Refused submissions.
-    pub(crate) rejected: AtomicU64,
+    /// Refused submissions, by kind.
+    refused: [AtomicU64; KINDS],
     /// Tasks that `shutdown_now` gave back.
     pub(crate) returned: AtomicU64,
     /// Tasks that were cancelled outside of any worker.
@@ -75,6 +81,24 @@ impl Counters {
             tallies.push(Arc::default());
         }
         Arc::clone(&tallies[id])
+    }
+
+    #[cold]
+    pub(crate) fn count_refusal(&self, kind: SubmitErrorKind) {
+        count(&self.refused[kind as usize]);
+    }
+
+    pub(crate) fn refusals(&self) -> Refusals {
+        let of = |kind| get(&self.refused[kind as usize]);
+        Refusals {
+            full: of(SubmitErrorKind::Full),
+            overloaded: of(SubmitErrorKind::Overloaded),
+            timed_out: of(SubmitErrorKind::TimedOut),
+            cancelled: of(SubmitErrorKind::Cancelled),
+            closed: of(SubmitErrorKind::Closed),
+            spawn: of(SubmitErrorKind::Spawn),
+            would_deadlock: of(SubmitErrorKind::WouldDeadlock),
+        }
     }
 
     pub(crate) fn ended(&self) -> Ended {

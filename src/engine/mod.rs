@@ -26,6 +26,7 @@ mod minimum;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
 mod parking;
+mod settings;
 mod staffing;
 mod stops;
 mod submit;
@@ -33,6 +34,7 @@ mod sweep;
 mod thread_limit;
 mod threads;
 pub(crate) mod waiting_workers;
+mod wakers;
 mod withdrawn;
 mod worker;
 
@@ -59,6 +61,7 @@ use current_worker::{CurrentPool, PoolId};
 use lifecycle::Life;
 use minimum::Minimum;
 use parking::Parking;
+use settings::Settings;
 pub(crate) use stops::Overdue;
 pub(crate) use stops::Stop;
 use stops::Stops;
@@ -123,6 +126,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     this: Weak<Self>,
     runner: R,
     options: Options,
+    settings: Settings,
     queue: TaskQueue<R::Item, D::Queue<R::Item>>,
     parking: Parking,
     bulletin: Bulletin<R::State>,
@@ -168,6 +172,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let engine = Arc::new_cyclic(|this| Engine {
             this: Weak::clone(this),
             runner,
+            settings: Settings::new(&options),
             queue,
             parking: Parking::new(options.min_workers),
             bulletin: Bulletin::new(),
@@ -195,13 +200,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// The most tasks that wait beyond those with a worker.
     pub(crate) fn queue_bound(&self) -> Option<usize> {
-        self.options.queue
+        self.settings.queue()
     }
 
     /// Counts one more task that waits in a view. Where that is `bounded`, only if the pool has room for it beside all those that
     /// wait in views already: so they have one bound together, which is the pool's; says whether it has.
     pub(crate) fn keep_in_view(&self, bounded: bool) -> bool {
-        let bound = self.options.queue.filter(|_| bounded);
+        let bound = self.settings.queue().filter(|_| bounded);
         let room = bound.map_or(usize::MAX, |queue| self.capacity().saturating_add(queue));
         let load = if bound.is_some() { self.queue.load() } else { Load::default() };
         let more = |kept| (load.queued + load.running + kept < room).then_some(kept + 1);
@@ -216,7 +221,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     pub(crate) fn max_blocking(&self) -> usize {
-        self.options.max_blocking
+        self.settings.max_blocking()
     }
 
     /// Whether the calling thread is a worker of this pool.

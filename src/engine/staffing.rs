@@ -104,13 +104,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let Some(post) = self.threads.hire(|| self.wants_workers()) else { return Ok(None) };
         let hired = Hired { engine: Arc::clone(self), post, has_run: false };
         let started = self.threads.start(&self.options, post, Box::new(move || hired.work(ready)));
-        match started {
+        let hired = match started {
             Ok(()) => Ok(Some(post.number)),
             Err(error) => {
                 self.falls_short();
                 Err(error)
             }
-        }
+        };
+        // It may have been the last one, and be gone again.
+        self.threads.tell_of_the_end();
+        hired
     }
 
     /// Whether there is, or may yet come, something to do. A submitter that found the pool open may be late.
@@ -183,6 +186,7 @@ impl<R: Runner, D: Dispatch> Drop for Hired<R, D> {
         if !self.has_run && self.engine.threads.fire(self.post) {
             self.engine.falls_short();
             self.engine.lend_a_hand();
+            self.engine.threads.tell_of_the_end();
         }
     }
 }

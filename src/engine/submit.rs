@@ -214,7 +214,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     fn note_refusal(&self, way: &Way<'_>, kind: SubmitErrorKind) {
         if !(way.comes_again && kind.is_for_now()) {
-            count(&self.counters.rejected);
+            self.counters.count_refusal(kind);
         }
     }
 
@@ -264,7 +264,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// `submit`'s patience as the options have it.
     pub(crate) fn default_patience(&self) -> Patience {
-        if self.options.nonblocking { Patience::None } else { Patience::Forever }
+        if self.settings.nonblocking() { Patience::None } else { Patience::Forever }
     }
 
     #[cold]
@@ -360,7 +360,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// A place in the line of its door, unless too many wait.
     pub(super) fn join_line(&self, way: &Way<'_>, waiter: Waiter) -> Option<InLine<'_, R, D>> {
-        let most = if way.is_inline { usize::MAX } else { self.options.max_blocking };
+        let most = if way.is_inline { usize::MAX } else { self.settings.max_blocking() };
         let place = self.line.join(way.door, most, waiter)?;
         Some(InLine { place, _left: Left(self) })
     }
@@ -428,7 +428,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Whether a full queue keeps the workers busy for a while.
     fn has_backlog(&self) -> bool {
         let most = NAP_BACKLOG_IN_ALL.max(self.capacity().saturating_mul(NAP_BACKLOG));
-        self.options.queue.is_some_and(|queue| queue >= most)
+        self.settings.queue().is_some_and(|queue| queue >= most)
     }
 
     /// The last worker that could make room stands at the door itself: it runs queued tasks until there is

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::task::Waker;
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
@@ -11,6 +12,7 @@ use crossbeam_utils::CachePadded;
 use super::current_worker::PoolId;
 use super::joining;
 use super::thread_limit::Place;
+use super::wakers::{Listing, Wakers};
 use crate::contain::contain;
 use crate::options::{Options, WorkerThread};
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
@@ -68,6 +70,11 @@ struct Book {
 }
 
 impl Book {
+    /// Whether every thread is gone, and joined or about to be by who has asked for it.
+    fn is_over(&self) -> bool {
+        self.seats.is_empty() && self.joining == 0
+    }
+
     /// The threads that have ended, to be joined by the caller.
     fn take_ended(&mut self) -> Vec<JoinHandle<()>> {
         self.joining += self.ended.len();
@@ -135,6 +142,8 @@ pub(crate) struct Threads {
     population: CachePadded<AtomicUsize>,
     book: Mutex<Book>,
     changed: Condvar,
+    /// Futures that wait until every thread is gone.
+    futures: Wakers,
     short: AtomicBool,
     /// A copy of [`Book::starting`].
     starting: AtomicUsize,
@@ -164,6 +173,7 @@ impl Threads {
                 retired: 0,
             }),
             changed: Condvar::new(),
+            futures: Wakers::default(),
             short: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
             min: AtomicUsize::new(min),
@@ -266,16 +276,18 @@ impl Threads {
     }
 
     /// Starts a hired worker's thread. If `body` is dropped without having run, whoever dropped it must `fire` the
-    /// worker, also when this is an error.
+    /// worker, also when this is an error. The caller has to [`tell_of_the_end`](Self::tell_of_the_end) then.
     pub(crate) fn start(&self, options: &Options, post: Post, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         let index = post.number;
-        let thread = WorkerThread { name: options.name_of(index), index, stack_size: options.stack_size, body };
-        let started = match &options.spawn_handler {
-            Some(handler) => contain(|| handler(thread))
-                .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
-                .map(|()| None),
-            None => spawn(self.pool, thread).map(Some),
-        };
+        let started = options.name_of(index).and_then(|name| {
+            let thread = WorkerThread { name, index, stack_size: options.stack_size, body };
+            match &options.spawn_handler {
+                Some(handler) => contain(|| handler(thread))
+                    .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
+                    .map(|()| None),
+                None => spawn(self.pool, thread).map(Some),
+            }
+        });
         let (handle, mut result) = match started {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
@@ -305,7 +317,8 @@ impl Threads {
         self.edit(|book| book.begin(post.serial));
     }
 
-    /// A hired worker never began. Says whether its spawner has come back, who would hear of it otherwise.
+    /// A hired worker never began. Says whether its spawner has come back, who would hear of it otherwise; if so, the caller has to
+    /// [`tell_of_the_end`](Self::tell_of_the_end).
     pub(crate) fn fire(&self, post: Post) -> bool {
         let is_late = self.edit(|book| {
             let is_late = matches!(book.seats.get(&post.serial), Some(Seat::Working));
@@ -375,7 +388,10 @@ impl Threads {
             before
         });
         self.changed.notify_all();
-        to_join.into_iter().for_each(|handle| self.join(handle));
+        match to_join.is_empty() {
+            true => self.tell_of_the_end(),
+            false => to_join.into_iter().for_each(|handle| self.join(handle)),
+        }
     }
 
     fn join(&self, handle: JoinHandle<()>) {
@@ -383,6 +399,31 @@ impl Threads {
         drop(handle.join());
         self.book.lock().joining -= 1;
         self.changed.notify_all();
+        self.tell_of_the_end();
+    }
+
+    /// Wakes the futures that wait until every thread is gone, if that is so. To be called after a thread may have been the last,
+    /// without a lock: it may run an executor's code.
+    pub(crate) fn tell_of_the_end(&self) {
+        let is_over = self.book.lock().is_over();
+        if is_over {
+            self.futures.wake_all();
+        }
+    }
+
+    /// Whether every thread is gone and joined. Joins those that have ended, and waits for no other. If one is left, the waker is
+    /// woken when there may be none.
+    pub(crate) fn poll_end<'t>(&'t self, listing: &mut Option<Listing<'t>>, waker: &Waker) -> bool {
+        loop {
+            *listing = Some(self.futures.list(waker));
+            let mut book = self.book.lock();
+            let Some(next) = book.ended.pop() else { return book.is_over() };
+            book.joining += 1;
+            drop(book);
+            // It is not to be woken in its own poll.
+            *listing = None;
+            self.join(next);
+        }
     }
 
     /// Waits until every thread is gone and joined, or until `deadline` if one is left then. Whoever has no deadline sleeps in the
@@ -397,7 +438,7 @@ impl Threads {
                 drop(book);
                 self.join(next);
                 book = self.book.lock();
-            } else if book.seats.is_empty() && book.joining == 0 {
+            } else if book.is_over() {
                 return;
             } else {
                 // What is being joined has ended.

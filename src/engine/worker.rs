@@ -1,5 +1,6 @@
 //! The life of one worker: start, look for work, run it, account for it, end.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ struct Me<S, W> {
     inbox: Arc<Inbox<W>>,
     tally: Arc<CachePadded<Tally>>,
     habit: Habit,
+    /// The expiry that it last reckoned with.
+    expiry: Cell<u64>,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -50,6 +53,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             inbox: Inbox::new(),
             tally: self.counters.tally(id),
             habit: Habit::new(self.options.spin),
+            expiry: Cell::new(self.settings.expiry_word()),
         };
         self.call_hook(&self.options.on_thread_start, id);
         let mut state = None;
@@ -393,7 +397,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Tells the panic handler.
     fn report(&self, payload: &Payload, worker: usize, task: Option<&str>) {
         if let Some(handler) = &self.options.panic_handler {
-            let panic = TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name, task };
+            let panic = TaskPanic { payload: &**payload, worker, pool: self.options.name(), task };
             self.guard(|| handler(&panic));
         }
     }
@@ -439,16 +443,20 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn must_leave(&self) -> bool {
-        self.engine.reason_to_leave(self.me).is_some()
+        // With another expiry it has to reckon anew when to ask.
+        let is_outdated = self.engine.settings.expiry_word() != self.me.expiry.get();
+        is_outdated || self.engine.reason_to_leave(self.me).is_some()
     }
 
     fn leave(&self) -> bool {
+        // Before the expiry is asked for.
+        self.me.expiry.set(self.engine.settings.expiry_word());
         self.engine.pass_the_late();
         self.engine.may_go(self.me)
     }
 
     fn expiry(&self) -> Option<Duration> {
-        self.engine.options.expiry
+        self.engine.settings.expiry()
     }
 
     fn is_distracted(&self) -> bool {

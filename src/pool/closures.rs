@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::accepts::{Accepts, AnyPool};
 use super::answered::{Answered, Called, CalledTask};
@@ -153,6 +153,51 @@ impl Pool<Stack> {
     /// ```
     pub fn builder() -> Builder<Closures> {
         Builder::of(Closures)
+    }
+
+    /// A pool of the whole process, as [`Pool::default`] makes one. It is made when it is first asked for, and never dropped. The
+    /// crate does not use it itself.
+    ///
+    /// When the process ends, nothing waits for this pool: its threads end wherever they are, and what is queued never runs. A program
+    /// that must not lose tasks waits for them: with [`wait_idle`](crate::PoolControl::wait_idle), or by their handles.
+    ///
+    /// Everybody in the process shares it, so whatever changes it changes it for all. After a
+    /// [`shutdown`](crate::PoolControl::shutdown) it refuses everybody's tasks, until somebody restarts it. A library that needs a pool
+    /// to itself makes one.
+    ///
+    /// ```
+    /// use formicary::Pool;
+    ///
+    /// assert_eq!(Pool::global().run(|| 6 * 7)?, 42);
+    /// assert!(std::ptr::eq(Pool::global(), Pool::global()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn global() -> &'static Self {
+        // The standard library's, also in a model: a static cannot be one of a checker's.
+        static GLOBAL: OnceLock<Pool> = OnceLock::new();
+        GLOBAL.get_or_init(Pool::default)
+    }
+}
+
+/// A worker for each processor that the process may use, started when tasks need it; all else as the [`Builder`]'s defaults. It
+/// starts no thread yet, so it cannot fail.
+///
+/// With no worker at all a pool may have to run a task on the submitter's thread: see [`Builder::min_workers`].
+///
+/// ```
+/// use formicary::Pool;
+///
+/// let pool = Pool::default();
+/// assert_eq!(pool.stats().live, 0);
+/// assert_eq!(pool.run(|| 6 * 7)?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl Default for Pool<Stack> {
+    fn default() -> Self {
+        match Self::builder().min_workers(0).build() {
+            Ok(pool) => pool,
+            Err(error) => unreachable!("the defaults are good, and no thread is started: {error}"),
+        }
     }
 }
 

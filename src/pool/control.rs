@@ -1,6 +1,7 @@
 //! What an owner does with a pool of any kind: resize, pause, watch, wait, end, open again.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::pause::PauseGuard;
 use crate::clock::deadline;
 use crate::engine::Controlled;
 use crate::error::BuildError;
+use crate::reconfigure::Reconfigure;
 use crate::stats::{ShutdownReport, Stats};
 use crate::sync::Arc;
 
@@ -56,6 +58,32 @@ impl<X> PoolControl<X> {
     /// [`BuildError`](crate::BuildError) if `workers` is 0 or too many; nothing has changed then.
     pub fn tune(&self, workers: usize) -> Result<(), BuildError> {
         self.engine.tune(workers)
+    }
+
+    /// Changes the queue's bound, the expiry, `nonblocking` or `max_blocking` while the pool works. Does not wait for tasks.
+    ///
+    /// From the moment this returns the new values hold for whoever comes. Room that there is more of lets blocked submitters in
+    /// at once; those at a [`Limited`](crate::Limited) view enter when a task of the view ends. Nobody who waits already, and no task
+    /// that is queued, is sent away. A pool that is restarted keeps the new values.
+    ///
+    /// ```
+    /// use formicary::{Pool, Reconfigure, Ring};
+    ///
+    /// let pool = Pool::builder().workers(1).queue(10).build()?;
+    /// pool.reconfigure(&Reconfigure::new().queue(20).max_blocking(5))?;
+    /// assert_eq!(pool.stats().queue_bound, Some(20));
+    ///
+    /// let ring = Pool::builder().workers(1).queue(10).dispatch::<Ring>().build()?;
+    /// let error = ring.reconfigure(&Reconfigure::new().queue(20)).unwrap_err();
+    /// assert_eq!(error.to_string(), "dispatch Ring: the bound of a ring cannot be changed: its slots are allocated once");
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::Queue`](crate::BuildError::Queue) if the dispatch cannot have the bound: a [`Ring`](crate::Ring) has the one that
+    /// it was built with, and a [`Sharded`](crate::Sharded) queue needs room for a task in each shard. Nothing has changed then.
+    pub fn reconfigure(&self, changes: &Reconfigure) -> Result<(), BuildError> {
+        self.engine.reconfigure(changes)
     }
 
     /// Stops starting tasks until the guard is dropped. Running ones go on, submitting still queues; one that submits to
@@ -141,6 +169,30 @@ impl<X> PoolControl<X> {
     #[must_use = "the pool may not be idle when the time is up"]
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
         self.engine.wait_idle(deadline(limit))
+    }
+
+    /// As [`wait_idle`](Self::wait_idle), as a future, which blocks no thread and works on any executor. It waits for the pool to be
+    /// idle at a moment after its first poll. Polled on a thread of the same pool before that, it is `false` at once. Dropping it
+    /// ends the wait and drops the waker.
+    ///
+    /// A waker is woken by whichever thread finds the pool idle, most often the worker that ran the last task.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.submit(|| ())?;
+    /// assert!(pool.wait_idle_async().await);
+    /// assert_eq!(pool.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If it is polled after it was ready.
+    pub async fn wait_idle_async(&self) -> bool {
+        let mut watch = None;
+        poll_fn(|poller| self.engine.poll_idle(&mut watch, poller.waker())).await
     }
 
     /// A snapshot of the counts; see [`Stats`](crate::Stats). Takes the time to add up one cache line per worker.
@@ -236,6 +288,32 @@ impl<X> PoolControl<X> {
     #[must_use = "the pool may not have ended when the time is up"]
     pub fn shutdown_timeout(&self, limit: Duration) -> ShutdownReport {
         self.engine.shutdown(deadline(limit))
+    }
+
+    /// As [`shutdown`](Self::shutdown), as a future, which works on any executor. Its first poll closes the pool; before that nothing
+    /// happens. It is ready when every thread has ended. Dropping it drops the waker and ends the wait; the shutdown goes on.
+    ///
+    /// A poll blocks no thread, except that it joins threads that are done with their work: for as long as the destructors of
+    /// their thread-locals take. Polled on a thread of the same pool, or where threads of several pools would wait for each other's ends
+    /// in a circle, it is ready at once, as `shutdown`. It runs no task itself: where no worker is left for what is queued, and
+    /// the system gives no thread, it is ready too, and the report says what is left. The next shutdown sees to that.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.submit(|| ())?;
+    /// assert!(pool.shutdown_async().await.is_complete());
+    /// assert_eq!(pool.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If it is polled after it was ready.
+    pub async fn shutdown_async(&self) -> ShutdownReport {
+        let mut ending = None;
+        poll_fn(|poller| self.engine.poll_shutdown(&mut ending, poller.waker())).await
     }
 
     /// Refuses new tasks and gives back those that have not started, oldest first; blocks until the running ones

@@ -83,6 +83,16 @@ impl Book {
     }
 }
 
+/// Each shard needs room for a task.
+fn check_room(room: Option<usize>, shards: usize) -> Result<(), String> {
+    match room.filter(|room| *room < shards) {
+        None => Ok(()),
+        Some(room) => {
+            Err(format!("`shards` is {shards}, above `workers` and `queue` together, {room}: some could hold no task"))
+        }
+    }
+}
+
 #[doc(hidden)]
 pub struct Seat {
     /// The worker's own shard; the book may move it.
@@ -107,11 +117,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         if count > MAX_WORKERS {
             return Err(format!("`shards` is {count}: {MAX_WORKERS} is the most"));
         }
-        if let Some(room) = room.filter(|room| *room < count) {
-            return Err(format!(
-                "`shards` is {count}, above `workers` and `queue` together, {room}: some could hold no task"
-            ));
-        }
+        check_room(room, count)?;
         let book = Book { bound: shape.bound, room, running: None, elsewhere: 0, homes: Homes::new(count) };
         Ok(ShardedQueue {
             shards: (0..count).map(|index| Shard::new(book.share(index, count))).collect(),
@@ -240,6 +246,12 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             shard.set_share(book.share(index, self.shards.len()));
             shard.set_shut(running.is_some());
         }
+    }
+
+    fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String> {
+        check_room(bound.map(|bound| workers.saturating_add(bound)), self.shards.len())?;
+        self.book.lock().bound = bound;
+        Ok(())
     }
 
     fn set_elsewhere(&self, running: usize) {
