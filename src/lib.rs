@@ -47,6 +47,7 @@
 //! | [`run`](Pool::run) | wait for the result |
 //! | `try_submit`, `try_spawn`, `try_run` | the same, refused instead of waiting for room |
 //! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
+//! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order of their ends |
 //! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
 //! | [`Pool::group`] | tasks that fail together |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
@@ -112,6 +113,7 @@ mod looking;
 mod map;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod notifier;
 mod options;
 mod pool;
 mod scope;
@@ -134,7 +136,7 @@ pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
 pub use group::Group;
-pub use handle::{Handle, SharedHandle, TaskId};
+pub use handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
 pub use interrupter::Interrupter;
 pub use limited::Limited;
 pub use map::{Map, Results};
@@ -160,6 +162,7 @@ mod table {
     assert_impl_all!(ShardedPool: Send, Sync);
     assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(AsCompleted<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Task: Send);
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);

@@ -7,6 +7,7 @@ use std::task::Waker;
 use crate::cancel::CancelToken;
 use crate::contain::contain;
 use crate::engine::nested::Leave;
+use crate::notifier::Notifier;
 use crate::sync::{Arc, IS_CHECKED, Thread, thread_local};
 
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub(crate) enum Waiter {
     Inline(Waker),
     /// Cancelling the token wakes whoever listens to it.
     Token(CancelToken),
+    /// One of several things that somebody waits for, by its number.
+    Listed(Arc<Notifier>, u64),
 }
 
 impl Waiter {
@@ -29,6 +32,7 @@ impl Waiter {
         match self {
             Waiter::Thread(thread) => thread.unpark(),
             Waiter::Worker(leave) => leave.end(),
+            Waiter::Listed(notifier, number) => notifier.notify(number),
             Waiter::Task(_) | Waiter::Inline(_) | Waiter::Token(_) => wake_nested(self),
         }
     }
@@ -37,7 +41,7 @@ impl Waiter {
         match self {
             Waiter::Task(waker) | Waiter::Inline(waker) => drop(contain(|| waker.wake())),
             Waiter::Token(token) => token.cancel(),
-            Waiter::Thread(_) | Waiter::Worker(_) => self.wake(),
+            Waiter::Thread(_) | Waiter::Worker(_) | Waiter::Listed(..) => self.wake(),
         }
     }
 

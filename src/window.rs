@@ -3,19 +3,19 @@
 //! Who drives a [`Window`] tops it up, takes what has ended, and otherwise waits:
 //! as a thread (`map`) or as a future (`stream.rs`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, JoinError, SubmitError};
 use crate::handle::Handle;
+use crate::notifier::Notifier;
 use crate::slot::Slot;
-use crate::sync::{Mutex, current, park};
+use crate::sync::{current, park};
 use crate::waiter::Waiter;
 
 /// What an item is told, or comes back with.
@@ -94,40 +94,6 @@ pub(crate) enum Order {
     End,
 }
 
-/// Rung by every task of a window that ends, be it with a result, a panic, or unstarted.
-struct Bell {
-    order: Order,
-    state: Mutex<Rung>,
-}
-
-#[derive(Default)]
-struct Rung {
-    /// Tasks by their end, where that is the order.
-    ended: VecDeque<u64>,
-    waiter: Option<Waiter>,
-    /// The only task that the waiter waits for, if not for any.
-    only: Option<u64>,
-}
-
-/// Rings the bell for one task: what its slot wakes.
-struct Ringer {
-    number: u64,
-    bell: Arc<Bell>,
-}
-
-impl Wake for Ringer {
-    fn wake(self: Arc<Self>) {
-        let mut state = self.bell.state.lock();
-        if self.bell.order == Order::End {
-            state.ended.push_back(self.number);
-        }
-        let is_awaited = state.only.is_none_or(|only| only == self.number);
-        let waiter = if is_awaited { state.waiter.take() } else { None };
-        drop(state);
-        waiter.into_iter().for_each(Waiter::wake);
-    }
-}
-
 /// An item that was pulled.
 enum Place<T, R: Send + 'static> {
     Started(Handle<R>),
@@ -148,7 +114,8 @@ pub(crate) struct Window<'p, T, R: Send + 'static> {
     has_refusal: bool,
     /// Nothing is pulled any more.
     is_closed: bool,
-    bell: Arc<Bell>,
+    order: Order,
+    notifier: Arc<Notifier>,
 }
 
 impl<'p, T, R: Send + 'static> Window<'p, T, R> {
@@ -161,7 +128,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
             held: None,
             has_refusal: false,
             is_closed: false,
-            bell: Arc::new(Bell { order, state: Mutex::default() }),
+            order,
+            notifier: Notifier::new(order == Order::End),
         }
     }
 
@@ -236,32 +204,23 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
                 self.has_refusal = true;
                 Place::Over(Err(refusal.into()))
             }
-            Ok(mut handle) => {
-                let waker = Waker::from(Arc::new(Ringer { number, bell: Arc::clone(&self.bell) }));
-                match Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)) {
-                    Poll::Ready(result) => Place::Over(result.map_err(CallError::from)),
-                    Poll::Pending => Place::Started(handle),
-                }
-            }
+            Ok(mut handle) => match handle.poll_or_listen(|| Waiter::Listed(Arc::clone(&self.notifier), number)) {
+                Some(result) => Place::Over(result.map_err(CallError::from)),
+                None => Place::Started(handle),
+            },
         };
         if matches!(place, Place::Over(_)) {
-            self.note_end(number);
+            self.notifier.note(number);
         }
         self.places.insert(number, place);
     }
 
-    fn note_end(&self, number: u64) {
-        if self.bell.order == Order::End {
-            self.bell.state.lock().ended.push_back(number);
-        }
-    }
-
     /// The answer that is next in order, if it is there.
     pub(crate) fn take(&mut self) -> Option<Answer<T, R>> {
-        let place = match self.bell.order {
+        let place = match self.order {
             Order::Input => self.places.first_entry().filter(|first| first.get().is_over())?.remove(),
             Order::End => loop {
-                let number = self.bell.state.lock().ended.pop_front()?;
+                let number = self.notifier.next_ended()?;
                 // One that was joined by itself may be in the list a second time.
                 if let Some(place) = self.places.remove(&number) {
                     break place;
@@ -288,15 +247,11 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
         // Cloning a waker is somebody else's code, as dropping one is: not under the lock.
         let waiter = waiter();
-        let only = match self.bell.order {
+        let only = match self.order {
             Order::Input => self.places.first_key_value().map(|(number, _)| *number),
             Order::End => None,
         };
-        let mut state = self.bell.state.lock();
-        let replaced = state.waiter.replace(waiter);
-        state.only = only;
-        drop(state);
-        replaced.into_iter().for_each(Waiter::dismiss);
+        self.notifier.listen(waiter, only);
         // A task that ended before that rang for nobody.
         self.take()
     }
@@ -337,14 +292,14 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         });
         if let Some((number, result)) = oldest {
             self.places.insert(number, Place::Over(result.map_err(CallError::from)));
-            self.note_end(number);
+            self.notifier.note(number);
         }
     }
 
     /// Cancels what has not started, tells what runs to stop, and forgets all results. Does not wait, and is the end.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
-        self.stop_listening();
+        self.notifier.stop_listening();
         self.cancel();
         self.places.clear();
         self.held = None;
@@ -361,12 +316,6 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
             }
         }
         self.held = None;
-    }
-
-    /// What runs on has the bell, and would keep whoever waited last as long as it runs.
-    fn stop_listening(&self) {
-        let waiter = self.bell.state.lock().waiter.take();
-        waiter.into_iter().for_each(Waiter::dismiss);
     }
 
     fn cancel(&self) {

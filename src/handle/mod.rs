@@ -1,5 +1,6 @@
 //! What comes back from a submit: the way to the result.
 
+mod several;
 mod shared_handle;
 
 use std::fmt;
@@ -12,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::clock::deadline;
-use crate::engine::nested;
+use crate::engine::nested::{self, PoolId};
 use crate::error::{Cause, JoinError};
 use crate::limited;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
 use crate::waiter::Waiter;
 
+pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
 
 /// The result of a task, once it has one.
@@ -74,6 +76,13 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
         token: Option<&CancelToken>,
         is_younger: bool,
     ) -> AwaitedEnd;
+    fn pool(&self) -> PoolId;
+    /// Whether the calling thread is a worker of the task's pool and could run the task in the middle of its own.
+    fn can_run(&self) -> bool;
+    /// Has `waiter` woken by the end, as one of several; `None` if the task has ended.
+    fn listen(&self, waiter: Waiter) -> Option<u64>;
+    /// The waiter with this place leaves.
+    fn stop_listening(&self, place: u64);
     /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to.
     fn is_up_to_caller(&self) -> bool;
     /// The result, or word to wake the waiter.
@@ -156,6 +165,22 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
                 end => return end,
             }
         }
+    }
+
+    fn pool(&self) -> PoolId {
+        self.terms().pool
+    }
+
+    fn can_run(&self) -> bool {
+        can_run(self)
+    }
+
+    fn listen(&self, waiter: Waiter) -> Option<u64> {
+        Slot::listen(self, waiter)
+    }
+
+    fn stop_listening(&self, place: u64) {
+        Slot::stop_listening(self, place);
     }
 
     fn is_up_to_caller(&self) -> bool {
@@ -331,6 +356,14 @@ impl<T: Send + 'static> Handle<T> {
         self.slot.token().clone()
     }
 
+    /// The result, or word to wake the waiter. Runs the task on the calling worker if nobody else is free to.
+    pub(crate) fn poll_or_listen(&mut self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T, JoinError>> {
+        if self.slot.is_up_to_caller() {
+            Arc::clone(&self.slot).run_inside();
+        }
+        self.slot.poll(Some(waiter()))
+    }
+
     /// A handle that can be cloned and joined by several threads, and more than once.
     ///
     /// ```
@@ -359,11 +392,8 @@ impl<T: Send + 'static> Handle<T> {
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.slot.is_up_to_caller() {
-            Arc::clone(&self.slot).run_inside();
-        }
-        match self.slot.poll(Some(Waiter::Task(poller.waker().clone()))) {
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.poll_or_listen(|| Waiter::Task(poller.waker().clone())) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
         }
