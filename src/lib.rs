@@ -50,6 +50,7 @@
 //! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order of their ends |
 //! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
 //! | [`Pool::group`] | tasks that fail together |
+//! | [`Pool::race`] | the first success wins |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
 //! | [`Pool::limited`] | a view of the pool with a limit of its own |
@@ -116,6 +117,7 @@ mod models;
 mod notifier;
 mod options;
 mod pool;
+mod race;
 mod scope;
 mod slot;
 mod stats;
