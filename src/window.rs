@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
@@ -180,12 +181,17 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
     }
 
-    /// Puts the item that found no room into the pool, blocking for it; says whether there was one. For a window that is
-    /// otherwise empty, which has nothing else to wait for.
-    pub(crate) fn enter_held(&mut self) -> bool {
+    /// Puts the item that found no room into the pool, blocking for it until the deadline at most; says whether there was one. For a
+    /// window that is otherwise empty, which has nothing else to wait for.
+    pub(crate) fn enter_held(&mut self, deadline: Option<Instant>) -> bool {
         let Some(item) = self.held.take() else { return false };
-        let entered = self.door.enter(item, self.door.default_patience().into());
-        self.place(entered);
+        match (self.door.default_patience(), deadline) {
+            (Patience::Forever, Some(deadline)) => _ = self.enter(item, Patience::Until(deadline).into()),
+            (patience, _) => {
+                let entered = self.door.enter(item, patience.into());
+                self.place(entered);
+            }
+        }
         true
     }
 
@@ -256,9 +262,9 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.take()
     }
 
-    /// The next answer, or `None` where there may be one now. Blocks until then; meanwhile an item that found no room stands
-    /// in line for it.
-    pub(crate) fn wait(&mut self) -> Option<Answer<T, R>> {
+    /// The next answer, or `None` where there may be one now, or the time is up. Blocks until then; meanwhile an item that found no
+    /// room stands in line for it.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Answer<T, R>> {
         if self.held.is_some() {
             let token = CancelToken::new();
             let answer = self.take_or_listen(|| Waiter::Token(token.clone()));
@@ -266,14 +272,15 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
                 return answer;
             }
             let item = self.held.take()?;
-            if self.enter(item, Way::from(Patience::Forever).unless(Some(&token))) || token.is_cancelled() {
+            let patience = deadline.map_or(Patience::Forever, Patience::Until);
+            if self.enter(item, Way::from(patience).unless(Some(&token))) || token.is_cancelled() {
                 return None;
             }
             // Not even room in line.
         }
         let answer = self.take_or_listen(|| Waiter::Thread(current()));
         if answer.is_none() {
-            park(None);
+            park(deadline);
         }
         answer
     }
@@ -283,14 +290,14 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.door.is_inside()
     }
 
-    /// Waits for the oldest task: as a worker of the pool does, which runs it itself if it can. One that cannot be waited for
-    /// is cancelled, so that it does not run after it was reported as failed.
-    pub(crate) fn join_oldest(&mut self) {
+    /// Waits for the oldest task, until the deadline at most: as a worker of the pool does, which runs it itself if it can. One that
+    /// cannot be waited for is cancelled, so that it does not run after it was reported as failed.
+    pub(crate) fn join_oldest(&mut self, deadline: Option<Instant>) {
         let oldest = self.places.iter_mut().find_map(|(number, place)| match place {
-            Place::Started(handle) => Some((*number, handle.wait_or_cancel())),
+            Place::Started(handle) => Some((*number, handle.wait_or_cancel(deadline))),
             Place::Over(_) => None,
         });
-        if let Some((number, result)) = oldest {
+        if let Some((number, Some(result))) = oldest {
             self.places.insert(number, Place::Over(result.map_err(CallError::from)));
             self.notifier.note(number);
         }
@@ -338,12 +345,12 @@ impl<T, R: Send + 'static> Place<T, R> {
 }
 
 impl<R: Send + 'static> Handle<R> {
-    fn wait_or_cancel(&self) -> Result<R, JoinError> {
-        self.wait().inspect_err(|error| {
-            if error.is_would_deadlock() {
-                self.cancel();
-            }
-        })
+    fn wait_or_cancel(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        let result = self.wait_until(deadline)?;
+        if result.as_ref().is_err_and(JoinError::is_would_deadlock) {
+            self.cancel();
+        }
+        Some(result)
     }
 }
 

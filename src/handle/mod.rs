@@ -236,13 +236,13 @@ impl<T: Send + 'static> Handle<T> {
     /// [`JoinError`] if the task panicked, if it was cancelled or given back before it started, or if a
     /// worker of the pool would wait for itself for ever.
     pub fn join(self) -> Result<T, JoinError> {
-        self.wait()
+        // Without a deadline the wait ends only with a result.
+        self.wait_until(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
     }
 
-    /// As [`join`](Self::join), for those who still need the handle after it.
-    pub(crate) fn wait(&self) -> Result<T, JoinError> {
-        // Without a deadline the wait ends only with a result.
-        Arc::clone(&self.slot).wait(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
+    /// As [`join`](Self::join) and [`join_deadline`](Self::join_deadline), for those who still need the handle after it.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
+        Arc::clone(&self.slot).wait(deadline)
     }
 
     /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
