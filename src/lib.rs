@@ -54,7 +54,7 @@
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
 //! | [`Pool::limited`] | a view of the pool with a limit of its own |
-//! | [`StatefulPool::broadcast`] | something for every worker |
+//! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | something for every worker |
 //!
 //! # What every pool promises
 //!

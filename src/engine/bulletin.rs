@@ -4,11 +4,12 @@
 //! same sequence. Whoever gave it waits until every copy is gone, done or not; so no worker's end can leave him waiting.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
 use crate::error::JoinError;
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, wait};
+use crate::sync::{Arc, AtomicBool, Backoff, Condvar, Mutex, Ordering, wait};
 
 /// Something to be done with a state.
 pub(crate) trait Order<S>: Send + Sync {
@@ -20,19 +21,29 @@ pub(crate) trait Order<S>: Send + Sync {
     fn fail(&self, worker: usize, error: JoinError);
 }
 
-/// How many copies of an order are not gone yet.
+/// Who was given an order, and how many copies of it are not gone yet.
 pub(crate) struct Turnout {
+    workers: Vec<usize>,
     left: Mutex<usize>,
     changed: Condvar,
 }
 
 impl Turnout {
-    /// Blocks until every copy is gone.
-    pub(crate) fn wait(&self) {
+    /// The numbers of the workers that were given the order.
+    pub(crate) fn workers(&self) -> &[usize] {
+        &self.workers
+    }
+
+    /// Blocks until every copy is gone, or until the deadline; says whether they are.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut left = self.left.lock();
         while *left > 0 {
-            wait(&self.changed, &mut left, None);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
+            wait(&self.changed, &mut left, deadline);
         }
+        true
     }
 }
 
@@ -50,7 +61,7 @@ impl Drop for Bell {
 /// it is left when he goes on.
 pub(crate) struct Posting<S> {
     pub(crate) order: Arc<dyn Order<S>>,
-    _bell: Bell,
+    bell: Bell,
 }
 
 /// Where a worker finds its orders.
@@ -79,6 +90,16 @@ impl<S> Inbox<S> {
         // ORDERING: Relaxed, see `is_called`. Changed under the lock only, so it says what is there.
         self.called.store(!postings.is_empty(), Ordering::Relaxed);
         next
+    }
+
+    /// Takes out the copy of an order that nobody waits for any more.
+    fn withdraw(&self, turnout: &Arc<Turnout>) -> Option<Posting<S>> {
+        let mut postings = self.postings.lock();
+        let place = postings.iter().position(|posting| Arc::ptr_eq(&posting.bell.0, turnout))?;
+        let posting = postings.remove(place);
+        // ORDERING: Relaxed, see `is_called`.
+        self.called.store(!postings.is_empty(), Ordering::Relaxed);
+        posting
     }
 
     fn put(&self, posting: Posting<S>) {
@@ -117,9 +138,10 @@ impl<S> Bulletin<S> {
     /// Puts an order into every inbox, and with a key remembers it in place of the one before. Whoever sleeps must be woken.
     pub(crate) fn post(&self, order: Arc<dyn Order<S>>, key: Option<&str>) -> Arc<Turnout> {
         let mut board = self.board.lock();
-        let turnout = Arc::new(Turnout { left: Mutex::new(board.inboxes.len()), changed: Condvar::new() });
+        let workers: Vec<_> = board.inboxes.keys().copied().collect();
+        let turnout = Arc::new(Turnout { left: Mutex::new(workers.len()), workers, changed: Condvar::new() });
         for inbox in board.inboxes.values() {
-            inbox.put(Posting { order: Arc::clone(&order), _bell: Bell(Arc::clone(&turnout)) });
+            inbox.put(Posting { order: Arc::clone(&order), bell: Bell(Arc::clone(&turnout)) });
         }
         let replaced = key.and_then(|key| {
             let replaced = board.forget(key);
@@ -130,6 +152,17 @@ impl<S> Bulletin<S> {
         // Somebody else's code, and so not under the lock.
         drop((order, replaced));
         turnout
+    }
+
+    /// Takes the copies out of the inboxes whose workers have not come to them; with the workers' numbers.
+    fn withdraw(&self, turnout: &Arc<Turnout>) -> Vec<(usize, Posting<S>)> {
+        let board = self.board.lock();
+        board.inboxes.iter().filter_map(|(worker, inbox)| Some((*worker, inbox.withdraw(turnout)?))).collect()
+    }
+
+    /// How many workers are given orders.
+    fn len(&self) -> usize {
+        self.board.lock().inboxes.len()
     }
 
     /// Forgets what was remembered under `key`; says whether there was anything.
@@ -168,6 +201,26 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let turnout = self.bulletin.post(order, key);
         self.parking.wake_all();
         turnout
+    }
+
+    /// Waits until the threads that were started have begun, so that an order reaches all of them; until the deadline at most. Only
+    /// where nobody else's code can keep a thread from beginning: elsewhere the minimum has begun when the pool is built.
+    pub(crate) fn await_beginners(&self, deadline: Option<Instant>) {
+        let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
+        let backoff = Backoff::new();
+        while is_sure && self.bulletin.len() < self.threads.population().0 {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return;
+            }
+            backoff.snooze();
+        }
+    }
+
+    /// Takes an order back from the workers that have not come to it; says which these are. What is left of it is dropped.
+    pub(crate) fn withdraw(&self, turnout: &Arc<Turnout>) -> Vec<usize> {
+        let (workers, postings): (Vec<_>, Vec<_>) = self.bulletin.withdraw(turnout).into_iter().unzip();
+        self.guard(|| drop(postings));
+        workers
     }
 
     pub(crate) fn forget(&self, key: &str) -> bool {

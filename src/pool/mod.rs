@@ -18,7 +18,6 @@ pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use control::PoolControl;
 pub use function::{Function, PoolWithFunc};
 pub use pause::PauseGuard;
-pub(crate) use stateful::StateOfWorker;
 pub use stateful::{StatefulPool, States};
 pub use with::With;
 pub use worker_pool::WorkerPool;
