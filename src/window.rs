@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, JoinError, SubmitError};
 use crate::handle::Handle;
 use crate::notifier::Notifier;
+use crate::pool::AnyPool;
 use crate::slot::Slot;
 use crate::sync::{current, park};
 use crate::waiter::Waiter;
@@ -40,16 +42,34 @@ pub(crate) trait Door<'p, T, R: Send + 'static>: Send {
     fn guard(&self, f: &mut dyn FnMut());
 }
 
-/// The door of an engine. A kind of pool gives it how to make a slot and the task that stands for it, and how to get the item
-/// out of the slot's input again.
-pub(crate) struct EngineDoor<'p, E: Runner, D: Dispatch, T, I, M> {
-    pub(crate) engine: &'p Arc<Engine<E, D>>,
+/// The door of an engine, which it borrows from a pool, or holds with a share in the pool. A kind of pool gives it how to make a slot
+/// and the task that stands for it, and how to get the item out of the slot's input again.
+pub(crate) struct EngineDoor<G, I, T, M> {
+    pub(crate) engine: G,
     pub(crate) make: M,
     pub(crate) item: fn(I) -> T,
 }
 
-impl<'p, E, D, T, I, R, M> Door<'p, T, R> for EngineDoor<'p, E, D, T, I, M>
+/// The engine of a pool that somebody has a share in.
+pub(crate) struct Owned<P>(pub(crate) Arc<P>);
+
+impl<P> Clone for Owned<P> {
+    fn clone(&self) -> Self {
+        Owned(Arc::clone(&self.0))
+    }
+}
+
+impl<P: AnyPool> Deref for Owned<P> {
+    type Target = Arc<Engine<P::Runner, P::Dispatch>>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.engine()
+    }
+}
+
+impl<'p, G, E, D, T, I, R, M> Door<'p, T, R> for EngineDoor<G, I, T, M>
 where
+    G: Deref<Target = Arc<Engine<E, D>>> + Clone + Send + Sync + 'p,
     E: Runner,
     D: Dispatch,
     T: Send + 'static,
@@ -69,8 +89,11 @@ where
 
     fn enter_async(&self, item: T) -> Entering<'p, T, R> {
         let (slot, task) = (self.make)(item);
-        let (entering, item) = (self.engine.submit_slot_async(slot, task, Patience::Forever.into()), self.item);
-        Box::pin(async move { entering.await.map(Handle::new).map_err(|refusal| refusal.map(item)) })
+        let (engine, item) = (self.engine.clone(), self.item);
+        Box::pin(async move {
+            let entered = engine.submit_slot_async(slot, task, Patience::Forever.into()).await;
+            entered.map(Handle::new).map_err(|refusal| refusal.map(item))
+        })
     }
 
     fn capacity(&self) -> usize {

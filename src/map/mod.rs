@@ -13,9 +13,10 @@ use crate::error::{CallError, Chain};
 use crate::window::{Answer, Door, Order, Window};
 
 #[cfg(feature = "stream")]
-pub(crate) use pools::payload_door;
+pub(crate) use pools::{closure_door, payload_door};
 
-/// An iterator over the results of a pool; made by `map` and `map_unordered` of [`Pool`](crate::Pool),
+/// An iterator over the results of a pool; made by `map` and `map_unordered`, and in a form that has a share in the pool and so
+/// borrows nothing by `map_owned` and `map_unordered_owned`, of [`Pool`](crate::Pool),
 /// [`PoolWithFunc`](crate::PoolWithFunc) and [`StatefulPool`](crate::StatefulPool).
 ///
 /// Nothing is pulled or started before the first `next`. Each `next` hands out the next result if it is there. Otherwise it pulls from

@@ -12,6 +12,7 @@ mod with;
 mod worker_pool;
 
 pub use accepts::Accepts;
+pub(crate) use accepts::AnyPool;
 pub(crate) use answered::answered;
 pub(crate) use closures::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
