@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
 use crate::error::JoinError;
-use crate::sync::{Arc, AtomicBool, Backoff, Condvar, Mutex, Ordering, wait};
+use crate::sync::{Arc, AtomicU8, Backoff, Condvar, Mutex, Ordering, wait};
 
 /// Something to be done with a state.
 pub(crate) trait Order<S>: Send + Sync {
@@ -64,31 +64,52 @@ pub(crate) struct Posting<S> {
     bell: Bell,
 }
 
+/// There is an order.
+const CALLED: u8 = 1;
+/// The worker is somebody else's thread.
+const GUEST: u8 = 2;
+
 /// Where a worker finds its orders.
 pub(crate) struct Inbox<S> {
-    /// Whether there are any: written with every order, read with every task.
-    called: AtomicBool,
+    /// What a worker sees to between two tasks, in one byte, as it is read with every task: `CALLED`, which is written with every order,
+    /// and `GUEST`, which stays.
+    signals: AtomicU8,
+    is_guest: bool,
     postings: Mutex<VecDeque<Posting<S>>>,
 }
 
 impl<S> Inbox<S> {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Inbox { called: AtomicBool::new(false), postings: Mutex::new(VecDeque::new()) })
+    pub(crate) fn new(is_guest: bool) -> Arc<Self> {
+        let inbox = Inbox { signals: AtomicU8::new(0), is_guest, postings: Mutex::new(VecDeque::new()) };
+        inbox.signal(false);
+        Arc::new(inbox)
+    }
+
+    /// Notes whether there is an order. Under the lock only, so it says what is there.
+    fn signal(&self, is_called: bool) {
+        let signals = if is_called { CALLED } else { 0 } | if self.is_guest { GUEST } else { 0 };
+        // ORDERING: Relaxed, see `is_called`.
+        self.signals.store(signals, Ordering::Relaxed);
     }
 
     /// Whether there is an order. Costs one load.
     pub(crate) fn is_called(&self) -> bool {
         // ORDERING: Relaxed. The order itself is behind the lock; a worker that falls asleep has a fence before its last look,
         // and whoever gives an order has one in `wake_all` after this is set (parking.md, **sleep**).
-        self.called.load(Ordering::Relaxed)
+        self.signals.load(Ordering::Relaxed) & CALLED != 0
+    }
+
+    /// Whether there is an order, or the worker is a guest.
+    pub(crate) fn is_signalled(&self) -> bool {
+        // ORDERING: Relaxed, as above.
+        self.signals.load(Ordering::Relaxed) != 0
     }
 
     /// The next order.
     pub(crate) fn next(&self) -> Option<Posting<S>> {
         let mut postings = self.postings.lock();
         let next = postings.pop_front();
-        // ORDERING: Relaxed, see `is_called`. Changed under the lock only, so it says what is there.
-        self.called.store(!postings.is_empty(), Ordering::Relaxed);
+        self.signal(!postings.is_empty());
         next
     }
 
@@ -97,16 +118,14 @@ impl<S> Inbox<S> {
         let mut postings = self.postings.lock();
         let place = postings.iter().position(|posting| Arc::ptr_eq(&posting.bell.0, turnout))?;
         let posting = postings.remove(place);
-        // ORDERING: Relaxed, see `is_called`.
-        self.called.store(!postings.is_empty(), Ordering::Relaxed);
+        self.signal(!postings.is_empty());
         posting
     }
 
     fn put(&self, posting: Posting<S>) {
         let mut postings = self.postings.lock();
         postings.push_back(posting);
-        // ORDERING: Relaxed, see `is_called`.
-        self.called.store(true, Ordering::Relaxed);
+        self.signal(true);
     }
 }
 

@@ -78,8 +78,6 @@ impl Runner for CallTask {
     type State = ();
     type Returned = Task;
 
-    const TAKES_ORDERS: bool = true;
-
     fn start(&self, _worker: usize) -> Result<(), BoxError> {
         Ok(())
     }

@@ -58,8 +58,6 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
     type State = ();
     type Returned = T;
 
-    const TAKES_ORDERS: bool = true;
-
     fn start(&self, _worker: usize) -> Result<(), BoxError> {
         Ok(())
     }
