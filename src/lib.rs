@@ -47,12 +47,14 @@
 //! | [`run`](Pool::run) | wait for the result |
 //! | `try_submit`, `try_spawn`, `try_run` | the same, refused instead of waiting for room |
 //! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
+//! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order of their ends |
 //! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
 //! | [`Pool::group`] | tasks that fail together |
+//! | [`Pool::race`] | the first success wins |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
 //! | [`Pool::limited`] | a view of the pool with a limit of its own |
-//! | [`StatefulPool::broadcast`] | something for every worker |
+//! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | something for every worker |
 //!
 //! # What every pool promises
 //!
@@ -112,8 +114,10 @@ mod looking;
 mod map;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod notifier;
 mod options;
 mod pool;
+mod race;
 mod reconfigure;
 mod scope;
 mod slot;
@@ -130,13 +134,13 @@ mod worker;
 
 pub use broadcast::Answers;
 pub use builder::Builder;
-pub use cancel::{CancelReason, CancelToken, Cancelled};
+pub use cancel::{CancelReason, CancelToken, Cancelled, DropGuard};
 pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
 pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
 pub use group::Group;
-pub use handle::{Handle, SharedHandle, TaskId};
+pub use handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
 pub use interrupter::Interrupter;
 pub use limited::Limited;
 pub use map::{Map, Results};
@@ -163,6 +167,7 @@ mod table {
     assert_impl_all!(ShardedPool: Send, Sync);
     assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(AsCompleted<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Task: Send);
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);
@@ -177,6 +182,7 @@ mod table {
     assert_impl_all!(CallError<std::sync::mpsc::Receiver<u8>>: Send, Sync);
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
+    assert_impl_all!(DropGuard: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);

@@ -5,6 +5,7 @@ use std::task::Waker;
 use crate::cancel::CancelToken;
 use crate::contain::contain;
 use crate::engine::waiting_workers::BlockPermit;
+use crate::notifier::Notifier;
 use crate::sync::{Arc, Thread};
 use crate::waking;
 
@@ -18,6 +19,8 @@ pub(crate) enum Waiter {
     Inline(Waker),
     /// Cancelling the token wakes whoever listens to it.
     Token(CancelToken),
+    /// One of several things that somebody waits for, by its number.
+    Listed(Arc<Notifier>, u64),
 }
 
 impl Waiter {
@@ -26,7 +29,7 @@ impl Waiter {
     /// call returns (`waking.rs`).
     pub(crate) fn wake(self) {
         match self {
-            Waiter::Thread(_) | Waiter::Worker(_) => self.wake_at_once(),
+            Waiter::Thread(_) | Waiter::Worker(_) | Waiter::Listed(..) => self.wake_at_once(),
             Waiter::Task(_) | Waiter::Inline(_) | Waiter::Token(_) => waking::wake(self),
         }
     }
@@ -38,6 +41,7 @@ impl Waiter {
             Waiter::Worker(permit) => permit.end(),
             Waiter::Task(waker) | Waiter::Inline(waker) => drop(contain(|| waker.wake())),
             Waiter::Token(token) => token.cancel(),
+            Waiter::Listed(notifier, number) => notifier.notify(number),
         }
     }
 

@@ -244,3 +244,27 @@ fn respawns<D: Dispatch>() {
 fn d04_a_task_that_respawns_itself_makes_no_chain() {
     on_every_dispatch!(respawns);
 }
+
+/// A guard cancels its token on any way out, unless it is disarmed; and with the token those below it.
+#[test]
+fn a_guard_cancels_when_it_is_dropped() {
+    let token = CancelToken::new();
+    let child = token.child();
+    let guard = token.clone().drop_guard();
+    assert!(!token.is_cancelled() && format!("{guard:?}").contains("DropGuard"));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _guard = guard;
+        std::panic::resume_unwind(Box::new("out"));
+    }));
+    assert!(panicked.is_err() && token.is_cancelled() && child.is_cancelled());
+
+    let token = CancelToken::new();
+    let mut below = token.child().drop_guard();
+    for _ in 0..3 {
+        below = below.disarm().drop_guard();
+    }
+    let below = below.disarm();
+    assert!(!below.is_cancelled());
+    drop(below.clone().drop_guard());
+    assert!(below.is_cancelled() && !token.is_cancelled());
+}

@@ -141,6 +141,11 @@ pub(crate) fn innermost() -> Option<(Arc<dyn CurrentPool>, usize)> {
     CURRENT.with(|current| current.borrow().last().map(|c| (Arc::clone(&c.pool), c.worker)))
 }
 
+/// Whether the calling thread is a worker of any pool.
+pub(crate) fn is_worker() -> bool {
+    LATEST.with(Cell::get) != OUTSIDE
+}
+
 /// Whether the calling thread is a worker of `pool`.
 #[inline]
 pub(crate) fn is_inside(pool: PoolId) -> bool {

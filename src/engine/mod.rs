@@ -92,9 +92,6 @@ pub trait Runner: Send + Sync + Sized + 'static {
     /// Called before the worker takes work.
     fn ready(&self, _state: &mut Self::State) {}
 
-    /// Whether workers are given orders ([`Order`]) between tasks.
-    const TAKES_ORDERS: bool = false;
-
     /// Runs a task. Must set `reply` before any user code runs.
     fn run(&self, state: &mut Self::State, item: Self::Item, reply: &mut Reply) -> Verdict;
 

@@ -259,11 +259,8 @@ impl Parking {
         }
     }
 
-    /// What the calling worker is to do next; it waits for it. Orders come before tasks.
+    /// What the calling worker is to do next; it waits for it. Its orders it has seen to before.
     pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, habit: &Habit, source: &S) -> Errand<S::Item> {
-        if source.is_called() {
-            return Errand::Orders;
-        }
         if let Some(item) = source.pop() {
             return Errand::Task(item);
         }

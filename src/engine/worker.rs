@@ -50,7 +50,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             is_guest: post.is_guest,
             seat: self.queue.seat(id),
             sleeper: Sleeper::for_current(id),
-            inbox: Inbox::new(),
+            inbox: Inbox::new(post.is_guest),
             tally: self.counters.tally(id),
             habit: Habit::new(self.options.spin),
             expiry: Cell::new(self.settings.expiry_word()),
@@ -82,17 +82,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> bool {
         let mut has_run = false;
         loop {
-            if me.is_guest && (self.may_go(me) || self.is_relieved(has_run)) {
+            if me.inbox.is_signalled() && self.heed(me, state, has_run) {
                 return true;
             }
             has_run = true;
             self.get_ready(me, state);
+            // Getting ready is somebody else's code, and may take its time.
+            if R::HAS_FACTORY && me.inbox.is_called() {
+                continue;
+            }
             let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
                 Errand::Task(item) => item,
-                Errand::Orders => {
-                    self.attend(me, state);
-                    continue;
-                }
+                Errand::Orders => continue,
                 Errand::Leave => return true,
             };
             if self.queue.frees_place_on_pop() {
@@ -116,6 +117,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 }
             }
         }
+    }
+
+    /// Sees to the orders, and as a guest to whether it may go: says so.
+    #[cold]
+    #[inline(never)]
+    fn heed(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>, has_run: bool) -> bool {
+        if me.is_guest && (self.may_go(me) || self.is_relieved(has_run)) {
+            return true;
+        }
+        self.attend(me, state);
+        false
     }
 
     /// Sees to a state for a task in hand. One that is made only now gets ready while the task waits.
@@ -310,9 +322,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Ends a state that cannot be used any more.
     fn discard(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
-        if R::TAKES_ORDERS {
-            self.bulletin.strike_out(me.id);
-        }
+        self.bulletin.strike_out(me.id);
         let state = state.take();
         self.guard(|| drop(state));
         while let Some(posting) = me.inbox.next() {
@@ -323,9 +333,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Does with a new state what is remembered for all of them.
     fn catch_up(&self, me: &Me<Seat<R, D>, R::State>, state: &mut R::State) -> Result<(), BoxError> {
-        if !R::TAKES_ORDERS {
-            return Ok(());
-        }
         let mut orders = self.bulletin.enlist(me.id, &me.inbox).into_iter();
         while let Some(order) = orders.next() {
             let repeat = || {
@@ -363,7 +370,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Before a worker ends its state it does what it was told before it said so.
     fn attend_the_last(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
-        while R::TAKES_ORDERS && state.is_some() && !self.bulletin.retire(me.id, &me.inbox) {
+        while state.is_some() && !self.bulletin.retire(me.id, &me.inbox) {
             self.attend(me, state);
         }
     }
@@ -439,7 +446,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn is_called(&self) -> bool {
-        R::TAKES_ORDERS && self.me.inbox.is_called()
+        self.me.inbox.is_called()
     }
 
     fn must_leave(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::sync::Mutex;
 
@@ -25,7 +26,7 @@ pub struct JoinError(Cause);
 
 pub enum Cause {
     /// Behind a lock because a payload may not be looked at by two threads, and an error may.
-    Panic(Mutex<Payload>),
+    Panic(Arc<Mutex<Payload>>),
     /// Cancelled, or given back by `shutdown_now`, before it started.
     Cancelled,
     /// Its deadline had passed before it started.
@@ -51,7 +52,7 @@ impl JoinError {
     }
 
     pub(crate) fn panic(payload: Payload) -> Self {
-        JoinError(Cause::Panic(Mutex::new(payload)))
+        JoinError(Cause::Panic(Arc::new(Mutex::new(payload))))
     }
 
     /// Whether the task panicked.
@@ -135,12 +136,29 @@ impl JoinError {
     /// ```
     ///
     /// # Errors
-    /// The error, unchanged, if [`is_panic`](Self::is_panic) is false.
+    /// The error, unchanged, if [`is_panic`](Self::is_panic) is false, or if others still see the same panic through a
+    /// [`SharedHandle`](crate::SharedHandle).
     pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, Self> {
         match self.0 {
-            Cause::Panic(payload) => Ok(payload.into_inner()),
+            Cause::Panic(payload) => {
+                Arc::try_unwrap(payload).map(Mutex::into_inner).map_err(|payload| JoinError(Cause::Panic(payload)))
+            }
             other => Err(JoinError(other)),
         }
+    }
+
+    /// The same error for one more who waits for the task.
+    pub(crate) fn share(&self) -> Self {
+        JoinError(match &self.0 {
+            Cause::Panic(payload) => Cause::Panic(Arc::clone(payload)),
+            Cause::Cancelled => Cause::Cancelled,
+            Cause::Expired => Cause::Expired,
+            Cause::NoState(source) => Cause::NoState(Arc::clone(source)),
+            Cause::TimedOut => Cause::TimedOut,
+            Cause::Stopped => Cause::Stopped,
+            Cause::WouldDeadlock => Cause::WouldDeadlock,
+            Cause::Taken => Cause::Taken,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What comes back from a submit: the way to the result.
 
+mod several;
 mod shared_handle;
 
 use std::fmt;
@@ -12,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
 use crate::clock::deadline;
-use crate::engine::current_worker;
+use crate::engine::current_worker::{self, PoolId};
 use crate::error::{Cause, JoinError};
 use crate::limited;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
 use crate::waiter::Waiter;
 
+pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
 
 /// The result of a task, once it has one.
@@ -74,6 +76,13 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
         token: Option<&CancelToken>,
         is_younger: bool,
     ) -> AwaitedEnd;
+    fn pool(&self) -> PoolId;
+    /// Whether the calling thread is a worker of the task's pool and could run the task in the middle of its own.
+    fn can_run(&self) -> bool;
+    /// Has `waiter` woken by the end, as one of several; `None` if the task has ended.
+    fn listen(&self, waiter: Waiter) -> Option<u64>;
+    /// The waiter with this place leaves.
+    fn stop_listening(&self, place: u64);
     /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to.
     fn is_up_to_caller(&self) -> bool;
     /// The result, or word to wake the waiter.
@@ -158,6 +167,22 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         }
     }
 
+    fn pool(&self) -> PoolId {
+        self.terms().pool
+    }
+
+    fn can_run(&self) -> bool {
+        can_run(self)
+    }
+
+    fn listen(&self, waiter: Waiter) -> Option<u64> {
+        Slot::listen(self, waiter)
+    }
+
+    fn stop_listening(&self, place: u64) {
+        Slot::stop_listening(self, place);
+    }
+
     fn is_up_to_caller(&self) -> bool {
         can_run(self) && !self.has_started() && !current_worker::has_free_workers(self.terms().pool)
     }
@@ -211,13 +236,13 @@ impl<T: Send + 'static> Handle<T> {
     /// [`JoinError`] if the task panicked, if it was cancelled or given back before it started, or if a
     /// worker of the pool would wait for itself for ever.
     pub fn join(self) -> Result<T, JoinError> {
-        self.wait()
+        // Without a deadline the wait ends only with a result.
+        self.wait_until(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
     }
 
-    /// As [`join`](Self::join), for those who still need the handle after it.
-    pub(crate) fn wait(&self) -> Result<T, JoinError> {
-        // Without a deadline the wait ends only with a result.
-        Arc::clone(&self.slot).wait(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
+    /// As [`join`](Self::join) and [`join_deadline`](Self::join_deadline), for those who still need the handle after it.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
+        Arc::clone(&self.slot).wait(deadline)
     }
 
     /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
@@ -331,6 +356,14 @@ impl<T: Send + 'static> Handle<T> {
         self.slot.token().clone()
     }
 
+    /// The result, or word to wake the waiter. Runs the task on the calling worker if nobody else is free to.
+    pub(crate) fn poll_or_listen(&mut self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T, JoinError>> {
+        if self.slot.is_up_to_caller() {
+            Arc::clone(&self.slot).run_inside();
+        }
+        self.slot.poll(Some(waiter()))
+    }
+
     /// A handle that can be cloned and joined by several threads, and more than once.
     ///
     /// ```
@@ -359,11 +392,8 @@ impl<T: Send + 'static> Handle<T> {
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.slot.is_up_to_caller() {
-            Arc::clone(&self.slot).run_inside();
-        }
-        match self.slot.poll(Some(Waiter::Task(poller.waker().clone()))) {
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.poll_or_listen(|| Waiter::Task(poller.waker().clone())) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
         }

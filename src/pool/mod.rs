@@ -12,13 +12,13 @@ mod with;
 mod worker_pool;
 
 pub use accepts::Accepts;
+pub(crate) use accepts::AnyPool;
 pub(crate) use answered::answered;
 pub(crate) use closures::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use control::PoolControl;
 pub use function::{Function, PoolWithFunc};
 pub use pause::PauseGuard;
-pub(crate) use stateful::StateOfWorker;
 pub use stateful::{StatefulPool, States};
 pub use with::With;
 pub use worker_pool::WorkerPool;

@@ -87,7 +87,6 @@ impl<W: Worker> Runner for RunWorker<W> {
 
     const HAS_FACTORY: bool = true;
     const READY_BLOCKS: bool = W::READY_BLOCKS;
-    const TAKES_ORDERS: bool = true;
 
     fn start(&self, worker: usize) -> Result<StateOfWorker<W>, BoxError> {
         let state = (self.factory)(worker)?;

@@ -195,7 +195,7 @@ impl<I, O> Slot<I, O> {
                 Err(_) => return AwaitedEnd::WouldDeadlock,
             };
             let me = guard.waiter();
-            let Some(place) = self.state.lock().list(me) else { return AwaitedEnd::Over };
+            let Some(place) = self.listen(me) else { return AwaitedEnd::Over };
             let end = loop {
                 if self.is_finished() {
                     return AwaitedEnd::Over;
@@ -209,12 +209,28 @@ impl<I, O> Slot<I, O> {
                 park(earlier(deadline, token.and_then(CancelToken::deadline)));
             };
             // Whoever asks again and again must not leave more and more entries.
-            let left = self.state.lock().strike_out(place);
-            drop(left);
+            self.stop_listening(place);
             if let Some(end) = end {
                 return end;
             }
         }
+    }
+
+    /// Has `waiter` woken by the end, as one of several; its place among them, or `None` if the task has ended.
+    pub(crate) fn listen(&self, waiter: Waiter) -> Option<u64> {
+        let mut state = self.state.lock();
+        if state.is_over() {
+            drop(state);
+            waiter.dismiss();
+            return None;
+        }
+        Some(state.list(waiter))
+    }
+
+    /// The waiter with this place leaves.
+    pub(crate) fn stop_listening(&self, place: u64) {
+        let left = self.state.lock().strike_out(place);
+        left.into_iter().for_each(Waiter::dismiss);
     }
 
     /// Whether the task is not queued any more.

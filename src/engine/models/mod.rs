@@ -107,7 +107,7 @@ fn an_order_is_carried_out<Q: Queue<usize>>(tasks: usize) {
             let order = Arc::new(CountUp(AtomicUsize::new(0)));
             let turnout = nest.bulletin.post(Arc::clone(&order) as _, None);
             nest.parking.wake_all();
-            turnout.wait();
+            turnout.wait(None);
             assert!(order.0.load(Ordering::SeqCst) <= 1);
             nest.close();
         });
