@@ -38,7 +38,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
         }
     }
 
-    /// See [`Runner::prospect`].
+    /// See [`Runner::prospect`](crate::engine::Runner::prospect).
     pub(crate) fn prospect(&self) -> Prospect {
         match self {
             Job::Plain(_) | Job::Called(..) => Prospect::Runs,

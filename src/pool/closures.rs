@@ -20,7 +20,7 @@ use crate::task::Task;
 
 /// A pool that runs closures.
 ///
-/// [`submit`](Self::submit) hands one over and goes on, [`spawn`](Self::spawn) also gives a [`Handle`](crate::Handle) to
+/// [`submit`](Self::submit) hands one over and goes on, [`spawn`](Self::spawn) also gives a [`Handle`] to
 /// its result, [`run`](Self::run) waits for the result. Share a pool between threads in an [`Arc`].
 ///
 /// ```

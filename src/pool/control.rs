@@ -55,7 +55,7 @@ impl<X> PoolControl<X> {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError`](crate::BuildError) if `workers` is 0 or too many; nothing has changed then.
+    /// [`BuildError`] if `workers` is 0 or too many; nothing has changed then.
     pub fn tune(&self, workers: usize) -> Result<(), BuildError> {
         self.engine.tune(workers)
     }
@@ -80,7 +80,7 @@ impl<X> PoolControl<X> {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError::Queue`](crate::BuildError::Queue) if the dispatch cannot have the bound: a [`Ring`](crate::Ring) has the one that
+    /// [`BuildError::Queue`] if the dispatch cannot have the bound: a [`Ring`](crate::Ring) has the one that
     /// it was built with, and a [`Sharded`](crate::Sharded) queue needs room for a task in each shard. Nothing has changed then.
     pub fn reconfigure(&self, changes: &Reconfigure) -> Result<(), BuildError> {
         self.engine.reconfigure(changes)
@@ -144,7 +144,7 @@ impl<X> PoolControl<X> {
     /// also if one of them has given it work again.
     ///
     /// A paused pool with tasks queued is not idle: this waits until another thread resumes it. A thread that holds the
-    /// only [`PauseGuard`](crate::PauseGuard) itself would wait for ever: it drops the guard first, waits with
+    /// only [`PauseGuard`] itself would wait for ever: it drops the guard first, waits with
     /// [`PauseGuard::wait_quiet`](crate::PauseGuard::wait_quiet) for what runs, or uses
     /// [`wait_idle_timeout`](Self::wait_idle_timeout).
     ///
@@ -195,7 +195,7 @@ impl<X> PoolControl<X> {
         poll_fn(|poller| self.engine.poll_idle(&mut watch, poller.waker())).await
     }
 
-    /// A snapshot of the counts; see [`Stats`](crate::Stats). Takes the time to add up one cache line per worker.
+    /// A snapshot of the counts; see [`Stats`]. Takes the time to add up one cache line per worker.
     ///
     /// ```
     /// let pool = formicary::Pool::new(3)?;
