@@ -160,7 +160,7 @@ impl WaitingWorkers {
         Ok(self.grant(&mut permits, if has_way_out { Fallback::Own } else { Fallback::AskAgain }))
     }
 
-    fn enter_regardless(&self, capacity: impl Fn() -> usize) -> Arc<BlockPermit> {
+    pub(super) fn enter_regardless(&self, capacity: impl Fn() -> usize) -> Arc<BlockPermit> {
         let mut permits = self.0.lock();
         if permits.is_last(capacity()) {
             permits.evict_one();
@@ -285,34 +285,5 @@ mod tests {
         stay.iter().chain(&regardless).for_each(|permit| permit.give_back());
         assert_eq!(waiting.0.lock().waiting(), 0);
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    }
-}
-
-/// loom models of permits to wait.
-#[cfg(all(test, formicary_loom))]
-mod models {
-    use loom::thread;
-
-    use super::WaitingWorkers;
-    use crate::engine::models::explore;
-    use crate::sync::{Arc, park};
-
-    /// Of two workers one stands at the door, or is about to, and the other waits regardless: the first is sent away from the
-    /// door or not let wait there, so one is at work in any case.
-    #[test]
-    fn a_wait_regardless_leaves_nobody_at_the_door() {
-        explore(3, || {
-            let waits = Arc::new(WaitingWorkers::new());
-            let other = Arc::clone(&waits);
-            let at_the_door = thread::spawn(move || {
-                if let Ok(permit) = other.enter(|| 2, true) {
-                    while !permit.is_revoked() {
-                        park(None);
-                    }
-                }
-            });
-            waits.enter_regardless(|| 2);
-            at_the_door.join().unwrap();
-        });
     }
 }
