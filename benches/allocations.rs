@@ -92,13 +92,13 @@ fn closures<D: Dispatch>(column: &mut Column) {
     row("Pool::submit, 8 bytes", &|n| pool.submit(move || take(n)).unwrap());
     row("Pool::submit, 48 bytes", &|n| pool.submit(large(n)).unwrap());
     row("Pool::submit, 56 bytes", &|n| pool.submit(larger(n)).unwrap());
-    row("Pool::submit_cancellable", &|n| pool.submit_cancellable(&token, move || take(n)).unwrap());
+    row("Pool::submit_cancellable", &|n| pool.with().token(&token).submit(move || take(n)).unwrap());
     row("Pool::submit_async", &|n| ready(pool.submit_async(move || take(n))).unwrap());
     row("Pool::spawn, handle dropped", &|n| drop(pool.spawn(move || n).unwrap()));
     row("Pool::spawn, join", &|n| assert_eq!(pool.spawn(move || n).unwrap().join().unwrap(), n));
     row("Pool::spawn, shared, join", &|n| assert_eq!(pool.spawn(move || n).unwrap().shared().join().unwrap(), &n));
     row("Pool::spawn_cancellable, join", &|n| {
-        assert_eq!(pool.spawn_cancellable(&token, move |_| n).unwrap().join().unwrap(), n);
+        assert_eq!(pool.with().token(&token).spawn(move || n).unwrap().join().unwrap(), n);
     });
     row("Pool::spawn_async, join", &|n| assert_eq!(ready(pool.spawn_async(move || n)).unwrap().join().unwrap(), n));
     row("Pool::run", &|n| assert_eq!(pool.run(move || n).unwrap(), n));
@@ -118,11 +118,11 @@ fn payloads<D: Dispatch>(column: &mut Column) {
             column.push((name, count(&pool, slice, submit)));
         }
     };
-    row("PoolWithFunc::invoke", 1, &|n| pool.invoke(n).unwrap());
-    row("PoolWithFunc::invoke_cancellable", 1, &|n| pool.invoke_cancellable(&token, n).unwrap());
-    row("PoolWithFunc::invoke_async", 1, &|n| ready(pool.invoke_async(n)).unwrap());
-    row("PoolWithFunc::invoke_all, 50 at a time", 50, &|n| take(pool.invoke_all(n..n + 50).unwrap()));
-    row("PoolWithFunc::call", 1, &|n| assert_eq!(pool.call(n).unwrap(), n));
+    row("PoolWithFunc::invoke", 1, &|n| pool.submit(n).unwrap());
+    row("PoolWithFunc::invoke_cancellable", 1, &|n| pool.with().token(&token).submit(n).unwrap());
+    row("PoolWithFunc::invoke_async", 1, &|n| ready(pool.submit_async(n)).unwrap());
+    row("PoolWithFunc::invoke_all, 50 at a time", 50, &|n| take(pool.submit_all(n..n + 50).unwrap()));
+    row("PoolWithFunc::call", 1, &|n| assert_eq!(pool.run(n).unwrap(), n));
 }
 
 /// The inputs of workers with state.
@@ -136,13 +136,13 @@ fn inputs<D: Dispatch>(column: &mut Column) {
     };
     let erased: &dyn WorkerPool<u64> = &pool;
     row("StatefulPool::submit, by `dyn WorkerPool`", &|n| erased.submit(n).unwrap());
-    row("StatefulPool::submit, handle dropped", &|n| drop(pool.submit(n).unwrap()));
-    row("StatefulPool::submit, join", &|n| assert_eq!(pool.submit(n).unwrap().join().unwrap(), n));
-    row("StatefulPool::submit_cancellable, join", &|n| {
-        assert_eq!(pool.submit_cancellable(&token, n).unwrap().join().unwrap(), n);
+    row("StatefulPool::spawn, handle dropped", &|n| drop(pool.spawn(n).unwrap()));
+    row("StatefulPool::spawn, join", &|n| assert_eq!(pool.spawn(n).unwrap().join().unwrap(), n));
+    row("StatefulPool::with().token().spawn, join", &|n| {
+        assert_eq!(pool.with().token(&token).spawn(n).unwrap().join().unwrap(), n);
     });
-    row("StatefulPool::submit_async, join", &|n| assert_eq!(ready(pool.submit_async(n)).unwrap().join().unwrap(), n));
-    row("StatefulPool::process", &|n| assert_eq!(pool.process(n).unwrap(), n));
+    row("StatefulPool::spawn_async, join", &|n| assert_eq!(ready(pool.spawn_async(n)).unwrap().join().unwrap(), n));
+    row("StatefulPool::run", &|n| assert_eq!(pool.run(n).unwrap(), n));
 }
 
 fn bounded() -> common::support::Setup {

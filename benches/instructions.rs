@@ -106,7 +106,7 @@ fn payloads<D: Dispatch>(count: u64) {
     let submitter = thread::current();
     let builder = setup().on(PoolWithFunc::builder(move |n| work(n, &submitter)));
     let pool = builder.dispatch::<D>().build().expect("the setup is good");
-    take_turns(count, |n| pool.invoke(n).ok());
+    take_turns(count, |n| pool.submit(n).ok());
     exit(0);
 }
 
@@ -130,7 +130,7 @@ fn with_state<D: Dispatch>() -> StatefulPool<Works, D> {
 /// What `process` does, but for the waiting: the answer is there when it is asked for.
 fn answers<D: Dispatch>(count: u64) {
     let pool = with_state::<D>();
-    let handles = take_turns(count, |n| pool.submit(n).ok());
+    let handles = take_turns(count, |n| pool.spawn(n).ok());
     let answers = handles.into_iter().map(|handle| handle.join().expect("it was answered"));
     assert_eq!(answers.sum::<u64>(), (0..count).sum::<u64>());
     exit(0);

@@ -33,10 +33,10 @@ fn kinds<D: Dispatch>(group: &mut BenchmarkGroup<'_, WallTime>) {
         ask("Pool::run", &|n| pool.run(move || n + 1).ok());
     }
     if let Ok(pool) = steady(1).on(PoolWithFunc::builder(|n: u64| n + 1)).dispatch::<D>().build() {
-        ask("PoolWithFunc::call", &|n| pool.call(n).ok());
+        ask("PoolWithFunc::call", &|n| pool.run(n).ok());
     }
     if let Ok(pool) = steady(1).on(StatefulPool::builder(|_| Ok(Next))).dispatch::<D>().build() {
-        ask("StatefulPool::process", &|n| pool.process(n).ok());
+        ask("StatefulPool::process", &|n| pool.run(n).ok());
     }
 }
 

@@ -42,8 +42,8 @@ measure() {
     local d
     for d in Stack Ring Sharded; do
         count_rows "closures/$d" "Pool<$d>::submit" "Pool<$d>, run"
-        count_rows "payloads/$d" "PoolWithFunc<$d>::invoke" "PoolWithFunc<$d>, run"
-        count_rows "answers/$d" "StatefulPool<$d>::submit and join" "StatefulPool<$d>, run and answer"
+        count_rows "payloads/$d" "PoolWithFunc<$d>::submit" "PoolWithFunc<$d>, run"
+        count_rows "answers/$d" "StatefulPool<$d>::spawn and join" "StatefulPool<$d>, run and answer"
     done
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use formicary::{CancelToken, Pool};
+use formicary::{CancelToken, Context, Pool};
 use tokio::task::JoinSet;
 
 const BLOCK: usize = 64 * 1024;
@@ -80,7 +80,10 @@ async fn main() -> Result<(), Failure> {
     let late: Vec<_> = (0..4)
         .map(|_| {
             let data = data.clone();
-            pool.spawn_cancellable(&token, move |token| hash_for_ever(&data[..data.len().min(BLOCK)], token))
+            pool.with().token(&token).spawn(move || {
+                let token = Context::with(|cx| cx.token().cloned()).flatten();
+                token.map_or(0, |token| hash_for_ever(&data[..data.len().min(BLOCK)], &token))
+            })
         })
         .collect::<Result<_, _>>()
         .map_err(|refusal| refusal.kind().to_string())?;
@@ -95,7 +98,7 @@ async fn main() -> Result<(), Failure> {
     for handle in late {
         match handle.await {
             Ok(rounds) => stopped += u32::from(rounds > 0),
-            Err(error) if error.is_cancelled() => skipped += 1,
+            Err(error) if error.is_timed_out() => skipped += 1,
             Err(error) => return Err(error.into()),
         }
     }

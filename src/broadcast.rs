@@ -1,15 +1,17 @@
-//! One closure for every worker's state.
+//! One closure for every worker, and its state.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crate::clock::deadline;
 use crate::dispatch::Dispatch;
-use crate::engine::Order;
-use crate::error::{JoinError, SubmitError, SubmitErrorKind};
-use crate::stateful::{Manned, StatefulPool};
+use crate::engine::{Engine, Order, Runner};
+use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
+use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::sync::Mutex;
 use crate::worker::Worker;
 
-/// What the workers answered to a [`broadcast`](StatefulPool::broadcast), in the order of their numbers.
+/// What the workers answered to a [`broadcast`](Pool::broadcast), in the order of their numbers.
 ///
 /// ```
 /// # use formicary::{Answers, Context, StatefulPool, Worker};
@@ -28,27 +30,203 @@ use crate::worker::Worker;
 pub type Answers<R> = Vec<(usize, Result<R, JoinError>)>;
 
 /// A closure on its way to the workers. It is dropped before the last of them is counted out, and so the answers are apart.
-struct Call<F, R> {
+struct Call<F, S, R> {
     f: F,
-    answers: Arc<Mutex<Answers<R>>>,
+    run: fn(&F, &mut S) -> R,
+    answers: Arc<Mutex<Collected<R>>>,
 }
 
-impl<W, F, R> Order<Manned<W>> for Call<F, R>
+/// The answers of one broadcast.
+struct Collected<R> {
+    answers: Answers<R>,
+    /// Nobody waits for more.
+    is_over: bool,
+}
+
+impl<F, S, R> Call<F, S, R> {
+    fn answer(&self, worker: usize, answer: Result<R, JoinError>) {
+        let mut collected = self.answers.lock();
+        if !collected.is_over {
+            collected.answers.push((worker, answer));
+            return;
+        }
+        drop(collected);
+        drop(answer);
+    }
+}
+
+impl<F, S, R> Order<S> for Call<F, S, R>
 where
-    F: Fn(&mut W) -> R + Send + Sync,
+    F: Send + Sync,
     R: Send,
 {
-    fn run(&self, worker: usize, manned: &mut Manned<W>) {
-        let answer = (self.f)(manned.state());
-        self.answers.lock().push((worker, Ok(answer)));
+    fn run(&self, worker: usize, state: &mut S) {
+        let answer = (self.run)(&self.f, state);
+        self.answer(worker, Ok(answer));
     }
 
-    fn repeat(&self, manned: &mut Manned<W>) {
-        drop((self.f)(manned.state()));
+    fn repeat(&self, state: &mut S) {
+        drop((self.run)(&self.f, state));
     }
 
     fn fail(&self, worker: usize, error: JoinError) {
-        self.answers.lock().push((worker, Err(error)));
+        self.answer(worker, Err(error));
+    }
+}
+
+/// Has every worker call `f`, as `run` does it, and collects the answers until the deadline.
+fn post<E, D, F, R>(
+    engine: &Engine<E, D>,
+    f: F,
+    run: fn(&F, &mut E::State) -> R,
+    key: Option<&str>,
+    deadline: Option<Instant>,
+) -> Result<Answers<R>, SubmitError<F>>
+where
+    E: Runner,
+    D: Dispatch,
+    F: Send + Sync + 'static,
+    R: Send + 'static,
+    E::State: 'static,
+{
+    if engine.is_inside() {
+        return Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, f));
+    }
+    if engine.is_closed() {
+        return Err(SubmitError::new(SubmitErrorKind::Closed, f));
+    }
+    engine.await_beginners(deadline);
+    let collected = Arc::new(Mutex::new(Collected { answers: Vec::new(), is_over: false }));
+    let turnout = engine.post(Arc::new(Call { f, run, answers: Arc::clone(&collected) }), key);
+    let is_late = !turnout.wait(deadline);
+    let unstarted = if is_late { engine.withdraw(&turnout) } else { Vec::new() };
+    let mut book = collected.lock();
+    book.is_over = true;
+    let mut answers = std::mem::take(&mut book.answers);
+    drop(book);
+    if is_late {
+        let mut answered: Vec<_> = answers.iter().map(|(worker, _)| *worker).collect();
+        answered.sort_unstable();
+        let missing = turnout.workers().iter().filter(|worker| answered.binary_search(worker).is_err());
+        answers.extend(missing.map(|worker| {
+            let cause = if unstarted.contains(worker) { Cause::Expired } else { Cause::TimedOut };
+            (*worker, Err(JoinError::new(cause)))
+        }));
+    }
+    answers.sort_unstable_by_key(|(worker, _)| *worker);
+    Ok(answers)
+}
+
+impl<D: Dispatch> Pool<D> {
+    /// Runs `f` once on every worker thread that the pool has, and blocks until all have done so: a sleeping worker at once, a busy one
+    /// after its task and before the next. Says what each answered, in the order of the workers' numbers; empty if no worker is
+    /// alive. For what each thread has of its own: thread-locals to set or to clear, caches to drop, figures to collect.
+    ///
+    /// - It starts no thread. Workers start on demand, up to the capacity, and end when they have been idle for the
+    ///   [`expiry`](crate::Builder::expiry): for all to be there, build with [`min_workers`](crate::Builder::min_workers). What those
+    ///   that start later are to do is for [`on_thread_start`](crate::Builder::on_thread_start). So a pool that is paused, that has let
+    ///   its workers go, or that the system gives no threads, keeps nobody waiting.
+    /// - A worker that is about to end runs `f` first.
+    /// - Of several broadcasts at the same time each worker runs all in the same order.
+    /// - A broadcast is no task: it needs no room in the queue, counts neither as submitted nor as running, and goes on while
+    ///   the pool is paused.
+    /// - A panic in `f` is that worker's answer. It is told to the panic handler and counted in
+    ///   [`handler_panics`](crate::Stats::handler_panics); the worker goes on.
+    ///
+    /// `f` is dropped before this returns. A task that never ends blocks it for ever;
+    /// [`broadcast_timeout`](Self::broadcast_timeout) has a limit. Takes time in proportion to the number of workers.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    ///
+    /// thread_local! { static CALLS: Cell<u32> = const { Cell::new(0) } }
+    ///
+    /// let pool = formicary::Pool::builder().workers(2).min_workers(2).build()?;
+    /// for _ in 0..10 {
+    ///     pool.submit(|| CALLS.set(CALLS.get() + 1))?;
+    /// }
+    /// pool.wait_idle();
+    /// let calls = pool.broadcast(|| CALLS.take())?;
+    /// assert_eq!(calls.into_iter().filter_map(|(_worker, calls)| calls.ok()).sum::<u32>(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`] with `f`, which was run nowhere: of kind `Closed` if the pool is shut down, and `WouldDeadlock` from a thread that
+    /// is a worker of this pool: the others may wait for its task.
+    pub fn broadcast<F, R>(&self, f: F) -> Result<Answers<R>, SubmitError<F>>
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        post(&self.engine, f, |f, ()| f(), None, None)
+    }
+
+    /// As [`broadcast`](Self::broadcast), for at most `limit`. A worker that has not begun by then does not run `f`: its answer is an
+    /// error for which [`is_cancelled`](JoinError::is_cancelled) and [`is_timed_out`](JoinError::is_timed_out) are true. One that is still at
+    /// it goes on, and its answer, for which only the latter is true, is dropped when it comes; `f` lives as long.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::builder().workers(2).min_workers(2).build()?;
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// pool.submit(move || gate.recv())?;
+    /// let answers = pool.broadcast_timeout(|| (), Duration::from_millis(50))?;
+    /// assert_eq!(answers.len(), 2);
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `broadcast`. That the time is up is no error of the whole.
+    pub fn broadcast_timeout<F, R>(&self, f: F, limit: Duration) -> Result<Answers<R>, SubmitError<F>>
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        post(&self.engine, f, |f, ()| f(), None, deadline(limit))
+    }
+}
+
+impl<T: Send + 'static, D: Dispatch, A: Send + 'static> PoolWithFunc<T, D, A> {
+    /// Runs `f`, and not the bound function, once on every worker thread that the pool has; see [`Pool::broadcast`].
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(2).min_workers(2).build()?;
+    /// let names = pool.broadcast(|| std::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(names.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pool::broadcast`].
+    pub fn broadcast<F, R>(&self, f: F) -> Result<Answers<R>, SubmitError<F>>
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        post(&self.engine, f, |f, ()| f(), None, None)
+    }
+
+    /// As [`broadcast`](Self::broadcast), for at most `limit`; see [`Pool::broadcast_timeout`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(2).min_workers(2).build()?;
+    /// assert_eq!(pool.broadcast_timeout(|| (), Duration::from_secs(60))?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pool::broadcast`].
+    pub fn broadcast_timeout<F, R>(&self, f: F, limit: Duration) -> Result<Answers<R>, SubmitError<F>>
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        post(&self.engine, f, |f, ()| f(), None, deadline(limit))
     }
 }
 
@@ -68,7 +246,8 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     ///   [`PanicPolicy`](crate::PanicPolicy). A worker that loses its state to a panic before its turn answers with an error
     ///   for which [`is_cancelled`](JoinError::is_cancelled) is true.
     ///
-    /// `f` is dropped before this returns. There is no time limit: a task that never ends blocks it for ever.
+    /// `f` is dropped before this returns. A task that never ends blocks it for ever; [`broadcast_timeout`](Self::broadcast_timeout) has
+    /// a limit.
     ///
     /// ```
     /// use formicary::{Context, StatefulPool, Worker};
@@ -83,10 +262,10 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_worker| Ok(Cache(Vec::new())))?;
-    /// pool.process(7)?;
+    /// pool.run(7)?;
     /// let dropped = pool.broadcast(|cache| cache.0.drain(..).count()).unwrap();
     /// assert!(matches!(dropped[..], [(0, Ok(1))]));
-    /// assert_eq!(pool.process(8)?, 1);
+    /// assert_eq!(pool.run(8)?, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -98,7 +277,44 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         F: Fn(&mut W) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        self.post(f, None)
+        post(&self.engine, f, |f, made| f(made.state()), None, None)
+    }
+
+    /// As [`broadcast`](Self::broadcast), for at most `limit`. A worker that has not begun by then does not run `f`: its answer is an
+    /// error for which [`is_cancelled`](JoinError::is_cancelled) and [`is_timed_out`](JoinError::is_timed_out) are true. One that is still at
+    /// it goes on, and its answer, for which only the latter is true, is dropped when it comes; `f` lives as long.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Reads;
+    /// # impl Worker for Reads {
+    /// #     type Input = std::sync::mpsc::Receiver<()>;
+    /// #     type Output = ();
+    /// #     fn process(&mut self, input: Self::Input, _: &Context<'_>) { drop(input.recv()) }
+    /// # }
+    /// use std::time::Duration;
+    ///
+    /// let pool = StatefulPool::new(1, |_worker| Ok(Reads))?;
+    /// let (done, gate) = std::sync::mpsc::channel();
+    /// let busy = pool.spawn(gate)?;
+    /// while pool.running() == 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// let answers = pool.broadcast_timeout(|_| (), Duration::from_millis(1)).unwrap();
+    /// assert!(matches!(&answers[..], [(0, Err(late))] if late.is_timed_out() && late.is_cancelled()));
+    /// drop(done);
+    /// busy.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `broadcast`. That the time is up is no error of the whole.
+    pub fn broadcast_timeout<F, R>(&self, f: F, limit: Duration) -> Result<Answers<R>, SubmitError<F>>
+    where
+        F: Fn(&mut W) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        post(&self.engine, f, |f, made| f(made.state()), None, deadline(limit))
     }
 
     /// As [`broadcast`](Self::broadcast), and also runs `f` on every state that is made later, be it of a new worker or after
@@ -106,7 +322,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// before; [`forget`](Self::forget) ends it. Several run in the order in which they were given.
     ///
     /// A panic of `f` on a state that was made later counts, under [`PanicPolicy::Rebuild`](crate::PanicPolicy), as a failure
-    /// of the factory. What is remembered outlives a shutdown and holds after a [`restart`](Self::restart).
+    /// of the factory. What is remembered outlives a shutdown and holds after a [`restart`](crate::PoolControl::restart).
     ///
     /// ```
     /// use formicary::{Context, StatefulPool, Worker};
@@ -121,7 +337,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// }
     /// let pool = StatefulPool::builder(|_| Ok(Filter { rules: "old" })).workers(2).min_workers(0).build()?;
     /// pool.broadcast_and_remember("rules", |filter| filter.rules = "new").unwrap();
-    /// assert_eq!(pool.process(())?, "new"); // by a worker that did not exist then
+    /// assert_eq!(pool.run(())?, "new"); // by a worker that did not exist then
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -132,7 +348,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         F: Fn(&mut W) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        self.post(f, Some(key))
+        post(&self.engine, f, |f, made| f(made.state()), Some(key), None)
     }
 
     /// Forgets what was remembered under `key`, and drops it; says whether there was anything. States that exist stay as
@@ -154,24 +370,5 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     pub fn forget(&self, key: &str) -> bool {
         self.engine.forget(key)
-    }
-
-    fn post<F, R>(&self, f: F, key: Option<&str>) -> Result<Answers<R>, SubmitError<F>>
-    where
-        F: Fn(&mut W) -> R + Send + Sync + 'static,
-        R: Send + 'static,
-    {
-        if self.engine.is_inside() {
-            return Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, f));
-        }
-        if self.engine.is_closed() {
-            return Err(SubmitError::new(SubmitErrorKind::Closed, f));
-        }
-        let answers = Arc::default();
-        let call = Call { f, answers: Arc::clone(&answers) };
-        self.engine.post(Arc::new(call), key).wait();
-        let mut answers: Answers<R> = std::mem::take(&mut *answers.lock());
-        answers.sort_unstable_by_key(|(worker, _)| *worker);
-        Ok(answers)
     }
 }

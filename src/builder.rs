@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dispatch::{Dispatch, MAX_WORKERS, Stack};
+use crate::dispatch::{Balance, Dispatch, MAX_WORKERS, Sharded, Stack};
 use crate::options::{Nested, OnDrop, Options, TaskPanic, WorkerThread};
 
 /// Everything that can be set about a pool. `K` is the kind of pool, `D` its dispatch.
@@ -88,8 +88,9 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// state could not be made, is restored as soon as that works again: an idle worker tries after 10 milliseconds, and then
     /// twice as late each time, up to 2 seconds.
     ///
-    /// With 0, the last worker may expire just when a task is accepted. Should the system refuse a thread in that moment, the
-    /// submitter's own thread runs what is queued, until there is a worker; also where it would not block. So do not submit
+    /// With 0, a task may be accepted just when the last worker expires, or, where there is no place for one more, while another
+    /// submitter starts the first worker. Should the system refuse a thread in that moment, the thread that asked for it
+    /// runs what is queued, until there is a worker; also where it would not block. So do not submit
     /// under a lock that tasks take, or have a minimum of 1.
     ///
     /// ```
@@ -229,9 +230,24 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// The pool's name, and the prefix of its threads' names, which are it and the worker's number. Linux shows 15 bytes
-    /// of a thread's name: a longer prefix is cut so that the number stays. `build` fails for one that is empty or has a NUL byte
-    /// in it. Default: `formicary`.
+    /// The pool's name, in its [`Stats`](crate::Stats) and in reports of panics; any text. Default: the prefix of its threads' names
+    /// ([`thread_name`](Self::thread_name)).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).name("thumbnails of the shop").thread_name("thumbs").build()?;
+    /// assert_eq!(&*pool.stats().name, "thumbnails of the shop");
+    /// let thread = pool.run(|| std::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(thread.as_deref(), Some("thumbs-0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = Some(name.into().into());
+        self
+    }
+
+    /// The prefix of the threads' names, which are it and the worker's number; and the pool's name, unless it has
+    /// [another](Self::name). Linux shows 15 bytes of a thread's name: a longer prefix is cut so that the number stays. `build` fails
+    /// for one that is empty or has a NUL byte in it. Default: `formicary`.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).thread_name("mill").build()?;
@@ -240,7 +256,26 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn thread_name(mut self, prefix: impl Into<String>) -> Self {
-        self.options.thread_name = prefix.into();
+        self.options.thread_name = prefix.into().into();
+        self
+    }
+
+    /// The whole name of each thread, by its worker's number; [`thread_name`](Self::thread_name) then only names the pool. A number
+    /// is below the highest capacity that the pool has had, and is given to another thread when its worker has ended. The names
+    /// are taken as they are: of a longer one Linux shows 15 bytes.
+    ///
+    /// The function is called on whichever thread starts a worker, often that of a submitter, while others that submit may wait for
+    /// it: it must not wait for anything. A name that is empty or has a NUL byte in it, and a panic in the function, count as a
+    /// [refused](crate::Stats::failed_starts) thread: `build` fails where that is one of the minimum and there is no other.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).thread_names(|worker| format!("mill {worker}")).build()?;
+    /// let name = pool.run(|| std::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(name.as_deref(), Some("mill 0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn thread_names(mut self, names: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+        self.options.thread_names = Some(Arc::new(names));
         self
     }
 
@@ -300,9 +335,14 @@ impl<K, D: Dispatch> Builder<K, D> {
 
     /// Makes the threads: pinned, with other priorities, from another pool. The handler gets each [`WorkerThread`] and
     /// must have [`run`](WorkerThread::run) called on a new thread, or return an error, which counts as a refused
-    /// thread. The pool does not join such a thread, it waits for its `run` to end. While it starts the first
-    /// worker of a pool, other threads that submit to that pool wait for it: it may submit to the pool, and must neither wait for a
-    /// task of it nor for another thread that submits. Whoever drops a `WorkerThread` later that was promised may have to run tasks that were queued on the
+    /// thread. The pool does not join such a thread, it waits for its `run` to end.
+    ///
+    /// The handler is called on the thread that needs a worker, which may be a worker itself. It may submit to the pool, and wait for
+    /// other threads that do. A submit may call it again, for another worker, before it has returned: a handler that submits in every
+    /// call nests as deep as the pool may have workers. It should not wait for a task of the pool, which may need the very worker
+    /// that is being started.
+    ///
+    /// Whoever drops a `WorkerThread` later that was promised may have to run tasks that were queued on the
     /// strength of it. Default: a thread of the standard library.
     ///
     /// ```
@@ -368,5 +408,39 @@ impl<K, D: Dispatch> fmt::Debug for Builder<K, D> {
             .field("queue", &self.options.queue)
             .field("expiry", &self.options.expiry)
             .finish_non_exhaustive()
+    }
+}
+
+impl<K> Builder<K, Sharded> {
+    /// How many shards: 1 to 65,535, and not more than the pool may hold tasks (`workers + queue`); `build` fails otherwise, and
+    /// where another [`dispatch`](Self::dispatch) is chosen after this. Default: the number of processors that the process may
+    /// use, but no more than workers.
+    ///
+    /// ```
+    /// use formicary::{Pool, Sharded};
+    ///
+    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().shards(8).build()?;
+    /// assert_eq!(pool.stats().shards.len(), 8);
+    /// assert!(Pool::builder().dispatch::<Sharded>().shards(0).build().is_err());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.options.shards = Some(shards);
+        self
+    }
+
+    /// How tasks without a key are spread over the shards; as [`shards`](Self::shards), only for this dispatch. Default:
+    /// [`Balance::RoundRobin`].
+    ///
+    /// ```
+    /// use formicary::{Balance, Pool, Sharded};
+    ///
+    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().balance(Balance::Thread).build()?;
+    /// assert_eq!(pool.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.options.balance = Some(balance);
+        self
     }
 }

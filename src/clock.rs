@@ -3,6 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The time `limit` from now; `None`, for ever, where the clock does not reach so far.
+pub(crate) fn deadline(limit: Duration) -> Option<Instant> {
+    Instant::now().checked_add(limit)
+}
+
 /// Where those who keep the time get it from.
 pub(crate) enum Clock {
     System,

@@ -29,7 +29,7 @@ use std::sync::Arc;
 ///     }
 /// }
 /// let pool = StatefulPool::new(1, |_| Ok(Stoppable(Arc::default())))?;
-/// assert!(pool.process_timeout((), Duration::from_millis(5)).unwrap_err().is_timed_out());
+/// assert!(pool.with().timeout(Duration::from_millis(5)).run(()).unwrap_err().is_timed_out());
 /// assert!(pool.wait_idle()); // it did stop
 /// # Ok::<(), formicary::BuildError>(())
 /// ```

@@ -16,7 +16,7 @@
 //!
 //! // One function.
 //! let lengths = PoolWithFunc::new(4, |word: &'static str| word.len())?;
-//! assert_eq!(lengths.call("formica")?, 7);
+//! assert_eq!(lengths.run("formica")?, 7);
 //!
 //! // State per thread.
 //! struct Scratch(Vec<u8>);
@@ -31,7 +31,7 @@
 //!     }
 //! }
 //! let medians = StatefulPool::new(4, |_worker| Ok(Scratch(Vec::new())))?;
-//! assert_eq!(medians.process(&[3, 1, 2])?, 2);
+//! assert_eq!(medians.run(&[3, 1, 2])?, 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -42,20 +42,24 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Pool::spawn`], [`StatefulPool::submit`] | a [`Handle`]: join it, await it, cancel it, [share](Handle::shared) it |
-//! | [`Pool::run`], [`PoolWithFunc::call`], [`StatefulPool::process`] | wait for the result |
-//! | [`Pool::submit_cancellable`] and its kin | a [`CancelToken`]: for one task, many, or a tree of them, with a deadline |
-//! | [`Pool::submit_async`] and its kin | wait for room without blocking a thread |
+//! | [`submit`](Pool::submit) | hand a task over; its result is dropped |
+//! | [`spawn`](Pool::spawn) | a [`Handle`]: join it, await it, cancel it, [share](Handle::shared) it |
+//! | [`run`](Pool::run) | wait for the result |
+//! | `try_submit`, `try_spawn`, `try_run` | the same, refused instead of waiting for room |
+//! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
+//! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order of their ends |
+//! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
 //! | [`Pool::group`] | tasks that fail together |
+//! | [`Pool::race`] | the first success wins |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
 //! | [`Pool::limited`] | a view of the pool with a limit of its own |
-//! | [`StatefulPool::broadcast`] | something for every worker |
+//! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | something for every worker |
 //!
 //! # What every pool promises
 //!
 //! - **A bound.** At most `workers` tasks run and at most `queue` more wait, besides those of the pool's own tasks ([`Builder`]). Beyond that `submit` blocks, in
-//!   first-come order; `try_submit` refuses; `submit_timeout` waits for so long.
+//!   first-come order; `try_submit` refuses; `with().room_timeout(limit)` waits for so long.
 //! - **Nothing is lost.** Every refusal hands the task back ([`SubmitError`]). A task that was accepted runs exactly once, or is given
 //!   back by `shutdown_now`, or is counted as cancelled.
 //! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
@@ -65,7 +69,7 @@
 //!   it ([`Builder::nested`]). What it waits for runs on the spot if it has not started (on the worker's own stack, as deep as the
 //!   program's own recursion goes); what would wait for itself for ever is refused as `WouldDeadlock`. That is seen within one pool:
 //!   tasks of two pools that wait for each other in a circle wait for ever, unless one of them waits with a limit
-//!   ([`Handle::join_timeout`], [`StatefulPool::process_timeout`], [`Pool::submit_timeout`]).
+//!   ([`Handle::join_timeout`], [`With::timeout`], [`With::room_timeout`]).
 //! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
 //!
 //! A waiting thread sleeps; an idle pool uses no processor time.
@@ -105,19 +109,18 @@ mod group;
 mod handle;
 mod interrupter;
 mod job;
-mod keyed;
 mod limited;
 mod looking;
 mod map;
-mod methods;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod notifier;
 mod options;
 mod pool;
-mod pool_with_func;
+mod race;
+mod reconfigure;
 mod scope;
 mod slot;
-mod stateful;
 mod stats;
 #[cfg(feature = "stream")]
 mod stream;
@@ -125,34 +128,34 @@ mod sync;
 mod task;
 mod timer;
 mod waiter;
+mod waking;
 mod window;
 mod worker;
-mod worker_pool;
 
 pub use broadcast::Answers;
 pub use builder::Builder;
-pub use cancel::{CancelReason, CancelToken, Cancelled};
+pub use cancel::{CancelReason, CancelToken, Cancelled, DropGuard};
 pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
 pub use error::{
-    BoxError, BuildError, CallError, GroupError, JoinError, ProcessError, SubmitAllError, SubmitError, SubmitErrorKind,
-    TaskFailure,
+    BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
 pub use group::Group;
-pub use handle::{Handle, SharedHandle, TaskId};
+pub use handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
 pub use interrupter::Interrupter;
 pub use limited::Limited;
 pub use map::{Map, Results};
 pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread};
-pub use pool::{Closures, LoopPool, Pool, ShardedPool, StackPool};
-pub use pool_with_func::{Function, PoolWithFunc};
+pub use pool::{
+    Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
+    StatefulPool, States, With, WorkerPool,
+};
+pub use reconfigure::Reconfigure;
 pub use scope::Scope;
-pub use stateful::{StatefulPool, States};
-pub use stats::{LimitedStats, ShardStats, ShutdownReport, Stats};
+pub use stats::{LimitedStats, Refusals, ShardStats, ShutdownReport, Stats};
 #[cfg(feature = "stream")]
 pub use stream::{IterStream, MapStream};
 pub use task::Task;
 pub use worker::{Context, PanicPolicy, Worker};
-pub use worker_pool::{PauseGuard, WorkerPool};
 
 /// `Send`, `Sync` and size of everything public, as a table that does not build when it is wrong.
 mod table {
@@ -164,6 +167,7 @@ mod table {
     assert_impl_all!(ShardedPool: Send, Sync);
     assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(AsCompleted<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Task: Send);
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);
@@ -178,6 +182,7 @@ mod table {
     assert_impl_all!(CallError<std::sync::mpsc::Receiver<u8>>: Send, Sync);
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
+    assert_impl_all!(DropGuard: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);

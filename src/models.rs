@@ -13,6 +13,7 @@ use loom::thread;
 use crate::cancel::CancelToken;
 use crate::engine::models::explore;
 use crate::error::{Cause, JoinError, SubmitErrorKind};
+use crate::notifier::Notifier;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Recalled, Reply, Slot, Terms, Ticket, Verdict};
 use crate::sync::{Arc, AtomicUsize, Ordering, Thread, current, park};
 use crate::waiter::Waiter;
@@ -191,6 +192,58 @@ fn several_wait_for_one_end() {
         assert!(matches!(slot.await_end(None, None, false, false), AwaitedEnd::Over));
         other.join().expect("no panic");
         assert!(is_done(&slot.poll(None).expect("it is over")));
+        Some(Verdict::Ran)
+    });
+}
+
+/// One waits for whichever of two tasks ends first, and then for the other.
+#[test]
+fn one_waits_for_any_of_two_ends() {
+    explore(3, || {
+        let living = Arc::new(AtomicUsize::new(0));
+        let notifier = Notifier::new(true);
+        let slots = [slot(&living, None), slot(&living, None)];
+        let tickets = [Ticket::new(&slots[0]), Ticket::new(&slots[1])];
+        let worker = {
+            let living = Arc::clone(&living);
+            thread::spawn(move || {
+                tickets.into_iter().for_each(|ticket| assert_eq!(work(ticket, &living), Verdict::Ran))
+            })
+        };
+        for (number, slot) in (0..).zip(&slots) {
+            if slot.listen(Waiter::Listed(Arc::clone(&notifier), number)).is_none() {
+                notifier.note(number);
+            }
+        }
+        for expected in 0..2 {
+            let number = loop {
+                notifier.listen(Waiter::Thread(current()), None);
+                match notifier.next_ended() {
+                    Some(number) => break number,
+                    None => park(None),
+                }
+            };
+            assert_eq!(number, expected);
+        }
+        notifier.stop_listening();
+        worker.join().expect("no panic");
+        drop(slots);
+        assert_eq!(living.load(Ordering::SeqCst), 0);
+    });
+}
+
+/// One of several who await a task leaves; the other is woken, and the one that left is not kept.
+#[test]
+fn one_who_listens_leaves() {
+    with_a_worker(3, |slot, _| {
+        let notifier = Notifier::new(true);
+        let leaves = slot.listen(Waiter::Listed(Arc::clone(&notifier), 7));
+        let stays = slot.listen(Waiter::Thread(current()));
+        leaves.into_iter().for_each(|place| slot.stop_listening(place));
+        while stays.is_some() && !slot.is_finished() {
+            park(None);
+        }
+        assert!(stays.is_none() || is_done(&slot.wait(None, None, false)));
         Some(Verdict::Ran)
     });
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contain::contain;
 use crate::dispatch::{Balance, MAX_WORKERS};
 use crate::error::BuildError;
 
@@ -92,9 +93,26 @@ pub struct TaskPanic<'a> {
     pub(crate) payload: &'a (dyn Any + Send),
     pub(crate) worker: usize,
     pub(crate) pool: &'a str,
+    pub(crate) task: Option<&'a str>,
 }
 
 impl TaskPanic<'_> {
+    /// What the task was called when it was submitted ([`With::name`](crate::With::name)).
+    ///
+    /// ```
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .panic_handler(move |panic| drop(sender.send(panic.task().map(str::to_owned))))
+    ///     .build()?;
+    /// pool.with().name("resize").submit(|| panic!("broken"))?;
+    /// assert_eq!(receiver.recv()?.as_deref(), Some("resize"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn task(&self) -> Option<&str> {
+        self.task
+    }
+
     /// What the task panicked with.
     ///
     /// ```
@@ -129,7 +147,7 @@ impl TaskPanic<'_> {
         self.worker
     }
 
-    /// The pool's name: its `thread_name`.
+    /// The pool's name ([`Builder::name`](crate::Builder::name)).
     ///
     /// ```
     /// let (sender, receiver) = std::sync::mpsc::channel();
@@ -150,7 +168,10 @@ impl TaskPanic<'_> {
 impl fmt::Display for TaskPanic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = crate::error::panic_text(self.payload);
-        write!(f, "worker {} of {} panicked: {text}", self.worker, self.pool)
+        match self.task {
+            Some(task) => write!(f, "{task} panicked on worker {} of {}: {text}", self.worker, self.pool),
+            None => write!(f, "worker {} of {} panicked: {text}", self.worker, self.pool),
+        }
     }
 }
 
@@ -186,7 +207,7 @@ pub struct WorkerThread {
 }
 
 impl WorkerThread {
-    /// The thread's name, at most 15 bytes.
+    /// The thread's name: at most 15 bytes, or whatever [`thread_names`](crate::Builder::thread_names) says.
     ///
     /// ```
     /// let pool = formicary::Pool::builder()
@@ -294,7 +315,7 @@ impl fmt::Debug for WorkerThread {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {
-    /// Runs all that is queued and waits for the end of every thread, as [`Pool::shutdown`](crate::Pool::shutdown) does. A task
+    /// Runs all that is queued and waits for the end of every thread, as [`PoolControl::shutdown`](crate::PoolControl::shutdown) does. A task
     /// that never ends keeps the drop waiting for ever.
     #[default]
     Drain,
@@ -309,6 +330,7 @@ pub enum OnDrop {
 
 pub(crate) type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 pub(crate) type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
+pub(crate) type ThreadNames = Arc<dyn Fn(usize) -> String + Send + Sync>;
 pub(crate) type SpawnHandler = Arc<dyn Fn(WorkerThread) -> io::Result<()> + Send + Sync>;
 
 /// Everything that can be set about a pool, whatever its kind.
@@ -324,7 +346,9 @@ pub(crate) struct Options {
     pub(crate) max_blocking: usize,
     pub(crate) expiry: Option<Duration>,
     pub(crate) spin: Duration,
-    pub(crate) thread_name: String,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) thread_name: Arc<str>,
+    pub(crate) thread_names: Option<ThreadNames>,
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_thread_start: Option<Hook>,
     pub(crate) on_thread_stop: Option<Hook>,
@@ -346,7 +370,9 @@ impl Default for Options {
             max_blocking: usize::MAX,
             expiry: Some(DEFAULT_EXPIRY),
             spin: DEFAULT_SPIN,
-            thread_name: DEFAULT_NAME.to_owned(),
+            name: None,
+            thread_name: DEFAULT_NAME.into(),
+            thread_names: None,
             stack_size: None,
             on_thread_start: None,
             on_thread_stop: None,
@@ -364,7 +390,7 @@ impl Options {
             return Err(BuildError::MinAboveMax { min: self.min_workers, max: self.workers });
         }
         if self.thread_name.is_empty() || self.thread_name.contains('\0') {
-            return Err(BuildError::ThreadName(self.thread_name.clone()));
+            return Err(BuildError::ThreadName(self.thread_name.to_string()));
         }
         match self.stack_size {
             Some(0) => Err(BuildError::ZeroStackSize),
@@ -377,8 +403,27 @@ impl Options {
         self.shards.map(|_| "shards").or(self.balance.map(|_| "balance"))
     }
 
-    /// The name of worker `index`: Linux shows 15 bytes, so the prefix gives way to the number.
-    pub(crate) fn name_of(&self, index: usize) -> String {
+    /// The pool's name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        self.name.as_ref().unwrap_or(&self.thread_name)
+    }
+
+    /// The name of the thread of worker `index`, or why it can have none.
+    pub(crate) fn name_of(&self, index: usize) -> io::Result<String> {
+        let Some(names) = &self.thread_names else { return Ok(self.numbered(index)) };
+        let Some(name) = contain(|| names(index)) else {
+            return Err(io::Error::other("the function that names threads panicked"));
+        };
+        if name.is_empty() || name.contains('\0') {
+            let text =
+                format!("{name:?} is no name for the thread of worker {index}: it is empty or has a NUL byte in it");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        Ok(name)
+    }
+
+    /// Linux shows 15 bytes, so the prefix gives way to the number.
+    fn numbered(&self, index: usize) -> String {
         let number = format!("-{index}");
         let mut end = self.thread_name.len().min(15 - number.len());
         while !self.thread_name.is_char_boundary(end) {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::abort::AbortOnUnwind;
 use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Prospect, nested};
+use crate::engine::{Prospect, current_worker, waiting_workers};
 use crate::error::{Cause, Payload, SubmitErrorKind};
 use crate::pool::Pool;
 use crate::slot::{Recalled, Reply, Settle, Verdict};
@@ -57,7 +57,7 @@ pub struct Scope<'scope, 'env: 'scope, D: Dispatch = Stack> {
 /// What a scope's thread and its tasks share. Of no lifetime: workers touch it when the scope may have ended.
 struct State {
     owner: Thread,
-    pool: nested::PoolId,
+    pool: current_worker::PoolId,
     /// Whether the owner is a worker of the pool, so that it runs what has not started.
     owner_is_inside: bool,
     tally: Mutex<Tally>,
@@ -202,7 +202,7 @@ impl State {
     }
 
     /// Waits until every closure is gone.
-    fn finish(self: &Arc<Self>, pool: nested::PoolId) {
+    fn finish(self: &Arc<Self>, pool: current_worker::PoolId) {
         loop {
             let mut tally = self.tally.lock();
             if tally.pending == 0 {
@@ -213,11 +213,11 @@ impl State {
             if returned.is_none() && queued.is_none() {
                 // What is left has started, later than this scope, on others. So workers that wait for scopes do not wait in a
                 // circle; and one that is at the pool's door gives way if no other is left.
-                let _leave = nested::enter_wait_regardless(pool);
+                let _guard = waiting_workers::enter_wait_regardless(pool);
                 park(None);
             }
             if let Some(errand) = queued {
-                nested::run_here_however_deep(pool, |reply| errand.run_queued(reply, self, false));
+                current_worker::run_here_however_deep(pool, |reply| errand.run_queued(reply, self, false));
             }
             if let Some(errand) = returned {
                 self.run_refused(errand);

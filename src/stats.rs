@@ -1,6 +1,7 @@
 //! Figures of a pool at one moment, and of its end.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A snapshot of a pool's counts. Reading it never stops the pool.
 ///
@@ -20,6 +21,10 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
+    /// The pool's name ([`Builder::name`](crate::Builder::name)).
+    pub name: Arc<str>,
+    /// How many tasks may wait beyond those that have a worker ([`Builder::queue`](crate::Builder::queue)); `None` is any number.
+    pub queue_bound: Option<usize>,
     /// The most workers that may be alive.
     pub capacity: usize,
     /// Living workers.
@@ -44,8 +49,10 @@ pub struct Stats {
     pub panicked: u64,
     /// Tasks that were accepted and will never run.
     pub cancelled: u64,
-    /// Submissions refused, for whatever reason.
+    /// Submissions refused, for whatever reason: the sum of `refusals`.
     pub rejected: u64,
+    /// The same by kind.
+    pub refusals: Refusals,
     /// Tasks given back by `shutdown_now`.
     pub returned: u64,
     /// Workers ever started.
@@ -63,6 +70,54 @@ pub struct Stats {
     pub failed_starts: u64,
     /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for others. Tasks beyond the bound are in no shard.
     pub shards: Vec<ShardStats>,
+}
+
+/// Refused submissions by the [`kind`](crate::SubmitErrorKind) of the refusal. A task that was accepted and then had no state to run
+/// with ([`NoState`](crate::SubmitErrorKind::NoState)) counts as cancelled, not as refused.
+///
+/// ```
+/// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+/// let pause = pool.pause();
+/// pool.submit(|| ())?;
+/// assert!(pool.try_submit(|| ()).unwrap_err().is_full());
+/// drop(pause);
+/// pool.shutdown();
+/// assert!(pool.try_submit(|| ()).unwrap_err().is_closed());
+///
+/// let stats = pool.stats();
+/// assert_eq!((stats.refusals.full, stats.refusals.closed), (1, 1));
+/// assert_eq!((stats.refusals.total(), stats.rejected), (2, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusals {
+    /// There was no room, and the call did not wait.
+    pub full: u64,
+    /// Too many submitters waited already ([`max_blocking`](crate::Builder::max_blocking)).
+    pub overloaded: u64,
+    /// There was no room until the time was up.
+    pub timed_out: u64,
+    /// The task was cancelled before it was taken.
+    pub cancelled: u64,
+    /// The pool was closed.
+    pub closed: u64,
+    /// The system refused a thread, and no worker was alive.
+    pub spawn: u64,
+    /// The submitter was a worker of the pool, and would have waited for itself.
+    pub would_deadlock: u64,
+}
+
+impl Refusals {
+    /// All of them.
+    ///
+    /// ```
+    /// assert_eq!(formicary::Refusals::default().total(), 0);
+    /// ```
+    pub fn total(&self) -> u64 {
+        let Refusals { full, overloaded, timed_out, cancelled, closed, spawn, would_deadlock } = self;
+        full + overloaded + timed_out + cancelled + closed + spawn + would_deadlock
+    }
 }
 
 /// A snapshot of one shard of a [`Sharded`](crate::Sharded) pool.

@@ -3,17 +3,16 @@
 use std::fmt;
 use std::iter::Fuse;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::stream::{FusedStream, Stream};
 
 use crate::dispatch::Dispatch;
-use crate::map::{Map, payload_door};
-use crate::pool::Pool;
-use crate::pool_with_func::PoolWithFunc;
-use crate::stateful::StatefulPool;
+use crate::map::{Map, closure_door, payload_door};
+use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::waiter::Waiter;
-use crate::window::{Answer, Door, Entering, Order, Window};
+use crate::window::{Answer, Door, Entering, Order, Owned, Window};
 use crate::worker::Worker;
 
 /// A [`Map`] as a stream; made by [`Map::into_stream`] and the pools' `map_stream`. Needs the feature `stream`, and works on any
@@ -216,6 +215,37 @@ impl<D: Dispatch> Pool<D> {
     {
         MapStream::new(items, self.door(f, None))
     }
+
+    /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`map_owned`](Self::map_owned). So the
+    /// stream can be given to an executor that asks for `'static`.
+    ///
+    /// ```
+    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
+    /// # struct Empty;
+    /// # impl futures_core::Stream for Empty {
+    /// #     type Item = u64;
+    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
+    /// #         None.into()
+    /// #     }
+    /// # }
+    /// use formicary::{MapStream, Pool};
+    ///
+    /// fn squares() -> Result<MapStream<'static, impl futures_core::Stream<Item = u64>, u64>, formicary::BuildError> {
+    ///     let pool = std::sync::Arc::new(Pool::new(2)?);
+    ///     Ok(pool.map_stream_owned(inputs(), |n| n * n))
+    /// }
+    /// # drop(squares()?);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_stream_owned<S, F, R>(self: &Arc<Self>, items: S, f: F) -> MapStream<'static, S, R>
+    where
+        S: Stream,
+        S::Item: Send + 'static,
+        F: Fn(S::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        MapStream::new(items, closure_door(Owned(Arc::clone(self)), f, None))
+    }
 }
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
@@ -237,6 +267,26 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// ```
     pub fn map_stream<S: Stream<Item = T>>(&self, items: S) -> MapStream<'_, S, R> {
         MapStream::new(items, payload_door(&self.engine))
+    }
+
+    /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`Pool::map_stream_owned`].
+    ///
+    /// ```
+    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
+    /// # struct Empty;
+    /// # impl futures_core::Stream for Empty {
+    /// #     type Item = u64;
+    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
+    /// #         None.into()
+    /// #     }
+    /// # }
+    /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(2, |n: u64| n * n)?);
+    /// let outputs = pool.map_stream_owned(inputs());
+    /// # drop(outputs);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_stream_owned<S: Stream<Item = T>>(self: &Arc<Self>, items: S) -> MapStream<'static, S, R> {
+        MapStream::new(items, payload_door(Owned(Arc::clone(self))))
     }
 }
 
@@ -266,5 +316,35 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     pub fn map_stream<S: Stream<Item = W::Input>>(&self, items: S) -> MapStream<'_, S, W::Output> {
         MapStream::new(items, payload_door(&self.engine))
+    }
+
+    /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`Pool::map_stream_owned`].
+    ///
+    /// ```
+    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
+    /// # struct Empty;
+    /// # impl futures_core::Stream for Empty {
+    /// #     type Item = u64;
+    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
+    /// #         None.into()
+    /// #     }
+    /// # }
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
+    /// let outputs = pool.map_stream_owned(inputs());
+    /// # drop(outputs);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_stream_owned<S: Stream<Item = W::Input>>(
+        self: &Arc<Self>,
+        items: S,
+    ) -> MapStream<'static, S, W::Output> {
+        MapStream::new(items, payload_door(Owned(Arc::clone(self))))
     }
 }

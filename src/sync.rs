@@ -123,7 +123,7 @@ mod checked {
     }
 
     /// The checker's mutex with the interface of parking_lot's: no poisoning.
-    pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
+    pub struct Mutex<T>(checker::sync::Mutex<T>);
 
     /// The guard is an option only so that `wait` can hand it to the checker's condvar and take it back.
     pub(crate) struct MutexGuard<'a, T>(Option<checker::sync::MutexGuard<'a, T>>);

@@ -68,12 +68,12 @@ pub(crate) trait Body: Send + 'static {
     }
 }
 
-/// A closure that nobody waits for.
-struct Plain<F>(F);
+/// A closure whose result nobody waits for.
+struct Plain<F, T>(F, PhantomData<fn() -> T>);
 
-impl<F: FnOnce() + Send + 'static> Body for Plain<F> {
+impl<F: FnOnce() -> T + Send + 'static, T: 'static> Body for Plain<F, T> {
     fn call(self, _reply: &mut Reply) -> Verdict {
-        (self.0)();
+        drop((self.0)());
         Verdict::Ran
     }
 
@@ -91,7 +91,13 @@ impl Task {
     /// # drop(task);
     /// ```
     pub fn new(f: impl FnOnce() + Send + 'static) -> Self {
-        Self::from_body(Plain(f))
+        Self::from_closure(f)
+    }
+
+    /// Wraps a closure whose result is dropped.
+    #[inline]
+    pub(crate) fn from_closure<F: FnOnce() -> T + Send + 'static, T: 'static>(f: F) -> Self {
+        Self::from_body(Plain(f, PhantomData))
     }
 
     pub(crate) fn from_body<B: Body>(body: B) -> Self {
@@ -108,12 +114,12 @@ impl Task {
         }
     }
 
-    /// The closure that [`Task::new`] wrapped.
+    /// The closure that [`from_closure`](Self::from_closure) wrapped.
     ///
     /// # Panics
     /// If it was of another type.
-    pub(crate) fn into_closure<F: FnOnce() + Send + 'static>(self) -> F {
-        self.into_body::<Plain<F>>().0
+    pub(crate) fn into_closure<F: FnOnce() -> T + Send + 'static, T: 'static>(self) -> F {
+        self.into_body::<Plain<F, T>>().0
     }
 
     /// What [`from_body`](Self::from_body) wrapped.

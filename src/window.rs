@@ -3,19 +3,22 @@
 //! Who drives a [`Window`] tops it up, takes what has ended, and otherwise waits:
 //! as a thread (`map`) or as a future (`stream.rs`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Patience, Runner, Way};
 use crate::error::{CallError, JoinError, SubmitError};
 use crate::handle::Handle;
+use crate::notifier::Notifier;
+use crate::pool::AnyPool;
 use crate::slot::Slot;
-use crate::sync::{Mutex, current, park};
+use crate::sync::{current, park};
 use crate::waiter::Waiter;
 
 /// What an item is told, or comes back with.
@@ -39,16 +42,34 @@ pub(crate) trait Door<'p, T, R: Send + 'static>: Send {
     fn guard(&self, f: &mut dyn FnMut());
 }
 
-/// The door of an engine. A kind of pool gives it how to make a slot and the task that stands for it, and how to get the item
-/// out of the slot's input again.
-pub(crate) struct EngineDoor<'p, E: Runner, D: Dispatch, T, I, M> {
-    pub(crate) engine: &'p Arc<Engine<E, D>>,
+/// The door of an engine, which it borrows from a pool, or holds with a share in the pool. A kind of pool gives it how to make a slot
+/// and the task that stands for it, and how to get the item out of the slot's input again.
+pub(crate) struct EngineDoor<G, I, T, M> {
+    pub(crate) engine: G,
     pub(crate) make: M,
     pub(crate) item: fn(I) -> T,
 }
 
-impl<'p, E, D, T, I, R, M> Door<'p, T, R> for EngineDoor<'p, E, D, T, I, M>
+/// The engine of a pool that somebody has a share in.
+pub(crate) struct Owned<P>(pub(crate) Arc<P>);
+
+impl<P> Clone for Owned<P> {
+    fn clone(&self) -> Self {
+        Owned(Arc::clone(&self.0))
+    }
+}
+
+impl<P: AnyPool> Deref for Owned<P> {
+    type Target = Arc<Engine<P::Runner, P::Dispatch>>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.engine()
+    }
+}
+
+impl<'p, G, E, D, T, I, R, M> Door<'p, T, R> for EngineDoor<G, I, T, M>
 where
+    G: Deref<Target = Arc<Engine<E, D>>> + Clone + Send + Sync + 'p,
     E: Runner,
     D: Dispatch,
     T: Send + 'static,
@@ -68,8 +89,11 @@ where
 
     fn enter_async(&self, item: T) -> Entering<'p, T, R> {
         let (slot, task) = (self.make)(item);
-        let (entering, item) = (self.engine.submit_slot_async(slot, task, Patience::Forever.into()), self.item);
-        Box::pin(async move { entering.await.map(Handle::new).map_err(|refusal| refusal.map(item)) })
+        let (engine, item) = (self.engine.clone(), self.item);
+        Box::pin(async move {
+            let entered = engine.submit_slot_async(slot, task, Patience::Forever.into()).await;
+            entered.map(Handle::new).map_err(|refusal| refusal.map(item))
+        })
     }
 
     fn capacity(&self) -> usize {
@@ -94,40 +118,6 @@ pub(crate) enum Order {
     End,
 }
 
-/// Rung by every task of a window that ends, be it with a result, a panic, or unstarted.
-struct Bell {
-    order: Order,
-    state: Mutex<Rung>,
-}
-
-#[derive(Default)]
-struct Rung {
-    /// Tasks by their end, where that is the order.
-    ended: VecDeque<u64>,
-    waiter: Option<Waiter>,
-    /// The only task that the waiter waits for, if not for any.
-    only: Option<u64>,
-}
-
-/// Rings the bell for one task: what its slot wakes.
-struct Ringer {
-    number: u64,
-    bell: Arc<Bell>,
-}
-
-impl Wake for Ringer {
-    fn wake(self: Arc<Self>) {
-        let mut state = self.bell.state.lock();
-        if self.bell.order == Order::End {
-            state.ended.push_back(self.number);
-        }
-        let is_awaited = state.only.is_none_or(|only| only == self.number);
-        let waiter = if is_awaited { state.waiter.take() } else { None };
-        drop(state);
-        waiter.into_iter().for_each(Waiter::wake);
-    }
-}
-
 /// An item that was pulled.
 enum Place<T, R: Send + 'static> {
     Started(Handle<R>),
@@ -148,7 +138,8 @@ pub(crate) struct Window<'p, T, R: Send + 'static> {
     has_refusal: bool,
     /// Nothing is pulled any more.
     is_closed: bool,
-    bell: Arc<Bell>,
+    order: Order,
+    notifier: Arc<Notifier>,
 }
 
 impl<'p, T, R: Send + 'static> Window<'p, T, R> {
@@ -161,7 +152,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
             held: None,
             has_refusal: false,
             is_closed: false,
-            bell: Arc::new(Bell { order, state: Mutex::default() }),
+            order,
+            notifier: Notifier::new(order == Order::End),
         }
     }
 
@@ -212,12 +204,17 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
     }
 
-    /// Puts the item that found no room into the pool, blocking for it; says whether there was one. For a window that is
-    /// otherwise empty, which has nothing else to wait for.
-    pub(crate) fn enter_held(&mut self) -> bool {
+    /// Puts the item that found no room into the pool, blocking for it until the deadline at most; says whether there was one. For a
+    /// window that is otherwise empty, which has nothing else to wait for.
+    pub(crate) fn enter_held(&mut self, deadline: Option<Instant>) -> bool {
         let Some(item) = self.held.take() else { return false };
-        let entered = self.door.enter(item, self.door.default_patience().into());
-        self.place(entered);
+        match (self.door.default_patience(), deadline) {
+            (Patience::Forever, Some(deadline)) => _ = self.enter(item, Patience::Until(deadline).into()),
+            (patience, _) => {
+                let entered = self.door.enter(item, patience.into());
+                self.place(entered);
+            }
+        }
         true
     }
 
@@ -236,32 +233,23 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
                 self.has_refusal = true;
                 Place::Over(Err(refusal.into()))
             }
-            Ok(mut handle) => {
-                let waker = Waker::from(Arc::new(Ringer { number, bell: Arc::clone(&self.bell) }));
-                match Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)) {
-                    Poll::Ready(result) => Place::Over(result.map_err(CallError::from)),
-                    Poll::Pending => Place::Started(handle),
-                }
-            }
+            Ok(mut handle) => match handle.poll_or_listen(|| Waiter::Listed(Arc::clone(&self.notifier), number)) {
+                Some(result) => Place::Over(result.map_err(CallError::from)),
+                None => Place::Started(handle),
+            },
         };
         if matches!(place, Place::Over(_)) {
-            self.note_end(number);
+            self.notifier.note(number);
         }
         self.places.insert(number, place);
     }
 
-    fn note_end(&self, number: u64) {
-        if self.bell.order == Order::End {
-            self.bell.state.lock().ended.push_back(number);
-        }
-    }
-
     /// The answer that is next in order, if it is there.
     pub(crate) fn take(&mut self) -> Option<Answer<T, R>> {
-        let place = match self.bell.order {
+        let place = match self.order {
             Order::Input => self.places.first_entry().filter(|first| first.get().is_over())?.remove(),
             Order::End => loop {
-                let number = self.bell.state.lock().ended.pop_front()?;
+                let number = self.notifier.next_ended()?;
                 // One that was joined by itself may be in the list a second time.
                 if let Some(place) = self.places.remove(&number) {
                     break place;
@@ -288,22 +276,18 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
         // Cloning a waker is somebody else's code, as dropping one is: not under the lock.
         let waiter = waiter();
-        let only = match self.bell.order {
+        let only = match self.order {
             Order::Input => self.places.first_key_value().map(|(number, _)| *number),
             Order::End => None,
         };
-        let mut state = self.bell.state.lock();
-        let replaced = state.waiter.replace(waiter);
-        state.only = only;
-        drop(state);
-        replaced.into_iter().for_each(Waiter::dismiss);
+        self.notifier.listen(waiter, only);
         // A task that ended before that rang for nobody.
         self.take()
     }
 
-    /// The next answer, or `None` where there may be one now. Blocks until then; meanwhile an item that found no room stands
-    /// in line for it.
-    pub(crate) fn wait(&mut self) -> Option<Answer<T, R>> {
+    /// The next answer, or `None` where there may be one now, or the time is up. Blocks until then; meanwhile an item that found no
+    /// room stands in line for it.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Answer<T, R>> {
         if self.held.is_some() {
             let token = CancelToken::new();
             let answer = self.take_or_listen(|| Waiter::Token(token.clone()));
@@ -311,14 +295,15 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
                 return answer;
             }
             let item = self.held.take()?;
-            if self.enter(item, Way::from(Patience::Forever).unless(Some(&token))) || token.is_cancelled() {
+            let patience = deadline.map_or(Patience::Forever, Patience::Until);
+            if self.enter(item, Way::from(patience).unless(Some(&token))) || token.is_cancelled() {
                 return None;
             }
             // Not even room in line.
         }
         let answer = self.take_or_listen(|| Waiter::Thread(current()));
         if answer.is_none() {
-            park(None);
+            park(deadline);
         }
         answer
     }
@@ -328,23 +313,23 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.door.is_inside()
     }
 
-    /// Waits for the oldest task: as a worker of the pool does, which runs it itself if it can. One that cannot be waited for
-    /// is cancelled, so that it does not run after it was reported as failed.
-    pub(crate) fn join_oldest(&mut self) {
+    /// Waits for the oldest task, until the deadline at most: as a worker of the pool does, which runs it itself if it can. One that
+    /// cannot be waited for is cancelled, so that it does not run after it was reported as failed.
+    pub(crate) fn join_oldest(&mut self, deadline: Option<Instant>) {
         let oldest = self.places.iter_mut().find_map(|(number, place)| match place {
-            Place::Started(handle) => Some((*number, handle.wait_or_cancel())),
+            Place::Started(handle) => Some((*number, handle.wait_or_cancel(deadline))),
             Place::Over(_) => None,
         });
-        if let Some((number, result)) = oldest {
+        if let Some((number, Some(result))) = oldest {
             self.places.insert(number, Place::Over(result.map_err(CallError::from)));
-            self.note_end(number);
+            self.notifier.note(number);
         }
     }
 
     /// Cancels what has not started, tells what runs to stop, and forgets all results. Does not wait, and is the end.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
-        self.stop_listening();
+        self.notifier.stop_listening();
         self.cancel();
         self.places.clear();
         self.held = None;
@@ -361,12 +346,6 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
             }
         }
         self.held = None;
-    }
-
-    /// What runs on has the bell, and would keep whoever waited last as long as it runs.
-    fn stop_listening(&self) {
-        let waiter = self.bell.state.lock().waiter.take();
-        waiter.into_iter().for_each(Waiter::dismiss);
     }
 
     fn cancel(&self) {
@@ -389,12 +368,12 @@ impl<T, R: Send + 'static> Place<T, R> {
 }
 
 impl<R: Send + 'static> Handle<R> {
-    fn wait_or_cancel(&self) -> Result<R, JoinError> {
-        self.wait().inspect_err(|error| {
-            if error.is_would_deadlock() {
-                self.cancel();
-            }
-        })
+    fn wait_or_cancel(&self, deadline: Option<Instant>) -> Option<Result<R, JoinError>> {
+        let result = self.wait_until(deadline)?;
+        if result.as_ref().is_err_and(JoinError::is_would_deadlock) {
+            self.cancel();
+        }
+        Some(result)
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
+use crate::engine::{Overdue, current_worker};
 use crate::interrupter::Interrupter;
-use crate::slot::Cancellable;
-use crate::sync::{AtomicBool, Ordering};
+use crate::slot::{Cancellable, with_current};
 
 /// What one worker of a [`StatefulPool`](crate::StatefulPool) is: its state, and what it does with an input.
 ///
@@ -33,7 +33,7 @@ use crate::sync::{AtomicBool, Ordering};
 /// }
 ///
 /// let pool = StatefulPool::new(2, |_worker| Ok(Words(Vec::new())))?;
-/// assert_eq!(pool.process("the ant and the bee".to_owned())?, 4);
+/// assert_eq!(pool.run("the ant and the bee".to_owned())?, 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Worker: 'static {
@@ -92,18 +92,55 @@ pub trait Worker: 'static {
 ///     }
 /// }
 /// let pool = StatefulPool::new(1, |_| Ok(Who))?;
-/// assert_eq!(pool.process(())?, (0, false));
+/// assert_eq!(pool.run(())?, (0, false));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub(crate) worker: usize,
-    pub(crate) deadline: Option<Instant>,
     pub(crate) task: Option<&'a dyn Cancellable>,
-    pub(crate) overdue: &'a AtomicBool,
+    pub(crate) overdue: &'a Overdue,
 }
 
 impl Context<'_> {
+    /// Calls `f` with the context of the task that the calling thread is running: what [`Worker::process`] gets as an argument, for
+    /// closures and functions. `None`, without a call, on a thread that is not a worker of a pool. A task that runs in the middle of
+    /// another one is the one that is meant.
+    ///
+    /// ```
+    /// use formicary::{Context, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let task = pool.spawn(|| {
+    ///     let mut rounds = 0_u64;
+    ///     while Context::with(|cx| !cx.is_cancelled()) == Some(true) {
+    ///         rounds += 1;
+    ///     }
+    ///     rounds
+    /// })?;
+    /// while !task.cancel() && !task.is_finished() {}
+    /// assert!(Context::with(|cx| cx.worker()).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with<O>(f: impl FnOnce(&Context<'_>) -> O) -> Option<O> {
+        let (pool, worker) = current_worker::innermost()?;
+        Some(with_current(|task| f(&Context { worker, task, overdue: pool.overdue() })))
+    }
+
+    /// What the task was called when it was submitted ([`With::name`](crate::With::name)).
+    ///
+    /// ```
+    /// use formicary::{Context, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let length = pool.with().name("resize").run(|| Context::with(|cx| cx.name().map(str::len)))?;
+    /// assert_eq!(length, Some(Some(6)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn name(&self) -> Option<&str> {
+        self.task.and_then(Cancellable::name)
+    }
+
     /// The worker's number, below the highest capacity that the pool has had.
     ///
     /// ```
@@ -117,7 +154,7 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert_eq!(pool.process(())?, 0);
+    /// assert_eq!(pool.run(())?, 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn worker(&self) -> usize {
@@ -137,16 +174,16 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(!pool.process(())?);
-    /// assert!(pool.process_timeout((), std::time::Duration::from_secs(60))?);
+    /// assert!(!pool.run(())?);
+    /// assert!(pool.with().timeout(std::time::Duration::from_secs(60)).run(())?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.task.and_then(Cancellable::deadline)
     }
 
     /// Whether the work should stop: the timed caller has given up, or the time of a
-    /// [`shutdown_graceful`](crate::StatefulPool::shutdown_graceful) is over.
+    /// [`shutdown_graceful`](crate::PoolControl::shutdown_graceful) is over.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -159,13 +196,11 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(!pool.process(())?);
+    /// assert!(!pool.run(())?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        // ORDERING: Acquire, so that who has seen the interrupter's mark sees this too.
-        let is_set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        self.task.is_some_and(Cancellable::is_cancelled) || is_set(self.overdue)
+        self.task.is_some_and(Cancellable::is_cancelled) || self.overdue.is_set()
     }
 
     /// The task's token, to give to code that wants one: cancelled when a timed or cancellable caller gives up, or by the
@@ -183,8 +218,8 @@ impl Context<'_> {
     ///     }
     /// }
     /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(pool.submit(())?.join()?);
-    /// assert!(!pool.process(())?);
+    /// assert!(pool.spawn(())?.join()?);
+    /// assert!(!pool.run(())?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn token(&self) -> Option<&CancelToken> {
@@ -196,7 +231,8 @@ impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("worker", &self.worker)
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.deadline())
+            .field("name", &self.name())
             .field("is_cancelled", &self.is_cancelled())
             .finish()
     }

@@ -85,17 +85,17 @@ fn stateful<D: Dispatch>(
         at.wait();
         held();
     });
-    drop(pool.submit(task).unwrap());
+    drop(pool.spawn(task).unwrap());
     gate.await_arrivals(1);
-    let mut waiters = wait_for(|| pool.submit(Task::new(|| ())).unwrap());
+    let mut waiters = wait_for(|| pool.spawn(Task::new(|| ())).unwrap());
     for way in 0..3 {
         let pool = Arc::clone(&pool);
         waiters.push(thread::spawn(move || {
             let task = Task::new(|| ());
             let result = match way {
-                0 => pool.process(task),
-                1 => pool.process_timeout(task, 2 * LIMIT),
-                _ => pool.process_cancellable(&CancelToken::new(), task),
+                0 => pool.run(task),
+                1 => pool.with().timeout(2 * LIMIT).run(task),
+                _ => pool.with().token(&CancelToken::new()).run(task),
             };
             match result {
                 Ok(()) => End::Ran,
@@ -127,12 +127,12 @@ fn function<D: Dispatch>() -> Bench<Arc<PoolWithFunc<Task, D>>> {
     let builder = PoolWithFunc::builder(Task::run).workers(1).queue(64);
     let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
     let gate = Gate::new();
-    pool.invoke(gate.task()).unwrap();
+    pool.submit(gate.task()).unwrap();
     gate.await_arrivals(1);
     let waiters: Waiters = (0..3)
         .map(|_| {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || match pool.call(Task::new(|| ())) {
+            thread::spawn(move || match pool.run(Task::new(|| ())) {
                 Ok(()) => End::Ran,
                 Err(error) => {
                     assert!(error.into_input().is_some());
@@ -220,9 +220,9 @@ fn dropped<D: Dispatch>() {
     let builder = StatefulPool::builder(|_| Ok(Runs)).workers(1).queue(64);
     let pool = builder.dispatch::<D>().build().unwrap();
     let gate = Gate::new();
-    drop(pool.submit(gate.task()).unwrap());
+    drop(pool.spawn(gate.task()).unwrap());
     gate.await_arrivals(1);
-    let waiters = wait_for(|| pool.submit(Task::new(|| ())).unwrap());
+    let waiters = wait_for(|| pool.spawn(Task::new(|| ())).unwrap());
     let end = thread::spawn(move || drop(pool));
     gate.open();
     waiters.into_iter().for_each(|waiter| assert_eq!(waiter.join().unwrap(), End::Ran));
@@ -245,7 +245,7 @@ fn no_state<D: Dispatch>() {
     let stats = bench.pool.stats();
     assert_eq!((stats.panicked, stats.completed, stats.cancelled), (1, 0, bench.tasks as u64));
     works.store(true, SeqCst);
-    bench.pool.process(Task::new(|| ())).unwrap();
+    bench.pool.run(Task::new(|| ())).unwrap();
 }
 
 #[test]

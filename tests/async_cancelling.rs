@@ -66,18 +66,18 @@ macro_rules! way_in {
 
 way_in!(Submit, Pool<D>, |me, token| async move {
     let work = me.1.clone();
-    let entered = me.0.submit_async_cancellable(token, move || work.run()).await;
+    let entered = me.0.with().token(token).submit_async(move || work.run()).await;
     entered.map_err(|refusal| refusal.kind())
 });
 
 way_in!(Spawn, Pool<D>, |me, token| async move {
     let work = me.1.clone();
-    let entered = me.0.spawn_async_cancellable(token, move |_| work.run()).await;
+    let entered = me.0.with().token(token).spawn_async(move || work.run()).await;
     entered.map(drop).map_err(|refusal| refusal.kind())
 });
 
 way_in!(Invoke, PoolWithFunc<u32, D>, |me, token| async move {
-    me.0.invoke_async_cancellable(token, 7).await.map_err(|refusal| {
+    me.0.with().token(token).submit_async(7).await.map_err(|refusal| {
         let (kind, input) = refusal.into_parts();
         assert_eq!(input, 7);
         kind
@@ -85,7 +85,7 @@ way_in!(Invoke, PoolWithFunc<u32, D>, |me, token| async move {
 });
 
 way_in!(State, StatefulPool<Work, D>, |me, token| async move {
-    me.0.submit_async_cancellable(token, 7).await.map(drop).map_err(|refusal| {
+    me.0.with().token(token).submit_async(7).await.map(drop).map_err(|refusal| {
         let (kind, input) = refusal.into_parts();
         assert_eq!(input, 7);
         kind

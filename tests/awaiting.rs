@@ -84,8 +84,8 @@ fn kinds<D: Dispatch>() {
         for n in 0..200 {
             closures.submit_async(|| ()).await.unwrap();
             assert_eq!(closures.spawn_async(move || n).await.unwrap().await.unwrap(), n);
-            function.invoke_async(1).await.unwrap();
-            assert_eq!(states.submit_async(n).await.unwrap().await.unwrap(), 2 * n);
+            function.submit_async(1).await.unwrap();
+            assert_eq!(states.spawn_async(n).await.unwrap().await.unwrap(), 2 * n);
         }
     });
     assert!(function.wait_idle());
@@ -233,7 +233,7 @@ fn first_in_line<D: Dispatch>() {
     gate.open();
     eventually("it is called", || bell.rung() > 0);
     assert!(pool.wait_idle());
-    pool.submit_timeout(|| (), LIMIT).unwrap();
+    pool.with().room_timeout(LIMIT).submit(|| ()).unwrap();
     assert!(pool.wait_idle());
     assert_eq!(pool.waiting(), 1);
     assert!(matches!(poll_with(first.as_mut(), &bell), Poll::Ready(Ok(()))));

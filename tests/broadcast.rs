@@ -31,7 +31,7 @@ fn every_sleeping_worker_does_it_once_and_answers_in_order() {
 fn busy_worker<D: Dispatch>() {
     let pool = full::<D>(2);
     let (gate, asked) = (Gate::new(), Gate::new());
-    let task = pool.submit(held(&gate)).unwrap();
+    let task = pool.spawn(held(&gate)).unwrap();
     gate.await_arrivals(1);
     std::thread::scope(|scope| {
         let at = asked.clone();
@@ -44,7 +44,7 @@ fn busy_worker<D: Dispatch>() {
         asked.await_arrivals(1);
         asked.open();
         // Behind the task, but before what is queued behind that.
-        let next: Vec<_> = (0..4).map(|_| pool.submit(digits()).unwrap()).collect();
+        let next: Vec<_> = (0..4).map(|_| pool.spawn(digits()).unwrap()).collect();
         assert!(!answers.is_finished() && asked.arrived() == 1);
         gate.open();
         assert_eq!(all(answers.join().unwrap().unwrap()).len(), 2);
@@ -64,7 +64,7 @@ fn a_busy_worker_does_it_after_its_task_and_before_the_next() {
 fn paused<D: Dispatch>() {
     let pool = full::<D>(2);
     let pause = pool.pause();
-    let waits = pool.submit(digits()).unwrap();
+    let waits = pool.spawn(digits()).unwrap();
     assert_eq!(all(pool.broadcast(|notes: &mut Notes| notes.0.push(3)).unwrap()).len(), 2);
     assert!(pause.wait_quiet() && !waits.is_finished());
     drop(pause);
@@ -80,8 +80,8 @@ fn full_house<D: Dispatch>() {
     let builder = StatefulPool::builder(|_| Ok(Notes::default())).workers(1).queue(1).dispatch::<D>();
     let pool = builder.build().unwrap();
     let pause = pool.pause();
-    let tasks = [pool.submit(digits()).unwrap(), pool.submit(digits()).unwrap()];
-    assert!(pool.try_submit(digits()).is_err());
+    let tasks = [pool.spawn(digits()).unwrap(), pool.spawn(digits()).unwrap()];
+    assert!(pool.try_spawn(digits()).is_err());
     assert_eq!(all(pool.broadcast(|notes: &mut Notes| notes.0.push(5)).unwrap()).len(), 1);
     drop(pause);
     tasks.into_iter().for_each(|task| assert_eq!(task.join().unwrap(), 5));
@@ -121,7 +121,7 @@ fn from_inside<D: Dispatch>() {
         assert_eq!(error.kind(), SubmitErrorKind::WouldDeadlock);
         u32::from(!pool.forget("key"))
     };
-    assert_eq!(pool.process(Box::new(task.clone())).unwrap(), 1);
+    assert_eq!(pool.run(Box::new(task.clone())).unwrap(), 1);
     // A broadcast is inside as well.
     assert_eq!(all(pool.broadcast(task).unwrap()), [(0, 1), (1, 1)]);
     assert!(pool.wait_idle());
@@ -143,7 +143,7 @@ fn closed<D: Dispatch>() {
     drop(error);
     assert!(pool.broadcast_and_remember("key", |notes: &mut Notes| notes.0.push(1)).is_err());
     pool.restart().unwrap();
-    assert_eq!(pool.process(digits()).unwrap(), 0);
+    assert_eq!(pool.run(digits()).unwrap(), 0);
     assert_eq!(Arc::strong_count(&given), 1);
 }
 

@@ -43,7 +43,7 @@ fn panicking<D: Dispatch>() {
         // A state that is gone has nothing to answer; it is made anew for a task.
         let keeps = policy == PanicPolicy::Keep;
         assert_eq!(pool.broadcast(|_: &mut Notes| ()).unwrap().len(), if keeps { 2 } else { 0 });
-        assert_eq!(pool.process(digits()).unwrap(), u32::from(keeps));
+        assert_eq!(pool.run(digits()).unwrap(), u32::from(keeps));
         assert_eq!(made.get(), if keeps { 2 } else { 3 });
         assert_eq!(pool.broadcast(|_: &mut Notes| ()).unwrap().len(), if keeps { 2 } else { 1 });
     }
@@ -58,7 +58,7 @@ fn lost_state<D: Dispatch>() {
     let pool = full::<D>(2);
     let (gate, told) = (Gate::new(), Gate::new());
     let at = gate.clone();
-    let task = pool.submit(Box::new(move |_| {
+    let task = pool.spawn(Box::new(move |_| {
         at.wait();
         panic_quietly()
     }));
@@ -97,10 +97,10 @@ fn remembered<D: Dispatch>() {
     assert_eq!(all(pool.broadcast_and_remember("one", note(1)).unwrap()), [(0, ())]);
     assert_eq!(all(pool.broadcast_and_remember("two", note(2)).unwrap()), [(0, ())]);
     let gate = Gate::new();
-    let busy = pool.submit(held(&gate)).unwrap();
+    let busy = pool.spawn(held(&gate)).unwrap();
     gate.await_arrivals(1);
     // A new worker, before its first task.
-    assert_eq!(pool.process(digits()).unwrap(), 12);
+    assert_eq!(pool.run(digits()).unwrap(), 12);
     // A new one of the same key comes last.
     let replaced = Arc::new(());
     let held_on = replaced.clone();
@@ -119,18 +119,18 @@ fn remembered<D: Dispatch>() {
     // After a panic.
     pool.tune(1).unwrap();
     eventually("one is left", || pool.stats().live == 1);
-    assert_eq!(pool.process(digits()).unwrap(), 123);
-    assert!(pool.process(Box::new(|_| panic_quietly())).unwrap_err().is_panic());
-    assert_eq!(pool.process(digits()).unwrap(), 23);
+    assert_eq!(pool.run(digits()).unwrap(), 123);
+    assert!(pool.run(Box::new(|_| panic_quietly())).unwrap_err().is_panic());
+    assert_eq!(pool.run(digits()).unwrap(), 23);
     // After the end of the pool.
     pool.shutdown();
     pool.restart().unwrap();
-    assert_eq!(pool.process(digits()).unwrap(), 23);
+    assert_eq!(pool.run(digits()).unwrap(), 23);
     assert!(pool.forget("one") && !pool.forget("one") && !pool.forget("three"));
     assert_eq!(Arc::strong_count(&replaced), 1);
     pool.shutdown();
     pool.restart().unwrap();
-    assert_eq!(pool.process(digits()).unwrap(), 2);
+    assert_eq!(pool.run(digits()).unwrap(), 2);
 }
 
 #[test]
@@ -150,12 +150,12 @@ fn remembered_panic<D: Dispatch>() {
     });
     assert_eq!(all(answers.unwrap()).len(), 1);
     fails.store(true, SeqCst);
-    assert!(pool.process(Box::new(|_| panic_quietly())).unwrap_err().is_panic());
-    let error = pool.submit(digits()).unwrap().join().unwrap_err();
+    assert!(pool.run(Box::new(|_| panic_quietly())).unwrap_err().is_panic());
+    let error = pool.spawn(digits()).unwrap().join().unwrap_err();
     assert!(error.is_no_state() && error.source().unwrap().to_string().contains("no rules"), "{error:?}");
     assert_eq!(pool.broadcast(|_: &mut Notes| ()).unwrap().len(), 0);
     fails.store(false, SeqCst);
-    assert_eq!(pool.process(digits()).unwrap(), 0);
+    assert_eq!(pool.run(digits()).unwrap(), 0);
     assert_eq!(all(pool.broadcast(|_: &mut Notes| ()).unwrap()).len(), 1);
 }
 
@@ -201,7 +201,7 @@ fn while_workers_come_and_go<D: Dispatch>() {
                 // What was told before a task was submitted is known to the worker that runs it.
                 let known = told.load(SeqCst) as u32;
                 let tasks: Vec<_> = (0..8)
-                    .map(|_| pool.submit(Box::new(|notes: &mut Notes| notes.0.last().copied().unwrap_or(0))).unwrap())
+                    .map(|_| pool.spawn(Box::new(|notes: &mut Notes| notes.0.last().copied().unwrap_or(0))).unwrap())
                     .collect();
                 for task in tasks {
                     let knows = task.join().unwrap();
@@ -246,7 +246,7 @@ fn ending<D: Dispatch>() {
         let factory = move |_| Ok(Ending { told: false, untold: counts.clone() });
         let pool = StatefulPool::builder(factory).workers(3).min_workers(3).dispatch::<D>().build().unwrap();
         let (gate, told) = (Gate::new(), Gate::new());
-        let tasks = [pool.submit(gate.clone()).unwrap(), pool.submit(gate.clone()).unwrap()];
+        let tasks = [pool.spawn(gate.clone()).unwrap(), pool.spawn(gate.clone()).unwrap()];
         gate.await_arrivals(2);
         told.open();
         std::thread::scope(|scope| {
@@ -307,7 +307,7 @@ fn a_worker_whose_factory_fails_is_left_out() {
         let factory = move |_| if made.up() == 1 { Ok(Notes::default()) } else { Err("no more".into()) };
         let pool: NotesPool<Stack> = StatefulPool::builder(factory).workers(3).build().unwrap();
         let gate = Gate::new();
-        let tasks: Vec<_> = (0..3).map(|_| pool.submit(held(&gate)).unwrap()).collect();
+        let tasks: Vec<_> = (0..3).map(|_| pool.spawn(held(&gate)).unwrap()).collect();
         gate.open();
         tasks.into_iter().for_each(|task| assert_eq!(task.join().unwrap(), 0));
         assert_eq!(all(pool.broadcast(|_: &mut Notes| ()).unwrap()).len(), 1);

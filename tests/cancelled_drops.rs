@@ -68,12 +68,12 @@ fn kinds<D: Dispatch>() {
     let pool: Pool<D> = with(Pool::builder(), &told).build().unwrap();
     check(&pool, &told, |token| {
         let bomb = Bomb;
-        pool.submit_cancellable(token, move || std::mem::forget(bomb)).unwrap();
+        pool.with().token(token).submit(move || std::mem::forget(bomb)).unwrap();
         || true
     });
     check(&pool, &told, |token| {
         let bomb = Bomb;
-        let handle = pool.spawn_cancellable(token, move |_| std::mem::forget(bomb)).unwrap();
+        let handle = pool.with().token(token).spawn(move || std::mem::forget(bomb)).unwrap();
         || is_cancelled(handle)
     });
     check(&pool, &told, |token| {
@@ -89,7 +89,7 @@ fn kinds<D: Dispatch>() {
     let told = Count::new();
     let pool: PoolWithFunc<Bomb, D> = with(PoolWithFunc::builder(std::mem::forget), &told).build().unwrap();
     check(&pool, &told, |token| {
-        pool.invoke_cancellable(token, Bomb).unwrap();
+        pool.with().token(token).submit(Bomb).unwrap();
         || true
     });
 
@@ -101,10 +101,10 @@ fn kinds<D: Dispatch>() {
     });
     let pool: StatefulPool<Careful, D> = with(builder, &told).build().unwrap();
     check(&pool, &told, |token| {
-        let handle = pool.submit_cancellable(token, Bomb).unwrap();
+        let handle = pool.with().token(token).spawn(Bomb).unwrap();
         || is_cancelled(handle)
     });
-    pool.process(Bomb).unwrap();
+    pool.run(Bomb).unwrap();
     assert_eq!(made.get(), 1, "the state had no part in it");
 }
 
@@ -120,7 +120,7 @@ fn inside<D: Dispatch>() {
     let own = Arc::downgrade(&pool);
     let outer = move || {
         let (pool, token, bomb) = (own.upgrade().unwrap(), CancelToken::new(), Bomb);
-        let inner = pool.spawn_cancellable(&token, move |_| std::mem::forget(bomb)).unwrap();
+        let inner = pool.with().token(&token).spawn(move || std::mem::forget(bomb)).unwrap();
         token.cancel();
         is_cancelled(inner)
     };
@@ -193,7 +193,7 @@ fn a_task_in_hand_panics_for_its_holder<D: Dispatch>() {
     let pool: Pool<D> = Pool::builder().workers(1).queue(4).dispatch().build().unwrap();
     let (pause, token) = (pool.pause(), CancelToken::new());
     let bomb = Bomb;
-    pool.submit_cancellable(&token, move || std::mem::forget(bomb)).unwrap();
+    pool.with().token(&token).submit(move || std::mem::forget(bomb)).unwrap();
     let handle = pool.spawn(quiet_panic).unwrap();
     let returned = pool.shutdown_now();
     token.cancel();

@@ -9,6 +9,7 @@ use std::thread;
 use formicary::{CancelToken, Dispatch, Pool, SubmitErrorKind};
 use support::closures::{occupy, pool};
 use support::races::together;
+use support::tokens::own_token;
 use support::{Count, Gate, LIMIT, assert_conserved, await_waiting, on_every_dispatch, within};
 
 /// A21: what is queued is skipped and counted as cancelled, what runs sees it and ends, and the shutdown returns.
@@ -19,24 +20,24 @@ fn queued_and_running<D: Dispatch>() {
     let running: Vec<_> = (0..2)
         .map(|n| {
             let started = started.clone();
-            let work = move |token: &CancelToken| {
+            let work = move || {
                 started.wait();
-                token.wait();
+                own_token().wait();
                 n
             };
-            pool.spawn_cancellable(&all, work).unwrap()
+            pool.with().token(&all).spawn(work).unwrap()
         })
         .collect();
     started.await_arrivals(2);
     let queued: Vec<_> = (0..50)
         .map(|_| {
             let ran = ran.clone();
-            pool.spawn_cancellable(&all, move |_| ran.up()).unwrap()
+            pool.with().token(&all).spawn(move || ran.up()).unwrap()
         })
         .collect();
     for _ in 0..40 {
         let ran = ran.clone();
-        pool.submit_cancellable(&all, move || _ = ran.up()).unwrap();
+        pool.with().token(&all).submit(move || _ = ran.up()).unwrap();
     }
     all.cancel();
     assert!(pool.shutdown().is_complete());
@@ -120,8 +121,8 @@ fn a_hundred_thousand<D: Dispatch>() {
             drop(alive);
         };
         match n % 2 {
-            0 => pool.submit_cancellable(&token, work).unwrap(),
-            _ => drop(pool.spawn_cancellable(&token, move |_| work()).unwrap()),
+            0 => pool.with().token(&token).submit(work).unwrap(),
+            _ => drop(pool.with().token(&token).spawn(work).unwrap()),
         }
     }
     token.cancel();
@@ -148,8 +149,8 @@ fn at_the_door<D: Dispatch>() {
         let (first, second) = (Arc::clone(&pool), Arc::clone(&pool));
         let stops = token.child();
         let first = thread::spawn(move || {
-            let refusal = first.spawn_cancellable(&stops, |_| 7).map(drop).err();
-            refusal.map(|refusal| (refusal.kind(), refusal.into_task()(&stops)))
+            let refusal = first.with().token(&stops).spawn(|| 7).map(drop).err();
+            refusal.map(|refusal| (refusal.kind(), refusal.into_task()()))
         });
         await_waiting(&*pool, 1);
         let second = thread::spawn(move || second.submit(|| ()).is_ok());
@@ -179,7 +180,7 @@ fn cancelled_and_taken_out<D: Dispatch>() {
     let pool = pool::<D>(1, 100);
     let gate = occupy(&pool);
     let token = CancelToken::new();
-    let handles: Vec<_> = (0..10).map(|_| pool.spawn_cancellable(&token, |_| ()).unwrap()).collect();
+    let handles: Vec<_> = (0..10).map(|_| pool.with().token(&token).spawn(|| ()).unwrap()).collect();
     let others: Vec<_> = (0..10).map(|_| pool.spawn(|| ()).unwrap()).collect();
     assert!(others[..5].iter().all(|handle| handle.cancel()));
     token.cancel();
@@ -210,12 +211,11 @@ fn a21_a_token_that_is_made_while_its_task_is_cancelled() {
         for _ in 0..500 {
             let gate = Gate::new();
             let held = gate.clone();
-            let handle = pool
-                .spawn_cancellable(&CancelToken::new(), move |token| {
-                    held.wait();
-                    token.wait();
-                })
-                .unwrap();
+            let work = move || {
+                held.wait();
+                own_token().wait();
+            };
+            let handle = pool.with().token(&CancelToken::new()).spawn(work).unwrap();
             gate.await_arrivals(1);
             together(2, |n| {
                 if n == 0 {

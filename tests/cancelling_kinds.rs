@@ -19,16 +19,16 @@ fn before<D: Dispatch>() {
     let states = StatefulPool::builder(|_| Ok(Obeys)).workers(1).dispatch::<D>().build().unwrap();
     for (token, kind) in [(cancelled(), SubmitErrorKind::Cancelled), (past(), SubmitErrorKind::TimedOut)] {
         for token in [token.child(), token] {
-            let refusal = closures.submit_cancellable(&token, || ()).unwrap_err();
+            let refusal = closures.with().token(&token).submit(|| ()).unwrap_err();
             assert_eq!(refusal.kind(), kind);
             refusal.into_task()();
-            let refusal = closures.spawn_cancellable(&token, |_| 7).unwrap_err();
-            assert_eq!((refusal.kind(), refusal.into_task()(&token)), (kind, 7));
-            let refusal = function.invoke_cancellable(&token, 7).unwrap_err();
+            let refusal = closures.with().token(&token).spawn(|| 7).unwrap_err();
+            assert_eq!((refusal.kind(), refusal.into_task()()), (kind, 7));
+            let refusal = function.with().token(&token).submit(7).unwrap_err();
             assert_eq!((refusal.kind(), refusal.into_task()), (kind, 7));
-            let refusal = states.submit_cancellable(&token, Gate::new()).unwrap_err();
+            let refusal = states.with().token(&token).submit(Gate::new()).unwrap_err();
             assert_eq!(refusal.kind(), kind);
-            let refusal = states.process_cancellable(&token, Gate::new()).unwrap_err();
+            let refusal = states.with().token(&token).run(Gate::new()).unwrap_err();
             assert_eq!(refusal.is_timed_out(), kind == SubmitErrorKind::TimedOut);
             assert!(refusal.into_input().is_some());
         }
@@ -47,17 +47,17 @@ fn late_at_the_door<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let function = Arc::new(PoolWithFunc::builder(Gate::wait_as).workers(1).queue(0).dispatch::<D>().build().unwrap());
     let gate = occupy(&pool);
-    function.invoke(gate.clone()).unwrap();
+    function.submit(gate.clone()).unwrap();
     let token = CancelToken::new();
     token.cancel_after(Duration::from_millis(20));
-    assert!(pool.submit_cancellable(&token, || ()).unwrap_err().is_timed_out());
-    assert!(pool.spawn_cancellable(&token.child(), |_| ()).unwrap_err().is_timed_out());
-    assert!(function.invoke_cancellable(&token, Gate::new()).unwrap_err().is_timed_out());
+    assert!(pool.with().token(&token).submit(|| ()).unwrap_err().is_timed_out());
+    assert!(pool.with().token(&token.child()).spawn(|| ()).unwrap_err().is_timed_out());
+    assert!(function.with().token(&token).submit(Gate::new()).unwrap_err().is_timed_out());
 
     let parent = CancelToken::new();
     parent.cancel_after(LIMIT * 10);
     let (waits, child) = (Arc::clone(&pool), parent.child());
-    let waiter = thread::spawn(move || waits.submit_cancellable(&child, || ()).map_err(|error| error.kind()));
+    let waiter = thread::spawn(move || waits.with().token(&child).submit(|| ()).map_err(|error| error.kind()));
     await_waiting(&*pool, 1);
     parent.cancel_after(Duration::from_millis(1));
     assert_eq!(waiter.join().unwrap(), Err(SubmitErrorKind::TimedOut));
@@ -108,21 +108,21 @@ fn states<D: Dispatch>() {
     let builder = StatefulPool::builder(|_| Ok(Obeys)).workers(1).queue(10);
     let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
     let (token, started) = (CancelToken::new(), open_gate());
-    let running = pool.submit_cancellable(&token, started.clone()).unwrap();
+    let running = pool.with().token(&token).spawn(started.clone()).unwrap();
     started.await_arrivals(1);
-    let queued = pool.submit_cancellable(&token, open_gate()).unwrap();
+    let queued = pool.with().token(&token).spawn(open_gate()).unwrap();
     token.cancel();
     assert!(running.join().unwrap());
     assert!(queued.join().unwrap_err().is_cancelled());
 
     let started = open_gate();
-    let running = pool.submit(started.clone()).unwrap();
+    let running = pool.spawn(started.clone()).unwrap();
     started.await_arrivals(1);
     assert!(!running.cancel(), "it has started");
     assert!(running.join().unwrap());
 
     // A call that is given up: what runs sees that in its token, which it has asked for before.
-    let error = pool.process_timeout(open_gate(), Duration::from_millis(20)).unwrap_err();
+    let error = pool.with().timeout(Duration::from_millis(20)).run(open_gate()).unwrap_err();
     assert!(error.is_timed_out());
     assert!(pool.wait_idle());
 
@@ -130,7 +130,7 @@ fn states<D: Dispatch>() {
     let (started, calls, stops) = (open_gate(), Arc::clone(&pool), token.clone());
     let came = started.clone();
     // The worker may end, because of the token too, before its caller looks.
-    let call = thread::spawn(move || calls.process_cancellable(&stops, came).unwrap_or_else(|e| e.is_cancelled()));
+    let call = thread::spawn(move || calls.with().token(&stops).run(came).unwrap_or_else(|e| e.is_cancelled()));
     started.await_arrivals(1);
     token.cancel();
     assert!(call.join().unwrap());
@@ -155,8 +155,8 @@ fn payloads<D: Dispatch>() {
     let pause = pool.pause();
     for n in 0..20 {
         match n % 2 {
-            0 => pool.invoke_cancellable(&token, Arc::clone(&payload)).unwrap(),
-            _ => pool.invoke(Arc::clone(&payload)).unwrap(),
+            0 => pool.with().token(&token).submit(Arc::clone(&payload)).unwrap(),
+            _ => pool.submit(Arc::clone(&payload)).unwrap(),
         }
     }
     token.cancel();

@@ -310,6 +310,8 @@ fn a22_figures_are_zero_at_first_and_exact_after_ten_thousand_tasks() {
         let pool = variant.build(Setup { min_workers: Some(0), ..Setup::new(4, 100) });
         let mut nothing = Stats::default();
         nothing.capacity = 4;
+        nothing.name = formicary::DEFAULT_NAME.into();
+        nothing.queue_bound = Some(100);
         let mut stats = pool.stats();
         assert_eq!(stats.shards.is_empty(), !variant.name.starts_with("Sharded"));
         assert!(stats.shards.drain(..).all(|shard| shard == ShardStats::default()));

@@ -64,40 +64,6 @@ fn b03_b06_submits_racing_with_the_end() {
     }
 }
 
-/// B04: a submitter that found the pool open, and is late, starts no thread in one that has ended.
-#[test]
-fn b04_no_thread_is_started_after_the_end() {
-    for_each(|variant| {
-        for _ in 0..5 {
-            let (starts, first) = (Count::new(), Gate::new());
-            let (count, hold) = (starts.clone(), first.clone());
-            let mut setup = Setup::new(2, 1);
-            setup.min_workers = Some(0);
-            setup.spawn_handler = Some(Arc::new(move |thread| {
-                if count.up() == 1 {
-                    hold.wait();
-                    return Err(std::io::Error::other("no thread"));
-                }
-                std::thread::spawn(|| thread.run());
-                Ok(())
-            }));
-            let pool = variant.build(setup);
-            std::thread::scope(|scope| {
-                scope.spawn(|| pool.submit(Task::new(|| ())).unwrap_err());
-                first.await_arrivals(1);
-                // It finds no worker, and waits for the first one's thread, most likely before the pool is closed.
-                scope.spawn(|| pool.submit(Task::new(|| ())).unwrap_err());
-                shift(Duration::from_millis(2));
-                let closer = scope.spawn(|| pool.shutdown());
-                eventually("closed", || pool.is_closed());
-                first.open();
-                assert!(closer.join().unwrap().is_complete());
-            });
-            assert_eq!(starts.get(), 1, "no thread was wanted any more");
-        }
-    });
-}
-
 /// B06: ten thousand submits and one shutdown among them: as many have run as were accepted when it returns.
 #[test]
 fn b06_ten_thousand_submits_and_a_shutdown() {
@@ -253,15 +219,15 @@ fn give_back_payloads<D: Dispatch>() {
     let hold = gate.clone();
     let builder = StatefulPool::builder(move |_| Ok(Waits(hold.clone())));
     let pool = Arc::new(builder.workers(1).queue(8).dispatch::<D>().build().unwrap());
-    let running = pool.submit(1).unwrap();
+    let running = pool.spawn(1).unwrap();
     gate.await_arrivals(1);
-    let handle = pool.submit(2).unwrap();
-    let joined = pool.submit(3).unwrap();
+    let handle = pool.spawn(2).unwrap();
+    let joined = pool.spawn(3).unwrap();
     let join = caller(move || joined.join().unwrap_err().is_cancelled());
     let own = Arc::clone(&pool);
-    let process = caller(move || own.process(4).unwrap_err().into_input());
+    let process = caller(move || own.run(4).unwrap_err().into_input());
     let own = Arc::clone(&pool);
-    let timed = caller(move || own.process_timeout(5, Duration::from_secs(3600)).unwrap_err().into_input());
+    let timed = caller(move || own.with().timeout(Duration::from_secs(3600)).run(5).unwrap_err().into_input());
     eventually("four are queued", || pool.queued() == 4);
     let own = Arc::clone(&pool);
     let end = caller(move || own.shutdown_now());
@@ -281,11 +247,11 @@ fn give_back_payloads<D: Dispatch>() {
     .workers(1)
     .queue(8);
     let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
-    pool.invoke(1).unwrap();
+    pool.submit(1).unwrap();
     gate.await_arrivals(1);
-    pool.invoke(2).unwrap();
+    pool.submit(2).unwrap();
     let own = Arc::clone(&pool);
-    let call = caller(move || own.call(3).unwrap_err().into_input());
+    let call = caller(move || own.run(3).unwrap_err().into_input());
     eventually("two are queued", || pool.queued() == 2);
     let own = Arc::clone(&pool);
     let end = caller(move || own.shutdown_now());

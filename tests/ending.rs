@@ -289,7 +289,7 @@ fn the_bound_function_goes_with_its_pool() {
     let value = Arc::new(());
     let captured = value.clone();
     let pool = PoolWithFunc::new(2, move |_: u8| drop(captured.clone())).unwrap();
-    pool.invoke(1).unwrap();
+    pool.submit(1).unwrap();
     drop(pool);
     assert_eq!(Arc::strong_count(&value), 1);
 }

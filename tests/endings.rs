@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use formicary::{CancelToken, Context, Dispatch, Pool, StatefulPool, Worker};
 use support::races::quiet_panic;
+use support::tokens::own_token;
 use support::{Gate, LIMIT, await_waiting, each_dispatch, eventually, within};
 
 /// Long enough for nothing.
@@ -83,14 +84,15 @@ fn shut_down_gracefully<D: Dispatch>() {
     let (token, gate) = (CancelToken::new(), Gate::new());
     for _ in 0..2 {
         let at = gate.clone();
-        let until_cancelled = move |token: &CancelToken| {
+        let until_cancelled = move || {
+            let token = own_token();
             at.open();
             at.wait();
             while !token.is_cancelled() {
                 thread::yield_now();
             }
         };
-        drop(pool.spawn_cancellable(&token, until_cancelled).unwrap());
+        drop(pool.with().token(&token).spawn(until_cancelled).unwrap());
     }
     gate.await_arrivals(2);
     (0..8).for_each(|_| pool.submit(task()).unwrap());
@@ -163,10 +165,10 @@ fn dropped_with_a_state_lost<D: Dispatch>() {
         _ => Err("there is only one".into()),
     };
     let pool: StatefulPool<State, D> = StatefulPool::builder(factory).workers(1).dispatch().build().unwrap();
-    assert_eq!(pool.process("four".to_owned()).unwrap(), 4);
-    assert!(pool.process(String::new()).unwrap_err().is_panic());
-    assert!(pool.process("five".to_owned()).is_err());
-    drop(pool.submit("gone".to_owned()).unwrap());
+    assert_eq!(pool.run("four".to_owned()).unwrap(), 4);
+    assert!(pool.run(String::new()).unwrap_err().is_panic());
+    assert!(pool.run("five".to_owned()).is_err());
+    drop(pool.spawn("gone".to_owned()).unwrap());
 }
 
 fn restarted_and_dropped<D: Dispatch>() {
@@ -181,6 +183,18 @@ fn restarted_and_dropped<D: Dispatch>() {
 fn left_by_exit<D: Dispatch>() {
     let (_pool, _gate) = busy::<D>();
     exit(0);
+}
+
+/// The same with the pool of the whole process, at the end of the main function.
+fn left_with_the_global_pool() {
+    let (pool, gate) = (Pool::global(), Gate::new());
+    assert_eq!(pool.run(|| 7).unwrap(), 7);
+    for _ in 0..pool.capacity() {
+        let gate = gate.clone();
+        pool.submit(move || gate.wait()).unwrap();
+    }
+    gate.await_arrivals(pool.capacity());
+    (0..8).for_each(|_| pool.submit(task()).unwrap());
 }
 
 type Program = (String, fn());
@@ -210,6 +224,7 @@ fn programs() -> Vec<Program> {
         };
     }
     each_dispatch!(add);
+    all.push(("global".to_owned(), left_with_the_global_pool));
     all
 }
 

@@ -52,26 +52,26 @@ macro_rules! every_way {
             match way {
                 0 => pool.submit(move || for _ in rx {})?,
                 1 => pool.try_submit(move || for _ in rx {})?,
-                2 => pool.submit_timeout(move || for _ in rx {}, moment)?,
-                3 => pool.submit_cancellable(&token, move || for _ in rx {})?,
+                2 => pool.with().room_timeout(moment).submit(move || for _ in rx {})?,
+                3 => pool.with().token(&token).submit(move || for _ in rx {})?,
                 4 => drop(pool.spawn(move || for _ in rx {})?),
-                5 => drop(pool.spawn_cancellable(&token, move |_| cell.get())?),
+                5 => drop(pool.with().token(&token).spawn(move || cell.get())?),
                 6 => drop(pool.run(move || for _ in rx {})?),
                 7 => drop(pool.submit_all([move || for _ in rx {}])?),
                 8 => drop(group.spawn(move |_| Ok(cell.get()))?),
                 9 => view.submit(move || for _ in rx {})?,
                 10 => drop(view.spawn(move || cell.get())?),
                 11 => drop(view.run(move || cell.get())?),
-                12 => func.invoke((rx, cell))?,
-                13 => drop(func.call((rx, cell))?),
-                14 => drop(states.process_timeout((rx, cell), moment)?),
-                15 => drop(func.invoke_all(vec![(rx, cell)])?),
-                16 => drop(states.submit((rx, cell))?),
-                17 => drop(states.process((rx, cell))?),
-                18 => drop(states.process_cancellable(&token, (rx, cell))?),
+                12 => func.submit((rx, cell))?,
+                13 => drop(func.run((rx, cell))?),
+                14 => drop(states.with().timeout(moment).run((rx, cell))?),
+                15 => drop(func.submit_all(vec![(rx, cell)])?),
+                16 => drop(states.spawn((rx, cell))?),
+                17 => drop(states.run((rx, cell))?),
+                18 => drop(states.with().token(&token).run((rx, cell))?),
                 19 => drop(states.broadcast(|_| 7)?),
                 20 => drop(support::waking::block_on(pool.spawn_async(move || cell.get()))?),
-                21 => support::waking::block_on(func.invoke_async((rx, cell)))?,
+                21 => support::waking::block_on(func.submit_async((rx, cell)))?,
                 22 => (&states as &dyn WorkerPool<Unshared>).submit((rx, cell))?,
                 // The reason alone.
                 23 => pool.submit(move || for _ in rx {}).map_err(|refusal| refusal.kind())?,
@@ -106,17 +106,17 @@ fn d24_every_refusal_converts_with_a_question_mark() {
 fn d24_a_downcast_gives_the_task_back() {
     let pool = PoolWithFunc::new(1, |input: Unshared| input.1.get()).unwrap();
     assert!(pool.shutdown().is_complete());
-    let error = anyhow::Error::from(pool.invoke(unshared()).unwrap_err());
+    let error = anyhow::Error::from(pool.submit(unshared()).unwrap_err());
     let refusal = error.downcast::<SubmitError<Unshared>>().unwrap();
     let (kind, (_, cell)) = refusal.into_parts();
     assert_eq!((kind, cell.get()), (SubmitErrorKind::Closed, 7));
 
-    let error: AnyError = pool.call(unshared()).unwrap_err().into();
+    let error: AnyError = pool.run(unshared()).unwrap_err().into();
     let refusal = error.downcast::<CallError<Unshared>>().unwrap();
     assert_eq!(refusal.into_input().unwrap().1.get(), 7);
 
     type Stopped = SubmitAllError<Unshared, std::vec::IntoIter<Unshared>>;
-    let error = anyhow::Error::from(pool.invoke_all(vec![unshared(), unshared()]).unwrap_err());
+    let error = anyhow::Error::from(pool.submit_all(vec![unshared(), unshared()]).unwrap_err());
     let stopped = error.downcast::<Stopped>().unwrap();
     assert_eq!((stopped.accepted(), stopped.kind()), (0, SubmitErrorKind::Closed));
     let (error, rest) = stopped.into_parts();
@@ -177,15 +177,15 @@ fn d24_every_kind_has_its_question() {
         assert_eq!(yes!(crowded.run(|| ()).unwrap_err()), only(1));
 
         let moment = Duration::from_millis(1);
-        assert_eq!(yes!(waits.submit_timeout(|| (), moment).unwrap_err()), only(2));
+        assert_eq!(yes!(waits.with().room_timeout(moment).submit(|| ()).unwrap_err()), only(2));
         let states = StatefulPool::new(1, |_| Ok(Takes)).unwrap();
         let pause = states.pause();
-        assert_eq!(yes!(states.process_timeout(unshared(), moment).unwrap_err()), only(2));
+        assert_eq!(yes!(states.with().timeout(moment).run(unshared()).unwrap_err()), only(2));
         drop(pause);
         let cancelled = CancelToken::new();
         cancelled.cancel();
-        assert_eq!(yes!(waits.submit_cancellable(&cancelled, || ()).unwrap_err()), only(3));
-        assert_eq!(yes!(states.process_cancellable(&cancelled, unshared()).unwrap_err()), only(3));
+        assert_eq!(yes!(waits.with().token(&cancelled).submit(|| ()).unwrap_err()), only(3));
+        assert_eq!(yes!(states.with().token(&cancelled).run(unshared()).unwrap_err()), only(3));
         drop(pauses);
 
         assert!(waits.shutdown().is_complete());
@@ -200,7 +200,7 @@ fn d24_every_kind_has_its_question() {
             let pool = pool.clone();
             StatefulPool::builder(move |_| Ok(Nests(pool.clone()))).workers(1).min_workers(0).build().unwrap()
         });
-        let (refused, failed) = pool.process(true).unwrap();
+        let (refused, failed) = pool.run(true).unwrap();
         assert_eq!(yes!(refused.unwrap()), only(6));
         assert_eq!(yes!(failed.unwrap()), only(6));
     });
@@ -218,7 +218,7 @@ impl Worker for Nests {
     fn process(&mut self, asks: bool, _: &Context<'_>) -> Refusals {
         let pool = self.0.upgrade().unwrap();
         let order: fn(&mut Nests) = |_| ();
-        if asks { (pool.broadcast(order).err(), pool.process(false).err()) } else { (None, None) }
+        if asks { (pool.broadcast(order).err(), pool.run(false).err()) } else { (None, None) }
     }
 }
 
@@ -257,7 +257,7 @@ fn fragile<D: Dispatch>() -> StatefulPool<Fragile, D> {
     let made = support::Count::new();
     let factory = move |_| if made.up() == 1 { Ok(Fragile) } else { Err(outer().into()) };
     let pool = StatefulPool::builder(factory).workers(1).dispatch::<D>().build().unwrap();
-    assert!(pool.process(true).unwrap_err().is_panic());
+    assert!(pool.run(true).unwrap_err().is_panic());
     pool
 }
 
@@ -284,11 +284,11 @@ fn say_once<D: Dispatch>() {
 
     // The same truth, whoever asks.
     let no_state = "the task was cancelled: its worker's state could not be built";
-    let error: JoinError = fragile::<D>().submit(false).unwrap().join().unwrap_err();
+    let error: JoinError = fragile::<D>().spawn(false).unwrap().join().unwrap_err();
     assert_eq!((&*texts(&error)[0], &texts(&error)[1..]), (no_state, &cause.map(String::from)[..]));
     assert!(error.source().unwrap().is::<Outer>(), "the factory's own");
     assert!(format!("{error:?}").contains("no such file"), "{error:?}");
-    let refused = fragile::<D>().process(false).unwrap_err();
+    let refused = fragile::<D>().run(false).unwrap_err();
     assert_eq!(texts(&refused)[1..], cause);
     assert!(format!("{refused:?}").contains("no such file"), "{refused:?}");
     let CallError::Refused(refused) = refused else { panic!("the input is back: {refused:?}") };

@@ -145,9 +145,9 @@ fn factories<D: Dispatch>() {
                 }
             };
             assert!(!fails(1), "{what}");
-            let mut handles: Vec<_> = (0..12).map(|_| pool.submit(Box::new(|_| ())).unwrap()).collect();
-            handles.push(pool.submit(Box::new(|_| quiet_panic())).unwrap());
-            handles.extend((0..12).map(|_| pool.submit(Box::new(|_| ())).unwrap()));
+            let mut handles: Vec<_> = (0..12).map(|_| pool.spawn(Box::new(|_| ())).unwrap()).collect();
+            handles.push(pool.spawn(Box::new(|_| quiet_panic())).unwrap());
+            handles.extend((0..12).map(|_| pool.spawn(Box::new(|_| ())).unwrap()));
             let ends = handles.into_iter().map(|handle| handle.join());
             let cancelled = ends.filter(|end| end.as_ref().is_err_and(|error| error.is_cancelled())).count() as u64;
             assert!(pool.wait_idle());
@@ -292,7 +292,7 @@ fn unwinds_as_the_caller_leaves<D: Dispatch>() {
                 quiet_panic();
             }),
         };
-        match pool.process_timeout(unwinds, limit).unwrap_err() {
+        match pool.with().timeout(limit).run(unwinds).unwrap_err() {
             // The time was up before it had begun.
             error @ formicary::CallError::Refused(_) => assert!(error.is_timed_out()),
             error => {
@@ -300,7 +300,7 @@ fn unwinds_as_the_caller_leaves<D: Dispatch>() {
                 panics += 1;
             }
         }
-        pool.process(Box::new(|_| ())).unwrap();
+        pool.run(Box::new(|_| ())).unwrap();
     }
     assert!(pool.wait_idle());
     let stats = pool.stats();

@@ -118,7 +118,7 @@ fn the_parents_pool<D: Dispatch>() {
     let end = in_a_child(|| {
         (0..4).for_each(|_| pool.try_submit(|| ()).unwrap());
         let refused = pool.try_submit(|| ()).unwrap_err().kind();
-        let timed_out = pool.submit_timeout(|| (), Duration::from_millis(10)).unwrap_err().kind();
+        let timed_out = pool.with().room_timeout(Duration::from_millis(10)).submit(|| ()).unwrap_err().kind();
         assert_eq!((refused, timed_out), (SubmitErrorKind::Full, SubmitErrorKind::TimedOut));
         let stats = pool.stats();
         assert_eq!((stats.live, stats.queued, stats.completed), (2, 4, 1));

@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use formicary::{CancelReason, CancelToken, Dispatch, Pool};
+use support::tokens::own_token;
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, for_each, on_every_dispatch};
 
 /// Within its time it is a shutdown like any other.
@@ -48,7 +49,7 @@ fn a_report_is_of_one_end<D: Dispatch>() {
     for life in 1..3 {
         let (pause, token, gate) = (pool.pause(), CancelToken::new(), Gate::new());
         pool.submit(|| ()).unwrap();
-        pool.submit_cancellable(&token, || unreachable!("it is cancelled")).unwrap();
+        pool.with().token(&token).submit(|| unreachable!("it is cancelled")).unwrap();
         token.cancel();
         drop(pause);
         assert!(pool.wait_idle());
@@ -75,14 +76,15 @@ fn reports_are_of_one_end() {
 fn a_graceful_shutdown_cancels_the_tokens_of_what_runs<D: Dispatch>() {
     let (pool, mine, started) = (Pool::<D>::with_workers(1).unwrap(), CancelToken::new(), Gate::new());
     let begun = started.clone();
-    let waits = pool.spawn_cancellable(&mine, move |token| {
+    let waits = pool.with().token(&mine).spawn(move || {
+        let token = own_token();
         begun.pass(1);
         begun.wait();
         token.wait();
         token.reason()
     });
     started.await_arrivals(1);
-    let queued = pool.spawn_cancellable(&mine, |_| unreachable!("it is given back")).unwrap();
+    let queued = pool.with().token(&mine).spawn(|| unreachable!("it is given back")).unwrap();
     let (returned, report) = pool.shutdown_graceful(Duration::from_millis(10));
     assert_eq!((returned.len(), report.returned), (1, 1));
     assert_eq!(waits.unwrap().join().unwrap(), Some(CancelReason::Asked));

@@ -167,8 +167,8 @@ fn states<D: Dispatch>() {
         for i in 0..1500_u64 {
             let number = 3 * i + n as u64;
             if i % 11 < WAYS {
-                finish(pool.submit(number).unwrap(), number, i % 11);
-            } else if let Ok(marked) = pool.process_timeout(number, Duration::from_micros(number % 60)) {
+                finish(pool.spawn(number).unwrap(), number, i % 11);
+            } else if let Ok(marked) = pool.with().timeout(Duration::from_micros(number % 60)).run(number) {
                 assert_eq!(*marked.0, number);
             }
         }

@@ -323,8 +323,8 @@ fn d09_keys_keep_their_lanes() {
                 let log = Arc::clone(&log);
                 move || log.lock().push(name)
             };
-            (0..100).for_each(|_| pool.submit_keyed(0, note(0)).unwrap());
-            (1..20).for_each(|key| pool.try_submit_keyed(key, note(key)).unwrap());
+            (0..100).for_each(|_| pool.with().key(0).submit(note(0)).unwrap());
+            (1..20).for_each(|key| pool.with().key(key).try_submit(note(key)).unwrap());
         })
         .unwrap();
         assert_quiet(&pool);

@@ -52,8 +52,8 @@ fn limits_at_the_last_moment<D: Dispatch>() {
     for round in 0..1500 {
         let limit = Duration::from_micros(90 + round % 60);
         std::thread::scope(|scope| {
-            scope.spawn(|| drop(pool.process_timeout((work, true), limit)));
-            drop(pool.submit((work, false)).unwrap());
+            scope.spawn(|| drop(pool.with().timeout(limit).run((work, true))));
+            drop(pool.spawn((work, false)).unwrap());
         });
     }
     assert!(pool.wait_idle());
@@ -112,11 +112,11 @@ fn the_next_task_waits_for_the_interrupt<D: Dispatch>() {
     });
     let pool = builder.workers(1).queue(8).dispatch::<D>().build().unwrap();
     std::thread::scope(|scope| {
-        let timed = scope.spawn(|| pool.process_timeout((), Duration::from_millis(200)));
+        let timed = scope.spawn(|| pool.with().timeout(Duration::from_millis(200)).run(()));
         let mut next = None;
         let error = loop {
             if interrupting.arrived() == 1 && next.is_none() {
-                next = Some(pool.submit(()).unwrap());
+                next = Some(pool.spawn(()).unwrap());
                 interrupting.open();
             }
             if timed.is_finished() {
@@ -170,7 +170,7 @@ fn an_interrupter_that_panics<D: Dispatch>() {
         Ok(Deaf { gate, interrupts })
     });
     let pool = builder.workers(1).dispatch::<D>().build().unwrap();
-    let handle = pool.submit(7).unwrap();
+    let handle = pool.spawn(7).unwrap();
     gate.await_arrivals(1);
     let cancelling = catch_unwind(AssertUnwindSafe(|| handle.cancel()));
     gate.pass(1);
@@ -178,7 +178,7 @@ fn an_interrupter_that_panics<D: Dispatch>() {
     assert_eq!(handle.join().unwrap(), 7);
     assert_eq!(cancelling.ok(), Some(false), "the panic came out");
 
-    let error = pool.process_timeout(7, Duration::from_millis(20)).unwrap_err();
+    let error = pool.with().timeout(Duration::from_millis(20)).run(7).unwrap_err();
     assert!(error.is_timed_out());
     // Otherwise it has not started: the machine is very busy.
     let interrupted = u64::from(error.into_input().is_none());
@@ -232,7 +232,7 @@ fn an_interrupter_that_asks<D: Dispatch>() {
         Ok(Asked { gate, own, interrupts })
     });
     let pool = builder.workers(1).dispatch::<D>().build().unwrap();
-    let handle = pool.submit(()).unwrap().shared();
+    let handle = pool.spawn(()).unwrap().shared();
     assert!(own.set(handle.clone()).is_ok());
     gate.await_arrivals(1);
     together(4, |_| assert!(!handle.cancel()));
@@ -290,10 +290,10 @@ fn an_interrupter_that_waits<D: Dispatch>() {
         Ok(Ends { told, runs, own, too_early })
     });
     let pool = builder.workers(1).queue(4).dispatch::<D>().build().unwrap();
-    let handle = pool.submit(()).unwrap().shared();
+    let handle = pool.spawn(()).unwrap().shared();
     assert!(own.set(handle.clone()).is_ok());
     told.await_arrivals(1);
-    let next = pool.submit(()).unwrap();
+    let next = pool.spawn(()).unwrap();
     assert!(!handle.cancel());
     next.join().unwrap();
     assert!(!too_early.load(SeqCst), "the next task began while the interrupt was under way");

@@ -95,8 +95,8 @@ fn d25_shard_of_agrees_with_where_tasks_go() {
             let key = format!("tenant {n}");
             let submitted = || pool.stats().shards[pool.shard_of(&key)].submitted;
             let before = submitted();
-            assert_eq!(pool.process_keyed(key.as_str(), "four".into()).unwrap(), 4);
-            assert_eq!(pool.submit_keyed(key.clone(), "four".into()).unwrap().join().unwrap(), 4);
+            assert_eq!(pool.with().key(key.as_str()).run("four".into()).unwrap(), 4);
+            assert_eq!(pool.with().key(key.clone()).spawn("four".into()).unwrap().join().unwrap(), 4);
             assert_eq!(submitted(), before + 2, "a reference is as good as the key");
         }
     });
@@ -107,7 +107,7 @@ fn d25_shard_of_agrees_with_where_tasks_go() {
 fn a_key_is_anything_that_can_be_hashed() {
     fn one_shard(key: impl Hash) {
         let pool = Pool::builder().workers(3).queue(60).dispatch::<Sharded>().shards(7).build().unwrap();
-        (0..5).for_each(|_| pool.submit_keyed(&key, || ()).unwrap());
+        (0..5).for_each(|_| pool.with().key(&key).submit(|| ()).unwrap());
         let mut submitted: Vec<u64> = pool.stats().shards.iter().map(|shard| shard.submitted).collect();
         submitted.sort_unstable();
         assert_eq!(submitted, [0, 0, 0, 0, 0, 0, 5]);
@@ -242,34 +242,34 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
         let builder = PoolWithFunc::builder(|word: String| word.len()).workers(1).queue(1).dispatch::<Sharded>();
         let pool = builder.shards(2).build().unwrap();
         let pause = pool.pause();
-        pool.invoke_keyed(7, "first".into()).unwrap();
-        let refusal = pool.try_invoke_keyed(7, "second".into()).unwrap_err();
+        pool.with().key(7).submit("first".into()).unwrap();
+        let refusal = pool.with().key(7).try_submit("second".into()).unwrap_err();
         assert_eq!((refusal.kind(), &*refusal.into_task()), (SubmitErrorKind::Full, "second"));
         drop(pause);
         pool.shutdown();
-        assert_eq!(pool.invoke_keyed(7, "third".into()).unwrap_err().into_task(), "third");
+        assert_eq!(pool.with().key(7).submit("third".into()).unwrap_err().into_task(), "third");
     });
     within(LIMIT, "StatefulPool", || {
         let builder = StatefulPool::builder(|_| Ok(Length)).workers(1).queue(1).dispatch::<Sharded>();
         let pool = builder.shards(2).build().unwrap();
-        assert_eq!(pool.process_keyed("key", "four".into()).unwrap(), 4);
+        assert_eq!(pool.with().key("key").run("four".into()).unwrap(), 4);
         let pause = pool.pause();
-        let first = pool.submit_keyed("key", "first".into()).unwrap();
-        let refusal = pool.try_submit_keyed("key", "second".into()).unwrap_err();
+        let first = pool.with().key("key").spawn("first".into()).unwrap();
+        let refusal = pool.with().key("key").try_spawn("second".into()).unwrap_err();
         assert_eq!((refusal.kind(), &*refusal.into_task()), (SubmitErrorKind::Full, "second"));
         drop(pause);
         assert_eq!(first.join().unwrap(), 5);
         pool.shutdown();
-        assert_eq!(pool.submit_keyed("key", "third".into()).unwrap_err().into_task(), "third");
-        let refused = pool.process_keyed("key", "fourth".into()).unwrap_err();
+        assert_eq!(pool.with().key("key").spawn("third".into()).unwrap_err().into_task(), "third");
+        let refused = pool.with().key("key").run("fourth".into()).unwrap_err();
         assert_eq!(refused.into_input().as_deref(), Some("fourth"));
     });
     within(LIMIT, "Pool", || {
         let pool = Pool::builder().workers(1).queue(1).dispatch::<Sharded>().shards(2).build().unwrap();
         let (pause, ran) = (pool.pause(), Count::new());
-        pool.submit_keyed("key", || ()).unwrap();
+        pool.with().key("key").submit(|| ()).unwrap();
         let counted = ran.clone();
-        let refusal = pool.try_submit_keyed("key", move || _ = counted.up()).unwrap_err();
+        let refusal = pool.with().key("key").try_submit(move || _ = counted.up()).unwrap_err();
         assert!(refusal.is_full());
         refusal.into_task()();
         assert_eq!(ran.get(), 1);

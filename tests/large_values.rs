@@ -26,7 +26,7 @@ fn hundreds_of_large_payloads<D: Dispatch>() {
     let pool = builder.workers(1).queue(300).dispatch::<D>().build().unwrap();
     let submitter = std::thread::Builder::new().stack_size(STACK);
     std::thread::scope(|scope| {
-        let submit = || (0..300).for_each(|_| pool.invoke([1; SIZE]).unwrap());
+        let submit = || (0..300).for_each(|_| pool.submit([1; SIZE]).unwrap());
         submitter.spawn_scoped(scope, submit).unwrap();
     });
     gate.await_arrivals(1);

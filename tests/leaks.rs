@@ -169,13 +169,13 @@ fn handles_hold_no_input<D: Dispatch>() {
     for _ in 0..50 {
         let captured = Arc::clone(&value);
         let handle = closures.spawn(move || Arc::clone(&captured)).unwrap();
-        let other = stateful.submit(Arc::clone(&value)).unwrap();
+        let other = stateful.spawn(Arc::clone(&value)).unwrap();
         assert!(closures.wait_idle() && stateful.wait_idle());
         assert_eq!(Arc::strong_count(&value), 3, "the two results");
         drop(handle);
         assert!(Arc::ptr_eq(&other.join().unwrap(), &value));
         assert_eq!(Arc::strong_count(&value), 1);
-        assert!(func.call(Arc::clone(&value)).unwrap() >= 2);
+        assert!(func.run(Arc::clone(&value)).unwrap() >= 2);
         assert_eq!(Arc::strong_count(&value), 1);
     }
 }
@@ -211,7 +211,7 @@ fn calls_that_gave_up<D: Dispatch>() {
     let pool = StatefulPool::builder(|_| Ok(Takes)).workers(1).queue(2).dispatch::<D>().build().unwrap();
     let value = Arc::new(());
     for round in 0..300 {
-        drop(pool.process_timeout(Arc::clone(&value), Duration::from_micros(round % 50)));
+        drop(pool.with().timeout(Duration::from_micros(round % 50)).run(Arc::clone(&value)));
     }
     assert!(pool.wait_idle());
     // A ticket of a task that was called back is used up when its turn comes.

@@ -271,7 +271,7 @@ impl formicary::Worker for Takes {
 fn inputs<D: Dispatch>() {
     let pool = StatefulPool::builder(|_| Ok(Takes)).workers(1).queue(TASKS).dispatch::<D>().build().unwrap();
     let before = bytes();
-    let handles: Vec<_> = (0..TASKS).map(|n| pool.submit(large(n)).unwrap()).collect();
+    let handles: Vec<_> = (0..TASKS).map(|n| pool.spawn(large(n)).unwrap()).collect();
     assert!(pool.wait_idle());
     let left = bytes().saturating_sub(before) / TASKS;
     assert!(left < SMALL, "{left} bytes for each finished task");

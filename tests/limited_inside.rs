@@ -9,7 +9,7 @@ use std::task::{Context as Poller, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use formicary::{Dispatch, Handle, Limited, Pool};
+use formicary::{Dispatch, Handle, Limited, Pool, as_completed, wait_any, wait_any_timeout};
 use support::closures::{assert_quiet, deep_pool, pool};
 use support::races::{quiet_panic, together};
 use support::random::Random;
@@ -96,6 +96,18 @@ fn behind_others<D: Dispatch>() {
     waits_behind_others::<D>(|handle| *handle.shared().join().unwrap());
     waits_behind_others::<D>(|mut handle| handle.join_timeout(LONG).unwrap().unwrap());
     waits_behind_others::<D>(|handle| *handle.shared().join_timeout(LONG).unwrap().unwrap());
+    waits_behind_others::<D>(|handle| block_on(handle.shared()).unwrap());
+    waits_behind_others::<D>(|handle| as_completed([handle]).next().unwrap().1.unwrap());
+    waits_behind_others::<D>(|handle| {
+        let mut handles = [handle];
+        assert_eq!(wait_any(&mut handles), Some(0));
+        handles.map(|handle| handle.join().unwrap())[0]
+    });
+    waits_behind_others::<D>(|handle| {
+        let mut handles = [handle];
+        assert_eq!(wait_any_timeout(&mut handles, LONG), Some(0));
+        handles.map(|handle| handle.join().unwrap())[0]
+    });
 }
 
 fn waits_behind_others<D: Dispatch>(wait: fn(Handle<i32>) -> i32) {
@@ -395,6 +407,9 @@ fn dropped_handles<D: Dispatch>() {
         });
         assert!(Arc::strong_count(&bell) > 1);
         let [one, other] = polled;
+        let mut shared = own.spawn(|| ()).unwrap().shared();
+        assert!(poll_with(Pin::new(&mut shared), &bell).is_pending());
+        drop(shared);
         drop(one);
         assert!(other.cancel());
         drop(other);
@@ -456,7 +471,7 @@ fn ends<D: Dispatch>(pool: &Arc<Pool<D>>, views: &Arc<[Limited<D>]>, mut random:
     }
     // Each in one further on: no two wait for a place in the other.
     let Ok(handle) = views[(2 - depth).min(views.len() - 1)].spawn(task) else { return };
-    match random.below(10) {
+    match random.below(12) {
         0 => drop(handle),
         1 => _ = handle.cancel(),
         2 => handle.token().cancel(),
@@ -464,6 +479,8 @@ fn ends<D: Dispatch>(pool: &Arc<Pool<D>>, views: &Arc<[Limited<D>]>, mut random:
         4 => drop(handle.join()),
         5 => _ = handle.shared().join(),
         6 => _ = handle.shared().join_timeout(Duration::from_micros(50)),
+        7 => _ = block_on(handle.shared()),
+        8 => _ = wait_any(&mut [handle]),
         _ => drop(block_on(handle)),
     }
 }

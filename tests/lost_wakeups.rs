@@ -278,7 +278,7 @@ fn a_worker_that_is_not_ready<D: Dispatch>() {
         .build()
         .unwrap();
     gate.await_arrivals(1);
-    let served = pool.submit(()).unwrap().join_timeout(Duration::from_secs(20));
+    let served = pool.spawn(()).unwrap().join_timeout(Duration::from_secs(20));
     gate.open();
     assert_eq!(served.expect("the task is left to a worker that is not ready").unwrap(), 1);
 }

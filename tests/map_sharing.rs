@@ -173,7 +173,7 @@ fn nested_states<D: Dispatch>() {
         let builder = StatefulPool::builder(move |_| Ok(Inner(inner.clone())));
         let pool = Arc::new(builder.workers(workers).queue(queue).dispatch::<D>().build().unwrap());
         lazy.set(Arc::downgrade(&pool)).unwrap();
-        let answers = pool.process(0).unwrap();
+        let answers = pool.run(0).unwrap();
         if workers == 1 {
             for answer in &answers {
                 assert_eq!(answer.as_ref().unwrap_err(), "a worker of the pool would have waited for itself");

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use formicary::{
-    CallError, CancelToken, Context, Dispatch, Handle, JoinError, Map, Pool, PoolWithFunc, StatefulPool, Stats, Worker,
+    CallError, CancelToken, Context, Dispatch, Handle, JoinError, Map, Pool, PoolControl, PoolWithFunc, StatefulPool,
+    Stats, Worker,
 };
 use support::races::quiet_panic;
 use support::waking::block_on;
@@ -215,11 +216,11 @@ macro_rules! nest {
             }
 
             fn stats(&self) -> Stats {
-                <$pool>::stats(self)
+                PoolControl::stats(self)
             }
 
             fn is_closed(&self) -> bool {
-                <$pool>::is_closed(self)
+                PoolControl::is_closed(self)
             }
         }
     };
@@ -229,7 +230,7 @@ nest! {
     Pool<D>,
 
     fn enter(&self, token: &CancelToken, load: Load) -> Option<Handle<Worked>> {
-        Some(self.spawn_cancellable(token, move |_| load.work()).unwrap())
+        Some(self.with().token(token).spawn(move || load.work()).unwrap())
     }
 
     fn call(&self, token: &CancelToken, load: Load) -> Called {
@@ -246,12 +247,12 @@ nest! {
     PoolWithFunc<Load, D, Worked>,
 
     fn enter(&self, token: &CancelToken, load: Load) -> Option<Handle<Worked>> {
-        self.invoke_cancellable(token, load).unwrap();
+        self.with().token(token).submit(load).unwrap();
         None
     }
 
     fn call(&self, token: &CancelToken, load: Load) -> Called {
-        PoolWithFunc::call(self, load.heeding(token)).map_err(failure)
+        PoolWithFunc::run(self, load.heeding(token)).map_err(failure)
     }
 
     fn map(&self, load: Load) -> Called {
@@ -263,11 +264,11 @@ nest! {
     StatefulPool<Works, D>,
 
     fn enter(&self, token: &CancelToken, load: Load) -> Option<Handle<Worked>> {
-        Some(self.submit_cancellable(token, load).unwrap())
+        Some(self.with().token(token).spawn(load).unwrap())
     }
 
     fn call(&self, token: &CancelToken, load: Load) -> Called {
-        self.process_cancellable(token, load).map_err(failure)
+        self.with().token(token).run(load).map_err(failure)
     }
 
     fn map(&self, load: Load) -> Called {

@@ -46,7 +46,7 @@ fn lose_all_states<D: Dispatch>(pool: &StatefulPool<RunTask, D>) {
             gate.wait();
             quiet_panic();
         });
-        pool.submit(task).unwrap()
+        pool.spawn(task).unwrap()
     };
     let handles: Vec<_> = (0..3).map(panics).collect();
     gate.await_arrivals(3);
@@ -63,7 +63,7 @@ fn d22_a_minimum_lost_to_a_failing_factory_comes_back_without_load() {
         factory.fails.store(true, SeqCst);
         // Each of the three takes one and finds that it has no state.
         while pool.stats().live == 3 {
-            drop(pool.submit(Task::new(|| ())));
+            drop(pool.spawn(Task::new(|| ())));
         }
         factory.fails.store(false, SeqCst);
         eventually("the minimum is back", || pool.stats().live == 3);
@@ -72,7 +72,7 @@ fn d22_a_minimum_lost_to_a_failing_factory_comes_back_without_load() {
         lose_all_states(&pool);
         factory.failures.store(12, SeqCst);
         while pool.stats().live == 3 && factory.failures.load(SeqCst) > 0 {
-            drop(pool.submit(Task::new(|| ())));
+            drop(pool.spawn(Task::new(|| ())));
         }
         eventually("the minimum is back", || factory.failures.load(SeqCst) == 0 && pool.stats().live == 3);
         assert!(pool.wait_idle());
@@ -90,7 +90,7 @@ fn d22_a_factory_that_goes_on_failing_is_asked_less_and_less() {
         lose_all_states(&pool);
         factory.fails.store(true, SeqCst);
         while pool.stats().live == 3 {
-            drop(pool.submit(Task::new(|| ())));
+            drop(pool.spawn(Task::new(|| ())));
         }
         assert!(pool.wait_idle());
         let before = factory.asked.load(SeqCst);
@@ -130,20 +130,20 @@ fn d23_a_refusal_for_want_of_a_state_says_so() {
         let pool = setup.on(StatefulPool::builder(move |_| made.make())).dispatch::<D>().build().unwrap();
         let ran = Count::new();
 
-        let error = pool.process(ran.task()).unwrap_err();
+        let error = pool.run(ran.task()).unwrap_err();
         assert!(error.is_no_state() && !error.to_string().contains("thread"), "{error}");
         let formicary::CallError::Refused(refusal) = error else { panic!("the task did not start") };
         assert_eq!(refusal.kind(), SubmitErrorKind::NoState);
         refusal.into_task().run();
-        let error = pool.process_timeout(ran.task(), support::LIMIT).unwrap_err();
+        let error = pool.with().timeout(support::LIMIT).run(ran.task()).unwrap_err();
         assert!(error.is_no_state() && !error.to_string().contains("thread"), "{error}");
         error.into_input().expect("it did not start").run();
         assert_eq!(ran.get(), 2);
 
-        let error = pool.submit(ran.task()).unwrap().join().unwrap_err();
+        let error = pool.spawn(ran.task()).unwrap().join().unwrap_err();
         assert!(error.is_no_state() && error.is_cancelled(), "{error}");
         factory.fails.store(false, SeqCst);
-        pool.process(ran.task()).unwrap();
+        pool.run(ran.task()).unwrap();
         assert_eq!(ran.get(), 3);
         assert_conserved(&pool);
     }

@@ -385,12 +385,12 @@ fn call_from_inside<D: Dispatch>() {
         let own = Arc::clone(&place);
         let sum = move |n| match n {
             0 => 0,
-            n => n + own.get().unwrap().upgrade().unwrap().call(n - 1).unwrap(),
+            n => n + own.get().unwrap().upgrade().unwrap().run(n - 1).unwrap(),
         };
         let builder = PoolWithFunc::builder(sum).workers(workers).queue(queue);
         let pool: Arc<Sums<D>> = Arc::new(builder.dispatch().build().unwrap());
         place.set(Arc::downgrade(&pool)).unwrap();
-        together(4, |_| assert_eq!(pool.call(10).unwrap(), 55));
+        together(4, |_| assert_eq!(pool.run(10).unwrap(), 55));
         assert!(pool.wait_idle());
         let stats = pool.stats();
         assert_eq!((stats.submitted, stats.completed), (44, 44));
@@ -414,7 +414,7 @@ impl<D: Dispatch> Worker for Asks<D> {
     fn process(&mut self, depth: u32, _: &Context<'_>) -> u32 {
         let Some(next) = depth.checked_sub(1) else { return 0 };
         let pool = self.0.get().unwrap().upgrade().unwrap();
-        match pool.process(next) {
+        match pool.run(next) {
             Ok(refused) => refused,
             Err(error) => {
                 assert!(error.is_would_deadlock(), "{error}");
@@ -431,10 +431,10 @@ fn process_from_inside<D: Dispatch>() {
         let builder = StatefulPool::builder(move |_| Ok(Asks::<D>(Arc::clone(&own))));
         let pool = Arc::new(builder.workers(3).queue(queue).dispatch().build().unwrap());
         place.set(Arc::downgrade(&pool)).unwrap();
-        assert_eq!(pool.process(2).unwrap(), 0, "three workers are enough for two nested calls");
+        assert_eq!(pool.run(2).unwrap(), 0, "three workers are enough for two nested calls");
         assert!(pool.wait_idle());
-        assert_eq!(pool.process(3).unwrap(), 1, "and not for three");
-        together(4, |_| assert!(pool.process(5).unwrap() <= 1));
+        assert_eq!(pool.run(3).unwrap(), 1, "and not for three");
+        together(4, |_| assert!(pool.run(5).unwrap() <= 1));
         assert!(pool.wait_idle());
         let stats = pool.stats();
         assert_eq!((stats.panicked, stats.submitted), (0, stats.completed + stats.cancelled));

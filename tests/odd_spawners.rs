@@ -1,4 +1,5 @@
 //! Odd spawn handlers. By one that does not do what it should the pool loses a worker, never its end.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
 use std::io;
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::Duration;
 
-use formicary::{BuildError, Pool, Task, WorkerThread};
+use formicary::{BuildError, Pool, SubmitErrorKind, Task, WorkerPool, WorkerThread};
 use support::*;
 
 /// A pool whose handler starts the first `good` threads and does `odd` with the rest.
@@ -121,32 +122,147 @@ fn a_worker_that_is_a_task_of_another_pool_goes_back_to_it() {
     });
 }
 
-/// D11: a handler that starts the first worker of a pool submits to that pool. Its task runs, also if the thread is refused then.
-#[test]
-fn d11_a_spawn_handler_submits_to_its_own_pool() {
-    for refuses in [false, true] {
-        for_each(move |variant| {
-            let (own, ran) = (Arc::new(OnceLock::<Weak<AnyPool>>::new()), Count::new());
-            let (pool, count, calls) = (Arc::clone(&own), ran.clone(), AtomicUsize::new(0));
-            let handler = move |thread: WorkerThread| {
-                let is_first = calls.fetch_add(1, SeqCst) == 0;
-                if let (true, Some(pool)) = (is_first, pool.get().and_then(Weak::upgrade)) {
-                    let count = count.clone();
-                    pool.submit(Task::new(move || _ = count.up())).unwrap();
-                    if refuses {
-                        return Err(io::Error::other("no"));
+/// The pool whose spawn handler has this.
+#[derive(Clone, Default)]
+struct Own(Arc<OnceLock<Weak<dyn WorkerPool<Task>>>>);
+
+impl Own {
+    /// A pool without a worker, which keeps those that it will have.
+    fn build(
+        &self,
+        variant: Variant,
+        workers: usize,
+        handler: impl Fn(WorkerThread) -> io::Result<()> + Send + Sync + 'static,
+    ) -> AnyPool {
+        let setup = Setup { min_workers: Some(0), expiry: Some(None), ..Setup::new(workers, 8) };
+        let pool = variant.build(Setup { spawn_handler: Some(Arc::new(handler)), ..setup });
+        self.0.set(Arc::downgrade(&pool)).unwrap();
+        pool
+    }
+
+    fn get(&self) -> AnyPool {
+        self.0.get().and_then(Weak::upgrade).expect("it is asked for a thread when the pool is used")
+    }
+}
+
+/// How often the system refuses a thread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refuses {
+    None,
+    First,
+    All,
+}
+
+/// The thread that submits while the first one is asked for.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Handler,
+    Other,
+}
+
+/// What the handler waits for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Until {
+    Submitted,
+    HasRun,
+}
+
+/// What waits longer for another thread than this hangs.
+const LONG: Duration = Duration::from_secs(10);
+
+/// A pool that has no worker, whose handler waits, when it is first called, until a task has been submitted to the pool or has run.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    workers: usize,
+    refuses: Refuses,
+    by: By,
+    until: Until,
+}
+
+impl Case {
+    fn all() -> Vec<Case> {
+        let mut all = Vec::new();
+        for workers in [1, 2] {
+            for refuses in [Refuses::None, Refuses::First, Refuses::All] {
+                for by in [By::Handler, By::Other] {
+                    all.push(Case { workers, refuses, by, until: Until::Submitted });
+                    if workers > 1 && refuses != Refuses::All {
+                        // There is another worker that can run it.
+                        all.push(Case { workers, refuses, by, until: Until::HasRun });
                     }
                 }
-                std::thread::Builder::new().spawn(|| thread.run()).map(drop)
-            };
-            let setup = Setup { spawn_handler: Some(Arc::new(handler)), min_workers: Some(0), ..Setup::new(1, 8) };
-            let pool = Arc::new(variant.build(setup));
-            own.set(Arc::downgrade(&pool)).unwrap();
-            let count = ran.clone();
-            let outer = pool.submit(Task::new(move || _ = count.up()));
-            assert_eq!(outer.is_ok(), !refuses);
-            assert!(pool.wait_idle());
-            assert_eq!(ran.get(), if refuses { 1 } else { 2 });
-        });
+            }
+        }
+        all
     }
+
+    /// Submits and waits; says whether the task was accepted.
+    fn submit_and_wait(self, pool: AnyPool, task: Task) -> bool {
+        let (ran, has_run) = mpsc::channel();
+        let (submitted, is_submitted) = mpsc::channel();
+        let submit = move || {
+            let task = Task::new(move || {
+                task.run();
+                _ = ran.send(());
+            });
+            _ = submitted.send(pool.submit(task).is_ok());
+        };
+        match self.by {
+            By::Handler => submit(),
+            By::Other => drop(std::thread::spawn(submit)),
+        }
+        let is_accepted = is_submitted.recv_timeout(LONG).expect("it submits");
+        if self.until == Until::HasRun {
+            has_run.recv_timeout(LONG).expect("it runs");
+        }
+        is_accepted
+    }
+
+    fn test(self, variant: Variant) {
+        let (own, ran, calls) = (Own::default(), Count::new(), AtomicUsize::new(0));
+        let (pool, count, (tell, told)) = (own.clone(), ran.clone(), mpsc::channel());
+        let handler = move |thread: WorkerThread| {
+            let is_first = calls.fetch_add(1, SeqCst) == 0;
+            if is_first {
+                tell.send(self.submit_and_wait(pool.get(), count.task())).unwrap();
+            }
+            start_thread(self.refuses == Refuses::None || self.refuses == Refuses::First && !is_first, thread)
+        };
+        let pool = own.build(variant, self.workers, handler);
+        let outer = pool.submit(ran.task()).map_err(|refusal| refusal.kind());
+        // If there is a thread for one of the two tasks it runs both. If there is none, the inner one, which counted on the outer one's
+        // thread, has run on that one's own.
+        let inner = self.workers == 1 || self.refuses != Refuses::All;
+        assert_eq!(told.try_recv(), Ok(inner), "{self:?}");
+        assert_eq!(outer.is_ok(), self.refuses != Refuses::All, "{self:?}: {outer:?}");
+        assert!(outer.is_ok() || outer == Err(SubmitErrorKind::Spawn), "{self:?}: {outer:?}");
+        assert!(pool.wait_idle());
+        assert_eq!(ran.get(), usize::from(inner) + usize::from(outer.is_ok()), "{self:?}");
+        assert_conserved(&*pool);
+    }
+}
+
+/// D11, B20: while a handler starts the first worker of a pool, it and other threads may use that pool. What is accepted meanwhile
+/// runs, also if threads are refused then.
+#[test]
+fn d11_b20_a_spawn_handler_waits_for_whoever_submits() {
+    for_each(|variant| Case::all().into_iter().for_each(|case| case.test(variant)));
+}
+
+/// D11: a handler that submits whenever it is called is called again for each worker that there may be, and no more often.
+#[test]
+fn d11_a_spawn_handler_submits_in_every_call() {
+    for_each(|variant| {
+        let (own, ran, calls) = (Own::default(), Count::new(), Count::new());
+        let (pool, count, called) = (own.clone(), ran.clone(), calls.clone());
+        let handler = move |thread: WorkerThread| {
+            called.up();
+            pool.get().submit(count.task()).unwrap();
+            start_thread(true, thread)
+        };
+        let pool = own.build(variant, 4, handler);
+        pool.submit(ran.task()).unwrap();
+        assert!(pool.wait_idle());
+        assert_eq!((calls.get(), ran.get()), (4, 5));
+    });
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use formicary::{CancelToken, Context, Dispatch, OnDrop, Pool, StatefulPool, Task, Worker};
+use support::tokens::own_token;
 use support::{AnyPool, Count, Gate, Setup, eventually, for_each, on_every_dispatch, threads_named};
 
 /// A prefix that no other pool of this process has.
@@ -143,11 +144,11 @@ fn d12_dropping_a_pool_that_cancels_tells_what_runs_to_stop() {
         let (token, gate) = (CancelToken::new(), Gate::new());
         let pool = Pool::builder().workers(1).on_drop(OnDrop::Cancel).dispatch::<D>().build().unwrap();
         let at = gate.clone();
-        let until_told = move |token: &CancelToken| {
+        let until_told = move || {
             at.wait();
-            assert!(token.wait_timeout(support::LIMIT));
+            assert!(own_token().wait_timeout(support::LIMIT));
         };
-        let running = pool.spawn_cancellable(&token, until_told).unwrap();
+        let running = pool.with().token(&token).spawn(until_told).unwrap();
         let queued = pool.spawn(|| 7).unwrap();
         gate.open();
         gate.await_arrivals(1);
@@ -180,10 +181,10 @@ fn d12_dropping_a_pool_that_cancels_tells_its_states() {
         let at = gate.clone();
         let builder = StatefulPool::builder(move |_| Ok(UntilTold(at.clone()))).workers(1);
         let pool = Arc::new(builder.on_drop(OnDrop::Cancel).dispatch::<D>().build().unwrap());
-        let running = pool.submit(()).unwrap();
+        let running = pool.spawn(()).unwrap();
         gate.open();
         gate.await_arrivals(1);
-        let queued = pool.submit(()).unwrap();
+        let queued = pool.spawn(()).unwrap();
         drop(pool);
         assert!(running.join().is_ok());
         assert!(queued.join().unwrap_err().is_cancelled());

@@ -138,7 +138,7 @@ impl<D: Dispatch> Kind for Pool<D> {
     }
     fn submit_cancelled(&self, input: Input) {
         let trap = input.0.trap.clone();
-        trap.outside(|| drop(Pool::submit_cancellable(self, &cancelled(), move || drop(process(input, || true)))));
+        trap.outside(|| drop(self.with().token(&cancelled()).submit(move || drop(process(input, || true)))));
     }
     fn spawn(&self, input: Input) -> Handle<Value> {
         Pool::spawn(self, move || process(input, || true)).ok().unwrap()
@@ -153,11 +153,11 @@ impl<D: Dispatch> Kind for PoolWithFunc<Input, D, Value> {
         input
     }
     fn call(&self, input: Input) -> bool {
-        is_answer(&input.0.trap.clone(), PoolWithFunc::call(self, input))
+        is_answer(&input.0.trap.clone(), self.run(input))
     }
     fn submit_cancelled(&self, input: Input) {
         let trap = input.0.trap.clone();
-        trap.outside(|| drop(self.invoke_cancellable(&cancelled(), input)));
+        trap.outside(|| drop(self.with().token(&cancelled()).submit(input)));
     }
 }
 
@@ -168,18 +168,18 @@ impl<D: Dispatch> Kind for StatefulPool<State, D> {
         input
     }
     fn call(&self, input: Input) -> bool {
-        is_answer(&input.0.trap.clone(), StatefulPool::process(self, input))
+        is_answer(&input.0.trap.clone(), self.run(input))
     }
     fn submit_cancelled(&self, input: Input) {
         let trap = input.0.trap.clone();
-        trap.outside(|| drop(StatefulPool::submit_cancellable(self, &cancelled(), input)));
+        trap.outside(|| drop(self.with().token(&cancelled()).submit(input)));
     }
     fn spawn(&self, input: Input) -> Handle<Value> {
-        StatefulPool::submit(self, input).ok().unwrap()
+        StatefulPool::spawn(self, input).ok().unwrap()
     }
     fn leave(&self, trap: &Trap) {
         loop {
-            match self.process_timeout(Input::new(trap, Work::Outlast), Duration::from_millis(10)) {
+            match self.with().timeout(Duration::from_millis(10)).run(Input::new(trap, Work::Outlast)) {
                 // A busy machine: the time was up before the task had begun.
                 Err(CallError::Refused(refusal)) if refusal.is_timed_out() => {
                     trap.outside(|| drop(refusal.into_task()))

@@ -63,8 +63,8 @@ fn pool<D: Dispatch>(policy: PanicPolicy) -> (StatefulPool<Notes, D>, Log) {
 fn after_a_panic<D: Dispatch>() {
     for (policy, anew) in [(PanicPolicy::Rebuild, &["made"][..]), (PanicPolicy::Keep, &[])] {
         let (pool, log) = pool::<D>(policy);
-        assert!(pool.process(true).unwrap_err().is_panic());
-        assert!(pool.process(false).is_ok());
+        assert!(pool.run(true).unwrap_err().is_panic());
+        assert!(pool.run(false).is_ok());
         pool.shutdown();
         let expected = [&["made", "ready", "process"], anew, &["ready", "process", "ready"]].concat();
         assert_eq!(log.take(), expected, "{policy:?}");
@@ -79,18 +79,18 @@ fn a_state_that_is_made_anew_after_a_panic_gets_ready_before_its_first_task() {
 /// A task in hand does not get lost with a state that does not get ready.
 fn never_ready<D: Dispatch>() {
     let (pool, log) = pool::<D>(PanicPolicy::Rebuild);
-    assert!(pool.process(false).is_ok());
+    assert!(pool.run(false).is_ok());
     log.ready_panics.store(true, SeqCst);
     // Ready before this one; not after it.
-    drop(pool.process(false));
+    drop(pool.run(false));
     log.take();
-    let error = pool.submit(false).unwrap().join().unwrap_err();
+    let error = pool.spawn(false).unwrap().join().unwrap_err();
     assert!(error.is_no_state() && error.source().unwrap().to_string().contains("ready"), "{error:?}");
-    assert_eq!(pool.process(false).unwrap_err().into_input(), Some(false));
+    assert_eq!(pool.run(false).unwrap_err().into_input(), Some(false));
     pool.wait_idle();
     assert!(!log.take().contains(&"process"));
     log.ready_panics.store(false, SeqCst);
-    assert!(pool.process(false).is_ok());
+    assert!(pool.run(false).is_ok());
     pool.shutdown();
     let stats = pool.stats();
     assert_eq!(stats.submitted, stats.completed + stats.cancelled, "{stats:?}");
@@ -129,7 +129,7 @@ fn slow<D: Dispatch>() {
     let builder = StatefulPool::builder(move |worker| Ok(Slow(worker, waits.clone())));
     let pool = builder.workers(2).min_workers(1).dispatch::<D>().build().unwrap();
     gate.await_arrivals(1);
-    assert_eq!(pool.process(()).unwrap(), 1);
+    assert_eq!(pool.run(()).unwrap(), 1);
     gate.open();
 }
 

@@ -32,12 +32,12 @@ fn a15_a_bound_function_maps_input_to_output() {
     limited(|| {
         let pool = Arc::new(PoolWithFunc::builder(|n: u32| n * 2).workers(3).build().unwrap());
         for n in 0..10 {
-            assert_eq!(pool.call(n).unwrap(), 2 * n);
+            assert_eq!(pool.run(n).unwrap(), 2 * n);
         }
         let callers: Vec<_> = (0..10)
             .map(|n| {
                 let pool = pool.clone();
-                thread::spawn(move || pool.call(n).unwrap())
+                thread::spawn(move || pool.run(n).unwrap())
             })
             .collect();
         let answers: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
@@ -189,11 +189,11 @@ fn a_caller_whose_task_is_given_back_has_its_input_back() {
         let gate = Gate::new();
         let held = gate.clone();
         let pool = Arc::new(PoolWithFunc::builder(move |_: String| held.wait()).workers(1).queue(4).build().unwrap());
-        pool.invoke("running".into()).unwrap();
+        pool.submit("running".into()).unwrap();
         gate.await_arrivals(1);
         let caller = thread::spawn({
             let pool = pool.clone();
-            move || pool.call("kept".into())
+            move || pool.run("kept".into())
         });
         eventually("it is queued", || pool.queued() == 1);
         let ender = thread::spawn({
@@ -217,12 +217,12 @@ fn run_and_call_hand_refused_inputs_back_and_report_panics() {
     quiet_panics();
     limited(|| {
         let pool = PoolWithFunc::new(1, |n: u32| if n == 0 { panic_any(Burnt(n)) } else { n }).unwrap();
-        let error = pool.call(0).unwrap_err();
+        let error = pool.run(0).unwrap_err();
         is_static(&error);
         assert!(error.is_panic() && error.into_input().is_none());
-        assert_eq!(pool.call(1).unwrap(), 1);
+        assert_eq!(pool.run(1).unwrap(), 1);
         pool.shutdown();
-        assert_eq!(pool.call(7).unwrap_err().into_input(), Some(7));
+        assert_eq!(pool.run(7).unwrap_err().into_input(), Some(7));
 
         let pool = Pool::new(1).unwrap();
         assert!(pool.run(|| -> u32 { panic_any(Burnt(1)) }).unwrap_err().is_panic());
@@ -288,11 +288,11 @@ fn a_bound_function_may_call_itself_through_its_pool() {
         let own = Arc::downgrade(&pool);
         let factorial = move |n: u64| match n {
             0 => 1,
-            _ => n * own.upgrade().unwrap().get().unwrap().call(n - 1).unwrap(),
+            _ => n * own.upgrade().unwrap().get().unwrap().run(n - 1).unwrap(),
         };
         let built = PoolWithFunc::builder(factorial).workers(1).queue(0).build().unwrap();
         assert!(pool.set(built).is_ok());
-        assert_eq!(pool.get().unwrap().call(10).unwrap(), 3_628_800);
+        assert_eq!(pool.get().unwrap().run(10).unwrap(), 3_628_800);
     });
 }
 

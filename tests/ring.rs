@@ -71,7 +71,7 @@ fn each_value_comes_out_once_over_many_laps() {
                 adds.fetch_add(n, SeqCst);
             });
             let pool = builder.workers(workers).min_workers(workers).queue(queue).dispatch::<Ring>().build().unwrap();
-            together(2, |first| (first..VALUES).step_by(2).for_each(|n| pool.invoke(n).unwrap()));
+            together(2, |first| (first..VALUES).step_by(2).for_each(|n| pool.submit(n).unwrap()));
             assert!(pool.wait_idle());
             assert!(seen.iter().all(|count| count.load(SeqCst) == 1));
             assert_eq!(sum.load(SeqCst), VALUES * (VALUES - 1) / 2);
@@ -89,7 +89,7 @@ fn many_laps_are_first_in_first_out() {
                 let log = Arc::clone(&order);
                 let builder = PoolWithFunc::builder(move |(from, n): (usize, usize)| log.lock()[from].push(n));
                 let pool = builder.workers(1).queue(queue).dispatch::<Ring>().build().unwrap();
-                together(submitters, |from| (0..1500).for_each(|n| pool.invoke((from, n)).unwrap()));
+                together(submitters, |from| (0..1500).for_each(|n| pool.submit((from, n)).unwrap()));
                 assert!(pool.wait_idle());
                 assert!(order.lock().iter().all(|own| own.iter().copied().eq(0..1500)));
             });
@@ -189,12 +189,12 @@ fn a_value_given_back_is_dropped_once() {
                 let pool = builder.workers(1).queue(4).dispatch::<Ring>().build().unwrap();
                 for n in 0..laps {
                     gate.pass(1);
-                    pool.invoke(drops.value(n)).unwrap();
+                    pool.submit(drops.value(n)).unwrap();
                     assert!(pool.wait_idle());
                 }
-                pool.invoke(drops.value(laps)).unwrap();
+                pool.submit(drops.value(laps)).unwrap();
                 gate.await_arrivals(laps + 1);
-                (0..queued).for_each(|n| pool.invoke(drops.value(laps + 1 + n)).unwrap());
+                (0..queued).for_each(|n| pool.submit(drops.value(laps + 1 + n)).unwrap());
                 let back = std::thread::scope(|scope| {
                     let shutdown = scope.spawn(|| pool.shutdown_now());
                     eventually("all is taken out", || pool.is_closed() && pool.stats().returned == queued as u64);
@@ -232,21 +232,21 @@ fn a_value_that_nobody_waits_for_is_dropped_once() {
             let hold = gate.clone();
             let builder = StatefulPool::builder(move |_| Ok(Holds(hold.clone()))).workers(1).queue(7);
             let pool = builder.dispatch::<Ring>().build().unwrap();
-            let first = pool.submit(drops.value(0)).unwrap();
+            let first = pool.spawn(drops.value(0)).unwrap();
             gate.await_arrivals(1);
             for n in 1..4 {
-                let error = pool.process_timeout(drops.value(n), Duration::from_millis(1)).map(drop).unwrap_err();
+                let error = pool.with().timeout(Duration::from_millis(1)).run(drops.value(n)).map(drop).unwrap_err();
                 let back = error.into_input().expect("it had not started");
                 assert_eq!(drops.counts[n].load(SeqCst), 0);
                 panics_quietly(|| back);
             }
             // They were cancelled, but their places are taken until a worker has come by.
-            (4..8).for_each(|n| drop(pool.submit(drops.value(n)).unwrap()));
+            (4..8).for_each(|n| drop(pool.spawn(drops.value(n)).unwrap()));
             gate.open();
             panics_quietly(|| first.join().unwrap());
             assert!(pool.wait_idle());
             assert_eq!(pool.stats().cancelled, 3);
-            panics_quietly(|| pool.process(drops.value(8)).map_err(drop));
+            panics_quietly(|| pool.run(drops.value(8)).map_err(drop));
             drop(pool);
             drops.assert_once();
         });

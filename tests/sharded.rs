@@ -330,12 +330,12 @@ fn shutdown_now_gives_back_each_shard_in_order() {
         let hold = gate.clone();
         let builder = PoolWithFunc::builder(move |_: usize| hold.wait()).workers(2).queue(1000).dispatch::<Sharded>();
         let pool = builder.shards(3).build().unwrap();
-        (0..2).for_each(|_| pool.invoke(0).unwrap());
+        (0..2).for_each(|_| pool.submit(0).unwrap());
         gate.await_arrivals(2);
         let keys = key_of_each(3, |key| pool.shard_of(key));
         // Not in the order of the shards.
         let shard_of = |n: usize| (n / 2) * 2 % 3;
-        (0..900).for_each(|n| pool.invoke_keyed(keys[shard_of(n)], n).unwrap());
+        (0..900).for_each(|n| pool.with().key(keys[shard_of(n)]).submit(n).unwrap());
         let back = std::thread::scope(|scope| {
             let shutdown = scope.spawn(|| pool.shutdown_now());
             eventually("what is queued is taken out", || pool.stats().returned == 900);

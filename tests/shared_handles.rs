@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use formicary::{Context, Dispatch, Pool, SharedHandle, StatefulPool, Worker};
 use support::races::{quiet_panic, together};
+use support::waking::{Bell, block_on, poll_with};
 use support::{Gate, LIMIT, assert_conserved, on_every_dispatch};
 
 /// Ten threads join before and ten after the end, three times each: all see the one value, or the one error.
@@ -146,11 +149,11 @@ fn last_of_states<D: Dispatch>() {
                     }
                 }
             };
-            pool.submit(Box::new(joins)).unwrap()
+            pool.spawn(Box::new(joins)).unwrap()
         })
         .collect();
     gate.await_arrivals(3);
-    assert!(shared.set(pool.submit(Box::new(|| 7)).unwrap().shared()).is_ok());
+    assert!(shared.set(pool.spawn(Box::new(|| 7)).unwrap().shared()).is_ok());
     gate.open();
     let mut answers: Vec<_> = joiners.into_iter().map(|joiner| joiner.join().unwrap()).collect();
     answers.sort_unstable();
@@ -162,4 +165,104 @@ fn last_of_states<D: Dispatch>() {
 #[test]
 fn a33_only_the_last_worker_with_state_is_refused() {
     on_every_dispatch!(last_of_states);
+}
+
+/// Clones are awaited by themselves: each is woken; one that is dropped, or polled with another waker, leaves none behind.
+fn awaited<D: Dispatch>() {
+    let pool = Pool::builder().workers(1).queue(10).dispatch::<D>().build().unwrap();
+    let gate = support::closures::occupy(&pool);
+    let mut first = pool.spawn(|| String::from("one")).unwrap().shared();
+    let (mut second, mut dropped, joined) = (first.clone(), first.clone(), first.clone());
+    let bells = [Bell::new(), Bell::new(), Bell::new(), Bell::new()];
+    // Whoever was first in the list may leave as well.
+    assert!(poll_with(Pin::new(&mut dropped), &bells[2]).is_pending());
+    assert!(poll_with(Pin::new(&mut first), &bells[3]).is_pending());
+    assert!(poll_with(Pin::new(&mut second), &bells[1]).is_pending());
+    assert!(poll_with(Pin::new(&mut first), &bells[0]).is_pending());
+    assert_eq!(Arc::strong_count(&bells[3]), 1);
+    assert_eq!(Arc::strong_count(&bells[2]), 2);
+    drop(dropped);
+    assert_eq!(Arc::strong_count(&bells[2]), 1);
+    let joiner = thread::spawn(move || joined.join().unwrap().clone());
+    gate.open();
+    assert_eq!(block_on(first.clone()).unwrap(), "one");
+    assert_eq!(joiner.join().unwrap(), "one");
+    assert!(pool.wait_idle());
+    assert_eq!(bells.each_ref().map(|bell| bell.rung()), [1, 1, 0, 0]);
+    for shared in [&mut first, &mut second] {
+        // The result stays.
+        for _ in 0..2 {
+            assert!(poll_with(Pin::new(&mut *shared), &bells[3]).map(Result::unwrap) == Poll::Ready("one".into()));
+        }
+    }
+    assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1));
+}
+
+#[test]
+fn a33_each_clone_is_awaited_by_itself() {
+    on_every_dispatch!(awaited);
+}
+
+/// An error is the same for all. The last who has it can have the panic.
+fn awaited_failures<D: Dispatch>() {
+    let pool = Pool::builder().workers(1).queue(10).dispatch::<D>().build().unwrap();
+    let gate = support::closures::occupy(&pool);
+    let (panics, cancelled) = (pool.spawn(quiet_panic).unwrap().shared(), pool.spawn(|| 7).unwrap().shared());
+    let (awaited, bell) = (cancelled.clone(), Bell::new());
+    let mut polled = cancelled.clone();
+    assert!(poll_with(Pin::new(&mut polled), &bell).is_pending());
+    assert!(cancelled.cancel());
+    assert_eq!(bell.rung(), 1);
+    assert!(block_on(awaited).unwrap_err().is_cancelled());
+    gate.open();
+    let error = block_on(panics.clone()).unwrap_err();
+    assert_eq!(error.to_string(), panics.join().unwrap_err().to_string());
+    let error = error.into_panic().unwrap_err();
+    assert!(error.is_panic());
+    drop(error);
+    assert!(block_on(panics).unwrap_err().into_panic().is_ok());
+}
+
+#[test]
+fn a33_a_failure_is_awaited_by_all() {
+    on_every_dispatch!(awaited_failures);
+}
+
+/// A poll on the only worker runs the task, as that of a handle does.
+fn awaited_inside<D: Dispatch>() {
+    let pool = Arc::new(Pool::builder().workers(1).queue(10).dispatch::<D>().build().unwrap());
+    let own = Arc::clone(&pool);
+    let sum = pool.run(move || {
+        let shared = own.spawn(|| 7).unwrap().shared();
+        block_on(shared.clone()).unwrap() + block_on(shared).unwrap()
+    });
+    assert_eq!(sum.unwrap(), 14);
+    assert!(pool.wait_idle());
+    assert_conserved(&*pool);
+}
+
+#[test]
+fn a33_a_worker_awaits_what_it_shares() {
+    on_every_dispatch!(awaited_inside);
+}
+
+/// Wakers and the end of the task, in a race: nobody is left asleep.
+fn awaited_in_races<D: Dispatch>() {
+    let pool = Pool::builder().workers(2).queue(100).dispatch::<D>().build().unwrap();
+    for _ in 0..300 {
+        let shared = pool.spawn(|| 7).unwrap().shared();
+        together(3, |n| {
+            let mut mine = shared.clone();
+            if n == 0 {
+                let _ = poll_with(Pin::new(&mut mine), &Bell::new());
+            } else {
+                assert_eq!(block_on(mine).unwrap(), 7);
+            }
+        });
+    }
+}
+
+#[test]
+fn a33_no_wake_up_of_a_clone_is_lost() {
+    on_every_dispatch!(awaited_in_races);
 }

@@ -80,7 +80,7 @@ fn count_for<D: Dispatch>(pool: &StatefulPool<Counter, D>, time: Duration) -> u6
         // The best of some: a single one may have been held up.
         let takes = (0..5).map(|_| {
             let start = Instant::now();
-            assert_eq!(pool.process(count).unwrap(), Some(count));
+            assert_eq!(pool.run(count).unwrap(), Some(count));
             start.elapsed()
         });
         if takes.min().is_some_and(|takes| takes >= time) {
@@ -95,14 +95,14 @@ fn a_long_query<D: Dispatch>() {
     // The query itself runs when it is stopped: an interrupt before that is lost on SQLite.
     let begun = || eventually("it counts", || steps.load(SeqCst) > 0);
     // By a time limit.
-    let error = pool.process_timeout(FOR_EVER, Duration::from_millis(300)).unwrap_err();
+    let error = pool.with().timeout(Duration::from_millis(300)).run(FOR_EVER).unwrap_err();
     assert!(error.is_timed_out());
     assert!(pool.wait_idle());
     // By a token.
     steps.store(0, SeqCst);
     let token = CancelToken::new();
     std::thread::scope(|scope| {
-        let call = scope.spawn(|| pool.process_cancellable(&token, FOR_EVER));
+        let call = scope.spawn(|| pool.with().token(&token).run(FOR_EVER));
         begun();
         token.cancel();
         assert!(call.join().unwrap().unwrap_err().is_cancelled());
@@ -110,12 +110,12 @@ fn a_long_query<D: Dispatch>() {
     assert!(pool.wait_idle());
     steps.store(0, SeqCst);
     // By a handle: the query's end is the task's result.
-    let handle = pool.submit(FOR_EVER).unwrap();
+    let handle = pool.spawn(FOR_EVER).unwrap();
     begun();
     assert!(!handle.cancel());
     assert_eq!(handle.join().unwrap(), None);
     // The connection is as good as before.
-    assert_eq!(pool.process(1000).unwrap(), Some(1000));
+    assert_eq!(pool.run(1000).unwrap(), Some(1000));
 }
 
 #[test]
@@ -135,21 +135,21 @@ fn never_a_later_query<D: Dispatch>() {
         let now = limit;
         let next = std::thread::scope(|scope| {
             let limited = scope.spawn(|| match round % 3 {
-                0 => pool.process_timeout(count, now).ok(),
+                0 => pool.with().timeout(now).run(count).ok(),
                 1 => {
                     let token = CancelToken::new();
                     token.cancel_after(now);
-                    pool.process_cancellable(&token, count).ok()
+                    pool.with().token(&token).run(count).ok()
                 }
                 _ => {
-                    let handle = pool.submit(count).unwrap();
+                    let handle = pool.spawn(count).unwrap();
                     shift(now);
                     // Not started yet, it has no result; running, its result tells.
                     if handle.cancel() { None } else { handle.join().unwrap().map(Some) }
                 }
             });
             // Behind it, if it is quicker; before it otherwise.
-            let next = [pool.submit(count).unwrap(), pool.submit(count).unwrap()];
+            let next = [pool.spawn(count).unwrap(), pool.spawn(count).unwrap()];
             match limited.join().unwrap() {
                 Some(Some(counted)) => {
                     assert_eq!(counted, count);

@@ -29,7 +29,7 @@ fn tasks_one_after_the_other_stay_on_the_newest_idle_worker() {
     });
     within(LIMIT, "call", || {
         let pool = PoolWithFunc::builder(|_: ()| thread::current().id()).workers(3).min_workers(3).build().unwrap();
-        one_worker(|| pool.call(()).unwrap());
+        one_worker(|| pool.run(()).unwrap());
     });
 }
 

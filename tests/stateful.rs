@@ -80,12 +80,12 @@ fn a14_process_works_through_resizes() {
         let callers: Vec<_> = (0..4)
             .map(|_| {
                 let pool = pool.clone();
-                thread::spawn(move || (0..200).map(|n| pool.process(Box::new(move |_| n)).unwrap().1).sum::<u32>())
+                thread::spawn(move || (0..200).map(|n| pool.run(Box::new(move |_| n)).unwrap().1).sum::<u32>())
             })
             .collect();
         for workers in (1..=10).rev().chain(1..=10) {
             pool.tune(workers).unwrap();
-            assert_eq!(pool.process(Box::new(|_| 7)).unwrap().1, 7);
+            assert_eq!(pool.run(Box::new(|_| 7)).unwrap().1, 7);
         }
         assert!(callers.into_iter().all(|caller| caller.join().unwrap() == 19_900));
     });
@@ -100,7 +100,7 @@ fn a_state_is_made_used_and_ended_on_its_own_thread() {
         let handles: Vec<_> = (0..3)
             .map(|_| {
                 let held = gate.clone();
-                pool.submit(Box::new(move |cx: &Context<'_>| {
+                pool.spawn(Box::new(move |cx: &Context<'_>| {
                     held.wait();
                     cx.worker() as u32
                 }))
@@ -128,7 +128,7 @@ fn a_state_ends_when_its_worker_expires() {
         let pool = builder.expiry(Duration::from_millis(1)).build().unwrap();
         for round in 1..=3 {
             // Each time a new state: the first task it sees.
-            assert_eq!(pool.process(Box::new(|_| 7)).unwrap(), (1, 7));
+            assert_eq!(pool.run(Box::new(|_| 7)).unwrap(), (1, 7));
             eventually("it has ended", || pool.stats().live == 0);
             assert_eq!((count(&log, "terminated"), count(&log, "dropped")), (round, round));
         }
@@ -145,9 +145,9 @@ fn after_a_panic_the_state_is_rebuilt_or_kept() {
             let builder = StatefulPool::builder(move |_| Ok(Obeys::new(&made))).workers(1).panic_policy(policy);
             let pool = builder.build().unwrap();
             for round in 1..=3 {
-                assert!(pool.process(Box::new(|_| panic_any("a test's panic"))).unwrap_err().is_panic());
+                assert!(pool.run(Box::new(|_| panic_any("a test's panic"))).unwrap_err().is_panic());
                 let tasks = if policy == PanicPolicy::Keep { 2 * round } else { 1 };
-                assert_eq!(pool.process(Box::new(|_| 0)).unwrap().0, tasks);
+                assert_eq!(pool.run(Box::new(|_| 0)).unwrap().0, tasks);
             }
             pool.shutdown();
             let states = if policy == PanicPolicy::Keep { 1 } else { 4 };
@@ -182,7 +182,7 @@ fn a_later_failure_of_the_factory_leaves_the_tasks_to_the_others() {
         let handles: Vec<_> = (0..8)
             .map(|n| {
                 let held = gate.clone();
-                pool.submit(Box::new(move |_: &Context<'_>| {
+                pool.spawn(Box::new(move |_: &Context<'_>| {
                     held.wait();
                     n
                 }))
@@ -212,13 +212,13 @@ fn a_worker_without_a_state_is_not_replaced_by_another() {
             Err("no more".into())
         };
         let pool = StatefulPool::builder(factory).workers(2).min_workers(2).build().unwrap();
-        let first = pool.submit(Box::new(move |_: &Context<'_>| {
+        let first = pool.spawn(Box::new(move |_: &Context<'_>| {
             held.wait();
             1
         }));
         gate.await_arrivals(1);
-        pool.process(Box::new(|_| panic!("a test's panic: the state goes"))).unwrap_err();
-        let [second, third] = [2, 3].map(|n| pool.submit(Box::new(move |_: &Context<'_>| n)).unwrap());
+        pool.run(Box::new(|_| panic!("a test's panic: the state goes"))).unwrap_err();
+        let [second, third] = [2, 3].map(|n| pool.spawn(Box::new(move |_: &Context<'_>| n)).unwrap());
         broken.await_arrivals(1);
         broken.open();
         assert!(second.join().is_err());
@@ -253,7 +253,7 @@ fn an_input_without_a_state_may_panic_in_its_drop() {
         let stats = pool.stats();
         assert_eq!((stats.panicked, stats.cancelled, stats.handler_panics), (1, 1, 1), "{stats}");
         is_broken.store(false, SeqCst);
-        assert_eq!(pool.process(Box::new(|_| 7)).unwrap().1, 7);
+        assert_eq!(pool.run(Box::new(|_| 7)).unwrap().1, 7);
     });
 }
 
@@ -270,7 +270,7 @@ fn a_failing_factory_costs_a_bounded_number_of_threads() {
         let handles: Vec<_> = (0..8)
             .map(|_| {
                 let held = gate.clone();
-                pool.submit(Box::new(move |_: &Context<'_>| {
+                pool.spawn(Box::new(move |_: &Context<'_>| {
                     held.wait();
                     0
                 }))
@@ -297,13 +297,13 @@ fn a_state_that_cannot_be_rebuilt_cancels_the_task_and_is_tried_again() {
             move |_| if flag.load(SeqCst) { Ok(Obeys::new(&Log::default())) } else { Err("out of order".into()) };
         let pool = StatefulPool::new(1, factory).unwrap();
         works.store(false, SeqCst);
-        assert!(pool.process(Box::new(|_| panic_any("a test's panic"))).unwrap_err().is_panic());
-        let error = pool.submit(Box::new(|_| 0)).unwrap().join().unwrap_err();
+        assert!(pool.run(Box::new(|_| panic_any("a test's panic"))).unwrap_err().is_panic());
+        let error = pool.spawn(Box::new(|_| 0)).unwrap().join().unwrap_err();
         assert!(error.is_cancelled() && error.source().unwrap().to_string() == "out of order", "{error:?}");
-        let back = pool.process(Box::new(|_| 5)).unwrap_err();
+        let back = pool.run(Box::new(|_| 5)).unwrap_err();
         assert!(back.into_input().is_some());
         works.store(true, SeqCst);
-        assert_eq!(pool.process(Box::new(|_| 5)).unwrap(), (1, 5));
+        assert_eq!(pool.run(Box::new(|_| 5)).unwrap(), (1, 5));
         pool.wait_idle();
         let stats = pool.stats();
         assert_eq!((stats.cancelled, stats.panicked, stats.completed, stats.submitted), (2, 1, 1, 4));
@@ -322,11 +322,11 @@ fn a_worker_that_would_wait_for_itself_is_told() {
             let weak = Arc::downgrade(&own);
             let nested = move |_: &Context<'_>| {
                 let pool = weak.upgrade().unwrap();
-                match pool.get().unwrap().process(Box::new(|_| 7)) {
+                match pool.get().unwrap().run(Box::new(|_| 7)) {
                     Ok((_, seven)) => seven,
                     Err(error) => {
                         assert!(error.is_would_deadlock());
-                        let joined = pool.get().unwrap().submit(Box::new(|_| 8)).unwrap().join();
+                        let joined = pool.get().unwrap().spawn(Box::new(|_| 8)).unwrap().join();
                         assert!(joined.unwrap_err().is_would_deadlock());
                         assert!(error.into_input().is_some());
                         0
@@ -334,7 +334,7 @@ fn a_worker_that_would_wait_for_itself_is_told() {
                 }
             };
             let expected = if workers == 1 { 0 } else { 7 };
-            assert_eq!(own.get().unwrap().process(Box::new(nested)).unwrap().1, expected);
+            assert_eq!(own.get().unwrap().run(Box::new(nested)).unwrap().1, expected);
             own.get().unwrap().wait_idle();
         }
     });

@@ -53,7 +53,7 @@ fn each_end<D: Dispatch>() {
     let held = || Arc::strong_count(&value) - 1;
 
     // Finished: the result is held by the handle alone, and by nobody when it is joined or dropped.
-    let handles = [pool.submit(give(Work::GiveBack)).unwrap(), pool.submit(give(Work::GiveBack)).unwrap()];
+    let handles = [pool.spawn(give(Work::GiveBack)).unwrap(), pool.spawn(give(Work::GiveBack)).unwrap()];
     assert!(pool.wait_idle());
     assert_eq!(held(), 2);
     let [joined, dropped] = handles;
@@ -63,25 +63,25 @@ fn each_end<D: Dispatch>() {
     assert_eq!(held(), 0);
 
     // Panicked: the handle has only the panic.
-    let handle = pool.submit(give(Work::Panic)).unwrap();
+    let handle = pool.spawn(give(Work::Panic)).unwrap();
     assert!(pool.wait_idle());
     assert_eq!(held(), 0);
     assert!(handle.join().unwrap_err().is_panic());
 
     // Cancelled in the queue by its handle: at once, with the handle and the pool's ticket still there.
-    let busy = pool.submit(give(Work::Hold(gate.clone()))).unwrap();
+    let busy = pool.spawn(give(Work::Hold(gate.clone()))).unwrap();
     gate.await_arrivals(1);
-    let cancelled: Vec<_> = (0..8).map(|_| pool.submit(give(Work::GiveBack)).unwrap()).collect();
+    let cancelled: Vec<_> = (0..8).map(|_| pool.spawn(give(Work::GiveBack)).unwrap()).collect();
     assert_eq!(held(), 9);
     cancelled.iter().for_each(|handle| assert!(handle.cancel()));
     assert_eq!(held(), 1);
 
     // By a token: when its turn comes. A call gets it back at once.
     let token = CancelToken::new();
-    let by_token = pool.submit_cancellable(&token, give(Work::GiveBack)).unwrap();
+    let by_token = pool.with().token(&token).spawn(give(Work::GiveBack)).unwrap();
     token.cancel();
-    drop(pool.process_cancellable(&token, give(Work::GiveBack)).unwrap_err());
-    drop(pool.process_timeout(give(Work::GiveBack), Duration::ZERO).unwrap_err());
+    drop(pool.with().token(&token).run(give(Work::GiveBack)).unwrap_err());
+    drop(pool.with().timeout(Duration::ZERO).run(give(Work::GiveBack)).unwrap_err());
     assert_eq!(held(), 2);
     gate.open();
     assert!(pool.wait_idle());
@@ -93,7 +93,7 @@ fn each_end<D: Dispatch>() {
     // Given up while it ran: when it has ended.
     let gate = Gate::new();
     let limited = loop {
-        let error = pool.process_timeout(give(Work::Hold(gate.clone())), Duration::from_millis(5)).unwrap_err();
+        let error = pool.with().timeout(Duration::from_millis(5)).run(give(Work::Hold(gate.clone()))).unwrap_err();
         assert!(error.is_timed_out());
         if gate.arrived() > 0 {
             break error;
@@ -131,10 +131,10 @@ fn a_long_lived_token<D: Dispatch>() {
     token.cancel_after(2 * LIMIT);
     keeps_nothing("calls leave nothing at their token", |n| {
         let work = if n % 2 == 0 { Work::GiveBack } else { Work::AskForToken };
-        drop(pool.process_cancellable(&token, (Arc::clone(&value), work)).unwrap());
+        drop(pool.with().token(&token).run((Arc::clone(&value), work)).unwrap());
     });
     keeps_nothing("handles leave nothing at their token", |n| {
-        let handle = pool.submit_cancellable(&token, (Arc::clone(&value), Work::GiveBack)).unwrap();
+        let handle = pool.with().token(&token).spawn((Arc::clone(&value), Work::GiveBack)).unwrap();
         match n % 4 {
             0 => drop(handle),
             1 => drop(handle.join()),
@@ -149,7 +149,7 @@ fn a_long_lived_token<D: Dispatch>() {
     keeps_nothing("a token keeps no children", |_| {
         let child = token.child();
         child.cancel_after(Duration::from_micros(20));
-        drop(pool.process_cancellable(&child, (Arc::clone(&value), Work::GiveBack)));
+        drop(pool.with().token(&child).run((Arc::clone(&value), Work::GiveBack)));
     });
     assert!(pool.wait_idle());
     assert_eq!(Arc::strong_count(&value), 1);
@@ -164,9 +164,9 @@ fn a34_a_long_lived_token_keeps_nothing_of_its_tasks() {
 /// A task that takes its time, and somebody who asks for it again and again.
 fn asked_again_and_again<D: Dispatch>() {
     let (pool, value, gate) = (pool::<D>(16), Arc::new(()), Gate::new());
-    let handle = pool.submit((Arc::clone(&value), Work::Hold(gate.clone()))).unwrap();
+    let handle = pool.spawn((Arc::clone(&value), Work::Hold(gate.clone()))).unwrap();
     let shared = handle.shared();
-    let mut other = pool.submit((value, Work::GiveBack)).unwrap();
+    let mut other = pool.spawn((value, Work::GiveBack)).unwrap();
     keeps_nothing("a timed join leaves nothing", |_| {
         assert!(other.join_timeout(Duration::ZERO).is_none());
         assert!(shared.join_timeout(Duration::ZERO).is_none());

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use formicary::{
-    CallError, CancelReason, CancelToken, Context, Dispatch, Interrupter, ProcessError, StatefulPool, SubmitErrorKind,
-    Worker,
+    CallError, CancelReason, CancelToken, Context, Dispatch, Interrupter, StatefulPool, SubmitErrorKind, Worker,
 };
 use support::{Count, Gate, LIMIT, await_waiting, eventually, on_every_dispatch};
 
@@ -118,20 +117,20 @@ impl<D: Dispatch> Bench<D> {
     }
 
     /// Calls with `number` and `work`, and has the call stopped; who asks does so when `reached` returns.
-    fn call(&self, how: How, job: Job, reached: impl Fn() + Send) -> Result<Told, ProcessError<Job>> {
+    fn call(&self, how: How, job: Job, reached: impl Fn() + Send) -> Result<Told, CallError<Job>> {
         // Long enough to be under way by then.
         let limit = Duration::from_millis(30);
         let token = CancelToken::new();
         match how {
-            How::Limit => self.pool.process_timeout(job, limit),
-            How::Deadline => self.pool.process_deadline(job, Instant::now() + limit),
+            How::Limit => self.pool.with().timeout(limit).run(job),
+            How::Deadline => self.pool.with().deadline(Instant::now() + limit).run(job),
             How::TokensLimit => {
                 token.cancel_after(limit);
-                self.pool.process_cancellable(&token, job)
+                self.pool.with().token(&token).run(job)
             }
             How::ParentsLimit => {
                 token.cancel_after(limit);
-                self.pool.process_cancellable(&token.child(), job)
+                self.pool.with().token(&token.child()).run(job)
             }
             How::Token | How::Parent => std::thread::scope(|scope| {
                 let given = if how == How::Token { token.clone() } else { token.child() };
@@ -139,7 +138,7 @@ impl<D: Dispatch> Bench<D> {
                     reached();
                     token.cancel();
                 });
-                self.pool.process_cancellable(&given, job)
+                self.pool.with().token(&given).run(job)
             }),
         }
     }
@@ -168,7 +167,7 @@ impl How {
 }
 
 /// The call was refused for the right reason, and the input is back.
-fn assert_back(how: How, number: u32, result: Result<Told, ProcessError<Job>>) {
+fn assert_back(how: How, number: u32, result: Result<Told, CallError<Job>>) {
     match result {
         Err(CallError::Refused(refused)) => {
             assert_eq!(refused.kind(), how.kind(), "{how:?}");
@@ -183,22 +182,26 @@ fn before<D: Dispatch>() {
     let bench = Bench::<D>::new(4);
     let token = CancelToken::new();
     token.cancel();
-    assert_back(How::Token, 1, bench.pool.process_cancellable(&token, Job { number: 1, work: Work::Nothing }));
-    assert_back(How::Parent, 2, bench.pool.process_cancellable(&token.child(), Job { number: 2, work: Work::Nothing }));
+    assert_back(How::Token, 1, bench.pool.with().token(&token).run(Job { number: 1, work: Work::Nothing }));
+    assert_back(How::Parent, 2, bench.pool.with().token(&token.child()).run(Job { number: 2, work: Work::Nothing }));
     let late = CancelToken::new();
     late.cancel_at(Instant::now());
-    assert_back(How::TokensLimit, 3, bench.pool.process_cancellable(&late, Job { number: 3, work: Work::Nothing }));
-    let refused = bench.pool.submit_cancellable(&token, Job { number: 4, work: Work::Nothing }).unwrap_err();
+    assert_back(How::TokensLimit, 3, bench.pool.with().token(&late).run(Job { number: 3, work: Work::Nothing }));
+    let refused = bench.pool.with().token(&token).submit(Job { number: 4, work: Work::Nothing }).unwrap_err();
     assert_eq!((refused.kind(), refused.into_task().number), (SubmitErrorKind::Cancelled, 4));
-    let refused = bench.pool.submit_cancellable(&late, Job { number: 5, work: Work::Nothing }).unwrap_err();
+    let refused = bench.pool.with().token(&late).submit(Job { number: 5, work: Work::Nothing }).unwrap_err();
     assert_eq!((refused.kind(), refused.into_task().number), (SubmitErrorKind::TimedOut, 5));
     bench.pool.wait_idle();
     let stats = bench.pool.stats();
     assert_eq!((bench.began.get(), stats.completed, stats.submitted, stats.rejected), (0, 0, 0, 5));
     // The time of a deadline that is past is up while nobody can have started the task.
     let pause = bench.pool.pause();
-    assert_back(How::Limit, 6, bench.pool.process_timeout(Job { number: 6, work: Work::Nothing }, Duration::ZERO));
-    assert_back(How::Deadline, 7, bench.pool.process_deadline(Job { number: 7, work: Work::Nothing }, Instant::now()));
+    assert_back(How::Limit, 6, bench.pool.with().timeout(Duration::ZERO).run(Job { number: 6, work: Work::Nothing }));
+    assert_back(
+        How::Deadline,
+        7,
+        bench.pool.with().deadline(Instant::now()).run(Job { number: 7, work: Work::Nothing }),
+    );
     drop(pause);
     assert!(bench.pool.wait_idle());
     assert_eq!((bench.began.get(), bench.pool.stats().cancelled), (0, 2));
@@ -212,7 +215,7 @@ fn a16_what_is_over_before_the_call_never_starts() {
 fn at_a_full_door<D: Dispatch>() {
     let bench = Bench::<D>::new(0);
     let gate = Gate::new();
-    let held = bench.pool.submit(Job { number: 0, work: Work::Hold(gate.clone()) }).unwrap();
+    let held = bench.pool.spawn(Job { number: 0, work: Work::Hold(gate.clone()) }).unwrap();
     gate.await_arrivals(1);
     for (how, number) in ALL.into_iter().zip(1..) {
         let result = bench.call(how, Job { number, work: Work::Nothing }, || await_waiting(&bench.pool, 1));
@@ -233,7 +236,7 @@ fn a16_a_call_at_a_full_door_ends_with_its_input() {
 fn in_the_queue<D: Dispatch>() {
     let bench = Bench::<D>::new(8);
     let gate = Gate::new();
-    let held = bench.pool.submit(Job { number: 0, work: Work::Hold(gate.clone()) }).unwrap();
+    let held = bench.pool.spawn(Job { number: 0, work: Work::Hold(gate.clone()) }).unwrap();
     gate.await_arrivals(1);
     for (how, number) in ALL.into_iter().zip(1..) {
         // D18: those before it are not.
@@ -276,7 +279,7 @@ fn running<D: Dispatch>() {
         assert!(bench.pool.wait_idle(), "it was told to stop");
         assert_eq!(bench.interrupts.get(), 1, "{how:?}");
         // The next one knows nothing of it.
-        let told = bench.pool.process(Job { number: 2, work: Work::Nothing }).unwrap();
+        let told = bench.pool.run(Job { number: 2, work: Work::Nothing }).unwrap();
         assert_eq!(told, Told::default());
         let stats = bench.pool.stats();
         assert_eq!((bench.began.get(), stats.completed), (2, 2));
@@ -294,11 +297,8 @@ fn a16_a18_a_running_call_ends_and_the_worker_is_interrupted_and_usable() {
 fn too_late<D: Dispatch>() {
     let bench = Bench::<D>::new(8);
     let token = CancelToken::new();
-    assert_eq!(
-        bench.pool.process_cancellable(&token, Job { number: 1, work: Work::Nothing }).unwrap(),
-        Told::default()
-    );
-    let handle = bench.pool.submit_cancellable(&token, Job { number: 2, work: Work::Nothing }).unwrap();
+    assert_eq!(bench.pool.with().token(&token).run(Job { number: 1, work: Work::Nothing }).unwrap(), Told::default());
+    let handle = bench.pool.with().token(&token).spawn(Job { number: 2, work: Work::Nothing }).unwrap();
     assert!(bench.pool.wait_idle());
     token.cancel();
     assert_eq!(handle.join().unwrap(), Told::default());
@@ -320,18 +320,18 @@ fn handles<D: Dispatch>() {
     let patient = |number, patience| Job { number, work: Work::UntilStopped(gate.clone(), patience) };
     // A token alone interrupts nobody.
     let job = |number| patient(number, Duration::from_millis(20));
-    let handle = bench.pool.submit(patient(1, LIMIT)).unwrap();
+    let handle = bench.pool.spawn(patient(1, LIMIT)).unwrap();
     gate.await_arrivals(1);
     assert!(!handle.cancel() && !handle.cancel());
     assert!(handle.token().is_cancelled());
     assert_eq!(handle.join().unwrap(), all);
     let seen = Told { interrupted: false, ..all };
     let token = CancelToken::new();
-    let handle = bench.pool.submit_cancellable(&token, job(2)).unwrap();
+    let handle = bench.pool.with().token(&token).spawn(job(2)).unwrap();
     gate.await_arrivals(2);
     token.cancel();
     assert_eq!(handle.join().unwrap(), seen);
-    let handle = bench.pool.submit(job(3)).unwrap();
+    let handle = bench.pool.spawn(job(3)).unwrap();
     gate.await_arrivals(3);
     handle.token().cancel();
     assert_eq!(handle.join().unwrap(), seen);
@@ -340,9 +340,9 @@ fn handles<D: Dispatch>() {
     let pause = bench.pool.pause();
     let token = CancelToken::new();
     let queued = [
-        bench.pool.submit(job(4)).unwrap(),
-        bench.pool.submit_cancellable(&token, job(5)).unwrap(),
-        bench.pool.submit(job(6)).unwrap(),
+        bench.pool.spawn(job(4)).unwrap(),
+        bench.pool.with().token(&token).spawn(job(5)).unwrap(),
+        bench.pool.spawn(job(6)).unwrap(),
     ];
     assert!(queued[0].cancel() && !queued[0].cancel());
     token.cancel();
@@ -367,7 +367,10 @@ fn not_ready<D: Dispatch>() {
         let reached = || eventually("it is queued", || bench.pool.queued() == 1);
         assert_back(how, 1, bench.call(how, Job { number: 1, work: Work::Nothing }, reached));
         bench.ready.open();
-        assert_eq!(bench.pool.process_timeout(Job { number: 2, work: Work::Nothing }, LIMIT).unwrap(), Told::default());
+        assert_eq!(
+            bench.pool.with().timeout(LIMIT).run(Job { number: 2, work: Work::Nothing }).unwrap(),
+            Told::default()
+        );
         assert!(bench.pool.wait_idle());
         assert_eq!((bench.began.get(), bench.interrupts.get(), bench.pool.stats().cancelled), (1, 0, 1));
     }

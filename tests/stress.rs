@@ -196,16 +196,16 @@ impl<D: Dispatch> Stressed for Pool<D> {
 
 impl<D: Dispatch> Stressed for PoolWithFunc<Task, D, ()> {
     fn ask(&self, task: Task, _: &mut Random) -> Said {
-        called(self.call(task))
+        called(self.run(task))
     }
 }
 
 impl<D: Dispatch> Stressed for StatefulPool<RunTask, D> {
     fn ask(&self, task: Task, random: &mut Random) -> Said {
         match random.below(4) {
-            0 | 1 => called(self.process_timeout(task, random.micros(200))),
-            2 => called(self.process(task)),
-            _ => handled(StatefulPool::submit(self, task), random),
+            0 | 1 => called(self.with().timeout(random.micros(200)).run(task)),
+            2 => called(self.run(task)),
+            _ => handled(StatefulPool::spawn(self, task), random),
         }
     }
 }
@@ -348,7 +348,7 @@ fn contention<D: Dispatch>() {
             let pool = builder.workers(built_for).queue(queue).dispatch::<D>().build().unwrap();
             pool.tune(4).unwrap();
             let count = u64::from(rounds(2000));
-            together(4, |n| (0..count).for_each(|i| pool.invoke(Box::new(4 * i + n as u64)).unwrap()));
+            together(4, |n| (0..count).for_each(|i| pool.submit(Box::new(4 * i + n as u64)).unwrap()));
             assert!(pool.shutdown().is_complete());
             let expected = (0..4 * count).fold((0, 0), |(sum, squares), n| (sum + n, squares + n * n));
             assert_eq!((sums.0.load(SeqCst), sums.1.load(SeqCst)), expected);

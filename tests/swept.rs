@@ -32,7 +32,7 @@ fn by_token<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
     let token = CancelToken::new();
     for _ in 0..10 {
         let captured = Captured(dropped.clone());
-        pool.submit_cancellable(&token.child(), move || drop(captured)).unwrap();
+        pool.with().token(&token.child()).submit(move || drop(captured)).unwrap();
     }
     token.cancel();
 }
@@ -41,7 +41,7 @@ fn by_the_token_of_a_spawn<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
     let token = CancelToken::new();
     for _ in 0..10 {
         let captured = Captured(dropped.clone());
-        drop(block_on(pool.spawn_async_cancellable(&token, move |_| drop(captured))).unwrap());
+        drop(block_on(pool.with().token(&token).spawn_async(move || drop(captured))).unwrap());
     }
     token.cancel();
 }
@@ -52,7 +52,7 @@ fn by_deadline<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
     for _ in 0..10 {
         let captured = Captured(dropped.clone());
         // Too late on a machine that is busy.
-        _ = pool.submit_cancellable(&token, move || drop(captured));
+        _ = pool.with().token(&token).submit(move || drop(captured));
     }
     // Somebody else has had a look meanwhile.
     _ = pool.try_submit(|| ());
@@ -136,7 +136,7 @@ fn cancelled<D: Dispatch>() {
                 match verb {
                     0 => pool.try_submit(f).map_err(|refusal| refusal.kind()),
                     1 => pool.submit(f).map_err(|refusal| refusal.kind()),
-                    2 => pool.submit_timeout(f, Duration::ZERO).map_err(|refusal| refusal.kind()),
+                    2 => pool.with().room_timeout(Duration::ZERO).submit(f).map_err(|refusal| refusal.kind()),
                     3 => pool.spawn(f).map(drop).map_err(|refusal| refusal.kind()),
                     _ => block_on(pool.submit_async(f)).map_err(|refusal| refusal.kind()),
                 }
@@ -178,13 +178,13 @@ fn payloads<D: Dispatch>() {
     let (token, gate) = (CancelToken::new(), Gate::new());
     let func = |gate: Option<Gate>| _ = gate.inspect(Gate::wait);
     let pool = PoolWithFunc::builder(func).workers(1).queue(10).dispatch::<D>().build().unwrap();
-    pool.invoke(Some(gate.clone())).unwrap();
+    pool.submit(Some(gate.clone())).unwrap();
     gate.await_arrivals(1);
-    (0..10).for_each(|_| pool.invoke_cancellable(&token, None).unwrap());
-    assert!(pool.try_invoke(None).unwrap_err().is_full());
+    (0..10).for_each(|_| pool.with().token(&token).submit(None).unwrap());
+    assert!(pool.try_submit(None).unwrap_err().is_full());
     token.cancel();
-    (0..10).for_each(|_| pool.try_invoke(None).unwrap());
-    assert!(pool.try_invoke(None).unwrap_err().is_full());
+    (0..10).for_each(|_| pool.try_submit(None).unwrap());
+    assert!(pool.try_submit(None).unwrap_err().is_full());
     gate.open();
     assert!(pool.wait_idle());
     let stats = pool.stats();
@@ -192,17 +192,17 @@ fn payloads<D: Dispatch>() {
 
     let gate = Gate::new();
     let pool = StatefulPool::builder(|_| Ok(Forgetful)).workers(1).queue(10).dispatch::<D>().build().unwrap();
-    let first = pool.submit(Some(gate.clone())).unwrap();
+    let first = pool.spawn(Some(gate.clone())).unwrap();
     gate.await_arrivals(1);
-    let handles: Vec<_> = (0..10).map(|_| pool.submit(None).unwrap()).collect();
-    assert!(pool.try_submit(None).unwrap_err().is_full());
+    let handles: Vec<_> = (0..10).map(|_| pool.spawn(None).unwrap()).collect();
+    assert!(pool.try_spawn(None).unwrap_err().is_full());
     assert!(handles.iter().all(Handle::cancel));
     assert_eq!((pool.queued(), pool.stats().cancelled), (0, 10));
-    let handles: Vec<_> = (0..10).map(|_| pool.try_submit(None).unwrap()).collect();
+    let handles: Vec<_> = (0..10).map(|_| pool.try_spawn(None).unwrap()).collect();
     // Callers who have given up hold no place either.
     drop(handles.iter().map(Handle::cancel).collect::<Vec<_>>());
     for _ in 0..30 {
-        assert!(pool.process_timeout(None, Duration::ZERO).unwrap_err().is_timed_out());
+        assert!(pool.with().timeout(Duration::ZERO).run(None).unwrap_err().is_timed_out());
     }
     assert_eq!(pool.queued(), 0);
     gate.open();
@@ -234,7 +234,7 @@ fn order<D: Dispatch>() {
             while pool.try_submit(note(number)).is_ok() {
                 live.push(number);
                 if pool.queued() < 32 {
-                    pool.submit_cancellable(&token, note(number + 1)).unwrap();
+                    pool.with().token(&token).submit(note(number + 1)).unwrap();
                     cancelled += 1;
                 }
                 number += 2;
@@ -267,9 +267,10 @@ fn d18_what_is_left_keeps_its_order() {
 fn waiting<D: Dispatch>() {
     let (pool, token) = (pool::<D>(1, 2), CancelToken::new());
     let gate = occupy(&pool);
-    (0..2).for_each(|_| pool.submit_cancellable(&token, || ()).unwrap());
+    (0..2).for_each(|_| pool.with().token(&token).submit(|| ()).unwrap());
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| pool.submit_timeout(|| (), Duration::from_millis(200)).map_err(|e| e.kind()));
+        let waiter =
+            scope.spawn(|| pool.with().room_timeout(Duration::from_millis(200)).submit(|| ()).map_err(|e| e.kind()));
         await_waiting(&*pool, 1);
         token.cancel();
         assert_eq!(waiter.join().unwrap(), Ok(()));
@@ -295,7 +296,7 @@ fn bombs<D: Dispatch>() {
     let gate = occupy(&pool);
     for _ in 0..2 {
         let bomb = Bomb;
-        pool.submit_cancellable(&token, move || std::mem::forget(bomb)).unwrap();
+        pool.with().token(&token).submit(move || std::mem::forget(bomb)).unwrap();
     }
     token.cancel();
     (0..2).for_each(|_| pool.try_submit(|| ()).unwrap());
@@ -361,7 +362,7 @@ fn d18_a_shard_is_swept_for_its_key() {
         let fill = || {
             let (mut count, token) = (0, CancelToken::new());
             // Only those of the key's shard count against it.
-            while pool.try_submit_keyed(7, || ()).is_ok() {
+            while pool.with().key(7).try_submit(|| ()).is_ok() {
                 count += 1;
             }
             drop(token);
@@ -371,7 +372,7 @@ fn d18_a_shard_is_swept_for_its_key() {
         let handles: Vec<_> = (0..2).map(|_| pool.spawn(|| ()).unwrap()).collect();
         assert!(pool.try_submit(|| ()).unwrap_err().is_full());
         assert!(handles.iter().all(Handle::cancel));
-        assert!(pool.try_submit_keyed(7, || ()).unwrap_err().is_full());
+        assert!(pool.with().key(7).try_submit(|| ()).unwrap_err().is_full());
         (0..2).for_each(|_| pool.try_submit(|| ()).unwrap());
         drop(pause);
         assert!(pool.wait_idle());

@@ -183,11 +183,11 @@ type Use<D> = (&'static str, fn(&Pools<D>));
 fn uses<D: Dispatch>() -> Vec<Use<D>> {
     vec![
         ("run", |pools| assert_eq!(pools.closures.run(pools.task()).unwrap(), 7)),
-        ("call", |pools| assert_eq!(pools.function.call(7).unwrap(), 7)),
-        ("process", |pools| assert_eq!(pools.states.process(7).unwrap(), 7)),
-        ("process in time", |pools| assert_eq!(pools.states.process_timeout(7, LIMIT).unwrap(), 7)),
+        ("call", |pools| assert_eq!(pools.function.run(7).unwrap(), 7)),
+        ("process", |pools| assert_eq!(pools.states.run(7).unwrap(), 7)),
+        ("process in time", |pools| assert_eq!(pools.states.with().timeout(LIMIT).run(7).unwrap(), 7)),
         ("process with a token", |pools| {
-            assert_eq!(pools.states.process_cancellable(&CancelToken::new(), 7).unwrap(), 7);
+            assert_eq!(pools.states.with().token(&CancelToken::new()).run(7).unwrap(), 7);
         }),
         ("join", |pools| assert_eq!(pools.closures.spawn(pools.task()).unwrap().join().unwrap(), 7)),
         ("join in time", |pools| {
@@ -208,7 +208,7 @@ fn uses<D: Dispatch>() -> Vec<Use<D>> {
         ("submit with a token to a full pool", |pools| {
             for _ in 0..3 {
                 let task = pools.task();
-                pools.closures.submit_cancellable(&CancelToken::new(), move || assert_eq!(task(), 7)).unwrap();
+                pools.closures.with().token(&CancelToken::new()).submit(move || assert_eq!(task(), 7)).unwrap();
             }
             assert!(pools.closures.wait_idle_timeout(LIMIT));
         }),
@@ -235,7 +235,7 @@ fn uses<D: Dispatch>() -> Vec<Use<D>> {
             assert_eq!(view.run(pools.task()).unwrap(), 7);
         }),
         ("a broadcast", |pools| {
-            let handle = pools.states.submit(1).unwrap();
+            let handle = pools.states.spawn(1).unwrap();
             pools.hold.gate.await_arrivals(1);
             assert_eq!(pools.states.broadcast(|_| ()).unwrap().len(), 1);
             assert_eq!(handle.join().unwrap(), 1);

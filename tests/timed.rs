@@ -34,8 +34,8 @@ fn a15_a_time_limit_that_is_not_hit_changes_nothing() {
         let pool = StatefulPool::new(2, |_| Ok(Obeys)).unwrap();
         for n in 0..10 {
             let limit = if n % 2 == 0 { LIMIT } else { Duration::MAX };
-            assert_eq!(pool.process_timeout(Box::new(move |_| n * n), limit).unwrap(), n * n);
-            assert_eq!(pool.process(Box::new(move |_| n)).unwrap(), n);
+            assert_eq!(pool.with().timeout(limit).run(Box::new(move |_| n * n)).unwrap(), n * n);
+            assert_eq!(pool.run(Box::new(move |_| n)).unwrap(), n);
         }
     });
 }
@@ -46,11 +46,11 @@ fn a_call_that_times_out_in_the_queue_has_its_input_back_and_never_runs() {
         let pool = Arc::new(StatefulPool::builder(|_| Ok(Obeys)).workers(1).queue(1).build().unwrap());
         let (gate, ran) = (Gate::new(), Count::new());
         let held = gate.clone();
-        let running = pool.submit(Box::new(move |_| held.arrived() as u32)).unwrap();
+        let running = pool.spawn(Box::new(move |_| held.arrived() as u32)).unwrap();
         assert_eq!(running.join().unwrap(), 0);
         let held = gate.clone();
         let running = pool
-            .submit(Box::new(move |_| {
+            .spawn(Box::new(move |_| {
                 held.wait();
                 0
             }))
@@ -58,14 +58,14 @@ fn a_call_that_times_out_in_the_queue_has_its_input_back_and_never_runs() {
         gate.await_arrivals(1);
         let refused = |limit: Duration| {
             let counter = ran.clone();
-            match pool.process_timeout(Box::new(move |_| counter.up() as u32), limit).unwrap_err() {
+            match pool.with().timeout(limit).run(Box::new(move |_| counter.up() as u32)).unwrap_err() {
                 CallError::Refused(refused) => refused,
                 other => panic!("{other}"),
             }
         };
         // The first has a place in the queue. D18: it leaves that to another, so the second waits at the door.
         assert_eq!(refused(Duration::from_millis(1)).kind(), SubmitErrorKind::TimedOut);
-        let other = pool.try_submit(Box::new(|_| 0)).unwrap();
+        let other = pool.try_spawn(Box::new(|_| 0)).unwrap();
         assert_eq!(refused(Duration::ZERO).kind(), SubmitErrorKind::TimedOut);
         gate.open();
         other.join().unwrap();
@@ -119,8 +119,8 @@ fn a18_a_worker_that_is_not_ready_is_given_nothing() {
         let factory = move |_| Ok(Stubborn { ready: gate.clone(), stop: Arc::default(), terminated: ended.clone() });
         let pool = StatefulPool::builder(factory).workers(1).build().unwrap();
         ready.await_arrivals(1);
-        let handle = pool.submit(false).unwrap();
-        match pool.process_timeout(true, Duration::from_millis(5)) {
+        let handle = pool.spawn(false).unwrap();
+        match pool.with().timeout(Duration::from_millis(5)).run(true) {
             Err(CallError::Refused(refused)) => assert_eq!(refused.into_parts(), (SubmitErrorKind::TimedOut, true)),
             other => panic!("{other:?}"),
         }
@@ -128,7 +128,7 @@ fn a18_a_worker_that_is_not_ready_is_given_nothing() {
         ready.pass(1);
         assert!(!handle.join().unwrap());
         // Asked again before the next task.
-        let handle = pool.submit(false).unwrap();
+        let handle = pool.spawn(false).unwrap();
         ready.await_arrivals(2);
         assert_eq!((pool.running(), handle.is_finished()), (0, false));
         ready.open();
@@ -164,8 +164,8 @@ fn a_worker_that_gets_ready_while_the_pool_shrinks_starts_nothing() {
         let factory = move |_| Ok(Readies(gate.clone()));
         let pool = StatefulPool::builder(factory).workers(2).min_workers(2).expiry(None).build().unwrap();
         ready.await_arrivals(2);
-        drop(pool.submit(work.task()).unwrap());
-        drop(pool.submit(count.task()).unwrap());
+        drop(pool.spawn(work.task()).unwrap());
+        drop(pool.spawn(count.task()).unwrap());
         ready.pass(1);
         work.await_arrivals(1);
         pool.tune(1).unwrap();
@@ -190,13 +190,13 @@ fn a18_a_timed_call_interrupts_and_the_worker_is_usable_afterwards() {
         for round in 1..=5 {
             // The limit holds for waiting and working together; one that ran out in the queue is tried again.
             let error = loop {
-                match pool.process_timeout(true, Duration::from_millis(5)).unwrap_err() {
+                match pool.with().timeout(Duration::from_millis(5)).run(true).unwrap_err() {
                     CallError::Refused(refused) => assert_eq!(refused.kind(), SubmitErrorKind::TimedOut),
                     failed => break failed,
                 }
             };
             assert!(error.is_timed_out() && !error.is_panic());
-            assert!(!pool.process(false).unwrap());
+            assert!(!pool.run(false).unwrap());
             assert!(pool.wait_idle());
             assert_eq!(pool.stats().completed, 2 * round);
         }
@@ -209,11 +209,11 @@ fn a18_a_timed_call_interrupts_and_the_worker_is_usable_afterwards() {
 fn a_timed_calls_context_tells_deadline_and_cancellation() {
     limited(|| {
         let pool = StatefulPool::builder(|_| Ok(Obeys)).workers(1).build().unwrap();
-        let none = pool.process(Box::new(|cx| u32::from(cx.deadline().is_none() && !cx.is_cancelled())));
+        let none = pool.run(Box::new(|cx| u32::from(cx.deadline().is_none() && !cx.is_cancelled())));
         assert_eq!(none.unwrap(), 1);
         let latest = Instant::now() + 2 * LIMIT;
         let some = move |cx: &Context<'_>| u32::from(cx.deadline().is_some_and(|d| d > Instant::now() && d < latest));
-        assert_eq!(pool.process_timeout(Box::new(some), LIMIT).unwrap(), 1);
+        assert_eq!(pool.with().timeout(LIMIT).run(Box::new(some)).unwrap(), 1);
         let (gate, cancelled) = (Gate::new(), Count::new());
         loop {
             let (held, counter) = (gate.clone(), cancelled.clone());
@@ -224,7 +224,7 @@ fn a_timed_calls_context_tells_deadline_and_cancellation() {
                 }
                 counter.up() as u32
             };
-            let error = pool.process_timeout(Box::new(until_cancelled), Duration::from_millis(5)).unwrap_err();
+            let error = pool.with().timeout(Duration::from_millis(5)).run(Box::new(until_cancelled)).unwrap_err();
             assert!(error.is_timed_out());
             if let CallError::Failed(_) = error {
                 break;
@@ -296,7 +296,7 @@ fn an_interrupt_never_reaches_a_later_task() {
                         let task = 1 + caller + 4 * call;
                         WAITS_FOR.set(task);
                         let limit = Duration::from_micros(10 * (call as u64 % 40));
-                        match pool.process_timeout(task, limit) {
+                        match pool.with().timeout(limit).run(task) {
                             Ok(answer) => assert_eq!(answer, task),
                             Err(error) => assert!(error.is_timed_out(), "{error}"),
                         }
@@ -330,7 +330,7 @@ fn a_graceful_shutdown_tells_what_runs_to_stop() {
     }
     limited(|| {
         let pool = StatefulPool::new(1, |_| Ok(Asks)).unwrap();
-        let told = pool.submit(true).unwrap();
+        let told = pool.spawn(true).unwrap();
         let (returned, _) = pool.shutdown_graceful(Duration::from_millis(10));
         assert_eq!(returned.len() as u64, pool.stats().returned);
         if returned.is_empty() {
@@ -338,6 +338,6 @@ fn a_graceful_shutdown_tells_what_runs_to_stop() {
         }
         assert!(pool.shutdown().is_complete());
         pool.restart().unwrap();
-        assert!(!pool.process(false).unwrap());
+        assert!(!pool.run(false).unwrap());
     });
 }

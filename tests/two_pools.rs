@@ -48,12 +48,13 @@ fn at_the_last_place<D: Dispatch>() {
 
     // The circle is closed at the door already.
     let work = task();
-    let refusal = circle::<D, _>(0, move |a| a.submit_timeout(work, MOMENT).map_err(|refusal| refusal.kind()));
+    let refusal =
+        circle::<D, _>(0, move |a| a.with().room_timeout(MOMENT).submit(work).map_err(|refusal| refusal.kind()));
     assert!(refusal.is_err_and(|kind| kind.to_string().contains("no room until the time was up")));
     let work = task();
     let token = CancelToken::new();
     token.cancel_after(MOMENT);
-    assert!(circle::<D, _>(0, move |a| a.submit_cancellable(&token, work).unwrap_err().is_timed_out()));
+    assert!(circle::<D, _>(0, move |a| a.with().token(&token).submit(work).unwrap_err().is_timed_out()));
     assert_eq!(ran.get(), 1);
 
     let work = task();
@@ -127,15 +128,15 @@ impl<D: Dispatch> Worker for Asks<D> {
             0 => String::new(),
             1 => {
                 let errors = [
-                    pool.process_timeout(0, MOMENT).unwrap_err(),
-                    pool.process_cancellable(&token, 0).unwrap_err(),
-                    pool.process_deadline(0, std::time::Instant::now() + MOMENT).unwrap_err(),
+                    pool.with().timeout(MOMENT).run(0).unwrap_err(),
+                    pool.with().token(&token).run(0).unwrap_err(),
+                    pool.with().deadline(std::time::Instant::now() + MOMENT).run(0).unwrap_err(),
                 ];
                 let came_back = errors.map(|error| (error.is_timed_out(), error.into_input()));
                 assert_eq!(came_back, [(true, Some(0)); 3]);
                 "all timed out".to_owned()
             }
-            n => pool.process(n - 1).unwrap(),
+            n => pool.run(n - 1).unwrap(),
         }
     }
 }
@@ -150,7 +151,7 @@ fn states<D: Dispatch>() {
     for (other, pool) in others.iter().zip(&pools) {
         assert!(other.set(Arc::downgrade(pool)).is_ok());
     }
-    assert_eq!(pools[0].process(2).unwrap(), "all timed out");
+    assert_eq!(pools[0].run(2).unwrap(), "all timed out");
     for pool in pools {
         assert!(pool.shutdown_timeout(LIMIT).is_complete());
         let stats = pool.stats();

@@ -34,7 +34,7 @@ fn kept<D: Dispatch>() {
         pool.try_submit(|| ()).unwrap();
         assert!(pool.wait_idle());
         pool.submit(|| ()).unwrap();
-        pool.submit_timeout(|| (), LIMIT).unwrap();
+        pool.with().room_timeout(LIMIT).submit(|| ()).unwrap();
         block_on(pool.submit_async(|| ())).unwrap();
         assert_eq!(pool.run(|| 7).unwrap(), 7);
         assert_eq!(pool.waiting(), kept);
@@ -65,7 +65,7 @@ fn behind_kept<D: Dispatch>() {
                 let thread = thread::spawn(move || match n % 3 {
                     0 => block_on(waits.submit_async(|| ())).unwrap(),
                     1 => waits.submit(move || order.lock().push(n)).unwrap(),
-                    _ => waits.submit_timeout(move || order.lock().push(n), LIMIT).unwrap(),
+                    _ => waits.with().room_timeout(LIMIT).submit(move || order.lock().push(n)).unwrap(),
                 });
                 await_waiting(&*pool, kept + n + 1);
                 thread
@@ -191,7 +191,7 @@ fn d10_a_future_that_is_kept_holds_up_no_key() {
         let behind: Vec<_> = (0..6)
             .map(|key| {
                 let waits = Arc::clone(&pool);
-                thread::spawn(move || waits.submit_keyed(key, || ()).unwrap())
+                thread::spawn(move || waits.with().key(key).submit(|| ()).unwrap())
             })
             .collect();
         await_waiting(&*pool, 9);
@@ -202,7 +202,7 @@ fn d10_a_future_that_is_kept_holds_up_no_key() {
         behind.into_iter().chain([main]).for_each(|thread| thread.join().unwrap());
         assert!(pool.wait_idle());
         for key in 0..6 {
-            pool.try_submit_keyed(key, || ()).unwrap();
+            pool.with().key(key).try_submit(|| ()).unwrap();
             assert!(pool.wait_idle());
         }
         kept.into_iter().for_each(|future| block_on(future).unwrap());
@@ -218,9 +218,9 @@ fn d15_an_empty_lane_hides_no_other() {
         for _ in 0..20 {
             let gate = occupy(&pool);
             let waits = Arc::clone(&pool);
-            let keyed = thread::spawn(move || waits.submit_keyed(7, || ()).unwrap());
+            let keyed = thread::spawn(move || waits.with().key(7).submit(|| ()).unwrap());
             await_waiting(&*pool, 1);
-            let late = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
+            let late = pool.with().room_timeout(Duration::from_millis(1)).submit(|| ()).unwrap_err();
             assert_eq!(late.kind(), SubmitErrorKind::TimedOut);
             gate.open();
             keyed.join().unwrap();
@@ -246,13 +246,13 @@ fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {
         let pool = Arc::new(build.unwrap());
         let (gate, bell) = (Gate::new(), Bell::new());
         let (held, inner) = (gate.clone(), Arc::clone(&pool));
-        let first = pool.submit(Box::new(move || held.wait())).unwrap();
+        let first = pool.spawn(Box::new(move || held.wait())).unwrap();
         gate.await_arrivals(1);
-        let last = pool.submit(Box::new(move || {
-            let queued = inner.submit(Box::new(|| ())).unwrap();
+        let last = pool.spawn(Box::new(move || {
+            let queued = inner.spawn(Box::new(|| ())).unwrap();
             assert!(queued.join().unwrap_err().is_would_deadlock());
         }));
-        let mut kept = Box::pin(pool.submit_async(Box::new(|| ())));
+        let mut kept = Box::pin(pool.spawn_async(Box::new(|| ())));
         assert!(poll_with(kept.as_mut(), &bell).is_pending());
         gate.open();
         first.join().unwrap();
@@ -463,6 +463,50 @@ fn polled_inline<D: Dispatch>() {
 #[test]
 fn d03_futures_that_are_polled_where_they_are_woken_use_no_stack() {
     on_every_dispatch!(polled_inline);
+}
+
+/// Polls its future where it is woken, and then waits until the next one has been woken.
+struct Slow {
+    future: Mutex<Option<Entering<'static, ()>>>,
+    next: Arc<Bell>,
+    is_over: AtomicBool,
+}
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        let mut future = self.future.lock().take();
+        let mut poller = Poller::from_waker(Waker::noop());
+        assert!(future.as_mut().is_some_and(|future| future.as_mut().poll(&mut poller).is_ready()));
+        eventually("the next is woken", || self.next.rung() > 0);
+        self.is_over.store(true, SeqCst);
+    }
+}
+
+/// An executor that takes long over a wake-up holds up nobody else: whoever is next in line is woken when the first has left that.
+fn woken_meanwhile<D: Dispatch>() {
+    let pool = pool::<D>(1, 0);
+    let gate = occupy(&pool);
+    let (owner, bell) = (Arc::clone(&pool), Bell::new());
+    let first = async move {
+        assert!(owner.submit_async(|| ()).await.is_err());
+        Ok(())
+    };
+    let slow = Slow { future: Mutex::new(None), next: Arc::clone(&bell), is_over: AtomicBool::new(false) };
+    let (mut first, slow): (Entering<'static, ()>, _) = (Box::pin(first), Arc::new(slow));
+    assert!(first.as_mut().poll(&mut Poller::from_waker(&Waker::from(Arc::clone(&slow)))).is_pending());
+    *slow.future.lock() = Some(first);
+    let mut next = Box::pin(pool.submit_async(|| ()));
+    assert!(poll_with(next.as_mut(), &bell).is_pending());
+    // The first is refused, and leaves the line.
+    assert!(!pool.shutdown_timeout(Duration::ZERO).is_complete());
+    assert!(slow.is_over.load(SeqCst), "the next was not woken");
+    assert!(block_on(next).unwrap_err().is_closed());
+    gate.open();
+}
+
+#[test]
+fn a_long_wake_up_does_not_hold_up_the_next_in_line() {
+    on_every_dispatch!(woken_meanwhile);
 }
 
 type Entering<'p, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'p>>;

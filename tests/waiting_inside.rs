@@ -129,7 +129,7 @@ impl<D: Dispatch> Worker for Polls<D> {
 
     fn process(&mut self, polls: bool, _: &Context<'_>) -> bool {
         let own = self.0.get().unwrap().upgrade().unwrap();
-        polls && poll_once(&mut own.submit(false).unwrap()).is_pending()
+        polls && poll_once(&mut own.spawn(false).unwrap()).is_pending()
     }
 }
 
@@ -140,7 +140,7 @@ fn states_are_in_use<D: Dispatch>() {
     let builder = StatefulPool::builder(move |_| Ok(Polls(Arc::clone(&of_worker)))).workers(1).queue(10);
     let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
     own.set(Arc::downgrade(&pool)).ok().unwrap();
-    assert!(pool.process(true).unwrap());
+    assert!(pool.run(true).unwrap());
     assert!(pool.wait_idle());
     assert_eq!(pool.stats().completed, 2);
 }
@@ -331,12 +331,12 @@ fn calls<D: Dispatch>() {
     let of_function = Arc::clone(&own);
     let call = move |n: usize| match n {
         0 => 0,
-        n => of_function.get().unwrap().upgrade().unwrap().call(n - 1).unwrap() + 1,
+        n => of_function.get().unwrap().upgrade().unwrap().run(n - 1).unwrap() + 1,
     };
     let builder = PoolWithFunc::builder(call).workers(1).stack_size(512 << 20);
     let pool = Arc::new(builder.dispatch::<D>().build().unwrap());
     own.set(Arc::downgrade(&pool)).ok().unwrap();
-    assert_eq!(pool.call(DEEP).unwrap(), DEEP);
+    assert_eq!(pool.run(DEEP).unwrap(), DEEP);
     assert!(pool.wait_idle());
 }
 

@@ -103,7 +103,7 @@ fn search(pool: &StatefulPool<Searcher>, queue: usize, roots: &[PathBuf], report
     thread::scope(|scope| {
         scope.spawn(move || {
             for file in walk::files(roots) {
-                let handle = match file.map(|path| pool.submit(path)) {
+                let handle = match file.map(|path| pool.spawn(path)) {
                     Ok(Ok(handle)) => Ok(handle),
                     // Shut down by Ctrl-C: the walk is over.
                     Ok(Err(refused)) if refused.is_closed() => return,

@@ -126,7 +126,7 @@ impl<D: Dispatch> Soaked for Pool<D> {
                 let token = CancelToken::new();
                 token.cancel_after(user.random.micros(500));
                 let task = user.task();
-                _ = self.spawn_cancellable(&token, move |_| task()).map(|handle| user.take_up(handle));
+                _ = self.with().token(&token).spawn(task).map(|handle| user.take_up(handle));
                 cancelled(token.is_cancelled());
             }
             5 => {
@@ -184,8 +184,8 @@ impl<D: Dispatch> Soaked for PoolWithFunc<Task, D, ()> {
     fn ask(&self, user: &mut User) {
         let task = Task::new(user.task());
         match user.random.below(3) {
-            0 => drop(self.call(task)),
-            1 => _ = user.take_async(self.invoke_async(task)),
+            0 => drop(self.run(task)),
+            1 => _ = user.take_async(self.submit_async(task)),
             _ => {
                 let tasks = user.tasks(16).into_iter().chain([task]);
                 drop(catch_unwind(AssertUnwindSafe(|| self.map_unordered(tasks).count())));
@@ -198,10 +198,10 @@ impl<D: Dispatch> Soaked for StatefulPool<Flaky, D> {
     fn ask(&self, user: &mut User) {
         let task = Task::new(user.task());
         match user.random.below(6) {
-            0 | 1 => drop(self.process_timeout(task, user.random.micros(300))),
-            2 => drop(self.process(task)),
-            3 => _ = self.submit(task).map(|handle| user.take_up(handle)),
-            4 => _ = user.take_async(self.submit_async(task)),
+            0 | 1 => drop(self.with().timeout(user.random.micros(300)).run(task)),
+            2 => drop(self.run(task)),
+            3 => _ = self.spawn(task).map(|handle| user.take_up(handle)),
+            4 => _ = user.take_async(self.spawn_async(task)),
             _ => {
                 let fails = user.random.once_in(6);
                 drop(self.broadcast(move |_| {

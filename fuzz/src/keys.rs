@@ -1,7 +1,7 @@
 //! Keys, for the dispatch that has them.
 
 use formicary::{
-    Builder, Dispatch, Handle, Pool, PoolWithFunc, ProcessError, Ring, Sharded, Stack, StatefulPool, SubmitError,
+    Builder, CallError, Dispatch, Handle, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, SubmitError,
 };
 
 use super::job::{Job, Output};
@@ -24,23 +24,23 @@ pub(crate) trait Keyed: Dispatch + Sized {
     }
 
     fn invoke(pool: &PoolWithFunc<Job, Self, Output>, _key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.invoke(job)
-    }
-
-    fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, _key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.try_invoke(job)
-    }
-
-    fn hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
         pool.submit(job)
     }
 
-    fn try_hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
+    fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, _key: u8, job: Job) -> Result<(), SubmitError<Job>> {
         pool.try_submit(job)
     }
 
-    fn process(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Result<Output, ProcessError<Job>> {
-        pool.process(job)
+    fn hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
+        pool.spawn(job)
+    }
+
+    fn try_hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
+        pool.try_spawn(job)
+    }
+
+    fn process(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Result<Output, CallError<Job>> {
+        pool.run(job)
     }
 }
 
@@ -57,30 +57,30 @@ impl Keyed for Sharded {
     }
 
     fn submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
-        pool.submit_keyed(key, f)
+        pool.with().key(key).submit(f)
     }
 
     fn try_submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
-        pool.try_submit_keyed(key, f)
+        pool.with().key(key).try_submit(f)
     }
 
     fn invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.invoke_keyed(key, job)
+        pool.with().key(key).submit(job)
     }
 
     fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.try_invoke_keyed(key, job)
+        pool.with().key(key).try_submit(job)
     }
 
     fn hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
-        pool.submit_keyed(key, job)
+        pool.with().key(key).spawn(job)
     }
 
     fn try_hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
-        pool.try_submit_keyed(key, job)
+        pool.with().key(key).try_spawn(job)
     }
 
-    fn process(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Result<Output, ProcessError<Job>> {
-        pool.process_keyed(key, job)
+    fn process(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Result<Output, CallError<Job>> {
+        pool.with().key(key).run(job)
     }
 }

@@ -145,7 +145,7 @@ impl Model {
     fn put(&mut self) {
         let item = self.item();
         let number = item.number;
-        let result = self.pool.try_invoke(item);
+        let result = self.pool.try_submit(item);
         let kind = result.err().map(|refusal| {
             let (kind, item) = refusal.into_parts();
             assert_eq!(item.check(), number, "the item itself comes back");
@@ -170,7 +170,7 @@ impl Model {
         let count = count.min(room.min(house) as u64);
         let items: Vec<Item> = (0..count).map(|_| self.item()).collect();
         let numbers: Vec<u64> = items.iter().map(|item| item.number).collect();
-        match self.pool.invoke_all(items) {
+        match self.pool.submit_all(items) {
             Ok(accepted) => {
                 assert_eq!(accepted as u64, count);
                 assert!(!self.is_closed || count == 0);

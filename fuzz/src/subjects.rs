@@ -126,17 +126,17 @@ impl<D: Keyed> Subject for Pool<D> {
         match way {
             Way::Block => without_handle(self.submit(move || drop(job.run()))),
             Way::Try => without_handle(self.try_submit(move || drop(job.run()))),
-            Way::Timed => without_handle(self.submit_timeout(move || drop(job.run()), MOMENT)),
+            Way::Timed => without_handle(self.with().room_timeout(MOMENT).submit(move || drop(job.run()))),
             Way::Keyed(key) => without_handle(D::submit(self, key, move || drop(job.run()))),
             Way::TryKeyed(key) => without_handle(D::try_submit(self, key, move || drop(job.run()))),
-            Way::Token(token) => without_handle(self.submit_cancellable(token, move || drop(job.run()))),
+            Way::Token(token) => without_handle(self.with().token(token).submit(move || drop(job.run()))),
             Way::Handle => {
                 let entered = self.spawn(move || job.run());
                 entered.map(Some).map_err(|refusal| refuse(refusal, identify))
             }
             Way::HandleToken(token) => {
-                let entered = self.spawn_cancellable(token, move |_: &CancelToken| job.run());
-                entered.map(Some).map_err(|refusal| refuse(refusal, |f| identify(|| f(token))))
+                let entered = self.with().token(token).spawn(move || job.run());
+                entered.map(Some).map_err(|refusal| refuse(refusal, identify))
             }
         }
     }
@@ -148,7 +148,7 @@ impl<D: Keyed> Subject for Pool<D> {
                 Box::pin(async move { without_handle(entering.await) })
             }
             (Some(token), false) => {
-                let entering = self.submit_async_cancellable(token, move || drop(job.run()));
+                let entering = self.with().token(token).submit_async(move || drop(job.run()));
                 Box::pin(async move { without_handle(entering.await) })
             }
             (None, true) => {
@@ -156,10 +156,8 @@ impl<D: Keyed> Subject for Pool<D> {
                 Box::pin(async move { entering.await.map(Some).map_err(|refusal| refuse(refusal, identify)) })
             }
             (Some(token), true) => {
-                let entering = self.spawn_async_cancellable(token, move |_: &CancelToken| job.run());
-                Box::pin(async move {
-                    entering.await.map(Some).map_err(|refusal| refuse(refusal, |f| identify(|| f(token))))
-                })
+                let entering = self.with().token(token).spawn_async(move || job.run());
+                Box::pin(async move { entering.await.map(Some).map_err(|refusal| refuse(refusal, identify)) })
             }
         }
     }
@@ -194,12 +192,12 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
 
     fn enter(&self, job: Job, way: Way<'_>) -> Entered {
         let entered = match way {
-            Way::Block | Way::Handle => self.invoke(job),
-            Way::Try => self.try_invoke(job),
-            Way::Timed => self.invoke_timeout(job, MOMENT),
+            Way::Block | Way::Handle => self.submit(job),
+            Way::Try => self.try_submit(job),
+            Way::Timed => self.with().room_timeout(MOMENT).submit(job),
             Way::Keyed(key) => D::invoke(self, key, job),
             Way::TryKeyed(key) => D::try_invoke(self, key, job),
-            Way::Token(token) | Way::HandleToken(token) => self.invoke_cancellable(token, job),
+            Way::Token(token) | Way::HandleToken(token) => self.with().token(token).submit(job),
         };
         entered.map(|()| None).map_err(|refusal| refuse(refusal, job_back))
     }
@@ -207,18 +205,18 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
     fn entering<'p>(&'p self, job: Job, token: Option<&'p CancelToken>, _has_handle: bool) -> Entering<'p> {
         match token {
             None => {
-                let entering = self.invoke_async(job);
+                let entering = self.submit_async(job);
                 Box::pin(async move { entering.await.map(|()| None).map_err(|refusal| refuse(refusal, job_back)) })
             }
             Some(token) => {
-                let entering = self.invoke_async_cancellable(token, job);
+                let entering = self.with().token(token).submit_async(job);
                 Box::pin(async move { entering.await.map(|()| None).map_err(|refusal| refuse(refusal, job_back)) })
             }
         }
     }
 
     fn enter_all(&self, jobs: Vec<Job>) -> Result<usize, (usize, SubmitErrorKind)> {
-        self.invoke_all(jobs).map_err(|stopped| {
+        self.submit_all(jobs).map_err(|stopped| {
             let (kind, accepted) = (stopped.kind(), stopped.accepted());
             let (error, rest) = stopped.into_parts();
             job_back(error.into_task());
@@ -228,7 +226,7 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
     }
 
     fn call(&self, job: Job, _patience: Patience<'_>) -> Result<Output, CallError<()>> {
-        self.call(job).map_err(|error| fail(error, job_back))
+        self.run(job).map_err(|error| fail(error, job_back))
     }
 
     fn back(job: Job) {
@@ -245,11 +243,12 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
         let entered = match way {
             Way::Block => WorkerPool::submit(self, job).map(|()| None),
             Way::Try => WorkerPool::try_submit(self, job).map(|()| None),
-            Way::Timed => self.submit_timeout(job, MOMENT).map(Some),
-            Way::Handle => self.submit(job).map(Some),
+            Way::Timed => self.with().room_timeout(MOMENT).spawn(job).map(Some),
+            Way::Handle => self.spawn(job).map(Some),
             Way::Keyed(key) => D::hand(self, key, job).map(Some),
             Way::TryKeyed(key) => D::try_hand(self, key, job).map(Some),
-            Way::Token(token) | Way::HandleToken(token) => self.submit_cancellable(token, job).map(Some),
+            Way::Token(token) => self.with().token(token).submit(job).map(|()| None),
+            Way::HandleToken(token) => self.with().token(token).spawn(job).map(Some),
         };
         entered.map_err(|refusal| refuse(refusal, job_back))
     }
@@ -257,11 +256,11 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
     fn entering<'p>(&'p self, job: Job, token: Option<&'p CancelToken>, _has_handle: bool) -> Entering<'p> {
         match token {
             None => {
-                let entering = self.submit_async(job);
+                let entering = self.spawn_async(job);
                 Box::pin(async move { entering.await.map(Some).map_err(|refusal| refuse(refusal, job_back)) })
             }
             Some(token) => {
-                let entering = self.submit_async_cancellable(token, job);
+                let entering = self.with().token(token).spawn_async(job);
                 Box::pin(async move { entering.await.map(Some).map_err(|refusal| refuse(refusal, job_back)) })
             }
         }
@@ -278,9 +277,9 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
 
     fn call(&self, job: Job, patience: Patience<'_>) -> Result<Output, CallError<()>> {
         let result = match patience {
-            Patience::Endless => self.process(job),
-            Patience::Moment => self.process_timeout(job, MOMENT),
-            Patience::Token(token) => self.process_cancellable(token, job),
+            Patience::Endless => self.run(job),
+            Patience::Moment => self.with().timeout(MOMENT).run(job),
+            Patience::Token(token) => self.with().token(token).run(job),
             Patience::Keyed(key) => D::process(self, key, job),
         };
         result.map_err(|error| fail(error, job_back))

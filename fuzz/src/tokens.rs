@@ -306,9 +306,9 @@ impl Forest {
     fn spawn(&mut self, of: u8) {
         let node = self.index(of);
         let (token, captured) = (self.token(node).clone(), Arc::clone(&self.captured));
-        let result = self.pool.spawn_cancellable(&token, move |token| {
+        let result = self.pool.with().token(&token).spawn(move || {
             let _ = &captured;
-            token.is_cancelled()
+            formicary::Context::with(|cx| cx.token().is_some_and(CancelToken::is_cancelled)) == Some(true)
         });
         let reason = self.reason(node);
         match result {

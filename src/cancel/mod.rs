@@ -1,5 +1,6 @@
 //! Telling work to stop.
 
+mod drop_guard;
 mod due;
 mod epoch;
 mod listeners;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::sync::Arc;
 use node::Node;
 
+pub use drop_guard::DropGuard;
 pub(crate) use epoch::cancellations;
 pub use waiting::Cancelled;
 

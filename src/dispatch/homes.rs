@@ -2,9 +2,27 @@
 
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
-/// The workers of each shard. Whoever comes or goes, no shard has two more than another. A worker's home is a number that
-/// it reads by itself, so it can be moved at any time.
-pub(super) struct Homes(Vec<Vec<Arc<AtomicUsize>>>);
+/// The workers of each shard. Whoever comes or goes, no shard has two more than another.
+pub(super) struct Homes(Vec<Vec<Arc<Home>>>);
+
+/// The shard that a worker belongs to. The worker reads it by itself, so it can be moved at any time.
+pub(super) struct Home {
+    shard: AtomicUsize,
+    /// Its place in the list of its shard. For the holder of the lists only.
+    place: AtomicUsize,
+}
+
+// ORDERING: Relaxed, here and below: both are written only by the holder of the lists, and to a worker any shard is as good as another.
+impl Home {
+    #[inline]
+    pub(super) fn shard(&self) -> usize {
+        self.shard.load(Ordering::Relaxed)
+    }
+
+    fn place(&self) -> usize {
+        self.place.load(Ordering::Relaxed)
+    }
+}
 
 impl Homes {
     pub(super) fn new(shards: usize) -> Self {
@@ -12,22 +30,26 @@ impl Homes {
     }
 
     /// A home for a new worker: the shard with the fewest. Takes time in proportion to the number of shards.
-    pub(super) fn join(&mut self) -> Arc<AtomicUsize> {
+    pub(super) fn join(&mut self) -> Arc<Home> {
         let shard = (0..self.0.len()).min_by_key(|shard| self.at(*shard)).unwrap_or(0);
-        let home = Arc::new(AtomicUsize::new(shard));
+        let home = Arc::new(Home { shard: AtomicUsize::new(shard), place: AtomicUsize::new(self.at(shard)) });
         self.0[shard].push(Arc::clone(&home));
         home
     }
 
-    /// A worker goes. If its shard is short of one then, it gets one of the shard with the most.
-    pub(super) fn leave(&mut self, home: &Arc<AtomicUsize>) {
-        // ORDERING: Relaxed, here and below: homes are written only by the holder of this list.
-        let shard = home.load(Ordering::Relaxed);
-        self.0[shard].retain(|other| !Arc::ptr_eq(other, home));
+    /// A worker goes. If its shard is short of one then, it gets one of the shard with the most. Takes time in proportion to the
+    /// number of shards, and not of workers.
+    pub(super) fn leave(&mut self, home: &Home) {
+        let (shard, place) = (home.shard(), home.place());
+        self.0[shard].swap_remove(place);
+        if let Some(moved) = self.0[shard].get(place) {
+            moved.place.store(place, Ordering::Relaxed);
+        }
         let most = (0..self.0.len()).max_by_key(|shard| self.at(*shard)).unwrap_or(shard);
         if self.at(most) > self.at(shard) + 1 {
             if let Some(mover) = self.0[most].pop() {
-                mover.store(shard, Ordering::Relaxed);
+                mover.shard.store(shard, Ordering::Relaxed);
+                mover.place.store(self.at(shard), Ordering::Relaxed);
                 self.0[shard].push(mover);
             }
         }
@@ -41,5 +63,43 @@ impl Homes {
     /// All workers.
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
+    }
+}
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// However workers come and go, each is where it says, and no shard has two more than another.
+    #[test]
+    fn workers_are_spread_evenly() {
+        const SHARDS: usize = 4;
+        let (mut homes, mut workers) = (Homes::new(SHARDS), Vec::new());
+        for round in 0..2_000_usize {
+            // Up to 30 and down again, from changing places.
+            if round % 60 < 30 {
+                workers.push(homes.join());
+            } else {
+                homes.leave(&workers.swap_remove(round * 7 % workers.len()));
+            }
+            let at: Vec<_> = (0..SHARDS).map(|shard| homes.at(shard)).collect();
+            assert!(at.iter().max() <= at.iter().min().map(|least| least + 1).as_ref(), "{at:?}");
+            assert_eq!(homes.len(), workers.len());
+            assert!(workers.iter().all(|home| Arc::ptr_eq(home, &homes.0[home.shard()][home.place()])));
+        }
+    }
+
+    /// D15: a worker leaves its shard without a walk along the shard's workers.
+    #[test]
+    fn d15_leaving_a_shard_costs_the_same_however_many_are_there() {
+        let mut homes = Homes::new(2);
+        let begun = Instant::now();
+        let workers: Vec<_> = (0..200_000).map(|_| homes.join()).collect();
+        workers.iter().rev().for_each(|home| homes.leave(home));
+        assert_eq!(homes.len(), 0);
+        // A walk for each would take minutes.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }

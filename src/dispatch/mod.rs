@@ -252,6 +252,10 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// is reckoned with.
     fn set_limits(&self, running: Option<usize>, workers: usize);
 
+    /// Has another bound from the next [`set_limits`](Queue::set_limits) on, or says in a sentence why it cannot. `workers` is the
+    /// number of workers that room is reckoned with.
+    fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String>;
+
     /// So many tasks run that did not come from here, and count against the limit on running tasks: once this returns, `pop` heeds it.
     fn set_elsewhere(&self, running: usize);
 

@@ -194,9 +194,21 @@ impl<T> Overflow<T> {
         queue.set_limits(running, workers);
     }
 
-    pub(super) fn load(&self) -> Load {
+    /// How many tasks that [`pop`](Self::pop) gave out have not ended.
+    pub(super) fn running(&self) -> usize {
+        self.state.lock().running
+    }
+
+    /// What is here and in the queue. No task starts or ends here while the queue is asked, so none is counted twice that a worker
+    /// goes on with in the other one, and none is missed that was submitted from inside a task which has ended since.
+    pub(super) fn load<Q: Queue<T>>(&self, queue: &Q) -> Load {
         let state = self.state.lock();
-        Load { accepted: state.accepted, queued: state.lanes.len, running: state.running }
+        let load = queue.load();
+        Load {
+            accepted: load.accepted + state.accepted,
+            queued: load.queued + state.lanes.len,
+            running: load.running + state.running,
+        }
     }
 
     /// How many tasks wait and run, but for those that are dead. Takes time in proportion to those that wait.

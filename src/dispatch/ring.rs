@@ -269,6 +269,10 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         self.set_bolt(&book);
     }
 
+    fn set_bound(&self, _bound: Option<usize>, _workers: usize) -> Result<(), String> {
+        Err("the bound of a ring cannot be changed: its slots are allocated once".to_owned())
+    }
+
     fn set_elsewhere(&self, running: usize) {
         self.book.lock().elsewhere = running as u64;
     }

@@ -309,6 +309,11 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         self.renew_limit(&mut back);
     }
 
+    fn set_bound(&self, bound: Option<usize>, _workers: usize) -> Result<(), String> {
+        self.book.lock().bound = bound;
+        Ok(())
+    }
+
     fn set_elsewhere(&self, running: usize) {
         self.front.part.lock().elsewhere = running as u64;
     }

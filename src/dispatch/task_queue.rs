@@ -126,7 +126,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     /// and what has ended after it; both only grow.
     fn running(&self) -> u64 {
         let started = self.queue.started();
-        let nested = self.overflow.load().running as u64;
+        let nested = self.overflow.running() as u64;
         started.saturating_sub(self.queue.ended()) + nested
     }
 
@@ -167,29 +167,9 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.has_more() || self.overflow.waiting() > 1
     }
 
-    /// Both together, as they were at one moment where it says that there is no task.
+    /// Both together. That there is no task it says only if there was none.
     pub(crate) fn load(&self) -> Load {
-        /// So often the queue is asked again if it has changed while the overflow list was asked.
-        const TRIES: usize = 4;
-        let mut tries = 0;
-        let mut queue = self.queue.load();
-        loop {
-            let nested = self.overflow.load();
-            let sum = Load {
-                accepted: queue.accepted + nested.accepted,
-                queued: queue.queued + nested.queued,
-                running: queue.running + nested.running,
-            };
-            if nested.accepted == 0 {
-                return sum;
-            }
-            let now = self.queue.load();
-            tries += 1;
-            if now == queue || tries >= TRIES && sum.queued + sum.running > 0 {
-                return sum;
-            }
-            queue = now;
-        }
+        self.overflow.load(&self.queue)
     }
 
     /// Tasks beyond the bound that have not ended, but for those that are dead.
@@ -203,6 +183,10 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
 
     pub(crate) fn set_limits(&self, running: Option<usize>, workers: usize) {
         self.overflow.set_limits(&self.queue, running, workers);
+    }
+
+    pub(crate) fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String> {
+        self.queue.set_bound(bound, workers)
     }
 
     pub(crate) fn frees_place_on_pop(&self) -> bool {

@@ -10,7 +10,6 @@ use std::time::Instant;
 use crossbeam_utils::CachePadded;
 
 use super::lanes::{Lanes, Submitter};
-use super::waking;
 use crate::cancel::earlier;
 use crate::dispatch::MAIN_DOOR;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_after_rmw, park};
@@ -169,7 +168,7 @@ impl Line {
 
 /// May run an executor's code: not to be called under a lock.
 fn wake(called: &[Arc<Submitter>]) {
-    called.iter().filter_map(|submitter| submitter.waiter()).for_each(waking::wake);
+    called.iter().filter_map(|submitter| submitter.waiter()).for_each(Waiter::wake);
 }
 
 /// A submitter's place in line; dropping it leaves the line and calls the next.

@@ -1,15 +1,20 @@
 //! What an owner does to a running pool: resize, pause, watch, wait, end, open again.
 
+use std::hash::RandomState;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
-use super::joining::wait_for_end;
-use super::lifecycle::{PauseId, Phase, Rest};
-use super::{Engine, Prospect, Runner, Withdrawn, nested};
+use super::current_worker::CurrentPool;
+use super::joining::{EndWait, wait_for_end};
+use super::lifecycle::{IdleWatch, PauseId, Phase, Rest};
+use super::wakers::Listing;
+use super::{Engine, Prospect, Runner, Withdrawn};
 use crate::dispatch::{Dispatch, Load};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::options::{OnDrop, check_workers};
+use crate::reconfigure::Reconfigure;
 use crate::slot::{Recalled, Verdict};
 use crate::stats::{ShutdownReport, Stats};
 use crate::sync::Ordering;
@@ -19,6 +24,14 @@ struct SoFar {
     ran: u64,
     cancelled: u64,
     returned: u64,
+}
+
+/// A shutdown that a future waits for.
+pub(crate) struct Ending<'e> {
+    before: SoFar,
+    /// As long as the thread that polled it last may wait for it.
+    waiting: Option<EndWait>,
+    listing: Option<Listing<'e>>,
 }
 
 /// What a pause guard needs of an engine, whatever its types.
@@ -36,7 +49,27 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
             self.apply_limits(phase);
         });
-        self.waits.shrink(|| nested::Inside::strength(&**self));
+        self.waiting_workers.shrink(|| self.progress_capacity());
+        self.start_what_may();
+        Ok(())
+    }
+
+    /// Changes what is given, or nothing if the queue cannot have the new bound.
+    pub(crate) fn reconfigure(self: &Arc<Self>, change: &Reconfigure) -> Result<(), BuildError> {
+        self.life.edit(|phase| {
+            if let Some(bound) = change.queue {
+                let bounded = self.queue.set_bound(bound, self.capacity());
+                bounded.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
+            }
+            self.settings.change(change);
+            // The room that the bound makes is reckoned there.
+            self.apply_limits(phase);
+            Ok(())
+        })?;
+        if change.expiry.is_some() {
+            // They set their alarms anew.
+            self.parking.wake_all();
+        }
         self.start_what_may();
         Ok(())
     }
@@ -122,7 +155,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let ended = self.counters.ended();
         let load = self.load();
         let census = self.threads.census();
+        let refusals = self.counters.refusals();
         Stats {
+            name: Arc::clone(self.options.name()),
+            queue_bound: self.queue_bound(),
             capacity: census.capacity,
             live: census.live,
             idle: census.live.saturating_sub(load.running),
@@ -134,7 +170,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             completed: ended.completed,
             panicked: ended.panicked,
             cancelled: ended.cancelled + self.withdrawn_cancelled(),
-            rejected: get(&self.counters.rejected),
+            rejected: refusals.total(),
+            refusals,
             returned: get(&self.counters.returned),
             spawned: census.spawned,
             retired: census.retired,
@@ -172,6 +209,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         !self.is_inside() && self.life.wait_for(Rest::Idle, deadline, || self.rest())
     }
 
+    /// The same for a future.
+    pub(crate) fn poll_idle<'e>(&'e self, watch: &mut Option<IdleWatch<'e>>, waker: &Waker) -> Poll<bool> {
+        let was_idle = watch.as_ref().is_some_and(IdleWatch::has_seen);
+        let is_inside = !was_idle && self.is_inside();
+        let mut watching = || watch.get_or_insert_with(|| self.life.watch()).poll(waker, || self.rest());
+        if was_idle || is_inside || watching() {
+            *watch = None;
+            return Poll::Ready(!is_inside);
+        }
+        Poll::Pending
+    }
+
     /// Refuses all that comes from now on, and sends away who waits at the door. Does what else there is to `change`, too.
     fn close(&self, change: impl FnOnce(&mut Phase)) {
         self.life.edit(|phase| {
@@ -190,7 +239,32 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let before = self.so_far();
         self.close(|_| ());
         self.finish(deadline);
-        self.report_since(before)
+        self.report_since(&before)
+    }
+
+    /// Closes when it is first polled, and is ready at the end of the pool; also where the calling thread may not wait for that, or
+    /// no thread is left for what is queued.
+    pub(crate) fn poll_shutdown<'e>(
+        self: &'e Arc<Self>,
+        ending: &mut Option<Ending<'e>>,
+        waker: &Waker,
+    ) -> Poll<ShutdownReport> {
+        let ending = ending.get_or_insert_with(|| {
+            let before = self.so_far();
+            self.close(|_| ());
+            Ending { before, waiting: None, listing: None }
+        });
+        // First: its own wait is not to be in its way, and it is not to be woken in its own poll.
+        (ending.waiting, ending.listing) = (None, None);
+        ending.waiting = wait_for_end(self.id(), false);
+        if ending.waiting.is_some() {
+            drop(self.grow());
+            if !self.threads.poll_end(&mut ending.listing, waker) {
+                return Poll::Pending;
+            }
+        }
+        (ending.waiting, ending.listing) = (None, None);
+        Poll::Ready(self.report_since(&ending.before))
     }
 
     /// Closes, takes out what is queued, of which nothing starts any more, and waits for what runs.
@@ -205,12 +279,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let before = self.so_far();
         let mut returned = Vec::new();
         if !self.shutdown(deadline).is_complete() {
-            self.runner.set_overdue(true);
+            self.runner.overdue().set(true);
             returned = self.take_back();
             // After that nothing starts any more that could miss it.
             self.stops.stop_all();
         }
-        (returned, self.report_since(before))
+        (returned, self.report_since(&before))
     }
 
     /// Ends the pool because its owner drops it.
@@ -220,7 +294,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         match if is_detached { OnDrop::Detach } else { self.options.on_drop } {
             OnDrop::Drain => drop(self.shutdown(None)),
             OnDrop::Cancel => {
-                self.runner.set_overdue(true);
+                self.runner.overdue().set(true);
                 self.take_out(|input| {
                     count(&self.counters.cancelled);
                     self.guard(|| drop(input));
@@ -286,7 +360,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn report_since(&self, before: SoFar) -> ShutdownReport {
+    fn report_since(&self, before: &SoFar) -> ShutdownReport {
         let load = self.load();
         let workers = self.threads.census().live;
         let now = self.so_far();
@@ -308,7 +382,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             phase.open();
             self.queue.open();
             self.apply_limits(phase);
-            self.runner.set_overdue(false);
+            self.runner.overdue().set(false);
             // ORDERING: Relaxed, see `end`.
             self.is_detached.store(false, Ordering::Relaxed);
             Ok(())
@@ -329,6 +403,113 @@ impl<R: Runner, D: Dispatch> Drop for TakingOut<'_, R, D> {
         });
         engine.ring();
         engine.parking.wake_all();
+    }
+}
+
+/// What an owner does with an engine, whatever its types, but for what it gives back.
+pub(crate) trait Controlled<X>: Send + Sync {
+    fn tune(&self, workers: usize) -> Result<(), BuildError>;
+    fn reconfigure(&self, change: &Reconfigure) -> Result<(), BuildError>;
+    fn pause(&self, limit: Option<Duration>) -> PauseId;
+    fn pause_control(&self) -> Box<dyn PauseControl>;
+    fn is_paused(&self) -> bool;
+    fn wait_idle(&self, deadline: Option<Instant>) -> bool;
+    fn poll_idle<'e>(&'e self, watch: &mut Option<IdleWatch<'e>>, waker: &Waker) -> Poll<bool>;
+    fn stats(&self) -> Stats;
+    fn capacity(&self) -> usize;
+    fn load(&self) -> Load;
+    fn waiting(&self) -> usize;
+    fn is_closed(&self) -> bool;
+    fn shutdown(&self, deadline: Option<Instant>) -> ShutdownReport;
+    fn poll_shutdown<'e>(&'e self, ending: &mut Option<Ending<'e>>, waker: &Waker) -> Poll<ShutdownReport>;
+    fn shutdown_now(&self) -> Vec<X>;
+    fn shutdown_graceful(&self, deadline: Option<Instant>) -> (Vec<X>, ShutdownReport);
+    fn detach(&self);
+    fn restart(&self) -> Result<(), BuildError>;
+    fn end(&self);
+    /// The shard of a key that `hash` hashes.
+    fn shard_of(&self, hash: &dyn Fn(&RandomState) -> u64) -> usize;
+}
+
+impl<R: Runner, D: Dispatch> Controlled<R::Returned> for EngineRef<R, D> {
+    fn tune(&self, workers: usize) -> Result<(), BuildError> {
+        self.0.tune(workers)
+    }
+
+    fn reconfigure(&self, change: &Reconfigure) -> Result<(), BuildError> {
+        self.0.reconfigure(change)
+    }
+
+    fn pause(&self, limit: Option<Duration>) -> PauseId {
+        self.0.pause(limit)
+    }
+
+    fn pause_control(&self) -> Box<dyn PauseControl> {
+        Box::new(EngineRef(Arc::clone(&self.0)))
+    }
+
+    fn is_paused(&self) -> bool {
+        self.0.life.is_paused()
+    }
+
+    fn wait_idle(&self, deadline: Option<Instant>) -> bool {
+        self.0.wait_idle(deadline)
+    }
+
+    fn poll_idle<'e>(&'e self, watch: &mut Option<IdleWatch<'e>>, waker: &Waker) -> Poll<bool> {
+        self.0.poll_idle(watch, waker)
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    fn load(&self) -> Load {
+        self.0.load()
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn shutdown(&self, deadline: Option<Instant>) -> ShutdownReport {
+        self.0.shutdown(deadline)
+    }
+
+    fn poll_shutdown<'e>(&'e self, ending: &mut Option<Ending<'e>>, waker: &Waker) -> Poll<ShutdownReport> {
+        self.0.poll_shutdown(ending, waker)
+    }
+
+    fn shutdown_now(&self) -> Vec<R::Returned> {
+        self.0.shutdown_now()
+    }
+
+    fn shutdown_graceful(&self, deadline: Option<Instant>) -> (Vec<R::Returned>, ShutdownReport) {
+        self.0.shutdown_graceful(deadline)
+    }
+
+    fn detach(&self) {
+        self.0.detach();
+    }
+
+    fn restart(&self) -> Result<(), BuildError> {
+        self.0.restart()
+    }
+
+    fn end(&self) {
+        self.0.end();
+    }
+
+    fn shard_of(&self, hash: &dyn Fn(&RandomState) -> u64) -> usize {
+        self.0.shard_of(hash)
     }
 }
 

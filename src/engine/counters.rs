@@ -2,7 +2,9 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::error::SubmitErrorKind;
+use crate::stats::Refusals;
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// The figures of one worker number; a later worker of the same number carries on.
 #[derive(Default)]
@@ -12,8 +14,6 @@ pub(crate) struct Tally {
     cancelled: AtomicU64,
     /// Set while a task's answer is on its way to whoever waits for it.
     answering: AtomicBool,
-    /// Set while the worker gets ready and cannot be counted on.
-    unready: AtomicBool,
 }
 
 impl Tally {
@@ -34,11 +34,6 @@ impl Tally {
         Self::bump(&self.cancelled);
     }
 
-    pub(crate) fn set_unready(&self, on: bool) {
-        // ORDERING: Relaxed. Where it matters the engine fences on both sides.
-        self.unready.store(on, Ordering::Relaxed);
-    }
-
     pub(crate) fn set_answering(&self, on: bool) {
         // ORDERING: Release pairs with the Acquire in `Counters::is_answering`: who sees the end of the
         // answering sees the answer. A read-modify-write, for the fence after it.
@@ -54,12 +49,18 @@ pub(crate) struct Ended {
     pub(crate) cancelled: u64,
 }
 
+/// As many as there are kinds of refusals.
+const KINDS: usize = 8;
+static_assertions::const_assert_eq!(SubmitErrorKind::WouldDeadlock as usize + 1, KINDS);
+
 /// All counters of a pool that are not the queue's own.
 #[derive(Default)]
 pub(crate) struct Counters {
     tallies: Mutex<Vec<Arc<CachePadded<Tally>>>>,
-    /// Refused submissions.
-    pub(crate) rejected: AtomicU64,
+    /// Workers that are getting ready, where that can take long.
+    unready: AtomicUsize,
+    /// Refused submissions, by kind.
+    refused: [AtomicU64; KINDS],
     /// Tasks that `shutdown_now` gave back.
     pub(crate) returned: AtomicU64,
     /// Tasks that were cancelled outside of any worker.
@@ -82,6 +83,24 @@ impl Counters {
         Arc::clone(&tallies[id])
     }
 
+    #[cold]
+    pub(crate) fn count_refusal(&self, kind: SubmitErrorKind) {
+        count(&self.refused[kind as usize]);
+    }
+
+    pub(crate) fn refusals(&self) -> Refusals {
+        let of = |kind| get(&self.refused[kind as usize]);
+        Refusals {
+            full: of(SubmitErrorKind::Full),
+            overloaded: of(SubmitErrorKind::Overloaded),
+            timed_out: of(SubmitErrorKind::TimedOut),
+            cancelled: of(SubmitErrorKind::Cancelled),
+            closed: of(SubmitErrorKind::Closed),
+            spawn: of(SubmitErrorKind::Spawn),
+            would_deadlock: of(SubmitErrorKind::WouldDeadlock),
+        }
+    }
+
     pub(crate) fn ended(&self) -> Ended {
         let mut sum = Ended { cancelled: get(&self.cancelled), ..Ended::default() };
         for tally in self.tallies.lock().iter() {
@@ -94,10 +113,23 @@ impl Counters {
 
     /// How many workers cannot be counted on, because they are getting ready.
     pub(crate) fn unready(&self) -> usize {
-        self.tallies.lock().iter().filter(|tally| tally.unready.load(Ordering::Relaxed)).count()
+        // ORDERING: Relaxed. Where it matters the engine fences on both sides.
+        self.unready.load(Ordering::Relaxed)
     }
 
-    /// Whether an answer to a finished task is still on its way.
+    /// The calling worker is getting ready, until [`is_ready`](Self::is_ready).
+    pub(crate) fn gets_ready(&self) {
+        // ORDERING: Relaxed, see `unready`.
+        self.unready.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ready(&self) {
+        // ORDERING: Relaxed, see `unready`.
+        self.unready.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether an answer to a finished task is still on its way. Looks at all workers: asked only by those who wait for the pool to be
+    /// at rest, and for them when nothing is running.
     pub(crate) fn is_answering(&self) -> bool {
         // ORDERING: Acquire, see `Tally::set_answering`.
         self.tallies.lock().iter().any(|tally| tally.answering.load(Ordering::Acquire))

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::counters::count;
 use super::submit::{InLine, Way};
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, Cancelled};
@@ -110,7 +109,7 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
             self.engine.staff();
         }
         Poll::Ready(result.map_err(|kind| {
-            count(&self.engine.counters.rejected);
+            self.engine.counters.count_refusal(kind);
             SubmitError::new(kind, self.item.unpack())
         }))
     }

@@ -5,10 +5,11 @@
 //! and that ends by itself, for threads own all that they need.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::nested::{self, PoolId};
+use super::current_worker::{self, PoolId};
 use crate::sync::thread_local;
 
 thread_local! {
@@ -22,7 +23,13 @@ type Edge = (Vec<PoolId>, PoolId);
 
 /// All such threads of the process that belong to a pool themselves. (Not one of `sync`'s locks: those of the checkers cannot be
 /// static, and nothing else happens under this one.)
-static WAITS: Mutex<Vec<Edge>> = Mutex::new(Vec::new());
+static WAITS: Mutex<Waits> = Mutex::new(Waits { edges: BTreeMap::new(), next: 0 });
+
+struct Waits {
+    edges: BTreeMap<u64, Edge>,
+    /// The number of the next one.
+    next: u64,
+}
 
 /// The calling thread was started by `pool`, and will end with it.
 pub(super) fn set_started_by(pool: PoolId) {
@@ -31,7 +38,7 @@ pub(super) fn set_started_by(pool: PoolId) {
 
 /// The pools whose ends the end of the calling thread belongs to.
 fn pools_of_thread() -> Vec<PoolId> {
-    let mut pools = nested::pools_of_thread();
+    let mut pools = current_worker::pools_of_thread();
     pools.extend(STARTED_BY.try_with(Cell::get).ok().flatten());
     pools
 }
@@ -50,13 +57,15 @@ pub(super) fn wait_for_end(pool: PoolId, has_limit: bool) -> Option<EndWait> {
     if has_limit {
         return Some(EndWait(None));
     }
-    let edge = (mine, pool);
-    waits.push(edge.clone());
-    Some(EndWait(Some(edge)))
+    let number = waits.next;
+    waits.next += 1;
+    waits.edges.insert(number, (mine, pool));
+    Some(EndWait(Some(number)))
 }
 
-/// Whether the end of `pool` has to wait for that of one of `mine`.
-fn leads_back(waits: &[Edge], pool: PoolId, mine: &[PoolId]) -> bool {
+/// Whether the end of `pool` has to wait for that of one of `mine`. Walks along those that wait: a pool's end is rare, and one that is
+/// waited for by a thread of another pool rarer.
+fn leads_back(waits: &Waits, pool: PoolId, mine: &[PoolId]) -> bool {
     let mut reached = vec![pool];
     let mut looked_at = 0;
     while let Some(&at) = reached.get(looked_at) {
@@ -64,7 +73,7 @@ fn leads_back(waits: &[Edge], pool: PoolId, mine: &[PoolId]) -> bool {
             return true;
         }
         looked_at += 1;
-        for (from, to) in waits {
+        for (from, to) in waits.edges.values() {
             if from.contains(&at) && !reached.contains(to) {
                 reached.push(*to);
             }
@@ -74,16 +83,12 @@ fn leads_back(waits: &[Edge], pool: PoolId, mine: &[PoolId]) -> bool {
 }
 
 /// A wait that was granted.
-pub(super) struct EndWait(Option<Edge>);
+pub(super) struct EndWait(Option<u64>);
 
 impl Drop for EndWait {
     fn drop(&mut self) {
-        if let Some(edge) = &self.0 {
-            let mut waits = WAITS.lock();
-            // Of equal ones, any.
-            if let Some(place) = waits.iter().position(|other| other == edge) {
-                waits.swap_remove(place);
-            }
+        if let Some(number) = self.0 {
+            WAITS.lock().edges.remove(&number);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Open, paused, closed, ended: what a pool may do, and how one waits for it.
 
+use std::collections::BTreeMap;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::wakers::{Listing, Wakers};
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence};
 
 /// A pause, by number; none of them knows of the others.
@@ -22,7 +25,7 @@ pub(crate) struct Phase {
     /// How many are taking out what is queued.
     takers: usize,
     /// Pauses in force, with the time when each ends by itself.
-    pauses: Vec<(PauseId, Option<Instant>)>,
+    pauses: BTreeMap<PauseId, Option<Instant>>,
     next_pause: PauseId,
     /// How often each state of rest was seen.
     seen: [u64; 2],
@@ -64,20 +67,20 @@ impl Phase {
         let id = self.next_pause;
         self.next_pause += 1;
         // A time beyond the clock's range is no limit.
-        self.pauses.push((id, limit.and_then(|d| Instant::now().checked_add(d))));
+        self.pauses.insert(id, limit.and_then(|d| Instant::now().checked_add(d)));
         id
     }
 
     pub(crate) fn end_pause(&mut self, id: PauseId) {
-        self.pauses.retain(|(other, _)| *other != id);
+        self.pauses.remove(&id);
     }
 
-    /// Ends the pauses whose time is up; says when the next one will be.
+    /// Ends the pauses whose time is up; says when the next one will be. Looks at each: they are the user's, and few.
     pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        self.pauses.retain(|(_, until)| until.is_none_or(|until| until > now));
+        self.pauses.retain(|_, until| until.is_none_or(|until| until > now));
         // As long as one has no limit, the others' ends change nothing.
-        let ends: Option<Vec<_>> = self.pauses.iter().map(|(_, until)| *until).collect();
+        let ends: Option<Vec<_>> = self.pauses.values().copied().collect();
         ends?.into_iter().max()
     }
 }
@@ -89,8 +92,10 @@ pub(crate) struct Life {
     closed: AtomicBool,
     paused: AtomicBool,
     changed: Condvar,
-    /// How many threads wait for `changed`.
+    /// How many threads wait for `changed`, and futures for the pool to be idle.
     watchers: AtomicUsize,
+    /// Those futures. They are told only when it is idle, not of other changes.
+    futures: Wakers,
 }
 
 impl Life {
@@ -101,6 +106,7 @@ impl Life {
             paused: AtomicBool::new(false),
             changed: Condvar::new(),
             watchers: AtomicUsize::new(0),
+            futures: Wakers::default(),
         }
     }
 
@@ -135,32 +141,49 @@ impl Life {
     /// Waits until the pool has been seen at such a `rest` since this was called, at most until `deadline`; says whether it was. `look`
     /// says how it is.
     pub(crate) fn wait_for(&self, rest: Rest, deadline: Option<Instant>, look: impl Fn() -> Option<Rest>) -> bool {
-        self.watchers.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: SeqCst fence between this watcher's entry and its first look; `ring` is called after a
-        // fence that follows the change. One of the two sees the other.
-        fence(Ordering::SeqCst);
+        self.add_watcher();
         let mut phase: MutexGuard<'_, Phase> = self.phase.lock();
         let seen = |phase: &Phase| phase.seen[rest as usize];
         let before = seen(&phase);
-        self.look_at_rest(&mut phase, &look);
+        let mut is_idle = self.look_at_rest(&mut phase, &look);
         while seen(&phase) == before && deadline.is_none_or(|d| Instant::now() < d) {
             crate::sync::wait(&self.changed, &mut phase, deadline);
             if seen(&phase) == before {
-                self.look_at_rest(&mut phase, &look);
+                is_idle |= self.look_at_rest(&mut phase, &look);
             }
         }
         let was_seen = seen(&phase) != before;
         drop(phase);
         self.watchers.fetch_sub(1, Ordering::Relaxed);
+        if is_idle {
+            self.futures.wake_all();
+        }
         was_seen
     }
 
-    /// Whoever sees the pool at rest lets all go that wait for it: before they have woken up it may have work again.
-    fn look_at_rest(&self, phase: &mut Phase, look: impl Fn() -> Option<Rest>) {
-        if let Some(rest) = look() {
+    fn add_watcher(&self) {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: SeqCst fence between this watcher's entry and its first look; `ring` is called after a
+        // fence that follows the change. One of the two sees the other.
+        fence(Ordering::SeqCst);
+    }
+
+    /// A future begins to wait for the pool to be idle.
+    pub(crate) fn watch(&self) -> IdleWatch<'_> {
+        self.add_watcher();
+        let before = self.phase.lock().seen[Rest::Idle as usize];
+        IdleWatch { life: self, before, listing: None }
+    }
+
+    /// Whoever sees the pool at rest lets all go that wait for it: before they have woken up it may have work again. Says whether it
+    /// is idle: then the futures are to be woken, without the lock.
+    fn look_at_rest(&self, phase: &mut Phase, look: impl Fn() -> Option<Rest>) -> bool {
+        let found = look();
+        if let Some(rest) = found {
             phase.note(rest);
             self.changed.notify_all();
         }
+        found == Some(Rest::Idle)
     }
 
     /// Whether anyone waits. Call it after a sequentially consistent fence that follows the change.
@@ -169,12 +192,65 @@ impl Life {
         self.watchers.load(Ordering::Relaxed) > 0
     }
 
-    /// Something changed that a watcher may wait for. Looks on behalf of all of them.
+    /// Something changed that a watcher may wait for. Looks on behalf of all of them. May run an executor's code: not to be called
+    /// under a lock.
     pub(crate) fn ring(&self, look: impl Fn() -> Option<Rest>) {
         // The lock keeps this from falling between a watcher's look and its sleep.
         let mut phase = self.phase.lock();
-        self.look_at_rest(&mut phase, look);
+        let is_idle = self.look_at_rest(&mut phase, look);
         drop(phase);
         self.changed.notify_all();
+        if is_idle {
+            self.futures.wake_all();
+        }
+    }
+}
+
+/// A future's wait for the pool to be idle, as [`Life::wait_for`] is a thread's.
+pub(crate) struct IdleWatch<'l> {
+    life: &'l Life,
+    before: u64,
+    listing: Option<Listing<'l>>,
+}
+
+impl IdleWatch<'_> {
+    /// Whether the pool was seen idle since this was made.
+    pub(crate) fn has_seen(&self) -> bool {
+        self.life.phase.lock().seen[Rest::Idle as usize] != self.before
+    }
+
+    /// The same, after one more `look`. If not, the waker is woken when it is so.
+    pub(crate) fn poll(&mut self, waker: &Waker, look: impl Fn() -> Option<Rest>) -> bool {
+        match &self.listing {
+            Some(listing) => listing.renew(waker),
+            // Most often it need not wait.
+            None => {
+                if self.look(&look) {
+                    return true;
+                }
+                self.listing = Some(self.life.futures.list(waker));
+            }
+        }
+        self.look(look)
+    }
+
+    fn look(&mut self, look: impl Fn() -> Option<Rest>) -> bool {
+        let mut phase = self.life.phase.lock();
+        let seen = |phase: &Phase| phase.seen[Rest::Idle as usize] != self.before;
+        let is_idle = !seen(&phase) && self.life.look_at_rest(&mut phase, look);
+        let is_seen = seen(&phase);
+        drop(phase);
+        if is_idle {
+            // It is not to be woken in its own poll.
+            self.listing = None;
+            self.life.futures.wake_all();
+        }
+        is_seen
+    }
+}
+
+impl Drop for IdleWatch<'_> {
+    fn drop(&mut self) {
+        self.life.watchers.fetch_sub(1, Ordering::Relaxed);
     }
 }

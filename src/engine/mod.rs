@@ -15,16 +15,18 @@ pub(crate) mod admission;
 mod bulletin;
 mod control;
 mod counters;
+pub(crate) mod current_worker;
 mod entering;
 mod habit;
+mod idle;
 mod joining;
 mod lanes;
 mod lifecycle;
 mod minimum;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
-pub(crate) mod nested;
 mod parking;
+mod settings;
 mod staffing;
 mod stops;
 mod submit;
@@ -32,7 +34,8 @@ mod sweep;
 mod thread_limit;
 mod threads;
 mod views;
-pub(crate) mod waking;
+pub(crate) mod waiting_workers;
+mod wakers;
 mod withdrawn;
 mod worker;
 
@@ -40,7 +43,7 @@ use std::hash::RandomState;
 use std::sync::Weak;
 
 pub(crate) use bulletin::Order;
-pub(crate) use control::{EngineRef, PauseControl};
+pub(crate) use control::{Controlled, EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
 pub(crate) use sweep::Prospect;
@@ -51,25 +54,28 @@ use crate::dispatch::{Dispatch, Queue, Shape, TaskQueue};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::options::{Nested, Options};
 use crate::slot::{Recalled, Reply, Verdict};
-use crate::sync::{Arc, AtomicBool, Mutex};
+use crate::sync::{Arc, AtomicBool};
 
 use admission::Line;
 use bulletin::Bulletin;
 use counters::Counters;
+use current_worker::{CurrentPool, PoolId};
 use lifecycle::Life;
 use minimum::Minimum;
-use nested::{Inside, PoolId, Waits};
 use parking::Parking;
+use settings::Settings;
+pub(crate) use stops::Overdue;
 pub(crate) use stops::Stop;
 use stops::Stops;
 use sweep::Sweeps;
 use threads::Threads;
 use views::Views;
+use waiting_workers::WaitingWorkers;
 use withdrawn::Identity;
 use worker::Doing;
 
 /// What a worker does with a task: the first axis of a pool's type.
-pub(crate) trait Runner: Send + Sync + Sized + 'static {
+pub trait Runner: Send + Sync + Sized + 'static {
     /// What is queued.
     type Item: Send + 'static;
     /// What a worker keeps between tasks. It is made, used and dropped on the worker's thread.
@@ -89,17 +95,14 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     /// Called before the worker takes work.
     fn ready(&self, _state: &mut Self::State) {}
 
-    /// Whether workers are given orders ([`Order`]) between tasks.
-    const TAKES_ORDERS: bool = false;
-
     /// Runs a task. Must set `reply` before any user code runs.
     fn run(&self, state: &mut Self::State, item: Self::Item, reply: &mut Reply) -> Verdict;
 
     /// Ends a worker's state.
     fn stop(&self, _state: Self::State) {}
 
-    /// Tells the tasks that run, and those that still will, whether they should stop.
-    fn set_overdue(&self, _overdue: bool) {}
+    /// Whether the tasks that run, and those that still will, should stop.
+    fn overdue(&self) -> &Overdue;
 
     /// Whether the state is made anew after a panic.
     fn discards_after_panic(&self) -> bool {
@@ -118,24 +121,23 @@ pub(crate) trait Runner: Send + Sync + Sized + 'static {
     fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<Self::Returned>;
 }
 
-pub(crate) struct Engine<R: Runner, D: Dispatch> {
+pub struct Engine<R: Runner, D: Dispatch> {
     /// Itself, where only a reference is at hand: the workers' way to a task is short of registers.
     this: Weak<Self>,
     runner: R,
     options: Options,
+    settings: Settings,
     queue: TaskQueue<R::Item, D::Queue<R::Item>>,
     parking: Parking,
     bulletin: Bulletin<R::State>,
     line: Line,
     views: Views,
     threads: Threads,
-    waits: Waits,
+    waiting_workers: WaitingWorkers,
     life: Life,
     counters: Counters,
     stops: Stops,
     minimum: Minimum,
-    /// Held while the first worker is being started.
-    founding: Mutex<()>,
     /// What keys are hashed with.
     seed: RandomState,
     /// Whether nobody is to wait when the pool is dropped.
@@ -169,18 +171,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let engine = Arc::new_cyclic(|this| Engine {
             this: Weak::clone(this),
             runner,
+            settings: Settings::new(&options),
             queue,
             parking: Parking::new(options.min_workers),
             bulletin: Bulletin::new(),
             line: Line::new(),
             views: Views::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
-            waits: Waits::new(),
+            waiting_workers: WaitingWorkers::new(),
             life: Life::new(),
             counters: Counters::default(),
             stops: Stops::default(),
             minimum: Minimum::default(),
-            founding: Mutex::new(()),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
             sweeps: Sweeps::default(),
@@ -197,16 +199,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// The most tasks that wait beyond those with a worker.
     pub(crate) fn queue_bound(&self) -> Option<usize> {
-        self.options.queue
+        self.settings.queue()
     }
 
     pub(crate) fn max_blocking(&self) -> usize {
-        self.options.max_blocking
+        self.settings.max_blocking()
     }
 
     /// Whether the calling thread is a worker of this pool.
     pub(crate) fn is_inside(&self) -> bool {
-        nested::is_inside(self.identity.id())
+        current_worker::is_inside(self.identity.id())
     }
 
     /// Whether the calling thread is a worker of this pool whose tasks go in beyond the bound.
@@ -222,7 +224,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that
     /// wait may count on it. To be made before the tasks are out of sight.
     pub(crate) fn arrival(&self) -> Arrival<'_, R, D> {
-        self.waits.arrive();
+        self.waiting_workers.arrive();
         Arrival(self)
     }
 
@@ -231,20 +233,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 }
 
-impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
+impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
     fn id(&self) -> PoolId {
         self.identity.id()
     }
 
-    fn waits(&self) -> &Waits {
-        &self.waits
+    fn waiting_workers(&self) -> &WaitingWorkers {
+        &self.waiting_workers
+    }
+
+    fn overdue(&self) -> &Overdue {
+        self.runner.overdue()
     }
 
     fn stops(&self) -> &Stops {
         &self.stops
     }
 
-    fn strength(&self) -> usize {
+    fn progress_capacity(&self) -> usize {
         let (staying, capacity) = self.threads.population();
         let workers = if self.threads.is_short() { staying } else { staying.max(capacity) };
         // Whoever is on the way in brings a task, or lets the next one in line bring one.
@@ -262,7 +268,7 @@ impl<R: Runner, D: Dispatch> Inside for Engine<R, D> {
     fn help(&self) -> bool {
         let Some(mut state) = self.runner.spare_state() else { return false };
         let mut has_run = false;
-        nested::run_here(self.identity.id(), |reply| match self.queue.pop_instead() {
+        current_worker::run_here(self.identity.id(), |reply| match self.queue.pop_instead() {
             Some(item) => {
                 has_run = true;
                 // Its place in the queue is free now, however long it runs here.
@@ -285,6 +291,6 @@ pub(crate) struct Arrival<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
 impl<R: Runner, D: Dispatch> Drop for Arrival<'_, R, D> {
     fn drop(&mut self) {
-        self.0.waits.arrived(|| self.0.strength());
+        self.0.waiting_workers.arrived(|| self.0.progress_capacity());
     }
 }

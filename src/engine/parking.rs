@@ -4,13 +4,15 @@
 //! Nothing in this file knows what a task is or which queue holds it: a worker looks through a
 //! [`Source`], so the same code serves every dispatch, and loom explores it over the real ones.
 
+use std::iter::from_fn;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
 use super::habit::Habit;
+use super::idle::{Idle, Taken};
 use crate::sync::{
-    Arc, AtomicBool, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park,
+    Arc, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park,
 };
 
 /// One searching worker in [`Parking::counts`]: the low half of the word.
@@ -40,19 +42,16 @@ pub(crate) struct Sleeper {
     id: usize,
     thread: Thread,
     state: AtomicU8,
-    /// Whether it sleeps for good, as one of the minimum. Changed and read under the lock of the list.
-    is_kept: AtomicBool,
 }
 
 impl Sleeper {
     /// For the calling thread, as worker `id`.
     pub(crate) fn for_current(id: usize) -> Arc<Self> {
-        Arc::new(Sleeper { id, thread: current(), state: AtomicU8::new(AWAKE), is_kept: AtomicBool::new(false) })
+        Arc::new(Sleeper { id, thread: current(), state: AtomicU8::new(AWAKE) })
     }
 
-    fn is_kept(&self) -> bool {
-        // ORDERING: Relaxed, under the lock of the list.
-        self.is_kept.load(Ordering::Relaxed)
+    pub(super) fn worker(&self) -> usize {
+        self.id
     }
 
     fn state(&self) -> u8 {
@@ -71,7 +70,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     pub(crate) fn worker(&self) -> usize {
-        self.sleeper.id
+        self.sleeper.worker()
     }
 }
 
@@ -189,9 +188,9 @@ pub(crate) struct Parking {
     counts: CachePadded<AtomicUsize>,
     /// Of the searchers, those that were claimed and are not up yet.
     waking: CachePadded<AtomicUsize>,
-    /// The sleeping workers; the one that fell asleep last is at the end.
-    idle: Mutex<Vec<Arc<Sleeper>>>,
-    /// How many of them are kept. Changed under the lock.
+    /// The sleeping workers, in the order in which they fell asleep.
+    idle: Mutex<Idle>,
+    /// How many of them sleep for good, as the minimum. Changed under the lock.
     kept: AtomicUsize,
     /// How many were claimed; only the models ask.
     #[cfg(formicary_loom)]
@@ -199,12 +198,12 @@ pub(crate) struct Parking {
 }
 
 impl Parking {
-    /// With room for so many sleepers; more need memory.
+    /// With room for so many sleepers, the first workers; others need memory.
     pub(crate) fn new(sleepers: usize) -> Self {
         Parking {
             counts: CachePadded::new(AtomicUsize::new(0)),
             waking: CachePadded::new(AtomicUsize::new(0)),
-            idle: Mutex::new(Vec::with_capacity(sleepers)),
+            idle: Mutex::new(Idle::with_capacity(sleepers)),
             kept: AtomicUsize::new(0),
             #[cfg(formicary_loom)]
             claims: std::sync::atomic::AtomicUsize::new(0),
@@ -231,10 +230,10 @@ impl Parking {
         if searchers(self.counts.load(Ordering::Relaxed)) > most {
             return None;
         }
-        let sleeper = idle.pop()?;
+        let taken = idle.take_newest()?;
         #[cfg(formicary_loom)]
         self.claims.fetch_add(1, Ordering::Relaxed);
-        Some(self.take_off_the_list(sleeper, CLAIMED))
+        Some(self.was_taken(taken, CLAIMED))
     }
 
     /// Step **notify**, after a push that woke nobody: wakes a worker if all that are not busy sleep and
@@ -260,11 +259,8 @@ impl Parking {
         }
     }
 
-    /// What the calling worker is to do next; it waits for it. Orders come before tasks.
+    /// What the calling worker is to do next; it waits for it. Its orders it has seen to before.
     pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, habit: &Habit, source: &S) -> Errand<S::Item> {
-        if source.is_called() {
-            return Errand::Orders;
-        }
         if let Some(item) = source.pop() {
             return Errand::Task(item);
         }
@@ -380,10 +376,9 @@ impl Parking {
             me.state.store(ASLEEP, Ordering::Relaxed);
             if is_kept {
                 // ORDERING: Relaxed, under the lock; the fence below orders the count before the look at the minimum.
-                me.is_kept.store(true, Ordering::Relaxed);
                 self.kept.fetch_add(1, Ordering::Relaxed);
             }
-            idle.push(Arc::clone(me));
+            idle.push(me, is_kept);
             let change = if searching { SLEEPER - SEARCHER } else { SLEEPER };
             // ORDERING: Relaxed; the fence below orders it before the look at the queue.
             self.counts.fetch_add(change, Ordering::Relaxed);
@@ -434,26 +429,21 @@ impl Parking {
         searchers(self.counts.load(Ordering::Relaxed)) == 0 && self.take_off_myself(&mut idle, me, SEARCHER)
     }
 
-    fn take_off_myself(&self, idle: &mut Vec<Arc<Sleeper>>, me: &Arc<Sleeper>, searcher: usize) -> bool {
-        match idle.iter().rposition(|s| Arc::ptr_eq(s, me)) {
-            None => false,
-            Some(place) => {
-                idle.remove(place);
-                // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock.
-                me.state.store(AWAKE, Ordering::Relaxed);
-                self.note_awake(me);
-                self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
-                true
-            }
-        }
+    fn take_off_myself(&self, idle: &mut Idle, me: &Sleeper, searcher: usize) -> bool {
+        let Some(taken) = idle.take(me.id) else { return false };
+        // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock.
+        me.state.store(AWAKE, Ordering::Relaxed);
+        self.note_awake(&taken);
+        self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
+        true
     }
 
-    /// Wakes every sleeper, to look at what has changed.
+    /// Wakes every sleeper, to look at what has changed: the end of the pool, of a pause, or an order.
     pub(crate) fn wake_all(&self) {
         // ORDERING: SeqCst fence, as in `notify`: what has changed is on one side, the list on the other.
         fence(Ordering::SeqCst);
         let mut idle = self.idle.lock();
-        let all: Vec<_> = idle.drain(..).map(|sleeper| self.take_off_the_list(sleeper, CLAIMED)).collect();
+        let all: Vec<_> = from_fn(|| idle.take_oldest()).map(|taken| self.was_taken(taken, CLAIMED)).collect();
         // They are woken without the lock, which they may need.
         drop(idle);
         drop(all);
@@ -463,17 +453,15 @@ impl Parking {
     #[cold]
     fn wake_kept(&self) {
         let mut idle = self.idle.lock();
-        let place = idle.iter().position(|sleeper| sleeper.is_kept());
-        let woken = place.map(|place| idle.remove(place)).map(|sleeper| self.take_off_the_list(sleeper, CLAIMED));
+        let woken = idle.take_oldest_kept().map(|taken| self.was_taken(taken, CLAIMED));
         drop(idle);
         drop(woken);
     }
 
     /// Called under the lock, for a sleeper that is not on the list any more.
-    fn note_awake(&self, sleeper: &Sleeper) {
-        if sleeper.is_kept() {
+    fn note_awake(&self, taken: &Taken) {
+        if taken.was_kept {
             // ORDERING: Relaxed, under the lock.
-            sleeper.is_kept.store(false, Ordering::Relaxed);
             self.kept.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -481,21 +469,22 @@ impl Parking {
     /// Ends up to `most` sleepers, those idle for the longest time first; says how many.
     pub(crate) fn dismiss(&self, most: usize) -> usize {
         let mut idle = self.idle.lock();
-        let count = most.min(idle.len());
-        for sleeper in idle.drain(..count) {
-            self.take_off_the_list(sleeper, DISMISSED);
+        let mut count = 0;
+        for taken in from_fn(|| idle.take_oldest()).take(most) {
+            drop(self.was_taken(taken, DISMISSED));
+            count += 1;
         }
         count
     }
 
-    /// Called under the lock, for a sleeper that was just removed from the list.
-    fn take_off_the_list(&self, sleeper: Arc<Sleeper>, state: u8) -> Claim {
-        self.note_awake(&sleeper);
+    /// Called under the lock, for a sleeper that was just taken off the list.
+    fn was_taken(&self, taken: Taken, state: u8) -> Claim {
+        self.note_awake(&taken);
         let searcher = if state == CLAIMED { SEARCHER } else { 0 };
         self.waking.fetch_add(searcher, Ordering::Relaxed);
         // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock; a claimer's own later
         // steps need no more, and the claimed worker synchronises through `state`.
         self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
-        Claim { sleeper, state }
+        Claim { sleeper: taken.sleeper, state }
     }
 }

@@ -1,18 +1,16 @@
 //! Seeing to it that there are workers: at least one before a task is let in, more where there are more tasks, and the calling thread
 //! where the system gives none.
 
-use std::cell::RefCell;
 use std::io;
-use std::mem::ManuallyDrop;
 
 use super::counters::count;
-use super::nested::{Inside, PoolId};
+use super::current_worker::CurrentPool;
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
 use crate::dispatch::Dispatch;
 use crate::error::{BoxError, BuildError};
 use crate::sync::mpsc::{Sender, channel};
-use crate::sync::{Arc, Ordering, fence, thread_local};
+use crate::sync::{Arc, Ordering, fence};
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Starts the workers of the minimum and waits until each has its state, or has at least begun where its user
@@ -52,30 +50,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Err(failure)
     }
 
-    /// Sees to it that a worker is alive before a task is let in. While there is none, one caller at a time tries to start
-    /// one: the others must not rely on a thread that may yet be refused.
+    /// Sees to it that a worker is alive before a task is let in. Nobody waits for a thread that another one is starting: that may take
+    /// long, or need the caller.
     pub(super) fn ensure_worker(self: &Arc<Self>) -> io::Result<()> {
         if self.threads.has_worker() || self.life.is_closed() { Ok(()) } else { self.start_first() }
     }
 
+    /// A thread that may yet be refused is relied on only where there is no place for one more: then whoever is refused it sees to the
+    /// task.
     #[cold]
     fn start_first(self: &Arc<Self>) -> io::Result<()> {
-        let Some(_starting) = Starting::begin(self.id()) else {
-            // A spawn handler submits to the pool whose first worker it is to start. If that thread is refused, the caller that asked
-            // for it sees to the task.
-            return Ok(());
-        };
-        let alone = self.founding.lock();
         if self.threads.has_worker_now() {
             return Ok(());
         }
-        let hired = self.hire(None).map(drop);
-        drop(alone);
-        if hired.is_err() {
-            // Those whose tasks are in may have counted on this one.
-            self.staff();
-        }
-        hired
+        let Err(refusal) = self.hire(None) else { return Ok(()) };
+        // Tasks may have been let in on the strength of this one.
+        self.staff();
+        // For them, or by another submitter, a worker may have been started.
+        if self.threads.has_worker_now() { Ok(()) } else { Err(refusal) }
     }
 
     /// Sees to it that there are workers for what is queued. A refused thread leaves the tasks to the living workers, and is counted; if
@@ -112,13 +104,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let Some(post) = self.threads.hire(|| self.wants_workers()) else { return Ok(None) };
         let hired = Hired { engine: Arc::clone(self), post, has_run: false };
         let started = self.threads.start(&self.options, post, Box::new(move || hired.work(ready)));
-        match started {
+        let hired = match started {
             Ok(()) => Ok(Some(post.number)),
             Err(error) => {
                 self.falls_short();
                 Err(error)
             }
-        }
+        };
+        // It may have been the last one, and be gone again.
+        self.threads.tell_of_the_end();
+        hired
     }
 
     /// Whether there is, or may yet come, something to do. A submitter that found the pool open may be late.
@@ -126,11 +121,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         !self.life.is_closed() || self.queue.load().queued > 0
     }
 
-    /// A worker could not start. Those that wait for the pool may have waited for that one.
+    /// A worker could not start. Those that wait for the pool may have waited for that one. Whoever starts workers looks for tasks
+    /// that relied on it after this.
     pub(super) fn falls_short(&self) {
+        // ORDERING: SeqCst fence between the worker's leaving the book and that look at the queue, as in `after_departure`.
+        fence(Ordering::SeqCst);
         count(&self.counters.failed_starts);
         self.threads.set_short(true);
-        self.waits.shrink(|| self.strength());
+        self.waiting_workers.shrink(|| self.progress_capacity());
         self.note_missing();
     }
 }
@@ -168,41 +166,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 }
 
-thread_local! {
-    /// The pools whose first worker the calling thread is starting. Has no destructor, so that it can be used as long as the thread
-    /// runs; an empty one holds no memory.
-    static STARTING: RefCell<ManuallyDrop<Vec<PoolId>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
-}
-
-/// The calling thread starts the first worker of a pool until this is dropped.
-struct Starting;
-
-impl Starting {
-    /// `None` if it does so already: a lock that it holds is not to be waited for.
-    fn begin(pool: PoolId) -> Option<Self> {
-        STARTING.with(|pools| {
-            let mut pools = pools.borrow_mut();
-            let is_new = !pools.contains(&pool);
-            is_new.then(|| {
-                pools.push(pool);
-                Starting
-            })
-        })
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        STARTING.with(|pools| {
-            let mut pools = pools.borrow_mut();
-            pools.pop();
-            if pools.is_empty() {
-                drop(std::mem::take(&mut **pools));
-            }
-        });
-    }
-}
-
 /// A worker that was hired and has not begun. If its thread never comes, dropping this fires it again; and if that is after the
 /// spawn handler has promised one, tasks may have been let in on the strength of it, which whoever drops it sees to.
 struct Hired<R: Runner, D: Dispatch> {
@@ -221,10 +184,9 @@ impl<R: Runner, D: Dispatch> Hired<R, D> {
 impl<R: Runner, D: Dispatch> Drop for Hired<R, D> {
     fn drop(&mut self) {
         if !self.has_run && self.engine.threads.fire(self.post) {
-            // ORDERING: SeqCst fence between the worker's leaving the book and the look at the queue, as in `after_departure`.
-            fence(Ordering::SeqCst);
             self.engine.falls_short();
             self.engine.lend_a_hand();
+            self.engine.threads.tell_of_the_end();
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The way of a task into the pool: enter, or wait in line, or come back with the reason.
 
 use std::convert;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use super::admission::Place;
 use super::counters::count;
-use super::nested::Inside;
-use super::{Engine, Runner, nested};
+use super::current_worker::{self, CurrentPool};
+use super::{Engine, Runner, waiting_workers};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::dispatch::{Dispatch, MAIN_DOOR, Made, Parcel, Queue, Refused};
 use crate::error::{SubmitError, SubmitErrorKind};
@@ -117,7 +117,7 @@ impl<'t> Way<'t> {
     }
 }
 
-/// A place in line. Workers that wait may have relied on who stands there ([`Inside::strength`]), so they are told when that one
+/// A place in line. Workers that wait may have relied on who stands there ([`CurrentPool::progress_capacity`]), so they are told when that one
 /// has left, as when it was called in vain.
 pub(super) struct InLine<'e, R: Runner, D: Dispatch> {
     // In this order: it has left when they are told.
@@ -137,7 +137,7 @@ struct Left<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
 impl<R: Runner, D: Dispatch> Drop for Left<'_, R, D> {
     fn drop(&mut self) {
-        self.0.waits.shrink(|| self.0.strength());
+        self.0.waiting_workers.shrink(|| self.0.progress_capacity());
     }
 }
 
@@ -152,8 +152,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.seed.hash_one(key)
     }
 
-    pub(crate) fn shard_of(&self, key: impl Hash) -> usize {
-        self.queue.shard_behind(self.queue.door(self.number_of(key)))
+    /// The shard of a key that `hash` hashes.
+    pub(crate) fn shard_of(&self, hash: &dyn Fn(&RandomState) -> u64) -> usize {
+        self.queue.shard_behind(self.queue.door(hash(&self.seed)))
     }
 
     /// One try to get a task in, if there is room for it and for `keep` more: push, and wake somebody for it. Whoever has
@@ -213,7 +214,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     fn note_refusal(&self, way: &Way<'_>, kind: SubmitErrorKind) {
         if !(way.comes_again && kind.is_for_now()) {
-            count(&self.counters.rejected);
+            self.counters.count_refusal(kind);
         }
     }
 
@@ -239,25 +240,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.life.is_closed() {
             return false;
         }
-        nested::run_here_however_deep(self.id(), |reply| {
+        current_worker::run_here_however_deep(self.id(), |reply| {
             count(&self.counters.direct);
             Ticket::new(slot).run(reply, None, |input, _| f(input))
         })
-    }
-
-    /// Submits tasks made of all that an iterator gives. Nothing is left unannounced while the iterator is asked, for it may
-    /// block or panic; it is the searcher that keeps workers from being woken one for each task.
-    pub(crate) fn submit_all<I>(
-        self: &Arc<Self>,
-        inputs: &mut (impl Iterator<Item = I> + ?Sized),
-        make: impl Fn(I) -> R::Item,
-    ) -> Result<usize, (usize, SubmitError<I>)> {
-        let mut accepted = 0;
-        for input in inputs {
-            self.submit(input, &make, self.default_patience()).map_err(|error| (accepted, error))?;
-            accepted += 1;
-        }
-        Ok(accepted)
     }
 
     /// There are tasks: wakes somebody for them.
@@ -278,7 +264,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// `submit`'s patience as the options have it.
     pub(crate) fn default_patience(&self) -> Patience {
-        if self.options.nonblocking { Patience::None } else { Patience::Forever }
+        if self.settings.nonblocking() { Patience::None } else { Patience::Forever }
     }
 
     #[cold]
@@ -290,9 +276,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let has_way_out = self.runner.spare_state().is_some();
-        match nested::enter_wait_at_door(self.id(), way.deadline(), has_way_out) {
-            Ok(leave) => self.wait_in_line(item, way, &leave)?,
-            Err(nested::WouldDeadlock) => self.make_room(item, way.door)?,
+        match waiting_workers::enter_wait_at_door(self.id(), way.deadline(), has_way_out) {
+            Ok(guard) => self.wait_in_line(item, way, &guard)?,
+            Err(waiting_workers::WouldDeadlock) => self.make_room(item, way.door)?,
         }
         // It has left the line: those behind need not wait until a guest has done its work.
         self.staff();
@@ -328,7 +314,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.ensure_worker().is_err() {
             return Err(SubmitErrorKind::Spawn);
         }
-        if nested::is_inside(self.id()) {
+        if current_worker::is_inside(self.id()) {
             if let Some(result) = self.enter_nested(item, way) {
                 return result;
             }
@@ -374,7 +360,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// A place in the line of its door, unless too many wait.
     pub(super) fn join_line(&self, way: &Way<'_>, waiter: Waiter) -> Option<InLine<'_, R, D>> {
-        let most = if way.is_inline { usize::MAX } else { self.options.max_blocking };
+        let most = if way.is_inline { usize::MAX } else { self.settings.max_blocking() };
         let place = self.line.join(way.door, most, waiter)?;
         Some(InLine { place, _left: Left(self) })
     }
@@ -400,7 +386,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Ok(()) => Ok(true),
             Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) => {
-                self.waits.shrink(|| self.strength());
+                self.waiting_workers.shrink(|| self.progress_capacity());
                 if !is_first {
                     // Perhaps whoever is before it does not come.
                     self.pass_the_late();
@@ -414,7 +400,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &Arc<Self>,
         item: &mut dyn Parcel<R::Item>,
         way: &Way<'_>,
-        leave: &nested::Wait,
+        guard: &waiting_workers::BlockGuard,
     ) -> Result<(), SubmitErrorKind> {
         let me = Waiter::Thread(current());
         let _listening = way.token.map(|token| token.listen(me.clone()));
@@ -427,7 +413,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 place.nap(way.deadline().map_or(end, |deadline| end.min(deadline)));
                 continue;
             }
-            if leave.is_doomed() {
+            if guard.is_revoked() {
                 drop(place);
                 return self.make_room(item, way.door);
             }
@@ -442,7 +428,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Whether a full queue keeps the workers busy for a while.
     fn has_backlog(&self) -> bool {
         let most = NAP_BACKLOG_IN_ALL.max(self.capacity().saturating_mul(NAP_BACKLOG));
-        self.options.queue.is_some_and(|queue| queue >= most)
+        self.settings.queue().is_some_and(|queue| queue >= most)
     }
 
     /// The last worker that could make room stands at the door itself: it runs queued tasks until there is
@@ -461,7 +447,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Runs a task that was not let in on this worker, in the middle of the one that it is at.
     fn run_in_hand(&self, item: &mut dyn Parcel<R::Item>) -> Result<(), SubmitErrorKind> {
         let Some(mut state) = self.runner.spare_state() else { return Err(SubmitErrorKind::WouldDeadlock) };
-        let has_run = nested::run_here(self.id(), |reply| {
+        let has_run = current_worker::run_here(self.id(), |reply| {
             count(&self.counters.direct);
             self.runner.run(&mut state, item.unpack(), reply)
         });

@@ -17,7 +17,7 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw};
 
 /// Whether a queued task will run when its turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Prospect {
+pub enum Prospect {
     /// Nobody can keep it from running.
     Runs,
     /// It has a token or a handle, and is not cancelled; it will be at this time, if that is known.

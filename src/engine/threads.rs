@@ -2,15 +2,17 @@
 //!
 //! Spawning and the decision to end are here; what a worker does between the two is in `worker.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::task::Waker;
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
+use super::current_worker::PoolId;
 use super::joining;
-use super::nested::PoolId;
 use super::thread_limit::Place;
+use super::wakers::{Listing, Wakers};
 use crate::contain::contain;
 use crate::options::{Options, WorkerThread};
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
@@ -35,8 +37,8 @@ enum Seat {
     Starting,
     /// It runs, and its spawner has not come back.
     Begun,
-    /// The same, and he has. A spawn handler's thread has no handle, and one that is being joined already has none either.
-    Working(Option<JoinHandle<()>>),
+    /// The same, and he has.
+    Working,
     /// It ended before the spawner came to leave its handle.
     Left,
     /// Its worker was dropped before the spawner came back.
@@ -46,6 +48,8 @@ enum Seat {
 struct Book {
     /// The threads that have not come to their end.
     seats: HashMap<u64, Seat>,
+    /// What they are joined by. A spawn handler's thread has none, and one that is being joined already has none either.
+    handles: BTreeMap<u64, JoinHandle<()>>,
     next_serial: u64,
     /// Numbers that nobody has, out of those below `numbers`.
     free: Vec<usize>,
@@ -66,6 +70,11 @@ struct Book {
 }
 
 impl Book {
+    /// Whether every thread is gone, and joined or about to be by who has asked for it.
+    fn is_over(&self) -> bool {
+        self.seats.is_empty() && self.joining == 0
+    }
+
     /// The threads that have ended, to be joined by the caller.
     fn take_ended(&mut self) -> Vec<JoinHandle<()>> {
         self.joining += self.ended.len();
@@ -82,19 +91,16 @@ impl Book {
 
     /// The handle of a thread that has not ended, to be joined by the caller.
     fn take_living(&mut self) -> Option<JoinHandle<()>> {
-        self.seats.values_mut().find_map(|seat| match seat {
-            Seat::Working(handle) => handle.take(),
-            _ => None,
-        })
+        self.handles.pop_first().map(|(_, handle)| handle)
     }
 
     /// Takes a thread out of the book, or leaves that to its spawner, with a `note`, if that has not come back yet. The
     /// thread's handle, if it is there.
     fn strike_out(&mut self, serial: u64, note: Seat) -> Option<JoinHandle<()>> {
         match self.seats.insert(serial, note) {
-            Some(Seat::Working(handle)) => {
+            Some(Seat::Working) => {
                 self.seats.remove(&serial);
-                handle
+                self.handles.remove(&serial)
             }
             Some(Seat::Starting) => {
                 self.starting -= 1;
@@ -136,6 +142,8 @@ pub(crate) struct Threads {
     population: CachePadded<AtomicUsize>,
     book: Mutex<Book>,
     changed: Condvar,
+    /// Futures that wait until every thread is gone.
+    futures: Wakers,
     short: AtomicBool,
     /// A copy of [`Book::starting`].
     starting: AtomicUsize,
@@ -150,6 +158,7 @@ impl Threads {
             population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
             book: Mutex::new(Book {
                 seats: HashMap::new(),
+                handles: BTreeMap::new(),
                 next_serial: 0,
                 free: Vec::new(),
                 numbers: 0,
@@ -164,6 +173,7 @@ impl Threads {
                 retired: 0,
             }),
             changed: Condvar::new(),
+            futures: Wakers::default(),
             short: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
             min: AtomicUsize::new(min),
@@ -266,16 +276,18 @@ impl Threads {
     }
 
     /// Starts a hired worker's thread. If `body` is dropped without having run, whoever dropped it must `fire` the
-    /// worker, also when this is an error.
+    /// worker, also when this is an error. The caller has to [`tell_of_the_end`](Self::tell_of_the_end) then.
     pub(crate) fn start(&self, options: &Options, post: Post, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         let index = post.number;
-        let thread = WorkerThread { name: options.name_of(index), index, stack_size: options.stack_size, body };
-        let started = match &options.spawn_handler {
-            Some(handler) => contain(|| handler(thread))
-                .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
-                .map(|()| None),
-            None => spawn(self.pool, thread).map(Some),
-        };
+        let started = options.name_of(index).and_then(|name| {
+            let thread = WorkerThread { name, index, stack_size: options.stack_size, body };
+            match &options.spawn_handler {
+                Some(handler) => contain(|| handler(thread))
+                    .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
+                    .map(|()| None),
+                None => spawn(self.pool, thread).map(Some),
+            }
+        });
         let (handle, mut result) = match started {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
@@ -291,7 +303,8 @@ impl Threads {
                     }
                 }
                 _ => {
-                    book.seats.insert(post.serial, Seat::Working(handle));
+                    book.seats.insert(post.serial, Seat::Working);
+                    book.handles.extend(handle.map(|handle| (post.serial, handle)));
                 }
             }
         });
@@ -304,10 +317,11 @@ impl Threads {
         self.edit(|book| book.begin(post.serial));
     }
 
-    /// A hired worker never began. Says whether its spawner has come back, who would hear of it otherwise.
+    /// A hired worker never began. Says whether its spawner has come back, who would hear of it otherwise; if so, the caller has to
+    /// [`tell_of_the_end`](Self::tell_of_the_end).
     pub(crate) fn fire(&self, post: Post) -> bool {
         let is_late = self.edit(|book| {
-            let is_late = matches!(book.seats.get(&post.serial), Some(Seat::Working(_)));
+            let is_late = matches!(book.seats.get(&post.serial), Some(Seat::Working));
             book.strike_out(post.serial, Seat::Fired);
             book.free.push(post.number);
             book.live -= 1;
@@ -322,7 +336,7 @@ impl Threads {
     pub(crate) fn take_caller_as(&self, post: Post) -> Post {
         self.edit(|book| {
             book.begin(post.serial);
-            book.seats.insert(post.serial, Seat::Working(None));
+            book.seats.insert(post.serial, Seat::Working);
         });
         Post { is_guest: true, ..post }
     }
@@ -374,7 +388,10 @@ impl Threads {
             before
         });
         self.changed.notify_all();
-        to_join.into_iter().for_each(|handle| self.join(handle));
+        match to_join.is_empty() {
+            true => self.tell_of_the_end(),
+            false => to_join.into_iter().for_each(|handle| self.join(handle)),
+        }
     }
 
     fn join(&self, handle: JoinHandle<()>) {
@@ -382,6 +399,31 @@ impl Threads {
         drop(handle.join());
         self.book.lock().joining -= 1;
         self.changed.notify_all();
+        self.tell_of_the_end();
+    }
+
+    /// Wakes the futures that wait until every thread is gone, if that is so. To be called after a thread may have been the last,
+    /// without a lock: it may run an executor's code.
+    pub(crate) fn tell_of_the_end(&self) {
+        let is_over = self.book.lock().is_over();
+        if is_over {
+            self.futures.wake_all();
+        }
+    }
+
+    /// Whether every thread is gone and joined. Joins those that have ended, and waits for no other. If one is left, the waker is
+    /// woken when there may be none.
+    pub(crate) fn poll_end<'t>(&'t self, listing: &mut Option<Listing<'t>>, waker: &Waker) -> bool {
+        loop {
+            *listing = Some(self.futures.list(waker));
+            let mut book = self.book.lock();
+            let Some(next) = book.ended.pop() else { return book.is_over() };
+            book.joining += 1;
+            drop(book);
+            // It is not to be woken in its own poll.
+            *listing = None;
+            self.join(next);
+        }
     }
 
     /// Waits until every thread is gone and joined, or until `deadline` if one is left then. Whoever has no deadline sleeps in the
@@ -396,7 +438,7 @@ impl Threads {
                 drop(book);
                 self.join(next);
                 book = self.book.lock();
-            } else if book.seats.is_empty() && book.joining == 0 {
+            } else if book.is_over() {
                 return;
             } else {
                 // What is being joined has ended.

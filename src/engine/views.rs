@@ -46,7 +46,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Counts one more task that waits in a view. Where that is `bounded`, only if the pool has room for it beside all those that
     /// wait in views already: so they have one bound together, which is the pool's; says whether it has.
     pub(crate) fn keep_in_view(&self, bounded: bool) -> bool {
-        let bound = self.options.queue.filter(|_| bounded);
+        let bound = self.settings.queue().filter(|_| bounded);
         let room = bound.map_or(usize::MAX, |queue| self.capacity().saturating_add(queue));
         let load = if bound.is_some() { self.load() } else { Load::default() };
         let more = |waiting| (load.queued + load.running + waiting < room).then_some(waiting + 1);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::nested::PoolId;
+use super::current_worker::PoolId;
 
 /// What is counted of them, for one pool. Handles outlive pools and there are many of them, so it is neither owned nor shared by
 /// counting: it lives as long as the process, and is given to another pool when this one is gone.

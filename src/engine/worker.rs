@@ -1,5 +1,6 @@
 //! The life of one worker: start, look for work, run it, account for it, end.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use crossbeam_utils::CachePadded;
 
 use super::bulletin::Inbox;
 use super::counters::{Tally, count};
+use super::current_worker::{CurrentPool, EnterGuard};
 use super::habit::Habit;
-use super::nested::{Badge, Inside};
 use super::parking::{self, Errand, Expiry, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
@@ -34,6 +35,8 @@ struct Me<S, W> {
     inbox: Arc<Inbox<W>>,
     tally: Arc<CachePadded<Tally>>,
     habit: Habit,
+    /// The expiry that it last reckoned with.
+    expiry: Cell<u64>,
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -41,15 +44,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn work(self: Arc<Self>, post: Post, ready: Option<Sender<Result<(), BoxError>>>) {
         let id = post.number;
         self.threads.begin(post);
-        let badge = Badge::wear(Arc::clone(&self) as _, id);
+        let entered = EnterGuard::enter(Arc::clone(&self) as _, id);
         let me = Me {
             id,
             is_guest: post.is_guest,
             seat: self.queue.seat(id),
             sleeper: Sleeper::for_current(id),
-            inbox: Inbox::new(),
+            inbox: Inbox::new(post.is_guest),
             tally: self.counters.tally(id),
             habit: Habit::new(self.options.spin),
+            expiry: Cell::new(self.settings.expiry_word()),
         };
         self.call_hook(&self.options.on_thread_start, id);
         let mut state = None;
@@ -66,7 +70,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.call_hook(&self.options.on_thread_stop, id);
         self.queue.leave(me.seat);
-        drop(badge);
+        drop(entered);
         self.threads.left(post);
         self.after_departure(post, failed);
         self.threads.gone(post);
@@ -78,17 +82,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn serve(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> bool {
         let mut has_run = false;
         loop {
-            if me.is_guest && (self.may_go(me) || self.is_relieved(has_run)) {
+            if me.inbox.is_signalled() && self.heed(me, state, has_run) {
                 return true;
             }
             has_run = true;
             self.get_ready(me, state);
+            // Getting ready is somebody else's code, and may take its time.
+            if R::HAS_FACTORY && me.inbox.is_called() {
+                continue;
+            }
             let item = match self.parking.find(&me.sleeper, &me.habit, &Source { engine: self, me }) {
                 Errand::Task(item) => item,
-                Errand::Orders => {
-                    self.attend(me, state);
-                    continue;
-                }
+                Errand::Orders => continue,
                 Errand::Leave => return true,
             };
             if self.queue.frees_place_on_pop() {
@@ -114,6 +119,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
+    /// Sees to the orders, and as a guest to whether it may go: says so.
+    #[cold]
+    #[inline(never)]
+    fn heed(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>, has_run: bool) -> bool {
+        if me.is_guest && (self.may_go(me) || self.is_relieved(has_run)) {
+            return true;
+        }
+        self.attend(me, state);
+        false
+    }
+
     /// Sees to a state for a task in hand. One that is made only now gets ready while the task waits.
     fn man(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) -> Result<(), BoxError> {
         if state.is_none() {
@@ -127,15 +143,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn get_ready(self: &Arc<Self>, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
         let Some(built) = state else { return };
         if R::READY_BLOCKS {
-            me.tally.set_unready(true);
-            // ORDERING: SeqCst fence between the flag and the look at the queue, against the one in `notify` between a
-            // push and the submitter's look at the flags. A refused thread is counted; the next submit tries again.
+            self.counters.gets_ready();
+            // ORDERING: SeqCst fence between the count and the look at the queue, against the one in `notify` between a
+            // push and the submitter's look at the count. A refused thread is counted; the next submit tries again.
             fence(Ordering::SeqCst);
             drop(self.grow());
         }
         let is_ready = self.guard(|| self.runner.ready(built)).is_some();
         if R::READY_BLOCKS {
-            me.tally.set_unready(false);
+            self.counters.is_ready();
         }
         if !is_ready {
             self.discard(me, state);
@@ -173,7 +189,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.relax_limits();
         // Its last look may have kept another worker from finding a task (parking.md), and it does not look again.
         self.wake();
-        self.waits.shrink(|| self.strength());
+        self.waiting_workers.shrink(|| self.progress_capacity());
         if failed {
             self.note_missing();
         }
@@ -199,7 +215,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             Err(payload) => {
                 doing.tally.panicked();
-                self.report(&payload, doing.worker);
+                self.report(&payload, doing.worker, reply.name());
                 Some(payload)
             }
         };
@@ -281,7 +297,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let made = catch_unwind(AssertUnwindSafe(|| self.runner.start(me.id))).unwrap_or_else(|panic| {
-            self.report(&panic, me.id);
+            self.report(&panic, me.id, None);
             let text = format!("the factory panicked: {}", panic_text(&*panic));
             self.guard(|| drop(panic));
             Err(text.into())
@@ -306,9 +322,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Ends a state that cannot be used any more.
     fn discard(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
-        if R::TAKES_ORDERS {
-            self.bulletin.strike_out(me.id);
-        }
+        self.bulletin.strike_out(me.id);
         let state = state.take();
         self.guard(|| drop(state));
         while let Some(posting) = me.inbox.next() {
@@ -319,9 +333,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Does with a new state what is remembered for all of them.
     fn catch_up(&self, me: &Me<Seat<R, D>, R::State>, state: &mut R::State) -> Result<(), BoxError> {
-        if !R::TAKES_ORDERS {
-            return Ok(());
-        }
         let mut orders = self.bulletin.enlist(me.id, &me.inbox).into_iter();
         while let Some(order) = orders.next() {
             let repeat = || {
@@ -359,7 +370,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Before a worker ends its state it does what it was told before it said so.
     fn attend_the_last(&self, me: &Me<Seat<R, D>, R::State>, state: &mut Option<R::State>) {
-        while R::TAKES_ORDERS && state.is_some() && !self.bulletin.retire(me.id, &me.inbox) {
+        while state.is_some() && !self.bulletin.retire(me.id, &me.inbox) {
             self.attend(me, state);
         }
     }
@@ -381,7 +392,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// A panic on a worker that was no task's.
     fn panicked_beside(&self, payload: &Payload, worker: usize) {
         count(&self.counters.handler_panics);
-        self.report(payload, worker);
+        self.report(payload, worker, None);
     }
 
     fn call_hook(&self, hook: &Option<Hook>, id: usize) {
@@ -391,9 +402,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Tells the panic handler.
-    fn report(&self, payload: &Payload, worker: usize) {
+    fn report(&self, payload: &Payload, worker: usize, task: Option<&str>) {
         if let Some(handler) = &self.options.panic_handler {
-            let panic = TaskPanic { payload: &**payload, worker, pool: &self.options.thread_name };
+            let panic = TaskPanic { payload: &**payload, worker, pool: self.options.name(), task };
             self.guard(|| handler(&panic));
         }
     }
@@ -435,20 +446,24 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn is_called(&self) -> bool {
-        R::TAKES_ORDERS && self.me.inbox.is_called()
+        self.me.inbox.is_called()
     }
 
     fn must_leave(&self) -> bool {
-        self.engine.reason_to_leave(self.me).is_some()
+        // With another expiry it has to reckon anew when to ask.
+        let is_outdated = self.engine.settings.expiry_word() != self.me.expiry.get();
+        is_outdated || self.engine.reason_to_leave(self.me).is_some()
     }
 
     fn leave(&self) -> bool {
+        // Before the expiry is asked for.
+        self.me.expiry.set(self.engine.settings.expiry_word());
         self.engine.pass_the_late();
         self.engine.may_go(self.me)
     }
 
     fn expiry(&self) -> Option<Duration> {
-        self.engine.options.expiry
+        self.engine.settings.expiry()
     }
 
     fn is_distracted(&self) -> bool {

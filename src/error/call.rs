@@ -14,7 +14,7 @@ use super::{JoinError, SubmitError};
 ///
 /// let pool = PoolWithFunc::new(1, |text: String| text.len())?;
 /// pool.shutdown();
-/// let error = pool.call("kept".to_owned()).unwrap_err();
+/// let error = pool.run("kept".to_owned()).unwrap_err();
 /// assert_eq!(error.into_input().as_deref(), Some("kept"));
 /// # Ok::<(), formicary::BuildError>(())
 /// ```
@@ -25,25 +25,13 @@ pub enum CallError<I> {
     Failed(JoinError),
 }
 
-/// The error of [`StatefulPool::process`](crate::StatefulPool::process).
-///
-/// ```
-/// use formicary::{CallError, ProcessError};
-///
-/// fn same(error: ProcessError<u8>) -> CallError<u8> {
-///     error
-/// }
-/// # let _ = same;
-/// ```
-pub type ProcessError<I> = CallError<I>;
-
 impl<I> CallError<I> {
     /// The input, if the task was not started.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
     /// pool.shutdown();
-    /// assert_eq!(pool.call(7).unwrap_err().into_input(), Some(7));
+    /// assert_eq!(pool.run(7).unwrap_err().into_input(), Some(7));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn into_input(self) -> Option<I> {
@@ -95,7 +83,7 @@ impl<I> CallError<I> {
     ///
     /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
     /// let pause = pool.pause();
-    /// assert!(pool.process_timeout(7, Duration::from_millis(1)).unwrap_err().is_timed_out());
+    /// assert!(pool.with().timeout(Duration::from_millis(1)).run(7).unwrap_err().is_timed_out());
     /// # drop(pause);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
@@ -119,7 +107,7 @@ impl<I> CallError<I> {
     /// let pool = StatefulPool::new(1, |_worker| Ok(Double))?;
     /// let token = formicary::CancelToken::new();
     /// token.cancel();
-    /// assert!(pool.process_cancellable(&token, 7).unwrap_err().is_cancelled());
+    /// assert!(pool.with().token(&token).run(7).unwrap_err().is_cancelled());
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
@@ -164,7 +152,7 @@ impl<I> CallError<I> {
     /// #     type Input = bool;
     /// #     type Output = bool;
     /// #     fn process(&mut self, again: bool, _: &Context<'_>) -> bool {
-    /// #         again && self.0.upgrade().unwrap().process(false).unwrap_err().is_would_deadlock()
+    /// #         again && self.0.upgrade().unwrap().run(false).unwrap_err().is_would_deadlock()
     /// #     }
     /// # }
     /// // A state that calls its own pool, whose only worker is at that very call:
@@ -172,7 +160,7 @@ impl<I> CallError<I> {
     ///     let pool = pool.clone();
     ///     StatefulPool::builder(move |_worker| Ok(Nested(pool.clone()))).workers(1).min_workers(0).build().unwrap()
     /// });
-    /// assert!(pool.process(true)?);
+    /// assert!(pool.run(true)?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_would_deadlock(&self) -> bool {
@@ -207,7 +195,7 @@ impl<I> CallError<I> {
     /// }
     /// let builder = StatefulPool::<Never>::builder(|_worker| Err("no such host".into()));
     /// let pool = builder.workers(1).min_workers(0).build()?;
-    /// let error = pool.process(7).unwrap_err();
+    /// let error = pool.run(7).unwrap_err();
     /// assert!(error.is_no_state());
     /// assert_eq!(error.into_input(), Some(7));
     /// # Ok::<(), formicary::BuildError>(())

@@ -4,9 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BoxError, JoinError};
+use super::{BoxError, JoinError, SubmitErrorKind};
 
-/// Why a task of a [`Group`](crate::Group) gave no value.
+/// Why a task of a [`Group`](crate::Group), or of a [`race`](crate::Pool::race), gave no value.
 ///
 /// ```
 /// use formicary::{Pool, TaskFailure};
@@ -26,6 +26,8 @@ pub enum TaskFailure<E> {
     Panicked(JoinError),
     /// It never ran: the group was cancelled before, or the pool gave the task back.
     Cancelled,
+    /// It never ran: the pool refused it, for this reason. Only in a [`race`](crate::Pool::race); a group tells its submitter.
+    Refused(SubmitErrorKind),
     /// It was not waited for: the caller is a worker of the pool and would have waited for itself.
     WouldDeadlock,
 }
@@ -69,7 +71,7 @@ impl<E> TaskFailure<E> {
     /// assert!(formicary::TaskFailure::<u8>::Cancelled.is_cancelled());
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Cancelled)
+        matches!(self, Self::Cancelled | Self::Refused(_))
     }
 }
 
@@ -79,6 +81,7 @@ impl<E> fmt::Display for TaskFailure<E> {
             Self::Failed(_) => f.write_str("the task failed"),
             Self::Panicked(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the task was cancelled before it started"),
+            Self::Refused(_) => f.write_str("the task was refused"),
             Self::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
         }
     }
@@ -90,6 +93,7 @@ impl<E: Error + 'static> Error for TaskFailure<E> {
         match self {
             Self::Failed(error) => Some(error),
             Self::Panicked(error) => error.source(),
+            Self::Refused(kind) => Some(kind),
             Self::Cancelled | Self::WouldDeadlock => None,
         }
     }
@@ -144,6 +148,7 @@ impl<E> GroupError<E> {
             TaskFailure::Failed(error) => TaskFailure::Failed(Arc::from(error.into())),
             TaskFailure::Panicked(error) => TaskFailure::Panicked(error),
             TaskFailure::Cancelled => TaskFailure::Cancelled,
+            TaskFailure::Refused(kind) => TaskFailure::Refused(kind),
             TaskFailure::WouldDeadlock => TaskFailure::WouldDeadlock,
         };
         GroupError { index: self.index, failure }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::sync::Mutex;
 
@@ -23,11 +24,13 @@ use super::{Chain, Payload, SharedError, panic_text};
 /// ```
 pub struct JoinError(Cause);
 
-pub(crate) enum Cause {
+pub enum Cause {
     /// Behind a lock because a payload may not be looked at by two threads, and an error may.
-    Panic(Mutex<Payload>),
+    Panic(Arc<Mutex<Payload>>),
     /// Cancelled, or given back by `shutdown_now`, before it started.
     Cancelled,
+    /// Its deadline had passed before it started.
+    Expired,
     /// The worker's state could not be built: the factory's error.
     NoState(SharedError),
     /// A timed wait ended while the task was running.
@@ -49,7 +52,7 @@ impl JoinError {
     }
 
     pub(crate) fn panic(payload: Payload) -> Self {
-        JoinError(Cause::Panic(Mutex::new(payload)))
+        JoinError(Cause::Panic(Arc::new(Mutex::new(payload))))
     }
 
     /// Whether the task panicked.
@@ -64,7 +67,7 @@ impl JoinError {
         matches!(self.0, Cause::Panic(_))
     }
 
-    /// Whether the task never ran: it was cancelled, given back by `shutdown_now`, or its worker's state
+    /// Whether the task never ran: it was cancelled, its deadline had passed, it was given back by `shutdown_now`, or its worker's state
     /// could not be built ([`is_no_state`](Self::is_no_state)); or whether a call's token was cancelled while its task ran.
     ///
     /// ```
@@ -78,7 +81,7 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Cause::Cancelled | Cause::Stopped | Cause::NoState(_))
+        matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_))
     }
 
     /// Whether the task never ran because its worker's state could not be built.
@@ -93,16 +96,22 @@ impl JoinError {
         matches!(self.0, Cause::NoState(_))
     }
 
-    /// Whether a timed call gave up while the task was running.
+    /// Whether a deadline was the reason: a timed call gave up while the task was running, or the task's deadline had passed before it
+    /// started (then [`is_cancelled`](Self::is_cancelled) too).
     ///
     /// ```
+    /// use std::time::Duration;
+    ///
     /// let pool = formicary::Pool::new(1)?;
-    /// let error = pool.run(|| std::panic::panic_any("no")).unwrap_err();
-    /// assert!(matches!(error, formicary::CallError::Failed(failed) if !failed.is_timed_out()));
-    /// # Ok::<(), formicary::BuildError>(())
+    /// let pause = pool.pause();
+    /// let late = pool.with().timeout(Duration::from_millis(5)).spawn(|| 7)?;
+    /// std::thread::sleep(Duration::from_millis(5));
+    /// drop(pause);
+    /// assert!(late.join().unwrap_err().is_timed_out());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut)
+        matches!(self.0, Cause::TimedOut | Cause::Expired)
     }
 
     /// Whether the caller is a worker of the pool and would have waited for itself.
@@ -127,12 +136,29 @@ impl JoinError {
     /// ```
     ///
     /// # Errors
-    /// The error, unchanged, if [`is_panic`](Self::is_panic) is false.
+    /// The error, unchanged, if [`is_panic`](Self::is_panic) is false, or if others still see the same panic through a
+    /// [`SharedHandle`](crate::SharedHandle).
     pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, Self> {
         match self.0 {
-            Cause::Panic(payload) => Ok(payload.into_inner()),
+            Cause::Panic(payload) => {
+                Arc::try_unwrap(payload).map(Mutex::into_inner).map_err(|payload| JoinError(Cause::Panic(payload)))
+            }
             other => Err(JoinError(other)),
         }
+    }
+
+    /// The same error for one more who waits for the task.
+    pub(crate) fn share(&self) -> Self {
+        JoinError(match &self.0 {
+            Cause::Panic(payload) => Cause::Panic(Arc::clone(payload)),
+            Cause::Cancelled => Cause::Cancelled,
+            Cause::Expired => Cause::Expired,
+            Cause::NoState(source) => Cause::NoState(Arc::clone(source)),
+            Cause::TimedOut => Cause::TimedOut,
+            Cause::Stopped => Cause::Stopped,
+            Cause::WouldDeadlock => Cause::WouldDeadlock,
+            Cause::Taken => Cause::Taken,
+        })
     }
 }
 
@@ -141,6 +167,7 @@ impl fmt::Display for JoinError {
         match &self.0 {
             Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
             Cause::Cancelled => f.write_str("the task was cancelled before it started"),
+            Cause::Expired => f.write_str("the task's deadline passed before it started"),
             Cause::NoState(_) => f.write_str("the task was cancelled: its worker's state could not be built"),
             Cause::TimedOut => f.write_str("the task was still running when the time was up"),
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),

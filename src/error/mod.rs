@@ -10,7 +10,7 @@ mod join;
 mod submit;
 
 pub use build::BuildError;
-pub use call::{CallError, ProcessError};
+pub use call::CallError;
 pub use group::{GroupError, TaskFailure};
 pub(crate) use join::Cause;
 pub use join::JoinError;

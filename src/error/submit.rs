@@ -69,7 +69,7 @@ impl<T> SubmitError<T> {
     ///
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
     /// pool.shutdown();
-    /// assert_eq!(pool.invoke(7).map_err(|refusal| refusal.kind()), Err(SubmitErrorKind::Closed));
+    /// assert_eq!(pool.submit(7).map_err(|refusal| refusal.kind()), Err(SubmitErrorKind::Closed));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn kind(&self) -> SubmitErrorKind {
@@ -81,7 +81,7 @@ impl<T> SubmitError<T> {
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
     /// pool.shutdown();
-    /// assert_eq!(pool.invoke(7).unwrap_err().into_task(), 7);
+    /// assert_eq!(pool.submit(7).unwrap_err().into_task(), 7);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn into_task(self) -> T {
@@ -95,7 +95,7 @@ impl<T> SubmitError<T> {
     ///
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
     /// pool.shutdown();
-    /// assert_eq!(pool.invoke(7).unwrap_err().into_parts(), (SubmitErrorKind::Closed, 7));
+    /// assert_eq!(pool.submit(7).unwrap_err().into_parts(), (SubmitErrorKind::Closed, 7));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn into_parts(self) -> (SubmitErrorKind, T) {
@@ -135,8 +135,8 @@ impl<T> SubmitError<T> {
     /// ```
     /// let pool = formicary::PoolWithFunc::builder(|n: u8| n).workers(1).queue(0).build()?;
     /// let pause = pool.pause();
-    /// pool.invoke(7)?;
-    /// let refusal = pool.invoke_timeout(7, std::time::Duration::from_millis(1)).unwrap_err();
+    /// pool.submit(7)?;
+    /// let refusal = pool.with().room_timeout(std::time::Duration::from_millis(1)).submit(7).unwrap_err();
     /// assert!(refusal.is_timed_out());
     /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -151,7 +151,7 @@ impl<T> SubmitError<T> {
     /// let pool = formicary::Pool::new(1)?;
     /// let token = formicary::CancelToken::new();
     /// token.cancel();
-    /// assert!(pool.submit_cancellable(&token, || ()).unwrap_err().is_cancelled());
+    /// assert!(pool.with().token(&token).submit(|| ()).unwrap_err().is_cancelled());
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
@@ -187,7 +187,7 @@ impl<T> SubmitError<T> {
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
     /// pool.shutdown();
-    /// assert!(!pool.invoke(7).unwrap_err().is_no_state());
+    /// assert!(!pool.submit(7).unwrap_err().is_no_state());
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn is_no_state(&self) -> bool {
@@ -287,7 +287,7 @@ impl<T> Error for SubmitError<T> {
 /// ```
 /// let pool = formicary::PoolWithFunc::builder(|_: u8| ()).workers(1).queue(1).nonblocking(true).build()?;
 /// let pause = pool.pause();
-/// let stopped = pool.invoke_all(0..5).unwrap_err();
+/// let stopped = pool.submit_all(0..5).unwrap_err();
 /// assert_eq!((stopped.accepted(), stopped.kind().to_string()), (2, "the pool is full".to_owned()));
 /// let (error, rest) = stopped.into_parts();
 /// assert_eq!(error.into_task(), 2);
@@ -335,7 +335,7 @@ impl<T, I> SubmitAllError<T, I> {
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
     /// pool.shutdown();
-    /// let (error, rest) = pool.invoke_all([7, 8, 9]).unwrap_err().into_parts();
+    /// let (error, rest) = pool.submit_all([7, 8, 9]).unwrap_err().into_parts();
     /// assert_eq!(error.into_task(), 7);
     /// assert!(rest.eq([8, 9]));
     /// # Ok::<(), formicary::BuildError>(())

@@ -4,18 +4,18 @@ use std::time::{Duration, Instant};
 
 use super::ledger::Closed;
 use super::{Group, Joined};
+use crate::clock::deadline;
 use crate::dispatch::Dispatch;
 use crate::error::{GroupError, TaskFailure};
 use crate::slot::AwaitedEnd;
 use crate::sync::current;
 use crate::waiter::Waiter;
-use crate::worker_pool::deadline;
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// Blocks until every task that has started has ended, and none will start any more: the values in the order of submission,
     /// or the first failure. Never returns earlier, but for a worker that would wait for itself. An empty group is done at once.
     /// The group's [`token`](Self::token) is cancelled when this returns.
-    /// While the pool is [paused](crate::Pool::pause) tasks that have not started keep this waiting, so the thread that is to resume
+    /// While the pool is [paused](crate::PoolControl::pause) tasks that have not started keep this waiting, so the thread that is to resume
     /// it does not wait here.
     ///
     /// ```

@@ -1,5 +1,7 @@
 //! What became of a group's tasks, and which of them it is not known of yet.
 
+use std::collections::BTreeMap;
+
 use super::member::address;
 use super::{Collected, Joined};
 use crate::error::TaskFailure;
@@ -22,8 +24,9 @@ pub(super) struct Ledger<T, E> {
     first_failed: Option<usize>,
     /// How many count against the limit.
     pub(super) taken: usize,
-    /// Workers that wait for a place, and would rather run a task; each with the address that it is known by.
-    helpers: Vec<(usize, Thread)>,
+    /// Workers that wait for a place, and would rather run a task, by ticket.
+    helpers: BTreeMap<u64, Thread>,
+    next_ticket: u64,
 }
 
 impl<T, E> Default for Ledger<T, E> {
@@ -35,7 +38,8 @@ impl<T, E> Default for Ledger<T, E> {
             stale: 0,
             first_failed: None,
             taken: 0,
-            helpers: Vec::new(),
+            helpers: BTreeMap::new(),
+            next_ticket: 0,
         }
     }
 }
@@ -45,7 +49,7 @@ impl<T, E> Ledger<T, E> {
     pub(super) fn enter(&mut self, task: Joined<T, E>) -> Option<Thread> {
         self.open.push((self.results.len(), task));
         self.results.push(None);
-        self.helpers.pop().map(|(_, helper)| helper)
+        self.helpers.pop_last().map(|(_, helper)| helper)
     }
 
     /// How many were accepted.
@@ -77,18 +81,19 @@ impl<T, E> Ledger<T, E> {
         self.tried = 0;
     }
 
-    /// Has `me` woken when there is a task to try; says whether there is one already.
-    pub(super) fn await_task(&mut self, me: &Thread) -> bool {
-        let is_there = self.has_task_to_try();
-        if !is_there {
-            self.helpers.push((std::ptr::from_ref(me).addr(), me.clone()));
+    /// Has `me` woken when there is a task to try, until its ticket is given back; `None` if there is one already.
+    pub(super) fn await_task(&mut self, me: &Thread) -> Option<u64> {
+        if self.has_task_to_try() {
+            return None;
         }
-        is_there
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.helpers.insert(ticket, me.clone());
+        Some(ticket)
     }
 
-    pub(super) fn strike_out(&mut self, helper: &Thread) {
-        let address = std::ptr::from_ref(helper).addr();
-        self.helpers.retain(|(other, _)| *other != address);
+    pub(super) fn strike_out(&mut self, helper: u64) {
+        self.helpers.remove(&helper);
     }
 
     /// A task has ended, or is about to. When half of the open ones may have, their results are taken: so a slot outlives its task
@@ -147,5 +152,29 @@ impl<T, E> Closed<T, E> {
     /// What became of each. Those that have not ended were not waited for.
     pub(super) fn results(self) -> Collected<T, E> {
         self.results.into_iter().map(|result| result.unwrap_or(Err(TaskFailure::WouldDeadlock))).collect()
+    }
+}
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::sync::current;
+
+    /// D15: a worker that waits for a place leaves without a walk along the others.
+    #[test]
+    fn d15_leaving_a_groups_limit_costs_the_same_however_many_wait() {
+        const MANY: usize = 200_000;
+        let mut ledger = Ledger::<(), ()>::default();
+        let begun = Instant::now();
+        let tickets: Vec<_> = (0..MANY).filter_map(|_| ledger.await_task(&current())).collect();
+        assert_eq!(tickets.len(), MANY);
+        for ticket in tickets.into_iter().step_by(2) {
+            ledger.strike_out(ticket);
+        }
+        assert_eq!(ledger.helpers.len(), MANY / 2);
+        // A walk for each would take minutes.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }

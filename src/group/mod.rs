@@ -296,13 +296,10 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             Err(kind) => return Err(SubmitError::new(kind, f)),
         };
         let terms = Terms {
-            pool: self.engine.id(),
-            is_call: false,
-            deadline: None,
-            view: None,
             token: Some(token.clone()),
             run_here: Some(run::<F, T, E> as _),
             permit: Some(Arc::clone(&self.shared) as _),
+            ..Terms::new(self.engine.id())
         };
         let slot = Slot::new(Member { f, place }, terms);
         let task = Task::from_body(Enlisted(Ticket::new(&slot)));

@@ -6,7 +6,7 @@ use super::Group;
 use super::member::{Shared, is_within};
 use crate::dispatch::{Dispatch, MAIN_DOOR};
 use crate::engine::admission::Place as InLine;
-use crate::engine::{Patience, Way, nested};
+use crate::engine::{Patience, Way, waiting_workers};
 use crate::error::SubmitErrorKind;
 use crate::handle::Joinable;
 use crate::slot::Permit;
@@ -110,18 +110,19 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             if let Some(kind) = way.cancelled() {
                 return Err(kind);
             }
-            if helper.is_some_and(|me| shared.ledger.lock().await_task(me)) {
-                return Ok(None);
+            let mut _helper = None;
+            if let Some(me) = helper {
+                let Some(ticket) = shared.ledger.lock().await_task(me) else { return Ok(None) };
+                _helper = Some(Helper(shared, ticket));
             }
-            let _helper = helper.map(|me| Helper(shared, me));
             // It would wait for the task that it is in the middle of.
             if is_within(shared) {
                 return Err(SubmitErrorKind::WouldDeadlock);
             }
-            let _leave = match nested::enter_wait(self.engine.id(), None) {
-                Ok(leave) => leave,
+            let _guard = match waiting_workers::enter_wait(self.engine.id(), None) {
+                Ok(guard) => guard,
                 // They are younger than the caller, and do not wait for it.
-                Err(_) if self.have_all_started() => nested::enter_wait_regardless(self.engine.id()),
+                Err(_) if self.have_all_started() => waiting_workers::enter_wait_regardless(self.engine.id()),
                 // One that has come since.
                 Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
@@ -136,13 +137,14 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         next.map(Joinable::run_inside).is_some()
     }
 
+    /// Looks at all tasks that are open; asked where a worker would otherwise be refused.
     fn have_all_started(&self) -> bool {
         self.shared.ledger.lock().open().all(|task| task.has_started())
     }
 }
 
 /// A worker that is listed as one that would rather run a task.
-struct Helper<'a, T: Send + 'static, E: Send + 'static>(&'a Shared<T, E>, &'a Thread);
+struct Helper<'a, T: Send + 'static, E: Send + 'static>(&'a Shared<T, E>, u64);
 
 impl<T: Send + 'static, E: Send + 'static> Drop for Helper<'_, T, E> {
     fn drop(&mut self) {

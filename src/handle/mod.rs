@@ -1,5 +1,6 @@
 //! What comes back from a submit: the way to the result.
 
+mod several;
 mod shared_handle;
 
 use std::fmt;
@@ -7,17 +8,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
-use crate::engine::nested;
+use crate::clock::deadline;
+use crate::engine::current_worker::{self, PoolId};
 use crate::error::{Cause, JoinError};
 use crate::limited::InView;
 use crate::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
+use crate::sync::current;
 use crate::waiter::Waiter;
-use crate::worker_pool::deadline;
 
+pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
 
 /// The result of a task, once it has one.
@@ -74,11 +77,19 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
         token: Option<&CancelToken>,
         is_younger: bool,
     ) -> AwaitedEnd;
+    fn pool(&self) -> PoolId;
+    /// Whether the calling thread is a worker of the task's pool and could run the task in the middle of its own, perhaps after others
+    /// of its view.
+    fn can_run(&self) -> bool;
+    /// Has `waiter` woken by the end, as one of several; `None` if the task has ended.
+    fn listen(&self, waiter: Waiter) -> Option<u64>;
+    /// The waiter with this place leaves.
+    fn stop_listening(&self, place: u64);
     /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to. If it
-    /// is not up to the caller now, `waker` is told when it may be.
-    fn is_up_to_caller(&self, waker: &Waker) -> bool;
+    /// is not up to the caller now, the waiter is woken when it may be.
+    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool;
     /// Runs the task as long as it is up to the caller.
-    fn run_for_poll(self: Arc<Self>, waker: &Waker);
+    fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter);
     /// The result, or word to wake the waiter.
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
     fn cancel(&self) -> bool;
@@ -89,8 +100,8 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
 /// user's own waits nest.
 fn can_run<I, T>(slot: &Slot<I, T>) -> bool {
     let terms = slot.terms();
-    let has_place = || terms.view.as_deref().is_none_or(InView::can_run);
-    terms.run_here.is_some() && nested::is_inside(terms.pool) && has_place()
+    let has_place = || terms.view().is_none_or(InView::can_run);
+    terms.run_here.is_some() && current_worker::is_inside(terms.pool) && has_place()
 }
 
 /// Runs the task on the calling worker, if nobody has started it.
@@ -100,7 +111,7 @@ fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>
         return;
     }
     let Some(run) = slot.terms().run_here else { return };
-    nested::run_here_however_deep(slot.terms().pool, |reply| {
+    current_worker::run_here_however_deep(slot.terms().pool, |reply| {
         match Ticket::new(slot).run_withdrawn(reply, |input, slot| run(input, slot)) {
             Verdict::Ran => Verdict::Ran,
             // Whoever started or cancelled it counts it.
@@ -152,6 +163,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
 
     fn run_inside(self: Arc<Self>) {
         run_if_waited_for_inside(&self, None);
+        self.run_those_before(|| Waiter::Thread(current()));
     }
 
     fn has_started(&self) -> bool {
@@ -174,14 +186,30 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         }
     }
 
-    fn is_up_to_caller(&self, waker: &Waker) -> bool {
-        Slot::is_up_to_caller(self, || Waiter::Task(waker.clone()))
+    fn pool(&self) -> PoolId {
+        self.terms().pool
     }
 
-    fn run_for_poll(self: Arc<Self>, waker: &Waker) {
+    fn can_run(&self) -> bool {
+        can_run(self)
+    }
+
+    fn listen(&self, waiter: Waiter) -> Option<u64> {
+        Slot::listen(self, waiter)
+    }
+
+    fn stop_listening(&self, place: u64) {
+        Slot::stop_listening(self, place);
+    }
+
+    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool {
+        Slot::is_up_to_caller(self, waiter)
+    }
+
+    fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {
         match self.other_view() {
             None => run_if_unstarted(&self),
-            Some(_) => self.run_those_before(|| Waiter::Task(waker.clone())),
+            Some(_) => self.run_those_before(waiter),
         }
     }
 
@@ -217,7 +245,7 @@ impl<T: Send + 'static> Handle<T> {
         self.id
     }
 
-    /// Blocks until the task has ended; so, if it has not started and the pool is [paused](crate::Pool::pause), until that resumes.
+    /// Blocks until the task has ended; so, if it has not started and the pool is [paused](crate::PoolControl::pause), until that resumes.
     ///
     /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
     /// (`Pool`), so that a pool of one worker can wait for its own tasks. Such waits nest as deep as the worker's stack allows. Tasks of
@@ -234,13 +262,13 @@ impl<T: Send + 'static> Handle<T> {
     /// [`JoinError`] if the task panicked, if it was cancelled or given back before it started, or if a
     /// worker of the pool would wait for itself for ever.
     pub fn join(self) -> Result<T, JoinError> {
-        self.wait()
+        // Without a deadline the wait ends only with a result.
+        self.wait_until(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
     }
 
-    /// As [`join`](Self::join), for those who still need the handle after it.
-    pub(crate) fn wait(&self) -> Result<T, JoinError> {
-        // Without a deadline the wait ends only with a result.
-        Arc::clone(&self.slot).wait(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
+    /// As [`join`](Self::join) and [`join_deadline`](Self::join_deadline), for those who still need the handle after it.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
+        Arc::clone(&self.slot).wait(deadline)
     }
 
     /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
@@ -354,6 +382,14 @@ impl<T: Send + 'static> Handle<T> {
         self.slot.token().clone()
     }
 
+    /// The result, or word to wake the waiter. Runs the task on the calling worker if nobody else is free to.
+    pub(crate) fn poll_or_listen(&mut self, waiter: impl Fn() -> Waiter) -> Option<Result<T, JoinError>> {
+        if self.slot.is_up_to_caller(&waiter) {
+            Arc::clone(&self.slot).run_for_poll(&waiter);
+        }
+        self.slot.poll(Some(waiter()))
+    }
+
     /// A handle that can be cloned and joined by several threads, and more than once.
     ///
     /// ```
@@ -383,11 +419,8 @@ impl<T: Send + 'static> Handle<T> {
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.slot.is_up_to_caller(poller.waker()) {
-            Arc::clone(&self.slot).run_for_poll(poller.waker());
-        }
-        match self.slot.poll(Some(Waiter::Task(poller.waker().clone()))) {
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.poll_or_listen(|| Waiter::Task(poller.waker().clone())) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
         }

@@ -1,14 +1,18 @@
 //! A handle for several: clones that see one result.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Handle;
+use crate::clock::deadline;
 use crate::error::{Cause, JoinError};
 use crate::slot::AwaitedEnd;
 use crate::sync::OnceLock;
-use crate::worker_pool::deadline;
+use crate::waiter::Waiter;
 
 static WOULD_DEADLOCK: JoinError = JoinError::would_deadlock();
 
@@ -17,8 +21,10 @@ struct Shared<T: Send + 'static> {
     result: OnceLock<Result<T, JoinError>>,
 }
 
-/// A handle for several: every clone sees the same result, by reference. Made by [`Handle::shared`]. When the last clone is
-/// dropped the task is detached.
+/// A handle for several: every clone sees the same result. Made by [`Handle::shared`]. When the last clone is dropped the task is
+/// detached.
+///
+/// [`join`](Self::join) gives the result by reference. `.await` gives a clone of it, on any executor.
 ///
 /// ```
 /// let pool = formicary::Pool::new(1)?;
@@ -27,7 +33,11 @@ struct Shared<T: Send + 'static> {
 /// assert_eq!(shared.join().unwrap(), &7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct SharedHandle<T: Send + 'static>(Arc<Shared<T>>);
+pub struct SharedHandle<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    /// The place of this clone among those who wait, if it was polled.
+    place: Option<u64>,
+}
 
 impl<T: Send + Sync + 'static> SharedHandle<T> {
     /// Blocks until the task has ended. As [`Handle::join`], but the result stays for the others.
@@ -63,26 +73,35 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
     }
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
-        if !self.0.handle.is_finished() {
-            match Arc::clone(&self.0.handle.slot).await_end(deadline, None, false) {
+        if !self.shared.handle.is_finished() {
+            match Arc::clone(&self.shared.handle.slot).await_end(deadline, None, false) {
                 // Without a token no wait is cancelled.
                 AwaitedEnd::Over | AwaitedEnd::Cancelled => {}
                 AwaitedEnd::TimedOut => return None,
                 AwaitedEnd::WouldDeadlock => return Some(Err(&WOULD_DEADLOCK)),
             }
         }
-        // The result is there; whoever comes first moves it, and the others wait the moment that this takes.
-        let result = self
-            .0
-            .result
-            .get_or_init(|| self.0.handle.slot.poll(None).unwrap_or_else(|| Err(JoinError::new(Cause::Taken))));
-        Some(result.as_ref())
+        Some(self.shared.result())
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// The result of a task that has ended. Whoever comes first moves it, and the others wait the moment that this takes.
+    fn result(&self) -> Result<&T, &JoinError> {
+        let take = || self.handle.slot.poll(None).unwrap_or_else(|| Err(JoinError::new(Cause::Taken)));
+        self.result.get_or_init(take).as_ref()
     }
 }
 
 impl<T: Send + 'static> SharedHandle<T> {
+    /// Whoever was told to wake this clone forgets it.
+    fn stop_listening(&mut self) {
+        let place = self.place.take();
+        place.into_iter().for_each(|place| self.shared.handle.slot.stop_listening(place));
+    }
+
     pub(super) fn of(handle: Handle<T>) -> Self {
-        SharedHandle(Arc::new(Shared { handle, result: OnceLock::new() }))
+        SharedHandle { shared: Arc::new(Shared { handle, result: OnceLock::new() }), place: None }
     }
 
     /// Whether the task has ended.
@@ -95,7 +114,7 @@ impl<T: Send + 'static> SharedHandle<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_finished(&self) -> bool {
-        self.0.result.get().is_some() || self.0.handle.is_finished()
+        self.shared.result.get().is_some() || self.shared.handle.is_finished()
     }
 
     /// As [`Handle::cancel`].
@@ -109,18 +128,62 @@ impl<T: Send + 'static> SharedHandle<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(&self) -> bool {
-        self.0.handle.cancel()
+        self.shared.handle.cancel()
+    }
+}
+
+/// `.await`: a clone of the result, which stays for the others: each clone of the handle can be awaited by itself, and polled again
+/// after that. The error is the one that all see, so [`JoinError::into_panic`] gives the panic only to the last who has it.
+///
+/// A clone that is dropped leaves no waker behind, in a time that does not depend on how many wait. A panic of a waker is caught;
+/// the others are woken all the same.
+///
+/// Polled by a task of the same pool, it behaves as [`Handle`] does.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let pool = formicary::Pool::new(1)?;
+/// let shared = pool.spawn(|| String::from("formica"))?.shared();
+/// let other = shared.clone();
+/// assert_eq!(shared.await?, "formica");
+/// assert_eq!(other.await?, "formica");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<T: Clone + Send + Sync + 'static> Future for SharedHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        self.stop_listening();
+        if self.shared.result.get().is_none() {
+            let (slot, waiter) = (&self.shared.handle.slot, || Waiter::Task(poller.waker().clone()));
+            if slot.is_up_to_caller(&waiter) {
+                Arc::clone(slot).run_for_poll(&waiter);
+            }
+            self.place = self.shared.handle.slot.listen(waiter());
+        }
+        match self.place {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(self.shared.result().cloned().map_err(JoinError::share)),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for SharedHandle<T> {
+    fn drop(&mut self) {
+        self.stop_listening();
     }
 }
 
 impl<T: Send + 'static> Clone for SharedHandle<T> {
     fn clone(&self) -> Self {
-        SharedHandle(Arc::clone(&self.0))
+        SharedHandle { shared: Arc::clone(&self.shared), place: None }
     }
 }
 
 impl<T: Send + 'static> fmt::Debug for SharedHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SharedHandle").field(&self.0.handle).finish()
+        f.debug_tuple("SharedHandle").field(&self.shared.handle).finish()
     }
 }

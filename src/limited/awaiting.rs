@@ -27,6 +27,12 @@ impl Awaiting {
         std::mem::take(&mut self.0).into_values().map(|(_, waiter)| waiter).collect()
     }
 
+    /// This worker does not await this task any more.
+    pub(super) fn leave_by(&mut self, worker: usize, task: u64) -> Option<Waiter> {
+        let is_this = self.0.get(&worker).is_some_and(|(awaited, _)| *awaited == task);
+        if is_this { self.0.remove(&worker).map(|(_, waiter)| waiter) } else { None }
+    }
+
     /// Nobody awaits this task any more.
     pub(super) fn leave(&mut self, task: u64) -> Vec<Waiter> {
         if self.0.is_empty() {

@@ -6,8 +6,8 @@ use std::task::{Context, Wake, Waker};
 
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
-/// A future that is polled on the threads that wake it. Those do it one after the other (`engine/waking.rs`), so that the poll of one
-/// may wake the next.
+/// A future that is polled on the threads that wake it. The poll of one may wake the next: `waking.rs` keeps such a chain from using
+/// the stack in proportion.
 pub(super) struct Errand {
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     /// Wake-ups that no poll has followed yet; whoever makes it 1 polls.

@@ -9,11 +9,12 @@ use super::place::{Place, run_in_place};
 use super::turn::Turn;
 use super::view::{Placed, State, View};
 use crate::dispatch::Dispatch;
-use crate::engine::{Anteroom, Patience, Prospect, Way, Withdrawn, nested, waking};
+use crate::engine::{Anteroom, Patience, Prospect, Way, Withdrawn, current_worker};
 use crate::slot::{Reply, Verdict};
 use crate::sync::{Arc, MutexGuard};
 use crate::task::Task;
 use crate::waiter::Waiter;
+use crate::waking;
 
 /// What has to run before a task can start, or that itself.
 #[derive(Clone, Copy)]
@@ -83,7 +84,7 @@ impl<D: Dispatch> View<D> {
         self.call_line();
         // Somebody else's code, and so when no place depends on it any more. Mostly there is none.
         if !awaiting.is_empty() {
-            awaiting.into_iter().for_each(waking::wake);
+            awaiting.into_iter().for_each(Waiter::wake);
         }
         if !unwanted.is_empty() {
             unwanted.into_iter().for_each(|task| self.discard(task));
@@ -93,7 +94,7 @@ impl<D: Dispatch> View<D> {
     /// Has the workers look again that await a task without a place.
     pub(super) fn wake_awaiting(&self) {
         let awaiting = self.state.lock().awaiting.take();
-        awaiting.into_iter().for_each(waking::wake);
+        awaiting.into_iter().for_each(Waiter::wake);
     }
 
     /// Lets the first in line try, if there is room.
@@ -272,7 +273,7 @@ impl<D: Dispatch> View<D> {
         let can_lend = state.entering > state.lent;
         let lent = state.waiting.first().filter(|_| can_lend).map(Next::Lent);
         let next = state.placed.first().map(Next::Placed).or(lent);
-        next.filter(|next| next.number() == task || !nested::is_too_deep())
+        next.filter(|next| next.number() == task || !current_worker::is_too_deep())
     }
 
     /// Takes a task out of turn, with its place or one that is lent, unless others were faster.
@@ -340,7 +341,7 @@ impl<D: Dispatch> Keeper for View<D> {
     }
 
     fn has_next(&self, task: u64, are_free: &dyn Fn() -> bool, waiter: Waiter) -> bool {
-        let worker = nested::worker_of(self.engine.id());
+        let worker = current_worker::worker_of(self.engine.id());
         let mut state = self.state.lock();
         let unused = match worker.filter(|_| state.waiting.contains(task)) {
             Some(worker) => state.awaiting.enter(worker, task, waiter),
@@ -362,11 +363,17 @@ impl<D: Dispatch> Keeper for View<D> {
         awaiting.into_iter().for_each(Waiter::dismiss);
     }
 
+    fn forget_caller(&self, task: u64) {
+        let Some(worker) = current_worker::worker_of(self.engine.id()) else { return };
+        let awaiting = self.state.lock().awaiting.leave_by(worker, task);
+        awaiting.into_iter().for_each(Waiter::dismiss);
+    }
+
     fn run(self: Arc<Self>, task: u64) {
         let is_placed = self.state.lock().placed.contains(task);
         if is_placed {
             let run = |reply: &mut Reply| self.run_out_of_turn(Next::Placed(task), reply);
-            nested::run_here_however_deep(self.engine.id(), run);
+            current_worker::run_here_however_deep(self.engine.id(), run);
         }
     }
 
@@ -374,8 +381,8 @@ impl<D: Dispatch> Keeper for View<D> {
         let Some(next) = self.next_for(&self.state.lock(), task) else { return false };
         let run = |reply: &mut Reply| self.run_out_of_turn(next, reply);
         match next.number() == task {
-            true => nested::run_here_however_deep(self.engine.id(), run),
-            false => nested::run_here(self.engine.id(), run),
+            true => current_worker::run_here_however_deep(self.engine.id(), run),
+            false => current_worker::run_here(self.engine.id(), run),
         }
     }
 }

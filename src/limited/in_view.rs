@@ -20,6 +20,8 @@ pub(super) trait Keeper: Send + Sync {
     fn has_next(&self, task: u64, are_free: &dyn Fn() -> bool, waiter: Waiter) -> bool;
     /// Nobody awaits the task any more.
     fn forget(&self, task: u64);
+    /// The calling worker does not await the task any more.
+    fn forget_caller(&self, task: u64);
     /// Runs the task on this worker, in the place that it has, if it has not started.
     fn run(self: Arc<Self>, task: u64);
     /// The same, or, if the task waits for a place, runs what keeps it from one: says whether there was anything.
@@ -67,6 +69,13 @@ impl InView {
     pub(crate) fn forget(&self) {
         if let Some(view) = self.view.upgrade() {
             view.forget(self.task);
+        }
+    }
+
+    /// The same of the calling worker alone.
+    pub(crate) fn forget_caller(&self) {
+        if let Some(view) = self.view.upgrade() {
+            view.forget_caller(self.task);
         }
     }
 

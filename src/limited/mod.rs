@@ -20,6 +20,7 @@ mod view;
 use std::fmt;
 use std::time::Duration;
 
+use crate::clock::deadline;
 use crate::dispatch::{Dispatch, Stack};
 use crate::engine::Patience;
 use crate::error::{CallError, SubmitError};
@@ -29,7 +30,6 @@ use crate::slot::{Run, Slot, Terms};
 use crate::stats::LimitedStats;
 use crate::sync::Arc;
 use crate::task::Task;
-use crate::worker_pool::deadline;
 
 use counted::{Counted, Entry};
 pub(crate) use in_view::InView;
@@ -195,7 +195,7 @@ impl<D: Dispatch> Limited<D> {
         if !is_here {
             let admitted = self.view.admit(task, self.view.engine().default_patience());
             admitted.map_err(|refusal| slot.refused(refusal.kind()).map(Counted::refused))?;
-            if let Some(view) = slot.terms().view.as_deref().filter(|_| self.view.engine().is_inside()) {
+            if let Some(view) = slot.terms().view().filter(|_| self.view.engine().is_inside()) {
                 view.run();
             }
         }
@@ -214,8 +214,7 @@ impl<D: Dispatch> Limited<D> {
         let counted = Counted::new(f, Entry::new(&self.view));
         let run: Run<Counted<F>, T> = |counted, _| counted.run();
         let (pool, number) = (self.view.engine().id(), self.view.number());
-        let view = Some(Box::new(self.view.in_view(number)));
-        let terms = Terms { pool, is_call, deadline: None, token: None, run_here: Some(run), view, permit: None };
+        let terms = Terms { is_call, run_here: Some(run), ..Terms::in_view(pool, self.view.in_view(number)) };
         let (slot, task) = answered(counted, run, terms);
         (slot, (number, task))
     }

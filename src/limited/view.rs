@@ -16,7 +16,7 @@ use super::turn::Turn;
 use crate::cancel::CancelToken;
 use crate::dispatch::{Dispatch, MAIN_DOOR};
 use crate::engine::admission::Line;
-use crate::engine::{Engine, Patience, Way, waking};
+use crate::engine::{Engine, Patience, Way};
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
 use crate::pool::CallTask;
 use crate::slot::{Recalled, Verdict};
@@ -276,7 +276,7 @@ impl<D: Dispatch> View<D> {
             SubmitError::new(if kind == SubmitErrorKind::Cancelled { SubmitErrorKind::Closed } else { kind }, task)
         })?;
         self.engine.note_cancellable(None);
-        awaiting.into_iter().for_each(waking::wake);
+        awaiting.into_iter().for_each(Waiter::wake);
         if was_lent {
             // Perhaps the place has been given back since.
             self.feed();

@@ -6,9 +6,7 @@ use super::{Map, Results, raise};
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
 use crate::error::CallError;
-use crate::pool::Pool;
-use crate::pool_with_func::PoolWithFunc;
-use crate::stateful::StatefulPool;
+use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::window::Order;
 use crate::worker::Worker;
 

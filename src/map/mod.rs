@@ -6,14 +6,17 @@ mod pools;
 use std::fmt;
 use std::iter::{Fuse, FusedIterator};
 use std::panic::resume_unwind;
+use std::time::{Duration, Instant};
 
+use crate::clock::deadline;
 use crate::error::{CallError, Chain};
 use crate::window::{Answer, Door, Order, Window};
 
 #[cfg(feature = "stream")]
-pub(crate) use pools::payload_door;
+pub(crate) use pools::{closure_door, payload_door};
 
-/// An iterator over the results of a pool; made by `map` and `map_unordered` of [`Pool`](crate::Pool),
+/// An iterator over the results of a pool; made by `map` and `map_unordered`, and in a form that has a share in the pool and so
+/// borrows nothing by `map_owned` and `map_unordered_owned`, of [`Pool`](crate::Pool),
 /// [`PoolWithFunc`](crate::PoolWithFunc) and [`StatefulPool`](crate::StatefulPool).
 ///
 /// Nothing is pulled or started before the first `next`. Each `next` hands out the next result if it is there. Otherwise it pulls from
@@ -119,27 +122,66 @@ impl<'p, I: Iterator, R: Send + 'static> Results<'p, I, R> {
     }
 }
 
-impl<I: Iterator, R: Send + 'static> Iterator for Results<'_, I, R> {
-    type Item = Answer<I::Item, R>;
+impl<I: Iterator, R: Send + 'static> Results<'_, I, R> {
+    /// As `next`, for at most `limit`. `None`: the next answer has not come in this time. `Some(None)`: the map is at its end.
+    ///
+    /// An answer that is there is handed out whatever the limit. The limit is for the wait for an answer and for room in the pool; an
+    /// input that blocks takes its time. On a worker of the pool it can take longer than `limit`, as [`Handle::join_timeout`] does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let mut results = pool.map([7], |n: u32| n + 1).results();
+    /// assert!(results.next_timeout(Duration::from_millis(1)).is_none());
+    /// drop(pause);
+    /// assert_eq!(results.next_timeout(Duration::from_secs(60)).unwrap().unwrap()?, 8);
+    /// assert!(matches!(results.next_timeout(Duration::ZERO), Some(None)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`Handle::join_timeout`]: crate::Handle::join_timeout
+    #[must_use = "it takes an answer, if there is one"]
+    pub fn next_timeout(&mut self, limit: Duration) -> Option<Option<Answer<I::Item, R>>> {
+        self.next_until(deadline(limit))
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next_until(&mut self, deadline: Option<Instant>) -> Option<Option<Answer<I::Item, R>>> {
         let Results { items, window } = self;
         loop {
             if let Some(answer) = window.fill(|| items.next()) {
-                return Some(answer);
+                return Some(Some(answer));
             }
-            if window.is_empty() && !window.enter_held() {
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if window.is_empty() {
+                if is_late && window.pulled() > 0 {
+                    return None;
+                }
+                if !window.enter_held(deadline) {
+                    return Some(None);
+                }
+            } else if is_late {
                 return None;
             }
             if window.is_inside() {
                 if let Some(answer) = window.take() {
-                    return Some(answer);
+                    return Some(Some(answer));
                 }
-                window.join_oldest();
-            } else if let Some(answer) = window.wait() {
-                return Some(answer);
+                window.join_oldest(deadline);
+            } else if let Some(answer) = window.wait(deadline) {
+                return Some(Some(answer));
             }
         }
+    }
+}
+
+impl<I: Iterator, R: Send + 'static> Iterator for Results<'_, I, R> {
+    type Item = Answer<I::Item, R>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Without a deadline no time is up.
+        self.next_until(None).flatten()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -162,17 +204,44 @@ fn raise<T>(error: CallError<T>) -> ! {
     }
 }
 
+impl<I: Iterator, R: Send + 'static> Map<'_, I, R> {
+    /// As `next`, for at most `limit`; see [`Results::next_timeout`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let mut map = pool.map([7], |n: u32| n + 1);
+    /// assert_eq!(map.next_timeout(Duration::from_millis(1)), None);
+    /// drop(pause);
+    /// assert_eq!(map.next_timeout(Duration::from_secs(60)), Some(Some(8)));
+    /// assert_eq!(map.next_timeout(Duration::ZERO), Some(None));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As `next`.
+    #[must_use = "it takes a result, if there is one"]
+    pub fn next_timeout(&mut self, limit: Duration) -> Option<Option<R>> {
+        let answer = self.0.next_timeout(limit)?;
+        Some(answer.map(|answer| self.unwrap(answer)))
+    }
+
+    fn unwrap(&mut self, answer: Answer<I::Item, R>) -> R {
+        answer.unwrap_or_else(|error| {
+            self.0.window.close();
+            raise(error)
+        })
+    }
+}
+
 impl<I: Iterator, R: Send + 'static> Iterator for Map<'_, I, R> {
     type Item = R;
 
     fn next(&mut self) -> Option<R> {
-        match self.0.next()? {
-            Ok(result) => Some(result),
-            Err(error) => {
-                self.0.window.close();
-                raise(error)
-            }
-        }
+        let answer = self.0.next()?;
+        Some(self.unwrap(answer))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,17 +1,16 @@
 //! What maps each kind of pool: closures by a function, the others by what their workers do.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::Map;
 use crate::cancel::CancelToken;
 use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Runner};
-use crate::job::{self, Job};
-use crate::pool::{CallTask, Pool};
-use crate::pool_with_func::PoolWithFunc;
-use crate::slot::{Slot, Ticket};
-use crate::stateful::StatefulPool;
-use crate::window::{Door, EngineDoor, Order};
+use crate::job::Job;
+use crate::pool::{CallTask, Pool, PoolWithFunc, StatefulPool, answered};
+use crate::slot::{Run, Slot, Terms, Ticket};
+use crate::window::{Door, EngineDoor, Order, Owned};
 use crate::worker::Worker;
 
 impl<D: Dispatch> Pool<D> {
@@ -63,18 +62,58 @@ impl<D: Dispatch> Pool<D> {
         Map::new(items.into_iter(), self.door(f, None), Order::End)
     }
 
+    /// As [`map`](Self::map), with a share in the pool instead of a borrow: the map can be returned, stored, and sent to another thread.
+    ///
+    /// The pool lives at least as long as the map. If the map has the last share, dropping it drops the pool, which ends as
+    /// [`Builder::on_drop`](crate::Builder::on_drop) says.
+    ///
+    /// ```
+    /// use formicary::{Map, Pool};
+    /// use std::sync::Arc;
+    ///
+    /// fn lengths(words: Vec<String>) -> Result<impl Iterator<Item = usize> + Send, formicary::BuildError> {
+    ///     let pool = Arc::new(Pool::new(4)?);
+    ///     Ok(pool.map_owned(words, |word| word.len()))
+    /// }
+    /// assert!(lengths(vec!["ant".into(), "nest".into()])?.eq([3, 4]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_owned<I, F, R>(self: &Arc<Self>, items: I, f: F) -> Map<'static, I::IntoIter, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        Map::new(items.into_iter(), closure_door(Owned(Arc::clone(self)), f, None), Order::Input)
+    }
+
+    /// As [`map_unordered`](Self::map_unordered), with a share in the pool as [`map_owned`](Self::map_owned).
+    ///
+    /// ```
+    /// let pool = std::sync::Arc::new(formicary::Pool::new(4)?);
+    /// let squares = pool.map_unordered_owned(1..=3_u64, |n| n * n);
+    /// drop(pool);
+    /// assert_eq!(squares.sum::<u64>(), 14);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered_owned<I, F, R>(self: &Arc<Self>, items: I, f: F) -> Map<'static, I::IntoIter, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        Map::new(items.into_iter(), closure_door(Owned(Arc::clone(self)), f, None), Order::End)
+    }
+
     pub(crate) fn door<T, F, R>(&self, f: F, token: Option<CancelToken>) -> impl Door<'_, T, R>
     where
         T: Send + 'static,
         F: Fn(T) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        let f = Arc::new(f);
-        EngineDoor::<'_, CallTask, D, T, (Arc<F>, T), _> {
-            engine: &self.engine,
-            make: move |item| self.slot((Arc::clone(&f), item), |(f, item), _| f(item), false, token.as_ref()),
-            item: |(_, item)| item,
-        }
+        closure_door(&self.engine, f, token)
     }
 }
 
@@ -100,6 +139,30 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// ```
     pub fn map_unordered<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
         Map::new(items.into_iter(), payload_door(&self.engine), Order::End)
+    }
+
+    /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(4, |n: u64| n * n)?);
+    /// let outputs = pool.map_owned(1..=3);
+    /// drop(pool);
+    /// assert!(outputs.eq([1, 4, 9]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_owned<I: IntoIterator<Item = T>>(self: &Arc<Self>, items: I) -> Map<'static, I::IntoIter, R> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::Input)
+    }
+
+    /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(4, |n: u64| n * n)?);
+    /// assert_eq!(pool.map_unordered_owned(1..=3).sum::<u64>(), 14);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered_owned<I: IntoIterator<Item = T>>(self: &Arc<Self>, items: I) -> Map<'static, I::IntoIter, R> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::End)
     }
 }
 
@@ -140,18 +203,82 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     pub fn map_unordered<I: IntoIterator<Item = W::Input>>(&self, items: I) -> Map<'_, I::IntoIter, W::Output> {
         Map::new(items.into_iter(), payload_door(&self.engine), Order::End)
     }
+
+    /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
+    /// let outputs = pool.map_owned(1..=3);
+    /// drop(pool);
+    /// assert!(outputs.eq([2, 4, 6]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_owned<I: IntoIterator<Item = W::Input>>(
+        self: &Arc<Self>,
+        items: I,
+    ) -> Map<'static, I::IntoIter, W::Output> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::Input)
+    }
+
+    /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
+    /// assert_eq!(pool.map_unordered_owned(1..=3).sum::<u64>(), 12);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered_owned<I: IntoIterator<Item = W::Input>>(
+        self: &Arc<Self>,
+        items: I,
+    ) -> Map<'static, I::IntoIter, W::Output> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::End)
+    }
+}
+
+/// The door of a pool of closures, whose items one closure is called on.
+pub(crate) fn closure_door<'p, G, D, T, F, R>(engine: G, f: F, token: Option<CancelToken>) -> impl Door<'p, T, R>
+where
+    G: Deref<Target = Arc<Engine<CallTask, D>>> + Clone + Send + Sync + 'p,
+    D: Dispatch,
+    T: Send + 'static,
+    F: Fn(T) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    let (f, pool) = (Arc::new(f), engine.id());
+    let make = move |item| {
+        let run: Run<(Arc<F>, T), R> = |(f, item), _| f(item);
+        let terms = Terms { token: token.clone(), run_here: Some(run), ..Terms::new(pool) };
+        answered((Arc::clone(&f), item), run, terms)
+    };
+    EngineDoor { engine, make, item: |(_, item)| item }
 }
 
 /// The door of a pool whose payloads are its items.
-pub(crate) fn payload_door<'p, E, D, T, R>(engine: &'p Arc<Engine<E, D>>) -> impl Door<'p, T, R>
+pub(crate) fn payload_door<'p, G, E, D, T, R>(engine: G) -> impl Door<'p, T, R>
 where
+    G: Deref<Target = Arc<Engine<E, D>>> + Clone + Send + Sync + 'p,
     E: Runner<Item = Job<T, R>>,
     D: Dispatch,
     T: Send + 'static,
     R: Send + 'static,
 {
-    let make = |item| {
-        let slot = Slot::new(item, job::terms(engine.id(), false, None));
+    let pool = engine.id();
+    let make = move |item| {
+        let slot = Slot::new(item, Terms::new(pool));
         let task = Job::Answered(Ticket::new(&slot));
         (slot, task)
     };

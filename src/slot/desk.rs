@@ -135,7 +135,7 @@ impl<I, O> Inner<I, O> {
 }
 
 /// The right to answer a call. There is one for each, and dropping it is an answer: that the task was cancelled.
-pub(crate) struct Caller<I, O>(NonNull<Inner<I, O>>);
+pub struct Caller<I, O>(NonNull<Inner<I, O>>);
 
 // SAFETY: it points to a desk that is there until this is gone (`Present`), through which values of these types go to the thread
 // that waits.

@@ -7,6 +7,7 @@
 //!
 //! Here is what a slot goes through, and how it is told to stop.
 
+mod current;
 mod desk;
 mod habit;
 mod inside;
@@ -19,8 +20,8 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cancel::CancelToken;
-use crate::engine::{Prospect, Stop, Withdrawn, nested};
+use crate::cancel::{CancelReason, CancelToken, earlier};
+use crate::engine::{Prospect, Stop, Withdrawn, current_worker};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 use crate::limited::InView;
@@ -31,6 +32,8 @@ use interrupts::Interrupt;
 use packed::Packed;
 use waiters::MoreWaiters;
 
+use current::Running;
+pub(crate) use current::{SetAside, with_current};
 pub(crate) use desk::{Caller, Desk};
 pub(crate) use ticket::{Permit, Recalled, Reply, Settle, Ticket, Verdict};
 pub(crate) use wait::{AwaitedEnd, Outcome};
@@ -90,7 +93,7 @@ impl<I, O> State<I, O> {
 }
 
 /// One task's input, then its result.
-pub(crate) struct Slot<I, O> {
+pub struct Slot<I, O> {
     state: Mutex<State<I, O>>,
     /// Whether [`State::is_over`], for those who look before they sleep.
     over: AtomicBool,
@@ -106,26 +109,58 @@ pub(crate) type Run<I, O> = fn(I, &dyn Cancellable) -> O;
 /// What was agreed on when the task was submitted.
 pub(crate) struct Terms<I, O> {
     /// The pool that runs the task.
-    pub(crate) pool: nested::PoolId,
+    pub(crate) pool: current_worker::PoolId,
     /// Whether a caller waits who wants the input back if the task does not start.
     pub(crate) is_call: bool,
-    pub(crate) deadline: Option<Instant>,
-    /// Cancels the task; and the call, if it is one.
+    /// Cancels the task, and the call, if it is one.
     pub(crate) token: Option<CancelToken>,
+    /// What few tasks have.
+    pub(crate) extra: Option<Box<Extra>>,
     /// How to run the task without a worker's state, if it can be.
     pub(crate) run_here: Option<Run<I, O>>,
-    /// The view that has the task until it starts, in one of whose places that has to run. Few tasks have one: it takes one word.
-    pub(crate) view: Option<Box<InView>>,
     /// What it has of a limit from its start on.
     pub(crate) permit: Option<Arc<dyn Permit>>,
+}
+
+pub(crate) struct Extra {
+    /// When the caller gives up, if it is a call with a deadline. (Other tasks have theirs in their token.)
+    pub(crate) deadline: Option<Instant>,
+    /// What the user calls the task.
+    pub(crate) name: Option<Arc<str>>,
+    /// The view that has the task until it starts, in one of whose places that has to run.
+    pub(crate) view: Option<InView>,
+}
+
+impl<I, O> Terms<I, O> {
+    /// When the caller gives up.
+    fn deadline(&self) -> Option<Instant> {
+        self.extra.as_ref()?.deadline
+    }
+
+    /// The task as one of a view.
+    #[inline]
+    pub(crate) fn view(&self) -> Option<&InView> {
+        self.extra.as_ref()?.view.as_ref()
+    }
+
+    /// Of a task of `pool` without options.
+    pub(crate) fn new(pool: current_worker::PoolId) -> Self {
+        Terms { pool, is_call: false, token: None, extra: None, run_here: None, permit: None }
+    }
+
+    /// The same for a task of a view.
+    pub(crate) fn in_view(pool: current_worker::PoolId, view: InView) -> Self {
+        let extra = Extra { deadline: None, name: None, view: Some(view) };
+        Terms { extra: Some(Box::new(extra)), ..Terms::new(pool) }
+    }
 }
 
 #[cfg(test)]
 impl<I, O> Terms<I, O> {
     /// Of a task without anything.
     pub(crate) fn of_no_pool() -> Self {
-        let pool = nested::PoolId::none();
-        Terms { pool, is_call: false, deadline: None, token: None, run_here: None, view: None, permit: None }
+        let pool = current_worker::PoolId::none();
+        Terms::new(pool)
     }
 }
 
@@ -174,7 +209,11 @@ impl<I, O> Slot<I, O> {
     /// The turn of the task has come: takes the input.
     fn start(&self, turn: Turn, interrupter: Option<&Interrupter>, reply: &mut Reply) -> Result<I, Verdict> {
         if self.is_cancelled() {
-            return match self.recall(turn, SubmitErrorKind::Cancelled, Cause::Cancelled) {
+            let (kind, cause) = match self.reason() {
+                Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::Expired),
+                _ => (SubmitErrorKind::Cancelled, Cause::Cancelled),
+            };
+            return match self.recall(turn, kind, cause) {
                 Recalled::Here(input) => Err(reply.drop_cancelled(input)),
                 Recalled::ToCaller => Err(Verdict::Cancelled),
                 Recalled::Gone(verdict) => Err(verdict),
@@ -213,7 +252,7 @@ impl<I, O> Slot<I, O> {
 
     /// Where the pool counts what is taken from its queued tickets. (A view's tickets are not in the pool's queue.)
     fn withdrawn(&self) -> Option<&'static Withdrawn> {
-        self.terms.pool.withdrawn().filter(|_| self.terms.view.is_none())
+        self.terms.pool.withdrawn().filter(|_| self.terms.view().is_none())
     }
 
     /// The task, which has just been found queued, is taken from its ticket; `fate` is what becomes of it. Under the lock, so that
@@ -230,7 +269,7 @@ impl<I, O> Slot<I, O> {
 
     /// Tells the view, if the task is of one, that its ticket stands for nothing any more.
     fn leave_view(&self, fate: Verdict) {
-        if let Some(view) = &self.terms.view {
+        if let Some(view) = self.terms.view() {
             view.withdraw(fate);
         }
     }
@@ -241,6 +280,14 @@ impl<I, O> Slot<I, O> {
             withdrawn.clear();
         }
         state.fate
+    }
+
+    /// Why the task should not start, if that is for its token.
+    fn reason(&self) -> Option<CancelReason> {
+        if self.has_given_up() {
+            return None;
+        }
+        self.token.get().or(self.terms.token.as_ref()).and_then(CancelToken::reason)
     }
 
     /// What the task can expect, if it is queued.
@@ -282,7 +329,7 @@ impl<I, O> Slot<I, O> {
         let has_result = matches!(state.cell, Cell::Done(_) | Cell::Produced(_));
         let unwanted = has_result.then(|| std::mem::replace(&mut state.cell, Cell::Empty));
         drop(state);
-        if let (Some(_), Some(view)) = (&waiter, &self.terms.view) {
+        if let (Some(_), Some(view)) = (&waiter, self.terms.view()) {
             view.forget();
         }
         waiter.into_iter().for_each(Waiter::dismiss);
@@ -325,11 +372,19 @@ impl<I, O> Drop for LeavesView<'_, I, O> {
 }
 
 /// A task that can be told to stop, whatever its types.
-pub(crate) trait Cancellable {
+pub trait Cancellable {
     /// Whether it should not start, or stop if it has.
     fn is_cancelled(&self) -> bool;
     /// Its own token, below the one that it was submitted with. Made when it is first asked for.
     fn token(&self) -> &CancelToken;
+    /// When it should be over.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+    /// What the user calls it.
+    fn name(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<I, O> Cancellable for Slot<I, O> {
@@ -353,6 +408,14 @@ impl<I, O> Cancellable for Slot<I, O> {
             token.cancel();
         }
         token
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        earlier(self.terms.deadline(), self.terms.token.as_ref().and_then(CancelToken::deadline))
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.terms.extra.as_ref()?.name.as_deref()
     }
 }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::desk::AnyCaller;
 use super::interrupts::AwaitsInterrupt;
-use super::{Cell, Slot, Turn};
-use crate::engine::{Prospect, nested};
+use super::{Cancellable, Cell, Running, Slot, Turn};
+use crate::cancel::CancelToken;
+use crate::engine::{Prospect, current_worker};
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::interrupter::Interrupter;
 
 /// What a worker did with what it took from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Ran it to its end.
     Ran,
     /// It had been cancelled.
@@ -22,7 +23,7 @@ pub(crate) enum Verdict {
 }
 
 /// What became of a task that was called back from the queue.
-pub(crate) enum Recalled<I> {
+pub enum Recalled<I> {
     Here(I),
     /// The caller who waits for it has it.
     ToCaller,
@@ -31,11 +32,16 @@ pub(crate) enum Recalled<I> {
 }
 
 /// The queue's side of a slot. Dropping a ticket that was not used cancels the task.
-pub(crate) struct Ticket<I, O>(Option<Arc<Slot<I, O>>>);
+pub struct Ticket<I, O>(Option<Arc<Slot<I, O>>>);
 
 impl<I, O> Ticket<I, O> {
     pub(crate) fn new(slot: &Arc<Slot<I, O>>) -> Self {
         Ticket(Some(Arc::clone(slot)))
+    }
+
+    /// What cancels the task, besides its handle.
+    pub(crate) fn token(&self) -> Option<CancelToken> {
+        self.0.as_ref().and_then(|slot| slot.terms.token.clone())
     }
 
     /// What the queued task can expect.
@@ -83,9 +89,12 @@ impl<I: Send + 'static, O: Send + 'static> Ticket<I, O> {
                 if let Some(permit) = &slot.terms.permit {
                     reply.hold(Arc::clone(permit));
                 }
-                let stoppable =
-                    slot.terms.token.as_ref().map(|_| nested::stoppable(slot.terms.pool, Arc::clone(&slot) as _));
+                let pool = slot.terms.pool;
+                let stop = || current_worker::stoppable(pool, Arc::clone(&slot) as _);
+                let stoppable = slot.terms.token.as_ref().map(|_| stop());
+                let running = Running::new(&*slot);
                 let output = f(input, &slot);
+                drop(running);
                 drop(stoppable);
                 slot.produce(output);
                 Verdict::Ran
@@ -112,6 +121,10 @@ pub(crate) trait Permit: Send + Sync {
 pub(crate) trait Settle: Send + Sync {
     /// Announces the output that was left, or the panic.
     fn settle(&self, panic: Option<Payload>);
+    /// What the user calls the task.
+    fn name(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<I: Send, O: Send> Settle for Slot<I, O> {
@@ -133,12 +146,16 @@ impl<I: Send, O: Send> Settle for Slot<I, O> {
         }
         drop(unwanted);
     }
+
+    fn name(&self) -> Option<&str> {
+        Cancellable::name(self)
+    }
 }
 
 /// What is to be done when a task has been accounted: its answer has to go somewhere, if anywhere. The task sets it before any
 /// user code runs.
 #[derive(Default)]
-pub(crate) struct Reply {
+pub struct Reply {
     due: Option<Due>,
     /// A panic that is not the task's.
     stray: Option<Payload>,
@@ -177,6 +194,14 @@ impl Reply {
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
         self.due.is_some()
+    }
+
+    /// What the user calls the task, if it has a slot.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.due.as_ref()?.to {
+            Recipient::Slot(slot) => slot.name(),
+            _ => None,
+        }
     }
 
     /// Whether somebody waits for the answer.

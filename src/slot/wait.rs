@@ -6,7 +6,8 @@ use super::habit::look_for;
 use super::packed::Packed;
 use super::{Cell, Slot, Verdict};
 use crate::cancel::{CancelReason, CancelToken, earlier};
-use crate::engine::nested;
+use crate::engine::current_worker;
+use crate::engine::waiting_workers::{self, BlockGuard, WouldDeadlock};
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::{Ordering, current, park};
 use crate::waiter::Waiter;
@@ -82,7 +83,7 @@ impl<I, O> Slot<I, O> {
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline.
     pub(crate) fn call(&self) -> Outcome<I, O> {
-        match self.wait(self.terms.deadline, self.terms.token.as_ref(), false) {
+        match self.wait(self.terms.deadline(), self.terms.token.as_ref(), false) {
             Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
             Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
             Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
@@ -102,7 +103,7 @@ impl<I, O> Slot<I, O> {
     /// a worker does not wait as the last one that could: it is told `WouldDeadlock`, and to run the task.
     pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>, can_run: bool) -> Outcome<I, O> {
         // A worker of the pool has better things to do than to look; and who looks does not hear of its token.
-        if token.is_none() && deadline.is_none() && !nested::is_inside(self.terms.pool) {
+        if token.is_none() && deadline.is_none() && !current_worker::is_inside(self.terms.pool) {
             // ORDERING: Relaxed, see `conclude`.
             look_for(|| self.over.load(Ordering::Relaxed));
         }
@@ -120,12 +121,12 @@ impl<I, O> Slot<I, O> {
                 // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
                 match self.poll(None) {
                     Some(outcome) => return outcome,
-                    None if !has_way_out && nested::help(self.terms.pool) => continue,
+                    None if !has_way_out && current_worker::help(self.terms.pool) => continue,
                     None => return Outcome::WouldDeadlock,
                 }
             };
             let me = guard.waiter();
-            while !(guard.is_doomed() || looks_on && self.has_to_look_again()) {
+            while !(guard.is_revoked() || looks_on && self.has_to_look_again()) {
                 if let Some(outcome) = self.poll(Some(me.clone())) {
                     return outcome;
                 }
@@ -144,7 +145,7 @@ impl<I, O> Slot<I, O> {
     /// Whether the task may get its place in a view, or another in its way may, while a worker waits for it that can run them: not with
     /// a limit, which could not be kept.
     fn looks_on(&self, deadline: Option<Instant>) -> bool {
-        self.terms.view.is_some() && deadline.is_none()
+        self.terms.view().is_some() && deadline.is_none()
     }
 
     /// Whether that is so now; otherwise the worker is woken when it may be.
@@ -158,11 +159,11 @@ impl<I, O> Slot<I, O> {
         can_run && deadline.is_some() && !self.has_started()
     }
 
-    /// Leave to wait. One with a deadline is counted only while it has a way out, which it may have to take.
-    fn enter_wait(&self, deadline: Option<Instant>, has_way_out: bool) -> Result<nested::Wait, nested::WouldDeadlock> {
+    /// A permit to wait. A wait with a deadline is counted only while it has a way out, which it may have to take.
+    fn enter_wait(&self, deadline: Option<Instant>, has_way_out: bool) -> Result<BlockGuard, WouldDeadlock> {
         match has_way_out {
-            true => nested::enter_wait_at_door(self.terms.pool, None, true),
-            false => nested::enter_wait(self.terms.pool, deadline),
+            true => waiting_workers::enter_wait_at_door(self.terms.pool, None, true),
+            false => waiting_workers::enter_wait(self.terms.pool, deadline),
         }
     }
 
@@ -209,13 +210,13 @@ impl<I, O> Slot<I, O> {
                 Err(_) if self.is_finished() => return AwaitedEnd::Over,
                 Err(_) if is_cancelled() => return AwaitedEnd::Cancelled,
                 Err(_) if has_way_out => return AwaitedEnd::WouldDeadlock,
-                Err(_) if is_younger && self.has_started() => nested::enter_wait_regardless(self.terms.pool),
+                Err(_) if is_younger && self.has_started() => waiting_workers::enter_wait_regardless(self.terms.pool),
                 // As in `wait`.
-                Err(_) if nested::help(self.terms.pool) => continue,
+                Err(_) if current_worker::help(self.terms.pool) => continue,
                 Err(_) => return AwaitedEnd::WouldDeadlock,
             };
             let me = guard.waiter();
-            let Some(place) = self.state.lock().list(me) else { return AwaitedEnd::Over };
+            let Some(place) = self.listen(me) else { return AwaitedEnd::Over };
             let end = loop {
                 if self.is_finished() {
                     return AwaitedEnd::Over;
@@ -223,17 +224,36 @@ impl<I, O> Slot<I, O> {
                     break Some(AwaitedEnd::Cancelled);
                 } else if deadline.is_some_and(|d| Instant::now() >= d) {
                     break Some(AwaitedEnd::TimedOut);
-                } else if guard.is_doomed() || looks_on && self.has_to_look_again() {
+                } else if guard.is_revoked() || looks_on && self.has_to_look_again() {
                     break None;
                 }
                 park(earlier(deadline, token.and_then(CancelToken::deadline)));
             };
             // Whoever asks again and again must not leave more and more entries.
-            let left = self.state.lock().strike_out(place);
-            drop(left);
+            self.stop_listening(place);
             if let Some(end) = end {
                 return end;
             }
+        }
+    }
+
+    /// Has `waiter` woken by the end, as one of several; its place among them, or `None` if the task has ended.
+    pub(crate) fn listen(&self, waiter: Waiter) -> Option<u64> {
+        let mut state = self.state.lock();
+        if state.is_over() {
+            drop(state);
+            waiter.dismiss();
+            return None;
+        }
+        Some(state.list(waiter))
+    }
+
+    /// The waiter with this place leaves.
+    pub(crate) fn stop_listening(&self, place: u64) {
+        let left = self.state.lock().strike_out(place);
+        left.into_iter().for_each(Waiter::dismiss);
+        if let Some(view) = self.terms.view() {
+            view.forget_caller();
         }
     }
 

@@ -39,7 +39,7 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, book: &Book, token: &CancelToken) {
         false => entry.run(stumble).map_or(0, |()| number),
     };
     let spawned = match draw(3) {
-        0 => pool.spawn_cancellable(token, |_| task()).map_err(|refusal| refusal.kind()),
+        0 => pool.with().token(token).spawn(|| task()).map_err(|refusal| refusal.kind()),
         1 => shuttle::future::block_on(pool.spawn_async(task)).map_err(|refusal| refusal.kind()),
         _ => pool.spawn(task).map_err(|refusal| refusal.kind()),
     };
@@ -269,9 +269,9 @@ fn every_state_hears_of_a_broadcast<D: Dispatch>() {
             let (entry, panics) = (book.entry(), draw(4) == 0);
             let number = entry.number;
             let result = match draw(3) {
-                0 => pool.process_timeout(Input { entry, panics }, Duration::from_secs(1 << 30)),
-                1 => pool.process_cancellable(&token, Input { entry, panics }),
-                _ => pool.process(Input { entry, panics }),
+                0 => pool.with().timeout(Duration::from_secs(1 << 30)).run(Input { entry, panics }),
+                1 => pool.with().token(&token).run(Input { entry, panics }),
+                _ => pool.run(Input { entry, panics }),
             };
             match result {
                 Ok(version) => assert!(version >= least),
@@ -340,7 +340,7 @@ fn no_call_waits_for_ever<D: Dispatch>() {
     let pool = Arc::new(builder.queue(draw(2)).expiry(None).spin(Duration::ZERO).build().unwrap());
     let call = Arc::new_cyclic(|me: &Weak<_>| {
         let (pool, me) = (Arc::clone(&pool), me.clone() as Weak<dyn Fn(usize) -> bool + Send + Sync>);
-        move |depth| match pool.process((depth, me.clone())) {
+        move |depth| match pool.run((depth, me.clone())) {
             Ok(all_answered) => all_answered,
             Err(CallError::Refused(refusal)) => {
                 assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
@@ -382,7 +382,7 @@ fn what_is_dead_holds_no_place<D: Dispatch>() {
         .map(|_| {
             let entry = book.entry();
             let number = entry.number;
-            let handle = pool.spawn_cancellable(&token, |_| _ = entry.run(|| ())).unwrap();
+            let handle = pool.with().token(&token).spawn(|| _ = entry.run(|| ())).unwrap();
             book.accepted(number);
             (number, handle)
         })

@@ -1,6 +1,7 @@
 //! Submitters, workers and owners of a pool, of any kind.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use formicary::SubmitErrorKind;
@@ -217,9 +218,9 @@ fn b05_p03_what_was_accepted_runs_without_threads() {
 
 /// One worker is alive and no other can be had: nobody is refused for that, not even while another submitter tries to start one.
 fn a_living_worker_is_enough(variant: Variant) {
-    let first = std::sync::atomic::AtomicBool::new(true);
+    let first = AtomicBool::new(true);
     let spawn_handler = move |thread: formicary::WorkerThread| {
-        if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+        if first.swap(false, SeqCst) {
             return thread::Builder::new().spawn(|| thread.run()).map(drop);
         }
         stumble();
@@ -246,6 +247,77 @@ fn a_living_worker_is_enough(variant: Variant) {
 #[test]
 fn b20_p03_a_living_worker_is_enough() {
     on_each("a_living_worker_is_enough", a_living_worker_is_enough);
+}
+
+/// A spawn handler that starts a pool's first worker waits for another thread that submits. Threads are refused: what was accepted runs.
+fn a_spawn_handler_waits_for_a_submitter(variant: Variant) {
+    let (asked, submitted) = (Door::default(), Door::default());
+    let (comes, goes, first) = (asked.clone(), submitted.clone(), AtomicBool::new(true));
+    let spawn_handler = move |thread: formicary::WorkerThread| {
+        if first.swap(false, SeqCst) {
+            comes.open();
+            goes.wait();
+        }
+        if draw(2) == 0 {
+            return Err(std::io::Error::other("a test's refusal"));
+        }
+        thread::Builder::new().spawn(|| thread.run()).map(drop)
+    };
+    let expiry = Some(is_even().then_some(AT_ONCE));
+    let setup = Setup { min_workers: Some(0), expiry, spawn_handler: Some(Arc::new(spawn_handler)), ..any_setup() };
+    let (pool, book) = (variant.build(setup), Book::default());
+    let submit = |pool: &AnyPool, book: &Book| {
+        let (task, number) = book.task(stumble);
+        note(book, number, pool.try_submit(task).map_err(|refusal| refusal.kind()));
+    };
+    let other = {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || {
+            asked.wait();
+            submit(&pool, &book);
+            submitted.open();
+        })
+    };
+    submit(&pool, &book);
+    join(vec![other]);
+    assert!(pool.wait_idle());
+    book.check(&pool.stats(), 0);
+    assert!(pool.shutdown().is_complete());
+    book.check(&pool.stats(), 0);
+}
+
+#[test]
+fn d11_p03_a_spawn_handler_waits_for_a_submitter() {
+    on_each("a_spawn_handler_waits_for_a_submitter", a_spawn_handler_waits_for_a_submitter);
+}
+
+/// A submitter that found the pool open, and is late, starts no thread in one that has ended.
+fn no_thread_is_started_after_the_end(variant: Variant) {
+    let (has_ended, is_late) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (ended, late) = (Arc::clone(&has_ended), Arc::clone(&is_late));
+    let spawn_handler = move |thread: formicary::WorkerThread| {
+        late.fetch_or(ended.load(SeqCst), SeqCst);
+        thread::Builder::new().spawn(|| thread.run()).map(drop)
+    };
+    let setup = Setup { min_workers: Some(0), spawn_handler: Some(Arc::new(spawn_handler)), ..any_setup() };
+    let (pool, book) = (variant.build(setup), Book::default());
+    let submitter = {
+        let (pool, book) = (Arc::clone(&pool), book.clone());
+        spawn(move || {
+            let (task, number) = book.task(stumble);
+            note(&book, number, pool.submit(task).map_err(|refusal| refusal.kind()));
+        })
+    };
+    assert!(pool.shutdown().is_complete());
+    has_ended.store(true, SeqCst);
+    submitter.join().unwrap();
+    assert!(!is_late.load(SeqCst), "no thread was wanted any more");
+    book.check(&pool.stats(), 0);
+}
+
+#[test]
+fn b04_p03_no_thread_is_started_after_the_end() {
+    on_each("no_thread_is_started_after_the_end", no_thread_is_started_after_the_end);
 }
 
 /// The last owner drops the pool while others may still be at work in it: what was accepted runs.

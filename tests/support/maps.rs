@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use formicary::{Context, Dispatch, Map, Pool, PoolWithFunc, StatefulPool, Stats, Worker};
+use formicary::{Context, Dispatch, Map, Pool, PoolControl, PoolWithFunc, StatefulPool, Stats, Worker};
 
 use super::{Count, LIMIT, Setup, within};
 
@@ -50,16 +50,16 @@ macro_rules! maps {
                 self.map_unordered(items $(, $f)?)
             }
             fn stats(&self) -> Stats {
-                self.stats()
+                PoolControl::stats(self)
             }
             fn wait_idle(&self) {
-                assert!(self.wait_idle());
+                assert!(PoolControl::wait_idle(self));
             }
             fn shutdown(&self) {
-                self.shutdown();
+                PoolControl::shutdown(self);
             }
             fn shutdown_now(&self) -> usize {
-                self.shutdown_now().len()
+                PoolControl::shutdown_now(self).len()
             }
         }
     };

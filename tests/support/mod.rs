@@ -140,6 +140,7 @@ impl Worker for RunTask {
 type SpawnHandler = Arc<dyn Fn(WorkerThread) -> io::Result<()> + Send + Sync>;
 type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
 type Factory = Arc<dyn Fn(usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+type ThreadNames = Arc<dyn Fn(usize) -> String + Send + Sync>;
 type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Options for any builder. What is `None` stays the default.
@@ -155,7 +156,9 @@ pub struct Setup {
     /// `Some(None)` is never.
     pub expiry: Option<Option<Duration>>,
     pub spin: Option<Duration>,
+    pub name: Option<String>,
     pub thread_name: Option<String>,
+    pub thread_names: Option<ThreadNames>,
     pub stack_size: Option<usize>,
     pub panic_handler: Option<PanicHandler>,
     pub spawn_handler: Option<SpawnHandler>,
@@ -215,6 +218,12 @@ impl Setup {
         }
         if let Some(limit) = self.spin {
             builder = builder.spin(limit);
+        }
+        if let Some(name) = self.name {
+            builder = builder.name(name);
+        }
+        if let Some(names) = self.thread_names {
+            builder = builder.thread_names(move |worker| names(worker));
         }
         if let Some(name) = self.thread_name {
             builder = builder.thread_name(name);

@@ -75,10 +75,10 @@ fn pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, Bu
     let back = |refusal: SubmitError<_>| refusal.map(Task::new);
     let pool = ShardedPool {
         pool,
-        submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, move || task.run()).map_err(back)),
+        submit_keyed: Arc::new(move |key, task| blocking.with().key(key).submit(move || task.run()).map_err(back)),
         try_submit_keyed: Arc::new(move |key, task| {
             let back = |refusal: SubmitError<_>| refusal.map(Task::new);
-            trying.try_submit_keyed(key, move || task.run()).map_err(back)
+            trying.with().key(key).try_submit(move || task.run()).map_err(back)
         }),
         shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
@@ -91,8 +91,8 @@ fn pool_with_func(setup: Setup, shards: usize, balance: Balance) -> Result<Shard
     let (blocking, trying, asked) = (Arc::clone(&pool), Arc::clone(&pool), Arc::clone(&pool));
     let pool = ShardedPool {
         pool,
-        submit_keyed: Arc::new(move |key, task| blocking.invoke_keyed(key, task)),
-        try_submit_keyed: Arc::new(move |key, task| trying.try_invoke_keyed(key, task)),
+        submit_keyed: Arc::new(move |key, task| blocking.with().key(key).submit(task)),
+        try_submit_keyed: Arc::new(move |key, task| trying.with().key(key).try_submit(task)),
         shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
     Ok(pool.at_home())
@@ -104,8 +104,8 @@ fn stateful_pool(setup: Setup, shards: usize, balance: Balance) -> Result<Sharde
     let (blocking, trying, asked) = (Arc::clone(&pool), Arc::clone(&pool), Arc::clone(&pool));
     let pool = ShardedPool {
         pool,
-        submit_keyed: Arc::new(move |key, task| blocking.submit_keyed(key, task).map(drop)),
-        try_submit_keyed: Arc::new(move |key, task| trying.try_submit_keyed(key, task).map(drop)),
+        submit_keyed: Arc::new(move |key, task| blocking.with().key(key).submit(task).map(drop)),
+        try_submit_keyed: Arc::new(move |key, task| trying.with().key(key).try_submit(task).map(drop)),
         shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
     Ok(pool.at_home())

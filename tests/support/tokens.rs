@@ -1,10 +1,10 @@
 //! Tokens that are over, and chains of them.
-#![allow(dead_code, unreachable_pub)] // every test file uses its own part
+#![allow(dead_code, unreachable_pub, clippy::expect_used)] // every test file uses its own part
 
 use std::thread;
 use std::time::Duration;
 
-use formicary::CancelToken;
+use formicary::{CancelToken, Context};
 
 use super::{LIMIT, within};
 
@@ -36,4 +36,9 @@ pub fn on_a_small_stack(what: &str, body: impl FnOnce() + Send + 'static) {
 pub fn chain(links: usize) -> Vec<CancelToken> {
     let root = CancelToken::new();
     std::iter::successors(Some(root), |last| Some(last.child())).take(links).collect()
+}
+
+/// The token of the task that the calling thread is running.
+pub fn own_token() -> CancelToken {
+    Context::with(|cx| cx.token().cloned()).flatten().expect("a task that can be cancelled")
 }

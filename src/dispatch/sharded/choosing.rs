@@ -54,8 +54,7 @@ impl<T> ShardedQueue<T> {
     /// The worker's next task: of its own shard, or stolen.
     #[inline]
     pub(super) fn look_for_task(&self, seat: &Seat) -> Option<T> {
-        // ORDERING: Relaxed. Any shard is as good as another.
-        let home = seat.home.load(Ordering::Relaxed);
+        let home = seat.home.shard();
         let first = seat.rounds.begin(home, &self.shards);
         if let Some(item) = self.try_shard(first, home, seat) {
             return Some(item);

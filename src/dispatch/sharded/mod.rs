@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 
 use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
-use super::homes::Homes;
+use super::homes::{Home, Homes};
 use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Parcel, Queue, Refused, Shape, sealed};
 use crate::stats::ShardStats;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
@@ -23,7 +23,7 @@ use shard::Shard;
 /// runs dry takes a task of another now and then, and every second one where a shard's workers are held up by long tasks.
 ///
 /// Made for many submitters on many cores: they meet only in one shard. Which shard a task goes to is a matter of
-/// [`Balance`], or of its key ([`Pool::submit_keyed`](crate::Pool::submit_keyed)): the tasks of one key never take more than
+/// [`Balance`], or of its key ([`With::key`](crate::With::key)): the tasks of one key never take more than
 /// one shard's room.
 ///
 /// The number of shards is [`Builder::shards`](crate::Builder::shards); default: the number of processors that the process
@@ -83,10 +83,20 @@ impl Book {
     }
 }
 
+/// Each shard needs room for a task.
+fn check_room(room: Option<usize>, shards: usize) -> Result<(), String> {
+    match room.filter(|room| *room < shards) {
+        None => Ok(()),
+        Some(room) => {
+            Err(format!("`shards` is {shards}, above `workers` and `queue` together, {room}: some could hold no task"))
+        }
+    }
+}
+
 #[doc(hidden)]
 pub struct Seat {
     /// The worker's own shard; the book may move it.
-    home: Arc<AtomicUsize>,
+    home: Arc<Home>,
     /// The shard that its task came from.
     from: Cell<usize>,
     rounds: Rounds,
@@ -107,11 +117,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         if count > MAX_WORKERS {
             return Err(format!("`shards` is {count}: {MAX_WORKERS} is the most"));
         }
-        if let Some(room) = room.filter(|room| *room < count) {
-            return Err(format!(
-                "`shards` is {count}, above `workers` and `queue` together, {room}: some could hold no task"
-            ));
-        }
+        check_room(room, count)?;
         let book = Book { bound: shape.bound, room, running: None, elsewhere: 0, homes: Homes::new(count) };
         Ok(ShardedQueue {
             shards: (0..count).map(|index| Shard::new(book.share(index, count))).collect(),
@@ -240,6 +246,12 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             shard.set_share(book.share(index, self.shards.len()));
             shard.set_shut(running.is_some());
         }
+    }
+
+    fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String> {
+        check_room(bound.map(|bound| workers.saturating_add(bound)), self.shards.len())?;
+        self.book.lock().bound = bound;
+        Ok(())
     }
 
     fn set_elsewhere(&self, running: usize) {

@@ -5,14 +5,14 @@
 
 mod kept;
 mod nest;
+mod permits;
 
 use std::task::Waker;
 
 use loom::thread;
 
 use crate::dispatch::{MAIN_DOOR, Queue, RingQueue, ShardedQueue, StackQueue};
-use crate::engine::nested::Waits;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, park};
+use crate::sync::{Arc, AtomicUsize, Ordering};
 use crate::waiter::Waiter;
 
 use nest::{CountUp, LONG, Nest, OPENS, with_workers};
@@ -107,7 +107,7 @@ fn an_order_is_carried_out<Q: Queue<usize>>(tasks: usize) {
             let order = Arc::new(CountUp(AtomicUsize::new(0)));
             let turnout = nest.bulletin.post(Arc::clone(&order) as _, None);
             nest.parking.wake_all();
-            turnout.wait();
+            turnout.wait(None);
             assert!(order.0.load(Ordering::SeqCst) <= 1);
             nest.close();
         });
@@ -397,53 +397,3 @@ macro_rules! models {
 models!(stack, StackQueue<usize>, 0);
 models!(ring, RingQueue<usize>, 0);
 models!(sharded, ShardedQueue<usize>, 0);
-
-/// The last worker waits for a task that another thread has in hand, on the way from a view's queue to the pool's: it is neither
-/// refused, nor left asleep when the task is there.
-#[test]
-fn a_task_on_its_way_in_is_waited_for() {
-    #[derive(Default)]
-    struct View {
-        waiting: usize,
-        is_feeding: bool,
-    }
-    explore(3, || {
-        let (waits, view, queued) = (Waits::new(), Mutex::new(View::default()), AtomicUsize::new(0));
-        let shared = Arc::new((waits, view, queued));
-        let other = Arc::clone(&shared);
-        let feeder = thread::spawn(move || {
-            let (waits, view, queued) = &*other;
-            waits.arrive();
-            view.lock().is_feeding = true;
-            loop {
-                let mut view = view.lock();
-                if view.waiting == 0 {
-                    view.is_feeding = false;
-                    break;
-                }
-                view.waiting -= 1;
-                drop(view);
-                queued.fetch_add(1, Ordering::SeqCst);
-            }
-            waits.arrived(|| 1);
-        });
-        let (waits, view, queued) = &*shared;
-        let mut open = view.lock();
-        match open.is_feeding {
-            true => open.waiting += 1,
-            false => queued.store(1, Ordering::SeqCst),
-        }
-        drop(open);
-        while queued.swap(0, Ordering::SeqCst) == 0 {
-            let Ok(leave) = waits.enter(|| 1, false) else {
-                assert_eq!(queued.swap(0, Ordering::SeqCst), 1, "refused while the task was on its way");
-                break;
-            };
-            while !leave.is_doomed() {
-                park(None);
-            }
-            waits.leave(&leave);
-        }
-        feeder.join().unwrap();
-    });
-}

@@ -126,20 +126,20 @@ impl<Q: Queue<usize>> Nest<Q> {
     fn work(&self, id: usize) {
         let me = Sleeper::for_current(id);
         let seat = self.queue.seat(id);
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(false);
         let mut state = 0;
         drop(self.bulletin.enlist(id, &inbox));
         loop {
+            if inbox.is_signalled() {
+                attend(&inbox, id, &mut state);
+            }
             let item = match self.parking.find(
                 &me,
                 &Habit::new(Duration::ZERO),
                 &At { nest: self, seat: &seat, inbox: &inbox },
             ) {
                 Errand::Task(item) => item,
-                Errand::Orders => {
-                    attend(&inbox, id, &mut state);
-                    continue;
-                }
+                Errand::Orders => continue,
                 Errand::Leave => break,
             };
             self.run(item);

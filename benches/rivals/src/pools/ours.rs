@@ -56,7 +56,7 @@ impl<D: Dispatch> Closures for Func<D> {
     }
 
     fn submit<F: FnOnce() + Send + 'static>(&self, task: F) {
-        self.0.invoke(Task::new(task)).expect("the pool is open");
+        self.0.submit(Task::new(task)).expect("the pool is open");
     }
 
     fn end(self) {
@@ -78,15 +78,15 @@ impl<M: Machine, D: Dispatch> Bound<M> for BoundFunc<D> {
     }
 
     fn invoke(&self, n: u64) {
-        self.0.invoke(n).expect("the pool is open");
+        self.0.submit(n).expect("the pool is open");
     }
 
     fn invoke_all(&self, all: Range<u64>) {
-        self.0.invoke_all(all).expect("the pool is open");
+        self.0.submit_all(all).expect("the pool is open");
     }
 
     fn call(&self, n: u64) -> u64 {
-        self.0.call(n).expect("the function answers")
+        self.0.run(n).expect("the function answers")
     }
 
     fn end(self) {
@@ -162,7 +162,7 @@ impl<M: Machine, D: Dispatch> Bound<M> for BoundState<M, D> {
     }
 
     fn call(&self, n: u64) -> u64 {
-        self.0.process(n).expect("the state answers")
+        self.0.run(n).expect("the state answers")
     }
 
     fn end(self) {

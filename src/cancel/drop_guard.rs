@@ -1,0 +1,64 @@
+//! A token that is cancelled when somebody leaves.
+
+use std::mem;
+
+use super::CancelToken;
+
+/// Cancels a token when it is dropped, so also on an early return or a panic; made by [`CancelToken::drop_guard`].
+///
+/// ```
+/// use formicary::{CancelToken, Pool};
+///
+/// fn work(pool: &Pool) -> Result<(), Box<dyn std::error::Error>> {
+///     let token = CancelToken::new();
+///     let _cancel_on_return = token.clone().drop_guard();
+///     for chunk in ["1", "two", "3"] {
+///         pool.with().token(&token).submit(move || println!("{chunk}"))?;
+///         chunk.parse::<u32>()?; // what is queued does not run then
+///     }
+///     Ok(())
+/// }
+/// assert!(work(&Pool::new(1)?).is_err());
+/// # Ok::<(), formicary::BuildError>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "the token is cancelled when the guard is dropped"]
+pub struct DropGuard {
+    /// `None` once it is disarmed.
+    token: Option<CancelToken>,
+}
+
+impl CancelToken {
+    /// A guard that cancels this token when it is dropped. To keep the token as well, clone it first.
+    ///
+    /// ```
+    /// let token = formicary::CancelToken::new();
+    /// let guard = token.clone().drop_guard();
+    /// assert!(!token.is_cancelled());
+    /// drop(guard);
+    /// assert!(token.is_cancelled());
+    /// ```
+    pub fn drop_guard(self) -> DropGuard {
+        DropGuard { token: Some(self) }
+    }
+}
+
+impl DropGuard {
+    /// Gives the token back, which is not cancelled then.
+    ///
+    /// ```
+    /// let guard = formicary::CancelToken::new().drop_guard();
+    /// assert!(!guard.disarm().is_cancelled());
+    /// ```
+    pub fn disarm(mut self) -> CancelToken {
+        mem::take(&mut self.token).unwrap_or_default()
+    }
+}
+
+impl Drop for DropGuard {
+    fn drop(&mut self) {
+        if let Some(token) = &self.token {
+            token.cancel();
+        }
+    }
+}

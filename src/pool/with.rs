@@ -1,0 +1,497 @@
+//! Options of a submission, given before the verb.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use super::accepts::{Accepts, AnyPool};
+use super::verbs::{self, Marks};
+use crate::cancel::{CancelToken, earlier};
+use crate::clock::deadline;
+use crate::dispatch::Sharded;
+use crate::engine::{Patience, Way};
+use crate::error::{CallError, SubmitAllError, SubmitError};
+use crate::handle::Handle;
+use crate::sync::Arc;
+
+/// A pool and options for what is submitted next; made by `with()` of each pool.
+///
+/// The options may be combined, and the value may be kept, cloned and used any number of times. Each method that sets an option takes
+/// the value and gives it back; each verb borrows it. Durations count from the verb, not from `with()`.
+///
+/// | option | what it sets | default |
+/// |---|---|---|
+/// | [`key`](Self::key) | the shard that the task goes to (on [`Sharded`] pools) | the shard with room |
+/// | [`room_timeout`](Self::room_timeout) | how long a submitter waits for room | as long as it takes; not at all on a [`nonblocking`](crate::Builder::nonblocking) pool |
+/// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when the task is to be over, with its wait for room, its wait in the queue, and its run | never |
+/// | [`token`](Self::token) | the token that cancels the task, and the wait for room | none |
+/// | [`name`](Self::name) | what the task is called in panic reports and [`Context::name`](crate::Context::name) | nothing |
+///
+/// A verb without options costs less than one with a token, a deadline or a name, for which the task gets a slot on the heap.
+///
+/// ```
+/// use std::time::Duration;
+/// use formicary::{CancelToken, Context, Pool};
+///
+/// let pool = Pool::new(2)?;
+/// let token = CancelToken::new();
+/// let resize = pool.with().token(&token).timeout(Duration::from_secs(60)).name("resize");
+/// let name = resize.run(|| Context::with(|cx| cx.name().map(str::to_owned)))?;
+/// assert_eq!(name.flatten().as_deref(), Some("resize"));
+/// token.cancel();
+/// assert!(resize.spawn(|| ()).unwrap_err().is_cancelled());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "options do nothing until a verb is called on them"]
+pub struct With<'p, P> {
+    pool: &'p P,
+    /// What the queue knows the key by.
+    key: Option<u64>,
+    room_timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    token: Option<CancelToken>,
+    name: Option<Arc<str>>,
+}
+
+impl<P> Clone for With<'_, P> {
+    fn clone(&self) -> Self {
+        With { token: self.token.clone(), name: self.name.clone(), ..*self }
+    }
+}
+
+/// The options.
+impl<'p, P> With<'p, P> {
+    pub(super) fn new(pool: &'p P) -> Self {
+        With { pool, key: None, room_timeout: None, timeout: None, deadline: None, token: None, name: None }
+    }
+
+    /// Bounds the wait for room; what happens to the task afterwards is not bounded. Also makes a verb wait on a
+    /// [`nonblocking`](crate::Builder::nonblocking) pool. The `try_` verbs never wait, whatever it says.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// pool.submit(move || drop(gate.recv()))?;
+    /// let refusal = pool.with().room_timeout(std::time::Duration::from_millis(1)).submit(|| ()).unwrap_err();
+    /// assert!(refusal.is_timed_out());
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn room_timeout(mut self, limit: Duration) -> Self {
+        self.room_timeout = Some(limit);
+        self
+    }
+
+    /// Bounds everything: the wait for room, the time in the queue, and the run, counted from the verb. A task that has not started by
+    /// then does not start; one that runs is told to stop ([`Context::is_cancelled`](crate::Context::is_cancelled)). `run` returns
+    /// when the time is up, also while the task still runs. With a [`deadline`](Self::deadline), the earlier counts.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// let error = pool.with().timeout(std::time::Duration::from_millis(5)).run(move || drop(gate.recv())).unwrap_err();
+    /// assert!(error.is_timed_out());
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// The same as a moment.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let late = pool.with().deadline(std::time::Instant::now());
+    /// assert!(late.submit(|| ()).unwrap_err().is_timed_out());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Ties the task to a token: when that is cancelled, a submitter stops waiting for room, a task that has not started does not start,
+    /// and one that runs is told to stop.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let token = formicary::CancelToken::new();
+    /// let (asks, cancelled) = (token.clone(), pool.with().token(&token));
+    /// let stopped = cancelled.spawn(move || {
+    ///     asks.cancel();
+    ///     formicary::Context::with(|cx| cx.is_cancelled())
+    /// })?;
+    /// assert_eq!(stopped.join()?, Some(true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn token(mut self, token: &CancelToken) -> Self {
+        self.token = Some(token.clone());
+        self
+    }
+
+    /// Names the task, for panic handlers ([`TaskPanic::task`](crate::TaskPanic::task)) and for itself
+    /// ([`Context::name`](crate::Context::name)). The name is kept once, however many tasks are submitted under it.
+    ///
+    /// ```
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .panic_handler(move |panic| tell.send(panic.task().map(str::to_owned)).unwrap())
+    ///     .build()?;
+    /// pool.with().name("fragile").submit(|| panic!("broken"))?;
+    /// assert_eq!(told.recv()?.as_deref(), Some("fragile"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+impl<P: AnyPool<Dispatch = Sharded>> With<'_, P> {
+    /// Sends the task to the shard of a key: all tasks of one key go to the same shard, so that one tenant cannot fill them all. If that
+    /// shard is full the verb waits or is refused, although others may have room. Which shard it is differs from pool to pool
+    /// ([`PoolControl::shard_of`](crate::PoolControl::shard_of)), so nobody can choose keys that share one everywhere.
+    ///
+    /// ```
+    /// use formicary::{Pool, Sharded};
+    ///
+    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().build()?;
+    /// let acme = pool.with().key("acme");
+    /// acme.submit(|| ())?;
+    /// assert_eq!(acme.run(|| 7)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn key(mut self, key: impl Hash) -> Self {
+        self.key = Some(self.pool.engine().number_of(key));
+        self
+    }
+}
+
+/// What the options come to, from the moment of a verb.
+impl<'p, P: AnyPool> With<'p, P> {
+    fn marks(&self) -> Marks {
+        let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
+        Marks { deadline, token: self.token.clone(), name: self.name.clone() }
+    }
+
+    fn way<'t>(&self, marks: &'t Marks, patience: Patience) -> Way<'t> {
+        self.pool.engine().way(self.key, patience).unless(marks.token.as_ref())
+    }
+
+    /// How long a blocking verb waits for room.
+    fn patience(&self, marks: &Marks) -> Patience {
+        match self.room_timeout.map(deadline) {
+            Some(room) => earlier(room, marks.deadline).map_or(Patience::Forever, Patience::Until),
+            None => marks.deadline.map_or_else(|| verbs::patience(self.pool), Patience::Until),
+        }
+    }
+
+    fn submit_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        if marks.is_none() {
+            return verbs::submit(self.pool, x, self.way(&marks, patience));
+        }
+        let marks = marks.in_token();
+        let slot = verbs::slot(self.pool, x, marks.clone(), false);
+        slot.detach();
+        verbs::enter(self.pool, slot, self.way(&marks, patience)).map(drop)
+    }
+
+    fn spawn_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<Handle<P::Output>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let marks = marks.in_token();
+        let slot = verbs::slot(self.pool, x, marks.clone(), false);
+        verbs::enter(self.pool, slot, self.way(&marks, patience)).map(Handle::new)
+    }
+
+    fn run_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<P::Output, CallError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let way = self.way(&marks, patience);
+        if marks.is_none() {
+            return verbs::run(self.pool, x, way);
+        }
+        // Who has a deadline may leave before the answer is there.
+        let slot = verbs::slot(self.pool, x, marks.clone(), true);
+        verbs::enter(self.pool, slot, way)?.call().into_result()
+    }
+
+    /// Enters the task of a slot as a future, for at most as long as the options allow for room.
+    async fn enter_async<X>(
+        self,
+        slot: Arc<crate::slot::Slot<X, P::Output>>,
+        marks: Marks,
+    ) -> Result<Arc<crate::slot::Slot<X, P::Output>>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        // A future gives up by its token alone.
+        let room = self.room_timeout.map(|limit| {
+            let token = marks.token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
+            token.cancel_after(limit);
+            token
+        });
+        let way = self.pool.engine().way(self.key, Patience::Forever).unless(room.as_ref().or(marks.token.as_ref()));
+        let task = P::answered(&slot);
+        self.pool.engine().submit_slot_async(slot, task, way).await
+    }
+}
+
+/// The verbs: each as that of the pool, with the options.
+impl<'p, P: AnyPool> With<'p, P> {
+    /// Submits `x`; its result is dropped. Blocks while the pool is full.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.with().name("greet").submit(|| println!("hello"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with `x`: as `submit` of the pool, of kind `TimedOut` if the time for room is up or the deadline is over, or of kind
+    /// `Cancelled` if the token was cancelled before there was room.
+    pub fn submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let marks = self.marks();
+        let patience = self.patience(&marks);
+        self.submit_for(x, marks, patience)
+    }
+
+    /// The same, but never blocks.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.with().name("greet").try_submit(|| println!("hello"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); of kind `Full` if there is no room.
+    pub fn try_submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        self.submit_for(x, self.marks(), Patience::None)
+    }
+
+    /// The same, but waits for room as a future. Dropping the future takes the task back.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.with().name("greet").submit_async(|| println!("hello")).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_async<X>(&self, x: X) -> impl Future<Output = Result<(), SubmitError<X>>> + Send + use<'p, P, X>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let (with, marks) = (self.clone(), self.marks().in_token());
+        async move {
+            if marks.is_none() && with.room_timeout.is_none() {
+                let way = with.pool.engine().way(with.key, Patience::Forever);
+                return verbs::submit_async(with.pool, x, way).await;
+            }
+            let slot = verbs::slot(with.pool, x, marks.clone(), false);
+            slot.detach();
+            with.enter_async(slot, marks).await.map(drop)
+        }
+    }
+
+    /// Submits all that an iterator gives, in order; says how many there were. Blocks where one of them finds the pool full.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("batch").submit_all((0..3).map(|n| move || println!("{n}")))?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitAllError`], as [`submit`](Self::submit) for the first that is refused: with that one, the number of those before it, and
+    /// the rest of the iterator.
+    pub fn submit_all<I>(&self, all: I) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>>
+    where
+        I: IntoIterator,
+        P: Accepts<I::Item>,
+        I::Item: Send + 'static,
+    {
+        let mut rest = all.into_iter();
+        let mut accepted = 0;
+        while let Some(x) = rest.next() {
+            if let Err(refusal) = self.submit(x) {
+                return Err(SubmitAllError::new(accepted, refusal, rest));
+            }
+            accepted += 1;
+        }
+        Ok(accepted)
+    }
+
+    /// Submits `x` and returns a handle to its result. Blocks while the pool is full.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").spawn(|| 42)?.join()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let marks = self.marks();
+        let patience = self.patience(&marks);
+        self.spawn_for(x, marks, patience)
+    }
+
+    /// The same, but never blocks.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").try_spawn(|| 42)?.join()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_submit`](Self::try_submit).
+    pub fn try_spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        self.spawn_for(x, self.marks(), Patience::None)
+    }
+
+    /// The same, but waits for room as a future. Dropping the future takes the task back.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// let handle = pool.with().name("answer").spawn_async(|| 42).await?;
+    /// assert_eq!(handle.await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn spawn_async<X>(
+        &self,
+        x: X,
+    ) -> impl Future<Output = Result<Handle<P::Output>, SubmitError<X>>> + Send + use<'p, P, X>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let (with, marks) = (self.clone(), self.marks().in_token());
+        let slot = verbs::slot(self.pool, x, marks.clone(), false);
+        async move { with.enter_async(slot, marks).await.map(Handle::new) }
+    }
+
+    /// Runs `x` on a worker and waits for its result. Blocks while the pool is full and until the task has ended, or until its
+    /// deadline, or until its token is cancelled.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().timeout(std::time::Duration::from_secs(60)).run(|| 42)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError`]: refused, with `x`, as [`submit`](Self::submit); or failed: it panicked, the deadline came, or the token was cancelled.
+    pub fn run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let marks = self.marks();
+        let patience = self.patience(&marks);
+        self.run_for(x, marks, patience)
+    }
+
+    /// The same, but does not wait for room; for the result it does.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").try_run(|| 42)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); refused with kind `Full` if there is no room.
+    pub fn try_run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        self.run_for(x, self.marks(), Patience::None)
+    }
+
+    /// The same, but waits as a future, for room and then for the result. Dropping the future takes the task back if it had no room
+    /// yet, and lets it go on otherwise.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").run_async(|| 42).await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_async<X>(&self, x: X) -> impl Future<Output = Result<P::Output, CallError<X>>> + Send + use<'p, P, X>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let (with, marks) = (self.clone(), self.marks().in_token());
+        let slot = verbs::slot(self.pool, x, marks.clone(), false);
+        async move {
+            let token = marks.token.clone();
+            let handle = with.enter_async(slot, marks).await.map(Handle::new)?;
+            Ok(verbs::outcome(handle, token.as_ref()).await?)
+        }
+    }
+}
+
+impl<P> fmt::Debug for With<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("With")
+            .field("has_key", &self.key.is_some())
+            .field("room_timeout", &self.room_timeout)
+            .field("timeout", &self.timeout)
+            .field("deadline", &self.deadline)
+            .field("has_token", &self.token.is_some())
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
