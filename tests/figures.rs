@@ -137,6 +137,8 @@ fn what_had_no_state_counts_as_cancelled() {
         let builder = StatefulPool::builder(|_| Err::<Submits, _>("a test's failure".into()));
         let pool = builder.workers(1).min_workers(0).dispatch::<D>().build().unwrap();
         assert!(pool.run(()).unwrap_err().is_no_state());
+        // Its caller is told before it is counted.
+        assert!(pool.wait_idle());
         let stats = pool.stats();
         assert_eq!((stats.rejected, stats.refusals, stats.cancelled), (0, Refusals::default(), 1));
     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use formicary::{
-    Accepts, Builder, CallError, CancelToken, Context, Dispatch, Pool, PoolControl, PoolWithFunc, Sharded,
+    Accepts, Builder, CallError, CancelToken, Context, Dispatch, Nested, Pool, PoolControl, PoolWithFunc, Sharded,
     StatefulPool, SubmitErrorKind, Task, With,
 };
 use support::waking::{Bell, block_on, poll_with};
@@ -287,9 +287,24 @@ fn nested<D: Dispatch>() {
     assert_eq!(pool.run(name).unwrap(), None);
 }
 
+/// The same where the inner one has no slot: the only worker at its own full door runs what it brings.
+fn in_hand<D: Dispatch>() {
+    let builder = Pool::builder().workers(1).queue(0).nested(Nested::Bounded);
+    let pool: Arc<Pool<D>> = Arc::new(builder.dispatch().build().unwrap());
+    let own = Arc::downgrade(&pool);
+    let names = pool.with().name("outer").run(move || {
+        let (tell, told) = channel();
+        let name = || Context::with(|cx| cx.name().map(str::to_owned)).unwrap();
+        own.upgrade().unwrap().submit(move || tell.send(name()).unwrap()).unwrap();
+        (told.recv().unwrap(), name())
+    });
+    assert_eq!(names.unwrap(), (None, Some("outer".to_owned())));
+}
+
 #[test]
 fn the_current_task_is_the_innermost() {
     on_every_dispatch!(nested);
+    on_every_dispatch!(in_hand);
 }
 
 /// A graceful shutdown tells what runs to stop, with a token of its own or without.

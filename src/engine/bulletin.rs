@@ -116,6 +116,7 @@ impl<S> Inbox<S> {
     /// Takes out the copy of an order that nobody waits for any more.
     fn withdraw(&self, turnout: &Arc<Turnout>) -> Option<Posting<S>> {
         let mut postings = self.postings.lock();
+        // No more of them than there are threads that wait for a broadcast.
         let place = postings.iter().position(|posting| Arc::ptr_eq(&posting.bell.0, turnout))?;
         let posting = postings.remove(place);
         self.signal(!postings.is_empty());

@@ -313,9 +313,7 @@ impl<D: Dispatch> Pool<D> {
         T: Send + 'static,
         I: IntoIterator<Item = F>,
     {
-        let mut rest = all.into_iter();
-        let result = verbs::submit_all(self, &mut rest.by_ref());
-        result.map_err(|(accepted, refusal)| SubmitAllError::new(accepted, refusal, rest))
+        verbs::submit_all(all, |x| self.submit(x))
     }
 
     /// Submits a closure and returns a [`Handle`] to its result: to join, to await, to cancel. Blocks as [`submit`](Self::submit) does.

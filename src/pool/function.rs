@@ -244,9 +244,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     where
         I: IntoIterator<Item = T>,
     {
-        let mut rest = all.into_iter();
-        let result = verbs::submit_all(self, &mut rest.by_ref());
-        result.map_err(|(accepted, refusal)| SubmitAllError::new(accepted, refusal, rest))
+        verbs::submit_all(all, |x| self.submit(x))
     }
 
     /// Submits a payload and returns a [`Handle`] to what the function makes of it. Blocks as [`submit`](Self::submit) does.

@@ -384,9 +384,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     where
         I: IntoIterator<Item = W::Input>,
     {
-        let mut rest = all.into_iter();
-        let result = verbs::submit_all(self, &mut rest.by_ref());
-        result.map_err(|(accepted, refusal)| SubmitAllError::new(accepted, refusal, rest))
+        verbs::submit_all(all, |x| self.submit(x))
     }
 
     /// Submits an input and returns a [`Handle`] to the output. Blocks as [`submit`](Self::submit) does.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::accepts::{Accepts, AnyPool};
 use crate::cancel::{CancelReason, CancelToken};
 use crate::engine::{Engine, Patience, Way};
-use crate::error::{CallError, Cause, JoinError, SubmitError};
+use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::handle::Handle;
 use crate::slot::{Desk, Extra, Slot, Terms};
 use crate::sync::Arc;
@@ -17,7 +17,7 @@ use crate::sync::Arc;
 type EngineOf<P> = Arc<Engine<<P as AnyPool>::Runner, <P as AnyPool>::Dispatch>>;
 
 /// What a task carries that was submitted with options.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Marks {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
@@ -55,22 +55,28 @@ where
     pool.engine().submit(x, P::plain, way)
 }
 
-/// Submits tasks for all that an iterator gives. Nothing is left unannounced while the iterator is asked, for it may
-/// block or panic; it is the searcher that keeps workers from being woken one for each task.
-pub(super) fn submit_all<P, X>(
-    pool: &P,
+/// Submits all that an iterator gives, each by `submit`, until one is refused. Nothing is left unannounced while the iterator is
+/// asked, for it may block or panic; it is the searcher that keeps workers from being woken one for each task.
+pub(super) fn submit_each<X>(
     all: &mut (impl Iterator<Item = X> + ?Sized),
-) -> Result<usize, (usize, SubmitError<X>)>
-where
-    P: Accepts<X>,
-    X: Send + 'static,
-{
+    submit: impl Fn(X) -> Result<(), SubmitError<X>>,
+) -> Result<usize, (usize, SubmitError<X>)> {
     let mut accepted = 0;
     for x in all {
-        submit(pool, x, patience(pool)).map_err(|refusal| (accepted, refusal))?;
+        submit(x).map_err(|refusal| (accepted, refusal))?;
         accepted += 1;
     }
     Ok(accepted)
+}
+
+/// The same for an iterator that is given away; what is left of it is in the error.
+pub(super) fn submit_all<I: IntoIterator>(
+    all: I,
+    submit: impl Fn(I::Item) -> Result<(), SubmitError<I::Item>>,
+) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>> {
+    let mut rest = all.into_iter();
+    let submitted = submit_each(&mut rest.by_ref(), submit);
+    submitted.map_err(|(accepted, refusal)| SubmitAllError::new(accepted, refusal, rest))
 }
 
 /// Submits a task with a slot.
@@ -79,7 +85,9 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    enter(pool, slot(pool, x, Marks::default(), false), way.into()).map(Handle::new)
+    let slot = slot(pool, x, Marks::default(), false);
+    enter(pool, &slot, way.into())?;
+    Ok(Handle::new(slot))
 }
 
 /// Runs a task that carries nothing, and waits for its result.
@@ -94,12 +102,13 @@ where
     }
     // A worker of the pool may have to run the task itself.
     let slot = slot(pool, x, Marks::default(), true);
-    if pool.run_on_the_spot(&slot) {
-        return slot.call().into_result();
+    if !pool.run_on_the_spot(&slot) {
+        enter(pool, &slot, way)?;
     }
-    enter(pool, slot, way)?.call().into_result()
+    slot.call().into_result()
 }
 
+/// A slot for a task.
 pub(super) fn slot<P, X>(pool: &P, x: X, marks: Marks, is_call: bool) -> Arc<Slot<X, P::Output>>
 where
     P: Accepts<X>,
@@ -112,17 +121,12 @@ where
 }
 
 /// Submits the task of a slot.
-pub(super) fn enter<P, X>(
-    pool: &P,
-    slot: Arc<Slot<X, P::Output>>,
-    way: Way<'_>,
-) -> Result<Arc<Slot<X, P::Output>>, SubmitError<X>>
+pub(super) fn enter<P, X>(pool: &P, slot: &Arc<Slot<X, P::Output>>, way: Way<'_>) -> Result<(), SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    pool.engine().submit_slot(&slot, P::answered(&slot), way)?;
-    Ok(slot)
+    pool.engine().submit_slot(slot, P::answered(slot), way)
 }
 
 /// As [`submit`], waiting as a future.
@@ -140,7 +144,7 @@ where
     async move { entering.await.map_err(|refusal| refusal.map(P::into_input)) }
 }
 
-/// As [`enter`], waiting as a future.
+/// As [`enter`], waiting as a future, which gives the slot back.
 pub(super) fn enter_async<'p, P, X>(
     pool: &'p P,
     slot: Arc<Slot<X, P::Output>>,

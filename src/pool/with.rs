@@ -13,6 +13,7 @@ use crate::dispatch::Sharded;
 use crate::engine::{Patience, Way};
 use crate::error::{CallError, SubmitAllError, SubmitError};
 use crate::handle::Handle;
+use crate::slot::Slot;
 use crate::sync::Arc;
 
 /// A pool and options for what is submitted next; made by `with()` of each pool.
@@ -179,8 +180,8 @@ impl<'p, P: AnyPool> With<'p, P> {
         Marks { deadline, token: self.token.clone(), name: self.name.clone() }
     }
 
-    fn way<'t>(&self, marks: &'t Marks, patience: Patience) -> Way<'t> {
-        self.pool.engine().way(self.key, patience).unless(marks.token.as_ref())
+    fn way<'t>(&self, token: Option<&'t CancelToken>, patience: Patience) -> Way<'t> {
+        self.pool.engine().way(self.key, patience).unless(token)
     }
 
     /// How long a blocking verb waits for room.
@@ -191,18 +192,26 @@ impl<'p, P: AnyPool> With<'p, P> {
         }
     }
 
+    fn enter<X>(&self, slot: &SlotOf<P, X>, patience: Patience) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        verbs::enter(self.pool, slot, self.way(slot.terms().token.as_ref(), patience))
+    }
+
     fn submit_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
         if marks.is_none() {
-            return verbs::submit(self.pool, x, self.way(&marks, patience));
+            return verbs::submit(self.pool, x, self.way(None, patience));
         }
-        let marks = marks.in_token();
-        let slot = verbs::slot(self.pool, x, marks.clone(), false);
+        let slot = verbs::slot(self.pool, x, marks.in_token(), false);
+        // Before it can end, so that its result is dropped on the worker.
         slot.detach();
-        verbs::enter(self.pool, slot, self.way(&marks, patience)).map(drop)
+        self.enter(&slot, patience)
     }
 
     fn spawn_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<Handle<P::Output>, SubmitError<X>>
@@ -210,9 +219,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let marks = marks.in_token();
-        let slot = verbs::slot(self.pool, x, marks.clone(), false);
-        verbs::enter(self.pool, slot, self.way(&marks, patience)).map(Handle::new)
+        let slot = verbs::slot(self.pool, x, marks.in_token(), false);
+        self.enter(&slot, patience)?;
+        Ok(Handle::new(slot))
     }
 
     fn run_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<P::Output, CallError<X>>
@@ -220,36 +229,34 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let way = self.way(&marks, patience);
         if marks.is_none() {
-            return verbs::run(self.pool, x, way);
+            return verbs::run(self.pool, x, self.way(None, patience));
         }
         // Who has a deadline may leave before the answer is there.
-        let slot = verbs::slot(self.pool, x, marks.clone(), true);
-        verbs::enter(self.pool, slot, way)?.call().into_result()
+        let slot = verbs::slot(self.pool, x, marks, true);
+        self.enter(&slot, patience)?;
+        slot.call().into_result()
     }
 
     /// Enters the task of a slot as a future, for at most as long as the options allow for room.
-    async fn enter_async<X>(
-        self,
-        slot: Arc<crate::slot::Slot<X, P::Output>>,
-        marks: Marks,
-    ) -> Result<Arc<crate::slot::Slot<X, P::Output>>, SubmitError<X>>
+    async fn enter_async<X>(self, slot: SlotOf<P, X>) -> Result<SlotOf<P, X>, SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
         // A future gives up by its token alone.
+        let token = slot.terms().token.clone();
         let room = self.room_timeout.map(|limit| {
-            let token = marks.token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
+            let token = token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
             token.cancel_after(limit);
             token
         });
-        let way = self.pool.engine().way(self.key, Patience::Forever).unless(room.as_ref().or(marks.token.as_ref()));
-        let task = P::answered(&slot);
-        self.pool.engine().submit_slot_async(slot, task, way).await
+        verbs::enter_async(self.pool, slot, self.way(room.as_ref().or(token.as_ref()), Patience::Forever)).await
     }
 }
+
+/// The slot of a task that a pool makes of an `X`.
+type SlotOf<P, X> = Arc<Slot<X, <P as Accepts<X>>::Output>>;
 
 /// The verbs: each as that of the pool, with the options.
 impl<'p, P: AnyPool> With<'p, P> {
@@ -313,12 +320,11 @@ impl<'p, P: AnyPool> With<'p, P> {
         let (with, marks) = (self.clone(), self.marks().in_token());
         async move {
             if marks.is_none() && with.room_timeout.is_none() {
-                let way = with.pool.engine().way(with.key, Patience::Forever);
-                return verbs::submit_async(with.pool, x, way).await;
+                return verbs::submit_async(with.pool, x, with.way(None, Patience::Forever)).await;
             }
-            let slot = verbs::slot(with.pool, x, marks.clone(), false);
+            let slot = verbs::slot(with.pool, x, marks, false);
             slot.detach();
-            with.enter_async(slot, marks).await.map(drop)
+            with.enter_async(slot).await.map(drop)
         }
     }
 
@@ -339,15 +345,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<I::Item>,
         I::Item: Send + 'static,
     {
-        let mut rest = all.into_iter();
-        let mut accepted = 0;
-        while let Some(x) = rest.next() {
-            if let Err(refusal) = self.submit(x) {
-                return Err(SubmitAllError::new(accepted, refusal, rest));
-            }
-            accepted += 1;
-        }
-        Ok(accepted)
+        verbs::submit_all(all, |x| self.submit(x))
     }
 
     /// Submits `x` and returns a handle to its result. Blocks while the pool is full.
@@ -410,9 +408,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let (with, marks) = (self.clone(), self.marks().in_token());
-        let slot = verbs::slot(self.pool, x, marks.clone(), false);
-        async move { with.enter_async(slot, marks).await.map(Handle::new) }
+        let slot = verbs::slot(self.pool, x, self.marks().in_token(), false);
+        let with = self.clone();
+        async move { with.enter_async(slot).await.map(Handle::new) }
     }
 
     /// Runs `x` on a worker and waits for its result. Blocks while the pool is full and until the task has ended, or until its
@@ -473,11 +471,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let (with, marks) = (self.clone(), self.marks().in_token());
-        let slot = verbs::slot(self.pool, x, marks.clone(), false);
+        let slot = verbs::slot(self.pool, x, self.marks().in_token(), false);
+        let (with, token) = (self.clone(), slot.terms().token.clone());
         async move {
-            let token = marks.token.clone();
-            let handle = with.enter_async(slot, marks).await.map(Handle::new)?;
+            let handle = with.enter_async(slot).await.map(Handle::new)?;
             Ok(verbs::outcome(handle, token.as_ref()).await?)
         }
     }

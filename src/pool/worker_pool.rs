@@ -75,6 +75,6 @@ where
     }
 
     fn submit_all(&self, items: &mut dyn Iterator<Item = X>) -> Result<usize, (usize, SubmitError<X>)> {
-        verbs::submit_all(self, items)
+        verbs::submit_each(items, |item| WorkerPool::submit(self, item))
     }
 }
