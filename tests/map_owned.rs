@@ -59,20 +59,28 @@ fn a_map_can_be_returned_without_its_pool() {
 /// The pool lives as long as the map, and ends with it: what has not started is dropped, what runs is waited for, the threads are gone.
 fn last_share<D: Dispatch>() {
     let name = format!("owned-{}", D::NAME);
-    let (gate, living, dropped) = (Gate::new(), Count::new(), Count::new());
+    let (gate, pulled, living, dropped) = (Gate::new(), Count::new(), Count::new(), Count::new());
     let pool = Pool::builder().workers(1).queue(10).thread_name(&name).dispatch::<D>().build().unwrap();
     let pool = Arc::new(pool);
-    let held = gate.clone();
+    let (held, seen) = (gate.clone(), pulled.clone());
     let marks = living.clone();
-    let mut map: Map<'static, _, _> = pool.map_owned((0..5).map(move |n| Marked::new(n, &marks)), move |mark| {
-        if mark.0 > 0 {
+    let items = (0..5).map(move |n| {
+        pulled.up();
+        Marked::new(n, &marks)
+    });
+    let map: Map<'static, _, _> = pool.map_owned(items, move |mark| {
+        if mark.0 == 0 {
+            eventually("the window is full", || seen.get() == 3);
+        } else {
             held.wait();
         }
         mark.0
     });
+    let mut map = map.window(3);
     drop(pool);
     assert_eq!(map.next(), Some(0));
     gate.await_arrivals(1);
+    assert_eq!(living.get(), 2);
     assert_eq!(threads_named(&name), 1);
     let (ends, drops) = (gate.clone(), dropped.clone());
     thread::scope(|scope| {
