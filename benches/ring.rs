@@ -7,11 +7,9 @@
 //! the runs are short, and the figures rough.
 #![allow(dead_code, unreachable_pub, missing_docs, unused_imports, clippy::expect_used)] // the crate's files, as they are
 
-#[path = "../src/dispatch/mod.rs"]
-mod dispatch;
-#[path = "../src/stats.rs"]
-mod stats;
-#[path = "../src/sync.rs"]
+#[path = "../src/queue/mod.rs"]
+mod queue;
+#[path = "../src/sync/primitives/mod.rs"]
 mod sync;
 
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -19,7 +17,7 @@ use std::time::Instant;
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::{Backoff, CachePadded};
-use dispatch::{Balance, Dispatch, MAIN_DOOR, Parcel, Queue, Ring, Shape};
+use queue::{Balance, Dispatch, MAIN_DOOR, Parcel, Queue, Ring, Shape};
 
 const ROOM: usize = 1024;
 const RUNS: usize = 15;

@@ -96,66 +96,41 @@
 //!
 //! `SECURITY.md` in the repository has the details.
 
-mod abort;
-mod broadcast;
-mod builder;
 mod cancel;
-mod clock;
-mod contain;
-mod dispatch;
+mod combinators;
 mod engine;
 mod error;
-mod group;
-mod handle;
-mod interrupter;
-mod job;
-mod limited;
-mod looking;
-mod map;
-#[cfg(all(test, formicary_loom))]
-mod models;
-mod notifier;
-mod options;
 mod pool;
-mod race;
-mod reconfigure;
-mod scope;
-mod slot;
-mod stats;
-#[cfg(feature = "stream")]
-mod stream;
+mod queue;
 mod sync;
 mod task;
-mod timer;
-mod waiter;
-mod waking;
-mod window;
-mod worker;
 
-pub use broadcast::Answers;
-pub use builder::Builder;
 pub use cancel::{CancelReason, CancelToken, Cancelled, DropGuard};
-pub use dispatch::{Balance, Dispatch, MAX_WORKERS, Ring, Sharded, Stack};
+pub use combinators::broadcast::Answers;
+pub use combinators::group::Group;
+pub use combinators::limited::{Limited, LimitedStats};
+#[cfg(feature = "stream")]
+pub use combinators::map::stream::{IterStream, MapStream};
+pub use combinators::map::{Map, Results};
+pub use combinators::scope::Scope;
+pub use engine::options::{
+    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread,
+};
+pub use engine::reconfigure::Reconfigure;
+pub use engine::stats::{Refusals, ShutdownReport, Stats};
 pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
-pub use group::Group;
-pub use handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
-pub use interrupter::Interrupter;
-pub use limited::Limited;
-pub use map::{Map, Results};
-pub use options::{DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread};
+pub use pool::builder::Builder;
 pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
     StatefulPool, States, With, WorkerPool,
 };
-pub use reconfigure::Reconfigure;
-pub use scope::Scope;
-pub use stats::{LimitedStats, Refusals, ShardStats, ShutdownReport, Stats};
-#[cfg(feature = "stream")]
-pub use stream::{IterStream, MapStream};
-pub use task::Task;
-pub use worker::{Context, PanicPolicy, Worker};
+pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack};
+pub use task::closure::Task;
+pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
+pub use task::interrupter::Interrupter;
+pub use task::worker::{Context, PanicPolicy, Worker};
 
 /// `Send`, `Sync` and size of everything public, as a table that does not build when it is wrong.
 mod table {

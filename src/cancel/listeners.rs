@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::sync::Mutex;
-use crate::waiter::Waiter;
+use crate::sync::waiter::Waiter;
 
 /// Waiters with their numbers, which grow in the order in which they came, over the whole tree of the token.
 #[derive(Default)]

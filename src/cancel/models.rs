@@ -8,7 +8,7 @@ use std::time::Instant;
 use loom::thread;
 
 use super::CancelToken;
-use crate::engine::models::explore;
+use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// Runs each on a thread of its own. In the first run of a model one is after the other in their order; loom remembers only the

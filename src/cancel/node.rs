@@ -18,8 +18,8 @@ use super::CancelReason;
 use super::due::{Due, Moment};
 use super::epoch::note_cancellation;
 use super::listeners::{Listeners, wake};
+use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::waiter::Waiter;
 
 const LIVE: u8 = 0;
 const ASKED: u8 = 1;

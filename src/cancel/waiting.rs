@@ -7,9 +7,9 @@ use std::task::{Context as Poller, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{CancelToken, earlier};
+use crate::sync::timer::{Alarm, TIMER, Timer};
+use crate::sync::waiter::Waiter;
 use crate::sync::{current, park};
-use crate::timer::{Alarm, TIMER, Timer};
-use crate::waiter::Waiter;
 
 impl CancelToken {
     /// Blocks until the token is cancelled.

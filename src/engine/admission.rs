@@ -11,9 +11,9 @@ use crossbeam_utils::CachePadded;
 
 use super::lanes::{Lanes, Submitter};
 use crate::cancel::earlier;
-use crate::dispatch::MAIN_DOOR;
+use crate::queue::MAIN_DOOR;
+use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_after_rmw, park};
-use crate::waiter::Waiter;
 
 /// The lines of one pool, one for each door of its queue.
 pub(crate) struct Line {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::{Engine, Runner};
-use crate::dispatch::Dispatch;
 use crate::error::JoinError;
+use crate::queue::Dispatch;
 use crate::sync::{Arc, AtomicU8, Backoff, Condvar, Mutex, Ordering, wait};
 
 /// Something to be done with a state.

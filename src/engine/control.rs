@@ -6,18 +6,20 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
-use super::current_worker::CurrentPool;
 use super::joining::{EndWait, wait_for_end};
 use super::lifecycle::{IdleWatch, PauseId, Phase, Rest};
 use super::wakers::Listing;
-use super::{Engine, Prospect, Runner, Withdrawn};
-use crate::dispatch::{Dispatch, Load};
+use super::{Engine, Runner};
+use crate::engine::options::{OnDrop, check_workers};
+use crate::engine::reconfigure::Reconfigure;
+use crate::engine::stats::{ShutdownReport, Stats};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
-use crate::options::{OnDrop, check_workers};
-use crate::reconfigure::Reconfigure;
-use crate::slot::{Recalled, Verdict};
-use crate::stats::{ShutdownReport, Stats};
+use crate::queue::{Dispatch, Load};
 use crate::sync::Ordering;
+use crate::task::current_worker::CurrentPool;
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Recalled, Verdict};
+use crate::task::withdrawn::Withdrawn;
 
 /// Tasks by how they ended.
 struct SoFar {
@@ -49,7 +51,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
             self.apply_limits(phase);
         });
-        self.waiting_workers.shrink(|| self.progress_capacity());
+        self.block_permits.shrink(|| self.progress_capacity());
         self.start_what_may();
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::engine::stats::Refusals;
 use crate::error::SubmitErrorKind;
-use crate::stats::Refusals;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// The figures of one worker number; a later worker of the same number carries on.

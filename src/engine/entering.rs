@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Waker};
 use super::submit::{InLine, Way};
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, Cancelled};
-use crate::dispatch::{Dispatch, Parcel};
 use crate::error::{SubmitError, SubmitErrorKind};
-use crate::slot::Slot;
+use crate::queue::{Dispatch, Parcel};
 use crate::sync::Arc;
-use crate::waiter::Waiter;
+use crate::sync::waiter::Waiter;
+use crate::task::slot::Slot;
 
 /// A task that enters when it is polled and there is room. It stands in the same line as threads that wait; dropping it
 /// leaves the line and calls the next, and drops the task.

@@ -10,8 +10,8 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::parking::Source;
-use crate::looking;
 use crate::sync::IS_CHECKED;
+use crate::sync::looking;
 
 /// The short look, in rounds: a few microseconds.
 const ROUNDS: usize = if IS_CHECKED { 1 } else { 4 };

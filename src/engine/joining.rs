@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::current_worker::{self, PoolId};
 use crate::sync::thread_local;
+use crate::task::current_worker::{self, PoolId};
 
 thread_local! {
     /// The pool that started this thread. It has no destructor, so it can be read until the thread's very end, when the

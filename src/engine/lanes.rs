@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, IS_CHECKED, Mutex, Ordering};
-use crate::waiter::Waiter;
 
 /// How long those behind a future that was called wait for it: executors poll what is woken within some microseconds. A checker has
 /// no clock: there they do not wait at all.

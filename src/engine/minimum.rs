@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Engine, Runner};
-use crate::dispatch::Dispatch;
+use crate::queue::Dispatch;
 use crate::sync::{AtomicBool, IS_CHECKED, Mutex, Ordering};
 
 /// The time before the first try.

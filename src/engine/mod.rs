@@ -3,7 +3,7 @@
 //! ```text
 //! submit ── submit.rs      a worker alive? room? else the reason
 //!        ── admission.rs   full: wait in line
-//!        ── dispatch/      push: hand to an idle worker, or queue
+//!        ── queue/         push: hand to an idle worker, or queue
 //!        ── parking.rs     wake a worker only if nobody is looking for work
 //!        ── staffing.rs    start one more if there are more tasks than workers
 //! worker ── worker.rs      pop, run, account, let the next submitter in; or look, then sleep
@@ -15,7 +15,6 @@ pub(crate) mod admission;
 mod bulletin;
 mod control;
 mod counters;
-pub(crate) mod current_worker;
 mod entering;
 mod habit;
 mod idle;
@@ -25,18 +24,18 @@ mod lifecycle;
 mod minimum;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
+pub(crate) mod options;
 mod parking;
+pub(crate) mod reconfigure;
 mod settings;
 mod staffing;
-mod stops;
+pub(crate) mod stats;
 mod submit;
 mod sweep;
 mod thread_limit;
 mod threads;
 mod views;
-pub(crate) mod waiting_workers;
 mod wakers;
-mod withdrawn;
 mod worker;
 
 use std::hash::RandomState;
@@ -46,32 +45,29 @@ pub(crate) use bulletin::Order;
 pub(crate) use control::{Controlled, EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use submit::{Patience, Way};
-pub(crate) use sweep::Prospect;
 pub(crate) use views::Anteroom;
-pub(crate) use withdrawn::Withdrawn;
 
-use crate::dispatch::{Dispatch, Queue, Shape, TaskQueue};
+use crate::engine::options::{Nested, Options};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
-use crate::options::{Nested, Options};
-use crate::slot::{Recalled, Reply, Verdict};
+use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
+use crate::task::block_permits::BlockPermits;
+use crate::task::current_worker::{self, CurrentPool, PoolId};
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Recalled, Reply, Verdict};
+use crate::task::stops::{Overdue, Stops};
+use crate::task::withdrawn::Identity;
 
 use admission::Line;
 use bulletin::Bulletin;
 use counters::Counters;
-use current_worker::{CurrentPool, PoolId};
 use lifecycle::Life;
 use minimum::Minimum;
 use parking::Parking;
 use settings::Settings;
-pub(crate) use stops::Overdue;
-pub(crate) use stops::Stop;
-use stops::Stops;
 use sweep::Sweeps;
 use threads::Threads;
 use views::Views;
-use waiting_workers::WaitingWorkers;
-use withdrawn::Identity;
 use worker::Doing;
 
 /// What a worker does with a task: the first axis of a pool's type.
@@ -133,7 +129,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     line: Line,
     views: Views,
     threads: Threads,
-    waiting_workers: WaitingWorkers,
+    block_permits: BlockPermits,
     life: Life,
     counters: Counters,
     stops: Stops,
@@ -178,7 +174,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             line: Line::new(),
             views: Views::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
-            waiting_workers: WaitingWorkers::new(),
+            block_permits: BlockPermits::new(),
             life: Life::new(),
             counters: Counters::default(),
             stops: Stops::default(),
@@ -224,7 +220,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that
     /// wait may count on it. To be made before the tasks are out of sight.
     pub(crate) fn arrival(&self) -> Arrival<'_, R, D> {
-        self.waiting_workers.arrive();
+        self.block_permits.arrive();
         Arrival(self)
     }
 
@@ -238,8 +234,8 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         self.identity.id()
     }
 
-    fn waiting_workers(&self) -> &WaitingWorkers {
-        &self.waiting_workers
+    fn block_permits(&self) -> &BlockPermits {
+        &self.block_permits
     }
 
     fn overdue(&self) -> &Overdue {
@@ -291,6 +287,6 @@ pub(crate) struct Arrival<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
 impl<R: Runner, D: Dispatch> Drop for Arrival<'_, R, D> {
     fn drop(&mut self) {
-        self.0.waiting_workers.arrived(|| self.0.progress_capacity());
+        self.0.block_permits.arrived(|| self.0.progress_capacity());
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::options::Options;
-use crate::reconfigure::Reconfigure;
+use crate::engine::options::Options;
+use crate::engine::reconfigure::Reconfigure;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Stands for no bound, and for no expiry.

@@ -4,13 +4,13 @@
 use std::io;
 
 use super::counters::count;
-use super::current_worker::CurrentPool;
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
-use crate::dispatch::Dispatch;
 use crate::error::{BoxError, BuildError};
+use crate::queue::Dispatch;
 use crate::sync::mpsc::{Sender, channel};
 use crate::sync::{Arc, Ordering, fence};
+use crate::task::current_worker::CurrentPool;
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Starts the workers of the minimum and waits until each has its state, or has at least begun where its user
@@ -128,7 +128,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         fence(Ordering::SeqCst);
         count(&self.counters.failed_starts);
         self.threads.set_short(true);
-        self.waiting_workers.shrink(|| self.progress_capacity());
+        self.block_permits.shrink(|| self.progress_capacity());
         self.note_missing();
     }
 }

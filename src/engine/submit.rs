@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::admission::Place;
 use super::counters::count;
-use super::current_worker::{self, CurrentPool};
-use super::{Engine, Runner, waiting_workers};
+use super::{Engine, Runner};
 use crate::cancel::{CancelReason, CancelToken, earlier};
-use crate::dispatch::{Dispatch, MAIN_DOOR, Made, Parcel, Queue, Refused};
 use crate::error::{SubmitError, SubmitErrorKind};
-use crate::slot::{Slot, Ticket};
+use crate::queue::{Dispatch, MAIN_DOOR, Made, Parcel, Queue, Refused};
+use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, IS_CHECKED, current, spin_loop, yield_now};
-use crate::waiter::Waiter;
+use crate::task::block_permits;
+use crate::task::current_worker::{self, CurrentPool};
+use crate::task::slot::{Slot, Ticket};
 
 /// How often a submitter tries before it stands in line, and how long it pauses before each try: some microseconds in all, about
 /// what a sleep and a wake-up cost.
@@ -137,7 +138,7 @@ struct Left<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
 impl<R: Runner, D: Dispatch> Drop for Left<'_, R, D> {
     fn drop(&mut self) {
-        self.0.waiting_workers.shrink(|| self.0.progress_capacity());
+        self.0.block_permits.shrink(|| self.0.progress_capacity());
     }
 }
 
@@ -276,9 +277,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let has_way_out = self.runner.spare_state().is_some();
-        match waiting_workers::enter_wait_at_door(self.id(), way.deadline(), has_way_out) {
+        match block_permits::enter_wait_at_door(self.id(), way.deadline(), has_way_out) {
             Ok(guard) => self.wait_in_line(item, way, &guard)?,
-            Err(waiting_workers::WouldDeadlock) => self.make_room(item, way.door)?,
+            Err(block_permits::WouldDeadlock) => self.make_room(item, way.door)?,
         }
         // It has left the line: those behind need not wait until a guest has done its work.
         self.staff();
@@ -386,7 +387,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Ok(()) => Ok(true),
             Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) => {
-                self.waiting_workers.shrink(|| self.progress_capacity());
+                self.block_permits.shrink(|| self.progress_capacity());
                 if !is_first {
                     // Perhaps whoever is before it does not come.
                     self.pass_the_late();
@@ -400,7 +401,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &Arc<Self>,
         item: &mut dyn Parcel<R::Item>,
         way: &Way<'_>,
-        guard: &waiting_workers::BlockGuard,
+        guard: &block_permits::BlockGuard,
     ) -> Result<(), SubmitErrorKind> {
         let me = Waiter::Thread(current());
         let _listening = way.token.map(|token| token.listen(me.clone()));

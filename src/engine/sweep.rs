@@ -10,28 +10,11 @@ use std::time::Instant;
 use super::counters::count;
 use super::{Engine, Runner};
 use crate::cancel::{self, CancelToken, earlier};
-use crate::dispatch::Dispatch;
 use crate::error::{Cause, SubmitErrorKind};
-use crate::slot::{Recalled, Verdict};
+use crate::queue::Dispatch;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw};
-
-/// Whether a queued task will run when its turn comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prospect {
-    /// Nobody can keep it from running.
-    Runs,
-    /// It has a token or a handle, and is not cancelled; it will be at this time, if that is known.
-    Cancellable(Option<Instant>),
-    /// It is cancelled, or was run elsewhere.
-    Dead,
-}
-
-impl Prospect {
-    /// Of a task with this token.
-    pub(crate) fn of(token: &CancelToken) -> Self {
-        if token.is_cancelled() { Prospect::Dead } else { Prospect::Cancellable(token.deadline()) }
-    }
-}
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Recalled, Verdict};
 
 /// So many dead tickets are nothing to speak of.
 const FEW: usize = 64;

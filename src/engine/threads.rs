@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
-use super::current_worker::PoolId;
 use super::joining;
 use super::thread_limit::Place;
 use super::wakers::{Listing, Wakers};
-use crate::contain::contain;
-use crate::options::{Options, WorkerThread};
+use crate::engine::options::{Options, WorkerThread};
+use crate::sync::contain::contain;
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
+use crate::task::current_worker::PoolId;
 
 /// `Threads::population` holds the workers that stay in its low half and the capacity in its high half.
 const CAPACITY: usize = 1 << (usize::BITS / 2);

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Weak;
 
-use super::sweep::Prospect;
 use super::{Engine, Runner};
-use crate::dispatch::{Dispatch, Load};
+use crate::queue::{Dispatch, Load};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
-use crate::task::Task;
+use crate::task::closure::Task;
+use crate::task::prospect::Prospect;
 
 /// A view, as a look for what is dead knows it.
 pub(crate) trait Anteroom: Send + Sync {

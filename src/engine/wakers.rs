@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 
 use crate::sync::Mutex;
-use crate::waiter::Waiter;
+use crate::sync::waiter::Waiter;
 
 /// The wakers of those who wait for one thing. Whoever brings it about calls [`wake_all`](Self::wake_all) after that; who waits
 /// lists its waker first, and looks then. So one of the two sees the other.

@@ -8,22 +8,22 @@ use crossbeam_utils::CachePadded;
 
 use super::bulletin::Inbox;
 use super::counters::{Tally, count};
-use super::current_worker::{CurrentPool, EnterGuard};
 use super::habit::Habit;
 use super::parking::{self, Errand, Expiry, Sleeper};
 use super::threads::{Leave, Post};
 use super::{Engine, Runner};
-use crate::contain::contain;
-use crate::dispatch::{self, Dispatch, Queue};
+use crate::engine::options::{Hook, TaskPanic};
 use crate::error::{BoxError, Cause, JoinError, Payload, SharedError, SubmitErrorKind, panic_text};
-use crate::options::{Hook, TaskPanic};
-use crate::slot::{Recalled, Reply, Verdict};
+use crate::queue::{self, Dispatch, Queue};
+use crate::sync::contain::contain;
 use crate::sync::mpsc::Sender;
 use crate::sync::{Arc, Ordering, fence, fence_after_rmw};
+use crate::task::current_worker::{CurrentPool, EnterGuard};
+use crate::task::slot::{Recalled, Reply, Verdict};
 
 /// A worker's place at the queue of its pool.
 pub(super) type Seat<R, D> =
-    dispatch::Seat<<<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat>;
+    queue::Seat<<<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Seat>;
 
 /// What a worker carries with it.
 struct Me<S, W> {
@@ -189,7 +189,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.relax_limits();
         // Its last look may have kept another worker from finding a task (parking.md), and it does not look again.
         self.wake();
-        self.waiting_workers.shrink(|| self.progress_capacity());
+        self.block_permits.shrink(|| self.progress_capacity());
         if failed {
             self.note_missing();
         }

@@ -1,9 +1,9 @@
 //! What a pool can be given, and how that becomes a task: all that the verbs need to know of a kind of pool.
 
-use crate::dispatch::Dispatch;
 use crate::engine::{Engine, Runner};
-use crate::slot::{Caller, Run, Slot};
+use crate::queue::Dispatch;
 use crate::sync::Arc;
+use crate::task::slot::{Caller, Run, Slot};
 
 /// A pool of any kind.
 pub trait AnyPool: Sync {

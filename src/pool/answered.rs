@@ -1,11 +1,11 @@
 //! Closures with an answer, as a [`Pool`](crate::Pool) queues them.
 
 use crate::cancel::CancelToken;
-use crate::engine::Prospect;
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
-use crate::slot::{Caller, Recalled, Reply, Run, Slot, Terms, Ticket, Verdict};
 use crate::sync::Arc;
-use crate::task::{Body, Task};
+use crate::task::closure::{Body, Task};
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Caller, Recalled, Reply, Run, Slot, Terms, Ticket, Verdict};
 
 /// A slot for a task that is run by `run`, and the task that stands for it.
 pub(crate) fn answered<F, T>(f: F, run: Run<F, T>, terms: Terms<F, T>) -> (Arc<Slot<F, T>>, Task)

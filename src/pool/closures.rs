@@ -10,13 +10,15 @@ use super::answered::{Answered, Called, CalledTask};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::builder::Builder;
-use crate::dispatch::{Dispatch, Ring, Sharded, Stack};
-use crate::engine::{Engine, EngineRef, Overdue, Patience, Prospect, Runner};
+use crate::engine::{Engine, EngineRef, Patience, Runner};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
-use crate::handle::Handle;
-use crate::slot::{Caller, Recalled, Reply, Run, Slot, Ticket, Verdict};
-use crate::task::Task;
+use crate::pool::builder::Builder;
+use crate::queue::{Dispatch, Ring, Sharded, Stack};
+use crate::task::closure::Task;
+use crate::task::handle::Handle;
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Caller, Recalled, Reply, Run, Slot, Ticket, Verdict};
+use crate::task::stops::Overdue;
 
 /// A pool that runs closures.
 ///

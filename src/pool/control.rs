@@ -6,12 +6,12 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::pause::PauseGuard;
-use crate::clock::deadline;
 use crate::engine::Controlled;
+use crate::engine::reconfigure::Reconfigure;
+use crate::engine::stats::{ShutdownReport, Stats};
 use crate::error::BuildError;
-use crate::reconfigure::Reconfigure;
-use crate::stats::{ShutdownReport, Stats};
 use crate::sync::Arc;
+use crate::sync::clock::deadline;
 
 /// What an owner does with a pool, whatever its kind and dispatch: every pool dereferences to this.
 ///

@@ -10,13 +10,15 @@ use super::accepts::{Accepts, AnyPool};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::builder::Builder;
-use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Engine, EngineRef, Overdue, Patience, Prospect, Runner};
+use crate::engine::{Engine, EngineRef, Patience, Runner};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
-use crate::handle::Handle;
-use crate::job::Job;
-use crate::slot::{Caller, Recalled, Reply, Slot, Ticket, Verdict};
+use crate::pool::builder::Builder;
+use crate::queue::{Dispatch, Stack};
+use crate::task::handle::Handle;
+use crate::task::job::Job;
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Caller, Recalled, Reply, Slot, Ticket, Verdict};
+use crate::task::stops::Overdue;
 
 /// A pool that calls one function, bound when it is built, with payloads of one type. Nothing but the payload is queued, so
 /// [`submit`](Self::submit) does not allocate.

@@ -2,6 +2,7 @@
 
 mod accepts;
 mod answered;
+pub(crate) mod builder;
 mod closures;
 mod control;
 mod function;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::clock::deadline;
 use crate::engine::{PauseControl, PauseId};
+use crate::sync::clock::deadline;
 
 /// A pause of a pool: as long as one lives no queued task starts. Dropping it resumes.
 ///

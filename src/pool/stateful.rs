@@ -10,15 +10,17 @@ use super::accepts::{Accepts, AnyPool};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::builder::Builder;
-use crate::dispatch::{Dispatch, Stack};
-use crate::engine::{Engine, EngineRef, Overdue, Patience, Prospect, Runner};
+use crate::engine::{Engine, EngineRef, Patience, Runner};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
-use crate::handle::Handle;
-use crate::interrupter::Interrupter;
-use crate::job::Job;
-use crate::slot::{Caller, Cancellable, Recalled, Reply, Slot, Ticket, Verdict};
-use crate::worker::{Context, PanicPolicy, Worker};
+use crate::pool::builder::Builder;
+use crate::queue::{Dispatch, Stack};
+use crate::task::handle::Handle;
+use crate::task::interrupter::Interrupter;
+use crate::task::job::Job;
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Caller, Cancellable, Recalled, Reply, Slot, Ticket, Verdict};
+use crate::task::stops::Overdue;
+use crate::task::worker::{Context, PanicPolicy, Worker};
 
 /// A pool whose workers each have a state of type `W`, built once on their own thread.
 ///

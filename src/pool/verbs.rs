@@ -9,9 +9,9 @@ use super::accepts::{Accepts, AnyPool};
 use crate::cancel::{CancelReason, CancelToken};
 use crate::engine::{Engine, Patience, Way};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
-use crate::handle::Handle;
-use crate::slot::{Desk, Extra, Slot, Terms};
 use crate::sync::Arc;
+use crate::task::handle::Handle;
+use crate::task::slot::{Desk, Extra, Slot, Terms};
 
 /// The engine behind a pool.
 type EngineOf<P> = Arc<Engine<<P as AnyPool>::Runner, <P as AnyPool>::Dispatch>>;

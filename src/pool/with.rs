@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use super::accepts::{Accepts, AnyPool};
 use super::verbs::{self, Marks};
 use crate::cancel::{CancelToken, earlier};
-use crate::clock::deadline;
-use crate::dispatch::Sharded;
 use crate::engine::{Patience, Way};
 use crate::error::{CallError, SubmitAllError, SubmitError};
-use crate::handle::Handle;
-use crate::slot::Slot;
+use crate::queue::Sharded;
 use crate::sync::Arc;
+use crate::sync::clock::deadline;
+use crate::task::handle::Handle;
+use crate::task::slot::Slot;
 
 /// A pool and options for what is submitted next; made by `with()` of each pool.
 ///

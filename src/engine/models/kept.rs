@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use super::explore;
 use crate::engine::habit::Habit;
 use crate::engine::parking::{Errand, Expiry, Parking, Sleeper, Source};
+use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
 
 struct Pool {

@@ -11,17 +11,12 @@ use std::task::Waker;
 
 use loom::thread;
 
-use crate::dispatch::{MAIN_DOOR, Queue, RingQueue, ShardedQueue, StackQueue};
+use crate::queue::{MAIN_DOOR, Queue, RingQueue, ShardedQueue, StackQueue};
+use crate::sync::explore::explore;
+use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, Ordering};
-use crate::waiter::Waiter;
 
 use nest::{CountUp, LONG, Nest, OPENS, with_workers};
-
-pub(crate) fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
 
 /// No lost wake-up and no lost task: one worker, which may be looking, falling asleep, or asleep.
 fn one_worker_gets_every_task<Q: Queue<usize>>() {

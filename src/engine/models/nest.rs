@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::dispatch::{Balance, MAIN_DOOR, Queue, Refused, Seat, Shape, TaskQueue};
 use crate::engine::admission::{Line, Place};
 use crate::engine::bulletin::{Bulletin, Inbox, Order};
 use crate::engine::habit::Habit;
 use crate::engine::parking::{Errand, Expiry, Parking, Sleeper, Source};
 use crate::error::JoinError;
+use crate::queue::{Balance, MAIN_DOOR, Queue, Refused, Seat, Shape, TaskQueue};
+use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
-use crate::waiter::Waiter;
 
 /// A pool with nothing but a queue, its sleepers and its line.
 pub(super) struct Nest<Q: Queue<usize>> {

@@ -1,17 +1,17 @@
-//! loom models of the permits to wait (`waiting_workers.rs`).
+//! loom models of the permits to wait (`block_permits.rs`).
 
 use loom::thread;
 
-use super::explore;
-use crate::engine::waiting_workers::WaitingWorkers;
+use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, park};
+use crate::task::block_permits::BlockPermits;
 
 /// Of two workers one stands at the door, or is about to, and the other waits regardless: the first is sent away from the
 /// door or not let wait there, so one is at work in any case.
 #[test]
 fn a_wait_regardless_leaves_nobody_at_the_door() {
     explore(3, || {
-        let waits = Arc::new(WaitingWorkers::new());
+        let waits = Arc::new(BlockPermits::new());
         let other = Arc::clone(&waits);
         let at_the_door = thread::spawn(move || {
             if let Ok(permit) = other.enter(|| 2, true) {
@@ -35,7 +35,7 @@ fn a_task_on_its_way_in_is_waited_for() {
         is_feeding: bool,
     }
     explore(3, || {
-        let (waits, view, queued) = (WaitingWorkers::new(), Mutex::new(View::default()), AtomicUsize::new(0));
+        let (waits, view, queued) = (BlockPermits::new(), Mutex::new(View::default()), AtomicUsize::new(0));
         let shared = Arc::new((waits, view, queued));
         let other = Arc::clone(&shared);
         let feeder = thread::spawn(move || {

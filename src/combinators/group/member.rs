@@ -1,0 +1,106 @@
+//! A task of a group: what it shares with the others, and what its end means for them.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
+
+use super::ledger::Ledger;
+use super::places::Place;
+use crate::cancel::CancelToken;
+use crate::engine::admission::Line;
+use crate::error::{Cause, SubmitErrorKind};
+use crate::sync::{Mutex, thread_local};
+use crate::task::closure::{Body, Task};
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Cancellable, Recalled, Reply, Ticket, Verdict};
+
+/// What a group's tasks share.
+pub(super) struct Shared<T, E> {
+    pub(super) token: CancelToken,
+    pub(super) collects_all: bool,
+    pub(super) limit: usize,
+    /// Which task was the first to fail: the address of its slot.
+    pub(super) first_failure: OnceLock<usize>,
+    pub(super) ledger: Mutex<Ledger<T, E>>,
+    /// Submitters that found the group at its limit.
+    pub(super) line: Line,
+}
+
+impl<T, E> Shared<T, E> {
+    /// Somebody of the group did not make it.
+    pub(super) fn fail(&self) {
+        if !self.collects_all {
+            self.token.cancel();
+        }
+    }
+}
+
+thread_local! {
+    /// The groups whose tasks the calling thread is in the middle of, by address.
+    static WITHIN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the calling thread is in the middle of a task of this group.
+pub(super) fn is_within<T, E>(group: &Shared<T, E>) -> bool {
+    WITHIN.try_with(|within| within.borrow().contains(&address(group))).unwrap_or(false)
+}
+
+/// A task of a group before it runs.
+pub(super) struct Member<F, T: Send + 'static, E: Send + 'static> {
+    pub(super) f: F,
+    pub(super) place: Place<T, E>,
+}
+
+pub(super) fn address<T: ?Sized>(task: &T) -> usize {
+    std::ptr::from_ref(task).cast::<()>().addr()
+}
+
+pub(super) fn run<F, T, E>(member: Member<F, T, E>, task: &dyn Cancellable) -> Result<T, E>
+where
+    F: FnOnce(&CancelToken) -> Result<T, E>,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let Member { f, place } = member;
+    let shared = place.start();
+    // Fails on a thread whose locals are gone, which can be a guest: it does without.
+    let marked = WITHIN.try_with(|within| within.borrow_mut().push(address(&*shared)));
+    let result = catch_unwind(AssertUnwindSafe(|| f(&shared.token)));
+    let _ = marked.and_then(|()| WITHIN.try_with(|within| within.borrow_mut().pop()));
+    if !matches!(result, Ok(Ok(_))) {
+        // Only the first one stays.
+        let _ = shared.first_failure.set(address(task));
+        shared.fail();
+    }
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// A task of a group in the pool's queue.
+pub(super) struct Enlisted<F, T: Send + 'static, E: Send + 'static>(pub(super) Ticket<Member<F, T, E>, Result<T, E>>);
+
+impl<F, T, E> Body for Enlisted<F, T, E>
+where
+    F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    fn call(self, reply: &mut Reply) -> Verdict {
+        self.0.run(reply, None, |member, slot| run(member, slot))
+    }
+
+    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        match self.0.recall(kind, cause) {
+            // The group goes on without it: its place is free, and whoever gets it may still run it.
+            Recalled::Here(Member { f, place }) => {
+                place.fail();
+                Recalled::Here(Task::new(move || drop(f(&CancelToken::new()))))
+            }
+            Recalled::ToCaller => Recalled::ToCaller,
+            Recalled::Gone(verdict) => Recalled::Gone(verdict),
+        }
+    }
+
+    fn prospect(&self) -> Prospect {
+        self.0.prospect()
+    }
+}

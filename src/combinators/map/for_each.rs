@@ -1,0 +1,239 @@
+//! Iterators whose items go through a pool for nothing but the effect.
+
+use std::convert::Infallible;
+
+use super::{Map, Results, raise};
+use crate::cancel::CancelToken;
+use crate::combinators::map::window::Order;
+use crate::error::CallError;
+use crate::pool::{Pool, PoolWithFunc, StatefulPool};
+use crate::queue::Dispatch;
+use crate::task::worker::Worker;
+
+impl<D: Dispatch> Pool<D> {
+    /// Calls `f` on every item of an iterator, on the workers, and blocks until all are done. Pulls ahead as [`map`](Self::map)
+    /// does.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// let pool = formicary::Pool::new(4)?;
+    /// let sum = Arc::new(AtomicU64::new(0));
+    /// let total = sum.clone();
+    /// pool.for_each(1..=100, move |n| { total.fetch_add(n, Relaxed); });
+    /// assert_eq!(sum.load(Relaxed), 5050);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// With the first panic in `f`: from then on no item starts, and what runs is waited for. In the same way if the pool
+    /// refuses an item or gives one back, with the reason.
+    pub fn for_each<I, F>(&self, items: I, f: F)
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) + Send + Sync + 'static,
+    {
+        let done: Result<(), Infallible> = self.try_for_each(items, move |item| {
+            f(item);
+            Ok(())
+        });
+        let Ok(()) = done;
+    }
+
+    /// As [`for_each`](Self::for_each), until `f` fails: from then on no item starts and nothing more is pulled, and what runs is
+    /// waited for. A failure while the input blocks is heard of when that speaks again.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let failed = pool.try_for_each(1.., |n: u32| if n == 1000 { Err(n) } else { Ok(()) });
+    /// assert_eq!(failed, Err(1000));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first error in time, if there are several; the others are dropped.
+    ///
+    /// # Panics
+    /// As `for_each`, if a panic came first.
+    pub fn try_for_each<I, F, E>(&self, items: I, f: F) -> Result<(), E>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> Result<(), E> + Send + Sync + 'static,
+        E: Send + 'static,
+    {
+        let token = CancelToken::new();
+        let fuse = token.clone();
+        let f = move |item| {
+            let mut fuse = CancelOnDrop(Some(&fuse));
+            let result = f(item);
+            if result.is_ok() {
+                fuse.0 = None;
+            }
+            result
+        };
+        let mut items = items.into_iter();
+        let live = std::iter::from_fn(|| if token.is_cancelled() { None } else { items.next() });
+        exhaust(Map::new(live, self.door(f, Some(token.clone())), Order::End), Some(&token), |result| result)
+    }
+}
+
+impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
+    /// Gives every item of an iterator to the bound function, drops the answers, and blocks until all are done. Pulls ahead as
+    /// [`map`](Self::map) does. The items that are pulled may start until this thread learns of a failure: twice the pool's
+    /// capacity.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// let sum = Arc::new(AtomicU64::new(0));
+    /// let total = sum.clone();
+    /// let pool = formicary::PoolWithFunc::new(4, move |n| { total.fetch_add(n, Relaxed); })?;
+    /// pool.for_each(1..=100);
+    /// assert_eq!(sum.load(Relaxed), 5050);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// With the first panic of the function: from then on nothing more is pulled, what has not started is cancelled, and what
+    /// runs is waited for. In the same way if the pool refuses an item or gives one back, with the reason.
+    pub fn for_each<I: IntoIterator<Item = T>>(&self, items: I) {
+        exhaust_all(self.map_unordered(items));
+    }
+}
+
+impl<T: Send + 'static, D: Dispatch, R: Send + 'static, E: Send + 'static> PoolWithFunc<T, D, Result<R, E>> {
+    /// As [`for_each`](Self::for_each), until the function fails: from then on nothing more is pulled, what has not started is
+    /// cancelled, and what runs is waited for. A failure while the input blocks is heard of when that speaks again.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(4, |n: u32| if n == 1000 { Err(n) } else { Ok(()) })?;
+    /// assert_eq!(pool.try_for_each(1..), Err(1000));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first error in time, if there are several; the others are dropped.
+    ///
+    /// # Panics
+    /// As `for_each`, if a panic came first.
+    pub fn try_for_each<I: IntoIterator<Item = T>>(&self, items: I) -> Result<(), E> {
+        exhaust(self.map_unordered(items), None, |result| result.map(drop))
+    }
+}
+
+impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
+    /// Gives every item of an iterator to the workers, drops the outputs, and blocks until all are done. Pulls ahead as
+    /// [`map`](Self::map) does. The items that are pulled may start until this thread learns of a failure: twice the pool's
+    /// capacity.
+    ///
+    /// ```
+    /// use formicary::{Context, StatefulPool, Worker};
+    ///
+    /// struct Adder { sum: u64 }
+    /// impl Worker for Adder {
+    ///     type Input = u64;
+    ///     type Output = ();
+    ///     fn process(&mut self, n: u64, _: &Context<'_>) { self.sum += n }
+    /// }
+    /// let pool = StatefulPool::builder(|_worker| Ok(Adder { sum: 0 })).workers(2).min_workers(2).build()?;
+    /// pool.for_each(1..=100);
+    /// let sums = pool.broadcast(|adder| adder.sum).unwrap();
+    /// assert_eq!(sums.into_iter().filter_map(|(_worker, sum)| sum.ok()).sum::<u64>(), 5050);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// With the first panic of a worker: from then on nothing more is pulled, what has not started is cancelled, and what
+    /// runs is waited for. In the same way if the pool refuses an item or gives one back, with the reason; from inside a task
+    /// of the same pool, also if no other worker is free.
+    pub fn for_each<I: IntoIterator<Item = W::Input>>(&self, items: I) {
+        exhaust_all(self.map_unordered(items));
+    }
+
+    /// As [`for_each`](Self::for_each), until a worker's output is an error: from then on nothing more is pulled, what has not
+    /// started is cancelled, and what runs is waited for and told to stop. A failure while the input blocks is heard of when that
+    /// speaks again.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Picky;
+    /// # impl Worker for Picky {
+    /// #     type Input = u32;
+    /// #     type Output = Result<(), u32>;
+    /// #     fn process(&mut self, n: u32, _: &Context<'_>) -> Result<(), u32> { if n == 1000 { Err(n) } else { Ok(()) } }
+    /// # }
+    /// let pool = StatefulPool::new(4, |_worker| Ok(Picky))?; // does not like 1000
+    /// assert_eq!(pool.try_for_each(1..), Err(1000));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first error in time, if there are several; the others are dropped.
+    ///
+    /// # Panics
+    /// As `for_each`, if a panic came first.
+    pub fn try_for_each<I, R, E>(&self, items: I) -> Result<(), E>
+    where
+        I: IntoIterator<Item = W::Input>,
+        W: Worker<Output = Result<R, E>>,
+        R: Send + 'static,
+        E: Send + 'static,
+    {
+        exhaust(self.map_unordered(items), None, |result| result.map(drop))
+    }
+}
+
+/// Runs a map for the effect: until the first failure, after which what runs is waited for. The `token` is cancelled by tasks
+/// that fail.
+fn exhaust<I: Iterator, R: Send + 'static, E>(
+    map: Map<'_, I, R>,
+    token: Option<&CancelToken>,
+    judge: impl Fn(R) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut all = WoundUp(map.results());
+    for answer in all.0.by_ref() {
+        match answer {
+            Ok(output) => judge(output)?,
+            // It did not start because of a failure that is on its way.
+            Err(CallError::Failed(error)) if error.is_cancelled() && token.is_some_and(CancelToken::is_cancelled) => {}
+            Err(error) => {
+                drop(all);
+                raise(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same where no answer is a failure.
+fn exhaust_all<I: Iterator, R: Send + 'static>(map: Map<'_, I, R>) {
+    let done: Result<(), Infallible> = exhaust(map, None, |output| {
+        drop(output);
+        Ok(())
+    });
+    let Ok(()) = done;
+}
+
+/// Cancels the token when dropped with it: on an error, and on a panic.
+struct CancelOnDrop<'a>(Option<&'a CancelToken>);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.0 {
+            token.cancel();
+        }
+    }
+}
+
+/// Waits for what runs when dropped, also if the input panics.
+struct WoundUp<'p, I: Iterator, R: Send + 'static>(Results<'p, I, R>);
+
+impl<I: Iterator, R: Send + 'static> Drop for WoundUp<'_, I, R> {
+    fn drop(&mut self) {
+        self.0.window.wind_up();
+    }
+}

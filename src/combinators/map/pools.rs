@@ -1,0 +1,286 @@
+//! What maps each kind of pool: closures by a function, the others by what their workers do.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::Map;
+use crate::cancel::CancelToken;
+use crate::combinators::map::window::{Door, EngineDoor, Order, Owned};
+use crate::engine::{Engine, Runner};
+use crate::pool::{CallTask, Pool, PoolWithFunc, StatefulPool, answered};
+use crate::queue::Dispatch;
+use crate::task::job::Job;
+use crate::task::slot::{Run, Slot, Terms, Ticket};
+use crate::task::worker::Worker;
+
+impl<D: Dispatch> Pool<D> {
+    /// Calls `f` on the items of an iterator, on the workers, several at a time; the results come in the order of the items. See
+    /// [`Map`] for how far ahead it works, for panics, and for its end.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let lengths: Vec<usize> = pool.map(["an", "ant", "nest"], str::len).collect();
+    /// assert_eq!(lengths, [2, 3, 4]);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map<I, F, R>(&self, items: I, f: F) -> Map<'_, I::IntoIter, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        Map::new(items.into_iter(), self.door(f, None), Order::Input)
+    }
+
+    /// As [`map`](Self::map), with the results as they come: a slow item does not hold up those behind it.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = formicary::Pool::new(2)?;
+    /// let (go, gate) = channel::<()>();
+    /// let gate = std::sync::Mutex::new(gate);
+    /// let mut results = pool.map_unordered([1, 2], move |n| {
+    ///     if n == 1 {
+    ///         gate.lock().unwrap().recv().unwrap();
+    ///     }
+    ///     n
+    /// });
+    /// assert_eq!(results.next(), Some(2));
+    /// go.send(())?;
+    /// assert_eq!(results.next(), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_unordered<I, F, R>(&self, items: I, f: F) -> Map<'_, I::IntoIter, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        Map::new(items.into_iter(), self.door(f, None), Order::End)
+    }
+
+    /// As [`map`](Self::map), with a share in the pool instead of a borrow: the map can be returned, stored, and sent to another thread.
+    ///
+    /// The pool lives at least as long as the map. If the map has the last share, dropping it drops the pool, which ends as
+    /// [`Builder::on_drop`](crate::Builder::on_drop) says.
+    ///
+    /// ```
+    /// use formicary::{Map, Pool};
+    /// use std::sync::Arc;
+    ///
+    /// fn lengths(words: Vec<String>) -> Result<impl Iterator<Item = usize> + Send, formicary::BuildError> {
+    ///     let pool = Arc::new(Pool::new(4)?);
+    ///     Ok(pool.map_owned(words, |word| word.len()))
+    /// }
+    /// assert!(lengths(vec!["ant".into(), "nest".into()])?.eq([3, 4]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_owned<I, F, R>(self: &Arc<Self>, items: I, f: F) -> Map<'static, I::IntoIter, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        Map::new(items.into_iter(), closure_door(Owned(Arc::clone(self)), f, None), Order::Input)
+    }
+
+    /// As [`map_unordered`](Self::map_unordered), with a share in the pool as [`map_owned`](Self::map_owned).
+    ///
+    /// ```
+    /// let pool = std::sync::Arc::new(formicary::Pool::new(4)?);
+    /// let squares = pool.map_unordered_owned(1..=3_u64, |n| n * n);
+    /// drop(pool);
+    /// assert_eq!(squares.sum::<u64>(), 14);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered_owned<I, F, R>(self: &Arc<Self>, items: I, f: F) -> Map<'static, I::IntoIter, R>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        Map::new(items.into_iter(), closure_door(Owned(Arc::clone(self)), f, None), Order::End)
+    }
+
+    pub(crate) fn door<T, F, R>(&self, f: F, token: Option<CancelToken>) -> impl Door<'_, T, R>
+    where
+        T: Send + 'static,
+        F: Fn(T) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        closure_door(&self.engine, f, token)
+    }
+}
+
+impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
+    /// Gives the items of an iterator to the bound function, several at a time; the answers come in the order of the items. See
+    /// [`Map`] for how far ahead it works, for panics, and for its end.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(4, |n: u64| n * n)?;
+    /// assert!(pool.map(1..=3).eq([1, 4, 9]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
+        Map::new(items.into_iter(), payload_door(&self.engine), Order::Input)
+    }
+
+    /// As [`map`](Self::map), with the answers as they come.
+    ///
+    /// ```
+    /// let pool = formicary::PoolWithFunc::new(4, |n: u64| n * n)?;
+    /// assert_eq!(pool.map_unordered(1..=3).sum::<u64>(), 14);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
+        Map::new(items.into_iter(), payload_door(&self.engine), Order::End)
+    }
+
+    /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(4, |n: u64| n * n)?);
+    /// let outputs = pool.map_owned(1..=3);
+    /// drop(pool);
+    /// assert!(outputs.eq([1, 4, 9]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_owned<I: IntoIterator<Item = T>>(self: &Arc<Self>, items: I) -> Map<'static, I::IntoIter, R> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::Input)
+    }
+
+    /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(4, |n: u64| n * n)?);
+    /// assert_eq!(pool.map_unordered_owned(1..=3).sum::<u64>(), 14);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered_owned<I: IntoIterator<Item = T>>(self: &Arc<Self>, items: I) -> Map<'static, I::IntoIter, R> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::End)
+    }
+}
+
+impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
+    /// Gives the items of an iterator to the workers, several at a time; the outputs come in the order of the items. See
+    /// [`Map`] for how far ahead it works, for panics, and for its end.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(2, |_worker| Ok(Double))?;
+    /// assert!(pool.map(1..=3).eq([2, 4, 6]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map<I: IntoIterator<Item = W::Input>>(&self, items: I) -> Map<'_, I::IntoIter, W::Output> {
+        Map::new(items.into_iter(), payload_door(&self.engine), Order::Input)
+    }
+
+    /// As [`map`](Self::map), with the outputs as they come.
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = StatefulPool::new(2, |_worker| Ok(Double))?;
+    /// assert_eq!(pool.map_unordered(1..=3).sum::<u64>(), 12);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered<I: IntoIterator<Item = W::Input>>(&self, items: I) -> Map<'_, I::IntoIter, W::Output> {
+        Map::new(items.into_iter(), payload_door(&self.engine), Order::End)
+    }
+
+    /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
+    /// let outputs = pool.map_owned(1..=3);
+    /// drop(pool);
+    /// assert!(outputs.eq([2, 4, 6]));
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_owned<I: IntoIterator<Item = W::Input>>(
+        self: &Arc<Self>,
+        items: I,
+    ) -> Map<'static, I::IntoIter, W::Output> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::Input)
+    }
+
+    /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    ///
+    /// ```
+    /// # use formicary::{Context, StatefulPool, Worker};
+    /// # struct Double;
+    /// # impl Worker for Double {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
+    /// # }
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
+    /// assert_eq!(pool.map_unordered_owned(1..=3).sum::<u64>(), 12);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn map_unordered_owned<I: IntoIterator<Item = W::Input>>(
+        self: &Arc<Self>,
+        items: I,
+    ) -> Map<'static, I::IntoIter, W::Output> {
+        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::End)
+    }
+}
+
+/// The door of a pool of closures, whose items one closure is called on.
+pub(crate) fn closure_door<'p, G, D, T, F, R>(engine: G, f: F, token: Option<CancelToken>) -> impl Door<'p, T, R>
+where
+    G: Deref<Target = Arc<Engine<CallTask, D>>> + Clone + Send + Sync + 'p,
+    D: Dispatch,
+    T: Send + 'static,
+    F: Fn(T) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    let (f, pool) = (Arc::new(f), engine.id());
+    let make = move |item| {
+        let run: Run<(Arc<F>, T), R> = |(f, item), _| f(item);
+        let terms = Terms { token: token.clone(), run_here: Some(run), ..Terms::new(pool) };
+        answered((Arc::clone(&f), item), run, terms)
+    };
+    EngineDoor { engine, make, item: |(_, item)| item }
+}
+
+/// The door of a pool whose payloads are its items.
+pub(crate) fn payload_door<'p, G, E, D, T, R>(engine: G) -> impl Door<'p, T, R>
+where
+    G: Deref<Target = Arc<Engine<E, D>>> + Clone + Send + Sync + 'p,
+    E: Runner<Item = Job<T, R>>,
+    D: Dispatch,
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let pool = engine.id();
+    let make = move |item| {
+        let slot = Slot::new(item, Terms::new(pool));
+        let task = Job::Answered(Ticket::new(&slot));
+        (slot, task)
+    };
+    EngineDoor { engine, make, item: |item| item }
+}

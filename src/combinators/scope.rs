@@ -1,0 +1,396 @@
+//! Tasks that borrow from the stack of whoever waits for them.
+//!
+//! A task of a scope may hold references that are good for `'scope`, and the pool's queue takes only what is good for ever. So
+//! the closure stays in a cell ([`Errand`]), and what is queued is a [`Ticket`] to it, with the lifetime taken off. That is
+//! sound because the only thing that a ticket can do with a closure is to move it out of the cell and call it, and
+//! [`Pool::scope`] does not return, nor unwind, before every closure that was ever put into a cell has been called and is gone
+//! ([`Tally::pending`] is 0). Tickets may outlive the scope, in the queue: their cells are empty, and an empty cell is of no
+//! lifetime. Nothing that the user holds keeps anything alive or ends anything: [`Scope`] is only ever lent, and there are no
+//! handles that could be leaked.
+//!
+//! A closure is called by whichever of these comes first: a worker that has its ticket; the scope's own thread, if that is a
+//! worker of the pool, which has nothing better to do than wait; the scope's own thread, if the pool gave the ticket back; the
+//! spawning thread, if the pool did not take the ticket ([`State::run_refused`]).
+
+mod refused;
+
+use std::collections::VecDeque;
+use std::convert;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::error::{Cause, Payload, SubmitErrorKind};
+use crate::pool::Pool;
+use crate::queue::{Dispatch, Stack};
+use crate::sync::abort::AbortOnUnwind;
+use crate::sync::{Mutex, Thread, current, park};
+use crate::task::block_permits;
+use crate::task::closure::{Body, Task};
+use crate::task::current_worker;
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Recalled, Reply, Settle, Verdict};
+
+/// What spawns tasks that borrow; lent by [`Pool::scope`].
+///
+/// `'scope` is the scope's own life, within which tasks end; `'env` is that of what they borrow.
+///
+/// ```
+/// fn spawn_two<'scope>(s: &'scope formicary::Scope<'scope, '_>, one: &'scope mut u32, other: &'scope mut u32) {
+///     s.spawn(|| *one += 1);
+///     s.spawn(|| *other += 1);
+/// }
+/// let pool = formicary::Pool::new(2)?;
+/// let mut counts = (1, 10);
+/// pool.scope(|s| spawn_two(s, &mut counts.0, &mut counts.1));
+/// assert_eq!(counts, (2, 11));
+/// # Ok::<(), formicary::BuildError>(())
+/// ```
+pub struct Scope<'scope, 'env: 'scope, D: Dispatch = Stack> {
+    pool: &'env Pool<D>,
+    state: Arc<State>,
+    /// Neither lifetime may be shortened or stretched, as in `std::thread::Scope`.
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+/// What a scope's thread and its tasks share. Of no lifetime: workers touch it when the scope may have ended.
+struct State {
+    owner: Thread,
+    pool: current_worker::PoolId,
+    /// Whether the owner is a worker of the pool, so that it runs what has not started.
+    owner_is_inside: bool,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    /// Closures that are not gone yet.
+    pending: usize,
+    /// Those that the owner may run in a worker's stead; perhaps others have by then.
+    queued: VecDeque<Arc<dyn Errand>>,
+    /// How many closures have gone since `queued` was last rid of those that have started.
+    stale: usize,
+    /// Those whose tickets came back: the owner runs them.
+    returned: Vec<Arc<dyn Errand>>,
+    panic: Option<Payload>,
+}
+
+/// So many closures go before a list is looked through for them.
+const STALE: usize = 32;
+
+impl Tally {
+    /// Takes what has started out of `queued` when it may be half of that: so a cell outlives its closure for a while only, and
+    /// each costs one look or two. What comes back is for the caller to drop when the lock is free.
+    fn sweep(&mut self) -> VecDeque<Arc<dyn Errand>> {
+        self.stale += 1;
+        if self.stale < STALE.max(self.queued.len() / 2) {
+            return VecDeque::new();
+        }
+        self.stale = 0;
+        let (queued, started) = mem::take(&mut self.queued).into_iter().partition(|errand| errand.is_queued());
+        self.queued = queued;
+        started
+    }
+}
+
+/// A closure that borrows, in a cell, as those see it who know nothing of its lifetime.
+trait Errand: Send + Sync {
+    /// Whether its ticket is still good.
+    fn is_queued(&self) -> bool;
+    /// Calls the closure if its ticket is still good, for whoever has the ticket or in its stead. `reply` is set before.
+    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>, has_ticket: bool) -> Verdict;
+    /// The ticket is not good any more: says whether that is because of this.
+    fn return_ticket(&self) -> bool;
+    /// Whether the owner has called the closure in the ticket's stead.
+    fn is_withdrawn(&self) -> bool;
+    /// Calls the closure if its ticket has come back.
+    fn run_returned(&self);
+}
+
+enum Cell<F> {
+    Queued(F),
+    Returned(F),
+    /// The owner has it, and its ticket stands for nothing any more.
+    Withdrawn,
+    Empty,
+}
+
+impl<F: FnOnce() + Send> Errand for Mutex<Cell<F>> {
+    fn is_queued(&self) -> bool {
+        matches!(*self.lock(), Cell::Queued(_))
+    }
+
+    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>, has_ticket: bool) -> Verdict {
+        let mut cell = self.lock();
+        match mem::replace(&mut *cell, Cell::Empty) {
+            Cell::Queued(f) => {
+                if !has_ticket {
+                    *cell = Cell::Withdrawn;
+                    state.pool.withdrawn().inspect(|withdrawn| withdrawn.add(false));
+                }
+                drop(cell);
+                reply.set(Arc::clone(state) as _);
+                f();
+                Verdict::Ran
+            }
+            other => {
+                *cell = other;
+                Verdict::Elsewhere
+            }
+        }
+    }
+
+    fn return_ticket(&self) -> bool {
+        let mut cell = self.lock();
+        match mem::replace(&mut *cell, Cell::Empty) {
+            Cell::Queued(f) => {
+                *cell = Cell::Returned(f);
+                true
+            }
+            other => {
+                *cell = other;
+                false
+            }
+        }
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        matches!(*self.lock(), Cell::Withdrawn)
+    }
+
+    fn run_returned(&self) {
+        let mut cell = self.lock();
+        match mem::replace(&mut *cell, Cell::Empty) {
+            Cell::Returned(f) => {
+                drop(cell);
+                f();
+            }
+            other => *cell = other,
+        }
+    }
+}
+
+impl Settle for State {
+    /// One closure is gone.
+    fn settle(&self, panic: Option<Payload>) {
+        let mut tally = self.tally.lock();
+        tally.pending -= 1;
+        let is_over = tally.pending == 0;
+        let swept = tally.sweep();
+        let unwanted = match &tally.panic {
+            Some(_) => panic,
+            None => mem::replace(&mut tally.panic, panic),
+        };
+        drop(tally);
+        drop(swept);
+        if is_over {
+            self.owner.unpark();
+        }
+        // Somebody else's code, which must not unwind into a waiting scope.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(unwanted))) {
+            mem::forget(again);
+        }
+    }
+}
+
+impl State {
+    /// Runs what no worker will, on this thread.
+    fn run_returned(&self, errand: &dyn Errand) {
+        let result = catch_unwind(AssertUnwindSafe(|| errand.run_returned()));
+        self.settle(result.err());
+    }
+
+    /// Waits until every closure is gone.
+    fn finish(self: &Arc<Self>, pool: current_worker::PoolId) {
+        loop {
+            let mut tally = self.tally.lock();
+            if tally.pending == 0 {
+                return;
+            }
+            let (returned, queued) = (tally.returned.pop(), tally.queued.pop_front());
+            drop(tally);
+            if returned.is_none() && queued.is_none() {
+                // What is left has started, later than this scope, on others. So workers that wait for scopes do not wait in a
+                // circle; and one that is at the pool's door gives way if no other is left.
+                let _guard = block_permits::enter_wait_regardless(pool);
+                park(None);
+            }
+            if let Some(errand) = queued {
+                current_worker::run_here_however_deep(pool, |reply| errand.run_queued(reply, self, false));
+            }
+            if let Some(errand) = returned {
+                self.run_refused(errand);
+            }
+        }
+    }
+}
+
+/// A task of a scope in the pool's queue.
+struct Ticket {
+    errand: Arc<dyn Errand>,
+    state: Arc<State>,
+}
+
+impl Ticket {
+    fn return_it(&self) -> bool {
+        let is_returned = self.errand.return_ticket();
+        if is_returned {
+            self.state.tally.lock().returned.push(Arc::clone(&self.errand));
+            self.state.owner.unpark();
+        }
+        is_returned
+    }
+}
+
+impl Body for Ticket {
+    fn call(self, reply: &mut Reply) -> Verdict {
+        self.errand.run_queued(reply, &self.state, true)
+    }
+
+    /// Never gives the closure to whoever shuts the pool down: it goes to the scope's thread.
+    fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
+        if self.return_it() { Recalled::ToCaller } else { Recalled::Gone(Verdict::Elsewhere) }
+    }
+
+    fn prospect(&self) -> Prospect {
+        if self.errand.is_withdrawn() { Prospect::Dead } else { Prospect::Runs }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // Whatever happens to a ticket, the scope ends.
+        if !self.return_it() && self.errand.is_withdrawn() {
+            self.state.pool.withdrawn().inspect(|withdrawn| withdrawn.clear());
+        }
+    }
+}
+
+impl<D: Dispatch> Pool<D> {
+    /// Lends `f` a [`Scope`] whose tasks may borrow from the caller's stack, and blocks until all of them have ended. Returns
+    /// what `f` returned.
+    ///
+    /// It is [`std::thread::scope`] on the pool's workers. Tasks may spawn more, and scopes may be nested: a worker that waits
+    /// for a scope runs the scope's tasks that have not started, as deep as they nest, so a pool of one worker is enough.
+    ///
+    /// Every task runs, exactly once, whatever happens to the pool: what it does not take runs on the spawning thread, and what
+    /// `shutdown_now` takes out runs on the thread of the scope (and is counted as returned, though nobody gets it). A pool that
+    /// is paused keeps its scopes waiting. Tasks that wait for each other need as many workers.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(2)?;
+    /// let mut numbers = vec![3, 1, 2];
+    /// let (mut sum, mut most) = (0, 0);
+    /// pool.scope(|s| {
+    ///     s.spawn(|| sum = numbers.iter().sum());
+    ///     s.spawn(|| most = *numbers.iter().max().unwrap());
+    /// });
+    /// numbers.push(sum + most);
+    /// assert_eq!(numbers, [3, 1, 2, 9]);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// What a task borrows must live longer than the scope:
+    ///
+    /// ```compile_fail,E0597
+    /// let pool = formicary::Pool::new(1).unwrap();
+    /// pool.scope(|s| {
+    ///     let short = 7;
+    ///     s.spawn(|| println!("{}", &short));
+    /// });
+    /// ```
+    ///
+    /// and the scope stays where it is:
+    ///
+    /// ```compile_fail,E0521
+    /// let pool = formicary::Pool::new(1).unwrap();
+    /// let mut escaped = None;
+    /// pool.scope(|s| escaped = Some(s));
+    /// escaped.unwrap().spawn(|| ());
+    /// ```
+    ///
+    /// # Panics
+    /// When all tasks have ended: with `f`'s own panic, or with that of the first task that panicked. The pool counts and
+    /// reports the tasks' panics, too.
+    pub fn scope<'env, F, R>(&'env self, f: F) -> R
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env, D>) -> R,
+    {
+        let state = State {
+            owner: current(),
+            pool: self.engine.id(),
+            owner_is_inside: self.engine.is_inside(),
+            tally: Mutex::new(Tally::default()),
+        };
+        let scope = Scope { pool: self, state: Arc::new(state), scope: PhantomData, env: PhantomData };
+        let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+        AbortOnUnwind::run(|| scope.state.finish(self.engine.id()));
+        let panic = scope.state.tally.lock().panic.take();
+        match (result, panic) {
+            (Ok(value), None) => value,
+            (Err(panic), _) | (Ok(_), Some(panic)) => resume_unwind(panic),
+        }
+    }
+}
+
+impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
+    /// Submits a task that may borrow from outside the scope. Its result goes where the task puts it.
+    ///
+    /// Blocks while the pool is full. If the pool does not take it (it is closed, or full and
+    /// [`nonblocking`](crate::Builder::nonblocking), or the caller is a worker that would wait for itself), it runs on the calling
+    /// thread, and the pool does not count it: before this returns or, if the caller is such a task of the same scope itself, when
+    /// that has ended, so that a chain of them takes no more stack than one. A panic in it is kept for the end of the scope, as
+    /// that of any other. Costs one allocation, which is given back when the task has ended.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let count = AtomicU32::new(0);
+    /// pool.scope(|s| {
+    ///     s.spawn(|| {
+    ///         s.spawn(|| count.fetch_add(1, Relaxed));
+    ///         count.fetch_add(10, Relaxed);
+    ///     });
+    /// });
+    /// assert_eq!(count.into_inner(), 11);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn spawn<F, T>(&'scope self, f: F)
+    where
+        F: FnOnce() -> T + Send + 'scope,
+    {
+        let errand: Arc<dyn Errand + 'scope> = Arc::new(Mutex::new(Cell::Queued(move || drop(f()))));
+        // SAFETY: this only takes the lifetime off. The closure in the cell is moved out and called, or dropped by its own
+        // unwinding, before `Tally::pending`, which is counted up below before anyone else sees the cell, is counted down for it,
+        // and `Pool::scope`, without which there is no `Scope`, neither returns nor unwinds before `pending` is 0; `'scope` lasts
+        // until then. Whoever holds the cell later finds it empty: dropping it touches nothing of `F`.
+        let errand = unsafe { mem::transmute::<Arc<dyn Errand + 'scope>, Arc<dyn Errand>>(errand) };
+        let state = &self.state;
+        state.tally.lock().pending += 1;
+        let ticket = Task::from_body(Ticket { errand: Arc::clone(&errand), state: Arc::clone(state) });
+        match self.pool.engine.submit(ticket, convert::identity, self.pool.engine.default_patience()) {
+            Ok(()) if state.owner_is_inside => {
+                let mut tally = state.tally.lock();
+                if errand.is_queued() {
+                    tally.queued.push_back(errand);
+                    drop(tally);
+                    state.owner.unpark();
+                }
+            }
+            Ok(()) => {}
+            // The ticket is dropped with the refusal and does nothing then: it is not good any more.
+            Err(_refusal) if errand.return_ticket() => state.run_refused(errand),
+            Err(_) => {}
+        }
+    }
+}
+
+impl<D: Dispatch> fmt::Debug for Scope<'_, '_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("pending", &self.state.tally.lock().pending).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,329 @@
+//! loom models of the queues alone: who gets what, who is refused, who may start.
+//!
+//! Run by `ci/loom.sh`. Each model is one promise of [`Queue`], and runs over every queue there is.
+
+use loom::thread;
+
+use super::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue, TaskQueue};
+use crate::sync::explore::explore;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
+
+/// A queue that holds `room` tasks of one worker, in as many shards as there is room for, two at most.
+fn queue<Q: Queue<usize>>(room: usize) -> Arc<Q> {
+    let shape = Shape { workers: 1, bound: Some(room - 1), shards: Some(room.min(2)), balance: Balance::default() };
+    Arc::new(Q::new(&shape).expect("the shape is good"))
+}
+
+/// Pushes until there is room.
+fn push<Q: Queue<usize>>(queue: &Q, item: usize) {
+    loop {
+        match queue.push(&mut Some(item), MAIN_DOOR, 0, None) {
+            Ok(()) => return,
+            Err(Refused::Full) => {}
+            Err(Refused::Closed) => unreachable!("nobody closes"),
+        }
+        thread::yield_now();
+    }
+}
+
+/// Takes and finishes one task, when there is one.
+fn run<Q: Queue<usize>>(queue: &Q, seat: &Q::Seat) -> usize {
+    loop {
+        if let Some(item) = queue.pop(seat) {
+            queue.finished(seat);
+            return item;
+        }
+        thread::yield_now();
+    }
+}
+
+/// Three tasks through a queue for two: the third waits for a place, in a ring for the first one's slot. In order.
+fn tasks_go_round<Q: Queue<usize>>() {
+    explore(5, || {
+        let queue = queue::<Q>(2);
+        let submitter = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || (1..=3).for_each(|item| push(&*queue, item)))
+        };
+        let seat = queue.seat(0);
+        let sum: usize = (0..3).map(|_| run(&*queue, &seat)).sum();
+        assert_eq!(sum, 6);
+        submitter.join().expect("no panic");
+        assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+        assert!(!queue.has_work());
+    });
+}
+
+/// Two submitters, two workers: each task goes to one.
+fn each_task_goes_to_one_worker<Q: Queue<usize>>() {
+    explore(2, || {
+        let queue = queue::<Q>(2);
+        let (other, third) = (Arc::clone(&queue), Arc::clone(&queue));
+        let submitter = thread::spawn(move || push(&*other, 1));
+        let worker = thread::spawn(move || {
+            let seat = third.seat(1);
+            run(&*third, &seat)
+        });
+        push(&*queue, 2);
+        let mine = run(&*queue, &queue.seat(0));
+        assert_eq!(mine + worker.join().expect("no panic"), 3);
+        submitter.join().expect("no panic");
+        assert_eq!(queue.load().accepted, 2);
+    });
+}
+
+/// Room for one: of two submitters one gets in.
+fn the_bound_is_exact<Q: Queue<usize>>() {
+    explore(5, || {
+        let queue = queue::<Q>(1);
+        let other = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.push(&mut Some(1), MAIN_DOOR, 0, None).is_ok())
+        };
+        let entered = queue.push(&mut Some(2), MAIN_DOOR, 0, None).is_ok();
+        assert!(entered != other.join().expect("no panic"));
+    });
+}
+
+/// Whoever comes after the close is refused, and what was accepted is there.
+fn closing_is_final<Q: Queue<usize>>() {
+    explore(5, || {
+        let (queue, closed) = (queue::<Q>(2), Arc::new(AtomicBool::new(false)));
+        let submitter = {
+            let (queue, closed) = (Arc::clone(&queue), Arc::clone(&closed));
+            thread::spawn(move || {
+                let mut entered = 0;
+                for item in 0..2 {
+                    let late = closed.load(Ordering::SeqCst);
+                    let enters = queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok();
+                    assert!(!(late && enters), "accepted after the close");
+                    entered += usize::from(enters);
+                }
+                entered
+            })
+        };
+        queue.close();
+        closed.store(true, Ordering::SeqCst);
+        let entered = submitter.join().expect("no panic");
+        assert_eq!(queue.drain().len(), entered);
+    });
+}
+
+/// From the moment that the limit is zero no task starts, also none that a worker was just reaching for.
+fn nothing_starts_in_a_pause<Q: Queue<usize>>() {
+    explore(5, || {
+        let (queue, paused) = (queue::<Q>(2), Arc::new(AtomicBool::new(false)));
+        push(&*queue, 1);
+        let worker = {
+            let (queue, paused) = (Arc::clone(&queue), Arc::clone(&paused));
+            thread::spawn(move || {
+                let seat = queue.seat(0);
+                let late = paused.load(Ordering::SeqCst);
+                let started = queue.pop(&seat).is_some();
+                assert!(!(late && started), "started in a pause");
+                started
+            })
+        };
+        queue.set_limits(Some(0), 1);
+        paused.store(true, Ordering::SeqCst);
+        let load = queue.load();
+        let started = worker.join().expect("no panic");
+        assert_eq!((load.queued, load.running), (usize::from(!started), usize::from(started)));
+        assert!(!queue.has_work());
+        queue.set_limits(None, 1);
+        assert_eq!(queue.has_work(), !started);
+    });
+}
+
+/// Two workers and a limit of one.
+fn no_more_run_than_may<Q: Queue<usize>>() {
+    explore(4, || {
+        let (queue, running) = (queue::<Q>(2), Arc::new(AtomicUsize::new(0)));
+        push(&*queue, 1);
+        push(&*queue, 2);
+        queue.set_limits(Some(1), 1);
+        let work = |queue: Arc<Q>, running: Arc<AtomicUsize>, worker| {
+            move || {
+                let seat = queue.seat(worker);
+                if queue.pop(&seat).is_some() {
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two run");
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    queue.finished(&seat);
+                }
+                queue.leave(seat);
+            }
+        };
+        let other = thread::spawn(work(Arc::clone(&queue), Arc::clone(&running), 1));
+        work(Arc::clone(&queue), Arc::clone(&running), 0)();
+        other.join().expect("no panic");
+        assert_eq!(queue.load().running, 0);
+    });
+}
+
+/// Two tasks that go on until both have started are both in the peak, though neither worker asks for it later.
+fn the_peak_is_found<Q: Queue<usize, Seat: Send>>() {
+    explore(3, || {
+        let shape = Shape { workers: 1, bound: Some(1), shards: Some(2), balance: Balance::default() };
+        let queue = Arc::new(TaskQueue::<usize, Q>::new(&shape, 0).expect("the shape is good"));
+        for item in [1, 2] {
+            assert!(queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok());
+        }
+        let start = |queue: Arc<TaskQueue<usize, Q>>, worker| {
+            move || {
+                let seat = queue.seat(worker);
+                while queue.pop(&seat).is_none() {
+                    thread::yield_now();
+                }
+                seat
+            }
+        };
+        let other = thread::spawn(start(Arc::clone(&queue), 1));
+        let mine = start(Arc::clone(&queue), 0)();
+        let seats = [mine, other.join().expect("no panic")];
+        seats.iter().for_each(|seat| queue.finished(seat));
+        assert_eq!((queue.load().running, queue.peak_running()), (0, 2));
+    });
+}
+
+/// A task that is being put in, taken by a worker, or taken out with the rest: one of them has it.
+fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
+    explore(4, || {
+        let queue = queue::<Q>(2);
+        push(&*queue, 1);
+        let submitter = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || push(&*queue, 2))
+        };
+        let worker = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                let seat = queue.seat(0);
+                let got = queue.pop(&seat);
+                got.inspect(|_| queue.finished(&seat)).unwrap_or(0)
+            })
+        };
+        let drained: usize = queue.drain().into_iter().sum();
+        let ran = worker.join().expect("no panic");
+        submitter.join().expect("no panic");
+        let left: usize = queue.drain().into_iter().sum();
+        assert_eq!(drained + ran + left, 3);
+        assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+    });
+}
+
+/// A sweep while a task is put in and another taken: the dead one is swept or taken, the live ones are taken, in order, and nothing
+/// is there twice.
+fn a_sweep_takes_the_dead_only<Q: Queue<usize>>() {
+    explore(3, || {
+        let queue = queue::<Q>(3);
+        push(&*queue, 1);
+        push(&*queue, DEAD);
+        let submitter = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || push(&*queue, 2))
+        };
+        let worker = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                let seat = queue.seat(0);
+                let got = queue.pop(&seat);
+                got.inspect(|_| queue.finished(&seat))
+            })
+        };
+        let swept = queue.sweep(&mut |item| *item == DEAD);
+        assert!(swept.is_empty() || swept == [DEAD]);
+        let first = worker.join().expect("no panic");
+        submitter.join().expect("no panic");
+        let seat = queue.seat(1);
+        let rest = std::iter::from_fn(|| queue.pop(&seat).inspect(|_| queue.finished(&seat)));
+        let mut all: Vec<_> = first.into_iter().chain(rest).collect();
+        assert!(!queue.has_work());
+        if queue.shards().len() < 2 {
+            assert!(all.iter().filter(|item| **item != DEAD).is_sorted(), "{all:?}");
+        }
+        all.extend(swept);
+        all.sort_unstable();
+        assert_eq!(all, [1, 2, DEAD]);
+        assert_eq!((queue.load().queued, queue.load().running), (0, 0));
+        // There is as much room as before.
+        (0..3).for_each(|item| assert!(queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok()));
+    });
+}
+
+const DEAD: usize = 9;
+
+/// A task that a sweep has put aside is found by a worker that was just falling asleep, and nothing starts while nothing may.
+fn a_sweep_hides_nothing<Q: Queue<usize>>() {
+    explore(4, || {
+        let queue = queue::<Q>(2);
+        push(&*queue, DEAD);
+        push(&*queue, 1);
+        let other = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                queue.set_limits(Some(0), 1);
+                let seat = queue.seat(0);
+                assert!(queue.pop(&seat).is_none() && !queue.has_work(), "started in a pause");
+                queue.set_limits(None, 1);
+                queue.leave(seat);
+            })
+        };
+        assert_eq!(queue.sweep(&mut |item| *item == DEAD), [DEAD]);
+        other.join().expect("no panic");
+        assert!(queue.has_work() && queue.glance());
+        assert_eq!(queue.pop(&queue.seat(1)), Some(1));
+    });
+}
+
+macro_rules! models {
+    ($($name:ident: $queue:ty),* $(,)?) => { $(
+        mod $name {
+            #[test]
+            fn tasks_go_round() {
+                super::tasks_go_round::<$queue>();
+            }
+            #[test]
+            fn each_task_goes_to_one_worker() {
+                super::each_task_goes_to_one_worker::<$queue>();
+            }
+            #[test]
+            fn the_bound_is_exact() {
+                super::the_bound_is_exact::<$queue>();
+            }
+            #[test]
+            fn closing_is_final() {
+                super::closing_is_final::<$queue>();
+            }
+            #[test]
+            fn nothing_starts_in_a_pause() {
+                super::nothing_starts_in_a_pause::<$queue>();
+            }
+            #[test]
+            fn no_more_run_than_may() {
+                super::no_more_run_than_may::<$queue>();
+            }
+            #[test]
+            fn the_peak_is_found() {
+                super::the_peak_is_found::<$queue>();
+            }
+            #[test]
+            fn a_sweep_takes_the_dead_only() {
+                super::a_sweep_takes_the_dead_only::<$queue>();
+            }
+            #[test]
+            fn a_sweep_hides_nothing() {
+                super::a_sweep_hides_nothing::<$queue>();
+            }
+            #[test]
+            fn draining_leaves_and_doubles_nothing() {
+                super::draining_leaves_and_doubles_nothing::<$queue>();
+            }
+        }
+    )* };
+}
+
+models! {
+    stack: super::StackQueue<usize>,
+    ring: super::RingQueue<usize>,
+    sharded: super::ShardedQueue<usize>,
+}

@@ -1,0 +1,8 @@
+//! Running a loom model.
+
+/// Runs `model` in every order of events with at most so many preemptions.
+pub(crate) fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}

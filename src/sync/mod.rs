@@ -1,0 +1,15 @@
+//! What threads need to work together, and nothing about pools: primitives, waiting and waking, time, and calls into user code.
+
+pub(crate) mod abort;
+pub(crate) mod clock;
+pub(crate) mod contain;
+#[cfg(all(test, formicary_loom))]
+pub(crate) mod explore;
+pub(crate) mod looking;
+pub(crate) mod notifier;
+mod primitives;
+pub(crate) mod timer;
+pub(crate) mod waiter;
+pub(crate) mod waking;
+
+pub(crate) use primitives::*;

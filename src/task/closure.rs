@@ -1,0 +1,291 @@
+//! A closure of any type as one value of one size, without allocating when it is small.
+
+use std::any::TypeId;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop, MaybeUninit};
+use std::panic::resume_unwind;
+
+use crate::error::{Cause, SubmitErrorKind};
+use crate::task::prospect::Prospect;
+use crate::task::slot::{Recalled, Reply, Verdict};
+
+/// Closures up to this many bytes are stored in line.
+pub(crate) const INLINE_BYTES: usize = 48;
+
+type Slot = [usize; INLINE_BYTES / mem::size_of::<usize>()];
+type Data = MaybeUninit<Slot>;
+
+static_assertions::const_assert_eq!(mem::size_of::<Data>(), INLINE_BYTES);
+static_assertions::const_assert!(mem::size_of::<Task>() <= 64);
+static_assertions::assert_impl_all!(Task: Send);
+
+/// A closure that runs once, of any type: what a [`Pool`](crate::Pool) queues, and what
+/// `shutdown_now` gives back.
+///
+/// Closures of up to 48 bytes (and the alignment of `usize`) are stored in line; larger ones cost one
+/// allocation. A task that is dropped drops its closure; a handle that waits for it learns that it was cancelled.
+///
+/// ```
+/// use formicary::Task;
+/// use std::sync::mpsc::channel;
+///
+/// let (sender, receiver) = channel();
+/// let task = Task::new(move || sender.send(7).unwrap());
+/// task.run();
+/// assert_eq!(receiver.recv(), Ok(7));
+/// ```
+pub struct Task {
+    data: Data,
+    vtable: &'static VTable,
+}
+
+struct VTable {
+    type_id: fn() -> TypeId,
+    /// Moves the closure out of the data and calls it.
+    call: unsafe fn(*mut Slot, &mut Reply) -> Verdict,
+    /// Moves the closure out of the data and recalls it.
+    recall: unsafe fn(*mut Slot, SubmitErrorKind, Cause) -> Recalled<Task>,
+    /// Looks at the closure in place.
+    prospect: unsafe fn(*const Slot) -> Prospect,
+    /// Drops the closure in place.
+    drop: unsafe fn(*mut Slot),
+}
+
+// SAFETY: the only way to make a task is `Task::from_body`, whose closure is `Send`.
+unsafe impl Send for Task {}
+
+/// What a task's closure is inside: it is told where to leave the address of whoever waits for it.
+pub(crate) trait Body: Send + 'static {
+    fn call(self, reply: &mut Reply) -> Verdict;
+
+    /// Undoes a task that was taken out of the queue.
+    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task>;
+
+    /// What the task can expect while it is queued. Is asked under the queue's locks.
+    fn prospect(&self) -> Prospect {
+        Prospect::Runs
+    }
+}
+
+/// A closure whose result nobody waits for.
+struct Plain<F, T>(F, PhantomData<fn() -> T>);
+
+impl<F: FnOnce() -> T + Send + 'static, T: 'static> Body for Plain<F, T> {
+    fn call(self, _reply: &mut Reply) -> Verdict {
+        drop((self.0)());
+        Verdict::Ran
+    }
+
+    fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
+        Recalled::Here(Task::from_body(self))
+    }
+}
+
+impl Task {
+    /// Wraps a closure. Does not allocate up to 48 bytes.
+    ///
+    /// ```
+    /// let task = formicary::Task::new(|| println!("later"));
+    /// assert!(std::mem::size_of_val(&task) <= 64);
+    /// # drop(task);
+    /// ```
+    pub fn new(f: impl FnOnce() + Send + 'static) -> Self {
+        Self::from_closure(f)
+    }
+
+    /// Wraps a closure whose result is dropped.
+    #[inline]
+    pub(crate) fn from_closure<F: FnOnce() -> T + Send + 'static, T: 'static>(f: F) -> Self {
+        Self::from_body(Plain(f, PhantomData))
+    }
+
+    pub(crate) fn from_body<B: Body>(body: B) -> Self {
+        let mut data = Data::uninit();
+        let place = data.as_mut_ptr();
+        if fits::<B>() {
+            // SAFETY: `fits` says that a `B` has its place in `Data`; the place is ours and empty.
+            unsafe { place.cast::<B>().write(body) };
+            Task { data, vtable: Inline::<B>::VTABLE }
+        } else {
+            // SAFETY: a thin pointer fits any `Data`; the place is ours and empty.
+            unsafe { place.cast::<Box<B>>().write(Box::new(body)) };
+            Task { data, vtable: Boxed::<B>::VTABLE }
+        }
+    }
+
+    /// The closure that [`from_closure`](Self::from_closure) wrapped.
+    ///
+    /// # Panics
+    /// If it was of another type.
+    pub(crate) fn into_closure<F: FnOnce() -> T + Send + 'static, T: 'static>(self) -> F {
+        self.into_body::<Plain<F, T>>().0
+    }
+
+    /// What [`from_body`](Self::from_body) wrapped.
+    ///
+    /// # Panics
+    /// If it was of another type.
+    pub(crate) fn into_body<B: Body>(self) -> B {
+        assert_eq!((self.vtable.type_id)(), TypeId::of::<B>(), "a task keeps its type");
+        let mut this = ManuallyDrop::new(self);
+        let place = this.data.as_mut_ptr();
+        if fits::<B>() {
+            // SAFETY: the type is the one that `from_body` wrote, in line as `fits` said then too;
+            // `ManuallyDrop` keeps it from being dropped a second time.
+            unsafe { place.cast::<B>().read() }
+        } else {
+            // SAFETY: as above, behind a box.
+            *unsafe { place.cast::<Box<B>>().read() }
+        }
+    }
+
+    /// Calls the closure. `reply` is set before any user code runs, so it is right after a panic too.
+    pub(crate) fn call(self, reply: &mut Reply) -> Verdict {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the closure is in its place, and `ManuallyDrop` means that nobody drops it after `call`
+        // has moved it out.
+        unsafe { (this.vtable.call)(this.data.as_mut_ptr(), reply) }
+    }
+
+    /// Undoes a task that was taken out of the queue.
+    pub(crate) fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: as in `call`.
+        unsafe { (this.vtable.recall)(this.data.as_mut_ptr(), kind, cause) }
+    }
+
+    /// See [`Body::prospect`].
+    pub(crate) fn prospect(&self) -> Prospect {
+        // SAFETY: a task that is there was not called or unpacked (both take it), so its closure is in its place, where nobody writes
+        // while the task is borrowed.
+        unsafe { (self.vtable.prospect)(self.data.as_ptr()) }
+    }
+
+    /// Runs the closure on the calling thread.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| println!("on a worker, or here"))?;
+    /// for task in pool.shutdown_now() {
+    ///     task.run();
+    /// }
+    /// # drop(pause);
+    /// assert_eq!(pool.queued(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the closure does; or if its token is cancelled, so that it is only dropped, and that does.
+    pub fn run(self) {
+        // Nobody waits for it: a handle is told before its task is given to anyone (`Body::recall`). So a panic may pass, uncaught, and
+        // the reply has no drop, which would be one more stop on its way: to catch it and go on with it takes twice the time.
+        let mut reply = ManuallyDrop::new(Reply::default());
+        self.call(&mut reply);
+        if let Some(stray) = ManuallyDrop::into_inner(reply).send(None) {
+            resume_unwind(stray);
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // SAFETY: a task that is dropped was not called or unpacked (both forget it), so its closure is
+        // in its place, and nobody uses the place afterwards.
+        unsafe { (self.vtable.drop)(self.data.as_mut_ptr()) }
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").finish_non_exhaustive()
+    }
+}
+
+/// Whether a `B` can be stored in line.
+const fn fits<B>() -> bool {
+    mem::size_of::<B>() <= mem::size_of::<Data>() && mem::align_of::<B>() <= mem::align_of::<Data>()
+}
+
+/// The operations on a `B` that sits in the data itself.
+struct Inline<B>(PhantomData<B>);
+
+impl<B: Body> Inline<B> {
+    const VTABLE: &'static VTable = &VTable {
+        type_id: TypeId::of::<B>,
+        call: Self::call,
+        recall: Self::recall,
+        prospect: Self::prospect,
+        drop: Self::drop,
+    };
+
+    /// # Safety
+    /// `place` holds a `B`, which is moved out.
+    unsafe fn call(place: *mut Slot, reply: &mut Reply) -> Verdict {
+        // SAFETY: as the caller promises.
+        unsafe { place.cast::<B>().read() }.call(reply)
+    }
+
+    /// # Safety
+    /// `place` holds a `B`, which is moved out.
+    unsafe fn recall(place: *mut Slot, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        // SAFETY: as the caller promises.
+        unsafe { place.cast::<B>().read() }.recall(kind, cause)
+    }
+
+    /// # Safety
+    /// `place` holds a `B`, which nobody changes meanwhile.
+    unsafe fn prospect(place: *const Slot) -> Prospect {
+        // SAFETY: as the caller promises.
+        unsafe { &*place.cast::<B>() }.prospect()
+    }
+
+    /// # Safety
+    /// `place` holds a `B`, which is dropped.
+    unsafe fn drop(place: *mut Slot) {
+        // SAFETY: as the caller promises.
+        unsafe { place.cast::<B>().drop_in_place() }
+    }
+}
+
+/// The operations on a `B` behind a box, whose pointer sits in the data.
+struct Boxed<B>(PhantomData<B>);
+
+impl<B: Body> Boxed<B> {
+    const VTABLE: &'static VTable = &VTable {
+        type_id: TypeId::of::<B>,
+        call: Self::call,
+        recall: Self::recall,
+        prospect: Self::prospect,
+        drop: Self::drop,
+    };
+
+    /// # Safety
+    /// `place` holds a `Box<B>`, which is moved out.
+    unsafe fn call(place: *mut Slot, reply: &mut Reply) -> Verdict {
+        // SAFETY: as the caller promises.
+        unsafe { place.cast::<Box<B>>().read() }.call(reply)
+    }
+
+    /// # Safety
+    /// `place` holds a `Box<B>`, which is moved out.
+    unsafe fn recall(place: *mut Slot, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+        // SAFETY: as the caller promises.
+        unsafe { place.cast::<Box<B>>().read() }.recall(kind, cause)
+    }
+
+    /// # Safety
+    /// `place` holds a `Box<B>`, which nobody changes meanwhile.
+    unsafe fn prospect(place: *const Slot) -> Prospect {
+        // SAFETY: as the caller promises.
+        unsafe { &*place.cast::<Box<B>>() }.prospect()
+    }
+
+    /// # Safety
+    /// `place` holds a `Box<B>`, which is dropped.
+    unsafe fn drop(place: *mut Slot) {
+        // SAFETY: as the caller promises.
+        unsafe { place.cast::<Box<B>>().drop_in_place() }
+    }
+}

@@ -1,0 +1,359 @@
+//! Waiting for several tasks: for any of them, or for all in the order of their ends.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Handle, Joinable};
+use crate::error::{Cause, JoinError};
+use crate::sync::clock::deadline;
+use crate::sync::notifier::Notifier;
+use crate::sync::waiter::Waiter;
+use crate::sync::{current, park};
+use crate::task::block_permits::{self, BlockGuard, WouldDeadlock};
+use crate::task::current_worker::{self, PoolId};
+
+/// Blocks until at least one of the tasks has ended, and gives its index in the slice; `None` if the slice is empty.
+///
+/// A task has ended when it has returned, has panicked, or was cancelled: [`join`](Handle::join) on its handle does not wait then. If
+/// several have ended before the call, it is the first of them in the slice. The handle stays in the slice, and a second call would
+/// give it again: take it out, or use [`as_completed`], which also costs less for many tasks.
+///
+/// On a worker of the tasks' own pool this runs a task on the spot that has not started (`Pool`), as `join` does: the first in the
+/// slice, unless another has ended. So a pool of one worker can wait for its own tasks. If there is none to run, and all other
+/// workers wait as well, the index is that of a handle whose `join` is refused with
+/// [`is_would_deadlock`](JoinError::is_would_deadlock), and not a wait for ever.
+///
+/// Takes time in proportion to the number of handles, once for each call; a wake-up looks at none of them.
+///
+/// ```
+/// use formicary::Pool;
+/// use std::sync::mpsc::channel;
+///
+/// let pool = Pool::new(2)?;
+/// let (go, gate) = channel::<()>();
+/// let mut handles = vec![pool.spawn(move || gate.recv().map_or(0, |()| 1))?, pool.spawn(|| 2)?];
+/// let index = formicary::wait_any(&mut handles).unwrap();
+/// assert_eq!(index, 1);
+/// assert_eq!(handles.swap_remove(index).join()?, 2);
+/// go.send(())?;
+/// assert_eq!(formicary::wait_any(&mut handles), Some(0));
+/// assert_eq!(formicary::wait_any::<u8>(&mut []), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "it says which task has ended"]
+pub fn wait_any<T: Send + 'static>(handles: &mut [Handle<T>]) -> Option<usize> {
+    wait_any_until(handles, None)
+}
+
+/// As [`wait_any`], for at most `limit`: `None` if no task has ended, or if the slice is empty.
+///
+/// On a worker of the tasks' own pool this runs a task on the spot only where this would otherwise be the last worker that could
+/// make progress, as [`Handle::join_timeout`] does. Then it can take longer than `limit`.
+///
+/// ```
+/// use formicary::Pool;
+/// use std::sync::mpsc::channel;
+/// use std::time::Duration;
+///
+/// let pool = Pool::new(1)?;
+/// let (go, gate) = channel::<()>();
+/// let mut handles = [pool.spawn(move || gate.recv().is_ok())?];
+/// assert_eq!(formicary::wait_any_timeout(&mut handles, Duration::from_millis(1)), None);
+/// go.send(())?;
+/// assert_eq!(formicary::wait_any_timeout(&mut handles, Duration::from_secs(60)), Some(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "it says which task has ended, if any"]
+pub fn wait_any_timeout<T: Send + 'static>(handles: &mut [Handle<T>], limit: Duration) -> Option<usize> {
+    wait_any_until(handles, deadline(limit))
+}
+
+fn wait_any_until<T: Send + 'static>(handles: &[Handle<T>], deadline: Option<Instant>) -> Option<usize> {
+    let ended = handles.iter().position(Handle::is_finished);
+    ended.or_else(|| match Watched::new(handles).wait(deadline) {
+        Next::Ended(index) | Next::WouldDeadlock(index) => Some(index),
+        Next::TimedOut | Next::NoneLeft => None,
+    })
+}
+
+/// The results of several tasks in the order in which they end, each with the index of its handle.
+///
+/// Each `next` blocks until one more task has ended. The end of a task, and the `next` that gives it, take constant time, however
+/// many tasks there are. Tasks that have ended before the call come first, in the order of their handles.
+///
+/// On a worker of the tasks' own pool, `next` runs tasks on the spot that have not started (`Pool`), in the order of their handles,
+/// as [`Handle::join`] does. If there is none to run, and all other workers wait as well, it gives the oldest task with an error for
+/// which [`is_would_deadlock`](JoinError::is_would_deadlock) is true; that task is detached.
+///
+/// Dropping the iterator detaches the tasks that it has not given; see [`AsCompleted`].
+///
+/// ```
+/// use formicary::Pool;
+/// use std::sync::mpsc::channel;
+///
+/// let pool = Pool::new(2)?;
+/// let (go, gate) = channel::<()>();
+/// let slow = pool.spawn(move || gate.recv().map_or(0, |()| 1))?;
+/// let fast = pool.spawn(|| 2)?;
+/// let mut results = formicary::as_completed([slow, fast]);
+/// let (index, result) = results.next().unwrap();
+/// assert_eq!((index, result?), (1, 2));
+/// go.send(())?;
+/// let (index, result) = results.next().unwrap();
+/// assert_eq!((index, result?), (0, 1));
+/// assert!(results.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn as_completed<T: Send + 'static>(handles: impl IntoIterator<Item = Handle<T>>) -> AsCompleted<T> {
+    AsCompleted(Watched::new(handles))
+}
+
+/// An iterator over the results of tasks in the order of their ends; made by [`as_completed`].
+///
+/// Its items are `(index, result)`; a result is an error as that of [`Handle::join`] is. Dropping it detaches the tasks that it has
+/// not given, as dropping their handles does: they run all the same. It blocks nobody.
+///
+/// ```
+/// let pool = formicary::Pool::new(1)?;
+/// let pause = pool.pause();
+/// let mut results: formicary::AsCompleted<u8> = formicary::as_completed([pool.spawn(|| 7)?]);
+/// assert_eq!(results.len(), 1);
+/// drop(pause);
+/// assert_eq!(results.next().unwrap().1?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "dropping it detaches its tasks"]
+pub struct AsCompleted<T: Send + 'static>(Watched<T, Handle<T>>);
+
+impl<T: Send + 'static> AsCompleted<T> {
+    /// As `next`, for at most `limit`. `None`: no task has ended in this time. `Some(None)`: there is none left.
+    ///
+    /// On a worker of the tasks' own pool it can take longer than `limit`, as [`wait_any_timeout`] does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let mut results = formicary::as_completed([pool.spawn(|| 7)?]);
+    /// assert!(results.next_timeout(Duration::from_millis(1)).is_none());
+    /// drop(pause);
+    /// let (index, result) = results.next_timeout(Duration::from_secs(60)).unwrap().unwrap();
+    /// assert_eq!((index, result?), (0, 7));
+    /// assert!(matches!(results.next_timeout(Duration::ZERO), Some(None)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it takes a result, if there is one"]
+    pub fn next_timeout(&mut self, limit: Duration) -> Option<Option<(usize, Result<T, JoinError>)>> {
+        self.next_until(deadline(limit))
+    }
+
+    fn next_until(&mut self, deadline: Option<Instant>) -> Option<Option<(usize, Result<T, JoinError>)>> {
+        let (index, cause) = match self.0.wait(deadline) {
+            Next::Ended(index) => (index, Cause::Taken),
+            Next::WouldDeadlock(index) => (index, Cause::WouldDeadlock),
+            Next::TimedOut => return None,
+            Next::NoneLeft => return Some(None),
+        };
+        let result = self.0.take(index).and_then(|mut handle| handle.try_join());
+        Some(Some((index, result.unwrap_or_else(|| Err(JoinError::new(cause))))))
+    }
+
+    /// Cancels the tasks that have not been given: those that have not started never will, those that run are told.
+    pub(crate) fn cancel(&self, guard: impl Fn(&mut dyn FnMut())) {
+        for Entry { handle, .. } in self.0.entries.iter().flatten() {
+            guard(&mut || _ = handle.cancel());
+        }
+    }
+}
+
+impl<T: Send + 'static> Iterator for AsCompleted<T> {
+    type Item = (usize, Result<T, JoinError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Without a deadline no time is up.
+        self.next_until(None).flatten()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.0.left, Some(self.0.left))
+    }
+}
+
+impl<T: Send + 'static> ExactSizeIterator for AsCompleted<T> {}
+
+impl<T: Send + 'static> FusedIterator for AsCompleted<T> {}
+
+impl<T: Send + 'static> fmt::Debug for AsCompleted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompleted").field("left", &self.0.left).finish_non_exhaustive()
+    }
+}
+
+/// How a wait for any of several tasks ended.
+enum Next {
+    Ended(usize),
+    /// A worker would have waited for itself; this is a task that it waits for.
+    WouldDeadlock(usize),
+    TimedOut,
+    NoneLeft,
+}
+
+/// Handles, owned or borrowed, whose tasks' ends are noted in one list.
+struct Watched<T: Send + 'static, H: Borrow<Handle<T>>> {
+    /// By index; `None` where a handle was taken.
+    entries: Vec<Option<Entry<H>>>,
+    left: usize,
+    /// How many of those left are of which pool.
+    pools: Vec<(PoolId, usize)>,
+    notifier: Arc<Notifier>,
+    /// A worker that waits has tried to run all before this one.
+    tried: usize,
+    task: std::marker::PhantomData<fn() -> T>,
+}
+
+struct Entry<H> {
+    handle: H,
+    /// Its place among those who wait for the task, if that had not ended.
+    place: Option<u64>,
+}
+
+impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
+    fn new(handles: impl IntoIterator<Item = H>) -> Self {
+        let notifier = Notifier::new(true);
+        let mut pools: Vec<(PoolId, usize)> = Vec::new();
+        let watch = |(number, handle): (u64, H)| {
+            let slot = &handle.borrow().slot;
+            let pool = slot.pool();
+            match pools.iter_mut().find(|(other, _)| *other == pool) {
+                Some((_, tasks)) => *tasks += 1,
+                None => pools.push((pool, 1)),
+            }
+            let place = slot.listen(Waiter::Listed(Arc::clone(&notifier), number));
+            if place.is_none() {
+                notifier.note(number);
+            }
+            Some(Entry { handle, place })
+        };
+        let entries: Vec<_> = (0..).zip(handles).map(watch).collect();
+        Watched { left: entries.len(), entries, pools, notifier, tried: 0, task: std::marker::PhantomData }
+    }
+
+    /// The task that ended first of those that are left.
+    fn ended(&self) -> Option<usize> {
+        loop {
+            // One that was given as `WouldDeadlock` is listed when it ends.
+            let index = usize::try_from(self.notifier.next_ended()?).ok()?;
+            if matches!(self.entries.get(index), Some(Some(_))) {
+                return Some(index);
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize) -> Option<H> {
+        let Entry { handle, place } = self.entries.get_mut(index)?.take()?;
+        let slot = &handle.borrow().slot;
+        place.into_iter().for_each(|place| slot.stop_listening(place));
+        self.left -= 1;
+        let pool = slot.pool();
+        self.pools.iter_mut().filter(|(other, _)| *other == pool).for_each(|(_, tasks)| *tasks -= 1);
+        Some(handle)
+    }
+
+    /// Waits for the next end, as [`Handle::join`] waits for one task, and with a deadline as [`Handle::join_timeout`].
+    fn wait(&mut self, deadline: Option<Instant>) -> Next {
+        if self.left == 0 {
+            return Next::NoneLeft;
+        }
+        loop {
+            if let Some(index) = self.ended() {
+                return Next::Ended(index);
+            }
+            if deadline.is_none() && self.run_one() {
+                continue;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Next::TimedOut;
+            }
+            let own = self.pools_left().find(|pool| current_worker::is_inside(*pool));
+            let leave = match own.map(|pool| (pool, self.enter_wait(pool, deadline))) {
+                None => None,
+                Some((_, Ok(leave))) => Some(leave),
+                // Nobody else can make progress. Others may have, by the time this worker has.
+                Some((pool, Err(WouldDeadlock))) => {
+                    if let Some(index) = self.ended() {
+                        return Next::Ended(index);
+                    }
+                    self.tried = 0;
+                    if self.run_one() || current_worker::help(pool) {
+                        continue;
+                    }
+                    // Another pool may end the wait.
+                    if self.pools_left().all(|other| other == pool) {
+                        return self.first_left().map_or(Next::NoneLeft, Next::WouldDeadlock);
+                    }
+                    None
+                }
+            };
+            let waiter = leave.as_ref().map_or_else(|| Waiter::Thread(current()), BlockGuard::waiter);
+            self.notifier.listen(waiter, None);
+            let ended = self.ended();
+            if ended.is_none() && !leave.as_ref().is_some_and(BlockGuard::is_revoked) {
+                park(deadline);
+            }
+            self.notifier.stop_listening();
+            if let Some(index) = ended {
+                return Next::Ended(index);
+            }
+        }
+    }
+
+    fn pools_left(&self) -> impl Iterator<Item = PoolId> {
+        self.pools.iter().filter(|(_, tasks)| *tasks > 0).map(|(pool, _)| *pool)
+    }
+
+    /// Leave to wait for `pool`. With a deadline it is counted only where the worker can run a task instead.
+    fn enter_wait(&mut self, pool: PoolId, deadline: Option<Instant>) -> Result<BlockGuard, WouldDeadlock> {
+        match deadline.is_some() && self.next_to_run().is_some() {
+            true => block_permits::enter_wait_at_door(pool, None, true),
+            false => block_permits::enter_wait(pool, deadline),
+        }
+    }
+
+    /// Runs the next task that the calling worker can run and that nobody has started; says whether there was one.
+    fn run_one(&mut self) -> bool {
+        let Some(task) = self.next_to_run() else { return false };
+        self.tried += 1;
+        task.run_inside();
+        true
+    }
+
+    fn next_to_run(&mut self) -> Option<Arc<dyn Joinable<T>>> {
+        if !current_worker::is_worker() {
+            return None;
+        }
+        while let Some(entry) = self.entries.get(self.tried) {
+            let slot = entry.as_ref().map(|entry| &entry.handle.borrow().slot);
+            if let Some(slot) = slot.filter(|slot| slot.can_run() && !slot.has_started()) {
+                return Some(Arc::clone(slot));
+            }
+            self.tried += 1;
+        }
+        None
+    }
+
+    fn first_left(&self) -> Option<usize> {
+        self.entries.iter().position(Option::is_some)
+    }
+}
+
+impl<T: Send + 'static, H: Borrow<Handle<T>>> Drop for Watched<T, H> {
+    fn drop(&mut self) {
+        for Entry { handle, place } in self.entries.iter().flatten() {
+            place.iter().for_each(|place| handle.borrow().slot.stop_listening(*place));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! A task from one end to the other: what is queued, its state and its result, and what user code sees of it.
+
+pub(crate) mod block_permits;
+pub(crate) mod closure;
+pub(crate) mod current_worker;
+pub(crate) mod handle;
+pub(crate) mod in_view;
+pub(crate) mod interrupter;
+pub(crate) mod job;
+#[cfg(all(test, formicary_loom))]
+mod models;
+pub(crate) mod prospect;
+pub(crate) mod slot;
+pub(crate) mod stops;
+pub(crate) mod withdrawn;
+pub(crate) mod worker;

@@ -1,0 +1,68 @@
+//! Those who wait for one task.
+
+use std::collections::BTreeMap;
+
+use super::State;
+use crate::sync::waiter::Waiter;
+
+/// The number of the waiter whose place costs no allocation.
+const FIRST: u64 = 0;
+
+/// All waiters but the first, by number, in the order of their coming.
+#[derive(Default)]
+pub(super) struct MoreWaiters {
+    waiters: BTreeMap<u64, Waiter>,
+    last: u64,
+}
+
+impl MoreWaiters {
+    pub(super) fn wake(self) {
+        self.waiters.into_values().for_each(Waiter::wake);
+    }
+}
+
+impl<I, O> State<I, O> {
+    /// Lists one of several waiters for a task that has not ended.
+    pub(super) fn list(&mut self, waiter: Waiter) -> u64 {
+        if self.waiter.is_none() {
+            self.waiter = Some(waiter);
+            return FIRST;
+        }
+        let more = self.more_waiters.get_or_insert_default();
+        more.last += 1;
+        more.waiters.insert(more.last, waiter);
+        more.last
+    }
+
+    /// Takes a waiter off the list; it is to be dropped without the lock.
+    pub(super) fn strike_out(&mut self, place: u64) -> Option<Waiter> {
+        if place == FIRST {
+            return self.waiter.take();
+        }
+        self.more_waiters.as_mut()?.waiters.remove(&place)
+    }
+}
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::sync::current;
+    use crate::task::slot::{Slot, Terms};
+
+    /// D15: a waiter leaves without a walk along the list.
+    #[test]
+    fn d15_leaving_costs_the_same_however_many_wait() {
+        let slot = Slot::<(), ()>::new((), Terms::of_no_pool());
+        let begun = Instant::now();
+        let list = |_| slot.state.lock().list(Waiter::Thread(current()));
+        let places: Vec<_> = (0..200_000).map(list).collect();
+        assert_eq!(places.len(), 200_000);
+        for place in places.into_iter().rev().step_by(2) {
+            assert!(slot.state.lock().strike_out(place).is_some());
+        }
+        // A walk for each would take minutes.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}
