@@ -17,24 +17,24 @@ use std::time::Instant;
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::{Backoff, CachePadded};
-use queue::{Balance, Dispatch, MAIN_DOOR, Parcel, Queue, Ring, Shape};
+use queue::{Balance, DEFAULT_LANE, Dispatch, LazyItem, Queue, Ring, Shape};
 
 const ROOM: usize = 1024;
 const RUNS: usize = 15;
 
 /// A queue as both sides of the benchmark see it.
 trait Lane<T>: Sync {
-    type Seat;
-    fn seat(&self, worker: usize) -> Self::Seat;
+    type Cx;
+    fn cx(&self, worker: usize) -> Self::Cx;
     fn push(&self, item: T) -> Result<(), T>;
     /// Takes an item and is done with it.
-    fn run(&self, seat: &Self::Seat) -> Option<T>;
+    fn run(&self, cx: &Self::Cx) -> Option<T>;
 }
 
 impl<T: Send> Lane<T> for ArrayQueue<T> {
-    type Seat = ();
+    type Cx = ();
 
-    fn seat(&self, _worker: usize) {}
+    fn cx(&self, _worker: usize) {}
 
     fn push(&self, item: T) -> Result<(), T> {
         ArrayQueue::push(self, item)
@@ -54,9 +54,9 @@ struct Kept<T> {
 }
 
 impl<T: Send> Lane<T> for Kept<T> {
-    type Seat = ();
+    type Cx = ();
 
-    fn seat(&self, _worker: usize) {}
+    fn cx(&self, _worker: usize) {}
 
     fn push(&self, mut item: T) -> Result<(), T> {
         let is_open = |entered| (entered - self.finished.load(Relaxed) < ROOM).then_some(entered + 1);
@@ -80,20 +80,20 @@ impl<T: Send> Lane<T> for Kept<T> {
 type RingOf<T> = <Ring as Dispatch>::Queue<T>;
 
 impl<T: Send + 'static> Lane<T> for RingOf<T> {
-    type Seat = <Self as Queue<T>>::Seat;
+    type Cx = <Self as Queue<T>>::Cx;
 
-    fn seat(&self, worker: usize) -> Self::Seat {
-        Queue::seat(self, worker)
+    fn cx(&self, worker: usize) -> Self::Cx {
+        Queue::cx(self, worker)
     }
 
     fn push(&self, item: T) -> Result<(), T> {
         let mut item = Some(item);
-        Queue::push(self, &mut item, MAIN_DOOR, 0, None).map_err(|_| item.unpack())
+        Queue::push(self, &mut item, DEFAULT_LANE, 0, None).map_err(|_| item.build())
     }
 
-    fn run(&self, seat: &Self::Seat) -> Option<T> {
-        let item = self.pop(seat)?;
-        self.finished(seat);
+    fn run(&self, cx: &Self::Cx) -> Option<T> {
+        let item = self.pop(cx)?;
+        self.finished(cx);
         Some(item)
     }
 }
@@ -122,11 +122,11 @@ fn time<T: Copy + Send + Sync + Into<u64>>(
         for worker in 0..workers {
             let taken = &taken;
             scope.spawn(move || {
-                let seat = lane.seat(worker);
+                let cx = lane.cx(worker);
                 let (mut mine, mut sum) = (0, 0);
                 let mut backoff = Backoff::new();
                 loop {
-                    match lane.run(&seat) {
+                    match lane.run(&cx) {
                         Some(item) => {
                             mine += 1;
                             sum += item.into();

@@ -131,7 +131,7 @@ impl Node {
     /// The last handle is gone: this node leaves the tree, and so do those above that only waited for it to leave.
     fn leave(self: &Arc<Self>) {
         // There are some if a future was forgotten. They go before anybody else may be the last owner, who may hold a lock.
-        self.listeners.take().into_values().for_each(Waiter::dismiss);
+        self.listeners.take().into_values().for_each(Waiter::discard);
         let tree = self.lock_tree();
         let mut next = Some(Arc::clone(self));
         while let Some(node) = next {

@@ -95,7 +95,7 @@ pub(crate) struct Listening<'a> {
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
         // Not under the lock of the list: dropping a waker is somebody else's code.
-        self.token.0.listeners.leave(self.number).into_iter().for_each(Waiter::dismiss);
+        self.token.0.listeners.leave(self.number).into_iter().for_each(Waiter::discard);
     }
 }
 
@@ -106,7 +106,7 @@ impl Drop for Listening<'_> {
 /// let cancelled: formicary::Cancelled<'_> = token.cancelled();
 /// # drop(cancelled);
 /// ```
-#[must_use = "futures do nothing unless polled"]
+#[must_use = "futures do nothing with_token polled"]
 pub struct Cancelled<'a> {
     token: &'a CancelToken,
     listening: Option<Listening<'a>>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, Order, Runner};
+use crate::engine::{Broadcast, Engine, Runner};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::queue::Dispatch;
@@ -55,7 +55,7 @@ impl<F, S, R> Call<F, S, R> {
     }
 }
 
-impl<F, S, R> Order<S> for Call<F, S, R>
+impl<F, S, R> Broadcast<S> for Call<F, S, R>
 where
     F: Send + Sync,
     R: Send,
@@ -97,9 +97,9 @@ where
     }
     engine.await_beginners(deadline);
     let collected = Arc::new(Mutex::new(Collected { answers: Vec::new(), is_over: false }));
-    let turnout = engine.post(Arc::new(Call { f, run, answers: Arc::clone(&collected) }), key);
-    let is_late = !turnout.wait(deadline);
-    let unstarted = if is_late { engine.withdraw(&turnout) } else { Vec::new() };
+    let latch = engine.post(Arc::new(Call { f, run, answers: Arc::clone(&collected) }), key);
+    let is_late = !latch.wait(deadline);
+    let unstarted = if is_late { engine.withdraw(&latch) } else { Vec::new() };
     let mut book = collected.lock();
     book.is_over = true;
     let mut answers = std::mem::take(&mut book.answers);
@@ -107,7 +107,7 @@ where
     if is_late {
         let mut answered: Vec<_> = answers.iter().map(|(worker, _)| *worker).collect();
         answered.sort_unstable();
-        let missing = turnout.workers().iter().filter(|worker| answered.binary_search(worker).is_err());
+        let missing = latch.workers().iter().filter(|worker| answered.binary_search(worker).is_err());
         answers.extend(missing.map(|worker| {
             let cause = if unstarted.contains(worker) { Cause::Expired } else { Cause::TimedOut };
             (*worker, Err(JoinError::new(cause)))

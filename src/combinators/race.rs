@@ -1,12 +1,12 @@
 //! Several ways to one result, of which the first that succeeds is taken.
 
 use crate::cancel::CancelToken;
-use crate::engine::Way;
+use crate::engine::SubmitOptions;
 use crate::error::TaskFailure;
 use crate::pool::{Pool, answered};
 use crate::queue::Dispatch;
 use crate::task::handle::{Handle, as_completed};
-use crate::task::slot::{Cancellable, Terms};
+use crate::task::state::{Cancellable, TaskMeta};
 
 impl<D: Dispatch> Pool<D> {
     /// Runs closures side by side, blocks until the first of them succeeds, and returns its value. The others are cancelled: those that
@@ -80,9 +80,9 @@ impl<D: Dispatch> Pool<D> {
             match result {
                 Ok(Ok(value)) => {
                     token.cancel();
-                    results.cancel(|cancel| _ = self.engine.guard(cancel));
+                    results.cancel(|cancel| _ = self.engine.catch_user_panic(cancel));
                     // A value that came too late is somebody else's to drop.
-                    self.engine.guard(|| drop(results));
+                    self.engine.catch_user_panic(|| drop(results));
                     return Ok(value);
                 }
                 Ok(Err(error)) => failures[indices[index]] = TaskFailure::Failed(error),
@@ -98,11 +98,11 @@ impl<D: Dispatch> Pool<D> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let terms = Terms { token: Some(token.clone()), run_here: Some(run as _), ..Terms::new(self.engine.id()) };
-        let (slot, task) = answered((f, token.clone()), run, terms);
-        let way = Way::from(self.engine.default_patience()).unless(Some(token));
-        match self.engine.submit_slot(&slot, task, way) {
-            Ok(()) => Ok(Handle::new(slot)),
+        let meta = TaskMeta { token: Some(token.clone()), run_here: Some(run as _), ..TaskMeta::new(self.engine.id()) };
+        let (task_state, task) = answered((f, token.clone()), run, meta);
+        let options = SubmitOptions::from(self.engine.default_mode()).with_token(Some(token));
+        match self.engine.submit_state(&task_state, task, options) {
+            Ok(()) => Ok(Handle::new(task_state)),
             Err(refusal) if refusal.is_cancelled() => Err(TaskFailure::Cancelled),
             Err(refusal) => Err(TaskFailure::Refused(refusal.kind())),
         }

@@ -1,10 +1,10 @@
 //! Tasks that borrow from the stack of whoever waits for them.
 //!
 //! A task of a scope may hold references that are good for `'scope`, and the pool's queue takes only what is good for ever. So
-//! the closure stays in a cell ([`Errand`]), and what is queued is a [`Ticket`] to it, with the lifetime taken off. That is
+//! the closure stays in a cell ([`ScopedJob`]), and what is queued is a [`ScopedRef`] to it, with the lifetime taken off. That is
 //! sound because the only thing that a ticket can do with a closure is to move it out of the cell and call it, and
 //! [`Pool::scope`] does not return, nor unwind, before every closure that was ever put into a cell has been called and is gone
-//! ([`Tally::pending`] is 0). Tickets may outlive the scope, in the queue: their cells are empty, and an empty cell is of no
+//! ([`Pending::pending`] is 0). Tickets may outlive the scope, in the queue: their cells are empty, and an empty cell is of no
 //! lifetime. Nothing that the user holds keeps anything alive or ends anything: [`Scope`] is only ever lent, and there are no
 //! handles that could be leaked.
 //!
@@ -30,8 +30,8 @@ use crate::sync::{Mutex, Thread, current, park};
 use crate::task::block_permits;
 use crate::task::closure::{Body, Task};
 use crate::task::current_worker;
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Recalled, Reply, Settle, Verdict};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Complete, Completion, Retracted, RunOutcome};
 
 /// What spawns tasks that borrow; lent by [`Pool::scope`].
 ///
@@ -62,29 +62,29 @@ struct State {
     pool: current_worker::PoolId,
     /// Whether the owner is a worker of the pool, so that it runs what has not started.
     owner_is_inside: bool,
-    tally: Mutex<Tally>,
+    tally: Mutex<Pending>,
 }
 
 #[derive(Default)]
-struct Tally {
+struct Pending {
     /// Closures that are not gone yet.
     pending: usize,
     /// Those that the owner may run in a worker's stead; perhaps others have by then.
-    queued: VecDeque<Arc<dyn Errand>>,
+    queued: VecDeque<Arc<dyn ScopedJob>>,
     /// How many closures have gone since `queued` was last rid of those that have started.
     stale: usize,
     /// Those whose tickets came back: the owner runs them.
-    returned: Vec<Arc<dyn Errand>>,
+    returned: Vec<Arc<dyn ScopedJob>>,
     panic: Option<Payload>,
 }
 
 /// So many closures go before a list is looked through for them.
 const STALE: usize = 32;
 
-impl Tally {
+impl Pending {
     /// Takes what has started out of `queued` when it may be half of that: so a cell outlives its closure for a while only, and
     /// each costs one look or two. What comes back is for the caller to drop when the lock is free.
-    fn sweep(&mut self) -> VecDeque<Arc<dyn Errand>> {
+    fn sweep(&mut self) -> VecDeque<Arc<dyn ScopedJob>> {
         self.stale += 1;
         if self.stale < STALE.max(self.queued.len() / 2) {
             return VecDeque::new();
@@ -97,20 +97,20 @@ impl Tally {
 }
 
 /// A closure that borrows, in a cell, as those see it who know nothing of its lifetime.
-trait Errand: Send + Sync {
+trait ScopedJob: Send + Sync {
     /// Whether its ticket is still good.
     fn is_queued(&self) -> bool;
-    /// Calls the closure if its ticket is still good, for whoever has the ticket or in its stead. `reply` is set before.
-    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>, has_ticket: bool) -> Verdict;
+    /// Calls the closure if its ticket is still good, for whoever has the ticket or in its stead. `completion` is set before.
+    fn run_queued(&self, completion: &mut Completion, state: &Arc<State>, has_ticket: bool) -> RunOutcome;
     /// The ticket is not good any more: says whether that is because of this.
-    fn return_ticket(&self) -> bool;
+    fn return_ref(&self) -> bool;
     /// Whether the owner has called the closure in the ticket's stead.
     fn is_withdrawn(&self) -> bool;
     /// Calls the closure if its ticket has come back.
     fn run_returned(&self);
 }
 
-enum Cell<F> {
+enum Stage<F> {
     Queued(F),
     Returned(F),
     /// The owner has it, and its ticket stands for nothing any more.
@@ -118,64 +118,64 @@ enum Cell<F> {
     Empty,
 }
 
-impl<F: FnOnce() + Send> Errand for Mutex<Cell<F>> {
+impl<F: FnOnce() + Send> ScopedJob for Mutex<Stage<F>> {
     fn is_queued(&self) -> bool {
-        matches!(*self.lock(), Cell::Queued(_))
+        matches!(*self.lock(), Stage::Queued(_))
     }
 
-    fn run_queued(&self, reply: &mut Reply, state: &Arc<State>, has_ticket: bool) -> Verdict {
-        let mut cell = self.lock();
-        match mem::replace(&mut *cell, Cell::Empty) {
-            Cell::Queued(f) => {
+    fn run_queued(&self, completion: &mut Completion, state: &Arc<State>, has_ticket: bool) -> RunOutcome {
+        let mut stage = self.lock();
+        match mem::replace(&mut *stage, Stage::Empty) {
+            Stage::Queued(f) => {
                 if !has_ticket {
-                    *cell = Cell::Withdrawn;
+                    *stage = Stage::Withdrawn;
                     state.pool.withdrawn().inspect(|withdrawn| withdrawn.add(false));
                 }
-                drop(cell);
-                reply.set(Arc::clone(state) as _);
+                drop(stage);
+                completion.set(Arc::clone(state) as _);
                 f();
-                Verdict::Ran
+                RunOutcome::Ran
             }
             other => {
-                *cell = other;
-                Verdict::Elsewhere
+                *stage = other;
+                RunOutcome::Elsewhere
             }
         }
     }
 
-    fn return_ticket(&self) -> bool {
-        let mut cell = self.lock();
-        match mem::replace(&mut *cell, Cell::Empty) {
-            Cell::Queued(f) => {
-                *cell = Cell::Returned(f);
+    fn return_ref(&self) -> bool {
+        let mut stage = self.lock();
+        match mem::replace(&mut *stage, Stage::Empty) {
+            Stage::Queued(f) => {
+                *stage = Stage::Returned(f);
                 true
             }
             other => {
-                *cell = other;
+                *stage = other;
                 false
             }
         }
     }
 
     fn is_withdrawn(&self) -> bool {
-        matches!(*self.lock(), Cell::Withdrawn)
+        matches!(*self.lock(), Stage::Withdrawn)
     }
 
     fn run_returned(&self) {
-        let mut cell = self.lock();
-        match mem::replace(&mut *cell, Cell::Empty) {
-            Cell::Returned(f) => {
-                drop(cell);
+        let mut stage = self.lock();
+        match mem::replace(&mut *stage, Stage::Empty) {
+            Stage::Returned(f) => {
+                drop(stage);
                 f();
             }
-            other => *cell = other,
+            other => *stage = other,
         }
     }
 }
 
-impl Settle for State {
+impl Complete for State {
     /// One closure is gone.
-    fn settle(&self, panic: Option<Payload>) {
+    fn complete(&self, panic: Option<Payload>) {
         let mut tally = self.tally.lock();
         tally.pending -= 1;
         let is_over = tally.pending == 0;
@@ -198,9 +198,9 @@ impl Settle for State {
 
 impl State {
     /// Runs what no worker will, on this thread.
-    fn run_returned(&self, errand: &dyn Errand) {
+    fn run_returned(&self, errand: &dyn ScopedJob) {
         let result = catch_unwind(AssertUnwindSafe(|| errand.run_returned()));
-        self.settle(result.err());
+        self.complete(result.err());
     }
 
     /// Waits until every closure is gone.
@@ -219,7 +219,7 @@ impl State {
                 park(None);
             }
             if let Some(errand) = queued {
-                current_worker::run_here_however_deep(pool, |reply| errand.run_queued(reply, self, false));
+                current_worker::run_here_unbounded(pool, |completion| errand.run_queued(completion, self, false));
             }
             if let Some(errand) = returned {
                 self.run_refused(errand);
@@ -229,14 +229,14 @@ impl State {
 }
 
 /// A task of a scope in the pool's queue.
-struct Ticket {
-    errand: Arc<dyn Errand>,
+struct ScopedRef {
+    errand: Arc<dyn ScopedJob>,
     state: Arc<State>,
 }
 
-impl Ticket {
+impl ScopedRef {
     fn return_it(&self) -> bool {
-        let is_returned = self.errand.return_ticket();
+        let is_returned = self.errand.return_ref();
         if is_returned {
             self.state.tally.lock().returned.push(Arc::clone(&self.errand));
             self.state.owner.unpark();
@@ -245,22 +245,22 @@ impl Ticket {
     }
 }
 
-impl Body for Ticket {
-    fn call(self, reply: &mut Reply) -> Verdict {
-        self.errand.run_queued(reply, &self.state, true)
+impl Body for ScopedRef {
+    fn call(self, completion: &mut Completion) -> RunOutcome {
+        self.errand.run_queued(completion, &self.state, true)
     }
 
     /// Never gives the closure to whoever shuts the pool down: it goes to the scope's thread.
-    fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
-        if self.return_it() { Recalled::ToCaller } else { Recalled::Gone(Verdict::Elsewhere) }
+    fn retract(self, _kind: SubmitErrorKind, _cause: Cause) -> Retracted<Task> {
+        if self.return_it() { Retracted::ToCaller } else { Retracted::Gone(RunOutcome::Elsewhere) }
     }
 
-    fn prospect(&self) -> Prospect {
-        if self.errand.is_withdrawn() { Prospect::Dead } else { Prospect::Runs }
+    fn liveness(&self) -> Liveness {
+        if self.errand.is_withdrawn() { Liveness::Dead } else { Liveness::Runs }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ScopedRef {
     fn drop(&mut self) {
         // Whatever happens to a ticket, the scope ends.
         if !self.return_it() && self.errand.is_withdrawn() {
@@ -323,7 +323,7 @@ impl<D: Dispatch> Pool<D> {
             owner: current(),
             pool: self.engine.id(),
             owner_is_inside: self.engine.is_inside(),
-            tally: Mutex::new(Tally::default()),
+            tally: Mutex::new(Pending::default()),
         };
         let scope = Scope { pool: self, state: Arc::new(state), scope: PhantomData, env: PhantomData };
         let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
@@ -363,16 +363,16 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
     where
         F: FnOnce() -> T + Send + 'scope,
     {
-        let errand: Arc<dyn Errand + 'scope> = Arc::new(Mutex::new(Cell::Queued(move || drop(f()))));
+        let errand: Arc<dyn ScopedJob + 'scope> = Arc::new(Mutex::new(Stage::Queued(move || drop(f()))));
         // SAFETY: this only takes the lifetime off. The closure in the cell is moved out and called, or dropped by its own
-        // unwinding, before `Tally::pending`, which is counted up below before anyone else sees the cell, is counted down for it,
+        // unwinding, before `Pending::pending`, which is counted up below before anyone else sees the cell, is counted down for it,
         // and `Pool::scope`, without which there is no `Scope`, neither returns nor unwinds before `pending` is 0; `'scope` lasts
         // until then. Whoever holds the cell later finds it empty: dropping it touches nothing of `F`.
-        let errand = unsafe { mem::transmute::<Arc<dyn Errand + 'scope>, Arc<dyn Errand>>(errand) };
+        let errand = unsafe { mem::transmute::<Arc<dyn ScopedJob + 'scope>, Arc<dyn ScopedJob>>(errand) };
         let state = &self.state;
         state.tally.lock().pending += 1;
-        let ticket = Task::from_body(Ticket { errand: Arc::clone(&errand), state: Arc::clone(state) });
-        match self.pool.engine.submit(ticket, convert::identity, self.pool.engine.default_patience()) {
+        let task_ref = Task::from_body(ScopedRef { errand: Arc::clone(&errand), state: Arc::clone(state) });
+        match self.pool.engine.submit(task_ref, convert::identity, self.pool.engine.default_mode()) {
             Ok(()) if state.owner_is_inside => {
                 let mut tally = state.tally.lock();
                 if errand.is_queued() {
@@ -383,7 +383,7 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
             }
             Ok(()) => {}
             // The ticket is dropped with the refusal and does nothing then: it is not good any more.
-            Err(_refusal) if errand.return_ticket() => state.run_refused(errand),
+            Err(_refusal) if errand.return_ref() => state.run_refused(errand),
             Err(_) => {}
         }
     }

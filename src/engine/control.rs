@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::{count, get};
 use super::joining::{EndWait, wait_for_end};
-use super::lifecycle::{IdleWatch, PauseId, Phase, Rest};
+use super::lifecycle::{IdleWatch, PauseId, Phase, RestState};
 use super::wakers::Listing;
 use super::{Engine, Runner};
 use crate::engine::options::{OnDrop, check_workers};
@@ -17,12 +17,12 @@ use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, Load};
 use crate::sync::Ordering;
 use crate::task::current_worker::CurrentPool;
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Recalled, Verdict};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Retracted, RunOutcome};
 use crate::task::withdrawn::Withdrawn;
 
 /// Tasks by how they ended.
-struct SoFar {
+struct Totals {
     ran: u64,
     cancelled: u64,
     returned: u64,
@@ -30,7 +30,7 @@ struct SoFar {
 
 /// A shutdown that a future waits for.
 pub(crate) struct Ending<'e> {
-    before: SoFar,
+    before: Totals,
     /// As long as the thread that polled it last may wait for it.
     waiting: Option<EndWait>,
     listing: Option<Listing<'e>>,
@@ -45,7 +45,7 @@ pub(crate) trait PauseControl: Send + Sync {
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn tune(self: &Arc<Self>, workers: usize) -> Result<(), BuildError> {
         check_workers(workers)?;
-        self.life.edit(|phase| {
+        self.lifecycle.edit(|phase| {
             self.threads.set_capacity(workers);
             self.apply_limits(phase);
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
@@ -58,7 +58,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Changes what is given, or nothing if the queue cannot have the new bound.
     pub(crate) fn reconfigure(self: &Arc<Self>, change: &Reconfigure) -> Result<(), BuildError> {
-        self.life.edit(|phase| {
+        self.lifecycle.edit(|phase| {
             if let Some(bound) = change.queue {
                 let bounded = self.queue.set_bound(bound, self.capacity());
                 bounded.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
@@ -82,7 +82,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if !phase.is_paused() {
             // First, so that no task starts because of a change that nobody can see yet. What keeps tasks from starting is told
             // when it is in force.
-            self.life.publish(phase);
+            self.lifecycle.publish(phase);
         }
         let (staying, capacity) = self.threads.population();
         let running = match phase.is_paused() {
@@ -95,18 +95,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// A worker has left, perhaps the last one above the capacity.
     pub(super) fn relax_limits(&self) {
-        self.life.edit(|phase| self.apply_limits(phase));
+        self.lifecycle.edit(|phase| self.apply_limits(phase));
     }
 
     /// The limits have been raised: wakes or starts workers for what is queued, and lets submitters in.
     fn start_what_may(self: &Arc<Self>) {
         self.wake();
-        self.staff();
-        self.call_line();
+        self.ensure_workers();
+        self.notify_blocked();
     }
 
     pub(crate) fn pause(&self, limit: Option<Duration>) -> PauseId {
-        let id = self.life.edit(|phase| {
+        let id = self.lifecycle.edit(|phase| {
             let id = phase.add_pause(limit);
             self.apply_limits(phase);
             id
@@ -120,17 +120,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// When the pause in force ends by itself, if it does. One whose time is up ends here.
     pub(super) fn end_of_pause(&self) -> Option<Instant> {
-        if !self.life.is_paused() {
+        if !self.lifecycle.is_paused() {
             return None;
         }
-        let end = self.life.edit(|phase| {
+        let end = self.lifecycle.edit(|phase| {
             let end = phase.expire_pauses();
             self.apply_limits(phase);
             end
         });
-        if !self.life.is_paused() {
+        if !self.lifecycle.is_paused() {
             self.wake();
-            self.call_line();
+            self.notify_blocked();
         }
         end
     }
@@ -140,11 +140,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.line.waiting()
+        self.wait_queue.waiting()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.life.is_closed()
+        self.lifecycle.is_closed()
     }
 
     /// As the queue has it, but for tickets of tasks that are not queued any more.
@@ -167,7 +167,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             running: load.running,
             queued: load.queued,
             overcommitted: self.overcommitted(),
-            waiting: self.line.waiting(),
+            waiting: self.wait_queue.waiting(),
             submitted: load.accepted + get(&self.counters.direct),
             completed: ended.completed,
             panicked: ended.panicked,
@@ -186,7 +186,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     fn overcommitted(&self) -> usize {
         let has_dead = self.id().tickets() > 0;
-        self.queue.overcommitted(|item| has_dead && R::prospect(item) == Prospect::Dead)
+        self.queue.overcommitted(|item| has_dead && R::liveness(item) == Liveness::Dead)
     }
 
     /// Tasks that were cancelled while their tickets were queued.
@@ -195,27 +195,31 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Whether the pool is at rest: nothing is running, and no answer to something that ran is on its way.
-    fn rest(&self) -> Option<Rest> {
+    fn rest(&self) -> Option<RestState> {
         let load = self.queue.load();
         let is_quiet = load.running == 0 && !self.counters.is_answering();
-        is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_at_work() { Rest::Idle } else { Rest::Quiet })
+        is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_at_work() {
+            RestState::Idle
+        } else {
+            RestState::Quiet
+        })
     }
 
     /// Tells those who wait for the pool to be at rest that it may be.
-    pub(super) fn ring(&self) {
-        self.life.ring(|| self.rest());
+    pub(super) fn notify_waiters(&self) {
+        self.lifecycle.notify_waiters(|| self.rest());
     }
 
     /// Waits for a moment at which nothing is queued or running. A worker of the pool does not wait for itself.
     pub(crate) fn wait_idle(&self, deadline: Option<Instant>) -> bool {
-        !self.is_inside() && self.life.wait_for(Rest::Idle, deadline, || self.rest())
+        !self.is_inside() && self.lifecycle.wait_for(RestState::Idle, deadline, || self.rest())
     }
 
     /// The same for a future.
     pub(crate) fn poll_idle<'e>(&'e self, watch: &mut Option<IdleWatch<'e>>, waker: &Waker) -> Poll<bool> {
         let was_idle = watch.as_ref().is_some_and(IdleWatch::has_seen);
         let is_inside = !was_idle && self.is_inside();
-        let mut watching = || watch.get_or_insert_with(|| self.life.watch()).poll(waker, || self.rest());
+        let mut watching = || watch.get_or_insert_with(|| self.lifecycle.watch()).poll(waker, || self.rest());
         if was_idle || is_inside || watching() {
             *watch = None;
             return Poll::Ready(!is_inside);
@@ -225,20 +229,20 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Refuses all that comes from now on, and sends away who waits at the door. Does what else there is to `change`, too.
     fn close(&self, change: impl FnOnce(&mut Phase)) {
-        self.life.edit(|phase| {
+        self.lifecycle.edit(|phase| {
             // First the queue: who sees the pool closed must find it so.
             self.queue.close();
             phase.close();
             change(phase);
             self.apply_limits(phase);
         });
-        self.line.call_all();
+        self.wait_queue.notify_all();
         self.parking.wake_all();
     }
 
     /// Closes, runs what is queued, and waits for the end until `deadline`.
     pub(crate) fn shutdown(self: &Arc<Self>, deadline: Option<Instant>) -> ShutdownReport {
-        let before = self.so_far();
+        let before = self.totals();
         self.close(|_| ());
         self.finish(deadline);
         self.report_since(&before)
@@ -252,7 +256,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         waker: &Waker,
     ) -> Poll<ShutdownReport> {
         let ending = ending.get_or_insert_with(|| {
-            let before = self.so_far();
+            let before = self.totals();
             self.close(|_| ());
             Ending { before, waiting: None, listing: None }
         });
@@ -260,7 +264,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         (ending.waiting, ending.listing) = (None, None);
         ending.waiting = wait_for_end(self.id(), false);
         if ending.waiting.is_some() {
-            drop(self.grow());
+            drop(self.spawn_to_demand());
             if !self.threads.poll_end(&mut ending.listing, waker) {
                 return Poll::Pending;
             }
@@ -278,13 +282,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Closes and runs what is queued until `deadline`; takes out what is left then, and tells what runs to stop.
     pub(crate) fn shutdown_graceful(self: &Arc<Self>, deadline: Option<Instant>) -> (Vec<R::Returned>, ShutdownReport) {
-        let before = self.so_far();
+        let before = self.totals();
         let mut returned = Vec::new();
         if !self.shutdown(deadline).is_complete() {
             self.runner.overdue().set(true);
             returned = self.take_back();
             // After that nothing starts any more that could miss it.
-            self.stops.stop_all();
+            self.running_tasks.stop_all();
         }
         (returned, self.report_since(&before))
     }
@@ -297,11 +301,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             OnDrop::Drain => drop(self.shutdown(None)),
             OnDrop::Cancel => {
                 self.runner.overdue().set(true);
-                self.take_out(|input| {
+                self.drain_queue(|input| {
                     count(&self.counters.cancelled);
-                    self.guard(|| drop(input));
+                    self.catch_user_panic(|| drop(input));
                 });
-                self.stops.stop_all();
+                self.running_tasks.stop_all();
                 self.finish(None);
             }
             OnDrop::Detach => self.detach(),
@@ -313,13 +317,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         // ORDERING: Relaxed, see `end`.
         self.is_detached.store(true, Ordering::Relaxed);
         self.close(|_| ());
-        drop(self.grow());
+        drop(self.spawn_to_demand());
     }
 
     /// Closes and gives back what is queued.
     fn take_back(&self) -> Vec<R::Returned> {
         let mut returned = Vec::new();
-        self.take_out(|input| {
+        self.drain_queue(|input| {
             count(&self.counters.returned);
             returned.push(input);
         });
@@ -327,15 +331,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Closes and takes out what is queued, none of which starts meanwhile. Those that no caller waits for go to `take`.
-    fn take_out(&self, mut take: impl FnMut(R::Returned)) {
-        self.close(Phase::begin_taking_out);
-        let _taking_out = TakingOut(self);
+    fn drain_queue(&self, mut take: impl FnMut(R::Returned)) {
+        self.close(Phase::begin_drain);
+        let _taking_out = Draining(self);
         for item in self.queue.drain() {
-            match R::recall(item, SubmitErrorKind::Closed, Cause::Cancelled) {
-                Recalled::Here(input) => take(input),
-                Recalled::ToCaller => count(&self.counters.returned),
-                Recalled::Gone(Verdict::Cancelled) => count(&self.counters.cancelled),
-                Recalled::Gone(_) => {}
+            match R::retract(item, SubmitErrorKind::Closed, Cause::Cancelled) {
+                Retracted::Here(input) => take(input),
+                Retracted::ToCaller => count(&self.counters.returned),
+                Retracted::Gone(RunOutcome::Cancelled) => count(&self.counters.cancelled),
+                Retracted::Gone(_) => {}
             }
         }
     }
@@ -344,28 +348,28 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn finish(self: &Arc<Self>, deadline: Option<Instant>) {
         let Some(_waiting) = wait_for_end(self.id(), deadline.is_some()) else { return };
         if deadline.is_none() {
-            self.staff();
+            self.ensure_workers();
         } else {
             // A task takes as long as it takes: whoever has a limit cannot do the work.
-            drop(self.grow());
+            drop(self.spawn_to_demand());
         }
         self.threads.join_all(deadline);
     }
 
     /// What has come of tasks until now.
-    fn so_far(&self) -> SoFar {
+    fn totals(&self) -> Totals {
         let ended = self.counters.ended();
-        SoFar {
+        Totals {
             ran: ended.completed + ended.panicked,
             cancelled: ended.cancelled + self.withdrawn_cancelled(),
             returned: get(&self.counters.returned),
         }
     }
 
-    fn report_since(&self, before: &SoFar) -> ShutdownReport {
+    fn report_since(&self, before: &Totals) -> ShutdownReport {
         let load = self.load();
         let workers = self.threads.census().live;
-        let now = self.so_far();
+        let now = self.totals();
         ShutdownReport {
             workers,
             queued: load.queued,
@@ -377,7 +381,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     pub(crate) fn restart(self: &Arc<Self>) -> Result<(), BuildError> {
-        self.life.edit(|phase| {
+        self.lifecycle.edit(|phase| {
             if !phase.is_closed() || !self.threads.is_empty() || self.queue.load().queued > 0 {
                 return Err(BuildError::StillRunning);
             }
@@ -394,16 +398,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 }
 
 /// A task may start again when this is dropped, also by a panic.
-struct TakingOut<'a, R: Runner, D: Dispatch>(&'a Engine<R, D>);
+struct Draining<'a, R: Runner, D: Dispatch>(&'a Engine<R, D>);
 
-impl<R: Runner, D: Dispatch> Drop for TakingOut<'_, R, D> {
+impl<R: Runner, D: Dispatch> Drop for Draining<'_, R, D> {
     fn drop(&mut self) {
-        let TakingOut(engine) = self;
-        engine.life.edit(|phase| {
-            phase.end_taking_out();
+        let Draining(engine) = self;
+        engine.lifecycle.edit(|phase| {
+            phase.end_drain();
             engine.apply_limits(phase);
         });
-        engine.ring();
+        engine.notify_waiters();
         engine.parking.wake_all();
     }
 }
@@ -451,7 +455,7 @@ impl<R: Runner, D: Dispatch> Controlled<R::Returned> for EngineRef<R, D> {
     }
 
     fn is_paused(&self) -> bool {
-        self.0.life.is_paused()
+        self.0.lifecycle.is_paused()
     }
 
     fn wait_idle(&self, deadline: Option<Instant>) -> bool {
@@ -517,11 +521,11 @@ impl<R: Runner, D: Dispatch> Controlled<R::Returned> for EngineRef<R, D> {
 
 impl<R: Runner, D: Dispatch> PauseControl for EngineRef<R, D> {
     fn resume(&self, pause: PauseId) {
-        self.0.life.edit(|phase| {
+        self.0.lifecycle.edit(|phase| {
             phase.end_pause(pause);
             self.0.apply_limits(phase);
         });
-        if self.0.life.is_paused() {
+        if self.0.lifecycle.is_paused() {
             // The pause that is left may have a time limit that no sleeper knows of.
             self.0.parking.wake_all();
         }
@@ -529,7 +533,7 @@ impl<R: Runner, D: Dispatch> PauseControl for EngineRef<R, D> {
     }
 
     fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
-        !self.0.is_inside() && self.0.life.wait_for(Rest::Quiet, deadline, || self.0.rest())
+        !self.0.is_inside() && self.0.lifecycle.wait_for(RestState::Quiet, deadline, || self.0.rest())
     }
 }
 

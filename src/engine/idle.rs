@@ -6,7 +6,7 @@
 
 use crate::sync::Arc;
 
-use super::parking::Sleeper;
+use super::parking::Parker;
 
 /// No worker's number.
 const NOBODY: usize = usize::MAX;
@@ -82,13 +82,13 @@ impl<T> List<T> {
 /// See the [module](self). The workers are known by their numbers: no two living ones have the same, and none ends while it is on
 /// the list.
 pub(super) struct Idle {
-    all: List<Arc<Sleeper>>,
+    all: List<Arc<Parker>>,
     kept: List<()>,
 }
 
 /// A worker that was taken off the list.
 pub(super) struct Taken {
-    pub(super) sleeper: Arc<Sleeper>,
+    pub(super) parker: Arc<Parker>,
     pub(super) was_kept: bool,
 }
 
@@ -99,17 +99,17 @@ impl Idle {
     }
 
     /// The worker is the newest, and `is_kept` for the minimum or not.
-    pub(super) fn push(&mut self, sleeper: &Arc<Sleeper>, is_kept: bool) {
-        self.all.push(sleeper.worker(), Arc::clone(sleeper));
+    pub(super) fn push(&mut self, parker: &Arc<Parker>, is_kept: bool) {
+        self.all.push(parker.worker(), Arc::clone(parker));
         if is_kept {
-            self.kept.push(sleeper.worker(), ());
+            self.kept.push(parker.worker(), ());
         }
     }
 
     /// Takes this worker off the list, if it is on it.
     pub(super) fn take(&mut self, number: usize) -> Option<Taken> {
-        let sleeper = self.all.take(number)?;
-        Some(Taken { sleeper, was_kept: self.kept.take(number).is_some() })
+        let parker = self.all.take(number)?;
+        Some(Taken { parker, was_kept: self.kept.take(number).is_some() })
     }
 
     pub(super) fn take_newest(&mut self) -> Option<Taken> {
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_list_of_idle_workers_is_in_order() {
         const WORKERS: usize = 5;
-        let sleepers: Vec<_> = (0..WORKERS).map(Sleeper::for_current).collect();
+        let sleepers: Vec<_> = (0..WORKERS).map(Parker::for_current).collect();
         let mut random = 7_u64;
         let mut next = |below: usize| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -178,7 +178,7 @@ mod tests {
                     (None, None)
                 }
             };
-            let taken = taken.map(|taken| (taken.sleeper.worker(), taken.was_kept));
+            let taken = taken.map(|taken| (taken.parker.worker(), taken.was_kept));
             assert_eq!(taken, place.map(|place| expected.remove(place)));
             idle.check(&expected);
         }
@@ -196,8 +196,8 @@ mod tests {
                 most = most.max(idle.looks() - before);
             };
             for number in 0..workers {
-                let sleeper = Sleeper::for_current(number);
-                counted(&mut idle, &mut |idle| idle.push(&sleeper, number % 2 == 0));
+                let parker = Parker::for_current(number);
+                counted(&mut idle, &mut |idle| idle.push(&parker, number % 2 == 0));
             }
             // From the middle, the old end, the new end, and the first of those that are kept.
             for number in workers / 4..workers / 2 {

@@ -12,7 +12,7 @@ pub(crate) type PauseId = u64;
 
 /// A state of rest that one can wait for. Whatever is idle is quiet, too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rest {
+pub(crate) enum RestState {
     /// Nothing is running.
     Quiet,
     /// Nothing is queued either.
@@ -23,7 +23,7 @@ pub(crate) enum Rest {
 pub(crate) struct Phase {
     closed: bool,
     /// How many are taking out what is queued.
-    takers: usize,
+    drains: usize,
     /// Pauses in force, with the time when each ends by itself.
     pauses: BTreeMap<PauseId, Option<Instant>>,
     next_pause: PauseId,
@@ -33,21 +33,21 @@ pub(crate) struct Phase {
 
 impl Phase {
     /// The pool is at rest: all who wait for that now may go, whatever comes next.
-    fn note(&mut self, rest: Rest) {
+    fn note(&mut self, rest: RestState) {
         self.seen.iter_mut().take(rest as usize + 1).for_each(|seen| *seen += 1);
     }
 
     /// Whether no task may start. The end overrides a pause.
     pub(crate) fn is_paused(&self) -> bool {
-        self.takers > 0 || !self.closed && !self.pauses.is_empty()
+        self.drains > 0 || !self.closed && !self.pauses.is_empty()
     }
 
-    pub(crate) fn begin_taking_out(&mut self) {
-        self.takers += 1;
+    pub(crate) fn begin_drain(&mut self) {
+        self.drains += 1;
     }
 
-    pub(crate) fn end_taking_out(&mut self) {
-        self.takers -= 1;
+    pub(crate) fn end_drain(&mut self) {
+        self.drains -= 1;
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -86,26 +86,26 @@ impl Phase {
 }
 
 /// The phase of a pool, and those who wait for it to change.
-pub(crate) struct Life {
+pub(crate) struct Lifecycle {
     phase: Mutex<Phase>,
     /// Copies of the phase for workers, written under its lock.
     closed: AtomicBool,
     paused: AtomicBool,
     changed: Condvar,
     /// How many threads wait for `changed`, and futures for the pool to be idle.
-    watchers: AtomicUsize,
+    waiters: AtomicUsize,
     /// Those futures. They are told only when it is idle, not of other changes.
     futures: Wakers,
 }
 
-impl Life {
+impl Lifecycle {
     pub(crate) fn new() -> Self {
-        Life {
+        Lifecycle {
             phase: Mutex::new(Phase::default()),
             closed: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             changed: Condvar::new(),
-            watchers: AtomicUsize::new(0),
+            waiters: AtomicUsize::new(0),
             futures: Wakers::default(),
         }
     }
@@ -140,64 +140,69 @@ impl Life {
 
     /// Waits until the pool has been seen at such a `rest` since this was called, at most until `deadline`; says whether it was. `look`
     /// says how it is.
-    pub(crate) fn wait_for(&self, rest: Rest, deadline: Option<Instant>, look: impl Fn() -> Option<Rest>) -> bool {
-        self.add_watcher();
+    pub(crate) fn wait_for(
+        &self,
+        rest: RestState,
+        deadline: Option<Instant>,
+        look: impl Fn() -> Option<RestState>,
+    ) -> bool {
+        self.add_waiter();
         let mut phase: MutexGuard<'_, Phase> = self.phase.lock();
         let seen = |phase: &Phase| phase.seen[rest as usize];
         let before = seen(&phase);
-        let mut is_idle = self.look_at_rest(&mut phase, &look);
+        let mut is_idle = self.check_rest(&mut phase, &look);
         while seen(&phase) == before && deadline.is_none_or(|d| Instant::now() < d) {
             crate::sync::wait(&self.changed, &mut phase, deadline);
             if seen(&phase) == before {
-                is_idle |= self.look_at_rest(&mut phase, &look);
+                is_idle |= self.check_rest(&mut phase, &look);
             }
         }
         let was_seen = seen(&phase) != before;
         drop(phase);
-        self.watchers.fetch_sub(1, Ordering::Relaxed);
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
         if is_idle {
             self.futures.wake_all();
         }
         was_seen
     }
 
-    fn add_watcher(&self) {
-        self.watchers.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: SeqCst fence between this watcher's entry and its first look; `ring` is called after a
+    fn add_waiter(&self) {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: SeqCst fence between this watcher's entry and its first look; `notify_waiters` is called after a
         // fence that follows the change. One of the two sees the other.
         fence(Ordering::SeqCst);
     }
 
     /// A future begins to wait for the pool to be idle.
     pub(crate) fn watch(&self) -> IdleWatch<'_> {
-        self.add_watcher();
-        let before = self.phase.lock().seen[Rest::Idle as usize];
-        IdleWatch { life: self, before, listing: None }
+        self.add_waiter();
+        let before = self.phase.lock().seen[RestState::Idle as usize];
+        IdleWatch { lifecycle: self, before, listing: None }
     }
 
     /// Whoever sees the pool at rest lets all go that wait for it: before they have woken up it may have work again. Says whether it
     /// is idle: then the futures are to be woken, without the lock.
-    fn look_at_rest(&self, phase: &mut Phase, look: impl Fn() -> Option<Rest>) -> bool {
+    fn check_rest(&self, phase: &mut Phase, look: impl Fn() -> Option<RestState>) -> bool {
         let found = look();
         if let Some(rest) = found {
             phase.note(rest);
             self.changed.notify_all();
         }
-        found == Some(Rest::Idle)
+        found == Some(RestState::Idle)
     }
 
     /// Whether anyone waits. Call it after a sequentially consistent fence that follows the change.
     pub(crate) fn is_watched(&self) -> bool {
         // ORDERING: Relaxed, after the caller's fence.
-        self.watchers.load(Ordering::Relaxed) > 0
+        self.waiters.load(Ordering::Relaxed) > 0
     }
 
     /// Something changed that a watcher may wait for. Looks on behalf of all of them. May run an executor's code: not to be called
     /// under a lock.
-    pub(crate) fn ring(&self, look: impl Fn() -> Option<Rest>) {
+    pub(crate) fn notify_waiters(&self, look: impl Fn() -> Option<RestState>) {
         // The lock keeps this from falling between a watcher's look and its sleep.
         let mut phase = self.phase.lock();
-        let is_idle = self.look_at_rest(&mut phase, look);
+        let is_idle = self.check_rest(&mut phase, look);
         drop(phase);
         self.changed.notify_all();
         if is_idle {
@@ -206,9 +211,9 @@ impl Life {
     }
 }
 
-/// A future's wait for the pool to be idle, as [`Life::wait_for`] is a thread's.
+/// A future's wait for the pool to be idle, as [`Lifecycle::wait_for`] is a thread's.
 pub(crate) struct IdleWatch<'l> {
-    life: &'l Life,
+    lifecycle: &'l Lifecycle,
     before: u64,
     listing: Option<Listing<'l>>,
 }
@@ -216,11 +221,11 @@ pub(crate) struct IdleWatch<'l> {
 impl IdleWatch<'_> {
     /// Whether the pool was seen idle since this was made.
     pub(crate) fn has_seen(&self) -> bool {
-        self.life.phase.lock().seen[Rest::Idle as usize] != self.before
+        self.lifecycle.phase.lock().seen[RestState::Idle as usize] != self.before
     }
 
     /// The same, after one more `look`. If not, the waker is woken when it is so.
-    pub(crate) fn poll(&mut self, waker: &Waker, look: impl Fn() -> Option<Rest>) -> bool {
+    pub(crate) fn poll(&mut self, waker: &Waker, look: impl Fn() -> Option<RestState>) -> bool {
         match &self.listing {
             Some(listing) => listing.renew(waker),
             // Most often it need not wait.
@@ -228,22 +233,22 @@ impl IdleWatch<'_> {
                 if self.look(&look) {
                     return true;
                 }
-                self.listing = Some(self.life.futures.list(waker));
+                self.listing = Some(self.lifecycle.futures.list(waker));
             }
         }
         self.look(look)
     }
 
-    fn look(&mut self, look: impl Fn() -> Option<Rest>) -> bool {
-        let mut phase = self.life.phase.lock();
-        let seen = |phase: &Phase| phase.seen[Rest::Idle as usize] != self.before;
-        let is_idle = !seen(&phase) && self.life.look_at_rest(&mut phase, look);
+    fn look(&mut self, look: impl Fn() -> Option<RestState>) -> bool {
+        let mut phase = self.lifecycle.phase.lock();
+        let seen = |phase: &Phase| phase.seen[RestState::Idle as usize] != self.before;
+        let is_idle = !seen(&phase) && self.lifecycle.check_rest(&mut phase, look);
         let is_seen = seen(&phase);
         drop(phase);
         if is_idle {
             // It is not to be woken in its own poll.
             self.listing = None;
-            self.life.futures.wake_all();
+            self.lifecycle.futures.wake_all();
         }
         is_seen
     }
@@ -251,6 +256,6 @@ impl IdleWatch<'_> {
 
 impl Drop for IdleWatch<'_> {
     fn drop(&mut self) {
-        self.life.watchers.fetch_sub(1, Ordering::Relaxed);
+        self.lifecycle.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -93,7 +93,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn missing(&self) -> usize {
-        if self.life.is_closed() { 0 } else { self.threads.missing() }
+        if self.lifecycle.is_closed() { 0 } else { self.threads.missing() }
     }
 
     /// Tries to restore the minimum, if that is due; says when it will be.
@@ -112,7 +112,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let engine = self.this.upgrade()?;
         // No more than are missing now: those whose states cannot be made are gone again at once.
         for _ in 0..self.missing() {
-            match engine.hire(None) {
+            match engine.spawn_worker(None) {
                 // If its state cannot be made, it plans the next try itself.
                 Ok(Some(_)) => {}
                 // Those that have the places are about to end.

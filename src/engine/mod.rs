@@ -2,25 +2,23 @@
 //!
 //! ```text
 //! submit ── submit.rs      a worker alive? room? else the reason
-//!        ── admission.rs   full: wait in line
+//!        ── wait_queue.rs   full: wait in line
 //!        ── queue/         push: hand to an idle worker, or queue
 //!        ── parking.rs     wake a worker only if nobody is looking for work
-//!        ── staffing.rs    start one more if there are more tasks than workers
+//!        ── spawning.rs    start one more if there are more tasks than workers
 //! worker ── worker.rs      pop, run, account, let the next submitter in; or look, then sleep
-//!        ── bulletin.rs    orders for all workers, between their tasks
+//!        ── mailboxes.rs    orders for all workers, between their tasks
 //! end    ── lifecycle.rs   pause, close, wait
 //! ```
 
-pub(crate) mod admission;
-mod bulletin;
+mod adaptive_spin;
 mod control;
 mod counters;
-mod entering;
-mod habit;
 mod idle;
 mod joining;
-mod lanes;
+mod lane_queues;
 mod lifecycle;
+mod mailboxes;
 mod minimum;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
@@ -28,24 +26,26 @@ pub(crate) mod options;
 mod parking;
 pub(crate) mod reconfigure;
 mod settings;
-mod staffing;
+mod spawning;
 pub(crate) mod stats;
 mod submit;
+mod submit_async;
 mod sweep;
 mod thread_limit;
 mod threads;
 mod views;
+pub(crate) mod wait_queue;
 mod wakers;
 mod worker;
 
 use std::hash::RandomState;
 use std::sync::Weak;
 
-pub(crate) use bulletin::Order;
 pub(crate) use control::{Controlled, EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
-pub(crate) use submit::{Patience, Way};
-pub(crate) use views::Anteroom;
+pub(crate) use mailboxes::Broadcast;
+pub(crate) use submit::{SubmitOptions, WaitMode};
+pub(crate) use views::SweptView;
 
 use crate::engine::options::{Nested, Options};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
@@ -53,22 +53,22 @@ use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
 use crate::task::block_permits::BlockPermits;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Recalled, Reply, Verdict};
-use crate::task::stops::{Overdue, Stops};
+use crate::task::liveness::Liveness;
+use crate::task::running_tasks::{Overdue, RunningTasks};
+use crate::task::state::{Completion, Retracted, RunOutcome};
 use crate::task::withdrawn::Identity;
 
-use admission::Line;
-use bulletin::Bulletin;
 use counters::Counters;
-use lifecycle::Life;
+use lifecycle::Lifecycle;
+use mailboxes::Mailboxes;
 use minimum::Minimum;
 use parking::Parking;
 use settings::Settings;
 use sweep::Sweeps;
 use threads::Threads;
 use views::Views;
-use worker::Doing;
+use wait_queue::WaitQueue;
+use worker::TaskCx;
 
 /// What a worker does with a task: the first axis of a pool's type.
 pub trait Runner: Send + Sync + Sized + 'static {
@@ -91,8 +91,8 @@ pub trait Runner: Send + Sync + Sized + 'static {
     /// Called before the worker takes work.
     fn ready(&self, _state: &mut Self::State) {}
 
-    /// Runs a task. Must set `reply` before any user code runs.
-    fn run(&self, state: &mut Self::State, item: Self::Item, reply: &mut Reply) -> Verdict;
+    /// Runs a task. Must set `completion` before any user code runs.
+    fn run(&self, state: &mut Self::State, item: Self::Item, completion: &mut Completion) -> RunOutcome;
 
     /// Ends a worker's state.
     fn stop(&self, _state: Self::State) {}
@@ -111,10 +111,10 @@ pub trait Runner: Send + Sync + Sized + 'static {
     }
 
     /// What a queued task can expect. Is asked under the queue's locks.
-    fn prospect(item: &Self::Item) -> Prospect;
+    fn liveness(item: &Self::Item) -> Liveness;
 
     /// Undoes a task that was taken out of the queue.
-    fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<Self::Returned>;
+    fn retract(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Retracted<Self::Returned>;
 }
 
 pub struct Engine<R: Runner, D: Dispatch> {
@@ -125,14 +125,14 @@ pub struct Engine<R: Runner, D: Dispatch> {
     settings: Settings,
     queue: TaskQueue<R::Item, D::Queue<R::Item>>,
     parking: Parking,
-    bulletin: Bulletin<R::State>,
-    line: Line,
+    mailboxes: Mailboxes<R::State>,
+    wait_queue: WaitQueue,
     views: Views,
     threads: Threads,
     block_permits: BlockPermits,
-    life: Life,
+    lifecycle: Lifecycle,
     counters: Counters,
-    stops: Stops,
+    running_tasks: RunningTasks,
     minimum: Minimum,
     /// What keys are hashed with.
     seed: RandomState,
@@ -170,14 +170,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             settings: Settings::new(&options),
             queue,
             parking: Parking::new(options.min_workers),
-            bulletin: Bulletin::new(),
-            line: Line::new(),
+            mailboxes: Mailboxes::new(),
+            wait_queue: WaitQueue::new(),
             views: Views::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             block_permits: BlockPermits::new(),
-            life: Life::new(),
+            lifecycle: Lifecycle::new(),
             counters: Counters::default(),
-            stops: Stops::default(),
+            running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
@@ -219,9 +219,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that
     /// wait may count on it. To be made before the tasks are out of sight.
-    pub(crate) fn arrival(&self) -> Arrival<'_, R, D> {
-        self.block_permits.arrive();
-        Arrival(self)
+    pub(crate) fn inflight(&self) -> Inflight<'_, R, D> {
+        self.block_permits.begin_inflight();
+        Inflight(self)
     }
 
     pub(crate) fn runner(&self) -> &R {
@@ -242,51 +242,51 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         self.runner.overdue()
     }
 
-    fn stops(&self) -> &Stops {
-        &self.stops
+    fn running_tasks(&self) -> &RunningTasks {
+        &self.running_tasks
     }
 
     fn progress_capacity(&self) -> usize {
         let (staying, capacity) = self.threads.population();
-        let workers = if self.threads.is_short() { staying } else { staying.max(capacity) };
+        let workers = if self.threads.is_spawn_failing() { staying } else { staying.max(capacity) };
         // Whoever is on the way in brings a task, or lets the next one in line bring one.
-        workers + usize::from(self.line.moves())
+        workers + usize::from(self.wait_queue.makes_progress())
     }
 
     fn has_free_workers(&self) -> bool {
         let (staying, capacity) = self.threads.population();
-        // Where threads can be had, each queued task has been seen to (`staff`).
-        let able = if self.threads.is_short() { staying.min(capacity) } else { capacity };
+        // Where threads can be had, each queued task has been seen to (`ensure_workers`).
+        let able = if self.threads.is_spawn_failing() { staying.min(capacity) } else { capacity };
         let load = self.queue.load();
-        !self.life.is_paused() && load.queued + load.running <= able
+        !self.lifecycle.is_paused() && load.queued + load.running <= able
     }
 
     fn help(&self) -> bool {
         let Some(mut state) = self.runner.spare_state() else { return false };
         let mut has_run = false;
-        current_worker::run_here(self.identity.id(), |reply| match self.queue.pop_instead() {
+        current_worker::run_here(self.identity.id(), |completion| match self.queue.pop_instead() {
             Some(item) => {
                 has_run = true;
                 // Its place in the queue is free now, however long it runs here.
-                self.call_line();
-                self.runner.run(&mut state, item, reply)
+                self.notify_blocked();
+                self.runner.run(&mut state, item, completion)
             }
-            None => Verdict::Elsewhere,
+            None => RunOutcome::Elsewhere,
         });
         has_run
     }
 
-    fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict) {
+    fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Completion) -> RunOutcome) {
         let tally = self.counters.tally(worker);
-        self.execute(&Doing { worker, tally: &tally, seat: None }, body);
+        self.execute(&TaskCx { worker, tally: &tally, queue_cx: None }, body);
     }
 }
 
-/// See [`Engine::arrival`].
-pub(crate) struct Arrival<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
+/// See [`Engine::inflight`].
+pub(crate) struct Inflight<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
-impl<R: Runner, D: Dispatch> Drop for Arrival<'_, R, D> {
+impl<R: Runner, D: Dispatch> Drop for Inflight<'_, R, D> {
     fn drop(&mut self) {
-        self.0.block_permits.arrived(|| self.0.progress_capacity());
+        self.0.block_permits.end_inflight(|| self.0.progress_capacity());
     }
 }

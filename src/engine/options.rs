@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::BuildError;
 use crate::queue::{Balance, MAX_WORKERS};
-use crate::sync::contain::contain;
+use crate::sync::user_code::catch_user_panic;
 
 /// Tasks that may wait beyond the workers, if nothing else is said.
 ///
@@ -411,7 +411,7 @@ impl Options {
     /// The name of the thread of worker `index`, or why it can have none.
     pub(crate) fn name_of(&self, index: usize) -> io::Result<String> {
         let Some(names) = &self.thread_names else { return Ok(self.numbered(index)) };
-        let Some(name) = contain(|| names(index)) else {
+        let Some(name) = catch_user_panic(|| names(index)) else {
             return Err(io::Error::other("the function that names threads panicked"));
         };
         if name.is_empty() || name.contains('\0') {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use super::habit::Habit;
+use super::adaptive_spin::AdaptiveSpin;
 use super::idle::{Idle, Taken};
 use crate::sync::{
     Arc, AtomicU8, AtomicUsize, Backoff, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park,
@@ -38,16 +38,16 @@ const CLAIMED: u8 = 2;
 const DISMISSED: u8 = 3;
 
 /// One worker's bed.
-pub(crate) struct Sleeper {
+pub(crate) struct Parker {
     id: usize,
     thread: Thread,
     state: AtomicU8,
 }
 
-impl Sleeper {
+impl Parker {
     /// For the calling thread, as worker `id`.
     pub(crate) fn for_current(id: usize) -> Arc<Self> {
-        Arc::new(Sleeper { id, thread: current(), state: AtomicU8::new(AWAKE) })
+        Arc::new(Parker { id, thread: current(), state: AtomicU8::new(AWAKE) })
     }
 
     pub(super) fn worker(&self) -> usize {
@@ -55,7 +55,7 @@ impl Sleeper {
     }
 
     fn state(&self) -> u8 {
-        // ORDERING: Acquire pairs with the Release store in `Claim::drop`, so that what the claimer did
+        // ORDERING: Acquire pairs with the Release store in `PendingUnpark::drop`, so that what the claimer did
         // before it (a task handed over) is seen.
         self.state.load(Ordering::Acquire)
     }
@@ -63,22 +63,22 @@ impl Sleeper {
 
 /// A worker that was taken off the list and sleeps until this is dropped, so that a task can be handed
 /// to it before it looks.
-pub(crate) struct Claim {
-    sleeper: Arc<Sleeper>,
+pub(crate) struct PendingUnpark {
+    parker: Arc<Parker>,
     state: u8,
 }
 
-impl Claim {
+impl PendingUnpark {
     pub(crate) fn worker(&self) -> usize {
-        self.sleeper.worker()
+        self.parker.worker()
     }
 }
 
-impl Drop for Claim {
+impl Drop for PendingUnpark {
     fn drop(&mut self) {
-        // ORDERING: Release pairs with the Acquire in `Sleeper::state`.
-        self.sleeper.state.store(self.state, Ordering::Release);
-        self.sleeper.thread.unpark();
+        // ORDERING: Release pairs with the Acquire in `Parker::state`.
+        self.parker.state.store(self.state, Ordering::Release);
+        self.parker.thread.unpark();
     }
 }
 
@@ -92,9 +92,9 @@ pub(crate) trait Source {
     /// Whether anyone's `pop` would find one. Never wrongly false after a fence on both sides.
     fn has_work(&self) -> bool;
     /// The same without that promise, to be polled.
-    fn glance(&self) -> bool;
+    fn peek(&self) -> bool;
     /// Whether there is an order for this very worker. Never wrongly false after a fence on both sides.
-    fn is_called(&self) -> bool;
+    fn has_mail(&self) -> bool;
     /// Whether the worker should end.
     fn must_leave(&self) -> bool;
     /// Takes leave for good, if the worker should and may.
@@ -152,13 +152,13 @@ impl Asks {
 }
 
 /// What an idle worker is to do.
-pub(crate) enum Errand<T> {
+pub(crate) enum NextAction<T> {
     /// Run this task.
     Task(T),
     /// See to the orders that it has been given.
-    Orders,
+    Mail,
     /// End; it has taken leave.
-    Leave,
+    Exit,
 }
 
 /// Whether an idle worker looks for work before it sleeps.
@@ -217,14 +217,14 @@ impl Parking {
 
     /// Step **claim**: takes the newest idle worker, unless one is looking for work already. Costs one
     /// load when there is nobody to wake.
-    pub(crate) fn claim(&self) -> Option<Claim> {
+    pub(crate) fn claim(&self) -> Option<PendingUnpark> {
         // ORDERING: Relaxed. Before a push this is a guess; after one, `notify` has fenced.
         let counts = self.counts.load(Ordering::Relaxed);
         if sleepers(counts) == 0 || searchers(counts) > 0 { None } else { self.claim_beside(0) }
     }
 
     /// The same, beside so many searchers at most.
-    fn claim_beside(&self, most: usize) -> Option<Claim> {
+    fn claim_beside(&self, most: usize) -> Option<PendingUnpark> {
         let mut idle = self.idle.lock();
         // ORDERING: Relaxed. Of two claimers the lock lets the second see the first one's searcher.
         if searchers(self.counts.load(Ordering::Relaxed)) > most {
@@ -233,7 +233,7 @@ impl Parking {
         let taken = idle.take_newest()?;
         #[cfg(formicary_loom)]
         self.claims.fetch_add(1, Ordering::Relaxed);
-        Some(self.was_taken(taken, CLAIMED))
+        Some(self.take_off_list(taken, CLAIMED))
     }
 
     /// Step **notify**, after a push that woke nobody: wakes a worker if all that are not busy sleep and
@@ -260,9 +260,14 @@ impl Parking {
     }
 
     /// What the calling worker is to do next; it waits for it. Its orders it has seen to before.
-    pub(crate) fn find<S: Source>(&self, me: &Arc<Sleeper>, habit: &Habit, source: &S) -> Errand<S::Item> {
+    pub(crate) fn find<S: Source>(
+        &self,
+        me: &Arc<Parker>,
+        adaptive_spin: &AdaptiveSpin,
+        source: &S,
+    ) -> NextAction<S::Item> {
         if let Some(item) = source.pop() {
-            return Errand::Task(item);
+            return NextAction::Task(item);
         }
         let mut search = self.start_search();
         let mut idle_since = None;
@@ -271,15 +276,15 @@ impl Parking {
         loop {
             if search != Search::None {
                 let expiry = if asks == Asks::Expired { source.expiry() } else { None };
-                if let Some(item) = habit.look(source, &mut idle_since, expiry) {
+                if let Some(item) = adaptive_spin.spin(source, &mut idle_since, expiry) {
                     self.end_search(search, source);
-                    return Errand::Task(item);
+                    return NextAction::Task(item);
                 }
             }
-            let is_called = source.is_called();
-            if is_called || source.leave() {
+            let has_mail = source.has_mail();
+            if has_mail || source.leave() {
                 self.end_search(search, source);
-                return if is_called { Errand::Orders } else { Errand::Leave };
+                return if has_mail { NextAction::Mail } else { NextAction::Exit };
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
             let expires = match asks {
@@ -295,9 +300,9 @@ impl Parking {
                     // Perhaps a task was handed over, which nobody else sees.
                     source.woken();
                     if let Some(item) = source.pop() {
-                        habit.learn(idle_since);
+                        adaptive_spin.record_idle(idle_since);
                         self.found(|| source.has_work());
-                        return Errand::Task(item);
+                        return NextAction::Task(item);
                     }
                     // Another took it; or its submitter is just putting it in.
                     backoff.snooze();
@@ -305,13 +310,13 @@ impl Parking {
                         asks = Asks::Expired;
                     }
                 }
-                Wakeup::Dismissed => return Errand::Leave,
+                Wakeup::Dismissed => return NextAction::Exit,
                 Wakeup::Expired => {
                     search = Search::None;
                     if expires.is_some_and(|at| at <= Instant::now()) {
                         match Asks::whether_it_may_end(source) {
                             Some(next) => asks = next,
-                            None => return Errand::Leave,
+                            None => return NextAction::Exit,
                         }
                         if asks == Asks::Never {
                             // What was to end its look is over.
@@ -363,7 +368,7 @@ impl Parking {
     /// the minimum wakes one of those that were kept for it (**surplus**).
     fn sleep(
         &self,
-        me: &Arc<Sleeper>,
+        me: &Arc<Parker>,
         searching: bool,
         is_kept: bool,
         expires: Option<Instant>,
@@ -384,11 +389,9 @@ impl Parking {
             self.counts.fetch_add(change, Ordering::Relaxed);
         }
         fence_after_rmw();
-        let must_wake = source.is_called()
-            || source.must_leave()
-            || source.alarm() != alarm
-            || is_kept && source.is_above_minimum();
-        if must_wake && self.get_up(me, SEARCHER) || source.has_work() && self.get_up_to_search(me) {
+        let must_wake =
+            source.has_mail() || source.must_leave() || source.alarm() != alarm || is_kept && source.is_above_minimum();
+        if must_wake && self.wake_self(me, SEARCHER) || source.has_work() && self.wake_self_to_search(me) {
             return Wakeup::Search;
         }
         // ORDERING: Relaxed, after the fence. It is against the one between a kept worker's entry and its look at the minimum.
@@ -406,7 +409,7 @@ impl Parking {
                 _ => {}
             }
             if deadline.is_some_and(|d| Instant::now() >= d) {
-                if self.get_up(me, 0) {
+                if self.wake_self(me, 0) {
                     return Wakeup::Expired;
                 }
                 // Claimed in the same moment: the claimer's word is on its way.
@@ -417,19 +420,19 @@ impl Parking {
     }
 
     /// Takes the calling worker off the list itself; `false` if somebody else just did.
-    fn get_up(&self, me: &Arc<Sleeper>, searcher: usize) -> bool {
-        self.take_off_myself(&mut self.idle.lock(), me, searcher)
+    fn wake_self(&self, me: &Arc<Parker>, searcher: usize) -> bool {
+        self.remove_self(&mut self.idle.lock(), me, searcher)
     }
 
     /// The same, as a searcher, unless there is one: that one takes what is there, or wakes the next. So of several who find
     /// that a task is on its way in only one stays up for it.
-    fn get_up_to_search(&self, me: &Arc<Sleeper>) -> bool {
+    fn wake_self_to_search(&self, me: &Arc<Parker>) -> bool {
         let mut idle = self.idle.lock();
         // ORDERING: Relaxed. Whoever was counted up to now has the fence of **found** still before it, and finds this sleeper.
-        searchers(self.counts.load(Ordering::Relaxed)) == 0 && self.take_off_myself(&mut idle, me, SEARCHER)
+        searchers(self.counts.load(Ordering::Relaxed)) == 0 && self.remove_self(&mut idle, me, SEARCHER)
     }
 
-    fn take_off_myself(&self, idle: &mut Idle, me: &Sleeper, searcher: usize) -> bool {
+    fn remove_self(&self, idle: &mut Idle, me: &Parker, searcher: usize) -> bool {
         let Some(taken) = idle.take(me.id) else { return false };
         // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock.
         me.state.store(AWAKE, Ordering::Relaxed);
@@ -443,7 +446,7 @@ impl Parking {
         // ORDERING: SeqCst fence, as in `notify`: what has changed is on one side, the list on the other.
         fence(Ordering::SeqCst);
         let mut idle = self.idle.lock();
-        let all: Vec<_> = from_fn(|| idle.take_oldest()).map(|taken| self.was_taken(taken, CLAIMED)).collect();
+        let all: Vec<_> = from_fn(|| idle.take_oldest()).map(|taken| self.take_off_list(taken, CLAIMED)).collect();
         // They are woken without the lock, which they may need.
         drop(idle);
         drop(all);
@@ -453,7 +456,7 @@ impl Parking {
     #[cold]
     fn wake_kept(&self) {
         let mut idle = self.idle.lock();
-        let woken = idle.take_oldest_kept().map(|taken| self.was_taken(taken, CLAIMED));
+        let woken = idle.take_oldest_kept().map(|taken| self.take_off_list(taken, CLAIMED));
         drop(idle);
         drop(woken);
     }
@@ -471,20 +474,20 @@ impl Parking {
         let mut idle = self.idle.lock();
         let mut count = 0;
         for taken in from_fn(|| idle.take_oldest()).take(most) {
-            drop(self.was_taken(taken, DISMISSED));
+            drop(self.take_off_list(taken, DISMISSED));
             count += 1;
         }
         count
     }
 
     /// Called under the lock, for a sleeper that was just taken off the list.
-    fn was_taken(&self, taken: Taken, state: u8) -> Claim {
+    fn take_off_list(&self, taken: Taken, state: u8) -> PendingUnpark {
         self.note_awake(&taken);
         let searcher = if state == CLAIMED { SEARCHER } else { 0 };
         self.waking.fetch_add(searcher, Ordering::Relaxed);
         // ORDERING: Relaxed. Changes of the sleepers' half happen under the lock; a claimer's own later
         // steps need no more, and the claimed worker synchronises through `state`.
         self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);
-        Claim { sleeper: taken.sleeper, state }
+        PendingUnpark { parker: taken.parker, state }
     }
 }

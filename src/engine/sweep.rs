@@ -13,8 +13,8 @@ use crate::cancel::{self, CancelToken, earlier};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw};
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Recalled, Verdict};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Retracted, RunOutcome};
 
 /// So many dead tickets are nothing to speak of.
 const FEW: usize = 64;
@@ -97,12 +97,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let has_withdrawn = self.id().tickets() > 0;
         // In this order: whoever misses a mark that another's look has taken away finds that look at work, and waits for it, or knows
         // what it has found. Otherwise it would be refused for what is just being swept out.
-        // ORDERING: Acquire pairs with the Release in `look_through`.
+        // ORDERING: Acquire pairs with the Release in `sweep_queue`.
         let has_cancellable = self.sweeps.has_cancellable.load(Ordering::Acquire);
         if has_withdrawn || has_cancellable || self.sweeps.is_at_work() {
             let last = self.sweeps.last.lock();
             if has_withdrawn || last.is_outdated() {
-                self.look_through(last);
+                self.sweep_queue(last);
                 return true;
             }
         }
@@ -121,28 +121,28 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     fn sweep_if_mostly_dead(&self) {
         if self.id().tickets() > self.queue.load().queued / 2 {
-            self.look_through(self.sweeps.last.lock());
+            self.sweep_queue(self.sweeps.last.lock());
         }
     }
 
-    fn look_through(&self, mut last: crate::sync::MutexGuard<'_, Look>) {
+    fn sweep_queue(&self, mut last: crate::sync::MutexGuard<'_, Look>) {
         let counting = Counting::begin(&self.sweeps);
         // ORDERING: Release, see `sweep`; and before the look, see `Sweeps::note`.
         self.sweeps.has_cancellable.store(false, Ordering::Release);
         // As it was before the look: what is cancelled meanwhile is for the next one.
         *last = Look { cancellations: cancel::cancellations(), deadline: None };
         let (mut any_cancellable, deadline) = (false, &mut last.deadline);
-        let mut is_dead = |prospect| match prospect {
-            Prospect::Dead => true,
-            Prospect::Runs => false,
-            Prospect::Cancellable(at) => {
+        let mut is_dead = |liveness| match liveness {
+            Liveness::Dead => true,
+            Liveness::Runs => false,
+            Liveness::Cancellable(at) => {
                 any_cancellable = true;
                 *deadline = earlier(*deadline, at);
                 false
             }
         };
-        let dead = self.queue.sweep(&mut |item| is_dead(R::prospect(item)));
-        let views = self.views.rooms().into_iter().map(|view| (view.sweep(&mut is_dead), view));
+        let dead = self.queue.sweep(&mut |item| is_dead(R::liveness(item)));
+        let views = self.views.all().into_iter().map(|view| (view.sweep(&mut is_dead), view));
         let views: Vec<_> = views.filter(|(dead, _)| !dead.is_empty()).collect();
         if any_cancellable {
             self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
@@ -152,18 +152,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.sweeps.has_found.store(true, Ordering::Relaxed);
         }
         drop(last);
-        let captured: Vec<_> = dead.into_iter().filter_map(|item| self.lay_to_rest(item)).collect();
+        let captured: Vec<_> = dead.into_iter().filter_map(|item| self.discard_dead(item)).collect();
         drop(counting);
         fence_after_rmw();
-        self.tell_watchers();
+        self.notify_if_watched();
         // A queue may have put live tasks where they are found only now (parking.md).
         self.wake();
         if makes_room {
             // Not otherwise: the first in line, who may be the one that looks, would call itself again and again.
-            self.call_line();
+            self.notify_blocked();
         }
         for input in captured {
-            self.guard(|| drop(input));
+            self.catch_user_panic(|| drop(input));
         }
         for (dead, view) in views {
             view.discard_all(dead);
@@ -171,17 +171,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Counts a task that was taken out of the queue dead, and tells whoever waits for it. What it captured is to be dropped.
-    fn lay_to_rest(&self, item: R::Item) -> Option<R::Returned> {
-        match self.guard(|| R::recall(item, SubmitErrorKind::Cancelled, Cause::Cancelled)) {
-            Some(Recalled::Here(input)) => {
+    fn discard_dead(&self, item: R::Item) -> Option<R::Returned> {
+        match self.catch_user_panic(|| R::retract(item, SubmitErrorKind::Cancelled, Cause::Cancelled)) {
+            Some(Retracted::Here(input)) => {
                 count(&self.counters.cancelled);
                 Some(input)
             }
-            Some(Recalled::Gone(Verdict::Cancelled) | Recalled::ToCaller) | None => {
+            Some(Retracted::Gone(RunOutcome::Cancelled) | Retracted::ToCaller) | None => {
                 count(&self.counters.cancelled);
                 None
             }
-            Some(Recalled::Gone(_)) => None,
+            Some(Retracted::Gone(_)) => None,
         }
     }
 }

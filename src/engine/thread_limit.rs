@@ -61,7 +61,7 @@ fn limit() -> usize {
         let maps = number("/proc/sys/vm/max_map_count").zip(read("/proc/self/maps").map(|maps| maps.lines().count()));
         // Of version 2; where the limit is in a group above, the system refuses a thread, which is an error as any other.
         let group = read("/proc/self/cgroup")
-            .and_then(|all| Some(all.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned()));
+            .and_then(|all| Some(all.lines().find_map(|wait_queue| wait_queue.strip_prefix("0::"))?.to_owned()));
         let ids = group.and_then(|group| number(&format!("/sys/fs/cgroup{group}/pids.max")));
         room(living, maps, [number("/proc/sys/kernel/threads-max"), ids])
     })

@@ -13,7 +13,7 @@ use super::joining;
 use super::thread_limit::Place;
 use super::wakers::{Listing, Wakers};
 use crate::engine::options::{Options, WorkerThread};
-use crate::sync::contain::contain;
+use crate::sync::user_code::catch_user_panic;
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
 use crate::task::current_worker::PoolId;
 
@@ -22,32 +22,32 @@ const CAPACITY: usize = 1 << (usize::BITS / 2);
 
 /// A worker that has been hired.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Post {
+pub(crate) struct WorkerSlot {
     /// The worker's number, below the capacity; a later worker may have the same.
     pub(crate) number: usize,
     /// The thread's own, used once.
     serial: u64,
     /// Whether the thread is somebody else's, who does not want to stay.
-    pub(crate) is_guest: bool,
+    pub(crate) is_inline_worker: bool,
 }
 
 /// What is known of a thread.
-enum Seat {
+enum ThreadState {
     /// It was asked for, and may yet be refused.
     Starting,
     /// It runs, and its spawner has not come back.
     Begun,
     /// The same, and he has.
-    Working,
+    Running,
     /// It ended before the spawner came to leave its handle.
-    Left,
+    Ended,
     /// Its worker was dropped before the spawner came back.
-    Fired,
+    Abandoned,
 }
 
-struct Book {
+struct Registry {
     /// The threads that have not come to their end.
-    seats: HashMap<u64, Seat>,
+    threads: HashMap<u64, ThreadState>,
     /// What they are joined by. A spawn handler's thread has none, and one that is being joined already has none either.
     handles: BTreeMap<u64, JoinHandle<()>>,
     next_serial: u64,
@@ -60,7 +60,7 @@ struct Book {
     /// Hired workers whose thread may yet be refused.
     starting: usize,
     /// Living workers that have decided to end.
-    leaving: usize,
+    exiting: usize,
     /// Threads that ended and are not joined yet: each one that ends joins those that ended before it.
     ended: Vec<JoinHandle<()>>,
     /// Threads being joined right now.
@@ -69,10 +69,10 @@ struct Book {
     retired: u64,
 }
 
-impl Book {
+impl Registry {
     /// Whether every thread is gone, and joined or about to be by who has asked for it.
     fn is_over(&self) -> bool {
-        self.seats.is_empty() && self.joining == 0
+        self.threads.is_empty() && self.joining == 0
     }
 
     /// The threads that have ended, to be joined by the caller.
@@ -83,8 +83,8 @@ impl Book {
 
     /// The thread is certain, if it was not yet.
     fn begin(&mut self, serial: u64) {
-        if let Some(seat @ Seat::Starting) = self.seats.get_mut(&serial) {
-            *seat = Seat::Begun;
+        if let Some(state @ ThreadState::Starting) = self.threads.get_mut(&serial) {
+            *state = ThreadState::Begun;
             self.starting -= 1;
         }
     }
@@ -96,13 +96,13 @@ impl Book {
 
     /// Takes a thread out of the book, or leaves that to its spawner, with a `note`, if that has not come back yet. The
     /// thread's handle, if it is there.
-    fn strike_out(&mut self, serial: u64, note: Seat) -> Option<JoinHandle<()>> {
-        match self.seats.insert(serial, note) {
-            Some(Seat::Working) => {
-                self.seats.remove(&serial);
+    fn remove(&mut self, serial: u64, note: ThreadState) -> Option<JoinHandle<()>> {
+        match self.threads.insert(serial, note) {
+            Some(ThreadState::Running) => {
+                self.threads.remove(&serial);
                 self.handles.remove(&serial)
             }
-            Some(Seat::Starting) => {
+            Some(ThreadState::Starting) => {
                 self.starting -= 1;
                 None
             }
@@ -113,7 +113,7 @@ impl Book {
 
 /// Why a worker wants to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leave {
+pub(crate) enum ExitReason {
     /// It has been idle for the expiry time: unless that would go below the minimum.
     Expired,
     /// There may be more workers than the capacity.
@@ -140,14 +140,14 @@ pub(crate) struct Threads {
     pool: PoolId,
     /// Rarely written, read with every submit and every task.
     population: CachePadded<AtomicUsize>,
-    book: Mutex<Book>,
+    registry: Mutex<Registry>,
     changed: Condvar,
     /// Futures that wait until every thread is gone.
     futures: Wakers,
-    short: AtomicBool,
-    /// A copy of [`Book::starting`].
+    spawn_failing: AtomicBool,
+    /// A copy of [`Registry::starting`].
     starting: AtomicUsize,
-    /// A copy of [`Book::min`].
+    /// A copy of [`Registry::min`].
     min: AtomicUsize,
 }
 
@@ -156,8 +156,8 @@ impl Threads {
         Threads {
             pool,
             population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
-            book: Mutex::new(Book {
-                seats: HashMap::new(),
+            registry: Mutex::new(Registry {
+                threads: HashMap::new(),
                 handles: BTreeMap::new(),
                 next_serial: 0,
                 free: Vec::new(),
@@ -166,7 +166,7 @@ impl Threads {
                 min,
                 live: 0,
                 starting: 0,
-                leaving: 0,
+                exiting: 0,
                 ended: Vec::new(),
                 joining: 0,
                 spawned: 0,
@@ -174,7 +174,7 @@ impl Threads {
             }),
             changed: Condvar::new(),
             futures: Wakers::default(),
-            short: AtomicBool::new(false),
+            spawn_failing: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
             min: AtomicUsize::new(min),
         }
@@ -198,35 +198,40 @@ impl Threads {
 
     /// The same, under the lock.
     pub(crate) fn has_worker_now(&self) -> bool {
-        let book = self.book.lock();
-        book.live - book.leaving > book.starting
+        let registry = self.registry.lock();
+        registry.live - registry.exiting > registry.starting
     }
 
-    fn edit<O>(&self, f: impl FnOnce(&mut Book) -> O) -> O {
-        let mut book = self.book.lock();
-        let out = f(&mut book);
-        self.starting.store(book.starting, Ordering::Relaxed);
-        self.min.store(book.min, Ordering::Relaxed);
+    fn edit<O>(&self, f: impl FnOnce(&mut Registry) -> O) -> O {
+        let mut registry = self.registry.lock();
+        let out = f(&mut registry);
+        self.starting.store(registry.starting, Ordering::Relaxed);
+        self.min.store(registry.min, Ordering::Relaxed);
         // ORDERING: Relaxed, see `population`.
-        self.population.store(book.capacity * CAPACITY + (book.live - book.leaving), Ordering::Relaxed);
+        self.population.store(registry.capacity * CAPACITY + (registry.live - registry.exiting), Ordering::Relaxed);
         out
     }
 
     pub(crate) fn census(&self) -> Census {
-        let book = self.book.lock();
-        Census { capacity: book.capacity, live: book.live, spawned: book.spawned, retired: book.retired }
+        let registry = self.registry.lock();
+        Census {
+            capacity: registry.capacity,
+            live: registry.live,
+            spawned: registry.spawned,
+            retired: registry.retired,
+        }
     }
 
     /// Whether no thread is left, not even one on its way in or out.
     pub(crate) fn is_empty(&self) -> bool {
-        self.book.lock().seats.is_empty()
+        self.registry.lock().threads.is_empty()
     }
 
     pub(crate) fn min(&self) -> usize {
-        self.book.lock().min
+        self.registry.lock().min
     }
 
-    /// Whether a worker may expire. A hint, which [`may_leave`](Self::may_leave) decides.
+    /// Whether a worker may expire. A hint, which [`try_exit`](Self::try_exit) decides.
     pub(crate) fn is_above_minimum(&self) -> bool {
         // ORDERING: Relaxed. A sleeper that must not miss it has a fence of its own (parking.md, **surplus**).
         self.population().0 > self.min.load(Ordering::Relaxed)
@@ -234,55 +239,60 @@ impl Threads {
 
     /// How many workers of the minimum are missing.
     pub(crate) fn missing(&self) -> usize {
-        let book = self.book.lock();
-        book.min.saturating_sub(book.live - book.leaving)
+        let registry = self.registry.lock();
+        registry.min.saturating_sub(registry.live - registry.exiting)
     }
 
     pub(crate) fn set_capacity(&self, capacity: usize) {
-        self.edit(|book| {
-            book.capacity = capacity;
-            book.min = book.min.min(capacity);
+        self.edit(|registry| {
+            registry.capacity = capacity;
+            registry.min = registry.min.min(capacity);
         });
     }
 
     /// Picks idle workers to end after the capacity has shrunk; `dismiss` ends up to so many and says how
     /// many it did.
     pub(crate) fn dismiss_surplus(&self, dismiss: impl FnOnce(usize) -> usize) {
-        self.edit(|book| {
-            let surplus = (book.live - book.leaving).saturating_sub(book.capacity);
-            book.leaving += dismiss(surplus);
+        self.edit(|registry| {
+            let surplus = (registry.live - registry.exiting).saturating_sub(registry.capacity);
+            registry.exiting += dismiss(surplus);
         });
     }
 
     /// Takes a number for a new worker if there may be one more. Asks under the lock whether one `is_wanted`: so none comes
     /// after somebody has found this empty, and knows that none is wanted any more.
-    pub(crate) fn hire(&self, is_wanted: impl FnOnce() -> bool) -> Option<Post> {
-        self.edit(|book| {
-            if book.live >= book.capacity || !is_wanted() {
+    pub(crate) fn reserve(&self, is_wanted: impl FnOnce() -> bool) -> Option<WorkerSlot> {
+        self.edit(|registry| {
+            if registry.live >= registry.capacity || !is_wanted() {
                 return None;
             }
-            book.live += 1;
-            book.starting += 1;
-            book.spawned += 1;
-            book.next_serial += 1;
-            let serial = book.next_serial;
-            book.seats.insert(serial, Seat::Starting);
-            let number = book.free.pop().unwrap_or_else(|| {
-                book.numbers += 1;
-                book.numbers - 1
+            registry.live += 1;
+            registry.starting += 1;
+            registry.spawned += 1;
+            registry.next_serial += 1;
+            let serial = registry.next_serial;
+            registry.threads.insert(serial, ThreadState::Starting);
+            let number = registry.free.pop().unwrap_or_else(|| {
+                registry.numbers += 1;
+                registry.numbers - 1
             });
-            Some(Post { number, serial, is_guest: false })
+            Some(WorkerSlot { number, serial, is_inline_worker: false })
         })
     }
 
-    /// Starts a hired worker's thread. If `body` is dropped without having run, whoever dropped it must `fire` the
+    /// Starts a hired worker's thread. If `body` is dropped without having run, whoever dropped it must `abandon` the
     /// worker, also when this is an error. The caller has to [`tell_of_the_end`](Self::tell_of_the_end) then.
-    pub(crate) fn start(&self, options: &Options, post: Post, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        let index = post.number;
+    pub(crate) fn start(
+        &self,
+        options: &Options,
+        worker_slot: WorkerSlot,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<()> {
+        let index = worker_slot.number;
         let started = options.name_of(index).and_then(|name| {
             let thread = WorkerThread { name, index, stack_size: options.stack_size, body };
             match &options.spawn_handler {
-                Some(handler) => contain(|| handler(thread))
+                Some(handler) => catch_user_panic(|| handler(thread))
                     .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
                     .map(|()| None),
                 None => spawn(self.pool, thread).map(Some),
@@ -292,19 +302,19 @@ impl Threads {
             Ok(handle) => (handle, Ok(())),
             Err(error) => (None, Err(error)),
         };
-        self.edit(|book| {
-            book.begin(post.serial);
-            match book.seats.remove(&post.serial) {
+        self.edit(|registry| {
+            registry.begin(worker_slot.serial);
+            match registry.threads.remove(&worker_slot.serial) {
                 // Not joined here: whoever starts a thread may be what the end of that one waits for.
-                Some(Seat::Left) => book.ended.extend(handle),
-                Some(Seat::Fired) => {
+                Some(ThreadState::Ended) => registry.ended.extend(handle),
+                Some(ThreadState::Abandoned) => {
                     if result.is_ok() {
                         result = Err(io::Error::other("the spawn handler dropped the worker"));
                     }
                 }
                 _ => {
-                    book.seats.insert(post.serial, Seat::Working);
-                    book.handles.extend(handle.map(|handle| (post.serial, handle)));
+                    registry.threads.insert(worker_slot.serial, ThreadState::Running);
+                    registry.handles.extend(handle.map(|handle| (worker_slot.serial, handle)));
                 }
             }
         });
@@ -313,19 +323,19 @@ impl Threads {
     }
 
     /// The calling thread is the hired worker, and begins.
-    pub(crate) fn begin(&self, post: Post) {
-        self.edit(|book| book.begin(post.serial));
+    pub(crate) fn begin(&self, worker_slot: WorkerSlot) {
+        self.edit(|registry| registry.begin(worker_slot.serial));
     }
 
     /// A hired worker never began. Says whether its spawner has come back, who would hear of it otherwise; if so, the caller has to
     /// [`tell_of_the_end`](Self::tell_of_the_end).
-    pub(crate) fn fire(&self, post: Post) -> bool {
-        let is_late = self.edit(|book| {
-            let is_late = matches!(book.seats.get(&post.serial), Some(Seat::Working));
-            book.strike_out(post.serial, Seat::Fired);
-            book.free.push(post.number);
-            book.live -= 1;
-            book.spawned -= 1;
+    pub(crate) fn abandon(&self, worker_slot: WorkerSlot) -> bool {
+        let is_late = self.edit(|registry| {
+            let is_late = matches!(registry.threads.get(&worker_slot.serial), Some(ThreadState::Running));
+            registry.remove(worker_slot.serial, ThreadState::Abandoned);
+            registry.free.push(worker_slot.number);
+            registry.live -= 1;
+            registry.spawned -= 1;
             is_late
         });
         self.changed.notify_all();
@@ -333,58 +343,58 @@ impl Threads {
     }
 
     /// The hired worker is the calling thread, which the pool did not start.
-    pub(crate) fn take_caller_as(&self, post: Post) -> Post {
-        self.edit(|book| {
-            book.begin(post.serial);
-            book.seats.insert(post.serial, Seat::Working);
+    pub(crate) fn adopt_caller(&self, worker_slot: WorkerSlot) -> WorkerSlot {
+        self.edit(|registry| {
+            registry.begin(worker_slot.serial);
+            registry.threads.insert(worker_slot.serial, ThreadState::Running);
         });
-        Post { is_guest: true, ..post }
+        WorkerSlot { is_inline_worker: true, ..worker_slot }
     }
 
     /// Whether the last try to start a worker failed, so that one cannot count on the full capacity.
-    pub(crate) fn is_short(&self) -> bool {
-        self.short.load(Ordering::Relaxed)
+    pub(crate) fn is_spawn_failing(&self) -> bool {
+        self.spawn_failing.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_short(&self, short: bool) {
+    pub(crate) fn set_spawn_failing(&self, spawn_failing: bool) {
         // ORDERING: Relaxed. Read again by everyone who waits, after they have been woken through a lock.
-        self.short.store(short, Ordering::Relaxed);
+        self.spawn_failing.store(spawn_failing, Ordering::Relaxed);
     }
 
     /// Whether a worker that wants to end may; from here on it must.
-    pub(crate) fn may_leave(&self, why: Leave) -> bool {
-        self.edit(|book| {
-            let staying = book.live - book.leaving;
+    pub(crate) fn try_exit(&self, why: ExitReason) -> bool {
+        self.edit(|registry| {
+            let staying = registry.live - registry.exiting;
             let may = match why {
-                Leave::Expired => staying > book.min,
-                Leave::Surplus => staying > book.capacity,
-                Leave::Failed | Leave::Relieved => staying > 1,
-                Leave::Done | Leave::Closed => true,
+                ExitReason::Expired => staying > registry.min,
+                ExitReason::Surplus => staying > registry.capacity,
+                ExitReason::Failed | ExitReason::Relieved => staying > 1,
+                ExitReason::Done | ExitReason::Closed => true,
             };
-            book.leaving += usize::from(may);
+            registry.exiting += usize::from(may);
             may
         })
     }
 
     /// A worker that was allowed to leave has done so: its place and its number may be given to another.
-    pub(crate) fn left(&self, post: Post) {
-        self.edit(|book| {
-            book.free.push(post.number);
-            book.live -= 1;
-            book.leaving -= 1;
-            book.retired += 1;
+    pub(crate) fn exited(&self, worker_slot: WorkerSlot) {
+        self.edit(|registry| {
+            registry.free.push(worker_slot.number);
+            registry.live -= 1;
+            registry.exiting -= 1;
+            registry.retired += 1;
         });
     }
 
     /// The last thing that a worker does. Its thread can be joined from here on, and joins those that have ended before. What
     /// it still does is up to the destructors of its thread-locals: it joins nobody any more, for it could be itself, or one that
     /// is joining it.
-    pub(crate) fn gone(&self, post: Post) {
-        let to_join = self.edit(|book| {
+    pub(crate) fn thread_ended(&self, worker_slot: WorkerSlot) {
+        let to_join = self.edit(|registry| {
             // The thread of a guest may be one of them.
-            let before = if post.is_guest { Vec::new() } else { book.take_ended() };
-            let handle = book.strike_out(post.serial, Seat::Left);
-            book.ended.extend(handle);
+            let before = if worker_slot.is_inline_worker { Vec::new() } else { registry.take_ended() };
+            let handle = registry.remove(worker_slot.serial, ThreadState::Ended);
+            registry.ended.extend(handle);
             before
         });
         self.changed.notify_all();
@@ -397,7 +407,7 @@ impl Threads {
     fn join(&self, handle: JoinHandle<()>) {
         // A worker's panics are caught; one that still escaped has nothing more to say here.
         drop(handle.join());
-        self.book.lock().joining -= 1;
+        self.registry.lock().joining -= 1;
         self.changed.notify_all();
         self.tell_of_the_end();
     }
@@ -405,7 +415,7 @@ impl Threads {
     /// Wakes the futures that wait until every thread is gone, if that is so. To be called after a thread may have been the last,
     /// without a lock: it may run an executor's code.
     pub(crate) fn tell_of_the_end(&self) {
-        let is_over = self.book.lock().is_over();
+        let is_over = self.registry.lock().is_over();
         if is_over {
             self.futures.wake_all();
         }
@@ -416,10 +426,10 @@ impl Threads {
     pub(crate) fn poll_end<'t>(&'t self, listing: &mut Option<Listing<'t>>, waker: &Waker) -> bool {
         loop {
             *listing = Some(self.futures.list(waker));
-            let mut book = self.book.lock();
-            let Some(next) = book.ended.pop() else { return book.is_over() };
-            book.joining += 1;
-            drop(book);
+            let mut registry = self.registry.lock();
+            let Some(next) = registry.ended.pop() else { return registry.is_over() };
+            registry.joining += 1;
+            drop(registry);
             // It is not to be woken in its own poll.
             *listing = None;
             self.join(next);
@@ -430,23 +440,23 @@ impl Threads {
     /// join itself, and so is woken once for each thread. Not for a thread that must not wait for the pool's end
     /// ([`wait_for_end`](super::joining::wait_for_end)).
     pub(crate) fn join_all(&self, deadline: Option<Instant>) {
-        let mut book = self.book.lock();
+        let mut registry = self.registry.lock();
         loop {
-            let next = book.ended.pop().or_else(|| if deadline.is_none() { book.take_living() } else { None });
+            let next = registry.ended.pop().or_else(|| if deadline.is_none() { registry.take_living() } else { None });
             if let Some(next) = next {
-                book.joining += 1;
-                drop(book);
+                registry.joining += 1;
+                drop(registry);
                 self.join(next);
-                book = self.book.lock();
-            } else if book.is_over() {
+                registry = self.registry.lock();
+            } else if registry.is_over() {
                 return;
             } else {
                 // What is being joined has ended.
-                let deadline = deadline.filter(|_| !book.seats.is_empty());
+                let deadline = deadline.filter(|_| !registry.threads.is_empty());
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return;
                 }
-                crate::sync::wait(&self.changed, &mut book, deadline);
+                crate::sync::wait(&self.changed, &mut registry, deadline);
             }
         }
     }

@@ -7,12 +7,12 @@ use super::{Engine, Runner};
 use crate::queue::{Dispatch, Load};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::task::closure::Task;
-use crate::task::prospect::Prospect;
+use crate::task::liveness::Liveness;
 
 /// A view, as a look for what is dead knows it.
-pub(crate) trait Anteroom: Send + Sync {
+pub(crate) trait SweptView: Send + Sync {
     /// Takes out the waiting tasks that are dead, of which the engine has one less in views then. Drops nothing.
-    fn sweep(&self, is_dead: &mut dyn FnMut(Prospect) -> bool) -> Vec<Task>;
+    fn sweep(&self, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Vec<Task>;
     /// Drops what was taken out, and lets in those who wait for the room.
     fn discard_all(&self, swept: Vec<Task>);
 }
@@ -22,24 +22,24 @@ pub(super) struct Views {
     /// Tasks that a view has taken in and not brought to the queue yet.
     waiting: AtomicUsize,
     /// By address.
-    rooms: Mutex<BTreeMap<usize, Weak<dyn Anteroom>>>,
+    all: Mutex<BTreeMap<usize, Weak<dyn SweptView>>>,
 }
 
 impl Views {
     /// All that are there.
-    pub(super) fn rooms(&self) -> Vec<Arc<dyn Anteroom>> {
-        self.rooms.lock().values().filter_map(Weak::upgrade).collect()
+    pub(super) fn all(&self) -> Vec<Arc<dyn SweptView>> {
+        self.all.lock().values().filter_map(Weak::upgrade).collect()
     }
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// There is a view at this address, until [`remove_view`](Self::remove_view).
-    pub(crate) fn add_view(&self, address: usize, view: Weak<dyn Anteroom>) {
-        self.views.rooms.lock().insert(address, view);
+    pub(crate) fn add_view(&self, address: usize, view: Weak<dyn SweptView>) {
+        self.views.all.lock().insert(address, view);
     }
 
     pub(crate) fn remove_view(&self, address: usize) {
-        let removed = self.views.rooms.lock().remove(&address);
+        let removed = self.views.all.lock().remove(&address);
         drop(removed);
     }
 

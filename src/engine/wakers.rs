@@ -49,13 +49,13 @@ impl Listing<'_> {
     pub(crate) fn renew(&self, waker: &Waker) {
         let waiter = Waiter::Task(waker.clone());
         let before = self.wakers.0.lock().wakers.insert(self.number, waiter);
-        before.into_iter().for_each(Waiter::dismiss);
+        before.into_iter().for_each(Waiter::discard);
     }
 }
 
 impl Drop for Listing<'_> {
     fn drop(&mut self) {
         let waiter = self.wakers.0.lock().wakers.remove(&self.number);
-        waiter.into_iter().for_each(Waiter::dismiss);
+        waiter.into_iter().for_each(Waiter::discard);
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Runner};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
-use crate::task::slot::{Caller, Run, Slot};
+use crate::task::state::{ReplySender, Run, TaskState};
 
 /// A pool of any kind.
 pub trait AnyPool: Sync {
@@ -56,11 +56,11 @@ where
 
     /// The task for `x` whose caller waits for the result in its own frame.
     #[doc(hidden)]
-    fn called(x: X, caller: Caller<X, Self::Output>) -> Item<Self>;
+    fn called(x: X, sender: ReplySender<X, Self::Output>) -> Item<Self>;
 
     /// The task whose input and result are in a slot.
     #[doc(hidden)]
-    fn answered(slot: &Arc<Slot<X, Self::Output>>) -> Item<Self>;
+    fn answered(task_state: &Arc<TaskState<X, Self::Output>>) -> Item<Self>;
 
     /// How to run it without a worker's state, if the input is all that it takes.
     #[doc(hidden)]
@@ -68,7 +68,7 @@ where
 
     /// Runs the task of a slot on the calling thread if that is a worker of this pool and the task needs no state; says whether it did.
     #[doc(hidden)]
-    fn run_on_the_spot(&self, _slot: &Arc<Slot<X, Self::Output>>) -> bool {
+    fn run_inline(&self, _slot: &Arc<TaskState<X, Self::Output>>) -> bool {
         false
     }
 }

@@ -10,15 +10,15 @@ use super::answered::{Answered, Called, CalledTask};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, Patience, Runner};
+use crate::engine::{Engine, EngineRef, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Ring, Sharded, Stack};
 use crate::task::closure::Task;
 use crate::task::handle::Handle;
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Caller, Recalled, Reply, Run, Slot, Ticket, Verdict};
-use crate::task::stops::Overdue;
+use crate::task::liveness::Liveness;
+use crate::task::running_tasks::Overdue;
+use crate::task::state::{Completion, ReplySender, Retracted, Run, RunOutcome, TaskRef, TaskState};
 
 /// A pool that runs closures.
 ///
@@ -84,8 +84,8 @@ impl Runner for CallTask {
         Ok(())
     }
 
-    fn run(&self, _state: &mut (), item: Task, reply: &mut Reply) -> Verdict {
-        item.call(reply)
+    fn run(&self, _state: &mut (), item: Task, completion: &mut Completion) -> RunOutcome {
+        item.call(completion)
     }
 
     fn overdue(&self) -> &Overdue {
@@ -96,12 +96,12 @@ impl Runner for CallTask {
         Some(())
     }
 
-    fn prospect(item: &Task) -> Prospect {
-        item.prospect()
+    fn liveness(item: &Task) -> Liveness {
+        item.liveness()
     }
 
-    fn recall(item: Task, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
-        item.recall(kind, cause)
+    fn retract(item: Task, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
+        item.retract(kind, cause)
     }
 }
 
@@ -247,7 +247,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        verbs::submit(self, f, verbs::patience(self))
+        verbs::submit(self, f, verbs::mode(self))
     }
 
     /// As [`submit`](Self::submit), but never blocks.
@@ -269,7 +269,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        verbs::submit(self, f, Patience::None)
+        verbs::submit(self, f, WaitMode::Never)
     }
 
     /// As [`submit`](Self::submit), but waits for room as a future, which blocks no thread. Dropping the future takes the task back.
@@ -294,7 +294,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        verbs::submit_async(self, f, Patience::Forever.into())
+        verbs::submit_async(self, f, WaitMode::Forever.into())
     }
 
     /// Submits all that an iterator gives, in order, and says how many there were. Blocks where one of them finds the pool full; the
@@ -334,7 +334,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        verbs::spawn(self, f, verbs::patience(self))
+        verbs::spawn(self, f, verbs::mode(self))
     }
 
     /// As [`spawn`](Self::spawn), but never blocks.
@@ -352,7 +352,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        verbs::spawn(self, f, Patience::None)
+        verbs::spawn(self, f, WaitMode::Never)
     }
 
     /// As [`spawn`](Self::spawn), but waits for room as a future; the handle is one for the result.
@@ -394,7 +394,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        verbs::run(self, f, verbs::patience(self).into())
+        verbs::run(self, f, verbs::mode(self).into())
     }
 
     /// As [`run`](Self::run), but does not wait for room; for the result it does.
@@ -412,7 +412,7 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        verbs::run(self, f, Patience::None.into())
+        verbs::run(self, f, WaitMode::Never.into())
     }
 
     /// As [`run`](Self::run), but waits as a future, for room and then for the result. Dropping the future takes the task back if it had
@@ -492,16 +492,16 @@ where
         task.into_closure()
     }
 
-    fn called(f: F, caller: Caller<F, T>) -> Task {
-        Task::from_body(Called(f, caller))
+    fn called(f: F, sender: ReplySender<F, T>) -> Task {
+        Task::from_body(Called(f, sender))
     }
 
-    fn answered(slot: &Arc<Slot<F, T>>) -> Task {
-        Task::from_body(Answered(Ticket::new(slot), |f, _| f()))
+    fn answered(task_state: &Arc<TaskState<F, T>>) -> Task {
+        Task::from_body(Answered(TaskRef::new(task_state), |f, _| f()))
     }
 
-    fn run_on_the_spot(&self, slot: &Arc<Slot<F, T>>) -> bool {
-        self.engine.run_on_the_spot(slot, |f| f())
+    fn run_inline(&self, task_state: &Arc<TaskState<F, T>>) -> bool {
+        self.engine.run_inline(task_state, |f| f())
     }
 }
 
@@ -519,11 +519,11 @@ impl<D: Dispatch> Accepts<Task> for Pool<D> {
         task
     }
 
-    fn called(task: Task, caller: Caller<Task, ()>) -> Task {
-        Task::from_body(CalledTask(task, caller))
+    fn called(task: Task, sender: ReplySender<Task, ()>) -> Task {
+        Task::from_body(CalledTask(task, sender))
     }
 
-    fn answered(slot: &Arc<Slot<Task, ()>>) -> Task {
-        Task::from_body(Answered(Ticket::new(slot), |task: Task, _| task.run()))
+    fn answered(task_state: &Arc<TaskState<Task, ()>>) -> Task {
+        Task::from_body(Answered(TaskRef::new(task_state), |task: Task, _| task.run()))
     }
 }

@@ -10,15 +10,15 @@ use super::accepts::{Accepts, AnyPool};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, Patience, Runner};
+use crate::engine::{Engine, EngineRef, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
 use crate::task::handle::Handle;
 use crate::task::job::Job;
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Caller, Recalled, Reply, Slot, Ticket, Verdict};
-use crate::task::stops::Overdue;
+use crate::task::liveness::Liveness;
+use crate::task::running_tasks::Overdue;
+use crate::task::state::{Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
 
 /// A pool that calls one function, bound when it is built, with payloads of one type. Nothing but the payload is queued, so
 /// [`submit`](Self::submit) does not allocate.
@@ -64,8 +64,8 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
         Ok(())
     }
 
-    fn run(&self, _state: &mut (), item: Job<T, R>, reply: &mut Reply) -> Verdict {
-        item.run(reply, None, |payload, _| (self.func)(payload))
+    fn run(&self, _state: &mut (), item: Job<T, R>, completion: &mut Completion) -> RunOutcome {
+        item.run(completion, None, |payload, _| (self.func)(payload))
     }
 
     fn overdue(&self) -> &Overdue {
@@ -76,12 +76,12 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
         Some(())
     }
 
-    fn prospect(item: &Job<T, R>) -> Prospect {
-        item.prospect()
+    fn liveness(item: &Job<T, R>) -> Liveness {
+        item.liveness()
     }
 
-    fn recall(item: Job<T, R>, kind: SubmitErrorKind, cause: Cause) -> Recalled<T> {
-        item.recall(kind, cause)
+    fn retract(item: Job<T, R>, kind: SubmitErrorKind, cause: Cause) -> Retracted<T> {
+        item.retract(kind, cause)
     }
 }
 
@@ -189,7 +189,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// wait already ([`max_blocking`](crate::Builder::max_blocking)), where it is not to be waited for.
     #[doc(alias("execute", "go", "invoke"))]
     pub fn submit(&self, payload: T) -> Result<(), SubmitError<T>> {
-        verbs::submit(self, payload, verbs::patience(self))
+        verbs::submit(self, payload, verbs::mode(self))
     }
 
     /// As [`submit`](Self::submit), but never blocks.
@@ -206,7 +206,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// As `submit`; of kind `Full` if there is no room.
     #[doc(alias("try_invoke", "try_execute"))]
     pub fn try_submit(&self, payload: T) -> Result<(), SubmitError<T>> {
-        verbs::submit(self, payload, Patience::None)
+        verbs::submit(self, payload, WaitMode::Never)
     }
 
     /// As [`submit`](Self::submit), but waits for room as a future, which blocks no thread. Dropping the future takes the task back.
@@ -227,7 +227,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Panics
     /// If it is polled after it was ready.
     pub fn submit_async(&self, payload: T) -> impl Future<Output = Result<(), SubmitError<T>>> + Send {
-        verbs::submit_async(self, payload, Patience::Forever.into())
+        verbs::submit_async(self, payload, WaitMode::Forever.into())
     }
 
     /// Submits all that an iterator gives, in order, and says how many there were. Blocks where one of them finds the pool full; the
@@ -261,7 +261,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// As [`submit`](Self::submit).
     #[doc(alias("spawn_blocking"))]
     pub fn spawn(&self, payload: T) -> Result<Handle<R>, SubmitError<T>> {
-        verbs::spawn(self, payload, verbs::patience(self))
+        verbs::spawn(self, payload, verbs::mode(self))
     }
 
     /// As [`spawn`](Self::spawn), but never blocks.
@@ -275,7 +275,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Errors
     /// As [`try_submit`](Self::try_submit).
     pub fn try_spawn(&self, payload: T) -> Result<Handle<R>, SubmitError<T>> {
-        verbs::spawn(self, payload, Patience::None)
+        verbs::spawn(self, payload, WaitMode::Never)
     }
 
     /// As [`spawn`](Self::spawn), but waits for room as a future; the handle is one for the result.
@@ -309,7 +309,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// failed: it panicked.
     #[doc(alias("call", "process", "install"))]
     pub fn run(&self, payload: T) -> Result<R, CallError<T>> {
-        verbs::run(self, payload, verbs::patience(self).into())
+        verbs::run(self, payload, verbs::mode(self).into())
     }
 
     /// As [`run`](Self::run), but does not wait for room; for the result it does.
@@ -323,7 +323,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Errors
     /// As `run`; refused with kind `Full` if there is no room.
     pub fn try_run(&self, payload: T) -> Result<R, CallError<T>> {
-        verbs::run(self, payload, Patience::None.into())
+        verbs::run(self, payload, WaitMode::Never.into())
     }
 
     /// As [`run`](Self::run), but waits as a future, for room and then for the result. Dropping the future takes the task back if it had
@@ -392,15 +392,15 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> Accepts<T> for PoolWithF
         job.into_payload()
     }
 
-    fn called(payload: T, caller: Caller<T, R>) -> Job<T, R> {
-        Job::Called(payload, caller)
+    fn called(payload: T, sender: ReplySender<T, R>) -> Job<T, R> {
+        Job::Called(payload, sender)
     }
 
-    fn answered(slot: &Arc<Slot<T, R>>) -> Job<T, R> {
-        Job::Answered(Ticket::new(slot))
+    fn answered(task_state: &Arc<TaskState<T, R>>) -> Job<T, R> {
+        Job::Answered(TaskRef::new(task_state))
     }
 
-    fn run_on_the_spot(&self, slot: &Arc<Slot<T, R>>) -> bool {
-        self.engine.run_on_the_spot(slot, |payload| (self.engine.runner().func)(payload))
+    fn run_inline(&self, task_state: &Arc<TaskState<T, R>>) -> bool {
+        self.engine.run_inline(task_state, |payload| (self.engine.runner().func)(payload))
     }
 }

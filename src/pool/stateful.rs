@@ -10,16 +10,16 @@ use super::accepts::{Accepts, AnyPool};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, Patience, Runner};
+use crate::engine::{Engine, EngineRef, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
 use crate::task::handle::Handle;
 use crate::task::interrupter::Interrupter;
 use crate::task::job::Job;
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Caller, Cancellable, Recalled, Reply, Slot, Ticket, Verdict};
-use crate::task::stops::Overdue;
+use crate::task::liveness::Liveness;
+use crate::task::running_tasks::Overdue;
+use crate::task::state::{Cancellable, Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
 use crate::task::worker::{Context, PanicPolicy, Worker};
 
 /// A pool whose workers each have a state of type `W`, built once on their own thread.
@@ -100,11 +100,14 @@ impl<W: Worker> Runner for RunWorker<W> {
         made.state.ready();
     }
 
-    fn run(&self, made: &mut StateOfWorker<W>, item: Self::Item, reply: &mut Reply) -> Verdict {
+    fn run(&self, made: &mut StateOfWorker<W>, item: Self::Item, completion: &mut Completion) -> RunOutcome {
         let StateOfWorker { state, worker, interrupter } = made;
-        item.run(reply, interrupter.as_ref(), |input, slot| {
-            let cx =
-                Context { worker: *worker, task: slot.map(|slot| slot as &dyn Cancellable), overdue: &self.overdue };
+        item.run(completion, interrupter.as_ref(), |input, task_state| {
+            let cx = Context {
+                worker: *worker,
+                task: task_state.map(|task_state| task_state as &dyn Cancellable),
+                overdue: &self.overdue,
+            };
             state.process(input, &cx)
         })
     }
@@ -121,12 +124,12 @@ impl<W: Worker> Runner for RunWorker<W> {
         self.panic_policy == PanicPolicy::Rebuild
     }
 
-    fn prospect(item: &Self::Item) -> Prospect {
-        item.prospect()
+    fn liveness(item: &Self::Item) -> Liveness {
+        item.liveness()
     }
 
-    fn recall(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Recalled<W::Input> {
-        item.recall(kind, cause)
+    fn retract(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Retracted<W::Input> {
+        item.retract(kind, cause)
     }
 }
 
@@ -313,7 +316,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// wait already ([`max_blocking`](crate::Builder::max_blocking)), where it is not to be waited for.
     #[doc(alias("execute", "go", "invoke"))]
     pub fn submit(&self, input: W::Input) -> Result<(), SubmitError<W::Input>> {
-        verbs::submit(self, input, verbs::patience(self))
+        verbs::submit(self, input, verbs::mode(self))
     }
 
     /// As [`submit`](Self::submit), but never blocks.
@@ -334,7 +337,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// As `submit`; of kind `Full` if there is no room.
     #[doc(alias("try_invoke", "try_execute"))]
     pub fn try_submit(&self, input: W::Input) -> Result<(), SubmitError<W::Input>> {
-        verbs::submit(self, input, Patience::None)
+        verbs::submit(self, input, WaitMode::Never)
     }
 
     /// As [`submit`](Self::submit), but waits for room as a future, which blocks no thread. Dropping the future takes the task back.
@@ -361,7 +364,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// # Panics
     /// If it is polled after it was ready.
     pub fn submit_async(&self, input: W::Input) -> impl Future<Output = Result<(), SubmitError<W::Input>>> + Send {
-        verbs::submit_async(self, input, Patience::Forever.into())
+        verbs::submit_async(self, input, WaitMode::Forever.into())
     }
 
     /// Submits all that an iterator gives, in order, and says how many there were. Blocks where one of them finds the pool full; the
@@ -407,7 +410,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// As [`submit`](Self::submit).
     #[doc(alias("spawn_blocking"))]
     pub fn spawn(&self, input: W::Input) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
-        verbs::spawn(self, input, verbs::patience(self))
+        verbs::spawn(self, input, verbs::mode(self))
     }
 
     /// As [`spawn`](Self::spawn), but never blocks.
@@ -427,7 +430,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// # Errors
     /// As [`try_submit`](Self::try_submit).
     pub fn try_spawn(&self, input: W::Input) -> Result<Handle<W::Output>, SubmitError<W::Input>> {
-        verbs::spawn(self, input, Patience::None)
+        verbs::spawn(self, input, WaitMode::Never)
     }
 
     /// As [`spawn`](Self::spawn), but waits for room as a future; the handle is one for the result.
@@ -476,7 +479,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// failed: it panicked, or no worker could build a state for it.
     #[doc(alias("call", "process", "install"))]
     pub fn run(&self, input: W::Input) -> Result<W::Output, CallError<W::Input>> {
-        verbs::run(self, input, verbs::patience(self).into())
+        verbs::run(self, input, verbs::mode(self).into())
     }
 
     /// As [`run`](Self::run), but does not wait for room; for the result it does.
@@ -496,7 +499,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// # Errors
     /// As `run`; refused with kind `Full` if there is no room.
     pub fn try_run(&self, input: W::Input) -> Result<W::Output, CallError<W::Input>> {
-        verbs::run(self, input, Patience::None.into())
+        verbs::run(self, input, WaitMode::Never.into())
     }
 
     /// As [`run`](Self::run), but waits as a future, for room and then for the result. Dropping the future takes the task back if it had
@@ -577,11 +580,11 @@ impl<W: Worker, D: Dispatch> Accepts<W::Input> for StatefulPool<W, D> {
         job.into_payload()
     }
 
-    fn called(input: W::Input, caller: Caller<W::Input, W::Output>) -> Job<W::Input, W::Output> {
-        Job::Called(input, caller)
+    fn called(input: W::Input, sender: ReplySender<W::Input, W::Output>) -> Job<W::Input, W::Output> {
+        Job::Called(input, sender)
     }
 
-    fn answered(slot: &Arc<Slot<W::Input, W::Output>>) -> Job<W::Input, W::Output> {
-        Job::Answered(Ticket::new(slot))
+    fn answered(task_state: &Arc<TaskState<W::Input, W::Output>>) -> Job<W::Input, W::Output> {
+        Job::Answered(TaskRef::new(task_state))
     }
 }

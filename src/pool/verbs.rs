@@ -7,24 +7,24 @@ use std::time::Instant;
 
 use super::accepts::{Accepts, AnyPool};
 use crate::cancel::{CancelReason, CancelToken};
-use crate::engine::{Engine, Patience, Way};
+use crate::engine::{Engine, SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
-use crate::task::slot::{Desk, Extra, Slot, Terms};
+use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
 
 /// The engine behind a pool.
 type EngineOf<P> = Arc<Engine<<P as AnyPool>::Runner, <P as AnyPool>::Dispatch>>;
 
 /// What a task carries that was submitted with options.
 #[derive(Default)]
-pub(super) struct Marks {
+pub(super) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
 }
 
-impl Marks {
+impl TaskOptions {
     pub(super) fn is_none(&self) -> bool {
         self.deadline.is_none() && self.token.is_none() && self.name.is_none()
     }
@@ -41,18 +41,18 @@ impl Marks {
 }
 
 /// How long a blocking verb without options waits for room.
-pub(super) fn patience<P: AnyPool>(pool: &P) -> Patience {
-    pool.engine().default_patience()
+pub(super) fn mode<P: AnyPool>(pool: &P) -> WaitMode {
+    pool.engine().default_mode()
 }
 
 /// Submits a task that carries nothing and whose result nobody wants.
 #[inline]
-pub(super) fn submit<'t, P, X>(pool: &P, x: X, way: impl Into<Way<'t>>) -> Result<(), SubmitError<X>>
+pub(super) fn submit<'t, P, X>(pool: &P, x: X, options: impl Into<SubmitOptions<'t>>) -> Result<(), SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    pool.engine().submit(x, P::plain, way)
+    pool.engine().submit(x, P::plain, options)
 }
 
 /// Submits all that an iterator gives, each by `submit`, until one is refused. Nothing is left unannounced while the iterator is
@@ -80,82 +80,86 @@ pub(super) fn submit_all<I: IntoIterator>(
 }
 
 /// Submits a task with a slot.
-pub(super) fn spawn<P, X>(pool: &P, x: X, way: Patience) -> Result<Handle<P::Output>, SubmitError<X>>
+pub(super) fn spawn<P, X>(pool: &P, x: X, options: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let slot = slot(pool, x, Marks::default(), false);
-    enter(pool, &slot, way.into())?;
-    Ok(Handle::new(slot))
+    let task_state = task_state(pool, x, TaskOptions::default(), false);
+    enter(pool, &task_state, options.into())?;
+    Ok(Handle::new(task_state))
 }
 
 /// Runs a task that carries nothing, and waits for its result.
-pub(super) fn run<P, X>(pool: &P, x: X, way: Way<'_>) -> Result<P::Output, CallError<X>>
+pub(super) fn run<P, X>(pool: &P, x: X, options: SubmitOptions<'_>) -> Result<P::Output, CallError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
     let engine = pool.engine();
     if !engine.is_inside() {
-        return Desk::call(|caller| engine.submit(x, |x| P::called(x, caller), way))?.into_result();
+        return StackOneshot::call(|sender| engine.submit(x, |x| P::called(x, sender), options))?.into_result();
     }
     // A worker of the pool may have to run the task itself.
-    let slot = slot(pool, x, Marks::default(), true);
-    if !pool.run_on_the_spot(&slot) {
-        enter(pool, &slot, way)?;
+    let task_state = task_state(pool, x, TaskOptions::default(), true);
+    if !pool.run_inline(&task_state) {
+        enter(pool, &task_state, options)?;
     }
-    slot.call().into_result()
+    task_state.call().into_result()
 }
 
 /// A slot for a task.
-pub(super) fn slot<P, X>(pool: &P, x: X, marks: Marks, is_call: bool) -> Arc<Slot<X, P::Output>>
+pub(super) fn task_state<P, X>(pool: &P, x: X, task_options: TaskOptions, is_call: bool) -> Arc<TaskState<X, P::Output>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let Marks { deadline, token, name } = marks;
+    let TaskOptions { deadline, token, name } = task_options;
     let has_extra = deadline.is_some() || name.is_some();
     let extra = has_extra.then(|| Box::new(Extra { deadline, name, view: None }));
-    Slot::new(x, Terms { is_call, token, extra, run_here: P::RUN_HERE, ..Terms::new(pool.engine().id()) })
+    TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(pool.engine().id()) })
 }
 
 /// Submits the task of a slot.
-pub(super) fn enter<P, X>(pool: &P, slot: &Arc<Slot<X, P::Output>>, way: Way<'_>) -> Result<(), SubmitError<X>>
+pub(super) fn enter<P, X>(
+    pool: &P,
+    task_state: &Arc<TaskState<X, P::Output>>,
+    options: SubmitOptions<'_>,
+) -> Result<(), SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    pool.engine().submit_slot(slot, P::answered(slot), way)
+    pool.engine().submit_state(task_state, P::answered(task_state), options)
 }
 
 /// As [`submit`], waiting as a future.
 pub(super) fn submit_async<'p, P, X>(
     pool: &'p P,
     x: X,
-    way: Way<'p>,
+    options: SubmitOptions<'p>,
 ) -> impl Future<Output = Result<(), SubmitError<X>>> + Send + use<'p, P, X>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
     let engine: &'p EngineOf<P> = pool.engine();
-    let entering = engine.submit_async(P::plain(x), way);
+    let entering = engine.submit_async(P::plain(x), options);
     async move { entering.await.map_err(|refusal| refusal.map(P::into_input)) }
 }
 
 /// As [`enter`], waiting as a future, which gives the slot back.
 pub(super) fn enter_async<'p, P, X>(
     pool: &'p P,
-    slot: Arc<Slot<X, P::Output>>,
-    way: Way<'p>,
-) -> impl Future<Output = Result<Arc<Slot<X, P::Output>>, SubmitError<X>>> + Send + use<'p, P, X>
+    task_state: Arc<TaskState<X, P::Output>>,
+    options: SubmitOptions<'p>,
+) -> impl Future<Output = Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>> + Send + use<'p, P, X>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let task = P::answered(&slot);
-    pool.engine().submit_slot_async(slot, task, way)
+    let task = P::answered(&task_state);
+    pool.engine().submit_state_async(task_state, task, options)
 }
 
 /// As [`spawn`], waiting as a future.
@@ -167,7 +171,7 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let entering = enter_async(pool, slot(pool, x, Marks::default(), false), Patience::Forever.into());
+    let entering = enter_async(pool, task_state(pool, x, TaskOptions::default(), false), WaitMode::Forever.into());
     async move { entering.await.map(Handle::new) }
 }
 

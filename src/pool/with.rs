@@ -6,15 +6,15 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use super::accepts::{Accepts, AnyPool};
-use super::verbs::{self, Marks};
+use super::verbs::{self, TaskOptions};
 use crate::cancel::{CancelToken, earlier};
-use crate::engine::{Patience, Way};
+use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError};
 use crate::queue::Sharded;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
 use crate::task::handle::Handle;
-use crate::task::slot::Slot;
+use crate::task::state::TaskState;
 
 /// A pool and options for what is submitted next; made by `with()` of each pool.
 ///
@@ -175,88 +175,89 @@ impl<P: AnyPool<Dispatch = Sharded>> With<'_, P> {
 
 /// What the options come to, from the moment of a verb.
 impl<'p, P: AnyPool> With<'p, P> {
-    fn marks(&self) -> Marks {
+    fn task_options(&self) -> TaskOptions {
         let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
-        Marks { deadline, token: self.token.clone(), name: self.name.clone() }
+        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
     }
 
-    fn way<'t>(&self, token: Option<&'t CancelToken>, patience: Patience) -> Way<'t> {
-        self.pool.engine().way(self.key, patience).unless(token)
+    fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
+        self.pool.engine().options(self.key, mode).with_token(token)
     }
 
     /// How long a blocking verb waits for room.
-    fn patience(&self, marks: &Marks) -> Patience {
+    fn mode(&self, task_options: &TaskOptions) -> WaitMode {
         match self.room_timeout.map(deadline) {
-            Some(room) => earlier(room, marks.deadline).map_or(Patience::Forever, Patience::Until),
-            None => marks.deadline.map_or_else(|| verbs::patience(self.pool), Patience::Until),
+            Some(room) => earlier(room, task_options.deadline).map_or(WaitMode::Forever, WaitMode::Until),
+            None => task_options.deadline.map_or_else(|| verbs::mode(self.pool), WaitMode::Until),
         }
     }
 
-    fn enter<X>(&self, slot: &SlotOf<P, X>, patience: Patience) -> Result<(), SubmitError<X>>
+    fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        verbs::enter(self.pool, slot, self.way(slot.terms().token.as_ref(), patience))
+        verbs::enter(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
     }
 
-    fn submit_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<(), SubmitError<X>>
+    fn submit_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        if marks.is_none() {
-            return verbs::submit(self.pool, x, self.way(None, patience));
+        if task_options.is_none() {
+            return verbs::submit(self.pool, x, self.options(None, mode));
         }
-        let slot = verbs::slot(self.pool, x, marks.in_token(), false);
+        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
         // Before it can end, so that its result is dropped on the worker.
-        slot.detach();
-        self.enter(&slot, patience)
+        task_state.detach();
+        self.enter(&task_state, mode)
     }
 
-    fn spawn_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<Handle<P::Output>, SubmitError<X>>
+    fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let slot = verbs::slot(self.pool, x, marks.in_token(), false);
-        self.enter(&slot, patience)?;
-        Ok(Handle::new(slot))
+        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
+        self.enter(&task_state, mode)?;
+        Ok(Handle::new(task_state))
     }
 
-    fn run_for<X>(&self, x: X, marks: Marks, patience: Patience) -> Result<P::Output, CallError<X>>
+    fn run_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        if marks.is_none() {
-            return verbs::run(self.pool, x, self.way(None, patience));
+        if task_options.is_none() {
+            return verbs::run(self.pool, x, self.options(None, mode));
         }
         // Who has a deadline may leave before the answer is there.
-        let slot = verbs::slot(self.pool, x, marks, true);
-        self.enter(&slot, patience)?;
-        slot.call().into_result()
+        let task_state = verbs::task_state(self.pool, x, task_options, true);
+        self.enter(&task_state, mode)?;
+        task_state.call().into_result()
     }
 
     /// Enters the task of a slot as a future, for at most as long as the options allow for room.
-    async fn enter_async<X>(self, slot: SlotOf<P, X>) -> Result<SlotOf<P, X>, SubmitError<X>>
+    async fn enter_async<X>(self, task_state: TaskStateOf<P, X>) -> Result<TaskStateOf<P, X>, SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
         // A future gives up by its token alone.
-        let token = slot.terms().token.clone();
+        let token = task_state.meta().token.clone();
         let room = self.room_timeout.map(|limit| {
             let token = token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
             token.cancel_after(limit);
             token
         });
-        verbs::enter_async(self.pool, slot, self.way(room.as_ref().or(token.as_ref()), Patience::Forever)).await
+        verbs::enter_async(self.pool, task_state, self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever))
+            .await
     }
 }
 
 /// The slot of a task that a pool makes of an `X`.
-type SlotOf<P, X> = Arc<Slot<X, <P as Accepts<X>>::Output>>;
+type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 
 /// The verbs: each as that of the pool, with the options.
 impl<'p, P: AnyPool> With<'p, P> {
@@ -276,9 +277,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let marks = self.marks();
-        let patience = self.patience(&marks);
-        self.submit_for(x, marks, patience)
+        let task_options = self.task_options();
+        let mode = self.mode(&task_options);
+        self.submit_for(x, task_options, mode)
     }
 
     /// The same, but never blocks.
@@ -296,7 +297,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.submit_for(x, self.marks(), Patience::None)
+        self.submit_for(x, self.task_options(), WaitMode::Never)
     }
 
     /// The same, but waits for room as a future. Dropping the future takes the task back.
@@ -317,14 +318,14 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let (with, marks) = (self.clone(), self.marks().in_token());
+        let (with, task_options) = (self.clone(), self.task_options().in_token());
         async move {
-            if marks.is_none() && with.room_timeout.is_none() {
-                return verbs::submit_async(with.pool, x, with.way(None, Patience::Forever)).await;
+            if task_options.is_none() && with.room_timeout.is_none() {
+                return verbs::submit_async(with.pool, x, with.options(None, WaitMode::Forever)).await;
             }
-            let slot = verbs::slot(with.pool, x, marks, false);
-            slot.detach();
-            with.enter_async(slot).await.map(drop)
+            let task_state = verbs::task_state(with.pool, x, task_options, false);
+            task_state.detach();
+            with.enter_async(task_state).await.map(drop)
         }
     }
 
@@ -363,9 +364,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let marks = self.marks();
-        let patience = self.patience(&marks);
-        self.spawn_for(x, marks, patience)
+        let task_options = self.task_options();
+        let mode = self.mode(&task_options);
+        self.spawn_for(x, task_options, mode)
     }
 
     /// The same, but never blocks.
@@ -383,7 +384,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.spawn_for(x, self.marks(), Patience::None)
+        self.spawn_for(x, self.task_options(), WaitMode::Never)
     }
 
     /// The same, but waits for room as a future. Dropping the future takes the task back.
@@ -408,9 +409,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let slot = verbs::slot(self.pool, x, self.marks().in_token(), false);
+        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
         let with = self.clone();
-        async move { with.enter_async(slot).await.map(Handle::new) }
+        async move { with.enter_async(task_state).await.map(Handle::new) }
     }
 
     /// Runs `x` on a worker and waits for its result. Blocks while the pool is full and until the task has ended, or until its
@@ -429,9 +430,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let marks = self.marks();
-        let patience = self.patience(&marks);
-        self.run_for(x, marks, patience)
+        let task_options = self.task_options();
+        let mode = self.mode(&task_options);
+        self.run_for(x, task_options, mode)
     }
 
     /// The same, but does not wait for room; for the result it does.
@@ -449,7 +450,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        self.run_for(x, self.marks(), Patience::None)
+        self.run_for(x, self.task_options(), WaitMode::Never)
     }
 
     /// The same, but waits as a future, for room and then for the result. Dropping the future takes the task back if it had no room
@@ -471,10 +472,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let slot = verbs::slot(self.pool, x, self.marks().in_token(), false);
-        let (with, token) = (self.clone(), slot.terms().token.clone());
+        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
+        let (with, token) = (self.clone(), task_state.meta().token.clone());
         async move {
-            let handle = with.enter_async(slot).await.map(Handle::new)?;
+            let handle = with.enter_async(task_state).await.map(Handle::new)?;
             Ok(verbs::outcome(handle, token.as_ref()).await?)
         }
     }

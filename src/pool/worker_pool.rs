@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::accepts::Accepts;
 use super::control::PoolControl;
 use super::verbs;
-use crate::engine::Patience;
+use crate::engine::WaitMode;
 use crate::error::SubmitError;
 
 /// A pool that takes items of one type, whatever its kind and its dispatch. The trait is object-safe.
@@ -63,15 +63,15 @@ where
     X: Send + 'static,
 {
     fn submit(&self, item: X) -> Result<(), SubmitError<X>> {
-        verbs::submit(self, item, verbs::patience(self))
+        verbs::submit(self, item, verbs::mode(self))
     }
 
     fn try_submit(&self, item: X) -> Result<(), SubmitError<X>> {
-        verbs::submit(self, item, Patience::None)
+        verbs::submit(self, item, WaitMode::Never)
     }
 
     fn submit_timeout(&self, item: X, limit: Duration) -> Result<(), SubmitError<X>> {
-        verbs::submit(self, item, Patience::at_most(limit))
+        verbs::submit(self, item, WaitMode::at_most(limit))
     }
 
     fn submit_all(&self, items: &mut dyn Iterator<Item = X>) -> Result<usize, (usize, SubmitError<X>)> {

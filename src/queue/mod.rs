@@ -6,22 +6,22 @@
 //! are running, and who gets which task.
 
 mod balance;
+mod bounded_tickets;
 mod counts;
-mod entrance;
-mod homes;
+mod finished_counters;
+mod high_water;
 mod list;
 #[cfg(all(test, formicary_loom))]
 mod models;
 mod overflow;
-mod peak;
 mod ring;
-mod seats;
+mod shard_assignment;
 mod shard_stats;
 mod sharded;
 mod slots;
 mod stack;
 mod task_queue;
-mod turnstile;
+mod ticket_counter;
 
 pub use balance::Balance;
 pub use ring::Ring;
@@ -33,7 +33,7 @@ pub(crate) use sharded::ShardedQueue;
 pub use stack::Stack;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use stack::StackQueue;
-pub(crate) use task_queue::{Seat, TaskQueue};
+pub(crate) use task_queue::{QueueCx, TaskQueue};
 
 pub use shard_stats::ShardStats;
 
@@ -98,14 +98,14 @@ pub enum Refused {
 /// What a submitter brings: a task that is made only when it is certain to go in, and where it goes, so that it is not copied
 /// on the way. Whoever is refused still has what it was to be made of.
 #[doc(hidden)]
-pub trait Parcel<T> {
+pub trait LazyItem<T> {
     /// Makes the task. To be called once.
-    fn unpack(&mut self) -> T;
+    fn build(&mut self) -> T;
 }
 
-impl<T> Parcel<T> for Option<T> {
+impl<T> LazyItem<T> for Option<T> {
     #[inline]
-    fn unpack(&mut self) -> T {
+    fn build(&mut self) -> T {
         match self.take() {
             Some(task) => task,
             None => unreachable!("a parcel is unpacked once"),
@@ -113,30 +113,30 @@ impl<T> Parcel<T> for Option<T> {
     }
 }
 
-impl<T, P: Parcel<T> + ?Sized> Parcel<T> for &mut P {
-    fn unpack(&mut self) -> T {
-        (**self).unpack()
+impl<T, P: LazyItem<T> + ?Sized> LazyItem<T> for &mut P {
+    fn build(&mut self) -> T {
+        (**self).build()
     }
 }
 
 /// Something, and how a task is made of it.
-pub(crate) struct Made<I, F>(Option<(I, F)>);
+pub(crate) struct LazyWith<I, F>(Option<(I, F)>);
 
-impl<I, F> Made<I, F> {
+impl<I, F> LazyWith<I, F> {
     pub(crate) fn new(of: I, make: F) -> Self {
-        Made(Some((of, make)))
+        LazyWith(Some((of, make)))
     }
 
     /// What no task was made of.
-    pub(crate) fn back(mut self) -> I {
-        self.0.unpack().0
+    pub(crate) fn into_input(mut self) -> I {
+        self.0.build().0
     }
 }
 
-impl<T, I, F: FnOnce(I) -> T> Parcel<T> for Made<I, F> {
+impl<T, I, F: FnOnce(I) -> T> LazyItem<T> for LazyWith<I, F> {
     #[inline]
-    fn unpack(&mut self) -> T {
-        let (of, make) = self.0.unpack();
+    fn build(&mut self) -> T {
+        let (of, make) = self.0.build();
         make(of)
     }
 }
@@ -154,7 +154,7 @@ pub struct Load {
 }
 
 /// The door that stands for the whole queue.
-pub(crate) const MAIN_DOOR: usize = 0;
+pub(crate) const DEFAULT_LANE: usize = 0;
 
 /// The tasks of one pool on their way to its workers.
 ///
@@ -163,7 +163,7 @@ pub(crate) const MAIN_DOOR: usize = 0;
 #[doc(hidden)]
 pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// What a worker has of the queue for itself. It stays on the worker's thread.
-    type Seat;
+    type Cx;
 
     /// Whether a push may keep the task for the idle worker that it is told of.
     const HANDS_OVER: bool = false;
@@ -176,26 +176,26 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
 
     /// Takes a task in by a door, exactly when there is room behind it and the queue is open.
     ///
-    /// `keep` is how many more there must be room for: they came before, and are on their way in.
+    /// `reserved` is how many more there must be room for: they came before, and are on their way in.
     ///
     /// `idle` is a worker that the caller has claimed and will wake: the queue may keep the task for
     /// it alone. On a refusal nothing has changed, and the item is not made. What [`has_work`](Queue::has_work) looks at is changed by a
     /// read-modify-write.
     fn push(
         &self,
-        item: &mut (impl Parcel<T> + ?Sized),
-        door: usize,
-        keep: usize,
+        item: &mut (impl LazyItem<T> + ?Sized),
+        lane: usize,
+        reserved: usize,
         idle: Option<usize>,
     ) -> Result<(), Refused>;
 
     /// The door for tasks with this key: the same for the same key.
-    fn door(&self, _key: u64) -> usize {
-        MAIN_DOOR
+    fn lane(&self, _key: u64) -> usize {
+        DEFAULT_LANE
     }
 
     /// The shard behind a door, for a queue that has any.
-    fn shard_behind(&self, _door: usize) -> usize {
+    fn shard_of_lane(&self, _door: usize) -> usize {
         0
     }
 
@@ -205,19 +205,19 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     }
 
     /// Worker number `worker` begins.
-    fn seat(&self, worker: usize) -> Self::Seat;
+    fn cx(&self, worker: usize) -> Self::Cx;
 
     /// The next task for the worker in this seat; it counts as running from here on.
     ///
     /// `None` also when as many tasks run as [`set_limits`](Queue::set_limits) allows.
-    fn pop(&self, seat: &Self::Seat) -> Option<T>;
+    fn pop(&self, cx: &Self::Cx) -> Option<T>;
 
     /// A task for a worker to run in place of the one it is running, which waits. The count of
     /// running tasks stays as it is. `None` while nothing may start.
     fn pop_instead(&self) -> Option<T>;
 
     /// The task that the worker in this seat popped last has ended. Counted by a read-modify-write.
-    fn finished(&self, seat: &Self::Seat);
+    fn finished(&self, cx: &Self::Cx);
 
     /// How many tasks have ever been started. Only grows, as [`ended`](Queue::ended) does.
     fn started(&self) -> u64;
@@ -233,7 +233,7 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     fn has_work(&self) -> bool;
 
     /// The same without that promise: to be polled, so as not to disturb those who submit.
-    fn glance(&self) -> bool {
+    fn peek(&self) -> bool {
         self.has_work()
     }
 
@@ -279,5 +279,5 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T>;
 
     /// The worker in this seat ends: whatever was kept for it goes back to the others.
-    fn leave(&self, seat: Self::Seat);
+    fn leave(&self, cx: Self::Cx);
 }

@@ -4,7 +4,7 @@
 
 use loom::thread;
 
-use super::{Balance, MAIN_DOOR, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue, TaskQueue};
+use super::{Balance, DEFAULT_LANE, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue, TaskQueue};
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 
@@ -17,7 +17,7 @@ fn queue<Q: Queue<usize>>(room: usize) -> Arc<Q> {
 /// Pushes until there is room.
 fn push<Q: Queue<usize>>(queue: &Q, item: usize) {
     loop {
-        match queue.push(&mut Some(item), MAIN_DOOR, 0, None) {
+        match queue.push(&mut Some(item), DEFAULT_LANE, 0, None) {
             Ok(()) => return,
             Err(Refused::Full) => {}
             Err(Refused::Closed) => unreachable!("nobody closes"),
@@ -27,10 +27,10 @@ fn push<Q: Queue<usize>>(queue: &Q, item: usize) {
 }
 
 /// Takes and finishes one task, when there is one.
-fn run<Q: Queue<usize>>(queue: &Q, seat: &Q::Seat) -> usize {
+fn run<Q: Queue<usize>>(queue: &Q, cx: &Q::Cx) -> usize {
     loop {
-        if let Some(item) = queue.pop(seat) {
-            queue.finished(seat);
+        if let Some(item) = queue.pop(cx) {
+            queue.finished(cx);
             return item;
         }
         thread::yield_now();
@@ -45,8 +45,8 @@ fn tasks_go_round<Q: Queue<usize>>() {
             let queue = Arc::clone(&queue);
             thread::spawn(move || (1..=3).for_each(|item| push(&*queue, item)))
         };
-        let seat = queue.seat(0);
-        let sum: usize = (0..3).map(|_| run(&*queue, &seat)).sum();
+        let cx = queue.cx(0);
+        let sum: usize = (0..3).map(|_| run(&*queue, &cx)).sum();
         assert_eq!(sum, 6);
         submitter.join().expect("no panic");
         assert_eq!((queue.load().queued, queue.load().running), (0, 0));
@@ -61,11 +61,11 @@ fn each_task_goes_to_one_worker<Q: Queue<usize>>() {
         let (other, third) = (Arc::clone(&queue), Arc::clone(&queue));
         let submitter = thread::spawn(move || push(&*other, 1));
         let worker = thread::spawn(move || {
-            let seat = third.seat(1);
-            run(&*third, &seat)
+            let cx = third.cx(1);
+            run(&*third, &cx)
         });
         push(&*queue, 2);
-        let mine = run(&*queue, &queue.seat(0));
+        let mine = run(&*queue, &queue.cx(0));
         assert_eq!(mine + worker.join().expect("no panic"), 3);
         submitter.join().expect("no panic");
         assert_eq!(queue.load().accepted, 2);
@@ -78,9 +78,9 @@ fn the_bound_is_exact<Q: Queue<usize>>() {
         let queue = queue::<Q>(1);
         let other = {
             let queue = Arc::clone(&queue);
-            thread::spawn(move || queue.push(&mut Some(1), MAIN_DOOR, 0, None).is_ok())
+            thread::spawn(move || queue.push(&mut Some(1), DEFAULT_LANE, 0, None).is_ok())
         };
-        let entered = queue.push(&mut Some(2), MAIN_DOOR, 0, None).is_ok();
+        let entered = queue.push(&mut Some(2), DEFAULT_LANE, 0, None).is_ok();
         assert!(entered != other.join().expect("no panic"));
     });
 }
@@ -95,7 +95,7 @@ fn closing_is_final<Q: Queue<usize>>() {
                 let mut entered = 0;
                 for item in 0..2 {
                     let late = closed.load(Ordering::SeqCst);
-                    let enters = queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok();
+                    let enters = queue.push(&mut Some(item), DEFAULT_LANE, 0, None).is_ok();
                     assert!(!(late && enters), "accepted after the close");
                     entered += usize::from(enters);
                 }
@@ -117,9 +117,9 @@ fn nothing_starts_in_a_pause<Q: Queue<usize>>() {
         let worker = {
             let (queue, paused) = (Arc::clone(&queue), Arc::clone(&paused));
             thread::spawn(move || {
-                let seat = queue.seat(0);
+                let cx = queue.cx(0);
                 let late = paused.load(Ordering::SeqCst);
-                let started = queue.pop(&seat).is_some();
+                let started = queue.pop(&cx).is_some();
                 assert!(!(late && started), "started in a pause");
                 started
             })
@@ -144,13 +144,13 @@ fn no_more_run_than_may<Q: Queue<usize>>() {
         queue.set_limits(Some(1), 1);
         let work = |queue: Arc<Q>, running: Arc<AtomicUsize>, worker| {
             move || {
-                let seat = queue.seat(worker);
-                if queue.pop(&seat).is_some() {
+                let cx = queue.cx(worker);
+                if queue.pop(&cx).is_some() {
                     assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two run");
                     running.fetch_sub(1, Ordering::SeqCst);
-                    queue.finished(&seat);
+                    queue.finished(&cx);
                 }
-                queue.leave(seat);
+                queue.leave(cx);
             }
         };
         let other = thread::spawn(work(Arc::clone(&queue), Arc::clone(&running), 1));
@@ -161,26 +161,26 @@ fn no_more_run_than_may<Q: Queue<usize>>() {
 }
 
 /// Two tasks that go on until both have started are both in the peak, though neither worker asks for it later.
-fn the_peak_is_found<Q: Queue<usize, Seat: Send>>() {
+fn the_peak_is_found<Q: Queue<usize, Cx: Send>>() {
     explore(3, || {
         let shape = Shape { workers: 1, bound: Some(1), shards: Some(2), balance: Balance::default() };
         let queue = Arc::new(TaskQueue::<usize, Q>::new(&shape, 0).expect("the shape is good"));
         for item in [1, 2] {
-            assert!(queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok());
+            assert!(queue.push(&mut Some(item), DEFAULT_LANE, 0, None).is_ok());
         }
         let start = |queue: Arc<TaskQueue<usize, Q>>, worker| {
             move || {
-                let seat = queue.seat(worker);
-                while queue.pop(&seat).is_none() {
+                let cx = queue.cx(worker);
+                while queue.pop(&cx).is_none() {
                     thread::yield_now();
                 }
-                seat
+                cx
             }
         };
         let other = thread::spawn(start(Arc::clone(&queue), 1));
         let mine = start(Arc::clone(&queue), 0)();
-        let seats = [mine, other.join().expect("no panic")];
-        seats.iter().for_each(|seat| queue.finished(seat));
+        let finished_counters = [mine, other.join().expect("no panic")];
+        finished_counters.iter().for_each(|cx| queue.finished(cx));
         assert_eq!((queue.load().running, queue.peak_running()), (0, 2));
     });
 }
@@ -197,9 +197,9 @@ fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
         let worker = {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
-                let seat = queue.seat(0);
-                let got = queue.pop(&seat);
-                got.inspect(|_| queue.finished(&seat)).unwrap_or(0)
+                let cx = queue.cx(0);
+                let got = queue.pop(&cx);
+                got.inspect(|_| queue.finished(&cx)).unwrap_or(0)
             })
         };
         let drained: usize = queue.drain().into_iter().sum();
@@ -225,17 +225,17 @@ fn a_sweep_takes_the_dead_only<Q: Queue<usize>>() {
         let worker = {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
-                let seat = queue.seat(0);
-                let got = queue.pop(&seat);
-                got.inspect(|_| queue.finished(&seat))
+                let cx = queue.cx(0);
+                let got = queue.pop(&cx);
+                got.inspect(|_| queue.finished(&cx))
             })
         };
         let swept = queue.sweep(&mut |item| *item == DEAD);
         assert!(swept.is_empty() || swept == [DEAD]);
         let first = worker.join().expect("no panic");
         submitter.join().expect("no panic");
-        let seat = queue.seat(1);
-        let rest = std::iter::from_fn(|| queue.pop(&seat).inspect(|_| queue.finished(&seat)));
+        let cx = queue.cx(1);
+        let rest = std::iter::from_fn(|| queue.pop(&cx).inspect(|_| queue.finished(&cx)));
         let mut all: Vec<_> = first.into_iter().chain(rest).collect();
         assert!(!queue.has_work());
         if queue.shards().len() < 2 {
@@ -246,7 +246,7 @@ fn a_sweep_takes_the_dead_only<Q: Queue<usize>>() {
         assert_eq!(all, [1, 2, DEAD]);
         assert_eq!((queue.load().queued, queue.load().running), (0, 0));
         // There is as much room as before.
-        (0..3).for_each(|item| assert!(queue.push(&mut Some(item), MAIN_DOOR, 0, None).is_ok()));
+        (0..3).for_each(|item| assert!(queue.push(&mut Some(item), DEFAULT_LANE, 0, None).is_ok()));
     });
 }
 
@@ -262,16 +262,16 @@ fn a_sweep_hides_nothing<Q: Queue<usize>>() {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
                 queue.set_limits(Some(0), 1);
-                let seat = queue.seat(0);
-                assert!(queue.pop(&seat).is_none() && !queue.has_work(), "started in a pause");
+                let cx = queue.cx(0);
+                assert!(queue.pop(&cx).is_none() && !queue.has_work(), "started in a pause");
                 queue.set_limits(None, 1);
-                queue.leave(seat);
+                queue.leave(cx);
             })
         };
         assert_eq!(queue.sweep(&mut |item| *item == DEAD), [DEAD]);
         other.join().expect("no panic");
-        assert!(queue.has_work() && queue.glance());
-        assert_eq!(queue.pop(&queue.seat(1)), Some(1));
+        assert!(queue.has_work() && queue.peek());
+        assert_eq!(queue.pop(&queue.cx(1)), Some(1));
     });
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Queue;
 use super::Refused;
 use super::list::List;
-use super::{Load, Parcel};
+use super::{LazyItem, Load};
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 
 /// A list beside the bounded queue, whatever that is. First in, first out within a lane; lanes take turns.
@@ -48,22 +48,22 @@ struct Lanes<T> {
 }
 
 impl<T> Lanes<T> {
-    fn push(&mut self, door: usize, item: T) {
-        if self.lists.len() <= door {
-            self.lists.resize_with(door + 1, List::new);
+    fn push(&mut self, lane: usize, item: T) {
+        if self.lists.len() <= lane {
+            self.lists.resize_with(lane + 1, List::new);
         }
-        if self.lists[door].is_empty() {
-            self.turns.push_back(door);
+        if self.lists[lane].is_empty() {
+            self.turns.push_back(lane);
         }
-        self.lists[door].push(item);
+        self.lists[lane].push(item);
         self.len += 1;
     }
 
     fn pop(&mut self) -> Option<T> {
-        let door = self.turns.pop_front()?;
-        let item = self.lists[door].pop()?;
-        if !self.lists[door].is_empty() {
-            self.turns.push_back(door);
+        let lane = self.turns.pop_front()?;
+        let item = self.lists[lane].pop()?;
+        if !self.lists[lane].is_empty() {
+            self.turns.push_back(lane);
         }
         self.len -= 1;
         Some(item)
@@ -72,7 +72,7 @@ impl<T> Lanes<T> {
     fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&T) -> bool, swept: &mut Vec<T>) {
         let before = swept.len();
         self.lists.iter_mut().for_each(|list| list.sweep_into(is_dead, swept));
-        self.turns.retain(|door| !self.lists[*door].is_empty());
+        self.turns.retain(|lane| !self.lists[*lane].is_empty());
         self.len -= swept.len() - before;
     }
 
@@ -114,7 +114,7 @@ impl<T> Overflow<T> {
         self.waiting.store(state.lanes.len, Ordering::Relaxed);
     }
 
-    pub(super) fn push(&self, item: &mut (impl Parcel<T> + ?Sized), door: usize) -> Result<(), Refused> {
+    pub(super) fn push(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(Refused::Closed);
@@ -123,7 +123,7 @@ impl<T> Overflow<T> {
             return Err(Refused::Full);
         }
         state.accepted += 1;
-        state.lanes.push(door, item.unpack());
+        state.lanes.push(lane, item.build());
         self.tell(&state);
         Ok(())
     }

@@ -2,13 +2,13 @@
 
 use crossbeam_utils::CachePadded;
 
+use super::bounded_tickets::BoundedTickets;
 use super::counts::Counts;
-use super::entrance::Entrance;
+use super::finished_counters::{FinishedCounter, FinishedCounters};
 use super::list::List;
-use super::seats::{Seat, Seats};
 use super::slots::Slots;
-use super::turnstile::{Blocked, Turnstile};
-use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
+use super::ticket_counter::{Blocked, TicketCounter};
+use super::{Dispatch, LazyItem, Load, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// A loop queue: one lock-free ring of slots for all tasks, first in, first out. Any worker may take any task.
@@ -41,17 +41,17 @@ impl Dispatch for Ring {
 #[doc(hidden)]
 pub struct RingQueue<T> {
     /// Written by submitters. A ticket here is the right to put into the slot of that number.
-    entrance: CachePadded<Entrance>,
+    bounded_tickets: CachePadded<BoundedTickets>,
     /// Written by workers. A ticket here is the right to take from the slot of that number. Shut while not every worker that
     /// finds a task may start it, or tasks are aside.
-    exit: CachePadded<Turnstile>,
+    exit: CachePadded<TicketCounter>,
     slots: Slots<T>,
-    book: Mutex<Book<T>>,
+    inner: Mutex<Inner<T>>,
     /// Whether the slots may be what there is too little of.
     is_outgrown: AtomicBool,
 }
 
-struct Book<T> {
+struct Inner<T> {
     bound: usize,
     /// The most tasks that may be in the pool.
     room: u64,
@@ -59,34 +59,36 @@ struct Book<T> {
     running: Option<u64>,
     /// How many of them did not come from here.
     elsewhere: u64,
-    seats: Seats,
+    finished_counters: FinishedCounters,
     /// Live tasks that a sweep took out of the slots, the oldest of all. While there are any the exit is shut, and they go first.
     aside: List<T>,
 }
 
 impl<T> RingQueue<T> {
     /// Reckons anew how many may have come in; says whether there is room for one more.
-    fn renew_limit(&self, book: &Book<T>) -> u64 {
-        self.entrance.renew(|| {
+    fn renew_limit(&self, inner: &Inner<T>) -> u64 {
+        self.bounded_tickets.refresh_bound(|| {
             let slots = self.exit.count() + self.slots.len() as u64;
-            slots.min(book.seats.finished() + book.room)
+            slots.min(inner.finished_counters.finished() + inner.room)
         })
     }
 
     /// How many tasks were ever taken out to be run.
-    fn ever_started(&self, book: &Book<T>) -> u64 {
-        self.exit.count() - book.aside.len() as u64
+    fn ever_started(&self, inner: &Inner<T>) -> u64 {
+        self.exit.count() - inner.aside.len() as u64
     }
 
     /// Whether one more task may start.
-    fn may_start(&self, book: &Book<T>) -> bool {
-        book.running.is_none_or(|limit| self.ever_started(book) - book.seats.finished() + book.elsewhere < limit)
+    fn may_start(&self, inner: &Inner<T>) -> bool {
+        inner
+            .running
+            .is_none_or(|limit| self.ever_started(inner) - inner.finished_counters.finished() + inner.elsewhere < limit)
     }
 
     /// Shuts the exit if a task must not just be taken from its slot, and opens it otherwise.
-    fn set_bolt(&self, book: &Book<T>) {
-        if book.running.is_some() || !book.aside.is_empty() {
-            self.exit.shut();
+    fn set_bolt(&self, inner: &Inner<T>) {
+        if inner.running.is_some() || !inner.aside.is_empty() {
+            self.exit.close();
         } else {
             self.exit.open();
         }
@@ -95,23 +97,23 @@ impl<T> RingQueue<T> {
     /// The next task where the exit was found shut.
     #[cold]
     fn pop_shut(&self) -> Option<T> {
-        let mut book = self.book.lock();
-        let may = self.may_start(&book);
-        self.take_next(&mut book, may)
+        let mut inner = self.inner.lock();
+        let may = self.may_start(&inner);
+        self.take_next(&mut inner, may)
     }
 
     /// The next task, shut or not, where `may` says whether one may start.
-    fn take_next(&self, book: &mut Book<T>, may: bool) -> Option<T> {
-        let ticket = if !self.exit.is_shut() {
+    fn take_next(&self, inner: &mut Inner<T>, may: bool) -> Option<T> {
+        let ticket = if !self.exit.is_closed() {
             // Opened in between.
-            self.exit.pass(|ticket| self.slots.is_full(ticket)).ok()?
+            self.exit.try_take(|ticket| self.slots.is_full(ticket)).ok()?
         } else if !may {
             return None;
-        } else if let Some(item) = book.aside.pop() {
-            self.set_bolt(book);
+        } else if let Some(item) = inner.aside.pop() {
+            self.set_bolt(inner);
             return Some(item);
         } else if self.slots.is_full(self.exit.count()) {
-            self.exit.pass_shut()
+            self.exit.take_closed()
         } else {
             return None;
         };
@@ -131,28 +133,28 @@ impl<T> RingQueue<T> {
 
     fn take_all(&self) -> Vec<T> {
         let mut drained = Vec::new();
-        let mut book = self.book.lock();
-        book.aside.drain_into(&mut drained);
-        book.seats.went_otherwise(drained.len() as u64);
-        let end = self.entrance.count();
+        let mut inner = self.inner.lock();
+        inner.aside.drain_into(&mut drained);
+        inner.finished_counters.add_untracked(drained.len() as u64);
+        let end = self.bounded_tickets.count();
         while self.exit.count() < end {
             // One that is just being put in is waited for by `take`.
-            let ticket = match self.exit.pass(|ticket| ticket < end) {
+            let ticket = match self.exit.try_take(|ticket| ticket < end) {
                 Ok(ticket) => ticket,
-                Err(Blocked::Shut) => self.exit.pass_shut(),
+                Err(Blocked::Shut) => self.exit.take_closed(),
                 Err(Blocked::NotReady) => break,
             };
-            book.seats.went_otherwise(1);
+            inner.finished_counters.add_untracked(1);
             // SAFETY: a ticket from the exit, used once; it is below `end`, so the entrance has given that number.
             drained.push(unsafe { self.take(ticket) });
         }
-        self.set_bolt(&book);
+        self.set_bolt(&inner);
         drained
     }
 }
 
 impl<T: Send + 'static> Queue<T> for RingQueue<T> {
-    type Seat = Seat;
+    type Cx = FinishedCounter;
 
     fn new(shape: &Shape) -> Result<Self, String> {
         let bound = shape.bound.ok_or("a ring has a bound: give `queue` a number")?;
@@ -162,15 +164,15 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         })?;
         let room = (shape.workers + bound) as u64;
         Ok(RingQueue {
-            entrance: CachePadded::new(Entrance::new(room)),
-            exit: CachePadded::new(Turnstile::new()),
+            bounded_tickets: CachePadded::new(BoundedTickets::new(room)),
+            exit: CachePadded::new(TicketCounter::new()),
             slots,
-            book: Mutex::new(Book {
+            inner: Mutex::new(Inner {
                 bound,
                 room,
                 running: None,
                 elsewhere: 0,
-                seats: Seats::new(),
+                finished_counters: FinishedCounters::new(),
                 aside: List::new(),
             }),
             is_outgrown: AtomicBool::new(false),
@@ -179,15 +181,15 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
 
     fn push(
         &self,
-        item: &mut (impl Parcel<T> + ?Sized),
+        item: &mut (impl LazyItem<T> + ?Sized),
         _door: usize,
-        keep: usize,
+        reserved: usize,
         _idle: Option<usize>,
     ) -> Result<(), Refused> {
-        match self.entrance.pass(keep, || self.renew_limit(&self.book.lock())) {
+        match self.bounded_tickets.try_take(reserved, || self.renew_limit(&self.inner.lock())) {
             Ok(ticket) => {
                 // SAFETY: the entrance gives each ticket to one caller.
-                unsafe { self.slots.put(ticket, || item.unpack()) };
+                unsafe { self.slots.put(ticket, || item.build()) };
                 Ok(())
             }
             Err(Blocked::Shut) => Err(Refused::Closed),
@@ -195,12 +197,12 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         }
     }
 
-    fn seat(&self, worker: usize) -> Seat {
-        self.book.lock().seats.take(worker)
+    fn cx(&self, worker: usize) -> FinishedCounter {
+        self.inner.lock().finished_counters.take(worker)
     }
 
-    fn pop(&self, _seat: &Seat) -> Option<T> {
-        match self.exit.pass(|ticket| self.slots.is_full(ticket)) {
+    fn pop(&self, _seat: &FinishedCounter) -> Option<T> {
+        match self.exit.try_take(|ticket| self.slots.is_full(ticket)) {
             // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
             Ok(ticket) => Some(unsafe { self.take(ticket) }),
             Err(Blocked::NotReady) => None,
@@ -209,64 +211,64 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn pop_instead(&self) -> Option<T> {
-        let mut book = self.book.lock();
-        let may = book.running != Some(0);
-        let item = self.take_next(&mut book, may)?;
+        let mut inner = self.inner.lock();
+        let may = inner.running != Some(0);
+        let item = self.take_next(&mut inner, may)?;
         // It takes the place of one that is counted as running.
-        book.seats.went_otherwise(1);
+        inner.finished_counters.add_untracked(1);
         Some(item)
     }
 
-    fn finished(&self, seat: &Seat) {
-        seat.finished();
+    fn finished(&self, cx: &FinishedCounter) {
+        cx.finished();
     }
 
     fn started(&self) -> u64 {
-        self.ever_started(&self.book.lock())
+        self.ever_started(&self.inner.lock())
     }
 
     fn ended(&self) -> u64 {
-        self.book.lock().seats.finished()
+        self.inner.lock().finished_counters.finished()
     }
 
-    fn glance(&self) -> bool {
+    fn peek(&self) -> bool {
         // Does not touch the line that submitters write with every task.
-        if self.exit.is_shut() { self.has_work() } else { self.slots.is_full(self.exit.count()) }
+        if self.exit.is_closed() { self.has_work() } else { self.slots.is_full(self.exit.count()) }
     }
 
     fn has_work(&self) -> bool {
         // By tickets, for that is what a push counts with a read-modify-write: the task itself may not be there yet. A stale count
         // of the exit errs to the safe side.
         // Whoever puts tasks aside shuts the exit, by a read-modify-write, and wakes workers after it, as whoever pushes does.
-        if !self.exit.is_shut() {
-            return self.exit.count() < self.entrance.count();
+        if !self.exit.is_closed() {
+            return self.exit.count() < self.bounded_tickets.count();
         }
-        let book = self.book.lock();
-        self.ever_started(&book) < self.entrance.count() && self.may_start(&book)
+        let inner = self.inner.lock();
+        self.ever_started(&inner) < self.bounded_tickets.count() && self.may_start(&inner)
     }
 
     fn has_more(&self) -> bool {
-        self.exit.count() + 1 < self.entrance.count()
+        self.exit.count() + 1 < self.bounded_tickets.count()
     }
 
     fn load(&self) -> Load {
-        let book = self.book.lock();
+        let inner = self.inner.lock();
         let read = || {
-            let finished = book.seats.finished();
-            let started = self.ever_started(&book);
-            Counts { finished, started, accepted: self.entrance.count() }
+            let finished = inner.finished_counters.finished();
+            let started = self.ever_started(&inner);
+            Counts { finished, started, accepted: self.bounded_tickets.count() }
         };
-        Counts::load(read, book.seats.len(), book.room)
+        Counts::load(read, inner.finished_counters.len(), inner.room)
     }
 
     fn set_limits(&self, running: Option<usize>, workers: usize) {
-        let mut book = self.book.lock();
-        book.running = running.map(|limit| limit as u64);
-        book.room = (workers as u64).saturating_add(book.bound as u64);
+        let mut inner = self.inner.lock();
+        inner.running = running.map(|limit| limit as u64);
+        inner.room = (workers as u64).saturating_add(inner.bound as u64);
         // ORDERING: Relaxed. Those who must not miss it are woken after this, through a lock.
-        self.is_outgrown.store(book.room > self.slots.len() as u64, Ordering::Relaxed);
-        self.renew_limit(&book);
-        self.set_bolt(&book);
+        self.is_outgrown.store(inner.room > self.slots.len() as u64, Ordering::Relaxed);
+        self.renew_limit(&inner);
+        self.set_bolt(&inner);
     }
 
     fn set_bound(&self, _bound: Option<usize>, _workers: usize) -> Result<(), String> {
@@ -274,7 +276,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn set_elsewhere(&self, running: usize) {
-        self.book.lock().elsewhere = running as u64;
+        self.inner.lock().elsewhere = running as u64;
     }
 
     fn frees_place_on_pop(&self) -> bool {
@@ -283,11 +285,11 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn close(&self) {
-        self.entrance.shut();
+        self.bounded_tickets.close();
     }
 
     fn open(&self) {
-        self.entrance.open();
+        self.bounded_tickets.open();
     }
 
     fn drain(&self) -> Vec<T> {
@@ -296,27 +298,27 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
 
     fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
-        let mut book = self.book.lock();
+        let mut inner = self.inner.lock();
         // Nothing can be taken from the middle of a ring: all come out, and the live ones wait aside.
-        self.exit.shut();
-        book.aside.sweep_into(is_dead, &mut swept);
-        let end = self.entrance.count();
+        self.exit.close();
+        inner.aside.sweep_into(is_dead, &mut swept);
+        let end = self.bounded_tickets.count();
         while self.exit.count() < end {
             // SAFETY: a ticket from the exit, used once; below `end` somebody puts with it.
-            let item = unsafe { self.take(self.exit.pass_shut()) };
+            let item = unsafe { self.take(self.exit.take_closed()) };
             if is_dead(&item) {
                 swept.push(item);
             } else {
-                book.aside.push(item);
+                inner.aside.push(item);
             }
         }
-        book.seats.went_otherwise(swept.len() as u64);
-        self.set_bolt(&book);
+        inner.finished_counters.add_untracked(swept.len() as u64);
+        self.set_bolt(&inner);
         swept
     }
 
-    fn leave(&self, _seat: Seat) {
-        self.book.lock().seats.leave();
+    fn leave(&self, _seat: FinishedCounter) {
+        self.inner.lock().finished_counters.leave();
     }
 }
 

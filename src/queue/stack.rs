@@ -5,9 +5,9 @@ use std::mem;
 use crossbeam_utils::CachePadded;
 
 use super::counts::to_usize;
+use super::finished_counters::{FinishedCounter, FinishedCounters};
 use super::list::List;
-use super::seats::{Seat, Seats};
-use super::{Dispatch, Load, Parcel, Queue, Refused, Shape, sealed};
+use super::{Dispatch, LazyItem, Load, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// A LIFO stack of idle workers: a task goes straight into the slot of the worker that has been idle
@@ -43,7 +43,7 @@ pub struct StackQueue<T> {
     back: CachePadded<End<Back<T>>>,
     /// Whether [`Front::running_limit`] is one: a copy, written under the lock.
     is_limited: AtomicBool,
-    book: Mutex<Book>,
+    inner: Mutex<Inner>,
 }
 
 /// One end of the list.
@@ -103,50 +103,50 @@ struct Back<T> {
     closed: bool,
 }
 
-struct Book {
-    seats: Seats,
+struct Inner {
+    finished_counters: FinishedCounters,
     bound: Option<usize>,
     /// The most tasks that may be in the pool: every worker can hold one, running or on its way; the bound counts what is beyond.
     room: u64,
 }
 
-impl Book {
+impl Inner {
     fn set_workers(&mut self, workers: usize) {
         self.room = self.bound.map_or(u64::MAX, |bound| workers.saturating_add(bound) as u64);
     }
 }
 
 impl<T> StackQueue<T> {
-    /// Whether there is room for one more and for `keep` beyond.
-    fn has_room(&self, back: &mut Back<T>, keep: u64) -> bool {
-        back.accepted + keep < back.limit || {
+    /// Whether there is room for one more and for `reserved` beyond.
+    fn has_room(&self, back: &mut Back<T>, reserved: u64) -> bool {
+        back.accepted + reserved < back.limit || {
             self.renew_limit(back);
-            back.accepted + keep < back.limit
+            back.accepted + reserved < back.limit
         }
     }
 
     #[cold]
     fn renew_limit(&self, back: &mut Back<T>) {
-        let book = self.book.lock();
-        back.limit = book.seats.finished().saturating_add(book.room);
+        let inner = self.inner.lock();
+        back.limit = inner.finished_counters.finished().saturating_add(inner.room);
     }
 
     /// Whether one more task may start.
     fn may_start(&self, front: &Front<T>) -> bool {
-        front
-            .running_limit
-            .is_none_or(|limit| front.started - self.book.lock().seats.finished() + front.elsewhere < limit)
+        front.running_limit.is_none_or(|limit| {
+            front.started - self.inner.lock().finished_counters.finished() + front.elsewhere < limit
+        })
     }
 
     /// Puts a task, for a worker that was claimed, into the slot. Only into an empty house: a task must not overtake one that
     /// waits.
     #[cold]
-    fn hand_over(&self, item: &mut (impl Parcel<T> + ?Sized), keep: usize, worker: usize) -> Result<(), Refused> {
+    fn hand_over(&self, item: &mut (impl LazyItem<T> + ?Sized), reserved: usize, worker: usize) -> Result<(), Refused> {
         let mut front = self.front.part.lock();
         let mut back = self.back.part.lock();
-        self.admit(&mut back, keep)?;
+        self.admit(&mut back, reserved)?;
         if front.slot.is_none() && front.tasks.is_empty() && back.tasks.is_empty() && self.may_start(&front) {
-            front.slot = Some((worker, item.unpack()));
+            front.slot = Some((worker, item.build()));
         } else {
             self.put(&mut back, item);
         }
@@ -154,19 +154,19 @@ impl<T> StackQueue<T> {
     }
 
     /// Counts one more task, if it may come in.
-    fn admit(&self, back: &mut Back<T>, keep: usize) -> Result<(), Refused> {
+    fn admit(&self, back: &mut Back<T>, reserved: usize) -> Result<(), Refused> {
         if back.closed {
             return Err(Refused::Closed);
         }
-        if !self.has_room(back, keep as u64) {
+        if !self.has_room(back, reserved as u64) {
             return Err(Refused::Full);
         }
         back.accepted += 1;
         Ok(())
     }
 
-    fn put(&self, back: &mut Back<T>, item: &mut (impl Parcel<T> + ?Sized)) {
-        back.tasks.push(item.unpack());
+    fn put(&self, back: &mut Back<T>, item: &mut (impl LazyItem<T> + ?Sized)) {
+        back.tasks.push(item.build());
         self.back.pass(1);
     }
 
@@ -195,13 +195,13 @@ impl<T> StackQueue<T> {
 }
 
 impl<T: Send + 'static> Queue<T> for StackQueue<T> {
-    type Seat = Seat;
+    type Cx = FinishedCounter;
 
     const HANDS_OVER: bool = true;
 
     fn new(shape: &Shape) -> Result<Self, String> {
-        let mut book = Book { seats: Seats::new(), bound: shape.bound, room: 0 };
-        book.set_workers(shape.workers);
+        let mut inner = Inner { finished_counters: FinishedCounters::new(), bound: shape.bound, room: 0 };
+        inner.set_workers(shape.workers);
         Ok(StackQueue {
             front: CachePadded::new(End::new(Front {
                 tasks: List::new(),
@@ -210,35 +210,40 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
                 running_limit: None,
                 elsewhere: 0,
             })),
-            back: CachePadded::new(End::new(Back { tasks: List::new(), accepted: 0, limit: book.room, closed: false })),
+            back: CachePadded::new(End::new(Back {
+                tasks: List::new(),
+                accepted: 0,
+                limit: inner.room,
+                closed: false,
+            })),
             is_limited: AtomicBool::new(false),
-            book: Mutex::new(book),
+            inner: Mutex::new(inner),
         })
     }
 
     fn push(
         &self,
-        item: &mut (impl Parcel<T> + ?Sized),
+        item: &mut (impl LazyItem<T> + ?Sized),
         _door: usize,
-        keep: usize,
+        reserved: usize,
         idle: Option<usize>,
     ) -> Result<(), Refused> {
         if let Some(worker) = idle {
-            return self.hand_over(item, keep, worker);
+            return self.hand_over(item, reserved, worker);
         }
         let mut back = self.back.part.lock();
-        self.admit(&mut back, keep)?;
+        self.admit(&mut back, reserved)?;
         self.put(&mut back, item);
         Ok(())
     }
 
-    fn seat(&self, worker: usize) -> Seat {
-        self.book.lock().seats.take(worker)
+    fn cx(&self, worker: usize) -> FinishedCounter {
+        self.inner.lock().finished_counters.take(worker)
     }
 
-    fn pop(&self, seat: &Seat) -> Option<T> {
+    fn pop(&self, cx: &FinishedCounter) -> Option<T> {
         let mut front = self.front.part.lock();
-        let is_mine = front.is_handed_to(seat.worker);
+        let is_mine = front.is_handed_to(cx.worker);
         let item = if !self.may_start(&front) {
             if is_mine {
                 self.take_back(&mut front);
@@ -263,12 +268,12 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let item = self.take_first(&mut front)?;
         // It takes the place of one that is counted as running.
         front.started += 1;
-        self.book.lock().seats.went_otherwise(1);
+        self.inner.lock().finished_counters.add_untracked(1);
         Some(item)
     }
 
-    fn finished(&self, seat: &Seat) {
-        seat.finished();
+    fn finished(&self, cx: &FinishedCounter) {
+        cx.finished();
     }
 
     fn started(&self) -> u64 {
@@ -276,7 +281,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
     }
 
     fn ended(&self) -> u64 {
-        self.book.lock().seats.finished()
+        self.inner.lock().finished_counters.finished()
     }
 
     fn has_work(&self) -> bool {
@@ -292,7 +297,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
     fn load(&self) -> Load {
         let front = self.front.part.lock();
         let back = self.back.part.lock();
-        let finished = self.book.lock().seats.finished();
+        let finished = self.inner.lock().finished_counters.finished();
         Load {
             accepted: back.accepted,
             queued: to_usize(back.accepted - front.started),
@@ -305,12 +310,12 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let mut back = self.back.part.lock();
         front.running_limit = running.map(|limit| limit as u64);
         self.is_limited.store(running.is_some(), Ordering::Relaxed);
-        self.book.lock().set_workers(workers);
+        self.inner.lock().set_workers(workers);
         self.renew_limit(&mut back);
     }
 
     fn set_bound(&self, bound: Option<usize>, _workers: usize) -> Result<(), String> {
-        self.book.lock().bound = bound;
+        self.inner.lock().bound = bound;
         Ok(())
     }
 
@@ -336,7 +341,7 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let drained = tasks.len() as u64;
         front.started += drained;
         self.front.pass(drained);
-        self.book.lock().seats.went_otherwise(drained);
+        self.inner.lock().finished_counters.add_untracked(drained);
         tasks
     }
 
@@ -354,15 +359,15 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         let swept = tasks.len() as u64;
         front.started += swept;
         self.front.pass(swept - kept);
-        self.book.lock().seats.went_otherwise(swept);
+        self.inner.lock().finished_counters.add_untracked(swept);
         tasks
     }
 
-    fn leave(&self, seat: Seat) {
+    fn leave(&self, cx: FinishedCounter) {
         let mut front = self.front.part.lock();
-        if front.is_handed_to(seat.worker) {
+        if front.is_handed_to(cx.worker) {
             self.take_back(&mut front);
         }
-        self.book.lock().seats.leave();
+        self.inner.lock().finished_counters.leave();
     }
 }

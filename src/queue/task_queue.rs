@@ -6,9 +6,9 @@ use crossbeam_utils::CachePadded;
 
 use super::ShardStats;
 use super::counts::to_usize;
+use super::high_water::{Busy, HighWater};
 use super::overflow::Overflow;
-use super::peak::{Busy, Peak};
-use super::{Load, Parcel, Queue, Refused, Shape};
+use super::{LazyItem, Load, Queue, Refused, Shape};
 
 /// A worker with tasks in both lists begins at the bounded queue every so many times: outsiders must not wait for ever behind tasks that
 /// submit themselves again.
@@ -19,11 +19,11 @@ const OUTSIDERS_TURN: u32 = 61;
 pub(crate) struct TaskQueue<T: Send + 'static, Q: Queue<T>> {
     queue: Q,
     overflow: Overflow<T>,
-    peak: CachePadded<Peak>,
+    peak: CachePadded<HighWater>,
 }
 
 /// A worker's place at both.
-pub(crate) struct Seat<S> {
+pub(crate) struct QueueCx<S> {
     queue: S,
     /// Whether its task is one of the overflow list.
     overflowed: Cell<bool>,
@@ -36,41 +36,45 @@ pub(crate) struct Seat<S> {
 impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     /// `nested` is how many unfinished tasks there may be beyond the bound.
     pub(crate) fn new(shape: &Shape, nested: usize) -> Result<Self, String> {
-        Ok(TaskQueue { queue: Q::new(shape)?, overflow: Overflow::new(nested), peak: CachePadded::new(Peak::new()) })
+        Ok(TaskQueue {
+            queue: Q::new(shape)?,
+            overflow: Overflow::new(nested),
+            peak: CachePadded::new(HighWater::new()),
+        })
     }
 
     /// Takes a task in within the bound.
     #[inline]
     pub(crate) fn push(
         &self,
-        item: &mut (impl Parcel<T> + ?Sized),
-        door: usize,
-        keep: usize,
+        item: &mut (impl LazyItem<T> + ?Sized),
+        lane: usize,
+        reserved: usize,
         idle: Option<usize>,
     ) -> Result<(), Refused> {
-        self.queue.push(item, door, keep, idle)
+        self.queue.push(item, lane, reserved, idle)
     }
 
     /// Takes a task of one of the pool's own workers in, beyond the bound. `Full` is for the cap on those.
-    pub(crate) fn push_nested(&self, item: &mut (impl Parcel<T> + ?Sized), door: usize) -> Result<(), Refused> {
-        self.overflow.push(item, door)
+    pub(crate) fn push_nested(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
+        self.overflow.push(item, lane)
     }
 
-    pub(crate) fn door(&self, key: u64) -> usize {
-        self.queue.door(key)
+    pub(crate) fn lane(&self, key: u64) -> usize {
+        self.queue.lane(key)
     }
 
-    pub(crate) fn shard_behind(&self, door: usize) -> usize {
-        self.queue.shard_behind(door)
+    pub(crate) fn shard_of_lane(&self, lane: usize) -> usize {
+        self.queue.shard_of_lane(lane)
     }
 
-    pub(crate) fn has_room(&self, door: usize) -> bool {
-        self.queue.has_room(door)
+    pub(crate) fn has_room(&self, lane: usize) -> bool {
+        self.queue.has_room(lane)
     }
 
-    pub(crate) fn seat(&self, worker: usize) -> Seat<Q::Seat> {
-        let queue = self.queue.seat(worker);
-        Seat {
+    pub(crate) fn cx(&self, worker: usize) -> QueueCx<Q::Cx> {
+        let queue = self.queue.cx(worker);
+        QueueCx {
             queue,
             overflowed: Cell::new(false),
             looks: Cell::new(0),
@@ -80,45 +84,45 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     }
 
     #[inline]
-    pub(crate) fn pop(&self, seat: &Seat<Q::Seat>) -> Option<T> {
-        let item = self.take_next(seat);
+    pub(crate) fn pop(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
+        let item = self.take_next(cx);
         match item {
-            Some(_) if self.peak.works(&seat.busy) => _ = self.peak_running(),
+            Some(_) if self.peak.enter(&cx.busy) => _ = self.peak_running(),
             Some(_) => {}
-            None => self.peak.rests(&seat.busy),
+            None => self.peak.exit(&cx.busy),
         }
         item
     }
 
     #[inline]
-    fn take_next(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+    fn take_next(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
         if self.overflow.waiting() > 0 {
-            if let Some(item) = self.pop_overflow_first(seat) {
+            if let Some(item) = self.pop_overflow_first(cx) {
                 return Some(item);
             }
         }
-        self.queue.pop(&seat.queue)
+        self.queue.pop(&cx.queue)
     }
 
     /// A task of the overflow list, if it is not the turn of the queue.
     #[cold]
-    fn pop_overflow_first(&self, seat: &Seat<Q::Seat>) -> Option<T> {
-        if seat.is_woken.replace(false) {
+    fn pop_overflow_first(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
+        if cx.is_woken.replace(false) {
             return None;
         }
-        let looks = seat.looks.get();
-        seat.looks.set((looks + 1) % OUTSIDERS_TURN);
-        if looks == 0 && self.queue.has_work() { None } else { self.pop_overflow(seat) }
+        let looks = cx.looks.get();
+        cx.looks.set((looks + 1) % OUTSIDERS_TURN);
+        if looks == 0 && self.queue.has_work() { None } else { self.pop_overflow(cx) }
     }
 
     /// The worker was asleep: it may have been woken for a task that the queue keeps for it alone, so its next look begins there.
-    pub(crate) fn woken(&self, seat: &Seat<Q::Seat>) {
-        seat.is_woken.set(true);
+    pub(crate) fn woken(&self, cx: &QueueCx<Q::Cx>) {
+        cx.is_woken.set(true);
     }
 
-    fn pop_overflow(&self, seat: &Seat<Q::Seat>) -> Option<T> {
+    fn pop_overflow(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
         let item = self.overflow.pop(&self.queue)?;
-        seat.overflowed.set(true);
+        cx.overflowed.set(true);
         Some(item)
     }
 
@@ -130,11 +134,11 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         started.saturating_sub(self.queue.ended()) + nested
     }
 
-    /// The most tasks that ever ran at one moment, as far as was seen ([`Peak`]).
+    /// The most tasks that ever ran at one moment, as far as was seen ([`HighWater`]).
     #[cold]
     #[inline(never)]
     pub(crate) fn peak_running(&self) -> usize {
-        self.peak.saw(to_usize(self.running()))
+        self.peak.record(to_usize(self.running()))
     }
 
     pub(crate) fn pop_instead(&self) -> Option<T> {
@@ -142,13 +146,13 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     }
 
     #[inline]
-    pub(crate) fn finished(&self, seat: &Seat<Q::Seat>) {
-        if seat.overflowed.get() { self.finished_nested(seat) } else { self.queue.finished(&seat.queue) }
+    pub(crate) fn finished(&self, cx: &QueueCx<Q::Cx>) {
+        if cx.overflowed.get() { self.finished_nested(cx) } else { self.queue.finished(&cx.queue) }
     }
 
     #[cold]
-    fn finished_nested(&self, seat: &Seat<Q::Seat>) {
-        seat.overflowed.set(false);
+    fn finished_nested(&self, cx: &QueueCx<Q::Cx>) {
+        cx.overflowed.set(false);
         self.overflow.finished(&self.queue);
     }
 
@@ -158,8 +162,8 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     }
 
     #[inline]
-    pub(crate) fn glance(&self) -> bool {
-        self.queue.glance() || self.overflow.has_work(&self.queue)
+    pub(crate) fn peek(&self) -> bool {
+        self.queue.peek() || self.overflow.has_work(&self.queue)
     }
 
     #[inline(never)]
@@ -215,8 +219,8 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         swept
     }
 
-    pub(crate) fn leave(&self, seat: Seat<Q::Seat>) {
-        self.peak.rests(&seat.busy);
-        self.queue.leave(seat.queue);
+    pub(crate) fn leave(&self, cx: QueueCx<Q::Cx>) {
+        self.peak.exit(&cx.busy);
+        self.queue.leave(cx.queue);
     }
 }

@@ -2,13 +2,13 @@
 
 pub(crate) mod abort;
 pub(crate) mod clock;
-pub(crate) mod contain;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod explore;
-pub(crate) mod looking;
 pub(crate) mod notifier;
 mod primitives;
+pub(crate) mod spin;
 pub(crate) mod timer;
+pub(crate) mod user_code;
 pub(crate) mod waiter;
 pub(crate) mod waking;
 

@@ -59,12 +59,12 @@ impl Notifier {
         state.only = only;
         drop(state);
         // Dropping a waker is somebody else's code: not under the lock.
-        replaced.into_iter().for_each(Waiter::dismiss);
+        replaced.into_iter().for_each(Waiter::discard);
     }
 
     /// Nobody waits any more. Tasks that run on have the notifier, and would keep whoever waited last.
     pub(crate) fn stop_listening(&self) {
         let waiter = self.state.lock().waiter.take();
-        waiter.into_iter().for_each(Waiter::dismiss);
+        waiter.into_iter().for_each(Waiter::discard);
     }
 }

@@ -26,13 +26,13 @@ mod tests;
 pub(crate) static TIMER: Timer = Timer::new(Clock::System, start_thread);
 
 /// How long the thread stays without an alarm.
-const LINGERING: Duration = Duration::from_secs(1);
+const IDLE_LIFETIME: Duration = Duration::from_secs(1);
 
 /// How long a waiter sleeps where there is no thread, if it is the only one.
-const NAP: Duration = Duration::from_millis(8);
+const FALLBACK_SLEEP: Duration = Duration::from_millis(8);
 
 /// Among so many waiters a nap is shared, so that the last one is not late when one thread polls all of them.
-const NAP_SHARES: u32 = 32;
+const FALLBACK_SHARES: u32 = 32;
 
 type Body = Box<dyn FnOnce() + Send>;
 
@@ -51,7 +51,7 @@ struct State {
     /// Only while there is a thread.
     alarms: BTreeMap<Key, Waiter>,
     next: u64,
-    keeper: Option<Keeper>,
+    keeper: Option<TimerThread>,
     /// Alarms that were set without a thread.
     unkept: u32,
 }
@@ -60,7 +60,7 @@ struct State {
 type Key = (Instant, u64);
 
 /// The thread that keeps the time.
-struct Keeper {
+struct TimerThread {
     thread: Thread,
     /// A child of `fork` has no thread of its parent.
     process: u32,
@@ -82,28 +82,28 @@ impl Timer {
         let mut state = self.state.lock();
         let key = (time, state.next);
         state.next += 1;
-        if !self.has_keeper(&mut state) {
-            return self.nap(state, key, waiter);
+        if !self.has_thread(&mut state) {
+            return self.sleep_briefly(state, key, waiter);
         }
         state.alarms.insert(key, waiter);
-        state.wake_keeper_by(time);
+        state.wake_thread_by(time);
         Alarm { timer: self, key, is_kept: true }
     }
 
     /// Whether there is a thread, be it a new one. It is started under the lock: no alarm relies on a thread that is refused.
-    fn has_keeper(&'static self, state: &mut State) -> bool {
+    fn has_thread(&'static self, state: &mut State) -> bool {
         let process = std::process::id();
         if state.keeper.as_ref().is_none_or(|keeper| keeper.process != process) {
             let idle_since = self.clock.now();
-            let thread = (self.start_thread)(Box::new(|| self.keep_time())).ok();
-            state.keeper = thread.map(|thread| Keeper { thread, process, asleep_until: None, idle_since });
+            let thread = (self.start_thread)(Box::new(|| self.run())).ok();
+            state.keeper = thread.map(|thread| TimerThread { thread, process, asleep_until: None, idle_since });
         }
         state.keeper.is_some()
     }
 
     #[cold]
-    fn nap(&'static self, mut state: MutexGuard<'_, State>, key: Key, waiter: Waiter) -> Alarm {
-        let share = NAP / state.unkept.clamp(1, NAP_SHARES);
+    fn sleep_briefly(&'static self, mut state: MutexGuard<'_, State>, key: Key, waiter: Waiter) -> Alarm {
+        let share = FALLBACK_SLEEP / state.unkept.clamp(1, FALLBACK_SHARES);
         state.unkept += 1;
         drop(state);
         self.clock.sleep(share.min(key.0.saturating_duration_since(self.clock.now())));
@@ -112,7 +112,7 @@ impl Timer {
     }
 
     /// What the thread does.
-    fn keep_time(&self) {
+    fn run(&self) {
         loop {
             let mut state = self.state.lock();
             state.note_awake();
@@ -124,7 +124,7 @@ impl Timer {
             }
             let first = state.alarms.first_key_value().map(|(key, _)| key.0);
             let Some(keeper) = &mut state.keeper else { return };
-            let until = first.unwrap_or(keeper.idle_since + LINGERING);
+            let until = first.unwrap_or(keeper.idle_since + IDLE_LIFETIME);
             if first.is_none() && until <= now {
                 state.keeper = None;
                 return;
@@ -158,7 +158,7 @@ impl State {
     }
 
     /// The thread has something to do at `time`.
-    fn wake_keeper_by(&mut self, time: Instant) {
+    fn wake_thread_by(&mut self, time: Instant) {
         if let Some(keeper) = &mut self.keeper {
             if keeper.asleep_until.is_some_and(|until| until > time) {
                 // One is enough, however many times are set before it is awake.
@@ -188,9 +188,9 @@ impl Drop for Alarm {
             let now = self.timer.clock.now();
             state.note_idle(now);
             // It need not stay until the time of this alarm.
-            state.wake_keeper_by(now + LINGERING);
+            state.wake_thread_by(now + IDLE_LIFETIME);
         }
         drop(state);
-        unwanted.dismiss();
+        unwanted.discard();
     }
 }

@@ -2,8 +2,8 @@
 
 use std::task::Waker;
 
-use crate::sync::contain::contain;
 use crate::sync::notifier::Notifier;
+use crate::sync::user_code::catch_user_panic;
 use crate::sync::waking;
 use crate::sync::{Arc, Thread};
 
@@ -36,7 +36,7 @@ impl Waiter {
         match self {
             Waiter::Thread(thread) => thread.unpark(),
             Waiter::Worker(waker) => waker.wake(),
-            Waiter::Task(waker) | Waiter::Inline(waker) => drop(contain(|| waker.wake())),
+            Waiter::Task(waker) | Waiter::Inline(waker) => drop(catch_user_panic(|| waker.wake())),
             Waiter::Listed(notifier, number) => notifier.notify(number),
         }
     }
@@ -47,7 +47,7 @@ impl Waiter {
     }
 
     /// Drops it, with the same care.
-    pub(crate) fn dismiss(self) {
-        contain(|| drop(self));
+    pub(crate) fn discard(self) {
+        catch_user_panic(|| drop(self));
     }
 }

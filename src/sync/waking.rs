@@ -9,8 +9,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::mem::{ManuallyDrop, take};
 
-use crate::sync::contain::contain;
 use crate::sync::thread_local;
+use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
 
 /// How many wake-ups may be under way on one thread, each within the one before.
@@ -97,7 +97,7 @@ pub(crate) fn afterwards(f: impl FnOnce() + 'static) {
 fn finish() {
     while let Some(f) = with(WakeUps::next_afterwards) {
         // Those that it wakes are woken by itself, and do not wait for its end.
-        let _ = contain(f);
+        let _ = catch_user_panic(f);
         with(|wake_ups| wake_ups.is_afterwards = false);
     }
 }

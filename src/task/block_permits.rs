@@ -20,20 +20,20 @@ pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<Bloc
     enter(pool, deadline, false)
 }
 
-/// The same for a wait at the pool's door. If `has_way_out`, the worker can run the task that it holds itself, or at the worst
+/// The same for a wait at the pool's door. If `has_fallback`, the worker can run the task that it holds itself, or at the worst
 /// be refused: then its permit is revoked ([`BlockGuard::is_revoked`]) for the next worker that has to wait and has no way out.
-pub(crate) fn enter_wait_at_door(
+pub(crate) fn enter_wait_for_room(
     pool: PoolId,
     deadline: Option<Instant>,
-    has_way_out: bool,
+    has_fallback: bool,
 ) -> Result<BlockGuard, WouldDeadlock> {
-    enter(pool, deadline, has_way_out)
+    enter(pool, deadline, has_fallback)
 }
 
-fn enter(pool: PoolId, deadline: Option<Instant>, has_way_out: bool) -> Result<BlockGuard, WouldDeadlock> {
+fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
     match inside(pool) {
         Some((engine, _)) if deadline.is_none() => {
-            let permit = engine.block_permits().enter(|| engine.progress_capacity(), has_way_out)?;
+            let permit = engine.block_permits().enter(|| engine.progress_capacity(), has_fallback)?;
             Ok(BlockGuard(Some(permit)))
         }
         _ => Ok(BlockGuard(None)),
@@ -142,13 +142,13 @@ pub(crate) struct BlockPermits(Arc<Mutex<Permits>>);
 struct Permits {
     next_ticket: u64,
     /// Those with [`Fallback::Own`], by ticket and so in the order in which they were granted.
-    with_way_out: BTreeMap<u64, Arc<BlockPermit>>,
+    with_fallback: BTreeMap<u64, Arc<BlockPermit>>,
     /// The same for [`Fallback::AskAgain`].
     asking_again: BTreeMap<u64, Arc<BlockPermit>>,
     /// How many there are with [`Fallback::None`].
     irrevocable: usize,
     /// Threads that are about to bring a queued task in, which nobody else can: each is as good as a worker that does not wait.
-    arriving: usize,
+    inflight: usize,
 }
 
 impl BlockPermits {
@@ -160,15 +160,15 @@ impl BlockPermits {
     pub(crate) fn enter(
         &self,
         capacity: impl Fn() -> usize,
-        has_way_out: bool,
+        has_fallback: bool,
     ) -> Result<Arc<BlockPermit>, WouldDeadlock> {
         let mut permits = self.0.lock();
         let capacity = capacity();
         // The last one may wait if another need not; but one at the door has its own task to run first.
-        if permits.is_last(capacity) && (has_way_out || capacity < 2 || !permits.evict_one()) {
+        if permits.is_last(capacity) && (has_fallback || capacity < 2 || !permits.evict_one()) {
             return Err(WouldDeadlock);
         }
-        Ok(self.grant(&mut permits, if has_way_out { Fallback::Own } else { Fallback::AskAgain }))
+        Ok(self.grant(&mut permits, if has_fallback { Fallback::Own } else { Fallback::AskAgain }))
     }
 
     pub(crate) fn enter_regardless(&self, capacity: impl Fn() -> usize) -> Arc<BlockPermit> {
@@ -194,14 +194,14 @@ impl BlockPermits {
     }
 
     /// The calling thread takes a task from where no worker finds it, to bring it in.
-    pub(crate) fn arrive(&self) {
-        self.0.lock().arriving += 1;
+    pub(crate) fn begin_inflight(&self) {
+        self.0.lock().inflight += 1;
     }
 
     /// It has brought it in: whoever was granted a permit because of it must look again.
-    pub(crate) fn arrived(&self, capacity: impl Fn() -> usize) {
+    pub(crate) fn end_inflight(&self, capacity: impl Fn() -> usize) {
         let mut permits = self.0.lock();
-        permits.arriving -= 1;
+        permits.inflight -= 1;
         permits.shrink(capacity());
     }
 
@@ -214,17 +214,17 @@ impl BlockPermits {
 impl Permits {
     /// How many workers wait, and will for some time.
     fn waiting(&self) -> usize {
-        self.with_way_out.len() + self.asking_again.len() + self.irrevocable
+        self.with_fallback.len() + self.asking_again.len() + self.irrevocable
     }
 
     /// Whether one more that waits would leave nobody at work.
     fn is_last(&self, capacity: usize) -> bool {
-        self.waiting() + 1 >= capacity + self.arriving
+        self.waiting() + 1 >= capacity + self.inflight
     }
 
     fn insert(&mut self, permit: &Arc<BlockPermit>) {
         match permit.fallback {
-            Fallback::Own => _ = self.with_way_out.insert(permit.ticket, Arc::clone(permit)),
+            Fallback::Own => _ = self.with_fallback.insert(permit.ticket, Arc::clone(permit)),
             Fallback::AskAgain => _ = self.asking_again.insert(permit.ticket, Arc::clone(permit)),
             Fallback::None => self.irrevocable += 1,
         }
@@ -237,7 +237,7 @@ impl Permits {
         }
         permit.counts.store(false, Ordering::Relaxed);
         match permit.fallback {
-            Fallback::Own => _ = self.with_way_out.remove(&permit.ticket),
+            Fallback::Own => _ = self.with_fallback.remove(&permit.ticket),
             Fallback::AskAgain => _ = self.asking_again.remove(&permit.ticket),
             Fallback::None => self.irrevocable -= 1,
         }
@@ -249,13 +249,13 @@ impl Permits {
 
     /// The worker that has waited longest of those with a way out must take that; says whether there was one.
     fn evict_one(&mut self) -> bool {
-        let oldest = self.with_way_out.first_key_value().map(|(_, permit)| Arc::clone(permit));
+        let oldest = self.with_fallback.first_key_value().map(|(_, permit)| Arc::clone(permit));
         self.revoke(oldest)
     }
 
     fn shrink(&mut self, capacity: usize) {
-        while self.waiting() >= capacity + self.arriving {
-            let newest = [&self.with_way_out, &self.asking_again].into_iter().filter_map(BTreeMap::last_key_value);
+        while self.waiting() >= capacity + self.inflight {
+            let newest = [&self.with_fallback, &self.asking_again].into_iter().filter_map(BTreeMap::last_key_value);
             let newest = newest.max_by_key(|(ticket, _)| **ticket).map(|(_, permit)| Arc::clone(permit));
             if !self.revoke(newest) {
                 break;

@@ -7,8 +7,8 @@ use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::panic::resume_unwind;
 
 use crate::error::{Cause, SubmitErrorKind};
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Recalled, Reply, Verdict};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Completion, Retracted, RunOutcome};
 
 /// Closures up to this many bytes are stored in line.
 pub(crate) const INLINE_BYTES: usize = 48;
@@ -43,11 +43,11 @@ pub struct Task {
 struct VTable {
     type_id: fn() -> TypeId,
     /// Moves the closure out of the data and calls it.
-    call: unsafe fn(*mut Slot, &mut Reply) -> Verdict,
+    call: unsafe fn(*mut Slot, &mut Completion) -> RunOutcome,
     /// Moves the closure out of the data and recalls it.
-    recall: unsafe fn(*mut Slot, SubmitErrorKind, Cause) -> Recalled<Task>,
+    retract: unsafe fn(*mut Slot, SubmitErrorKind, Cause) -> Retracted<Task>,
     /// Looks at the closure in place.
-    prospect: unsafe fn(*const Slot) -> Prospect,
+    liveness: unsafe fn(*const Slot) -> Liveness,
     /// Drops the closure in place.
     drop: unsafe fn(*mut Slot),
 }
@@ -57,14 +57,14 @@ unsafe impl Send for Task {}
 
 /// What a task's closure is inside: it is told where to leave the address of whoever waits for it.
 pub(crate) trait Body: Send + 'static {
-    fn call(self, reply: &mut Reply) -> Verdict;
+    fn call(self, completion: &mut Completion) -> RunOutcome;
 
     /// Undoes a task that was taken out of the queue.
-    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task>;
+    fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task>;
 
     /// What the task can expect while it is queued. Is asked under the queue's locks.
-    fn prospect(&self) -> Prospect {
-        Prospect::Runs
+    fn liveness(&self) -> Liveness {
+        Liveness::Runs
     }
 }
 
@@ -72,13 +72,13 @@ pub(crate) trait Body: Send + 'static {
 struct Plain<F, T>(F, PhantomData<fn() -> T>);
 
 impl<F: FnOnce() -> T + Send + 'static, T: 'static> Body for Plain<F, T> {
-    fn call(self, _reply: &mut Reply) -> Verdict {
+    fn call(self, _reply: &mut Completion) -> RunOutcome {
         drop((self.0)());
-        Verdict::Ran
+        RunOutcome::Ran
     }
 
-    fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
-        Recalled::Here(Task::from_body(self))
+    fn retract(self, _kind: SubmitErrorKind, _cause: Cause) -> Retracted<Task> {
+        Retracted::Here(Task::from_body(self))
     }
 }
 
@@ -140,26 +140,26 @@ impl Task {
         }
     }
 
-    /// Calls the closure. `reply` is set before any user code runs, so it is right after a panic too.
-    pub(crate) fn call(self, reply: &mut Reply) -> Verdict {
+    /// Calls the closure. `completion` is set before any user code runs, so it is right after a panic too.
+    pub(crate) fn call(self, completion: &mut Completion) -> RunOutcome {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: the closure is in its place, and `ManuallyDrop` means that nobody drops it after `call`
         // has moved it out.
-        unsafe { (this.vtable.call)(this.data.as_mut_ptr(), reply) }
+        unsafe { (this.vtable.call)(this.data.as_mut_ptr(), completion) }
     }
 
     /// Undoes a task that was taken out of the queue.
-    pub(crate) fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+    pub(crate) fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: as in `call`.
-        unsafe { (this.vtable.recall)(this.data.as_mut_ptr(), kind, cause) }
+        unsafe { (this.vtable.retract)(this.data.as_mut_ptr(), kind, cause) }
     }
 
-    /// See [`Body::prospect`].
-    pub(crate) fn prospect(&self) -> Prospect {
+    /// See [`Body::liveness`].
+    pub(crate) fn liveness(&self) -> Liveness {
         // SAFETY: a task that is there was not called or unpacked (both take it), so its closure is in its place, where nobody writes
         // while the task is borrowed.
-        unsafe { (self.vtable.prospect)(self.data.as_ptr()) }
+        unsafe { (self.vtable.liveness)(self.data.as_ptr()) }
     }
 
     /// Runs the closure on the calling thread.
@@ -179,12 +179,12 @@ impl Task {
     /// # Panics
     /// If the closure does; or if its token is cancelled, so that it is only dropped, and that does.
     pub fn run(self) {
-        // Nobody waits for it: a handle is told before its task is given to anyone (`Body::recall`). So a panic may pass, uncaught, and
+        // Nobody waits for it: a handle is told before its task is given to anyone (`Body::retract`). So a panic may pass, uncaught, and
         // the reply has no drop, which would be one more stop on its way: to catch it and go on with it takes twice the time.
-        let mut reply = ManuallyDrop::new(Reply::default());
-        self.call(&mut reply);
-        if let Some(stray) = ManuallyDrop::into_inner(reply).send(None) {
-            resume_unwind(stray);
+        let mut completion = ManuallyDrop::new(Completion::default());
+        self.call(&mut completion);
+        if let Some(drop_panic) = ManuallyDrop::into_inner(completion).send(None) {
+            resume_unwind(drop_panic);
         }
     }
 }
@@ -215,30 +215,30 @@ impl<B: Body> Inline<B> {
     const VTABLE: &'static VTable = &VTable {
         type_id: TypeId::of::<B>,
         call: Self::call,
-        recall: Self::recall,
-        prospect: Self::prospect,
+        retract: Self::retract,
+        liveness: Self::liveness,
         drop: Self::drop,
     };
 
     /// # Safety
     /// `place` holds a `B`, which is moved out.
-    unsafe fn call(place: *mut Slot, reply: &mut Reply) -> Verdict {
+    unsafe fn call(place: *mut Slot, completion: &mut Completion) -> RunOutcome {
         // SAFETY: as the caller promises.
-        unsafe { place.cast::<B>().read() }.call(reply)
+        unsafe { place.cast::<B>().read() }.call(completion)
     }
 
     /// # Safety
     /// `place` holds a `B`, which is moved out.
-    unsafe fn recall(place: *mut Slot, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+    unsafe fn retract(place: *mut Slot, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
         // SAFETY: as the caller promises.
-        unsafe { place.cast::<B>().read() }.recall(kind, cause)
+        unsafe { place.cast::<B>().read() }.retract(kind, cause)
     }
 
     /// # Safety
     /// `place` holds a `B`, which nobody changes meanwhile.
-    unsafe fn prospect(place: *const Slot) -> Prospect {
+    unsafe fn liveness(place: *const Slot) -> Liveness {
         // SAFETY: as the caller promises.
-        unsafe { &*place.cast::<B>() }.prospect()
+        unsafe { &*place.cast::<B>() }.liveness()
     }
 
     /// # Safety
@@ -256,30 +256,30 @@ impl<B: Body> Boxed<B> {
     const VTABLE: &'static VTable = &VTable {
         type_id: TypeId::of::<B>,
         call: Self::call,
-        recall: Self::recall,
-        prospect: Self::prospect,
+        retract: Self::retract,
+        liveness: Self::liveness,
         drop: Self::drop,
     };
 
     /// # Safety
     /// `place` holds a `Box<B>`, which is moved out.
-    unsafe fn call(place: *mut Slot, reply: &mut Reply) -> Verdict {
+    unsafe fn call(place: *mut Slot, completion: &mut Completion) -> RunOutcome {
         // SAFETY: as the caller promises.
-        unsafe { place.cast::<Box<B>>().read() }.call(reply)
+        unsafe { place.cast::<Box<B>>().read() }.call(completion)
     }
 
     /// # Safety
     /// `place` holds a `Box<B>`, which is moved out.
-    unsafe fn recall(place: *mut Slot, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
+    unsafe fn retract(place: *mut Slot, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
         // SAFETY: as the caller promises.
-        unsafe { place.cast::<Box<B>>().read() }.recall(kind, cause)
+        unsafe { place.cast::<Box<B>>().read() }.retract(kind, cause)
     }
 
     /// # Safety
     /// `place` holds a `Box<B>`, which nobody changes meanwhile.
-    unsafe fn prospect(place: *const Slot) -> Prospect {
+    unsafe fn liveness(place: *const Slot) -> Liveness {
         // SAFETY: as the caller promises.
-        unsafe { &*place.cast::<Box<B>>() }.prospect()
+        unsafe { &*place.cast::<Box<B>>() }.liveness()
     }
 
     /// # Safety

@@ -7,10 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
 
 use super::block_permits::BlockPermits;
-use super::stops::{Overdue, Stop, Stops};
+use super::running_tasks::{Overdue, RunningTasks, Stop};
 use super::withdrawn::Withdrawn;
 use crate::sync::{Arc, Ordering, thread_local};
-use crate::task::slot::{Reply, SetAside, Verdict};
+use crate::task::state::{Completion, RunOutcome, SuspendedTask};
 
 /// Tells pools apart, and knows where a pool counts the tasks that are taken from their queued tickets.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ pub(crate) trait CurrentPool {
     fn block_permits(&self) -> &BlockPermits;
     /// Whether the time of a shutdown is over.
     fn overdue(&self) -> &Overdue;
-    fn stops(&self) -> &Stops;
+    fn running_tasks(&self) -> &RunningTasks;
     /// The number of threads that can still make progress: they find a queued task, or bring one. Fewer workers than that may wait.
     /// When it has become less, [`BlockPermits::shrink`] is called.
     fn progress_capacity(&self) -> usize;
@@ -73,7 +73,7 @@ pub(crate) trait CurrentPool {
     /// it; says whether it did.
     fn help(&self) -> bool;
     /// Runs and accounts a task on this worker.
-    fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Reply) -> Verdict);
+    fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Completion) -> RunOutcome);
 }
 
 struct Current {
@@ -94,7 +94,7 @@ thread_local! {
 /// Marks the calling thread as a worker of `pool` until dropped, which is in the reverse order.
 pub(crate) struct EnterGuard {
     /// A task of another pool, in the middle of which the thread lends a hand.
-    _outer: SetAside,
+    _outer: SuspendedTask,
 }
 
 impl EnterGuard {
@@ -102,7 +102,7 @@ impl EnterGuard {
         let id = pool.id().number;
         CURRENT.with(|current| current.borrow_mut().push(Current { pool, worker }));
         LATEST.with(|latest| latest.set(id));
-        EnterGuard { _outer: SetAside::new() }
+        EnterGuard { _outer: SuspendedTask::new() }
     }
 }
 
@@ -170,26 +170,26 @@ pub(crate) fn is_too_deep() -> bool {
 
 /// If the calling thread is a worker of `pool` and not too deep, runs `body` on it as a task of its own;
 /// says whether it did.
-pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
+pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Completion) -> RunOutcome) -> bool {
     if is_too_deep() {
         return false;
     }
     DEPTH.with(|depth| depth.set(depth.get() + 1));
-    let has_run = run_here_however_deep(pool, body);
+    let has_run = run_here_unbounded(pool, body);
     DEPTH.with(|depth| depth.set(depth.get() - 1));
     has_run
 }
 
 /// The same at any depth, uncounted. For what is nested in the user's own code, not by the queue's chance: the depth is bounded by
 /// the caller's own recursion.
-pub(crate) fn run_here_however_deep(pool: PoolId, body: impl FnOnce(&mut Reply) -> Verdict) -> bool {
+pub(crate) fn run_here_unbounded(pool: PoolId, body: impl FnOnce(&mut Completion) -> RunOutcome) -> bool {
     let Some((engine, worker)) = inside(pool) else { return false };
     let mut body = Some(body);
     // Not the task in the middle of which this one runs.
-    let _outer = SetAside::new();
-    engine.run_nested(worker, &mut |reply| match body.take() {
-        Some(body) => body(reply),
-        None => Verdict::Elsewhere,
+    let _outer = SuspendedTask::new();
+    engine.run_nested(worker, &mut |completion| match body.take() {
+        Some(body) => body(completion),
+        None => RunOutcome::Elsewhere,
     });
     true
 }
@@ -208,7 +208,7 @@ pub(crate) fn help(pool: PoolId) -> bool {
 /// The calling thread runs a task of `pool`, until the answer is dropped: a shutdown may tell it to stop.
 pub(crate) fn stoppable(pool: PoolId, task: Arc<dyn Stop>) -> Option<Stoppable> {
     inside(pool).map(|(engine, _)| {
-        let key = engine.stops().began(task);
+        let key = engine.running_tasks().insert(task);
         Stoppable(engine, key)
     })
 }
@@ -218,6 +218,6 @@ pub(crate) struct Stoppable(Arc<dyn CurrentPool>, u64);
 
 impl Drop for Stoppable {
     fn drop(&mut self) {
-        self.0.stops().ended(self.1);
+        self.0.running_tasks().remove(self.1);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Weak;
 
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, thread_local};
-use crate::task::slot::Verdict;
+use crate::task::state::RunOutcome;
 
 thread_local! {
     /// The views whose places the tasks on this thread's stack have, by address.
@@ -35,9 +35,9 @@ pub(crate) fn holds_place(view: usize) -> bool {
 }
 
 /// A view, whatever its pool.
-pub(crate) trait Keeper: Send + Sync {
-    /// A task was taken from its ticket, which may be there; `fate` is what becomes of it.
-    fn withdraw(self: Arc<Self>, task: u64, fate: Verdict);
+pub(crate) trait ViewOps: Send + Sync {
+    /// A task was taken from its ticket, which may be there; `withdrawn_outcome` is what becomes of it.
+    fn withdraw(self: Arc<Self>, task: u64, withdrawn_outcome: RunOutcome);
     /// Whether there is anything for [`run_next`](Self::run_next).
     fn can_run_next(&self, task: u64) -> bool;
     /// Whether a worker of the pool would find the task.
@@ -57,19 +57,19 @@ pub(crate) trait Keeper: Send + Sync {
 
 /// A task of a view. Does not keep the view, which is there as long as the task has not started.
 pub(crate) struct InView {
-    view: Weak<dyn Keeper>,
+    view: Weak<dyn ViewOps>,
     task: u64,
 }
 
 impl InView {
-    pub(crate) fn new(view: Weak<dyn Keeper>, task: u64) -> Self {
+    pub(crate) fn new(view: Weak<dyn ViewOps>, task: u64) -> Self {
         InView { view, task }
     }
 
     /// The task was taken from its ticket: that needs no room and no place any more. Not to be called under a lock.
-    pub(crate) fn withdraw(&self, fate: Verdict) {
+    pub(crate) fn withdraw(&self, withdrawn_outcome: RunOutcome) {
         if let Some(view) = self.view.upgrade() {
-            view.withdraw(self.task, fate);
+            view.withdraw(self.task, withdrawn_outcome);
         }
     }
 

@@ -2,17 +2,17 @@
 
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
 use crate::task::interrupter::Interrupter;
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Caller, Recalled, Reply, Slot, Ticket, Verdict};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
 
 /// A payload that nobody waits for, or a ticket to one with an answer expected.
 pub enum Job<I, O> {
     /// The payload itself; its output is dropped.
     Plain(I),
     /// The payload is in the slot.
-    Answered(Ticket<I, O>),
+    Answered(TaskRef<I, O>),
     /// The payload of a call, and where its answer goes.
-    Called(I, Caller<I, O>),
+    Called(I, ReplySender<I, O>),
 }
 
 static_assertions::const_assert!(std::mem::size_of::<Job<u64, u64>>() <= 8 + 16);
@@ -21,39 +21,41 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
     /// Runs `f` on the payload. The slot, if there is one, tells the deadline.
     pub(crate) fn run(
         self,
-        reply: &mut Reply,
+        completion: &mut Completion,
         interrupter: Option<&Interrupter>,
-        f: impl FnOnce(I, Option<&Slot<I, O>>) -> O,
-    ) -> Verdict {
+        f: impl FnOnce(I, Option<&TaskState<I, O>>) -> O,
+    ) -> RunOutcome {
         match self {
             Job::Plain(input) => {
                 drop(f(input, None));
-                Verdict::Ran
+                RunOutcome::Ran
             }
-            Job::Answered(ticket) => ticket.run(reply, interrupter, |input, slot| f(input, Some(slot))),
-            Job::Called(input, caller) => {
-                caller.run(reply, || f(input, None));
-                Verdict::Ran
+            Job::Answered(task_ref) => {
+                task_ref.run(completion, interrupter, |input, task_state| f(input, Some(task_state)))
+            }
+            Job::Called(input, sender) => {
+                sender.run(completion, || f(input, None));
+                RunOutcome::Ran
             }
         }
     }
 
-    /// See [`Runner::prospect`](crate::engine::Runner::prospect).
-    pub(crate) fn prospect(&self) -> Prospect {
+    /// See [`Runner::liveness`](crate::engine::Runner::liveness).
+    pub(crate) fn liveness(&self) -> Liveness {
         match self {
-            Job::Plain(_) | Job::Called(..) => Prospect::Runs,
-            Job::Answered(ticket) => ticket.prospect(),
+            Job::Plain(_) | Job::Called(..) => Liveness::Runs,
+            Job::Answered(task_ref) => task_ref.liveness(),
         }
     }
 
     /// The payload of a job that will not run; a caller who waits for the job gets it first.
-    pub(crate) fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
+    pub(crate) fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
         match self {
-            Job::Plain(input) => Recalled::Here(input),
-            Job::Answered(ticket) => ticket.recall(kind, cause),
-            Job::Called(input, caller) => {
-                caller.give_back(SubmitError::new(kind, input).because(cause));
-                Recalled::ToCaller
+            Job::Plain(input) => Retracted::Here(input),
+            Job::Answered(task_ref) => task_ref.retract(kind, cause),
+            Job::Called(input, sender) => {
+                sender.give_back(SubmitError::new(kind, input).because(cause));
+                Retracted::ToCaller
             }
         }
     }
@@ -62,7 +64,9 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
     pub(crate) fn into_payload(self) -> I {
         match self {
             Job::Plain(input) => input,
-            Job::Answered(_) | Job::Called(..) => unreachable!("a job with an answer comes back through its slot"),
+            Job::Answered(_) | Job::Called(..) => {
+                unreachable!("a job with an answer comes back through its task_state")
+            }
         }
     }
 }

@@ -7,10 +7,10 @@ pub(crate) mod handle;
 pub(crate) mod in_view;
 pub(crate) mod interrupter;
 pub(crate) mod job;
+pub(crate) mod liveness;
 #[cfg(all(test, formicary_loom))]
 mod models;
-pub(crate) mod prospect;
-pub(crate) mod slot;
-pub(crate) mod stops;
+pub(crate) mod running_tasks;
+pub(crate) mod state;
 pub(crate) mod withdrawn;
 pub(crate) mod worker;

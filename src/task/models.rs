@@ -16,7 +16,9 @@ use crate::sync::explore::explore;
 use crate::sync::notifier::Notifier;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, Ordering, Thread, current, park};
-use crate::task::slot::{AwaitedEnd, Cancellable, Outcome, Recalled, Reply, Slot, Terms, Ticket, Verdict};
+use crate::task::state::{
+    AwaitedEnd, Cancellable, Completion, Outcome, Retracted, RunOutcome, TaskMeta, TaskRef, TaskState,
+};
 
 /// Unparks a thread of the model.
 struct Unparks(Thread);
@@ -57,43 +59,43 @@ impl Drop for Marked {
     }
 }
 
-type MarkedSlot = Slot<Marked, Marked>;
+type MarkedSlot = TaskState<Marked, Marked>;
 
-fn slot(living: &Arc<AtomicUsize>, token: Option<&CancelToken>) -> Arc<MarkedSlot> {
-    let terms = Terms { token: token.cloned(), ..Terms::of_no_pool() };
-    Slot::new(Marked::new(living), terms)
+fn task_state(living: &Arc<AtomicUsize>, token: Option<&CancelToken>) -> Arc<MarkedSlot> {
+    let meta = TaskMeta { token: token.cloned(), ..TaskMeta::of_no_pool() };
+    TaskState::new(Marked::new(living), meta)
 }
 
 /// The worker's way with a ticket: run, account, answer.
-fn work(ticket: Ticket<Marked, Marked>, living: &Arc<AtomicUsize>) -> Verdict {
-    let mut reply = Reply::default();
-    let verdict = ticket.run(&mut reply, None, |input, _| {
+fn work(task_ref: TaskRef<Marked, Marked>, living: &Arc<AtomicUsize>) -> RunOutcome {
+    let mut completion = Completion::default();
+    let outcome = task_ref.run(&mut completion, None, |input, _| {
         drop(input);
         Marked::new(living)
     });
-    drop(reply.send(None));
-    verdict
+    drop(completion.send(None));
+    outcome
 }
 
 /// A worker beside `waiter`; all that was made is dropped in the end. Says what the worker did.
 fn with_a_worker(
     preemptions: usize,
-    waiter: impl Fn(Arc<MarkedSlot>, Arc<AtomicUsize>) -> Option<Verdict> + Sync + Send + 'static,
+    waiter: impl Fn(Arc<MarkedSlot>, Arc<AtomicUsize>) -> Option<RunOutcome> + Sync + Send + 'static,
 ) {
     explore(preemptions, move || {
         let living = Arc::new(AtomicUsize::new(0));
-        let slot = slot(&living, None);
-        let ticket = Ticket::new(&slot);
+        let task_state = task_state(&living, None);
+        let task_ref = TaskRef::new(&task_state);
         let worker = {
             let living = Arc::clone(&living);
-            thread::spawn(move || work(ticket, &living))
+            thread::spawn(move || work(task_ref, &living))
         };
-        let expected = waiter(Arc::clone(&slot), Arc::clone(&living));
-        let verdict = worker.join().expect("no panic");
+        let expected = waiter(Arc::clone(&task_state), Arc::clone(&living));
+        let outcome = worker.join().expect("no panic");
         if let Some(expected) = expected {
-            assert_eq!(verdict, expected);
+            assert_eq!(outcome, expected);
         }
-        drop(slot);
+        drop(task_state);
         assert_eq!(living.load(Ordering::SeqCst), 0);
     });
 }
@@ -104,42 +106,42 @@ fn is_done(outcome: &Outcome<Marked, Marked>) -> bool {
 
 #[test]
 fn a_result_is_joined() {
-    with_a_worker(4, |slot, _| {
-        assert!(is_done(&slot.wait(None, None, false)));
-        assert!(matches!(slot.poll(None), Some(Outcome::Done(Err(_)))), "taken");
-        Some(Verdict::Ran)
+    with_a_worker(4, |task_state, _| {
+        assert!(is_done(&task_state.wait(None, None, false)));
+        assert!(matches!(task_state.poll(None), Some(Outcome::Done(Err(_)))), "taken");
+        Some(RunOutcome::Ran)
     });
 }
 
 #[test]
 fn a_result_that_nobody_wants_is_dropped_once() {
-    with_a_worker(4, |slot, _| {
-        slot.detach();
-        Some(Verdict::Ran)
+    with_a_worker(4, |task_state, _| {
+        task_state.detach();
+        Some(RunOutcome::Ran)
     });
 }
 
 /// As a timed wait ends: polled, left, asked again, let go of.
 #[test]
 fn a_result_is_asked_for_and_let_go_of() {
-    with_a_worker(4, |slot, _| {
+    with_a_worker(4, |task_state, _| {
         let waiter = Waiter::Thread(current());
-        let found = slot.poll(Some(waiter.clone())).or_else(|| slot.poll(Some(waiter)));
+        let found = task_state.poll(Some(waiter.clone())).or_else(|| task_state.poll(Some(waiter)));
         assert!(found.as_ref().is_none_or(is_done));
-        slot.detach();
-        Some(Verdict::Ran)
+        task_state.detach();
+        Some(RunOutcome::Ran)
     });
 }
 
 /// A call gives up: the input comes back, or the output does, or the worker drops it.
 #[test]
 fn a_caller_gives_up_while_its_task_ends() {
-    with_a_worker(4, |slot, _| match slot.give_up(SubmitErrorKind::TimedOut) {
-        Outcome::Returned(refusal) if refusal.is_timed_out() => Some(Verdict::Cancelled),
-        Outcome::TimedOut => Some(Verdict::Ran),
+    with_a_worker(4, |task_state, _| match task_state.give_up(SubmitErrorKind::TimedOut) {
+        Outcome::Returned(refusal) if refusal.is_timed_out() => Some(RunOutcome::Cancelled),
+        Outcome::TimedOut => Some(RunOutcome::Ran),
         done => {
             assert!(is_done(&done));
-            Some(Verdict::Ran)
+            Some(RunOutcome::Ran)
         }
     });
 }
@@ -147,14 +149,14 @@ fn a_caller_gives_up_while_its_task_ends() {
 /// Cancelled while it starts, runs, or ends; joined after that.
 #[test]
 fn a_task_is_cancelled_by_its_handle() {
-    with_a_worker(4, |slot, _| {
-        let was_queued = slot.cancel();
-        match slot.wait(None, None, false) {
+    with_a_worker(4, |task_state, _| {
+        let was_queued = task_state.cancel();
+        match task_state.wait(None, None, false) {
             Outcome::Done(Ok(_)) => assert!(!was_queued),
             Outcome::Done(Err(error)) => assert!(was_queued && error.is_cancelled()),
             _ => unreachable!("a wait without an end"),
         }
-        Some(if was_queued { Verdict::Cancelled } else { Verdict::Ran })
+        Some(if was_queued { RunOutcome::Cancelled } else { RunOutcome::Ran })
     });
 }
 
@@ -171,28 +173,28 @@ fn the_waker_of_the_last_poll_is_woken() {
             }
         }
     }
-    with_a_worker(3, |slot, _| {
-        let mut awaits = Awaits(slot);
+    with_a_worker(3, |task_state, _| {
+        let mut awaits = Awaits(task_state);
         match Pin::new(&mut awaits).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(is_done) => assert!(is_done),
             Poll::Pending => assert!(block_on(awaits)),
         }
-        Some(Verdict::Ran)
+        Some(RunOutcome::Ran)
     });
 }
 
 /// Two wait for the end of one task, and one of them cancels it.
 #[test]
 fn several_wait_for_one_end() {
-    with_a_worker(2, |slot, _| {
+    with_a_worker(2, |task_state, _| {
         let other = {
-            let slot = Arc::clone(&slot);
-            thread::spawn(move || assert!(matches!(slot.await_end(None, None, false, false), AwaitedEnd::Over)))
+            let task_state = Arc::clone(&task_state);
+            thread::spawn(move || assert!(matches!(task_state.await_end(None, None, false, false), AwaitedEnd::Over)))
         };
-        assert!(matches!(slot.await_end(None, None, false, false), AwaitedEnd::Over));
+        assert!(matches!(task_state.await_end(None, None, false, false), AwaitedEnd::Over));
         other.join().expect("no panic");
-        assert!(is_done(&slot.poll(None).expect("it is over")));
-        Some(Verdict::Ran)
+        assert!(is_done(&task_state.poll(None).expect("it is over")));
+        Some(RunOutcome::Ran)
     });
 }
 
@@ -202,16 +204,16 @@ fn one_waits_for_any_of_two_ends() {
     explore(3, || {
         let living = Arc::new(AtomicUsize::new(0));
         let notifier = Notifier::new(true);
-        let slots = [slot(&living, None), slot(&living, None)];
-        let tickets = [Ticket::new(&slots[0]), Ticket::new(&slots[1])];
+        let slots = [task_state(&living, None), task_state(&living, None)];
+        let tickets = [TaskRef::new(&slots[0]), TaskRef::new(&slots[1])];
         let worker = {
             let living = Arc::clone(&living);
             thread::spawn(move || {
-                tickets.into_iter().for_each(|ticket| assert_eq!(work(ticket, &living), Verdict::Ran))
+                tickets.into_iter().for_each(|task_ref| assert_eq!(work(task_ref, &living), RunOutcome::Ran))
             })
         };
-        for (number, slot) in (0..).zip(&slots) {
-            if slot.listen(Waiter::Listed(Arc::clone(&notifier), number)).is_none() {
+        for (number, task_state) in (0..).zip(&slots) {
+            if task_state.listen(Waiter::Listed(Arc::clone(&notifier), number)).is_none() {
                 notifier.note(number);
             }
         }
@@ -235,16 +237,16 @@ fn one_waits_for_any_of_two_ends() {
 /// One of several who await a task leaves; the other is woken, and the one that left is not kept.
 #[test]
 fn one_who_listens_leaves() {
-    with_a_worker(3, |slot, _| {
+    with_a_worker(3, |task_state, _| {
         let notifier = Notifier::new(true);
-        let leaves = slot.listen(Waiter::Listed(Arc::clone(&notifier), 7));
-        let stays = slot.listen(Waiter::Thread(current()));
-        leaves.into_iter().for_each(|place| slot.stop_listening(place));
-        while stays.is_some() && !slot.is_finished() {
+        let leaves = task_state.listen(Waiter::Listed(Arc::clone(&notifier), 7));
+        let stays = task_state.listen(Waiter::Thread(current()));
+        leaves.into_iter().for_each(|place| task_state.stop_listening(place));
+        while stays.is_some() && !task_state.is_finished() {
             park(None);
         }
-        assert!(stays.is_none() || is_done(&slot.wait(None, None, false)));
-        Some(Verdict::Ran)
+        assert!(stays.is_none() || is_done(&task_state.wait(None, None, false)));
+        Some(RunOutcome::Ran)
     });
 }
 
@@ -253,12 +255,12 @@ fn one_who_listens_leaves() {
 fn a_task_that_is_given_back_is_joined() {
     explore(4, || {
         let living = Arc::new(AtomicUsize::new(0));
-        let slot = slot(&living, None);
-        let ticket = Ticket::new(&slot);
+        let task_state = task_state(&living, None);
+        let task_ref = TaskRef::new(&task_state);
         let taker = thread::spawn(move || {
-            assert!(matches!(ticket.recall(SubmitErrorKind::Closed, Cause::Cancelled), Recalled::Here(_)));
+            assert!(matches!(task_ref.retract(SubmitErrorKind::Closed, Cause::Cancelled), Retracted::Here(_)));
         });
-        assert!(matches!(slot.wait(None, None, false), Outcome::Done(Err(error)) if error.is_cancelled()));
+        assert!(matches!(task_state.wait(None, None, false), Outcome::Done(Err(error)) if error.is_cancelled()));
         taker.join().expect("no panic");
         assert_eq!(living.load(Ordering::SeqCst), 0);
     });
@@ -269,30 +271,30 @@ fn a_task_that_is_given_back_is_joined() {
 fn a_token_made_during_the_cancel_is_cancelled() {
     explore(4, || {
         let living = Arc::new(AtomicUsize::new(0));
-        let slot = slot(&living, None);
-        let (ticket, made) = (Ticket::new(&slot), Arc::new(StdMutex::new(None)));
+        let task_state = task_state(&living, None);
+        let (task_ref, made) = (TaskRef::new(&task_state), Arc::new(StdMutex::new(None)));
         let worker = {
             let made = Arc::clone(&made);
             thread::spawn(move || {
-                let mut reply = Reply::default();
-                let verdict = ticket.run(&mut reply, None, |input, slot| {
-                    *made.lock().expect("no panic") = Some(slot.token().clone());
+                let mut completion = Completion::default();
+                let outcome = task_ref.run(&mut completion, None, |input, task_state| {
+                    *made.lock().expect("no panic") = Some(task_state.token().clone());
                     input
                 });
-                drop(reply.send(None));
-                verdict
+                drop(completion.send(None));
+                outcome
             })
         };
-        let was_queued = slot.cancel();
-        let verdict = worker.join().expect("no panic");
+        let was_queued = task_state.cancel();
+        let outcome = worker.join().expect("no panic");
         let token = made.lock().expect("no panic").take();
-        match verdict {
-            Verdict::Ran => {
+        match outcome {
+            RunOutcome::Ran => {
                 // It was made before the end, and the cancel may have come after it.
-                let ended = matches!(slot.poll(None), Some(Outcome::Done(Ok(_))));
+                let ended = matches!(task_state.poll(None), Some(Outcome::Done(Ok(_))));
                 assert!(!was_queued && ended);
                 let token = token.expect("the task has asked for it");
-                let has_given_up = slot.is_cancelled();
+                let has_given_up = task_state.is_cancelled();
                 assert!(token.is_cancelled() || !has_given_up, "the cancel did not reach the token");
             }
             _ => assert!(was_queued && token.is_none()),
@@ -306,20 +308,20 @@ fn a_token_is_cancelled_as_its_task_starts() {
     explore(3, || {
         let living = Arc::new(AtomicUsize::new(0));
         let token = CancelToken::new();
-        let slot = slot(&living, Some(&token));
-        let ticket = Ticket::new(&slot);
+        let task_state = task_state(&living, Some(&token));
+        let task_ref = TaskRef::new(&task_state);
         let worker = {
             let living = Arc::clone(&living);
-            thread::spawn(move || work(ticket, &living))
+            thread::spawn(move || work(task_ref, &living))
         };
         token.cancel();
-        let outcome = slot.wait(None, None, false);
+        let outcome = task_state.wait(None, None, false);
         match worker.join().expect("no panic") {
-            Verdict::Ran => assert!(is_done(&outcome)),
-            Verdict::Cancelled => assert!(matches!(&outcome, Outcome::Done(Err(error)) if is_cancelled(error))),
-            Verdict::Elsewhere => unreachable!("nobody else has it"),
+            RunOutcome::Ran => assert!(is_done(&outcome)),
+            RunOutcome::Cancelled => assert!(matches!(&outcome, Outcome::Done(Err(error)) if is_cancelled(error))),
+            RunOutcome::Elsewhere => unreachable!("nobody else has it"),
         }
-        drop((slot, outcome));
+        drop((task_state, outcome));
         assert_eq!(living.load(Ordering::SeqCst), 0);
     });
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::cancel::CancelToken;
 use crate::task::current_worker;
 use crate::task::interrupter::Interrupter;
-use crate::task::slot::{Cancellable, with_current};
-use crate::task::stops::Overdue;
+use crate::task::running_tasks::Overdue;
+use crate::task::state::{Cancellable, with_current};
 
 /// What one worker of a [`StatefulPool`](crate::StatefulPool) is: its state, and what it does with an input.
 ///

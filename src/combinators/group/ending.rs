@@ -9,7 +9,7 @@ use crate::queue::Dispatch;
 use crate::sync::clock::deadline;
 use crate::sync::current;
 use crate::sync::waiter::Waiter;
-use crate::task::slot::AwaitedEnd;
+use crate::task::state::AwaitedEnd;
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// Blocks until every task that has started has ended, and none will start any more: the values in the order of submission,
@@ -127,7 +127,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         let tasks: Vec<_> = self.shared.ledger.lock().open().cloned().collect();
         for task in tasks {
             // What it captured is dropped here, and may panic: the others are cancelled and waited for all the same.
-            self.engine.guard(|| task.cancel());
+            self.engine.catch_user_panic(|| task.cancel());
         }
     }
 

@@ -92,7 +92,7 @@ impl<T, E> Ledger<T, E> {
         Some(ticket)
     }
 
-    pub(super) fn strike_out(&mut self, helper: u64) {
+    pub(super) fn remove(&mut self, helper: u64) {
         self.helpers.remove(&helper);
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let tickets: Vec<_> = (0..MANY).filter_map(|_| ledger.await_task(&current())).collect();
         assert_eq!(tickets.len(), MANY);
         for ticket in tickets.into_iter().step_by(2) {
-            ledger.strike_out(ticket);
+            ledger.remove(ticket);
         }
         assert_eq!(ledger.helpers.len(), MANY / 2);
         // A walk for each would take minutes.

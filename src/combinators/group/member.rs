@@ -7,12 +7,12 @@ use std::sync::OnceLock;
 use super::ledger::Ledger;
 use super::places::Place;
 use crate::cancel::CancelToken;
-use crate::engine::admission::Line;
+use crate::engine::wait_queue::WaitQueue;
 use crate::error::{Cause, SubmitErrorKind};
 use crate::sync::{Mutex, thread_local};
 use crate::task::closure::{Body, Task};
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Cancellable, Recalled, Reply, Ticket, Verdict};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Cancellable, Completion, Retracted, RunOutcome, TaskRef};
 
 /// What a group's tasks share.
 pub(super) struct Shared<T, E> {
@@ -23,7 +23,7 @@ pub(super) struct Shared<T, E> {
     pub(super) first_failure: OnceLock<usize>,
     pub(super) ledger: Mutex<Ledger<T, E>>,
     /// Submitters that found the group at its limit.
-    pub(super) line: Line,
+    pub(super) wait_queue: WaitQueue,
 }
 
 impl<T, E> Shared<T, E> {
@@ -76,31 +76,31 @@ where
 }
 
 /// A task of a group in the pool's queue.
-pub(super) struct Enlisted<F, T: Send + 'static, E: Send + 'static>(pub(super) Ticket<Member<F, T, E>, Result<T, E>>);
+pub(super) struct GroupTask<F, T: Send + 'static, E: Send + 'static>(pub(super) TaskRef<Member<F, T, E>, Result<T, E>>);
 
-impl<F, T, E> Body for Enlisted<F, T, E>
+impl<F, T, E> Body for GroupTask<F, T, E>
 where
     F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
     T: Send + 'static,
     E: Send + 'static,
 {
-    fn call(self, reply: &mut Reply) -> Verdict {
-        self.0.run(reply, None, |member, slot| run(member, slot))
+    fn call(self, completion: &mut Completion) -> RunOutcome {
+        self.0.run(completion, None, |member, task_state| run(member, task_state))
     }
 
-    fn recall(self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
-        match self.0.recall(kind, cause) {
+    fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
+        match self.0.retract(kind, cause) {
             // The group goes on without it: its place is free, and whoever gets it may still run it.
-            Recalled::Here(Member { f, place }) => {
+            Retracted::Here(Member { f, place }) => {
                 place.fail();
-                Recalled::Here(Task::new(move || drop(f(&CancelToken::new()))))
+                Retracted::Here(Task::new(move || drop(f(&CancelToken::new()))))
             }
-            Recalled::ToCaller => Recalled::ToCaller,
-            Recalled::Gone(verdict) => Recalled::Gone(verdict),
+            Retracted::ToCaller => Retracted::ToCaller,
+            Retracted::Gone(outcome) => Retracted::Gone(outcome),
         }
     }
 
-    fn prospect(&self) -> Prospect {
-        self.0.prospect()
+    fn liveness(&self) -> Liveness {
+        self.0.liveness()
     }
 }

@@ -13,18 +13,18 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::cancel::CancelToken;
-use crate::engine::admission::Line;
-use crate::engine::{Engine, Patience, Way};
+use crate::engine::wait_queue::WaitQueue;
+use crate::engine::{Engine, SubmitOptions, WaitMode};
 use crate::error::{SubmitError, TaskFailure};
 use crate::pool::{CallTask, Pool};
 use crate::queue::{Dispatch, Stack};
 use crate::sync::{Mutex, Thread};
 use crate::task::closure::Task;
 use crate::task::handle::Joinable;
-use crate::task::slot::{Slot, Terms, Ticket};
+use crate::task::state::{TaskMeta, TaskRef, TaskState};
 
 use ledger::Ledger;
-use member::{Enlisted, Member, Shared, run};
+use member::{GroupTask, Member, Shared, run};
 
 /// Tasks of a pool that succeed or fail together; made by [`Pool::group`].
 ///
@@ -111,7 +111,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             limit: usize::MAX,
             first_failure: OnceLock::new(),
             ledger: Mutex::new(Ledger::default()),
-            line: Line::new(),
+            wait_queue: WaitQueue::new(),
         };
         Group { engine: Arc::clone(&pool.engine), shared: Arc::new(shared) }
     }
@@ -193,7 +193,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     where
         F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
     {
-        self.enlist(f, self.engine.default_patience())
+        self.admit(f, self.engine.default_mode())
     }
 
     /// Submits a task if there is room in the group and in the pool; never blocks.
@@ -212,7 +212,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     where
         F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
     {
-        self.enlist(f, Patience::None)
+        self.admit(f, WaitMode::Never)
     }
 
     /// Cancels the group, as a failure does: tasks that have not started never run, those that run see it in their token.
@@ -282,29 +282,29 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn waiting(&self) -> usize {
-        self.shared.line.waiting()
+        self.shared.wait_queue.waiting()
     }
 
-    fn enlist<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
+    fn admit<F>(&self, f: F, mode: WaitMode) -> Result<(), SubmitError<F>>
     where
         F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
     {
         let token = &self.shared.token;
-        let way = Way::from(patience).unless(Some(token));
-        let place = match self.find_place(&way, patience) {
+        let options = SubmitOptions::from(mode).with_token(Some(token));
+        let place = match self.find_place(&options, mode) {
             Ok(place) => place,
             Err(kind) => return Err(SubmitError::new(kind, f)),
         };
-        let terms = Terms {
+        let meta = TaskMeta {
             token: Some(token.clone()),
             run_here: Some(run::<F, T, E> as _),
             permit: Some(Arc::clone(&self.shared) as _),
-            ..Terms::new(self.engine.id())
+            ..TaskMeta::new(self.engine.id())
         };
-        let slot = Slot::new(Member { f, place }, terms);
-        let task = Task::from_body(Enlisted(Ticket::new(&slot)));
-        self.engine.submit_slot(&slot, task, way).map_err(|refusal| refusal.map(|member| member.f))?;
-        let helper = self.shared.ledger.lock().enter(slot);
+        let task_state = TaskState::new(Member { f, place }, meta);
+        let task = Task::from_body(GroupTask(TaskRef::new(&task_state)));
+        self.engine.submit_state(&task_state, task, options).map_err(|refusal| refusal.map(|member| member.f))?;
+        let helper = self.shared.ledger.lock().enter(task_state);
         helper.iter().for_each(Thread::unpark);
         Ok(())
     }

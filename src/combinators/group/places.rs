@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::Group;
 use super::member::{Shared, is_within};
-use crate::engine::admission::Place as InLine;
-use crate::engine::{Patience, Way};
+use crate::engine::wait_queue::WaitNode;
+use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::SubmitErrorKind;
-use crate::queue::{Dispatch, MAIN_DOOR};
+use crate::queue::{DEFAULT_LANE, Dispatch};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Thread, current};
 use crate::task::block_permits;
 use crate::task::handle::Joinable;
-use crate::task::slot::Permit;
+use crate::task::state::Permit;
 
 /// A place within the group's limit. Dropped, it is given back.
 pub(super) struct Place<T: Send + 'static, E: Send + 'static> {
@@ -50,7 +50,7 @@ impl<T: Send + 'static, E: Send + 'static> Permit for Shared<T, E> {
         let ended = ledger.note_end(self.first_failure.get().copied());
         drop(ledger);
         drop(ended);
-        self.line.call(|_| self.ledger.lock().taken < self.limit);
+        self.wait_queue.notify_one(|_| self.ledger.lock().taken < self.limit);
     }
 }
 
@@ -67,48 +67,52 @@ impl<T: Send + 'static, E: Send + 'static> Shared<T, E> {
 }
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
-    /// A place within the limit. Those who find none wait in line, and each that is free calls one.
-    pub(super) fn find_place(&self, way: &Way<'_>, patience: Patience) -> Result<Place<T, E>, SubmitErrorKind> {
+    /// A place within the limit. Those who find none wait in wait_queue, and each that is free calls one.
+    pub(super) fn find_place(
+        &self,
+        options: &SubmitOptions<'_>,
+        mode: WaitMode,
+    ) -> Result<Place<T, E>, SubmitErrorKind> {
         let (shared, is_inside) = (&self.shared, self.engine.is_inside());
-        // Those in line came first.
-        let take = || shared.take_place(shared.line.waiting());
+        // Those in wait_queue came first.
+        let take = || shared.take_place(shared.wait_queue.waiting());
         if let Some(place) = take() {
             return Ok(place);
         }
-        if let Patience::None = patience {
-            return Err(way.cancelled().unwrap_or(SubmitErrorKind::Full));
+        if let WaitMode::Never = mode {
+            return Err(options.cancelled().unwrap_or(SubmitErrorKind::Full));
         }
         let me = current();
         let _listening = shared.token.listen(Waiter::Thread(me.clone()));
         loop {
-            // Not while it is in line: those behind it would wait for what it runs.
-            while is_inside && way.cancelled().is_none() && self.run_next() {
+            // Not while it is in wait_queue: those behind it would wait for what it runs.
+            while is_inside && options.cancelled().is_none() && self.run_next() {
                 if let Some(place) = take() {
                     return Ok(place);
                 }
             }
             let waiter = Waiter::Thread(me.clone());
-            let in_line = shared.line.join(MAIN_DOOR, usize::MAX, waiter).ok_or(SubmitErrorKind::Overloaded)?;
-            if let Some(place) = self.wait_in_line(way, &in_line, is_inside.then_some(&me))? {
+            let node = shared.wait_queue.join(DEFAULT_LANE, usize::MAX, waiter).ok_or(SubmitErrorKind::Overloaded)?;
+            if let Some(place) = self.wait_in_queue(options, &node, is_inside.then_some(&me))? {
                 return Ok(place);
             }
         }
     }
 
     /// Waits for a place; `None` if `helper`, a worker of the pool, has a task to run meanwhile.
-    fn wait_in_line(
+    fn wait_in_queue(
         &self,
-        way: &Way<'_>,
-        in_line: &InLine<'_>,
+        options: &SubmitOptions<'_>,
+        node: &WaitNode<'_>,
         helper: Option<&Thread>,
     ) -> Result<Option<Place<T, E>>, SubmitErrorKind> {
         let shared = &self.shared;
         loop {
-            let place = in_line.answer(|| if in_line.is_first() { shared.take_place(0) } else { None });
+            let place = node.consume_notification(|| if node.is_head() { shared.take_place(0) } else { None });
             if place.is_some() {
                 return Ok(place);
             }
-            if let Some(kind) = way.cancelled() {
+            if let Some(kind) = options.cancelled() {
                 return Err(kind);
             }
             let mut _helper = None;
@@ -128,7 +132,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
                 Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
             };
-            in_line.wait(shared.token.deadline());
+            node.wait(shared.token.deadline());
         }
     }
 
@@ -149,6 +153,6 @@ struct Helper<'a, T: Send + 'static, E: Send + 'static>(&'a Shared<T, E>, u64);
 
 impl<T: Send + 'static, E: Send + 'static> Drop for Helper<'_, T, E> {
     fn drop(&mut self) {
-        self.0.ledger.lock().strike_out(self.1);
+        self.0.ledger.lock().remove(self.1);
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::closure::{Body, Task};
-use crate::task::slot::{Recalled, Reply, Verdict};
+use crate::task::state::{Completion, Retracted, RunOutcome};
 
 /// What counts a task: dropped unstarted, it was cancelled; started and not ended, it panicked.
 pub(super) struct Entry {
@@ -105,12 +105,12 @@ impl<F> Counted<F> {
 }
 
 impl<F: FnOnce() + Send + 'static> Body for Counted<F> {
-    fn call(self, _reply: &mut Reply) -> Verdict {
+    fn call(self, _reply: &mut Completion) -> RunOutcome {
         self.run();
-        Verdict::Ran
+        RunOutcome::Ran
     }
 
-    fn recall(self, _kind: SubmitErrorKind, _cause: Cause) -> Recalled<Task> {
-        Recalled::Here(Task::from_body(self))
+    fn retract(self, _kind: SubmitErrorKind, _cause: Cause) -> Retracted<Task> {
+        Retracted::Here(Task::from_body(self))
     }
 }

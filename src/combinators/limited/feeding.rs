@@ -7,16 +7,16 @@ use super::errand::Errand;
 use super::place::{Place, run_in_place};
 use super::turn::Turn;
 use super::view::{Placed, State, View};
-use crate::engine::{Anteroom, Patience, Way};
+use crate::engine::{SubmitOptions, SweptView, WaitMode};
 use crate::queue::Dispatch;
 use crate::sync::waiter::Waiter;
 use crate::sync::waking;
 use crate::sync::{Arc, MutexGuard};
 use crate::task::closure::Task;
 use crate::task::current_worker;
-use crate::task::in_view::Keeper;
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Reply, Verdict};
+use crate::task::in_view::ViewOps;
+use crate::task::liveness::Liveness;
+use crate::task::state::{Completion, RunOutcome};
 use crate::task::withdrawn::Withdrawn;
 
 /// What has to run before a task can start, or that itself.
@@ -54,7 +54,7 @@ impl<D: Dispatch> View<D> {
     /// Gives the free places to those that wait longest.
     pub(super) fn feed(self: &Arc<Self>) {
         // From here on a worker that waits for one of these tasks may count on this thread.
-        let arrival = self.engine.arrival();
+        let inflight = self.engine.inflight();
         let (mut unwanted, mut awaiting) = (Vec::new(), Vec::new());
         let mut state = self.state.lock();
         // One at a time: whoever else has a place to give leaves it to that one.
@@ -63,7 +63,7 @@ impl<D: Dispatch> View<D> {
         }
         while state.places < self.limit {
             let Some((number, task)) = state.waiting.pop_first() else { break };
-            if task.prospect() == Prospect::Dead {
+            if task.liveness() == Liveness::Dead {
                 awaiting.extend(state.awaiting.leave(number));
                 self.engine.left_views(1);
                 unwanted.push(task);
@@ -83,8 +83,8 @@ impl<D: Dispatch> View<D> {
         }
         state.is_feeding = false;
         drop(state);
-        drop(arrival);
-        self.call_line();
+        drop(inflight);
+        self.notify_blocked();
         // Somebody else's code, and so when no place depends on it any more. Mostly there is none.
         if !awaiting.is_empty() {
             awaiting.into_iter().for_each(Waiter::wake);
@@ -101,8 +101,8 @@ impl<D: Dispatch> View<D> {
     }
 
     /// Lets the first in line try, if there is room.
-    fn call_line(&self) {
-        self.line.call(|_| {
+    fn notify_blocked(&self) {
+        self.wait_queue.notify_one(|_| {
             let state = self.state.lock();
             self.has_place(&state, 0) || self.has_room(&state, 0)
         });
@@ -110,11 +110,11 @@ impl<D: Dispatch> View<D> {
 
     /// Sends the turn of a task with a place to the pool: at once, or from the pool's line when its time comes.
     fn send(self: &Arc<Self>, number: u64) -> Sent {
-        let way = Way::from(Patience::Forever).inline().bounded();
+        let options = SubmitOptions::from(WaitMode::Forever).inline().bounded();
         let mut turn = Some(Task::from_body(Turn::of(number, self)));
-        match self.engine.enter_at_once(&mut turn, &way) {
+        match self.engine.enter_now(&mut turn, &options) {
             Ok(false) => {
-                turn.into_iter().for_each(|turn| self.send_later(number, turn, way));
+                turn.into_iter().for_each(|turn| self.send_later(number, turn, options));
                 Sent::Later
             }
             Ok(true) => {
@@ -145,10 +145,10 @@ impl<D: Dispatch> View<D> {
         }
     }
 
-    fn send_later(self: &Arc<Self>, number: u64, turn: Task, way: Way<'static>) {
+    fn send_later(self: &Arc<Self>, number: u64, turn: Task, options: SubmitOptions<'static>) {
         let (view, kept) = (Arc::clone(self), KeptInView(Arc::clone(self)));
         let errand = Errand::new(async move {
-            let entered = view.engine.submit_async(turn, way).await;
+            let entered = view.engine.submit_async(turn, options).await;
             let mut state = view.state.lock();
             let errand = state.at_door.remove(&number);
             if entered.is_ok() {
@@ -158,7 +158,7 @@ impl<D: Dispatch> View<D> {
             drop((errand, kept));
             // A guest's work and the drop of a task are somebody else's code.
             waking::afterwards(move || match entered {
-                Ok(()) => view.engine.staff(),
+                Ok(()) => view.engine.ensure_workers(),
                 Err(refusal) => drop(refusal),
             });
         });
@@ -175,8 +175,8 @@ impl<D: Dispatch> View<D> {
     }
 
     /// What a task can expect whose turn is in the pool.
-    pub(super) fn prospect(&self, task: u64) -> Prospect {
-        self.state.lock().placed.get(task).map_or(Prospect::Dead, |placed| placed.task.prospect())
+    pub(super) fn liveness(&self, task: u64) -> Liveness {
+        self.state.lock().placed.get(task).map_or(Liveness::Dead, |placed| placed.task.liveness())
     }
 
     /// The task whose turn has come, with its place, unless it was taken out of turn. If it starts, it is counted.
@@ -219,13 +219,13 @@ impl<D: Dispatch> View<D> {
     }
 
     /// A turn stands for nothing from here on. Under the lock, so that whoever finds it void finds it counted.
-    fn void_turn(&self, state: &mut State, number: u64, fate: Verdict) {
+    fn void_turn(&self, state: &mut State, number: u64, fate: RunOutcome) {
         *state.void.entry(number).or_default() += 1;
-        self.withdrawn().inspect(|withdrawn| withdrawn.add(fate == Verdict::Cancelled));
+        self.withdrawn().inspect(|withdrawn| withdrawn.add(fate == RunOutcome::Cancelled));
     }
 
     /// Takes a task that has a place out of turn; `fate` is what becomes of it. The place is the caller's.
-    fn take_out_of_turn(&self, mut state: MutexGuard<'_, State>, number: u64, fate: Verdict) -> Option<Task> {
+    fn take_out_of_turn(&self, mut state: MutexGuard<'_, State>, number: u64, fate: RunOutcome) -> Option<Task> {
         let placed = state.placed.remove(number)?;
         self.void_turn(&mut state, number, fate);
         let at_door = state.at_door.remove(&number);
@@ -245,7 +245,7 @@ impl<D: Dispatch> View<D> {
             self.engine.keep_in_view(false);
             state.waiting.insert(number, task);
             // In the pool's figures it is the turn of the task that has got the place.
-            self.void_turn(state, number, Verdict::Elsewhere);
+            self.void_turn(state, number, RunOutcome::Elsewhere);
         } else {
             state.placed.insert(number, Placed { task, is_queued: true });
         }
@@ -283,14 +283,14 @@ impl<D: Dispatch> View<D> {
     fn take(&self, next: Next) -> Option<Task> {
         let mut state = self.state.lock();
         match next {
-            Next::Placed(number) => self.take_out_of_turn(state, number, Verdict::Elsewhere),
+            Next::Placed(number) => self.take_out_of_turn(state, number, RunOutcome::Elsewhere),
             Next::Lent(number) => {
                 let can_lend = state.entering > state.lent;
                 let task = if can_lend { state.waiting.remove(number) } else { None }?;
                 state.lent += 1;
                 let awaiting = state.awaiting.leave(number);
                 drop(state);
-                awaiting.into_iter().for_each(Waiter::dismiss);
+                awaiting.into_iter().for_each(Waiter::discard);
                 self.engine.left_views(1);
                 Some(task)
             }
@@ -298,10 +298,10 @@ impl<D: Dispatch> View<D> {
     }
 
     /// Runs a task on this worker.
-    fn run_out_of_turn(self: &Arc<Self>, next: Next, reply: &mut Reply) -> Verdict {
-        let Some(task) = self.take(next) else { return Verdict::Elsewhere };
+    fn run_out_of_turn(self: &Arc<Self>, next: Next, completion: &mut Completion) -> RunOutcome {
+        let Some(task) = self.take(next) else { return RunOutcome::Elsewhere };
         self.state.lock().start();
-        run_in_place(self, task, reply)
+        run_in_place(self, task, completion)
     }
 
     /// Where the pool counts turns that stand for nothing.
@@ -319,18 +319,18 @@ impl<D: Dispatch> Drop for KeptInView<D> {
     }
 }
 
-impl<D: Dispatch> Keeper for View<D> {
-    fn withdraw(self: Arc<Self>, task: u64, fate: Verdict) {
+impl<D: Dispatch> ViewOps for View<D> {
+    fn withdraw(self: Arc<Self>, task: u64, fate: RunOutcome) {
         let mut state = self.state.lock();
-        if let Some(ticket) = state.waiting.remove(task) {
+        if let Some(task_ref) = state.waiting.remove(task) {
             let awaiting = state.awaiting.leave(task);
             drop(state);
             self.engine.left_views(1);
-            self.discard(ticket);
-            self.call_line();
-            awaiting.into_iter().for_each(Waiter::dismiss);
-        } else if let Some(ticket) = self.take_out_of_turn(state, task, fate) {
-            drop(ticket);
+            self.discard(task_ref);
+            self.notify_blocked();
+            awaiting.into_iter().for_each(Waiter::discard);
+        } else if let Some(task_ref) = self.take_out_of_turn(state, task, fate) {
+            drop(task_ref);
             self.release_place();
         }
     }
@@ -352,7 +352,7 @@ impl<D: Dispatch> Keeper for View<D> {
         };
         let next = self.next_for(&state, task).map(|next| (state.is_queued(next.number()), next));
         drop(state);
-        unused.into_iter().for_each(Waiter::dismiss);
+        unused.into_iter().for_each(Waiter::discard);
         match next {
             // Asked after the waiter was left: who comes later tells it.
             Some((is_queued, Next::Placed(_))) => !is_queued || !are_free(),
@@ -363,37 +363,37 @@ impl<D: Dispatch> Keeper for View<D> {
 
     fn forget(&self, task: u64) {
         let awaiting = self.state.lock().awaiting.leave(task);
-        awaiting.into_iter().for_each(Waiter::dismiss);
+        awaiting.into_iter().for_each(Waiter::discard);
     }
 
     fn forget_caller(&self, task: u64) {
         let Some(worker) = current_worker::worker_of(self.engine.id()) else { return };
         let awaiting = self.state.lock().awaiting.leave_by(worker, task);
-        awaiting.into_iter().for_each(Waiter::dismiss);
+        awaiting.into_iter().for_each(Waiter::discard);
     }
 
     fn run(self: Arc<Self>, task: u64) {
         let is_placed = self.state.lock().placed.contains(task);
         if is_placed {
-            let run = |reply: &mut Reply| self.run_out_of_turn(Next::Placed(task), reply);
-            current_worker::run_here_however_deep(self.engine.id(), run);
+            let run = |completion: &mut Completion| self.run_out_of_turn(Next::Placed(task), completion);
+            current_worker::run_here_unbounded(self.engine.id(), run);
         }
     }
 
     fn run_next(self: Arc<Self>, task: u64) -> bool {
         let Some(next) = self.next_for(&self.state.lock(), task) else { return false };
-        let run = |reply: &mut Reply| self.run_out_of_turn(next, reply);
+        let run = |completion: &mut Completion| self.run_out_of_turn(next, completion);
         match next.number() == task {
-            true => current_worker::run_here_however_deep(self.engine.id(), run),
+            true => current_worker::run_here_unbounded(self.engine.id(), run),
             false => current_worker::run_here(self.engine.id(), run),
         }
     }
 }
 
-impl<D: Dispatch> Anteroom for View<D> {
-    fn sweep(&self, is_dead: &mut dyn FnMut(Prospect) -> bool) -> Vec<Task> {
+impl<D: Dispatch> SweptView for View<D> {
+    fn sweep(&self, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Vec<Task> {
         let mut state = self.state.lock();
-        let dead = state.waiting.extract(|task| is_dead(task.prospect()));
+        let dead = state.waiting.extract(|task| is_dead(task.liveness()));
         drop(state);
         self.engine.left_views(dead.len());
         dead
@@ -401,7 +401,7 @@ impl<D: Dispatch> Anteroom for View<D> {
 
     fn discard_all(&self, swept: Vec<Task>) {
         swept.into_iter().for_each(|task| self.discard(task));
-        self.call_line();
+        self.notify_blocked();
         self.wake_awaiting();
     }
 }

@@ -20,7 +20,7 @@ mod view;
 use std::fmt;
 use std::time::Duration;
 
-use crate::engine::Patience;
+use crate::engine::WaitMode;
 use crate::error::{CallError, SubmitError};
 use crate::pool::{Pool, answered};
 use crate::queue::{Dispatch, Stack};
@@ -29,7 +29,7 @@ use crate::sync::clock::deadline;
 use crate::task::closure::Task;
 use crate::task::handle::Handle;
 use crate::task::in_view::holds_place;
-use crate::task::slot::{Run, Slot, Terms};
+use crate::task::state::{Run, TaskMeta, TaskState};
 pub use stats::LimitedStats;
 
 use counted::{Counted, Entry};
@@ -111,7 +111,7 @@ impl<D: Dispatch> Limited<D> {
     where
         F: FnOnce() + Send + 'static,
     {
-        self.enter(f, self.view.engine().default_patience())
+        self.enter(f, self.view.engine().default_mode())
     }
 
     /// Submits a closure if there is room in the view and in the pool; never blocks.
@@ -132,16 +132,16 @@ impl<D: Dispatch> Limited<D> {
     where
         F: FnOnce() + Send + 'static,
     {
-        self.enter(f, Patience::None)
+        self.enter(f, WaitMode::Never)
     }
 
-    fn enter<F>(&self, f: F, patience: Patience) -> Result<(), SubmitError<F>>
+    fn enter<F>(&self, f: F, mode: WaitMode) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
     {
         let task = Task::from_body(Counted::new(f, Entry::new(&self.view)));
         self.view
-            .admit((self.view.number(), task), patience)
+            .admit((self.view.number(), task), mode)
             .map_err(|e| e.map(|task| task.into_body::<Counted<F>>().refused()))
     }
 
@@ -160,10 +160,10 @@ impl<D: Dispatch> Limited<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (slot, task) = self.slot(f, false);
-        match self.view.admit(task, self.view.engine().default_patience()) {
-            Ok(()) => Ok(Handle::new(slot)),
-            Err(refusal) => Err(slot.refused(refusal.kind()).map(Counted::refused)),
+        let (task_state, task) = self.task_state(f, false);
+        match self.view.admit(task, self.view.engine().default_mode()) {
+            Ok(()) => Ok(Handle::new(task_state)),
+            Err(refusal) => Err(task_state.refused(refusal.kind()).map(Counted::refused)),
         }
     }
 
@@ -184,28 +184,28 @@ impl<D: Dispatch> Limited<D> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (slot, task) = self.slot(f, true);
+        let (task_state, task) = self.task_state(f, true);
         let is_here = !self.view.is_closed()
             && holds_place(self.view.address())
-            && self.view.engine().run_on_the_spot(&slot, |counted| {
+            && self.view.engine().run_inline(&task_state, |counted| {
                 counted.accepted();
                 counted.run()
             });
         if !is_here {
-            let admitted = self.view.admit(task, self.view.engine().default_patience());
-            admitted.map_err(|refusal| slot.refused(refusal.kind()).map(Counted::refused))?;
-            if let Some(view) = slot.terms().view().filter(|_| self.view.engine().is_inside()) {
+            let admitted = self.view.admit(task, self.view.engine().default_mode());
+            admitted.map_err(|refusal| task_state.refused(refusal.kind()).map(Counted::refused))?;
+            if let Some(view) = task_state.meta().view().filter(|_| self.view.engine().is_inside()) {
                 view.run();
             }
         }
-        slot.call().into_result().map_err(|error| match error {
+        task_state.call().into_result().map_err(|error| match error {
             CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::returned)),
             CallError::Failed(failed) => CallError::Failed(failed),
         })
     }
 
     /// A slot for a closure, and the task that stands for it.
-    fn slot<F, T>(&self, f: F, is_call: bool) -> (Arc<Slot<Counted<F>, T>>, Numbered)
+    fn task_state<F, T>(&self, f: F, is_call: bool) -> (Arc<TaskState<Counted<F>, T>>, Numbered)
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -213,9 +213,9 @@ impl<D: Dispatch> Limited<D> {
         let counted = Counted::new(f, Entry::new(&self.view));
         let run: Run<Counted<F>, T> = |counted, _| counted.run();
         let (pool, number) = (self.view.engine().id(), self.view.number());
-        let terms = Terms { is_call, run_here: Some(run), ..Terms::in_view(pool, self.view.in_view(number)) };
-        let (slot, task) = answered(counted, run, terms);
-        (slot, (number, task))
+        let meta = TaskMeta { is_call, run_here: Some(run), ..TaskMeta::in_view(pool, self.view.in_view(number)) };
+        let (task_state, task) = answered(counted, run, meta);
+        (task_state, (number, task))
     }
 
     /// Blocks until the view has nothing that waits or runs, and leaves it open. Returns `true`; called from a task of the

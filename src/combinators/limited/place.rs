@@ -5,7 +5,7 @@ use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::closure::Task;
 use crate::task::in_view::HoldsPlace;
-use crate::task::slot::{Permit, Reply, Verdict};
+use crate::task::state::{Completion, Permit, RunOutcome};
 
 /// The calling thread is in a task of the view until this is dropped. What that task runs in its own place is not counted twice.
 struct Held<'a, D: Dispatch> {
@@ -55,14 +55,14 @@ impl<D: Dispatch> Drop for Place<D> {
 /// Leaves the place with the reply of the task that has it, when dropped, also by a panic: the pool has counted the end of the task
 /// when the place goes to the next one.
 struct PassesOn<'a, D: Dispatch> {
-    reply: &'a mut Reply,
+    completion: &'a mut Completion,
     permit: Option<Arc<View<D>>>,
 }
 
 impl<D: Dispatch> Drop for PassesOn<'_, D> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.reply.hold(permit);
+            self.completion.hold(permit);
         }
     }
 }
@@ -74,8 +74,8 @@ impl<D: Dispatch> Permit for View<D> {
 }
 
 /// Runs a task in the place that it has. The view has counted it as one that runs.
-pub(super) fn run_in_place<D: Dispatch>(view: &Arc<View<D>>, task: Task, reply: &mut Reply) -> Verdict {
-    let passing_on = PassesOn { reply, permit: Some(Arc::clone(view)) };
+pub(super) fn run_in_place<D: Dispatch>(view: &Arc<View<D>>, task: Task, completion: &mut Completion) -> RunOutcome {
+    let passing_on = PassesOn { completion, permit: Some(Arc::clone(view)) };
     let _held = Held::by(view);
-    task.call(passing_on.reply)
+    task.call(passing_on.completion)
 }

@@ -6,8 +6,8 @@ use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::closure::{Body, Task};
-use crate::task::prospect::Prospect;
-use crate::task::slot::{Recalled, Reply, Verdict};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Completion, Retracted, RunOutcome};
 
 /// What the pool has of a task that has a place in its view. The task stays with the view until its turn comes, or until somebody
 /// takes it out of turn: whoever waits for it, or cancels it.
@@ -29,24 +29,24 @@ impl<D: Dispatch> Turn<D> {
 }
 
 impl<D: Dispatch> Body for Turn<D> {
-    fn call(mut self, reply: &mut Reply) -> Verdict {
-        let Some(view) = self.view.take() else { return Verdict::Elsewhere };
+    fn call(mut self, completion: &mut Completion) -> RunOutcome {
+        let Some(view) = self.view.take() else { return RunOutcome::Elsewhere };
         match view.take_turn(self.task, true) {
-            Some(task) => run_in_place(&view, task, reply),
-            None => Verdict::Elsewhere,
+            Some(task) => run_in_place(&view, task, completion),
+            None => RunOutcome::Elsewhere,
         }
     }
 
-    fn recall(mut self, kind: SubmitErrorKind, cause: Cause) -> Recalled<Task> {
-        let Some(view) = self.view.take() else { return Recalled::Gone(Verdict::Elsewhere) };
-        let Some(task) = view.take_turn(self.task, false) else { return Recalled::Gone(Verdict::Elsewhere) };
+    fn retract(mut self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
+        let Some(view) = self.view.take() else { return Retracted::Gone(RunOutcome::Elsewhere) };
+        let Some(task) = view.take_turn(self.task, false) else { return Retracted::Gone(RunOutcome::Elsewhere) };
         // Free when the task is recalled.
         let _place = Place::of(&view);
-        task.recall(kind, cause)
+        task.retract(kind, cause)
     }
 
-    fn prospect(&self) -> Prospect {
-        self.view.as_ref().map_or(Prospect::Dead, |view| view.prospect(self.task))
+    fn liveness(&self) -> Liveness {
+        self.view.as_ref().map_or(Liveness::Dead, |view| view.liveness(self.task))
     }
 }
 

@@ -14,16 +14,16 @@ use super::place::Place;
 use super::stats::LimitedStats;
 use super::turn::Turn;
 use crate::cancel::CancelToken;
-use crate::engine::admission::Line;
-use crate::engine::{Engine, Patience, Way};
+use crate::engine::wait_queue::WaitQueue;
+use crate::engine::{Engine, SubmitOptions, WaitMode};
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
 use crate::pool::CallTask;
-use crate::queue::{Dispatch, MAIN_DOOR};
+use crate::queue::{DEFAULT_LANE, Dispatch};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering, current, wait};
 use crate::task::closure::Task;
 use crate::task::in_view::InView;
-use crate::task::slot::{Recalled, Verdict};
+use crate::task::state::{Retracted, RunOutcome};
 
 pub(super) struct View<D: Dispatch> {
     pub(super) engine: Arc<Engine<CallTask, D>>,
@@ -32,7 +32,7 @@ pub(super) struct View<D: Dispatch> {
     next: AtomicU64,
     pub(super) state: Mutex<State>,
     /// Submitters that found the view full.
-    pub(super) line: Line,
+    pub(super) wait_queue: WaitQueue,
     idle: Condvar,
     /// Cancelled when the view is closed, for those of its submitters that wait at the pool.
     closed: CancelToken,
@@ -110,7 +110,7 @@ impl<D: Dispatch> View<D> {
             limit,
             next: AtomicU64::new(0),
             state: Mutex::new(State::default()),
-            line: Line::new(),
+            wait_queue: WaitQueue::new(),
             idle: Condvar::new(),
             closed: CancelToken::new(),
         });
@@ -216,35 +216,36 @@ impl<D: Dispatch> View<D> {
         }
     }
 
-    pub(super) fn admit(self: &Arc<Self>, task: Numbered, patience: Patience) -> Result<(), SubmitError<Task>> {
-        self.enter(task, patience).map_err(|refusal| refusal.map(|(_, task)| task))?;
+    pub(super) fn admit(self: &Arc<Self>, task: Numbered, mode: WaitMode) -> Result<(), SubmitError<Task>> {
+        self.enter(task, mode).map_err(|refusal| refusal.map(|(_, task)| task))?;
         self.engine.sweep_if_worth_it();
         Ok(())
     }
 
-    fn enter(self: &Arc<Self>, task: Numbered, patience: Patience) -> Result<(), Refused> {
+    fn enter(self: &Arc<Self>, task: Numbered, mode: WaitMode) -> Result<(), Refused> {
         // What the pool's own tasks submit is let in beyond the bound; or else it does not wait, for nobody may be left to make room.
         let bounded = !self.engine.exceeds_bound();
-        let entered = match self.try_enter(task, self.line.waiting_at(MAIN_DOOR), bounded)? {
-            Entered::Full(task) if matches!(patience, Patience::Forever) => match self.engine.is_inside() {
+        let entered = match self.try_enter(task, self.wait_queue.reserved_for(DEFAULT_LANE), bounded)? {
+            Entered::Full(task) if matches!(mode, WaitMode::Forever) => match self.engine.is_inside() {
                 true => return Err(SubmitError::new(SubmitErrorKind::WouldDeadlock, task)),
-                false => self.wait_in_line(task)?,
+                false => self.wait_in_queue(task)?,
             },
             entered => entered,
         };
         match entered {
             Entered::In => Ok(()),
-            Entered::WithPlace(task, place) => self.enter_pool(task, place, patience),
+            Entered::WithPlace(task, place) => self.enter_pool(task, place, mode),
             Entered::Full(task) => Err(SubmitError::new(SubmitErrorKind::Full, task)),
         }
     }
 
-    fn wait_in_line(self: &Arc<Self>, mut task: Numbered) -> Result<Entered<D>, Refused> {
-        let Some(place) = self.line.join(MAIN_DOOR, self.engine.max_blocking(), Waiter::Thread(current())) else {
+    fn wait_in_queue(self: &Arc<Self>, mut task: Numbered) -> Result<Entered<D>, Refused> {
+        let Some(place) = self.wait_queue.join(DEFAULT_LANE, self.engine.max_blocking(), Waiter::Thread(current()))
+        else {
             return Err(SubmitError::new(SubmitErrorKind::Overloaded, task));
         };
         loop {
-            let entered = place.answer(|| match place.is_first() {
+            let entered = place.consume_notification(|| match place.is_head() {
                 true => self.try_enter(task, 0, true),
                 false if self.is_closed() => Err(SubmitError::new(SubmitErrorKind::Closed, task)),
                 false => Ok(Entered::Full(task)),
@@ -258,7 +259,7 @@ impl<D: Dispatch> View<D> {
     }
 
     /// The pool's own way in, for a task that has its place: there it waits as any other.
-    fn enter_pool(self: &Arc<Self>, task: Numbered, place: Place<D>, patience: Patience) -> Result<(), Refused> {
+    fn enter_pool(self: &Arc<Self>, task: Numbered, place: Place<D>, mode: WaitMode) -> Result<(), Refused> {
         let (mut awaiting, mut was_lent) = (Vec::new(), false);
         let make = |((number, task), place): (Numbered, Place<D>)| {
             let mut state = self.state.lock();
@@ -269,8 +270,8 @@ impl<D: Dispatch> View<D> {
             Task::from_body(Turn::in_place(place, number))
         };
         // A refusal is the view's, and not in the pool's figures.
-        let way = Way::from(patience).coming_again().unless(Some(&self.closed));
-        self.engine.submit((task, place), make, way).map_err(|refusal| {
+        let options = SubmitOptions::from(mode).retried().with_token(Some(&self.closed));
+        self.engine.submit((task, place), make, options).map_err(|refusal| {
             let (kind, (task, place)) = refusal.into_parts();
             self.turn_away(place);
             SubmitError::new(if kind == SubmitErrorKind::Cancelled { SubmitErrorKind::Closed } else { kind }, task)
@@ -290,22 +291,22 @@ impl<D: Dispatch> View<D> {
         let waiting = state.waiting.extract(|_| true);
         drop(state);
         self.engine.left_views(waiting.len());
-        self.line.call_all();
+        self.wait_queue.notify_all();
         self.closed.cancel();
         self.wake_awaiting();
-        waiting.into_iter().filter_map(|task| self.recall(task, SubmitErrorKind::Closed)).collect()
+        waiting.into_iter().filter_map(|task| self.retract(task, SubmitErrorKind::Closed)).collect()
     }
 
     /// Recalls a task that has not gone to the pool.
-    fn recall(&self, task: Task, kind: SubmitErrorKind) -> Option<Task> {
-        match task.recall(kind, Cause::Cancelled) {
-            Recalled::Here(task) => Some(task),
+    fn retract(&self, task: Task, kind: SubmitErrorKind) -> Option<Task> {
+        match task.retract(kind, Cause::Cancelled) {
+            Retracted::Here(task) => Some(task),
             // Whoever waited for it has run it, and counts its end.
-            Recalled::Gone(Verdict::Elsewhere) => {
+            Retracted::Gone(RunOutcome::Elsewhere) => {
                 self.engine.note_direct();
                 None
             }
-            Recalled::Gone(_) | Recalled::ToCaller => None,
+            Retracted::Gone(_) | Retracted::ToCaller => None,
         }
     }
 
@@ -327,7 +328,7 @@ impl<D: Dispatch> View<D> {
 
     /// Drops a task that has not gone to the pool, on a thread that must not have its panic.
     pub(super) fn discard(&self, task: Task) {
-        self.engine.guard(|| drop(self.recall(task, SubmitErrorKind::Cancelled)));
+        self.engine.catch_user_panic(|| drop(self.retract(task, SubmitErrorKind::Cancelled)));
     }
 }
 

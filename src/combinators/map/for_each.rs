@@ -76,7 +76,7 @@ impl<D: Dispatch> Pool<D> {
         };
         let mut items = items.into_iter();
         let live = std::iter::from_fn(|| if token.is_cancelled() { None } else { items.next() });
-        exhaust(Map::new(live, self.door(f, Some(token.clone())), Order::End), Some(&token), |result| result)
+        run_to_end(Map::new(live, self.submitter(f, Some(token.clone())), Order::End), Some(&token), |result| result)
     }
 }
 
@@ -101,7 +101,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// With the first panic of the function: from then on nothing more is pulled, what has not started is cancelled, and what
     /// runs is waited for. In the same way if the pool refuses an item or gives one back, with the reason.
     pub fn for_each<I: IntoIterator<Item = T>>(&self, items: I) {
-        exhaust_all(self.map_unordered(items));
+        run_all_to_end(self.map_unordered(items));
     }
 }
 
@@ -121,7 +121,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static, E: Send + 'static> PoolW
     /// # Panics
     /// As `for_each`, if a panic came first.
     pub fn try_for_each<I: IntoIterator<Item = T>>(&self, items: I) -> Result<(), E> {
-        exhaust(self.map_unordered(items), None, |result| result.map(drop))
+        run_to_end(self.map_unordered(items), None, |result| result.map(drop))
     }
 }
 
@@ -151,7 +151,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// runs is waited for. In the same way if the pool refuses an item or gives one back, with the reason; from inside a task
     /// of the same pool, also if no other worker is free.
     pub fn for_each<I: IntoIterator<Item = W::Input>>(&self, items: I) {
-        exhaust_all(self.map_unordered(items));
+        run_all_to_end(self.map_unordered(items));
     }
 
     /// As [`for_each`](Self::for_each), until a worker's output is an error: from then on nothing more is pulled, what has not
@@ -183,18 +183,18 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         R: Send + 'static,
         E: Send + 'static,
     {
-        exhaust(self.map_unordered(items), None, |result| result.map(drop))
+        run_to_end(self.map_unordered(items), None, |result| result.map(drop))
     }
 }
 
 /// Runs a map for the effect: until the first failure, after which what runs is waited for. The `token` is cancelled by tasks
 /// that fail.
-fn exhaust<I: Iterator, R: Send + 'static, E>(
+fn run_to_end<I: Iterator, R: Send + 'static, E>(
     map: Map<'_, I, R>,
     token: Option<&CancelToken>,
     judge: impl Fn(R) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut all = WoundUp(map.results());
+    let mut all = DrainOnDrop(map.results());
     for answer in all.0.by_ref() {
         match answer {
             Ok(output) => judge(output)?,
@@ -210,8 +210,8 @@ fn exhaust<I: Iterator, R: Send + 'static, E>(
 }
 
 /// The same where no answer is a failure.
-fn exhaust_all<I: Iterator, R: Send + 'static>(map: Map<'_, I, R>) {
-    let done: Result<(), Infallible> = exhaust(map, None, |output| {
+fn run_all_to_end<I: Iterator, R: Send + 'static>(map: Map<'_, I, R>) {
+    let done: Result<(), Infallible> = run_to_end(map, None, |output| {
         drop(output);
         Ok(())
     });
@@ -230,10 +230,10 @@ impl Drop for CancelOnDrop<'_> {
 }
 
 /// Waits for what runs when dropped, also if the input panics.
-struct WoundUp<'p, I: Iterator, R: Send + 'static>(Results<'p, I, R>);
+struct DrainOnDrop<'p, I: Iterator, R: Send + 'static>(Results<'p, I, R>);
 
-impl<I: Iterator, R: Send + 'static> Drop for WoundUp<'_, I, R> {
+impl<I: Iterator, R: Send + 'static> Drop for DrainOnDrop<'_, I, R> {
     fn drop(&mut self) {
-        self.0.window.wind_up();
+        self.0.window.drain();
     }
 }

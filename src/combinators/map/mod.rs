@@ -11,12 +11,12 @@ use std::iter::{Fuse, FusedIterator};
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
-use crate::combinators::map::window::{Answer, Door, Order, Window};
+use crate::combinators::map::window::{Answer, Order, Submitter, Window};
 use crate::error::{CallError, Chain};
 use crate::sync::clock::deadline;
 
 #[cfg(feature = "stream")]
-pub(crate) use pools::{closure_door, payload_door};
+pub(crate) use pools::{closure_submitter, payload_submitter};
 
 /// An iterator over the results of a pool; made by `map` and `map_unordered`, and in a form that has a share in the pool and so
 /// borrows nothing by `map_owned` and `map_unordered_owned`, of [`Pool`](crate::Pool),
@@ -80,8 +80,8 @@ pub struct Results<'p, I: Iterator, R: Send + 'static> {
 }
 
 impl<'p, I: Iterator, R: Send + 'static> Map<'p, I, R> {
-    fn new(items: I, door: impl Door<'p, I::Item, R> + 'p, order: Order) -> Self {
-        Map(Results { items: items.fuse(), window: Window::new(door, order) })
+    fn new(items: I, submitter: impl Submitter<'p, I::Item, R> + 'p, order: Order) -> Self {
+        Map(Results { items: items.fuse(), window: Window::new(submitter, order) })
     }
 
     /// How many items may be pulled whose results have not been handed out: at least 1. Default: twice the pool's

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::Map;
 use crate::cancel::CancelToken;
-use crate::combinators::map::window::{Door, EngineDoor, Order, Owned};
+use crate::combinators::map::window::{EngineSubmitter, Order, Owned, Submitter};
 use crate::engine::{Engine, Runner};
 use crate::pool::{CallTask, Pool, PoolWithFunc, StatefulPool, answered};
 use crate::queue::Dispatch;
 use crate::task::job::Job;
-use crate::task::slot::{Run, Slot, Terms, Ticket};
+use crate::task::state::{Run, TaskMeta, TaskRef, TaskState};
 use crate::task::worker::Worker;
 
 impl<D: Dispatch> Pool<D> {
@@ -30,7 +30,7 @@ impl<D: Dispatch> Pool<D> {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        Map::new(items.into_iter(), self.door(f, None), Order::Input)
+        Map::new(items.into_iter(), self.submitter(f, None), Order::Input)
     }
 
     /// As [`map`](Self::map), with the results as they come: a slow item does not hold up those behind it.
@@ -59,7 +59,7 @@ impl<D: Dispatch> Pool<D> {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        Map::new(items.into_iter(), self.door(f, None), Order::End)
+        Map::new(items.into_iter(), self.submitter(f, None), Order::End)
     }
 
     /// As [`map`](Self::map), with a share in the pool instead of a borrow: the map can be returned, stored, and sent to another thread.
@@ -85,7 +85,7 @@ impl<D: Dispatch> Pool<D> {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        Map::new(items.into_iter(), closure_door(Owned(Arc::clone(self)), f, None), Order::Input)
+        Map::new(items.into_iter(), closure_submitter(Owned(Arc::clone(self)), f, None), Order::Input)
     }
 
     /// As [`map_unordered`](Self::map_unordered), with a share in the pool as [`map_owned`](Self::map_owned).
@@ -104,16 +104,16 @@ impl<D: Dispatch> Pool<D> {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        Map::new(items.into_iter(), closure_door(Owned(Arc::clone(self)), f, None), Order::End)
+        Map::new(items.into_iter(), closure_submitter(Owned(Arc::clone(self)), f, None), Order::End)
     }
 
-    pub(crate) fn door<T, F, R>(&self, f: F, token: Option<CancelToken>) -> impl Door<'_, T, R>
+    pub(crate) fn submitter<T, F, R>(&self, f: F, token: Option<CancelToken>) -> impl Submitter<'_, T, R>
     where
         T: Send + 'static,
         F: Fn(T) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        closure_door(&self.engine, f, token)
+        closure_submitter(&self.engine, f, token)
     }
 }
 
@@ -127,7 +127,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
-        Map::new(items.into_iter(), payload_door(&self.engine), Order::Input)
+        Map::new(items.into_iter(), payload_submitter(&self.engine), Order::Input)
     }
 
     /// As [`map`](Self::map), with the answers as they come.
@@ -138,7 +138,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_unordered<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {
-        Map::new(items.into_iter(), payload_door(&self.engine), Order::End)
+        Map::new(items.into_iter(), payload_submitter(&self.engine), Order::End)
     }
 
     /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
@@ -151,7 +151,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_owned<I: IntoIterator<Item = T>>(self: &Arc<Self>, items: I) -> Map<'static, I::IntoIter, R> {
-        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::Input)
+        Map::new(items.into_iter(), payload_submitter(Owned(Arc::clone(self))), Order::Input)
     }
 
     /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
@@ -162,7 +162,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_unordered_owned<I: IntoIterator<Item = T>>(self: &Arc<Self>, items: I) -> Map<'static, I::IntoIter, R> {
-        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::End)
+        Map::new(items.into_iter(), payload_submitter(Owned(Arc::clone(self))), Order::End)
     }
 }
 
@@ -183,7 +183,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map<I: IntoIterator<Item = W::Input>>(&self, items: I) -> Map<'_, I::IntoIter, W::Output> {
-        Map::new(items.into_iter(), payload_door(&self.engine), Order::Input)
+        Map::new(items.into_iter(), payload_submitter(&self.engine), Order::Input)
     }
 
     /// As [`map`](Self::map), with the outputs as they come.
@@ -201,7 +201,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_unordered<I: IntoIterator<Item = W::Input>>(&self, items: I) -> Map<'_, I::IntoIter, W::Output> {
-        Map::new(items.into_iter(), payload_door(&self.engine), Order::End)
+        Map::new(items.into_iter(), payload_submitter(&self.engine), Order::End)
     }
 
     /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
@@ -224,7 +224,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         self: &Arc<Self>,
         items: I,
     ) -> Map<'static, I::IntoIter, W::Output> {
-        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::Input)
+        Map::new(items.into_iter(), payload_submitter(Owned(Arc::clone(self))), Order::Input)
     }
 
     /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
@@ -245,12 +245,16 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         self: &Arc<Self>,
         items: I,
     ) -> Map<'static, I::IntoIter, W::Output> {
-        Map::new(items.into_iter(), payload_door(Owned(Arc::clone(self))), Order::End)
+        Map::new(items.into_iter(), payload_submitter(Owned(Arc::clone(self))), Order::End)
     }
 }
 
 /// The door of a pool of closures, whose items one closure is called on.
-pub(crate) fn closure_door<'p, G, D, T, F, R>(engine: G, f: F, token: Option<CancelToken>) -> impl Door<'p, T, R>
+pub(crate) fn closure_submitter<'p, G, D, T, F, R>(
+    engine: G,
+    f: F,
+    token: Option<CancelToken>,
+) -> impl Submitter<'p, T, R>
 where
     G: Deref<Target = Arc<Engine<CallTask, D>>> + Clone + Send + Sync + 'p,
     D: Dispatch,
@@ -261,14 +265,14 @@ where
     let (f, pool) = (Arc::new(f), engine.id());
     let make = move |item| {
         let run: Run<(Arc<F>, T), R> = |(f, item), _| f(item);
-        let terms = Terms { token: token.clone(), run_here: Some(run), ..Terms::new(pool) };
-        answered((Arc::clone(&f), item), run, terms)
+        let meta = TaskMeta { token: token.clone(), run_here: Some(run), ..TaskMeta::new(pool) };
+        answered((Arc::clone(&f), item), run, meta)
     };
-    EngineDoor { engine, make, item: |(_, item)| item }
+    EngineSubmitter { engine, make, item: |(_, item)| item }
 }
 
 /// The door of a pool whose payloads are its items.
-pub(crate) fn payload_door<'p, G, E, D, T, R>(engine: G) -> impl Door<'p, T, R>
+pub(crate) fn payload_submitter<'p, G, E, D, T, R>(engine: G) -> impl Submitter<'p, T, R>
 where
     G: Deref<Target = Arc<Engine<E, D>>> + Clone + Send + Sync + 'p,
     E: Runner<Item = Job<T, R>>,
@@ -278,9 +282,9 @@ where
 {
     let pool = engine.id();
     let make = move |item| {
-        let slot = Slot::new(item, Terms::new(pool));
-        let task = Job::Answered(Ticket::new(&slot));
-        (slot, task)
+        let task_state = TaskState::new(item, TaskMeta::new(pool));
+        let task = Job::Answered(TaskRef::new(&task_state));
+        (task_state, task)
     };
-    EngineDoor { engine, make, item: |item| item }
+    EngineSubmitter { engine, make, item: |item| item }
 }

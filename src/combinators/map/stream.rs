@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use futures_core::stream::{FusedStream, Stream};
 
-use crate::combinators::map::window::{Answer, Door, Entering, Order, Owned, Window};
-use crate::combinators::map::{Map, closure_door, payload_door};
+use crate::combinators::map::window::{Answer, EnterFuture, Order, Owned, Submitter, Window};
+use crate::combinators::map::{Map, closure_submitter, payload_submitter};
 use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::queue::Dispatch;
 use crate::sync::waiter::Waiter;
@@ -45,13 +45,13 @@ use crate::task::worker::Worker;
 /// assert_eq!(sum, 14);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "streams do nothing unless polled"]
+#[must_use = "streams do nothing with_token polled"]
 pub struct MapStream<'p, S: Stream, R: Send + 'static> {
     /// `None` once it has ended.
     input: Option<Pin<Box<S>>>,
     window: Window<'p, S::Item, R>,
     /// An item in line at the door.
-    entering: Option<Entering<'p, S::Item, R>>,
+    entering: Option<EnterFuture<'p, S::Item, R>>,
 }
 
 // The input is pinned in a box of its own; nothing else is ever pinned.
@@ -99,8 +99,8 @@ impl<'p, I: Iterator, R: Send + 'static> Map<'p, I, R> {
 }
 
 impl<'p, S: Stream, R: Send + 'static> MapStream<'p, S, R> {
-    fn new(input: S, door: impl Door<'p, S::Item, R> + 'p) -> Self {
-        MapStream { input: Some(Box::pin(input)), window: Window::new(door, Order::Input), entering: None }
+    fn new(input: S, submitter: impl Submitter<'p, S::Item, R> + 'p) -> Self {
+        MapStream { input: Some(Box::pin(input)), window: Window::new(submitter, Order::Input), entering: None }
     }
 
     /// As [`Map::window`].
@@ -121,7 +121,7 @@ impl<'p, S: Stream, R: Send + 'static> MapStream<'p, S, R> {
     }
 
     /// The item in line tries to get in.
-    fn advance_at_door(&mut self, poller: &mut Context<'_>) {
+    fn advance_held(&mut self, poller: &mut Context<'_>) {
         if let Some(entering) = &mut self.entering {
             if let Poll::Ready(entered) = entering.as_mut().poll(poller) {
                 self.entering = None;
@@ -150,7 +150,7 @@ impl<S: Stream, R: Send + 'static> Stream for MapStream<'_, S, R> {
     fn poll_next(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            this.advance_at_door(poller);
+            this.advance_held(poller);
             if this.entering.is_none() {
                 if let Some(answer) = this.fill(poller) {
                     return Poll::Ready(Some(answer));
@@ -213,7 +213,7 @@ impl<D: Dispatch> Pool<D> {
         F: Fn(S::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        MapStream::new(items, self.door(f, None))
+        MapStream::new(items, self.submitter(f, None))
     }
 
     /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`map_owned`](Self::map_owned). So the
@@ -244,7 +244,7 @@ impl<D: Dispatch> Pool<D> {
         F: Fn(S::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        MapStream::new(items, closure_door(Owned(Arc::clone(self)), f, None))
+        MapStream::new(items, closure_submitter(Owned(Arc::clone(self)), f, None))
     }
 }
 
@@ -266,7 +266,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream<S: Stream<Item = T>>(&self, items: S) -> MapStream<'_, S, R> {
-        MapStream::new(items, payload_door(&self.engine))
+        MapStream::new(items, payload_submitter(&self.engine))
     }
 
     /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`Pool::map_stream_owned`].
@@ -286,7 +286,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream_owned<S: Stream<Item = T>>(self: &Arc<Self>, items: S) -> MapStream<'static, S, R> {
-        MapStream::new(items, payload_door(Owned(Arc::clone(self))))
+        MapStream::new(items, payload_submitter(Owned(Arc::clone(self))))
     }
 }
 
@@ -315,7 +315,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream<S: Stream<Item = W::Input>>(&self, items: S) -> MapStream<'_, S, W::Output> {
-        MapStream::new(items, payload_door(&self.engine))
+        MapStream::new(items, payload_submitter(&self.engine))
     }
 
     /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`Pool::map_stream_owned`].
@@ -345,6 +345,6 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         self: &Arc<Self>,
         items: S,
     ) -> MapStream<'static, S, W::Output> {
-        MapStream::new(items, payload_door(Owned(Arc::clone(self))))
+        MapStream::new(items, payload_submitter(Owned(Arc::clone(self))))
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
-use crate::engine::{Engine, Patience, Runner, Way};
+use crate::engine::{Engine, Runner, SubmitOptions, WaitMode};
 use crate::error::{CallError, JoinError, SubmitError};
 use crate::pool::AnyPool;
 use crate::queue::Dispatch;
@@ -20,32 +20,32 @@ use crate::sync::notifier::Notifier;
 use crate::sync::waiter::Waiter;
 use crate::sync::{current, park};
 use crate::task::handle::Handle;
-use crate::task::slot::Slot;
+use crate::task::state::TaskState;
 
 /// What an item is told, or comes back with.
 pub(crate) type Answer<T, R> = Result<R, CallError<T>>;
 
 /// The way into a pool in the middle of its submit.
-pub(crate) type Entering<'p, T, R> = Pin<Box<dyn Future<Output = Result<Handle<R>, SubmitError<T>>> + Send + 'p>>;
+pub(crate) type EnterFuture<'p, T, R> = Pin<Box<dyn Future<Output = Result<Handle<R>, SubmitError<T>>> + Send + 'p>>;
 
 /// Makes a task of an item and puts it into a pool, whatever the pool's kind.
-pub(crate) trait Door<'p, T, R: Send + 'static>: Send {
-    fn enter(&self, item: T, way: Way<'_>) -> Result<Handle<R>, SubmitError<T>>;
+pub(crate) trait Submitter<'p, T, R: Send + 'static>: Send {
+    fn enter(&self, item: T, options: SubmitOptions<'_>) -> Result<Handle<R>, SubmitError<T>>;
     /// As the pool's own submit waits.
-    fn default_patience(&self) -> Patience;
+    fn default_mode(&self) -> WaitMode;
     #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only streams wait without a thread"))]
-    fn enter_async(&self, item: T) -> Entering<'p, T, R>;
+    fn enter_async(&self, item: T) -> EnterFuture<'p, T, R>;
     /// The pool's capacity in workers.
     fn capacity(&self) -> usize;
     /// Whether the calling thread is one of the pool's workers.
     fn is_inside(&self) -> bool;
     /// Runs somebody else's code whose panic nobody must have: the pool counts it.
-    fn guard(&self, f: &mut dyn FnMut());
+    fn catch_user_panic(&self, f: &mut dyn FnMut());
 }
 
 /// The door of an engine, which it borrows from a pool, or holds with a share in the pool. A kind of pool gives it how to make a slot
 /// and the task that stands for it, and how to get the item out of the slot's input again.
-pub(crate) struct EngineDoor<G, I, T, M> {
+pub(crate) struct EngineSubmitter<G, I, T, M> {
     pub(crate) engine: G,
     pub(crate) make: M,
     pub(crate) item: fn(I) -> T,
@@ -68,7 +68,7 @@ impl<P: AnyPool> Deref for Owned<P> {
     }
 }
 
-impl<'p, G, E, D, T, I, R, M> Door<'p, T, R> for EngineDoor<G, I, T, M>
+impl<'p, G, E, D, T, I, R, M> Submitter<'p, T, R> for EngineSubmitter<G, I, T, M>
 where
     G: Deref<Target = Arc<Engine<E, D>>> + Clone + Send + Sync + 'p,
     E: Runner,
@@ -76,23 +76,23 @@ where
     T: Send + 'static,
     I: Send + 'static,
     R: Send + 'static,
-    M: Fn(T) -> (Arc<Slot<I, R>>, E::Item) + Send,
+    M: Fn(T) -> (Arc<TaskState<I, R>>, E::Item) + Send,
 {
-    fn enter(&self, item: T, way: Way<'_>) -> Result<Handle<R>, SubmitError<T>> {
-        let (slot, task) = (self.make)(item);
-        self.engine.submit_slot(&slot, task, way).map_err(|refusal| refusal.map(self.item))?;
-        Ok(Handle::new(slot))
+    fn enter(&self, item: T, options: SubmitOptions<'_>) -> Result<Handle<R>, SubmitError<T>> {
+        let (task_state, task) = (self.make)(item);
+        self.engine.submit_state(&task_state, task, options).map_err(|refusal| refusal.map(self.item))?;
+        Ok(Handle::new(task_state))
     }
 
-    fn default_patience(&self) -> Patience {
-        self.engine.default_patience()
+    fn default_mode(&self) -> WaitMode {
+        self.engine.default_mode()
     }
 
-    fn enter_async(&self, item: T) -> Entering<'p, T, R> {
-        let (slot, task) = (self.make)(item);
+    fn enter_async(&self, item: T) -> EnterFuture<'p, T, R> {
+        let (task_state, task) = (self.make)(item);
         let (engine, item) = (self.engine.clone(), self.item);
         Box::pin(async move {
-            let entered = engine.submit_slot_async(slot, task, Patience::Forever.into()).await;
+            let entered = engine.submit_state_async(task_state, task, WaitMode::Forever.into()).await;
             entered.map(Handle::new).map_err(|refusal| refusal.map(item))
         })
     }
@@ -105,8 +105,8 @@ where
         self.engine.is_inside()
     }
 
-    fn guard(&self, f: &mut dyn FnMut()) {
-        self.engine.guard(f);
+    fn catch_user_panic(&self, f: &mut dyn FnMut()) {
+        self.engine.catch_user_panic(f);
     }
 }
 
@@ -140,7 +140,7 @@ enum Place<T, R: Send + 'static> {
 
 /// See the [module](self).
 pub(crate) struct Window<'p, T, R: Send + 'static> {
-    door: Box<dyn Door<'p, T, R> + 'p>,
+    submitter: Box<dyn Submitter<'p, T, R> + 'p>,
     /// `None`: twice the pool's capacity.
     most: Option<usize>,
     /// By the order of the input.
@@ -157,9 +157,9 @@ pub(crate) struct Window<'p, T, R: Send + 'static> {
 }
 
 impl<'p, T, R: Send + 'static> Window<'p, T, R> {
-    pub(crate) fn new(door: impl Door<'p, T, R> + 'p, order: Order) -> Self {
+    pub(crate) fn new(submitter: impl Submitter<'p, T, R> + 'p, order: Order) -> Self {
         Window {
-            door: Box::new(door),
+            submitter: Box::new(submitter),
             most: None,
             places: BTreeMap::new(),
             next_number: 0,
@@ -191,22 +191,22 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// Starts tasks until the next answer is there, which comes back, or the window or the pool is full, or `pull` has nothing (now).
     /// Does not block but in `pull`, so nothing is pulled while there is an answer.
     pub(crate) fn fill(&mut self, mut pull: impl FnMut() -> Option<T>) -> Option<Answer<T, R>> {
-        let most = self.most.unwrap_or_else(|| self.door.capacity().saturating_mul(2));
+        let most = self.most.unwrap_or_else(|| self.submitter.capacity().saturating_mul(2));
         loop {
             let answer = self.take();
             if answer.is_some() || self.places.len() >= most || self.has_refusal || self.is_closed {
                 return answer;
             }
             let item = self.held.take().or_else(&mut pull)?;
-            if !self.enter(item, Patience::None.into()) {
+            if !self.enter(item, WaitMode::Never.into()) {
                 return None;
             }
         }
     }
 
     /// Tries to get an item in; if there is no room for now it is held, and this says so.
-    fn enter(&mut self, item: T, way: Way<'_>) -> bool {
-        match self.door.enter(item, way.coming_again()) {
+    fn enter(&mut self, item: T, options: SubmitOptions<'_>) -> bool {
+        match self.submitter.enter(item, options.retried()) {
             Err(refusal) if refusal.kind().is_for_now() => {
                 self.held = Some(refusal.into_task());
                 false
@@ -222,10 +222,10 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// window that is otherwise empty, which has nothing else to wait for.
     pub(crate) fn enter_held(&mut self, deadline: Option<Instant>) -> bool {
         let Some(item) = self.held.take() else { return false };
-        match (self.door.default_patience(), deadline) {
-            (Patience::Forever, Some(deadline)) => _ = self.enter(item, Patience::Until(deadline).into()),
-            (patience, _) => {
-                let entered = self.door.enter(item, patience.into());
+        match (self.submitter.default_mode(), deadline) {
+            (WaitMode::Forever, Some(deadline)) => _ = self.enter(item, WaitMode::Until(deadline).into()),
+            (mode, _) => {
+                let entered = self.submitter.enter(item, mode.into());
                 self.place(entered);
             }
         }
@@ -234,8 +234,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
 
     /// The same for a future.
     #[cfg(feature = "stream")]
-    pub(crate) fn enter_held_async(&mut self) -> Option<Entering<'p, T, R>> {
-        self.held.take().map(|item| self.door.enter_async(item))
+    pub(crate) fn enter_held_async(&mut self) -> Option<EnterFuture<'p, T, R>> {
+        self.held.take().map(|item| self.submitter.enter_async(item))
     }
 
     /// The next item has entered, or has been refused.
@@ -309,8 +309,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
                 return answer;
             }
             let item = self.held.take()?;
-            let patience = deadline.map_or(Patience::Forever, Patience::Until);
-            if self.enter(item, Way::from(patience).unless(Some(&token))) || token.is_cancelled() {
+            let mode = deadline.map_or(WaitMode::Forever, WaitMode::Until);
+            if self.enter(item, SubmitOptions::from(mode).with_token(Some(&token))) || token.is_cancelled() {
                 return None;
             }
             // Not even room in line.
@@ -324,7 +324,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
 
     /// Whether the caller is a worker of the pool, which may not just sleep.
     pub(crate) fn is_inside(&self) -> bool {
-        self.door.is_inside()
+        self.submitter.is_inside()
     }
 
     /// Waits for the oldest task, until the deadline at most: as a worker of the pool does, which runs it itself if it can. One that
@@ -350,7 +350,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     }
 
     /// Cancels what has not started, waits for what runs, and forgets all results. Is the end.
-    pub(crate) fn wind_up(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.is_closed = true;
         self.cancel();
         for place in std::mem::take(&mut self.places).into_values() {
@@ -366,7 +366,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         for place in self.places.values() {
             if let Place::Started(handle) = place {
                 // The item is dropped here, and may panic: the others are cancelled all the same.
-                self.door.guard(&mut || _ = handle.cancel());
+                self.submitter.catch_user_panic(&mut || _ = handle.cancel());
             }
         }
     }

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::engine::habit::Habit;
-use crate::engine::parking::{Errand, Expiry, Parking, Sleeper, Source};
+use crate::engine::adaptive_spin::AdaptiveSpin;
+use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
 
 struct Pool {
     parking: Parking,
     /// How many workers there are; one is the minimum.
-    book: Mutex<usize>,
+    registry: Mutex<usize>,
     /// Whether one has asked in vain whether it may end.
     has_asked: (Mutex<bool>, Condvar),
     staying: AtomicUsize,
@@ -34,11 +34,11 @@ impl Source for At<'_> {
         false
     }
 
-    fn glance(&self) -> bool {
+    fn peek(&self) -> bool {
         false
     }
 
-    fn is_called(&self) -> bool {
+    fn has_mail(&self) -> bool {
         false
     }
 
@@ -59,15 +59,15 @@ impl Source for At<'_> {
     }
 
     fn expire(&self) -> Expiry {
-        let mut book = self.0.book.lock();
-        if *book == 1 {
-            drop(book);
+        let mut registry = self.0.registry.lock();
+        if *registry == 1 {
+            drop(registry);
             *self.0.has_asked.0.lock() = true;
             self.0.has_asked.1.notify_all();
             return Expiry::IsKept;
         }
-        *book -= 1;
-        self.0.staying.store(*book, Ordering::Relaxed);
+        *registry -= 1;
+        self.0.staying.store(*registry, Ordering::Relaxed);
         Expiry::Leaves
     }
 
@@ -82,9 +82,9 @@ impl Source for At<'_> {
 
 impl Pool {
     fn work(&self, id: usize, expiry: Duration) {
-        let me = Sleeper::for_current(id);
-        let errand = self.parking.find(&me, &Habit::new(Duration::ZERO), &At(self, expiry));
-        assert!(matches!(errand, Errand::Leave));
+        let me = Parker::for_current(id);
+        let errand = self.parking.find(&me, &AdaptiveSpin::new(Duration::ZERO), &At(self, expiry));
+        assert!(matches!(errand, NextAction::Exit));
     }
 }
 
@@ -95,7 +95,7 @@ fn a_kept_worker_ends_when_there_are_more_than_the_minimum() {
     explore(3, || {
         let pool = Arc::new(Pool {
             parking: Parking::new(2),
-            book: Mutex::new(1),
+            registry: Mutex::new(1),
             has_asked: (Mutex::new(false), Condvar::new()),
             staying: AtomicUsize::new(1),
             closed: AtomicBool::new(false),
@@ -111,7 +111,7 @@ fn a_kept_worker_ends_when_there_are_more_than_the_minimum() {
             wait(changed, &mut has_asked, None);
         }
         drop(has_asked);
-        *pool.book.lock() = 2;
+        *pool.registry.lock() = 2;
         pool.staying.store(2, Ordering::Relaxed);
         let surplus = {
             let pool = Arc::clone(&pool);

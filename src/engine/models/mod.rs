@@ -11,7 +11,7 @@ use std::task::Waker;
 
 use loom::thread;
 
-use crate::queue::{MAIN_DOOR, Queue, RingQueue, ShardedQueue, StackQueue};
+use crate::queue::{DEFAULT_LANE, Queue, RingQueue, ShardedQueue, StackQueue};
 use crate::sync::explore::explore;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -60,7 +60,7 @@ fn one_task_wakes_one_worker<Q: Queue<usize>>() {
         with_workers(&nest, 2, || {
             let idle = nest.parking.claim();
             let claimed = idle.is_some();
-            assert!(nest.queue.push(&mut Some(1), MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker())).is_ok());
+            assert!(nest.queue.push(&mut Some(1), DEFAULT_LANE, 0, idle.as_ref().map(|claim| claim.worker())).is_ok());
             // Still a searcher until it has looked, so nobody else may be claimed.
             assert!(!claimed || nest.parking.claim().is_none());
             drop(idle);
@@ -99,11 +99,11 @@ fn an_order_is_carried_out<Q: Queue<usize>>(tasks: usize) {
             for item in 0..tasks {
                 assert!(nest.try_enter(item).is_ok());
             }
-            let order = Arc::new(CountUp(AtomicUsize::new(0)));
-            let turnout = nest.bulletin.post(Arc::clone(&order) as _, None);
+            let broadcast = Arc::new(CountUp(AtomicUsize::new(0)));
+            let latch = nest.mailboxes.post(Arc::clone(&broadcast) as _, None);
             nest.parking.wake_all();
-            turnout.wait(None);
-            assert!(order.0.load(Ordering::SeqCst) <= 1);
+            latch.wait(None);
+            assert!(broadcast.0.load(Ordering::SeqCst) <= 1);
             nest.close();
         });
         assert_eq!(nest.done.load(Ordering::SeqCst), tasks);
@@ -150,7 +150,7 @@ fn a_task_handed_over_comes_first<Q: Queue<usize>>() {
 fn one_limit_for_both<Q: Queue<usize>>() {
     explore(3, || {
         let nest = Nest::<Q>::new(2, 8, 2);
-        let seats = [0, 1].map(|id| nest.queue.seat(id));
+        let seats = [0, 1].map(|id| nest.queue.cx(id));
         // The first one has begun at the queue, so it goes on with the list.
         assert!(nest.enter_nested(0).is_ok());
         assert_eq!(nest.queue.pop(&seats[0]), Some(0));
@@ -158,14 +158,14 @@ fn one_limit_for_both<Q: Queue<usize>>() {
         nest.queue.set_limits(Some(1), 2);
         assert!(nest.try_enter(1).is_ok());
         assert!(nest.enter_nested(2).is_ok());
-        let workers = seats.map(|seat| {
+        let workers = seats.map(|cx| {
             let nest = Arc::clone(&nest);
             thread::spawn(move || {
                 while nest.done.load(Ordering::SeqCst) < 2 {
-                    if nest.queue.pop(&seat).is_some() {
+                    if nest.queue.pop(&cx).is_some() {
                         assert_eq!(nest.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
                         nest.busy.fetch_sub(1, Ordering::SeqCst);
-                        nest.queue.finished(&seat);
+                        nest.queue.finished(&cx);
                         nest.done.fetch_add(1, Ordering::SeqCst);
                     }
                     thread::yield_now();
@@ -178,7 +178,7 @@ fn one_limit_for_both<Q: Queue<usize>>() {
     });
 }
 
-/// Submitter against closing: what was accepted runs, what was not comes back.
+/// BlockedSubmitter against closing: what was accepted runs, what was not comes back.
 fn accepted_is_run<Q: Queue<usize>>() {
     explore(3, || {
         let nest = Nest::<Q>::new(1, 8, usize::MAX);
@@ -256,7 +256,7 @@ fn a_future_that_goes_passes_the_call_on<Q: Queue<usize>>(bound: usize) {
             assert!(nest.try_enter(item).is_ok());
         }
         let nobody = Waiter::Task(Waker::noop().clone());
-        let place = nest.line.join(MAIN_DOOR, usize::MAX, nobody).expect("there is no limit");
+        let place = nest.wait_queue.join(DEFAULT_LANE, usize::MAX, nobody).expect("there is no limit");
         let behind = {
             let nest = Arc::clone(&nest);
             thread::spawn(move || assert!(nest.submit(9)))
@@ -274,7 +274,7 @@ fn a_future_that_does_not_come_is_passed<Q: Queue<usize>>(bound: usize) {
             assert!(nest.try_enter(item).is_ok());
         }
         let nobody = Waiter::Task(Waker::noop().clone());
-        let place = nest.line.join(MAIN_DOOR, usize::MAX, nobody).expect("there is no limit");
+        let place = nest.wait_queue.join(DEFAULT_LANE, usize::MAX, nobody).expect("there is no limit");
         let behind = {
             let nest = Arc::clone(&nest);
             thread::spawn(move || assert!(nest.submit(9)))

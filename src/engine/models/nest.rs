@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::engine::admission::{Line, Place};
-use crate::engine::bulletin::{Bulletin, Inbox, Order};
-use crate::engine::habit::Habit;
-use crate::engine::parking::{Errand, Expiry, Parking, Sleeper, Source};
+use crate::engine::adaptive_spin::AdaptiveSpin;
+use crate::engine::mailboxes::{Broadcast, Mailbox, Mailboxes};
+use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
+use crate::engine::wait_queue::{WaitNode, WaitQueue};
 use crate::error::JoinError;
-use crate::queue::{Balance, MAIN_DOOR, Queue, Refused, Seat, Shape, TaskQueue};
+use crate::queue::{Balance, DEFAULT_LANE, Queue, QueueCx, Refused, Shape, TaskQueue};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 
@@ -18,8 +18,8 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, curren
 pub(super) struct Nest<Q: Queue<usize>> {
     pub(super) queue: TaskQueue<usize, Q>,
     pub(super) parking: Parking,
-    pub(super) bulletin: Bulletin<usize>,
-    pub(super) line: Line,
+    pub(super) mailboxes: Mailboxes<usize>,
+    pub(super) wait_queue: WaitQueue,
     closed: AtomicBool,
     /// Tasks that have run.
     pub(super) done: AtomicUsize,
@@ -44,14 +44,14 @@ impl<Q: Queue<usize>> Nest<Q> {
         let parking = Parking::new(0);
         let (closed, done, busy) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
-        let (bulletin, line) = (Bulletin::new(), Line::new());
-        Arc::new(Nest { queue, parking, bulletin, line, closed, done, busy, enough, gate })
+        let (mailboxes, wait_queue) = (Mailboxes::new(), WaitQueue::new());
+        Arc::new(Nest { queue, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
     }
 
     /// The engine's way to let a task in.
     pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused> {
         let idle = self.parking.claim();
-        self.queue.push(&mut Some(item), MAIN_DOOR, 0, idle.as_ref().map(|claim| claim.worker()))?;
+        self.queue.push(&mut Some(item), DEFAULT_LANE, 0, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
         self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
         Ok(())
@@ -59,32 +59,33 @@ impl<Q: Queue<usize>> Nest<Q> {
 
     /// The engine's way to let a worker's own task in.
     pub(super) fn enter_nested(&self, item: usize) -> Result<(), Refused> {
-        self.queue.push_nested(&mut Some(item), MAIN_DOOR)?;
+        self.queue.push_nested(&mut Some(item), DEFAULT_LANE)?;
         self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
         Ok(())
     }
 
-    fn enter_from_line(&self, place: &Place<'_>, item: usize) -> Result<(), Refused> {
-        let mut is_first = true;
-        let answer = place.answer(|| {
-            is_first = place.is_first();
-            match is_first {
+    fn retry_from_queue(&self, place: &WaitNode<'_>, item: usize) -> Result<(), Refused> {
+        let mut is_head = true;
+        let answer = place.consume_notification(|| {
+            is_head = place.is_head();
+            match is_head {
                 true => self.try_enter(item),
                 false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed),
                 false => Err(Refused::Full),
             }
         });
-        if !is_first {
-            self.line.pass_the_late(|door| self.queue.has_room(door));
+        if !is_head {
+            self.wait_queue.pass_late_futures(|lane| self.queue.has_room(lane));
         }
         answer
     }
 
     /// The engine's way to wait at the door.
     pub(super) fn submit(&self, item: usize) -> bool {
-        let place = self.line.join(MAIN_DOOR, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
+        let place =
+            self.wait_queue.join(DEFAULT_LANE, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
         loop {
-            match self.enter_from_line(&place, item) {
+            match self.retry_from_queue(&place, item) {
                 Ok(()) => return true,
                 Err(Refused::Closed) => return false,
                 Err(Refused::Full) => {}
@@ -94,15 +95,15 @@ impl<Q: Queue<usize>> Nest<Q> {
     }
 
     /// The engine's way to poll a future that stands in line: `None` if it has to wait on.
-    fn poll_in_line(&self, place: &Place<'_>, item: usize, waiter: Waiter) -> Option<bool> {
+    fn poll_in_line(&self, place: &WaitNode<'_>, item: usize, waiter: Waiter) -> Option<bool> {
         place.set_waiter(waiter);
         loop {
-            match self.enter_from_line(place, item) {
+            match self.retry_from_queue(place, item) {
                 Ok(()) => return Some(true),
                 Err(Refused::Closed) => return Some(false),
                 Err(Refused::Full) => {}
             }
-            if !place.is_called() {
+            if !place.is_notified() {
                 return None;
             }
         }
@@ -111,7 +112,7 @@ impl<Q: Queue<usize>> Nest<Q> {
     /// A future that is polled by somebody who leaves it, and then by this thread until it is in.
     pub(super) fn submit_async(&self, item: usize) -> bool {
         let nobody = Waiter::Task(Waker::noop().clone());
-        let place = self.line.join(MAIN_DOOR, usize::MAX, nobody.clone()).expect("there is no limit");
+        let place = self.wait_queue.join(DEFAULT_LANE, usize::MAX, nobody.clone()).expect("there is no limit");
         let mut polled = self.poll_in_line(&place, item, nobody);
         while polled.is_none() {
             polled = self.poll_in_line(&place, item, Waiter::Thread(current()));
@@ -124,33 +125,33 @@ impl<Q: Queue<usize>> Nest<Q> {
 
     /// The engine's worker: finds, runs, lets in, until enough is done or the pool is closed and empty.
     fn work(&self, id: usize) {
-        let me = Sleeper::for_current(id);
-        let seat = self.queue.seat(id);
-        let inbox = Inbox::new(false);
+        let me = Parker::for_current(id);
+        let cx = self.queue.cx(id);
+        let mailbox = Mailbox::new(false);
         let mut state = 0;
-        drop(self.bulletin.enlist(id, &inbox));
+        drop(self.mailboxes.register(id, &mailbox));
         loop {
-            if inbox.is_signalled() {
-                attend(&inbox, id, &mut state);
+            if mailbox.is_signalled() {
+                drain_mailbox(&mailbox, id, &mut state);
             }
             let item = match self.parking.find(
                 &me,
-                &Habit::new(Duration::ZERO),
-                &At { nest: self, seat: &seat, inbox: &inbox },
+                &AdaptiveSpin::new(Duration::ZERO),
+                &At { nest: self, cx: &cx, mailbox: &mailbox },
             ) {
-                Errand::Task(item) => item,
-                Errand::Orders => continue,
-                Errand::Leave => break,
+                NextAction::Task(item) => item,
+                NextAction::Mail => continue,
+                NextAction::Exit => break,
             };
             self.run(item);
-            self.queue.finished(&seat);
-            self.line.call(|door| self.queue.has_room(door));
+            self.queue.finished(&cx);
+            self.wait_queue.notify_one(|lane| self.queue.has_room(lane));
             if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
                 self.parking.wake_all();
             }
         }
-        while !self.bulletin.retire(id, &inbox) {
-            attend(&inbox, id, &mut state);
+        while !self.mailboxes.try_unregister(id, &mailbox) {
+            drain_mailbox(&mailbox, id, &mut state);
         }
         self.parking.wake_all();
     }
@@ -168,22 +169,22 @@ impl<Q: Queue<usize>> Nest<Q> {
     pub(super) fn close(&self) {
         self.queue.close();
         self.closed.store(true, Ordering::SeqCst);
-        self.line.call_all();
+        self.wait_queue.notify_all();
         self.parking.wake_all();
     }
 }
 
 /// The engine's way to do what it was told.
-fn attend(inbox: &Inbox<usize>, id: usize, state: &mut usize) {
-    while let Some(posting) = inbox.next() {
-        posting.order.run(id, state);
+fn drain_mailbox(mailbox: &Mailbox<usize>, id: usize, state: &mut usize) {
+    while let Some(envelope) = mailbox.next() {
+        envelope.broadcast.run(id, state);
     }
 }
 
 /// An order that counts.
 pub(super) struct CountUp(pub(super) AtomicUsize);
 
-impl Order<usize> for CountUp {
+impl Broadcast<usize> for CountUp {
     fn run(&self, _worker: usize, state: &mut usize) {
         *state += 1;
         self.0.fetch_add(1, Ordering::SeqCst);
@@ -196,31 +197,31 @@ impl Order<usize> for CountUp {
 
 struct At<'a, Q: Queue<usize>> {
     nest: &'a Nest<Q>,
-    seat: &'a Seat<Q::Seat>,
-    inbox: &'a Inbox<usize>,
+    cx: &'a QueueCx<Q::Cx>,
+    mailbox: &'a Mailbox<usize>,
 }
 
 impl<Q: Queue<usize>> Source for At<'_, Q> {
     type Item = usize;
 
     fn pop(&self) -> Option<usize> {
-        self.nest.queue.pop(self.seat)
+        self.nest.queue.pop(self.cx)
     }
 
     fn woken(&self) {
-        self.nest.queue.woken(self.seat);
+        self.nest.queue.woken(self.cx);
     }
 
-    fn glance(&self) -> bool {
-        self.nest.queue.glance()
+    fn peek(&self) -> bool {
+        self.nest.queue.peek()
     }
 
     fn has_work(&self) -> bool {
         self.nest.queue.has_work()
     }
 
-    fn is_called(&self) -> bool {
-        self.inbox.is_called()
+    fn has_mail(&self) -> bool {
+        self.mailbox.has_mail()
     }
 
     fn must_leave(&self) -> bool {
@@ -233,7 +234,7 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
     }
 
     fn is_distracted(&self) -> bool {
-        self.is_called() || self.must_leave()
+        self.has_mail() || self.must_leave()
     }
 
     fn expiry(&self) -> Option<Duration> {

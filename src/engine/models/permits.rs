@@ -40,7 +40,7 @@ fn a_task_on_its_way_in_is_waited_for() {
         let other = Arc::clone(&shared);
         let feeder = thread::spawn(move || {
             let (waits, view, queued) = &*other;
-            waits.arrive();
+            waits.begin_inflight();
             view.lock().is_feeding = true;
             loop {
                 let mut view = view.lock();
@@ -52,7 +52,7 @@ fn a_task_on_its_way_in_is_waited_for() {
                 drop(view);
                 queued.fetch_add(1, Ordering::SeqCst);
             }
-            waits.arrived(|| 1);
+            waits.end_inflight(|| 1);
         });
         let (waits, view, queued) = &*shared;
         let mut open = view.lock();
@@ -63,7 +63,7 @@ fn a_task_on_its_way_in_is_waited_for() {
         drop(open);
         while queued.swap(0, Ordering::SeqCst) == 0 {
             let Ok(permit) = waits.enter(|| 1, false) else {
-                assert_eq!(queued.swap(0, Ordering::SeqCst), 1, "refused while the task was on its way");
+                assert_eq!(queued.swap(0, Ordering::SeqCst), 1, "refused while the task was on its options");
                 break;
             };
             while !permit.is_revoked() {

@@ -1,16 +1,16 @@
 //! Which shard: where a task goes, and where a worker finds its next one, in its own shard or stolen.
 
 use super::shard::{NoTask, Shard};
-use super::{Book, Seat, ShardedQueue};
+use super::{Inner, ShardedCx, ShardedQueue};
 use crate::queue::balance::{Balance, next_random, random, thread_number, truncate};
 use crate::sync::Ordering;
 
 /// The way in.
 impl<T> ShardedQueue<T> {
     /// The shard behind a door other than the main one. With less room than shards some have none, and others stand in.
-    pub(super) fn behind(&self, door: usize) -> usize {
+    pub(super) fn behind(&self, lane: usize) -> usize {
         // ORDERING: Relaxed. Whoever waits for room when it changes is woken after that, through a lock.
-        (door - 1) % self.usable.load(Ordering::Relaxed)
+        (lane - 1) % self.usable.load(Ordering::Relaxed)
     }
 
     /// The shard to begin with for a task that may go anywhere.
@@ -53,19 +53,19 @@ impl<T> ShardedQueue<T> {
 impl<T> ShardedQueue<T> {
     /// The worker's next task: of its own shard, or stolen.
     #[inline]
-    pub(super) fn look_for_task(&self, seat: &Seat) -> Option<T> {
-        let home = seat.home.shard();
-        let first = seat.rounds.begin(home, &self.shards);
-        if let Some(item) = self.try_shard(first, home, seat) {
+    pub(super) fn look_for_task(&self, cx: &ShardedCx) -> Option<T> {
+        let home = cx.home.shard();
+        let first = cx.schedule.begin(home, &self.shards);
+        if let Some(item) = self.try_shard(first, home, cx) {
             return Some(item);
         }
-        seat.rounds.found_nothing();
-        let start = truncate(next_random(&seat.random)) % self.shards.len();
-        self.all_from(start).find_map(|index| self.try_shard(index, home, seat))
+        cx.schedule.found_nothing();
+        let start = truncate(next_random(&cx.random)) % self.shards.len();
+        self.all_from(start).find_map(|index| self.try_shard(index, home, cx))
     }
 
     #[inline]
-    fn try_shard(&self, index: usize, home: usize, seat: &Seat) -> Option<T> {
+    fn try_shard(&self, index: usize, home: usize, cx: &ShardedCx) -> Option<T> {
         let (shard, is_stolen) = (&self.shards[index], index != home);
         if is_stolen && !shard.has_work() {
             return None;
@@ -74,17 +74,17 @@ impl<T> ShardedQueue<T> {
             Ok(item) => item,
             Err(NoTask::Empty) => return None,
             Err(NoTask::Shut) => {
-                let book = self.book.lock();
-                self.may_start(&book).then(|| shard.pop_shut(is_stolen))??
+                let inner = self.inner.lock();
+                self.may_start(&inner).then(|| shard.pop_shut(is_stolen))??
             }
         };
-        seat.from.set(index);
+        cx.from.set(index);
         Some(item)
     }
 
     /// Whether one more task may start.
-    pub(super) fn may_start(&self, book: &Book) -> bool {
-        let running = || self.shards.iter().map(Shard::running).sum::<u64>() + book.elsewhere;
-        book.running.is_none_or(|limit| running() < limit)
+    pub(super) fn may_start(&self, inner: &Inner) -> bool {
+        let running = || self.shards.iter().map(Shard::running).sum::<u64>() + inner.elsewhere;
+        inner.running.is_none_or(|limit| running() < limit)
     }
 }

@@ -1,8 +1,8 @@
 //! Several queues, each with its own workers, and stealing between them: what makes one queue of the shards.
 
 mod choosing;
-mod rounds;
 mod shard;
+mod steal_schedule;
 
 use std::cell::Cell;
 
@@ -11,18 +11,18 @@ use crossbeam_utils::CachePadded;
 use super::ShardStats;
 use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
-use super::homes::{Home, Homes};
-use super::{Dispatch, Load, MAIN_DOOR, MAX_WORKERS, Parcel, Queue, Refused, Shape, sealed};
+use super::shard_assignment::{Assigned, ShardAssignment};
+use super::{DEFAULT_LANE, Dispatch, LazyItem, Load, MAX_WORKERS, Queue, Refused, Shape, sealed};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 
-use rounds::Rounds;
 use shard::Shard;
+use steal_schedule::StealSchedule;
 
 /// Several queues, each with its own share of the workers and of the room; first in, first out within a shard. A worker
 /// without work in its own shard steals from the others, so no task waits while a worker is idle. One whose own shard never
 /// runs dry takes a task of another now and then, and every second one where a shard's workers are held up by long tasks.
 ///
-/// Made for many submitters on many cores: they meet only in one shard. Which shard a task goes to is a matter of
+/// LazyWith for many submitters on many cores: they meet only in one shard. Which shard a task goes to is a matter of
 /// [`Balance`], or of its key ([`With::key`](crate::With::key)): the tasks of one key never take more than
 /// one shard's room.
 ///
@@ -57,10 +57,10 @@ pub struct ShardedQueue<T> {
     turn: CachePadded<AtomicUsize>,
     /// How many shards have a share of the room.
     usable: AtomicUsize,
-    book: Mutex<Book>,
+    inner: Mutex<Inner>,
 }
 
-struct Book {
+struct Inner {
     bound: Option<usize>,
     /// The most tasks that may be in the pool; `None` is no limit.
     room: Option<usize>,
@@ -68,10 +68,10 @@ struct Book {
     running: Option<u64>,
     /// How many of them did not come from here.
     elsewhere: u64,
-    homes: Homes,
+    assignment: ShardAssignment,
 }
 
-impl Book {
+impl Inner {
     /// How many of `shards` have a share of the room.
     fn usable(&self, shards: usize) -> usize {
         self.room.unwrap_or(usize::MAX).min(shards)
@@ -94,17 +94,17 @@ fn check_room(room: Option<usize>, shards: usize) -> Result<(), String> {
 }
 
 #[doc(hidden)]
-pub struct Seat {
+pub struct ShardedCx {
     /// The worker's own shard; the book may move it.
-    home: Arc<Home>,
+    home: Arc<Assigned>,
     /// The shard that its task came from.
     from: Cell<usize>,
-    rounds: Rounds,
+    schedule: StealSchedule,
     random: Cell<u64>,
 }
 
 impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
-    type Seat = Seat;
+    type Cx = ShardedCx;
 
     const HAS_SHARDS: bool = true;
 
@@ -118,30 +118,31 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             return Err(format!("`shards` is {count}: {MAX_WORKERS} is the most"));
         }
         check_room(room, count)?;
-        let book = Book { bound: shape.bound, room, running: None, elsewhere: 0, homes: Homes::new(count) };
+        let inner =
+            Inner { bound: shape.bound, room, running: None, elsewhere: 0, assignment: ShardAssignment::new(count) };
         Ok(ShardedQueue {
-            shards: (0..count).map(|index| Shard::new(book.share(index, count))).collect(),
+            shards: (0..count).map(|index| Shard::new(inner.share(index, count))).collect(),
             balance: shape.balance,
             turn: CachePadded::new(AtomicUsize::new(0)),
-            usable: AtomicUsize::new(book.usable(count)),
-            book: Mutex::new(book),
+            usable: AtomicUsize::new(inner.usable(count)),
+            inner: Mutex::new(inner),
         })
     }
 
     fn push(
         &self,
-        item: &mut (impl Parcel<T> + ?Sized),
-        door: usize,
-        keep: usize,
+        item: &mut (impl LazyItem<T> + ?Sized),
+        lane: usize,
+        reserved: usize,
         _idle: Option<usize>,
     ) -> Result<(), Refused> {
-        if door != MAIN_DOOR {
-            return self.shards[self.behind(door)].push(item, keep);
+        if lane != DEFAULT_LANE {
+            return self.shards[self.behind(lane)].push(item, reserved);
         }
         let first = self.pick();
         let mut index = first;
         loop {
-            match self.shards[index].push(item, keep) {
+            match self.shards[index].push(item, reserved) {
                 Err(Refused::Full) => {}
                 result => return result,
             }
@@ -152,34 +153,34 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         }
     }
 
-    fn door(&self, key: u64) -> usize {
+    fn lane(&self, key: u64) -> usize {
         1 + truncate(scramble(key)) % self.shards.len()
     }
 
-    fn shard_behind(&self, door: usize) -> usize {
-        self.behind(door)
+    fn shard_of_lane(&self, lane: usize) -> usize {
+        self.behind(lane)
     }
 
-    fn has_room(&self, door: usize) -> bool {
-        match door {
-            MAIN_DOOR => self.shards.iter().any(Shard::has_room),
-            _ => self.shards[self.behind(door)].has_room(),
+    fn has_room(&self, lane: usize) -> bool {
+        match lane {
+            DEFAULT_LANE => self.shards.iter().any(Shard::has_room),
+            _ => self.shards[self.behind(lane)].has_room(),
         }
     }
 
-    fn seat(&self, worker: usize) -> Seat {
-        let home = self.book.lock().homes.join();
+    fn cx(&self, worker: usize) -> ShardedCx {
+        let home = self.inner.lock().assignment.join();
         let random = Cell::new(worker as u64);
-        Seat { home, from: Cell::new(0), rounds: Rounds::new(), random }
+        ShardedCx { home, from: Cell::new(0), schedule: StealSchedule::new(), random }
     }
 
-    fn pop(&self, seat: &Seat) -> Option<T> {
-        self.look_for_task(seat)
+    fn pop(&self, cx: &ShardedCx) -> Option<T> {
+        self.look_for_task(cx)
     }
 
     fn pop_instead(&self) -> Option<T> {
-        let book = self.book.lock();
-        if book.running == Some(0) {
+        let inner = self.inner.lock();
+        if inner.running == Some(0) {
             return None;
         }
         self.all_from(self.next_in_turn()).find_map(|index| {
@@ -189,8 +190,8 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         })
     }
 
-    fn finished(&self, seat: &Seat) {
-        self.shards[seat.from.get()].finish();
+    fn finished(&self, cx: &ShardedCx) {
+        self.shards[cx.from.get()].finish();
     }
 
     fn started(&self) -> u64 {
@@ -202,7 +203,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     }
 
     fn has_work(&self) -> bool {
-        self.shards.iter().any(Shard::has_work) && (!self.shards[0].is_shut() || self.may_start(&self.book.lock()))
+        self.shards.iter().any(Shard::has_work) && (!self.shards[0].is_shut() || self.may_start(&self.inner.lock()))
     }
 
     fn has_more(&self) -> bool {
@@ -216,18 +217,18 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             let started = sum(Shard::started);
             Counts { finished, started, accepted: sum(Shard::accepted) }
         };
-        let book = self.book.lock();
-        let room = book.room.map_or(u64::MAX, |room| room as u64);
-        Counts::load(read, book.homes.len(), room)
+        let inner = self.inner.lock();
+        let room = inner.room.map_or(u64::MAX, |room| room as u64);
+        Counts::load(read, inner.assignment.len(), room)
     }
 
     fn shards(&self) -> Vec<ShardStats> {
-        let book = self.book.lock();
+        let inner = self.inner.lock();
         let figures = |(index, shard): (usize, &Shard<T>)| {
             let running = shard.running();
             let held = shard.held();
             ShardStats {
-                workers: book.homes.at(index),
+                workers: inner.assignment.at(index),
                 submitted: shard.accepted(),
                 queued: to_usize(held.saturating_sub(running)),
                 running: to_usize(running),
@@ -238,24 +239,24 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     }
 
     fn set_limits(&self, running: Option<usize>, workers: usize) {
-        let mut book = self.book.lock();
-        book.running = running.map(|limit| limit as u64);
-        book.room = book.bound.map(|bound| workers.saturating_add(bound));
-        self.usable.store(book.usable(self.shards.len()), Ordering::Relaxed);
+        let mut inner = self.inner.lock();
+        inner.running = running.map(|limit| limit as u64);
+        inner.room = inner.bound.map(|bound| workers.saturating_add(bound));
+        self.usable.store(inner.usable(self.shards.len()), Ordering::Relaxed);
         for (index, shard) in self.shards.iter().enumerate() {
-            shard.set_share(book.share(index, self.shards.len()));
+            shard.set_share(inner.share(index, self.shards.len()));
             shard.set_shut(running.is_some());
         }
     }
 
     fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String> {
         check_room(bound.map(|bound| workers.saturating_add(bound)), self.shards.len())?;
-        self.book.lock().bound = bound;
+        self.inner.lock().bound = bound;
         Ok(())
     }
 
     fn set_elsewhere(&self, running: usize) {
-        self.book.lock().elsewhere = running as u64;
+        self.inner.lock().elsewhere = running as u64;
     }
 
     fn close(&self) {
@@ -268,19 +269,19 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
 
     fn drain(&self) -> Vec<T> {
         let mut drained = Vec::new();
-        let _book = self.book.lock();
+        let _book = self.inner.lock();
         self.shards.iter().for_each(|shard| shard.drain_into(&mut drained));
         drained
     }
 
     fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
-        let _book = self.book.lock();
+        let _book = self.inner.lock();
         self.shards.iter().for_each(|shard| shard.sweep_into(is_dead, &mut swept));
         swept
     }
 
-    fn leave(&self, seat: Seat) {
-        self.book.lock().homes.leave(&seat.home);
+    fn leave(&self, cx: ShardedCx) {
+        self.inner.lock().assignment.leave(&cx.home);
     }
 }

@@ -5,7 +5,7 @@ use std::mem;
 use crossbeam_utils::CachePadded;
 
 use crate::queue::list::List;
-use crate::queue::{Parcel, Refused};
+use crate::queue::{LazyItem, Refused};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Two lists, each with a lock of its own: submitters put into one, workers take from the other. Whoever finds the second one
@@ -79,18 +79,18 @@ impl<T> Shard<T> {
         }
     }
 
-    /// Takes a task in, if the shard is open and has room for it and for `keep` more.
+    /// Takes a task in, if the shard is open and has room for it and for `reserved` more.
     #[inline]
-    pub(super) fn push(&self, item: &mut (impl Parcel<T> + ?Sized), keep: usize) -> Result<(), Refused> {
+    pub(super) fn push(&self, item: &mut (impl LazyItem<T> + ?Sized), reserved: usize) -> Result<(), Refused> {
         let mut arrivals = self.inward.arrivals.lock();
         if arrivals.is_closed {
             return Err(Refused::Closed);
         }
-        let last = self.accepted() + keep as u64;
+        let last = self.accepted() + reserved as u64;
         if last >= arrivals.limit && last >= self.renew_limit(&mut arrivals) {
             return Err(Refused::Full);
         }
-        arrivals.tasks.push(item.unpack());
+        arrivals.tasks.push(item.build());
         add(&self.inward.accepted, 1);
         Ok(())
     }
@@ -212,7 +212,7 @@ impl<T> Shard<T> {
     }
 
     /// How many tasks the shard's own workers have taken, about.
-    pub(super) fn served(&self) -> u64 {
+    pub(super) fn own_pops(&self) -> u64 {
         self.started().wrapping_sub(self.stolen())
     }
 

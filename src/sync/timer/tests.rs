@@ -117,19 +117,19 @@ fn d21_one_thread_stays_for_a_while() {
     SCRIPT.advance(SECOND);
     notes.await_all(&(0..1000).collect::<Vec<_>>());
     drop(alarms);
-    SCRIPT.await_sleeper(start + SECOND + LINGERING);
+    SCRIPT.await_sleeper(start + SECOND + IDLE_LIFETIME);
     // Each of these is the last one. The thread sleeps on: it wakes before their time anyway.
     for n in 0..1000 {
         drop(TIMER.at(start + FAR, notes.waiter(n)));
     }
-    SCRIPT.advance(LINGERING / 2);
+    SCRIPT.advance(IDLE_LIFETIME / 2);
     let last = TIMER.at(start + FAR, notes.waiter(0));
-    SCRIPT.advance(LINGERING / 2);
+    SCRIPT.advance(IDLE_LIFETIME / 2);
     SCRIPT.await_sleeper(start + FAR);
     drop(last);
-    let end = SCRIPT.now() + LINGERING;
+    let end = SCRIPT.now() + IDLE_LIFETIME;
     SCRIPT.await_sleeper(end);
-    SCRIPT.advance(LINGERING - Duration::from_nanos(1));
+    SCRIPT.advance(IDLE_LIFETIME - Duration::from_nanos(1));
     assert!(!TIMER.thread_is_gone());
     assert_eq!(STARTED.load(SeqCst), 1);
     SCRIPT.advance(Duration::from_nanos(1));
@@ -186,7 +186,7 @@ fn setting_an_alarm_without_a_thread_sleeps() {
     static SCRIPT: Script = Script::new();
     static TIMER: Timer = Timer::new(Clock::Scripted(&SCRIPT), refuse);
     let (start, notes) = (SCRIPT.start(), Notes::default());
-    let time = start + 10 * NAP + NAP / 2;
+    let time = start + 10 * FALLBACK_SLEEP + FALLBACK_SLEEP / 2;
     let (mut alarm, mut naps) = (None, 0);
     while SCRIPT.now() < time {
         alarm = Some(TIMER.at(time, notes.waiter(naps)));
@@ -201,7 +201,7 @@ fn setting_an_alarm_without_a_thread_sleeps() {
     let _others: Vec<_> = (0..17).map(|_| TIMER.at(before + FAR, notes.waiter(0))).collect();
     let before = SCRIPT.now();
     drop(TIMER.at(before + FAR, notes.waiter(0)));
-    assert_eq!(SCRIPT.now() - before, NAP / 17);
+    assert_eq!(SCRIPT.now() - before, FALLBACK_SLEEP / 17);
     assert!(TIMER.state.lock().alarms.is_empty());
 }
 
@@ -210,14 +210,14 @@ fn setting_an_alarm_without_a_thread_sleeps() {
 fn awaiting_a_deadline_without_a_thread_burns_no_core() {
     static TIMER: Timer = Timer::new(Clock::System, refuse);
     let (token, start) = (CancelToken::new(), Instant::now());
-    token.cancel_after(10 * NAP);
+    token.cancel_after(10 * FALLBACK_SLEEP);
     let (mut polls, mut cancelled) = (0, token.cancelled());
     let awaiting = std::future::poll_fn(|poller| {
         polls += 1;
         cancelled.poll_by(&TIMER, poller.waker())
     });
     block_on(awaiting);
-    assert!(start.elapsed() >= 10 * NAP);
+    assert!(start.elapsed() >= 10 * FALLBACK_SLEEP);
     assert!((1..=12).contains(&polls), "{polls} polls");
 }
 

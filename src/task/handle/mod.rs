@@ -18,7 +18,7 @@ use crate::sync::current;
 use crate::sync::waiter::Waiter;
 use crate::task::current_worker::{self, PoolId};
 use crate::task::in_view::InView;
-use crate::task::slot::{AwaitedEnd, Cancellable, Outcome, Slot, Ticket, Verdict};
+use crate::task::state::{AwaitedEnd, Cancellable, Outcome, RunOutcome, TaskRef, TaskState};
 
 pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
@@ -41,7 +41,7 @@ pub use shared_handle::SharedHandle;
 /// ```
 #[must_use = "dropping a handle detaches its task"]
 pub struct Handle<T: Send + 'static> {
-    slot: Arc<dyn Joinable<T>>,
+    task_state: Arc<dyn Joinable<T>>,
     id: TaskId,
 }
 
@@ -70,7 +70,7 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     /// Runs the task on the calling thread if that is a worker of its pool and nobody has started it.
     fn run_inside(self: Arc<Self>);
     fn has_started(&self) -> bool;
-    /// Waits for the end without taking the result; see [`Slot::await_end`].
+    /// Waits for the end without taking the result; see [`TaskState::await_end`].
     fn await_end(
         self: Arc<Self>,
         deadline: Option<Instant>,
@@ -98,41 +98,44 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
 
 /// Whether the calling thread is a worker of the task's pool and could run the task in the middle of its own: as deep as the
 /// user's own waits nest.
-fn can_run<I, T>(slot: &Slot<I, T>) -> bool {
-    let terms = slot.terms();
-    let has_place = || terms.view().is_none_or(InView::can_run);
-    terms.run_here.is_some() && current_worker::is_inside(terms.pool) && has_place()
+fn can_run<I, T>(task_state: &TaskState<I, T>) -> bool {
+    let meta = task_state.meta();
+    let has_place = || meta.view().is_none_or(InView::can_run);
+    meta.run_here.is_some() && current_worker::is_inside(meta.pool) && has_place()
 }
 
 /// Runs the task on the calling worker, if nobody has started it.
-fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>) {
-    if let Some(view) = slot.other_view() {
+fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
+    if let Some(view) = task_state.other_view() {
         view.run();
         return;
     }
-    let Some(run) = slot.terms().run_here else { return };
-    current_worker::run_here_however_deep(slot.terms().pool, |reply| {
-        match Ticket::new(slot).run_withdrawn(reply, |input, slot| run(input, slot)) {
-            Verdict::Ran => Verdict::Ran,
+    let Some(run) = task_state.meta().run_here else { return };
+    current_worker::run_here_unbounded(task_state.meta().pool, |completion| {
+        match TaskRef::new(task_state).run_withdrawn(completion, |input, task_state| run(input, task_state)) {
+            RunOutcome::Ran => RunOutcome::Ran,
             // Whoever started or cancelled it counts it.
-            _ => Verdict::Elsewhere,
+            _ => RunOutcome::Elsewhere,
         }
     });
 }
 
 /// A worker that waits with a limit, and would be the last one that could make progress, runs the task or what comes before it.
-fn run_as_the_last<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>) {
-    match slot.other_view() {
+fn run_as_the_last<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
+    match task_state.other_view() {
         Some(view) => _ = view.run_next(),
-        None => run_if_unstarted(slot),
+        None => run_if_unstarted(task_state),
     }
 }
 
 /// A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a time limit, which could not
 /// be kept.
-fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(slot: &Arc<Slot<I, T>>, deadline: Option<Instant>) {
-    if deadline.is_none() && can_run(slot) {
-        run_if_unstarted(slot);
+fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(
+    task_state: &Arc<TaskState<I, T>>,
+    deadline: Option<Instant>,
+) {
+    if deadline.is_none() && can_run(task_state) {
+        run_if_unstarted(task_state);
     }
 }
 
@@ -145,16 +148,16 @@ fn into_join_result<I, T>(outcome: Outcome<I, T>) -> Option<Result<T, JoinError>
     }
 }
 
-impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
+impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
     fn is_finished(&self) -> bool {
-        Slot::is_finished(self)
+        TaskState::is_finished(self)
     }
 
     fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
         run_if_waited_for_inside(&self, deadline);
         loop {
             let can_run = deadline.is_some() && can_run(&self);
-            match Slot::wait(&*self, deadline, None, can_run) {
+            match TaskState::wait(&*self, deadline, None, can_run) {
                 Outcome::WouldDeadlock if can_run => run_as_the_last(&self),
                 outcome => return into_join_result(outcome),
             }
@@ -167,7 +170,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn has_started(&self) -> bool {
-        Slot::has_started(self)
+        TaskState::has_started(self)
     }
 
     fn await_end(
@@ -179,7 +182,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
         run_if_waited_for_inside(&self, deadline);
         loop {
             let can_run = deadline.is_some() && can_run(&self);
-            match Slot::await_end(&*self, deadline, token, is_younger, can_run) {
+            match TaskState::await_end(&*self, deadline, token, is_younger, can_run) {
                 AwaitedEnd::WouldDeadlock if can_run => run_as_the_last(&self),
                 end => return end,
             }
@@ -187,7 +190,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn pool(&self) -> PoolId {
-        self.terms().pool
+        self.meta().pool
     }
 
     fn can_run(&self) -> bool {
@@ -195,15 +198,15 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn listen(&self, waiter: Waiter) -> Option<u64> {
-        Slot::listen(self, waiter)
+        TaskState::listen(self, waiter)
     }
 
     fn stop_listening(&self, place: u64) {
-        Slot::stop_listening(self, place);
+        TaskState::stop_listening(self, place);
     }
 
     fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool {
-        Slot::is_up_to_caller(self, waiter)
+        TaskState::is_up_to_caller(self, waiter)
     }
 
     fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {
@@ -214,23 +217,23 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Slot<I, T> {
     }
 
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>> {
-        Slot::poll(self, waiter).and_then(into_join_result)
+        TaskState::poll(self, waiter).and_then(into_join_result)
     }
 
     fn cancel(&self) -> bool {
-        Slot::cancel(self)
+        TaskState::cancel(self)
     }
 
     fn detach(&self) {
-        Slot::detach(self);
+        TaskState::detach(self);
     }
 }
 
 impl<T: Send + 'static> Handle<T> {
-    pub(crate) fn new<I: Send + 'static>(slot: Arc<Slot<I, T>>) -> Self {
+    pub(crate) fn new<I: Send + 'static>(task_state: Arc<TaskState<I, T>>) -> Self {
         // Not one of `sync`'s atomics: a static of loom's cannot be made.
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Handle { slot, id: TaskId(NEXT.fetch_add(1, Ordering::Relaxed)) }
+        Handle { task_state, id: TaskId(NEXT.fetch_add(1, Ordering::Relaxed)) }
     }
 
     /// The task's number.
@@ -268,7 +271,7 @@ impl<T: Send + 'static> Handle<T> {
 
     /// As [`join`](Self::join) and [`join_deadline`](Self::join_deadline), for those who still need the handle after it.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
-        Arc::clone(&self.slot).wait(deadline)
+        Arc::clone(&self.task_state).wait(deadline)
     }
 
     /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
@@ -296,7 +299,7 @@ impl<T: Send + 'static> Handle<T> {
     /// As [`join`](Self::join).
     #[must_use = "it takes the result, if there is one"]
     pub fn join_timeout(&mut self, limit: Duration) -> Option<Result<T, JoinError>> {
-        Arc::clone(&self.slot).wait(deadline(limit))
+        Arc::clone(&self.task_state).wait(deadline(limit))
     }
 
     /// Blocks until the task has ended, until `deadline` at most; as [`join_timeout`](Self::join_timeout).
@@ -315,7 +318,7 @@ impl<T: Send + 'static> Handle<T> {
     /// As [`join`](Self::join).
     #[must_use = "it takes the result, if there is one"]
     pub fn join_deadline(&mut self, deadline: Instant) -> Option<Result<T, JoinError>> {
-        Arc::clone(&self.slot).wait(Some(deadline))
+        Arc::clone(&self.task_state).wait(Some(deadline))
     }
 
     /// The result if the task has ended; never blocks. As [`join_timeout`](Self::join_timeout) otherwise.
@@ -332,7 +335,7 @@ impl<T: Send + 'static> Handle<T> {
     /// As [`join`](Self::join).
     #[must_use = "it takes the result, if there is one"]
     pub fn try_join(&mut self) -> Option<Result<T, JoinError>> {
-        self.slot.poll(None)
+        self.task_state.poll(None)
     }
 
     /// Whether the task has ended, so that [`join`](Self::join) would not wait. Never blocks.
@@ -345,7 +348,7 @@ impl<T: Send + 'static> Handle<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_finished(&self) -> bool {
-        self.slot.is_finished()
+        self.task_state.is_finished()
     }
 
     /// Stops the task. One that has not started never will: what it captured is dropped here and now, and it counts as
@@ -363,7 +366,7 @@ impl<T: Send + 'static> Handle<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(&self) -> bool {
-        self.slot.cancel()
+        self.task_state.cancel()
     }
 
     /// The task's token: cancelled with the task, by [`cancel`](Self::cancel) or by the token that it was submitted with, and
@@ -379,15 +382,15 @@ impl<T: Send + 'static> Handle<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn token(&self) -> CancelToken {
-        self.slot.token().clone()
+        self.task_state.token().clone()
     }
 
     /// The result, or word to wake the waiter. Runs the task on the calling worker if nobody else is free to.
     pub(crate) fn poll_or_listen(&mut self, waiter: impl Fn() -> Waiter) -> Option<Result<T, JoinError>> {
-        if self.slot.is_up_to_caller(&waiter) {
-            Arc::clone(&self.slot).run_for_poll(&waiter);
+        if self.task_state.is_up_to_caller(&waiter) {
+            Arc::clone(&self.task_state).run_for_poll(&waiter);
         }
-        self.slot.poll(Some(waiter()))
+        self.task_state.poll(Some(waiter()))
     }
 
     /// A handle that can be cloned and joined by several threads, and more than once.
@@ -429,7 +432,7 @@ impl<T: Send + 'static> Future for Handle<T> {
 
 impl<T: Send + 'static> Drop for Handle<T> {
     fn drop(&mut self) {
-        self.slot.detach();
+        self.task_state.detach();
     }
 }
 

@@ -226,13 +226,13 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
         let notifier = Notifier::new(true);
         let mut pools: Vec<(PoolId, usize)> = Vec::new();
         let watch = |(number, handle): (u64, H)| {
-            let slot = &handle.borrow().slot;
-            let pool = slot.pool();
+            let task_state = &handle.borrow().task_state;
+            let pool = task_state.pool();
             match pools.iter_mut().find(|(other, _)| *other == pool) {
                 Some((_, tasks)) => *tasks += 1,
                 None => pools.push((pool, 1)),
             }
-            let place = slot.listen(Waiter::Listed(Arc::clone(&notifier), number));
+            let place = task_state.listen(Waiter::Listed(Arc::clone(&notifier), number));
             if place.is_none() {
                 notifier.note(number);
             }
@@ -255,10 +255,10 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
 
     fn take(&mut self, index: usize) -> Option<H> {
         let Entry { handle, place } = self.entries.get_mut(index)?.take()?;
-        let slot = &handle.borrow().slot;
-        place.into_iter().for_each(|place| slot.stop_listening(place));
+        let task_state = &handle.borrow().task_state;
+        place.into_iter().for_each(|place| task_state.stop_listening(place));
         self.left -= 1;
-        let pool = slot.pool();
+        let pool = task_state.pool();
         self.pools.iter_mut().filter(|(other, _)| *other == pool).for_each(|(_, tasks)| *tasks -= 1);
         Some(handle)
     }
@@ -318,7 +318,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
     /// Leave to wait for `pool`. With a deadline it is counted only where the worker can run a task instead.
     fn enter_wait(&mut self, pool: PoolId, deadline: Option<Instant>) -> Result<BlockGuard, WouldDeadlock> {
         match deadline.is_some() && self.next_to_run().is_some() {
-            true => block_permits::enter_wait_at_door(pool, None, true),
+            true => block_permits::enter_wait_for_room(pool, None, true),
             false => block_permits::enter_wait(pool, deadline),
         }
     }
@@ -336,9 +336,10 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             return None;
         }
         while let Some(entry) = self.entries.get(self.tried) {
-            let slot = entry.as_ref().map(|entry| &entry.handle.borrow().slot);
-            if let Some(slot) = slot.filter(|slot| slot.can_run() && !slot.has_started()) {
-                return Some(Arc::clone(slot));
+            let task_state = entry.as_ref().map(|entry| &entry.handle.borrow().task_state);
+            if let Some(task_state) = task_state.filter(|task_state| task_state.can_run() && !task_state.has_started())
+            {
+                return Some(Arc::clone(task_state));
             }
             self.tried += 1;
         }
@@ -353,7 +354,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
 impl<T: Send + 'static, H: Borrow<Handle<T>>> Drop for Watched<T, H> {
     fn drop(&mut self) {
         for Entry { handle, place } in self.entries.iter().flatten() {
-            place.iter().for_each(|place| handle.borrow().slot.stop_listening(*place));
+            place.iter().for_each(|place| handle.borrow().task_state.stop_listening(*place));
         }
     }
 }

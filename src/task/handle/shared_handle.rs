@@ -12,7 +12,7 @@ use crate::error::{Cause, JoinError};
 use crate::sync::OnceLock;
 use crate::sync::clock::deadline;
 use crate::sync::waiter::Waiter;
-use crate::task::slot::AwaitedEnd;
+use crate::task::state::AwaitedEnd;
 
 static WOULD_DEADLOCK: JoinError = JoinError::would_deadlock();
 
@@ -21,7 +21,7 @@ struct Shared<T: Send + 'static> {
     result: OnceLock<Result<T, JoinError>>,
 }
 
-/// A handle for several: every clone sees the same result. Made by [`Handle::shared`]. When the last clone is dropped the task is
+/// A handle for several: every clone sees the same result. LazyWith by [`Handle::shared`]. When the last clone is dropped the task is
 /// detached.
 ///
 /// [`join`](Self::join) gives the result by reference. `.await` gives a clone of it, on any executor.
@@ -74,7 +74,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
         if !self.shared.handle.is_finished() {
-            match Arc::clone(&self.shared.handle.slot).await_end(deadline, None, false) {
+            match Arc::clone(&self.shared.handle.task_state).await_end(deadline, None, false) {
                 // Without a token no wait is cancelled.
                 AwaitedEnd::Over | AwaitedEnd::Cancelled => {}
                 AwaitedEnd::TimedOut => return None,
@@ -88,7 +88,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
 impl<T: Send + 'static> Shared<T> {
     /// The result of a task that has ended. Whoever comes first moves it, and the others wait the moment that this takes.
     fn result(&self) -> Result<&T, &JoinError> {
-        let take = || self.handle.slot.poll(None).unwrap_or_else(|| Err(JoinError::new(Cause::Taken)));
+        let take = || self.handle.task_state.poll(None).unwrap_or_else(|| Err(JoinError::new(Cause::Taken)));
         self.result.get_or_init(take).as_ref()
     }
 }
@@ -97,7 +97,7 @@ impl<T: Send + 'static> SharedHandle<T> {
     /// Whoever was told to wake this clone forgets it.
     fn stop_listening(&mut self) {
         let place = self.place.take();
-        place.into_iter().for_each(|place| self.shared.handle.slot.stop_listening(place));
+        place.into_iter().for_each(|place| self.shared.handle.task_state.stop_listening(place));
     }
 
     pub(super) fn of(handle: Handle<T>) -> Self {
@@ -157,11 +157,11 @@ impl<T: Clone + Send + Sync + 'static> Future for SharedHandle<T> {
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         self.stop_listening();
         if self.shared.result.get().is_none() {
-            let (slot, waiter) = (&self.shared.handle.slot, || Waiter::Task(poller.waker().clone()));
-            if slot.is_up_to_caller(&waiter) {
-                Arc::clone(slot).run_for_poll(&waiter);
+            let (task_state, waiter) = (&self.shared.handle.task_state, || Waiter::Task(poller.waker().clone()));
+            if task_state.is_up_to_caller(&waiter) {
+                Arc::clone(task_state).run_for_poll(&waiter);
             }
-            self.place = self.shared.handle.slot.listen(waiter());
+            self.place = self.shared.handle.task_state.listen(waiter());
         }
         match self.place {
             Some(_) => Poll::Pending,

@@ -4,8 +4,8 @@
 //! the task after its own: the worker, when it has ended the task and nobody can begin to interrupt it any more, waits until one
 //! that is under way has returned.
 
-use super::{Cell, Slot, State};
-use crate::sync::contain::contain;
+use super::{Stage, State, TaskState};
+use crate::sync::user_code::catch_user_panic;
 use crate::sync::{MutexGuard, Ordering, Thread, current, park};
 
 /// The one call of a task's interrupter.
@@ -22,16 +22,16 @@ impl<I, O> State<I, O> {
     }
 }
 
-impl<I, O> Slot<I, O> {
+impl<I, O> TaskState<I, O> {
     /// Tells the task to stop if it runs, and interrupts it if nobody has. A panic of the interrupter ends here.
     pub(super) fn tell_to_stop(&self, mut state: MutexGuard<'_, State<I, O>>) {
-        let Cell::Running(interrupter) = &mut state.cell else { return };
+        let Stage::Running(interrupter) = &mut state.stage else { return };
         let interrupter = interrupter.take();
         self.note_given_up();
         let Some(interrupter) = interrupter else { return };
         state.interrupt.is_under_way = true;
         drop(state);
-        contain(move || interrupter.interrupt());
+        catch_user_panic(move || interrupter.interrupt());
         let mut state = self.state.lock();
         state.interrupt.is_under_way = false;
         let worker = state.interrupt.worker.take();
@@ -64,7 +64,7 @@ impl<I, O> Slot<I, O> {
 }
 
 /// When it is dropped, the worker waits until the task that it has ended is not being interrupted.
-pub(super) struct AwaitsInterrupt<'a, I, O>(pub(super) &'a Slot<I, O>);
+pub(super) struct AwaitsInterrupt<'a, I, O>(pub(super) &'a TaskState<I, O>);
 
 impl<I, O> Drop for AwaitsInterrupt<'_, I, O> {
     fn drop(&mut self) {
@@ -81,38 +81,38 @@ mod models {
     use crate::sync::explore::explore;
     use crate::sync::{Arc, AtomicUsize, Ordering};
     use crate::task::interrupter::Interrupter;
-    use crate::task::slot::{Reply, Slot, Terms, Ticket, Verdict};
+    use crate::task::state::{Completion, RunOutcome, TaskMeta, TaskRef, TaskState};
 
     /// So many threads cancel a task while a worker runs it. Loom finds a worker that is not woken.
     fn cancelled_by(cancellers: usize, preemptions: usize) {
         explore(preemptions, move || {
-            let slot = Slot::new((), Terms::of_no_pool());
+            let task_state = TaskState::new((), TaskMeta::of_no_pool());
             let under_way = Arc::new(AtomicUsize::new(0));
             let worker = {
-                let (ticket, under_way) = (Ticket::new(&slot), Arc::clone(&under_way));
+                let (task_ref, under_way) = (TaskRef::new(&task_state), Arc::clone(&under_way));
                 thread::spawn(move || {
                     let seen = Arc::clone(&under_way);
                     let interrupter = Interrupter::new(move || {
                         under_way.store(1, Ordering::Relaxed);
                         under_way.store(0, Ordering::Relaxed);
                     });
-                    let mut reply = Reply::default();
-                    let verdict = ticket.run(&mut reply, Some(&interrupter), |(), _| ());
-                    assert!(reply.send(None).is_none());
+                    let mut completion = Completion::default();
+                    let outcome = task_ref.run(&mut completion, Some(&interrupter), |(), _| ());
+                    assert!(completion.send(None).is_none());
                     // From here on the worker is at its next task.
                     assert_eq!(seen.load(Ordering::Relaxed), 0, "an interrupt reaches the next task");
-                    verdict
+                    outcome
                 })
             };
             let others: Vec<_> = (1..cancellers)
                 .map(|_| {
-                    let slot = Arc::clone(&slot);
-                    thread::spawn(move || slot.cancel())
+                    let task_state = Arc::clone(&task_state);
+                    thread::spawn(move || task_state.cancel())
                 })
                 .collect();
-            let mut was_queued = slot.cancel();
+            let mut was_queued = task_state.cancel();
             others.into_iter().for_each(|other| was_queued |= other.join().unwrap());
-            assert_eq!(worker.join().unwrap(), if was_queued { Verdict::Cancelled } else { Verdict::Ran });
+            assert_eq!(worker.join().unwrap(), if was_queued { RunOutcome::Cancelled } else { RunOutcome::Ran });
         });
     }
 

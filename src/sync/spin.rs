@@ -6,23 +6,23 @@
 use crate::sync::{IS_CHECKED, spin_loop, yield_now};
 
 /// Looks before the first giving way: about a microsecond. One there and back between two processors is shorter.
-const AT_FIRST: usize = if IS_CHECKED { 1 } else { 32 };
+const FIRST_ROUND: usize = if IS_CHECKED { 1 } else { 32 };
 /// The same for something that is not expected within that time.
-const BRIEFLY: usize = if IS_CHECKED { 1 } else { 4 };
+const FIRST_ROUND_UNEXPECTED: usize = if IS_CHECKED { 1 } else { 4 };
 /// Looks between two givings way.
-const IN_ROUND: usize = if IS_CHECKED { 1 } else { 16 };
+const LATER_ROUNDS: usize = if IS_CHECKED { 1 } else { 16 };
 
 /// Asks for `found` again and again; before each round but the first, whether it should `go_on`. What `is_soon` expected is worth
 /// a longer first round.
-pub(crate) fn look<T>(
+pub(crate) fn spin_until<T>(
     is_soon: bool,
     mut found: impl FnMut() -> Option<T>,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Option<T> {
     let mut round = 0;
-    let mut looks = if is_soon { AT_FIRST } else { BRIEFLY };
+    let mut spins = if is_soon { FIRST_ROUND } else { FIRST_ROUND_UNEXPECTED };
     loop {
-        for _ in 0..looks {
+        for _ in 0..spins {
             if let Some(found) = found() {
                 return Some(found);
             }
@@ -33,6 +33,6 @@ pub(crate) fn look<T>(
             return None;
         }
         yield_now();
-        looks = IN_ROUND;
+        spins = LATER_ROUNDS;
     }
 }

@@ -7,26 +7,26 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::sync::looking;
+use crate::sync::spin;
 use crate::sync::{IS_CHECKED, thread_local};
 
 /// The longest look, in rounds: some microseconds, about what a sleep and a wake-up cost.
 const ROUNDS: usize = if IS_CHECKED { 1 } else { 16 };
 /// An answer that comes within this time is worth a look without giving way.
-const SOON: Duration = Duration::from_micros(2);
+const FAST: Duration = Duration::from_micros(2);
 
 thread_local! {
     /// Whether the last answer that this thread looked for came soon. Has no destructor, so it never goes out of use.
-    static IS_SOON: Cell<bool> = const { Cell::new(true) };
+    static REPLIES_ARE_FAST: Cell<bool> = const { Cell::new(true) };
 }
 
 /// Looks for a while whether something `is_there`; says whether it is.
-pub(super) fn look_for(is_there: impl Fn() -> bool) -> bool {
-    let expects_soon = IS_SOON.with(Cell::get);
+pub(super) fn spin_for_reply(is_there: impl Fn() -> bool) -> bool {
+    let expects_soon = REPLIES_ARE_FAST.with(Cell::get);
     // The clock is not asked for as long as nobody gives way.
     let since = if expects_soon { None } else { Some(Instant::now()) };
     let mut gave_way = false;
-    let found = looking::look(
+    let found = spin::spin_until(
         expects_soon,
         || is_there().then_some(()),
         |round| {
@@ -34,7 +34,7 @@ pub(super) fn look_for(is_there: impl Fn() -> bool) -> bool {
             round < ROUNDS
         },
     );
-    let was_soon = since.map_or(!gave_way, |since| found.is_some() && since.elapsed() < SOON);
-    IS_SOON.with(|soon| soon.set(was_soon));
+    let was_soon = since.map_or(!gave_way, |since| found.is_some() && since.elapsed() < FAST);
+    REPLIES_ARE_FAST.with(|soon| soon.set(was_soon));
     found.is_some()
 }

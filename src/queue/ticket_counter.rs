@@ -2,7 +2,7 @@
 
 use crate::sync::{AtomicU64, Backoff, Ordering};
 
-const SHUT: u64 = 1;
+const CLOSED: u64 = 1;
 const ONE: u64 = 2;
 
 /// Why nobody went through.
@@ -15,44 +15,44 @@ pub(super) enum Blocked {
 }
 
 /// Gives out tickets 0, 1, 2, … one at a time, each to one caller, until it is shut. Ticket and bolt share a word: from
-/// the moment [`shut`](Self::shut) returns nobody goes through.
+/// the moment [`close`](Self::close) returns nobody goes through.
 ///
 /// At a task every nanosecond the count lasts for 292 years.
-pub(super) struct Turnstile(AtomicU64);
+pub(super) struct TicketCounter(AtomicU64);
 
-impl Turnstile {
+impl TicketCounter {
     pub(super) fn new() -> Self {
-        Turnstile(AtomicU64::new(0))
+        TicketCounter(AtomicU64::new(0))
     }
 
     /// How many have gone through; the ticket of the next.
     pub(super) fn count(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `pass`: who sees a ticket given out sees what its taker did before.
+        // ORDERING: Acquire pairs with the Release in `try_take`: who sees a ticket given out sees what its taker did before.
         self.0.load(Ordering::Acquire) / ONE
     }
 
-    pub(super) fn is_shut(&self) -> bool {
-        // ORDERING: Relaxed. A look; `pass` decides.
-        self.0.load(Ordering::Relaxed) & SHUT != 0
+    pub(super) fn is_closed(&self) -> bool {
+        // ORDERING: Relaxed. A look; `try_take` decides.
+        self.0.load(Ordering::Relaxed) & CLOSED != 0
     }
 
-    pub(super) fn shut(&self) {
+    pub(super) fn close(&self) {
         // ORDERING: AcqRel: the tickets given out before are seen here, and what was done before by those who find it shut.
-        self.0.fetch_or(SHUT, Ordering::AcqRel);
+        self.0.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
     pub(super) fn open(&self) {
-        // ORDERING: AcqRel, as in `shut`.
-        self.0.fetch_and(!SHUT, Ordering::AcqRel);
+        // ORDERING: AcqRel, as in `close`.
+        self.0.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 
     /// Takes the next ticket if `ready` says of it that it may be had. Lock-free.
-    pub(super) fn pass(&self, ready: impl Fn(u64) -> bool) -> Result<u64, Blocked> {
+    pub(super) fn try_take(&self, ready: impl Fn(u64) -> bool) -> Result<u64, Blocked> {
         let backoff = Backoff::new();
         // ORDERING: Acquire, as in `count`; so in the other loads here.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
-            if word & SHUT != 0 {
+            if word & CLOSED != 0 {
                 return Err(Blocked::Shut);
             }
             if !ready(word / ONE) {
@@ -75,9 +75,9 @@ impl Turnstile {
     }
 
     /// Takes the next ticket of a turnstile that is shut. The caller sees to it that no two do this at a time.
-    pub(super) fn pass_shut(&self) -> u64 {
-        debug_assert!(self.is_shut());
-        // ORDERING: AcqRel, as in `pass`.
+    pub(super) fn take_closed(&self) -> u64 {
+        debug_assert!(self.is_closed());
+        // ORDERING: AcqRel, as in `try_take`.
         self.0.fetch_add(ONE, Ordering::AcqRel) / ONE
     }
 }

@@ -14,20 +14,20 @@ pub(super) type Busy = Cell<bool>;
 /// Whether to count is told by the number of busy workers, which is never too low: a worker that goes from one task straight to
 /// the next stays busy and writes nothing here. Of those that start tasks the last one finds all the others busy. So tasks that
 /// go on until all of them have started are never missed; of those that end meanwhile one or the other may be.
-pub(super) struct Peak {
+pub(super) struct HighWater {
     busy: AtomicUsize,
     highest: AtomicUsize,
 }
 
-impl Peak {
+impl HighWater {
     pub(super) fn new() -> Self {
-        Peak { busy: AtomicUsize::new(0), highest: AtomicUsize::new(0) }
+        HighWater { busy: AtomicUsize::new(0), highest: AtomicUsize::new(0) }
     }
 
     /// The worker has a task, and has counted it as started by a read-modify-write or under a lock. Says whether there may be a
     /// new peak: then it is to count, as is said above.
     #[inline]
-    pub(super) fn works(&self, mark: &Busy) -> bool {
+    pub(super) fn enter(&self, mark: &Busy) -> bool {
         if !mark.replace(true) {
             self.busy.fetch_add(1, Ordering::Relaxed);
         }
@@ -38,14 +38,14 @@ impl Peak {
     }
 
     /// So many ran at one moment. Says how many ever did.
-    pub(super) fn saw(&self, running: usize) -> usize {
+    pub(super) fn record(&self, running: usize) -> usize {
         let highest = self.highest();
         if running > highest { self.highest.fetch_max(running, Ordering::Relaxed).max(running) } else { highest }
     }
 
     /// The worker has no task.
     #[inline]
-    pub(super) fn rests(&self, mark: &Busy) {
+    pub(super) fn exit(&self, mark: &Busy) {
         if mark.replace(false) {
             self.busy.fetch_sub(1, Ordering::Relaxed);
         }

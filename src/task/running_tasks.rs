@@ -27,7 +27,7 @@ impl Overdue {
 
 /// Only tasks that were submitted with a token are here; the others cannot be told anything.
 #[derive(Default)]
-pub(crate) struct Stops(Mutex<Running>);
+pub(crate) struct RunningTasks(Mutex<Running>);
 
 #[derive(Default)]
 struct Running {
@@ -35,9 +35,9 @@ struct Running {
     next: u64,
 }
 
-impl Stops {
-    /// The task runs, until [`ended`](Self::ended) is called with the answer.
-    pub(crate) fn began(&self, task: Arc<dyn Stop>) -> u64 {
+impl RunningTasks {
+    /// The task runs, until [`remove`](Self::remove) is called with the answer.
+    pub(crate) fn insert(&self, task: Arc<dyn Stop>) -> u64 {
         let mut running = self.0.lock();
         let key = running.next;
         running.next += 1;
@@ -45,10 +45,10 @@ impl Stops {
         key
     }
 
-    pub(crate) fn ended(&self, key: u64) {
+    pub(crate) fn remove(&self, key: u64) {
         // What was taken out is dropped without the lock: it may be the last of the task.
-        let ended = self.0.lock().tasks.remove(&key);
-        drop(ended);
+        let remove = self.0.lock().tasks.remove(&key);
+        drop(remove);
     }
 
     /// Tells all that run to stop. At the end of the pool only.

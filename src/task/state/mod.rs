@@ -1,19 +1,19 @@
 //! The meeting point of one task and whoever waits for its result.
 //!
 //! A slot holds the input until the task starts and the result afterwards. The worker's side is a
-//! [`Ticket`] in the queue and then a [`Reply`]; the waiter's side is a [`Handle`](crate::Handle) or a
+//! [`TaskRef`] in the queue and then a [`Completion`]; the waiter's side is a [`Handle`](crate::Handle) or a
 //! synchronous call. All of it is behind one lock that is held for a few instructions, and never while user code runs: not the
 //! task, nor an interrupter, a waker (its clone and drop included), or the drop of an input or a result.
 //!
 //! Here is what a slot goes through, and how it is told to stop.
 
 mod current;
-mod desk;
-mod habit;
 mod inside;
 mod interrupts;
 mod packed;
-mod ticket;
+mod reply_spin;
+mod stack_oneshot;
+mod task_ref;
 mod wait;
 mod waiters;
 
@@ -27,8 +27,8 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::task::current_worker;
 use crate::task::in_view::InView;
 use crate::task::interrupter::Interrupter;
-use crate::task::prospect::Prospect;
-use crate::task::stops::Stop;
+use crate::task::liveness::Liveness;
+use crate::task::running_tasks::Stop;
 use crate::task::withdrawn::Withdrawn;
 
 use interrupts::Interrupt;
@@ -36,12 +36,12 @@ use packed::Packed;
 use waiters::MoreWaiters;
 
 use current::Running;
-pub(crate) use current::{SetAside, with_current};
-pub(crate) use desk::{Caller, Desk};
-pub(crate) use ticket::{Permit, Recalled, Reply, Settle, Ticket, Verdict};
+pub(crate) use current::{SuspendedTask, with_current};
+pub(crate) use stack_oneshot::{ReplySender, StackOneshot};
+pub(crate) use task_ref::{Complete, Completion, Permit, Retracted, RunOutcome, TaskRef};
 pub(crate) use wait::{AwaitedEnd, Outcome};
 
-enum Cell<I, O> {
+enum Stage<I, O> {
     Queued(Packed<I>),
     /// With what can interrupt it, until that is done.
     Running(Option<Interrupter>),
@@ -64,9 +64,9 @@ enum Turn {
 }
 
 struct State<I, O> {
-    cell: Cell<I, O>,
+    stage: Stage<I, O>,
     /// What a ticket for a task that is no longer queued stands for.
-    fate: Verdict,
+    withdrawn_outcome: RunOutcome,
     /// The pool has counted that its ticket stands for nothing any more.
     is_withdrawn: bool,
     /// Who waits; the first one's place costs no allocation.
@@ -80,10 +80,10 @@ struct State<I, O> {
 impl<I, O> State<I, O> {
     /// The input of a task that has not started.
     fn take_queued(&mut self) -> Option<Packed<I>> {
-        match std::mem::replace(&mut self.cell, Cell::Empty) {
-            Cell::Queued(input) => Some(input),
+        match std::mem::replace(&mut self.stage, Stage::Empty) {
+            Stage::Queued(input) => Some(input),
             other => {
-                self.cell = other;
+                self.stage = other;
                 None
             }
         }
@@ -91,16 +91,16 @@ impl<I, O> State<I, O> {
 
     /// Whether a wait would return at once.
     fn is_over(&self) -> bool {
-        matches!(self.cell, Cell::Done(_) | Cell::Returned(..) | Cell::Empty)
+        matches!(self.stage, Stage::Done(_) | Stage::Returned(..) | Stage::Empty)
     }
 }
 
 /// One task's input, then its result.
-pub struct Slot<I, O> {
+pub struct TaskState<I, O> {
     state: Mutex<State<I, O>>,
     /// Whether [`State::is_over`], for those who look before they sleep.
     over: AtomicBool,
-    terms: Terms<I, O>,
+    meta: TaskMeta<I, O>,
     given_up: AtomicBool,
     /// The task's own token, if anyone has asked for it.
     token: OnceLock<CancelToken>,
@@ -110,7 +110,7 @@ pub struct Slot<I, O> {
 pub(crate) type Run<I, O> = fn(I, &dyn Cancellable) -> O;
 
 /// What was agreed on when the task was submitted.
-pub(crate) struct Terms<I, O> {
+pub(crate) struct TaskMeta<I, O> {
     /// The pool that runs the task.
     pub(crate) pool: current_worker::PoolId,
     /// Whether a caller waits who wants the input back if the task does not start.
@@ -134,7 +134,7 @@ pub(crate) struct Extra {
     pub(crate) view: Option<InView>,
 }
 
-impl<I, O> Terms<I, O> {
+impl<I, O> TaskMeta<I, O> {
     /// When the caller gives up.
     fn deadline(&self) -> Option<Instant> {
         self.extra.as_ref()?.deadline
@@ -148,30 +148,30 @@ impl<I, O> Terms<I, O> {
 
     /// Of a task of `pool` without options.
     pub(crate) fn new(pool: current_worker::PoolId) -> Self {
-        Terms { pool, is_call: false, token: None, extra: None, run_here: None, permit: None }
+        TaskMeta { pool, is_call: false, token: None, extra: None, run_here: None, permit: None }
     }
 
     /// The same for a task of a view.
     pub(crate) fn in_view(pool: current_worker::PoolId, view: InView) -> Self {
         let extra = Extra { deadline: None, name: None, view: Some(view) };
-        Terms { extra: Some(Box::new(extra)), ..Terms::new(pool) }
+        TaskMeta { extra: Some(Box::new(extra)), ..TaskMeta::new(pool) }
     }
 }
 
 #[cfg(test)]
-impl<I, O> Terms<I, O> {
+impl<I, O> TaskMeta<I, O> {
     /// Of a task without anything.
     pub(crate) fn of_no_pool() -> Self {
         let pool = current_worker::PoolId::none();
-        Terms::new(pool)
+        TaskMeta::new(pool)
     }
 }
 
-impl<I, O> Slot<I, O> {
+impl<I, O> TaskState<I, O> {
     /// Puts the last word into the cell and tells those who wait; not under the lock, for a waker is somebody else's code.
-    fn conclude(&self, mut state: MutexGuard<'_, State<I, O>>, cell: Cell<I, O>) {
-        debug_assert!(matches!(state.cell, Cell::Empty), "a value would be dropped under the lock");
-        state.cell = cell;
+    fn finish(&self, mut state: MutexGuard<'_, State<I, O>>, stage: Stage<I, O>) {
+        debug_assert!(matches!(state.stage, Stage::Empty), "a value would be dropped under the lock");
+        state.stage = stage;
         let (waiter, more) = (state.waiter.take(), state.more_waiters.take());
         // ORDERING: Relaxed. Who sees it takes the lock.
         self.over.store(true, Ordering::Relaxed);
@@ -182,11 +182,11 @@ impl<I, O> Slot<I, O> {
         }
     }
 
-    pub(crate) fn new(input: I, terms: Terms<I, O>) -> Arc<Self> {
-        Arc::new(Slot {
+    pub(crate) fn new(input: I, meta: TaskMeta<I, O>) -> Arc<Self> {
+        Arc::new(TaskState {
             state: Mutex::new(State {
-                cell: Cell::Queued(Packed::new(input)),
-                fate: Verdict::Elsewhere,
+                stage: Stage::Queued(Packed::new(input)),
+                withdrawn_outcome: RunOutcome::Elsewhere,
                 is_withdrawn: false,
                 waiter: None,
                 more_waiters: None,
@@ -194,14 +194,14 @@ impl<I, O> Slot<I, O> {
                 detached: false,
             }),
             over: AtomicBool::new(false),
-            terms,
+            meta,
             given_up: AtomicBool::new(false),
             token: OnceLock::new(),
         })
     }
 
-    pub(crate) fn terms(&self) -> &Terms<I, O> {
-        &self.terms
+    pub(crate) fn meta(&self) -> &TaskMeta<I, O> {
+        &self.meta
     }
 
     fn has_given_up(&self) -> bool {
@@ -210,36 +210,41 @@ impl<I, O> Slot<I, O> {
     }
 
     /// The turn of the task has come: takes the input.
-    fn start(&self, turn: Turn, interrupter: Option<&Interrupter>, reply: &mut Reply) -> Result<I, Verdict> {
+    fn start(
+        &self,
+        turn: Turn,
+        interrupter: Option<&Interrupter>,
+        completion: &mut Completion,
+    ) -> Result<I, RunOutcome> {
         if self.is_cancelled() {
             let (kind, cause) = match self.reason() {
                 Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::Expired),
                 _ => (SubmitErrorKind::Cancelled, Cause::Cancelled),
             };
-            return match self.recall(turn, kind, cause) {
-                Recalled::Here(input) => Err(reply.drop_cancelled(input)),
-                Recalled::ToCaller => Err(Verdict::Cancelled),
-                Recalled::Gone(verdict) => Err(verdict),
+            return match self.retract(turn, kind, cause) {
+                Retracted::Here(input) => Err(completion.drop_cancelled(input)),
+                Retracted::ToCaller => Err(RunOutcome::Cancelled),
+                Retracted::Gone(outcome) => Err(outcome),
             };
         }
         let mut state = self.state.lock();
         match state.take_queued() {
             Some(input) => {
                 if turn == Turn::OfWaiter {
-                    self.withdraw(&mut state, Verdict::Elsewhere);
+                    self.withdraw(&mut state, RunOutcome::Elsewhere);
                 }
-                state.cell = Cell::Running(interrupter.cloned());
+                state.stage = Stage::Running(interrupter.cloned());
                 drop(state);
                 if turn == Turn::OfWaiter {
-                    self.leave_view(Verdict::Elsewhere);
+                    self.leave_view(RunOutcome::Elsewhere);
                 }
                 Ok(input.into_inner())
             }
-            None => Err(self.fate(&state, turn)),
+            None => Err(self.withdrawn_outcome(&state, turn)),
         }
     }
 
-    /// Leaves the output, to be announced by [`Settle::settle`]. If nobody wants it, it is dropped here: on the
+    /// Leaves the output, to be announced by [`Complete::complete`]. If nobody wants it, it is dropped here: on the
     /// worker, before the task counts as ended.
     fn produce(&self, output: O) {
         let output = Packed::new(output);
@@ -249,40 +254,40 @@ impl<I, O> Slot<I, O> {
             drop(output);
         } else {
             // What was there can be an interrupter, of which the worker has a clone: nothing of the user's is dropped.
-            state.cell = Cell::Produced(output);
+            state.stage = Stage::Produced(output);
         }
     }
 
     /// Where the pool counts what is taken from its queued tickets. (A view's tickets are not in the pool's queue.)
     fn withdrawn(&self) -> Option<&'static Withdrawn> {
-        self.terms.pool.withdrawn().filter(|_| self.terms.view().is_none())
+        self.meta.pool.withdrawn().filter(|_| self.meta.view().is_none())
     }
 
-    /// The task, which has just been found queued, is taken from its ticket; `fate` is what becomes of it. Under the lock, so that
+    /// The task, which has just been found queued, is taken from its ticket; `withdrawn_outcome` is what becomes of it. Under the lock, so that
     /// whoever finds the ticket void finds it counted. Without it the task has to [`leave_view`](Self::leave_view), then.
-    fn withdraw(&self, state: &mut State<I, O>, fate: Verdict) {
+    fn withdraw(&self, state: &mut State<I, O>, withdrawn_outcome: RunOutcome) {
         match self.withdrawn() {
             Some(withdrawn) => {
-                withdrawn.add(fate == Verdict::Cancelled);
+                withdrawn.add(withdrawn_outcome == RunOutcome::Cancelled);
                 state.is_withdrawn = true;
             }
-            None => state.fate = fate,
+            None => state.withdrawn_outcome = withdrawn_outcome,
         }
     }
 
     /// Tells the view, if the task is of one, that its ticket stands for nothing any more.
-    fn leave_view(&self, fate: Verdict) {
-        if let Some(view) = self.terms.view() {
-            view.withdraw(fate);
+    fn leave_view(&self, withdrawn_outcome: RunOutcome) {
+        if let Some(view) = self.meta.view() {
+            view.withdraw(withdrawn_outcome);
         }
     }
 
     /// What whoever has its turn is to make of a task that is not queued any more.
-    fn fate(&self, state: &State<I, O>, turn: Turn) -> Verdict {
+    fn withdrawn_outcome(&self, state: &State<I, O>, turn: Turn) -> RunOutcome {
         if let (true, Turn::OfTicket, Some(withdrawn)) = (state.is_withdrawn, turn, self.withdrawn()) {
             withdrawn.clear();
         }
-        state.fate
+        state.withdrawn_outcome
     }
 
     /// Why the task should not start, if that is for its token.
@@ -290,37 +295,37 @@ impl<I, O> Slot<I, O> {
         if self.has_given_up() {
             return None;
         }
-        self.token.get().or(self.terms.token.as_ref()).and_then(CancelToken::reason)
+        self.token.get().or(self.meta.token.as_ref()).and_then(CancelToken::reason)
     }
 
     /// What the task can expect, if it is queued.
-    fn prospect(&self) -> Prospect {
-        if !matches!(self.state.lock().cell, Cell::Queued(_)) || self.has_given_up() {
-            return Prospect::Dead;
+    fn liveness(&self) -> Liveness {
+        if !matches!(self.state.lock().stage, Stage::Queued(_)) || self.has_given_up() {
+            return Liveness::Dead;
         }
-        let token = self.token.get().or(self.terms.token.as_ref());
-        token.map_or(Prospect::Cancellable(None), Prospect::of)
+        let token = self.token.get().or(self.meta.token.as_ref());
+        token.map_or(Liveness::Cancellable(None), Liveness::of)
     }
 
     /// A task that has not started never will.
-    fn recall(&self, turn: Turn, kind: SubmitErrorKind, cause: Cause) -> Recalled<I> {
+    fn retract(&self, turn: Turn, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
         let mut state = self.state.lock();
-        let Some(input) = state.take_queued() else { return Recalled::Gone(self.fate(&state, turn)) };
+        let Some(input) = state.take_queued() else { return Retracted::Gone(self.withdrawn_outcome(&state, turn)) };
         match turn {
-            Turn::OfTicket => state.fate = Verdict::Cancelled,
-            Turn::OfWaiter => self.withdraw(&mut state, Verdict::Cancelled),
+            Turn::OfTicket => state.withdrawn_outcome = RunOutcome::Cancelled,
+            Turn::OfWaiter => self.withdraw(&mut state, RunOutcome::Cancelled),
         }
-        let recalled = if self.terms.is_call {
-            self.conclude(state, Cell::Returned(SubmitError::new(kind, input).because(cause)));
-            Recalled::ToCaller
+        let retracted = if self.meta.is_call {
+            self.finish(state, Stage::Returned(SubmitError::new(kind, input).because(cause)));
+            Retracted::ToCaller
         } else {
-            self.conclude(state, Cell::Done(Err(JoinError::new(cause))));
-            Recalled::Here(input.into_inner())
+            self.finish(state, Stage::Done(Err(JoinError::new(cause))));
+            Retracted::Here(input.into_inner())
         };
         if turn == Turn::OfWaiter {
-            self.leave_view(Verdict::Cancelled);
+            self.leave_view(RunOutcome::Cancelled);
         }
-        recalled
+        retracted
     }
 
     /// Nobody will ask for the result any more. One that is there already is dropped here, so that the worker need not
@@ -329,13 +334,13 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         state.detached = true;
         let waiter = state.waiter.take();
-        let has_result = matches!(state.cell, Cell::Done(_) | Cell::Produced(_));
-        let unwanted = has_result.then(|| std::mem::replace(&mut state.cell, Cell::Empty));
+        let has_result = matches!(state.stage, Stage::Done(_) | Stage::Produced(_));
+        let unwanted = has_result.then(|| std::mem::replace(&mut state.stage, Stage::Empty));
         drop(state);
-        if let (Some(_), Some(view)) = (&waiter, self.terms.view()) {
+        if let (Some(_), Some(view)) = (&waiter, self.meta.view()) {
             view.forget();
         }
-        waiter.into_iter().for_each(Waiter::dismiss);
+        waiter.into_iter().for_each(Waiter::discard);
         drop(unwanted);
     }
 
@@ -347,9 +352,9 @@ impl<I, O> Slot<I, O> {
             self.cancel_token();
             return false;
         };
-        self.withdraw(&mut state, Verdict::Cancelled);
+        self.withdraw(&mut state, RunOutcome::Cancelled);
         self.note_given_up();
-        self.conclude(state, Cell::Done(Err(JoinError::new(Cause::Cancelled))));
+        self.finish(state, Stage::Done(Err(JoinError::new(Cause::Cancelled))));
         // In this order: what it captured is dropped, which may panic, before its place in a view is free.
         let _leaves = LeavesView(self);
         let _input = input;
@@ -366,11 +371,11 @@ impl<I, O> Slot<I, O> {
 }
 
 /// A cancelled task that leaves its view when this is dropped.
-struct LeavesView<'a, I, O>(&'a Slot<I, O>);
+struct LeavesView<'a, I, O>(&'a TaskState<I, O>);
 
 impl<I, O> Drop for LeavesView<'_, I, O> {
     fn drop(&mut self) {
-        self.0.leave_view(Verdict::Cancelled);
+        self.0.leave_view(RunOutcome::Cancelled);
     }
 }
 
@@ -378,7 +383,7 @@ impl<I, O> Drop for LeavesView<'_, I, O> {
 pub trait Cancellable {
     /// Whether it should not start, or stop if it has.
     fn is_cancelled(&self) -> bool;
-    /// Its own token, below the one that it was submitted with. Made when it is first asked for.
+    /// Its own token, below the one that it was submitted with. LazyWith when it is first asked for.
     fn token(&self) -> &CancelToken;
     /// When it should be over.
     fn deadline(&self) -> Option<Instant> {
@@ -390,16 +395,16 @@ pub trait Cancellable {
     }
 }
 
-impl<I, O> Cancellable for Slot<I, O> {
+impl<I, O> Cancellable for TaskState<I, O> {
     fn is_cancelled(&self) -> bool {
-        self.has_given_up() || self.token.get().or(self.terms.token.as_ref()).is_some_and(CancelToken::is_cancelled)
+        self.has_given_up() || self.token.get().or(self.meta.token.as_ref()).is_some_and(CancelToken::is_cancelled)
     }
 
     fn token(&self) -> &CancelToken {
         if let Some(token) = self.token.get() {
             return token;
         }
-        let token = self.token.get_or_init(|| match &self.terms.token {
+        let token = self.token.get_or_init(|| match &self.meta.token {
             Some(parent) => parent.child(),
             None => CancelToken::new(),
         });
@@ -414,11 +419,11 @@ impl<I, O> Cancellable for Slot<I, O> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        earlier(self.terms.deadline(), self.terms.token.as_ref().and_then(CancelToken::deadline))
+        earlier(self.meta.deadline(), self.meta.token.as_ref().and_then(CancelToken::deadline))
     }
 
     fn name(&self) -> Option<&str> {
-        self.terms.extra.as_ref()?.name.as_deref()
+        self.meta.extra.as_ref()?.name.as_deref()
     }
 }
 
@@ -433,7 +438,7 @@ impl Cancellable for CancelToken {
     }
 }
 
-impl<I: Send, O: Send> Stop for Slot<I, O> {
+impl<I: Send, O: Send> Stop for TaskState<I, O> {
     fn stop(&self) {
         self.cancel();
     }

@@ -6,7 +6,7 @@ use crate::cancel::CancelToken;
 
 /// Whether a queued task will run when its turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prospect {
+pub enum Liveness {
     /// Nobody can keep it from running.
     Runs,
     /// It has a token or a handle, and is not cancelled; it will be at this time, if that is known.
@@ -15,9 +15,9 @@ pub enum Prospect {
     Dead,
 }
 
-impl Prospect {
+impl Liveness {
     /// Of a task with this token.
     pub(crate) fn of(token: &CancelToken) -> Self {
-        if token.is_cancelled() { Prospect::Dead } else { Prospect::Cancellable(token.deadline()) }
+        if token.is_cancelled() { Liveness::Dead } else { Liveness::Cancellable(token.deadline()) }
     }
 }

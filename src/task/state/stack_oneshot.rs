@@ -8,66 +8,66 @@ use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
-use super::habit::look_for;
-use super::ticket::Reply;
+use super::reply_spin::spin_for_reply;
+use super::task_ref::Completion;
 use super::wait::Outcome;
 use crate::error::{Cause, JoinError, Payload, SubmitError};
 use crate::sync::abort::AbortOnUnwind;
 use crate::sync::{AtomicU8, Ordering, Thread, UnsafeCell, current, park};
 
 /// The answer is not there, and the caller looks for it.
-const LOOKED_FOR: u8 = 0;
+const EMPTY: u8 = 0;
 /// The answer is not there, and the caller sleeps.
-const SLEPT_FOR: u8 = 1;
+const PARKED: u8 = 1;
 /// The answer is there, and nobody but the caller touches the desk any more.
-const ANSWERED: u8 = 2;
+const COMPLETE: u8 = 2;
 
 /// Where the answer to one call is put.
-pub(crate) struct Desk<I, O>(CachePadded<Inner<I, O>>);
+pub(crate) struct StackOneshot<I, O>(CachePadded<Inner<I, O>>);
 
 struct Inner<I, O> {
     state: AtomicU8,
     /// Written by the caller before it sleeps, and taken by whoever finds it asleep.
-    sleeper: UnsafeCell<Option<Thread>>,
-    /// Written by whoever answers, and read by the caller when it is `ANSWERED`.
+    receiver: UnsafeCell<Option<Thread>>,
+    /// Written by whoever answers, and read by the caller when it is `COMPLETE`.
     answer: UnsafeCell<Option<Outcome<I, O>>>,
 }
 
-impl<I, O> Desk<I, O> {
+impl<I, O> StackOneshot<I, O> {
     /// Calls `submit` with the right to answer, once, and returns its refusal, or else the answer, which it waits for.
-    pub(crate) fn call<E>(submit: impl FnOnce(Caller<I, O>) -> Result<(), E>) -> Result<Outcome<I, O>, E> {
-        let desk = Desk(CachePadded::new(Inner {
-            state: AtomicU8::new(LOOKED_FOR),
-            sleeper: UnsafeCell::new(None),
+    pub(crate) fn call<E>(submit: impl FnOnce(ReplySender<I, O>) -> Result<(), E>) -> Result<Outcome<I, O>, E> {
+        let oneshot = StackOneshot(CachePadded::new(Inner {
+            state: AtomicU8::new(EMPTY),
+            receiver: UnsafeCell::new(None),
             answer: UnsafeCell::new(None),
         }));
-        let present = Present(&desk.0);
-        let submitted = submit(Caller(NonNull::from(&*desk.0)));
+        let present = WaitOnDrop(&oneshot.0);
+        let submitted = submit(ReplySender(NonNull::from(&*oneshot.0)));
         // Also after a refusal, and if `submit` unwinds: the right was dropped then, which is an answer.
         drop(present);
-        submitted.map(|()| desk.0.take())
+        submitted.map(|()| oneshot.0.take())
     }
 }
 
 impl<I, O> Inner<I, O> {
-    fn is_answered(&self) -> bool {
+    fn is_complete(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `announce`: the answer is there, and the answerer is gone.
-        self.state.load(Ordering::Acquire) == ANSWERED
+        self.state.load(Ordering::Acquire) == COMPLETE
     }
 
     /// Waits for the answer: looks for a while, then sleeps.
     fn wait(&self) {
-        if look_for(|| self.is_answered()) {
+        if spin_for_reply(|| self.is_complete()) {
             return;
         }
         let me = current();
-        self.sleeper.with_mut(|sleeper| {
-            // SAFETY: the answerer touches it only after it has read `SLEPT_FOR`, which only this function stores, below.
-            unsafe { *sleeper = Some(me) }
+        self.receiver.with_mut(|receiver| {
+            // SAFETY: the answerer touches it only after it has read `PARKED`, which only this function stores, below.
+            unsafe { *receiver = Some(me) }
         });
         // ORDERING: Release: who finds the caller asleep sees whom to wake. It fails only if the answer is there.
-        let _ = self.state.compare_exchange(LOOKED_FOR, SLEPT_FOR, Ordering::Release, Ordering::Relaxed);
-        while !self.is_answered() {
+        let _ = self.state.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed);
+        while !self.is_complete() {
             park(None);
         }
     }
@@ -75,7 +75,7 @@ impl<I, O> Inner<I, O> {
     /// The answer. To be asked for by the caller, and once it has waited.
     fn take(&self) -> Outcome<I, O> {
         let answer = self.answer.with_mut(|answer| {
-            // SAFETY: the caller has read `ANSWERED`, after which the answerer does not touch the desk.
+            // SAFETY: the caller has read `COMPLETE`, after which the answerer does not touch the desk.
             unsafe { (*answer).take() }
         });
         answer.unwrap_or_else(|| Outcome::Done(Err(JoinError::new(Cause::Cancelled))))
@@ -83,9 +83,9 @@ impl<I, O> Inner<I, O> {
 }
 
 /// Keeps the caller's frame in place until the answer is there: it cannot be left before, by a panic either.
-struct Present<'a, I, O>(&'a Inner<I, O>);
+struct WaitOnDrop<'a, I, O>(&'a Inner<I, O>);
 
-impl<I, O> Drop for Present<'_, I, O> {
+impl<I, O> Drop for WaitOnDrop<'_, I, O> {
     fn drop(&mut self) {
         AbortOnUnwind::run(|| self.0.wait());
     }
@@ -96,12 +96,12 @@ impl<I, O> Drop for Present<'_, I, O> {
 impl<I, O> Inner<I, O> {
     /// # Safety
     /// The caller has the right to answer, and has not used it up.
-    unsafe fn put(desk: NonNull<Self>, answer: Outcome<I, O>) {
-        // SAFETY: `Present` keeps the desk in place until `ANSWERED` is stored, which only using up the right does. The reference
+    unsafe fn put(oneshot: NonNull<Self>, answer: Outcome<I, O>) {
+        // SAFETY: `WaitOnDrop` keeps the desk in place until `COMPLETE` is stored, which only using up the right does. The reference
         // ends with this function, before that.
-        let desk = unsafe { desk.as_ref() };
-        desk.answer.with_mut(|place| {
-            // SAFETY: there is one right to answer, and the caller does not look here before `ANSWERED` is stored.
+        let oneshot = unsafe { oneshot.as_ref() };
+        oneshot.answer.with_mut(|place| {
+            // SAFETY: there is one right to answer, and the caller does not look here before `COMPLETE` is stored.
             unsafe { *place = Some(answer) }
         });
     }
@@ -110,38 +110,38 @@ impl<I, O> Inner<I, O> {
     ///
     /// # Safety
     /// As for `put`.
-    unsafe fn announce(desk: NonNull<Self>) {
-        let desk = desk.as_ptr();
-        // SAFETY: as in `put`: the desk is in place until `ANSWERED` is stored. The reference is to the atomic alone, which may go
+    unsafe fn announce(oneshot: NonNull<Self>) {
+        let oneshot = oneshot.as_ptr();
+        // SAFETY: as in `put`: the desk is in place until `COMPLETE` is stored. The reference is to the atomic alone, which may go
         // in the very step that stores this.
-        let state = unsafe { &(*desk).state };
-        // ORDERING: Release pairs with `is_answered`: the caller sees the answer, and that this thread has done with the desk.
+        let state = unsafe { &(*oneshot).state };
+        // ORDERING: Release pairs with `is_complete`: the caller sees the answer, and that this thread has done with the desk.
         // Acquire on failure pairs with the Release in `wait`: this thread sees whom to wake.
-        if state.compare_exchange(LOOKED_FOR, ANSWERED, Ordering::Release, Ordering::Acquire).is_err() {
+        if state.compare_exchange(EMPTY, COMPLETE, Ordering::Release, Ordering::Acquire).is_err() {
             // SAFETY: the exchange failed, so nothing was stored, and the desk is in place.
-            let sleeper = unsafe { &(*desk).sleeper };
-            let sleeper = sleeper.with_mut(|sleeper| {
-                // SAFETY: the state is `SLEPT_FOR`: the caller has written this and touches it no more before it is answered.
-                unsafe { (*sleeper).take() }
+            let receiver = unsafe { &(*oneshot).receiver };
+            let receiver = receiver.with_mut(|receiver| {
+                // SAFETY: the state is `PARKED`: the caller has written this and touches it no more before it is answered.
+                unsafe { (*receiver).take() }
             });
             // ORDERING: Release, as above.
-            state.store(ANSWERED, Ordering::Release);
+            state.store(COMPLETE, Ordering::Release);
             // From here on nothing of the desk may be touched; whom to wake is this thread's own.
-            if let Some(sleeper) = sleeper {
-                sleeper.unpark();
+            if let Some(receiver) = receiver {
+                receiver.unpark();
             }
         }
     }
 }
 
 /// The right to answer a call. There is one for each, and dropping it is an answer: that the task was cancelled.
-pub struct Caller<I, O>(NonNull<Inner<I, O>>);
+pub struct ReplySender<I, O>(NonNull<Inner<I, O>>);
 
-// SAFETY: it points to a desk that is there until this is gone (`Present`), through which values of these types go to the thread
+// SAFETY: it points to a desk that is there until this is gone (`WaitOnDrop`), through which values of these types go to the thread
 // that waits.
-unsafe impl<I: Send, O: Send> Send for Caller<I, O> {}
+unsafe impl<I: Send, O: Send> Send for ReplySender<I, O> {}
 
-impl<I, O> Caller<I, O> {
+impl<I, O> ReplySender<I, O> {
     /// Gives the input back.
     pub(crate) fn give_back(self, refusal: SubmitError<I>) {
         // SAFETY: `self` is the right to answer, and is used up when it is dropped, at the end.
@@ -149,18 +149,18 @@ impl<I, O> Caller<I, O> {
     }
 }
 
-impl<I: Send + 'static, O: Send + 'static> Caller<I, O> {
-    /// Runs the task and leaves its output. The right to answer goes to `reply` first.
-    pub(crate) fn run(self, reply: &mut Reply, f: impl FnOnce() -> O) {
-        let desk = self.0;
-        reply.set_caller(AnyCaller::of(self));
+impl<I: Send + 'static, O: Send + 'static> ReplySender<I, O> {
+    /// Runs the task and leaves its output. The right to answer goes to `completion` first.
+    pub(crate) fn run(self, completion: &mut Completion, f: impl FnOnce() -> O) {
+        let oneshot = self.0;
+        completion.set_caller(ErasedSender::of(self));
         let output = f();
-        // SAFETY: the right to answer is in `reply`, which is this function's to use until it returns.
-        unsafe { Inner::put(desk, Outcome::Done(Ok(output))) };
+        // SAFETY: the right to answer is in `completion`, which is this function's to use until it returns.
+        unsafe { Inner::put(oneshot, Outcome::Done(Ok(output))) };
     }
 }
 
-impl<I, O> Drop for Caller<I, O> {
+impl<I, O> Drop for ReplySender<I, O> {
     fn drop(&mut self) {
         // SAFETY: this is the right to answer, and the end of it.
         unsafe { Inner::announce(self.0) };
@@ -168,8 +168,8 @@ impl<I, O> Drop for Caller<I, O> {
 }
 
 /// The same, whatever the types. The answer, if one was put, is announced when it is dropped.
-pub(crate) struct AnyCaller {
-    desk: NonNull<()>,
+pub(crate) struct ErasedSender {
+    oneshot: NonNull<()>,
     vtable: &'static VTable,
 }
 
@@ -179,24 +179,24 @@ struct VTable {
     announce: unsafe fn(NonNull<()>),
 }
 
-impl AnyCaller {
-    fn of<I: Send + 'static, O: Send + 'static>(caller: Caller<I, O>) -> Self {
-        let desk = caller.0.cast();
-        std::mem::forget(caller);
-        AnyCaller { desk, vtable: Erased::<I, O>::VTABLE }
+impl ErasedSender {
+    fn of<I: Send + 'static, O: Send + 'static>(sender: ReplySender<I, O>) -> Self {
+        let oneshot = sender.0.cast();
+        std::mem::forget(sender);
+        ErasedSender { oneshot, vtable: Erased::<I, O>::VTABLE }
     }
 
     /// The answer is that the task panicked.
     pub(crate) fn panicked(self, payload: Payload) {
         // SAFETY: `of` made pointer and table of the same types; `self` is the right to answer.
-        unsafe { (self.vtable.fail)(self.desk, payload) };
+        unsafe { (self.vtable.fail)(self.oneshot, payload) };
     }
 }
 
-impl Drop for AnyCaller {
+impl Drop for ErasedSender {
     fn drop(&mut self) {
         // SAFETY: as in `panicked`; this is the end of the right.
-        unsafe { (self.vtable.announce)(self.desk) };
+        unsafe { (self.vtable.announce)(self.oneshot) };
     }
 }
 
@@ -207,17 +207,17 @@ impl<I: 'static, O: 'static> Erased<I, O> {
     const VTABLE: &'static VTable = &VTable { fail: Self::fail, announce: Self::announce };
 
     /// # Safety
-    /// `desk` is an `Inner<I, O>`, and the caller has the right to answer.
-    unsafe fn fail(desk: NonNull<()>, payload: Payload) {
+    /// `oneshot` is an `Inner<I, O>`, and the caller has the right to answer.
+    unsafe fn fail(oneshot: NonNull<()>, payload: Payload) {
         // SAFETY: as the caller promises.
-        unsafe { Inner::<I, O>::put(desk.cast(), Outcome::Done(Err(JoinError::panic(payload)))) };
+        unsafe { Inner::<I, O>::put(oneshot.cast(), Outcome::Done(Err(JoinError::panic(payload)))) };
     }
 
     /// # Safety
     /// As for `fail`.
-    unsafe fn announce(desk: NonNull<()>) {
+    unsafe fn announce(oneshot: NonNull<()>) {
         // SAFETY: as the caller promises.
-        unsafe { Inner::<I, O>::announce(desk.cast()) };
+        unsafe { Inner::<I, O>::announce(oneshot.cast()) };
     }
 }
 
@@ -234,11 +234,11 @@ mod models {
 
     /// Loom finds an access to the desk after its end, a value that is read while it is written, one that is never dropped,
     /// and a caller who is not woken.
-    fn answered_by(answer: fn(Caller<Arc<u8>, Arc<u8>>, Arc<u8>), check: fn(Outcome<Arc<u8>, Arc<u8>>)) {
+    fn answered_by(answer: fn(ReplySender<Arc<u8>, Arc<u8>>, Arc<u8>), check: fn(Outcome<Arc<u8>, Arc<u8>>)) {
         explore(3, move || {
             let mut worker = None;
-            let outcome = Desk::call(|caller| {
-                worker = Some(thread::spawn(move || answer(caller, Arc::new(7))));
+            let outcome = StackOneshot::call(|sender| {
+                worker = Some(thread::spawn(move || answer(sender, Arc::new(7))));
                 Ok::<(), ()>(())
             });
             check(outcome.unwrap());
@@ -248,28 +248,28 @@ mod models {
 
     #[test]
     fn a_caller_gets_its_answer() {
-        let run = |caller: Caller<_, _>, input| {
-            let mut reply = Reply::default();
-            caller.run(&mut reply, || input);
-            assert!(reply.send(None).is_none());
+        let run = |sender: ReplySender<_, _>, input| {
+            let mut completion = Completion::default();
+            sender.run(&mut completion, || input);
+            assert!(completion.send(None).is_none());
         };
         answered_by(run, |outcome| assert!(matches!(outcome, Outcome::Done(Ok(output)) if *output == 7)));
     }
 
     #[test]
     fn a_caller_learns_of_a_panic() {
-        let run = |caller: Caller<_, _>, input| {
-            let mut reply = Reply::default();
-            caller.run(&mut reply, || input);
-            assert!(reply.send(Some(Box::new("panicked"))).is_none());
+        let run = |sender: ReplySender<_, _>, input| {
+            let mut completion = Completion::default();
+            sender.run(&mut completion, || input);
+            assert!(completion.send(Some(Box::new("panicked"))).is_none());
         };
         answered_by(run, |outcome| assert!(matches!(outcome, Outcome::Done(Err(error)) if error.is_panic())));
     }
 
     #[test]
     fn a_caller_gets_its_input_back() {
-        let give_back = |caller: Caller<_, _>, input| {
-            caller.give_back(SubmitError::new(SubmitErrorKind::Closed, input));
+        let give_back = |sender: ReplySender<_, _>, input| {
+            sender.give_back(SubmitError::new(SubmitErrorKind::Closed, input));
         };
         answered_by(give_back, |outcome| {
             let Outcome::Returned(refusal) = outcome else { panic!("it was given back") };
@@ -280,7 +280,7 @@ mod models {
 
     #[test]
     fn a_right_that_is_dropped_is_an_answer() {
-        let lose = |caller: Caller<_, _>, _input| drop(caller);
+        let lose = |sender: ReplySender<_, _>, _input| drop(sender);
         answered_by(lose, |outcome| assert!(matches!(outcome, Outcome::Done(Err(error)) if error.is_cancelled())));
     }
 }

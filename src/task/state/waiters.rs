@@ -35,7 +35,7 @@ impl<I, O> State<I, O> {
     }
 
     /// Takes a waiter off the list; it is to be dropped without the lock.
-    pub(super) fn strike_out(&mut self, place: u64) -> Option<Waiter> {
+    pub(super) fn remove(&mut self, place: u64) -> Option<Waiter> {
         if place == FIRST {
             return self.waiter.take();
         }
@@ -49,18 +49,18 @@ mod tests {
 
     use super::*;
     use crate::sync::current;
-    use crate::task::slot::{Slot, Terms};
+    use crate::task::state::{TaskMeta, TaskState};
 
     /// D15: a waiter leaves without a walk along the list.
     #[test]
     fn d15_leaving_costs_the_same_however_many_wait() {
-        let slot = Slot::<(), ()>::new((), Terms::of_no_pool());
+        let task_state = TaskState::<(), ()>::new((), TaskMeta::of_no_pool());
         let begun = Instant::now();
-        let list = |_| slot.state.lock().list(Waiter::Thread(current()));
+        let list = |_| task_state.state.lock().list(Waiter::Thread(current()));
         let places: Vec<_> = (0..200_000).map(list).collect();
         assert_eq!(places.len(), 200_000);
         for place in places.into_iter().rev().step_by(2) {
-            assert!(slot.state.lock().strike_out(place).is_some());
+            assert!(task_state.state.lock().remove(place).is_some());
         }
         // A walk for each would take minutes.
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());

@@ -4,78 +4,82 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::submit::{InLine, Way};
+use super::submit::{SubmitOptions, WaitGuard};
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, Cancelled};
 use crate::error::{SubmitError, SubmitErrorKind};
-use crate::queue::{Dispatch, Parcel};
+use crate::queue::{Dispatch, LazyItem};
 use crate::sync::Arc;
 use crate::sync::waiter::Waiter;
-use crate::task::slot::Slot;
+use crate::task::state::TaskState;
 
 /// A task that enters when it is polled and there is room. It stands in the same line as threads that wait; dropping it
 /// leaves the line and calls the next, and drops the task.
-#[must_use = "futures do nothing unless polled"]
-pub(crate) struct Entering<'p, R: Runner, D: Dispatch> {
+#[must_use = "futures do nothing with_token polled"]
+pub(crate) struct SubmitFuture<'p, R: Runner, D: Dispatch> {
     engine: &'p Arc<Engine<R, D>>,
-    way: Way<'p>,
+    options: SubmitOptions<'p>,
     /// `None` once it has entered or been refused.
     item: Option<R::Item>,
-    place: Option<InLine<'p, R, D>>,
+    place: Option<WaitGuard<'p, R, D>>,
     /// Its token, if it has one.
     cancelled: Option<Cancelled<'p>>,
 }
 
-impl<R: Runner, D: Dispatch> Unpin for Entering<'_, R, D> {}
+impl<R: Runner, D: Dispatch> Unpin for SubmitFuture<'_, R, D> {}
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled. Whoever polls a future that is
-    /// [`inline`](Way::inline) has to [`staff`](Self::staff) when it is in.
-    pub(crate) fn submit_async<'p>(self: &'p Arc<Self>, item: R::Item, way: Way<'p>) -> Entering<'p, R, D> {
-        let cancelled = way.token().map(CancelToken::cancelled);
-        Entering { engine: self, way, item: Some(item), place: None, cancelled }
+    /// [`inline`](SubmitOptions::inline) has to [`ensure_workers`](Self::ensure_workers) when it is in.
+    pub(crate) fn submit_async<'p>(
+        self: &'p Arc<Self>,
+        item: R::Item,
+        options: SubmitOptions<'p>,
+    ) -> SubmitFuture<'p, R, D> {
+        let cancelled = options.token().map(CancelToken::cancelled);
+        SubmitFuture { engine: self, options, item: Some(item), place: None, cancelled }
     }
 
     /// The same with the task of a slot; on a refusal the input comes back out of it.
-    pub(crate) async fn submit_slot_async<'p, I, O>(
+    pub(crate) async fn submit_state_async<'p, I, O>(
         self: &'p Arc<Self>,
-        slot: Arc<Slot<I, O>>,
+        task_state: Arc<TaskState<I, O>>,
         item: R::Item,
-        way: Way<'p>,
-    ) -> Result<Arc<Slot<I, O>>, SubmitError<I>> {
-        match self.submit_async(item, way).await {
+        options: SubmitOptions<'p>,
+    ) -> Result<Arc<TaskState<I, O>>, SubmitError<I>> {
+        match self.submit_async(item, options).await {
             Ok(()) => {
-                self.note_cancellable(slot.terms().token.as_ref());
-                Ok(slot)
+                self.note_cancellable(task_state.meta().token.as_ref());
+                Ok(task_state)
             }
-            Err(refusal) => Err(slot.refused(refusal.kind())),
+            Err(refusal) => Err(task_state.refused(refusal.kind())),
         }
     }
 }
 
-impl<R: Runner, D: Dispatch> Entering<'_, R, D> {
+impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
     /// One more try; `None` if it has to wait on.
     fn advance(&mut self, waker: &Waker) -> Option<Result<(), SubmitErrorKind>> {
         // Whoever enters at once needs no clone.
-        let waiter = |way: &Way<'_>| match way.is_inline() {
+        let waiter = |options: &SubmitOptions<'_>| match options.is_inline() {
             true => Waiter::Inline(waker.clone()),
             false => Waiter::Task(waker.clone()),
         };
         if let Some(place) = &self.place {
-            place.set_waiter(waiter(&self.way));
+            place.set_waiter(waiter(&self.options));
         } else {
-            match self.engine.enter_at_once(&mut self.item, &self.way) {
+            match self.engine.enter_now(&mut self.item, &self.options) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) => self.place = self.engine.join_line(&self.way, waiter(&self.way)),
+                Ok(false) => self.place = self.engine.enqueue(&self.options, waiter(&self.options)),
                 Err(kind) => return Some(Err(kind)),
             }
         }
         let Some(place) = &self.place else { return Some(Err(SubmitErrorKind::Overloaded)) };
         // Until it has not been called since it looked: a call before that went to the waiter of an earlier poll.
         loop {
-            match self.engine.enter_from_line(&mut self.item, &self.way, place) {
+            match self.engine.retry_from_queue(&mut self.item, &self.options, place) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) if place.is_called() => {}
+                Ok(false) if place.is_notified() => {}
                 Ok(false) => return None,
                 Err(kind) => return Some(Err(kind)),
             }
@@ -88,11 +92,11 @@ impl<R: Runner, D: Dispatch> Entering<'_, R, D> {
         if cancelled.poll(poller).is_pending() {
             return None;
         }
-        self.way.cancelled()
+        self.options.cancelled()
     }
 }
 
-impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
+impl<R: Runner, D: Dispatch> Future for SubmitFuture<'_, R, D> {
     type Output = Result<(), SubmitError<R::Item>>;
 
     /// # Panics
@@ -104,13 +108,13 @@ impl<R: Runner, D: Dispatch> Future for Entering<'_, R, D> {
         };
         self.place = None;
         self.cancelled = None;
-        if result.is_ok() && !self.way.is_inline() {
+        if result.is_ok() && !self.options.is_inline() {
             // It has left the line.
-            self.engine.staff();
+            self.engine.ensure_workers();
         }
         Poll::Ready(result.map_err(|kind| {
             self.engine.counters.count_refusal(kind);
-            SubmitError::new(kind, self.item.unpack())
+            SubmitError::new(kind, self.item.build())
         }))
     }
 }

@@ -13,24 +13,24 @@ use crate::sync::{Arc, AtomicUsize, IS_CHECKED, Mutex, Ordering};
 /// no clock: there they do not wait at all.
 const GRACE: Duration = if IS_CHECKED { Duration::ZERO } else { Duration::from_millis(2) };
 
-pub(super) struct Submitter {
+pub(super) struct BlockedSubmitter {
     /// Taken out to wake a future, which leaves another when it is polled.
     waiter: Mutex<Option<Waiter>>,
     /// Whether it certainly comes when it is called.
     is_prompt: bool,
     /// How often it was called; the first call is its own, when it joins.
-    calls: AtomicUsize,
+    notifications: AtomicUsize,
     /// How many of these calls its last try has answered.
-    answered: AtomicUsize,
+    consumed: AtomicUsize,
 }
 
-impl Submitter {
+impl BlockedSubmitter {
     pub(super) fn new(waiter: Waiter) -> Arc<Self> {
-        Arc::new(Submitter {
+        Arc::new(BlockedSubmitter {
             is_prompt: waiter.is_prompt(),
             waiter: Mutex::new(Some(waiter)),
-            calls: AtomicUsize::new(1),
-            answered: AtomicUsize::new(0),
+            notifications: AtomicUsize::new(1),
+            consumed: AtomicUsize::new(0),
         })
     }
 
@@ -38,27 +38,27 @@ impl Submitter {
         self.is_prompt
     }
 
-    pub(super) fn note_call(&self) {
-        // ORDERING: Release pairs with the Acquire in `calls`: the submitter sees the room made.
-        self.calls.fetch_add(1, Ordering::Release);
+    pub(super) fn add_notification(&self) {
+        // ORDERING: Release pairs with the Acquire in `notifications`: the submitter sees the room made.
+        self.notifications.fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn calls(&self) -> usize {
-        // ORDERING: Acquire, see `note_call`.
-        self.calls.load(Ordering::Acquire)
+    pub(super) fn notifications(&self) -> usize {
+        // ORDERING: Acquire, see `add_notification`.
+        self.notifications.load(Ordering::Acquire)
     }
 
     /// Its last try has answered so many calls.
-    pub(super) fn answer(&self, calls: usize) {
-        // ORDERING: Relaxed, see `is_called`.
-        self.answered.store(calls, Ordering::Relaxed);
+    pub(super) fn consume_notification(&self, notifications: usize) {
+        // ORDERING: Relaxed, see `is_notified`.
+        self.consumed.store(notifications, Ordering::Relaxed);
     }
 
     /// Whether it will try, or is about to.
-    pub(super) fn is_called(&self) -> bool {
+    pub(super) fn is_notified(&self) -> bool {
         // ORDERING: Relaxed. The submitter's own; another reader that finds the number too low believes it a while longer to be
-        // on its way, until it is told (see `InLine`).
-        self.calls() != self.answered.load(Ordering::Relaxed)
+        // on its way, until it is told (see `WaitGuard`).
+        self.notifications() != self.consumed.load(Ordering::Relaxed)
     }
 
     /// What wakes it. `None` for a future that was woken and has not been polled since.
@@ -75,53 +75,53 @@ impl Submitter {
     pub(super) fn set_waiter(&self, waiter: Waiter) {
         let before = self.waiter.lock().replace(waiter);
         // Not under the lock: the drop of a waker is somebody else's code.
-        before.into_iter().for_each(Waiter::dismiss);
+        before.into_iter().for_each(Waiter::discard);
     }
 
     /// Has nobody woken any more.
     pub(super) fn forget_waiter(&self) {
         let before = self.waiter.lock().take();
-        before.into_iter().for_each(Waiter::dismiss);
+        before.into_iter().for_each(Waiter::discard);
     }
 }
 
-struct Awaited {
-    submitter: Arc<Submitter>,
+struct CalledFuture {
+    submitter: Arc<BlockedSubmitter>,
     /// When it was called, if it has not come since.
-    called: Option<Instant>,
+    notified_at: Option<Instant>,
 }
 
-impl Awaited {
-    fn is_late(&self, now: Instant) -> bool {
-        self.called.is_some_and(|called| now.saturating_duration_since(called) >= GRACE)
+impl CalledFuture {
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.notified_at.is_some_and(|notified_at| now.saturating_duration_since(notified_at) >= GRACE)
     }
 }
 
 /// Those who wait at one door, by ticket.
 #[derive(Default)]
-struct Lane {
-    prompt: BTreeMap<u64, Arc<Submitter>>,
+struct LaneQueue {
+    prompt: BTreeMap<u64, Arc<BlockedSubmitter>>,
     /// Those that may not come.
-    futures: BTreeMap<u64, Awaited>,
+    futures: BTreeMap<u64, CalledFuture>,
     /// How many futures at once were set aside last: twice as many are called next. So any number that never come are passed soon,
     /// and of those that do not many are woken for one place.
     set_aside: usize,
 }
 
-impl Lane {
+impl LaneQueue {
     fn first(&self) -> Option<u64> {
         let (prompt, future) = (self.prompt.keys().next(), self.futures.keys().next());
         prompt.into_iter().chain(future).min().copied()
     }
 
     /// The first, if it certainly comes.
-    fn first_prompt(&self) -> Option<&Arc<Submitter>> {
+    fn first_prompt(&self) -> Option<&Arc<BlockedSubmitter>> {
         let (ticket, submitter) = self.prompt.first_key_value()?;
         (self.first() == Some(*ticket)).then_some(submitter)
     }
 
     /// The first, if it may not come.
-    fn first_future(&self) -> Option<&Awaited> {
+    fn first_future(&self) -> Option<&CalledFuture> {
         let (ticket, future) = self.futures.first_key_value()?;
         (self.first() == Some(*ticket)).then_some(future)
     }
@@ -129,7 +129,7 @@ impl Lane {
     /// Takes the futures out that nobody in line has to wait for any more; says whether there were any.
     fn set_aside(&mut self, now: Instant) -> bool {
         let mut set_aside = 0;
-        while self.first_future().is_some_and(|future| future.is_late(now)) {
+        while self.first_future().is_some_and(|future| future.is_overdue(now)) {
             self.futures.pop_first();
             set_aside += 1;
         }
@@ -140,20 +140,22 @@ impl Lane {
     }
 
     /// Calls the first if it was not called, or cannot be waited for any longer.
-    fn call(&mut self, now: Instant, woken: &mut Vec<Arc<Submitter>>) {
+    fn notify_one(&mut self, now: Instant, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         loop {
             self.set_aside(now);
             if let Some(first) = self.first_prompt() {
-                first.note_call();
+                first.add_notification();
                 woken.push(Arc::clone(first));
                 return;
             }
             let most = (2 * std::mem::take(&mut self.set_aside)).max(1);
             let end = self.prompt.keys().next().copied().unwrap_or(u64::MAX);
             let before = woken.len();
-            for (_, future) in self.futures.range_mut(..end).take(most).filter(|(_, future)| future.called.is_none()) {
-                future.called = Some(now);
-                future.submitter.note_call();
+            for (_, future) in
+                self.futures.range_mut(..end).take(most).filter(|(_, future)| future.notified_at.is_none())
+            {
+                future.notified_at = Some(now);
+                future.submitter.add_notification();
                 woken.push(Arc::clone(&future.submitter));
             }
             let has_called = woken.len() > before;
@@ -168,122 +170,122 @@ impl Lane {
 }
 
 /// The lanes in which somebody waits, by door.
-pub(super) struct Lanes {
-    by_door: BTreeMap<usize, Lane>,
+pub(super) struct LaneQueues {
+    by_lane: BTreeMap<usize, LaneQueue>,
     tickets: u64,
 }
 
-impl Lanes {
+impl LaneQueues {
     pub(super) fn new() -> Self {
-        Lanes { by_door: BTreeMap::new(), tickets: 0 }
+        LaneQueues { by_lane: BTreeMap::new(), tickets: 0 }
     }
 
     /// A place at the end of a lane.
-    pub(super) fn join(&mut self, door: usize, me: &Arc<Submitter>) -> u64 {
+    pub(super) fn join(&mut self, lane: usize, me: &Arc<BlockedSubmitter>) -> u64 {
         let ticket = self.tickets;
         self.tickets += 1;
-        self.insert(door, ticket, me);
+        self.insert(lane, ticket, me);
         ticket
     }
 
-    fn insert(&mut self, door: usize, ticket: u64, me: &Arc<Submitter>) {
-        let (lane, me) = (self.by_door.entry(door).or_default(), Arc::clone(me));
+    fn insert(&mut self, lane: usize, ticket: u64, me: &Arc<BlockedSubmitter>) {
+        let (queue, me) = (self.by_lane.entry(lane).or_default(), Arc::clone(me));
         if me.is_prompt {
-            lane.prompt.insert(ticket, me);
+            queue.prompt.insert(ticket, me);
         } else {
-            lane.futures.insert(ticket, Awaited { submitter: me, called: None });
+            queue.futures.insert(ticket, CalledFuture { submitter: me, notified_at: None });
         }
     }
 
     /// A future has come: whatever it was called for, it is about to see. If it had been set aside it is in line again.
-    pub(super) fn came(&mut self, door: usize, ticket: u64, me: &Arc<Submitter>) {
-        match self.by_door.get_mut(&door).and_then(|lane| lane.futures.get_mut(&ticket)) {
-            Some(future) => future.called = None,
-            None => self.insert(door, ticket, me),
+    pub(super) fn returned(&mut self, lane: usize, ticket: u64, me: &Arc<BlockedSubmitter>) {
+        match self.by_lane.get_mut(&lane).and_then(|queue| queue.futures.get_mut(&ticket)) {
+            Some(future) => future.notified_at = None,
+            None => self.insert(lane, ticket, me),
         }
     }
 
     /// Gives a place up; says whether it was the first. It may have been set aside.
-    pub(super) fn leave(&mut self, door: usize, ticket: u64) -> bool {
-        let Some(lane) = self.by_door.get_mut(&door) else { return false };
-        let was_first = lane.first() == Some(ticket);
-        lane.prompt.remove(&ticket);
-        lane.futures.remove(&ticket);
-        self.clear(door);
+    pub(super) fn leave(&mut self, lane: usize, ticket: u64) -> bool {
+        let Some(queue) = self.by_lane.get_mut(&lane) else { return false };
+        let was_first = queue.first() == Some(ticket);
+        queue.prompt.remove(&ticket);
+        queue.futures.remove(&ticket);
+        self.clear(lane);
         was_first
     }
 
     /// A lane is there while somebody waits in it.
-    fn clear(&mut self, door: usize) {
-        if self.by_door.get(&door).is_some_and(|lane| lane.first().is_none()) {
-            self.by_door.remove(&door);
+    fn clear(&mut self, lane: usize) {
+        if self.by_lane.get(&lane).is_some_and(|queue| queue.first().is_none()) {
+            self.by_lane.remove(&lane);
         }
     }
 
-    pub(super) fn is_first(&self, door: usize, ticket: u64) -> bool {
-        self.by_door.get(&door).and_then(Lane::first) == Some(ticket)
+    pub(super) fn is_head(&self, lane: usize, ticket: u64) -> bool {
+        self.by_lane.get(&lane).and_then(LaneQueue::first) == Some(ticket)
     }
 
     /// How many in a lane certainly come.
-    pub(super) fn prompt(&self, door: usize) -> usize {
-        self.by_door.get(&door).map_or(0, |lane| lane.prompt.len())
+    pub(super) fn prompt(&self, lane: usize) -> usize {
+        self.by_lane.get(&lane).map_or(0, |queue| queue.prompt.len())
     }
 
-    pub(super) fn door_after(&self, door: Option<usize>) -> Option<usize> {
-        let from = door.map_or(0, |door| door + 1);
-        self.by_door.range(from..).next().map(|(door, _)| *door)
+    pub(super) fn lane_after(&self, lane: Option<usize>) -> Option<usize> {
+        let from = lane.map_or(0, |lane| lane + 1);
+        self.by_lane.range(from..).next().map(|(lane, _)| *lane)
     }
 
     /// The first of a lane, if that is the only one, and it certainly comes.
-    pub(super) fn only_first(&self, door: usize) -> Option<&Arc<Submitter>> {
-        let first = self.by_door.get(&door)?.first_prompt();
-        if self.by_door.len() == 1 { first } else { None }
+    pub(super) fn only_head(&self, lane: usize) -> Option<&Arc<BlockedSubmitter>> {
+        let first = self.by_lane.get(&lane)?.first_prompt();
+        if self.by_lane.len() == 1 { first } else { None }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_door.len()
+        self.by_lane.len()
     }
 
     /// Calls the first of a lane; who is to be woken.
-    pub(super) fn call(&mut self, door: usize, woken: &mut Vec<Arc<Submitter>>) {
-        if let Some(lane) = self.by_door.get_mut(&door) {
+    pub(super) fn notify_one(&mut self, lane: usize, woken: &mut Vec<Arc<BlockedSubmitter>>) {
+        if let Some(queue) = self.by_lane.get_mut(&lane) {
             // The clock is for futures only.
-            let now = if lane.futures.is_empty() { None } else { Some(Instant::now()) };
+            let now = if queue.futures.is_empty() { None } else { Some(Instant::now()) };
             match now {
-                Some(now) => lane.call(now, woken),
-                None => woken.extend(lane.first_prompt().inspect(|first| first.note_call()).cloned()),
+                Some(now) => queue.notify_one(now, woken),
+                None => woken.extend(queue.first_prompt().inspect(|first| first.add_notification()).cloned()),
             }
-            self.clear(door);
+            self.clear(lane);
         }
     }
 
     /// Sets aside the futures that were called and have not come; the doors of those lanes.
     pub(super) fn set_aside(&mut self, now: Instant) -> Vec<usize> {
-        let lanes = self.by_door.iter_mut();
-        let moved: Vec<_> = lanes.filter_map(|(door, lane)| lane.set_aside(now).then_some(*door)).collect();
-        moved.iter().for_each(|door| self.clear(*door));
+        let queues = self.by_lane.iter_mut();
+        let moved: Vec<_> = queues.filter_map(|(lane, queue)| queue.set_aside(now).then_some(*lane)).collect();
+        moved.iter().for_each(|lane| self.clear(*lane));
         moved
     }
 
     /// When the next future is to be set aside.
-    pub(super) fn patience_ends(&self) -> Option<Instant> {
-        let called = self.by_door.values().filter_map(|lane| lane.first_future()?.called);
-        called.min().and_then(|called| called.checked_add(GRACE))
+    pub(super) fn grace_ends(&self) -> Option<Instant> {
+        let notified_at = self.by_lane.values().filter_map(|queue| queue.first_future()?.notified_at);
+        notified_at.min().and_then(|notified_at| notified_at.checked_add(GRACE))
     }
 
     /// Whether somebody is certainly on the way in, or to learn that there is no room after all.
-    pub(super) fn moves(&self) -> bool {
-        self.by_door.values().filter_map(Lane::first_prompt).any(|first| first.is_called())
+    pub(super) fn makes_progress(&self) -> bool {
+        self.by_lane.values().filter_map(LaneQueue::first_prompt).any(|first| first.is_notified())
     }
 
     /// Everybody, in order in each lane. Those set aside have been woken.
-    pub(super) fn all(&self) -> Vec<Arc<Submitter>> {
+    pub(super) fn all(&self) -> Vec<Arc<BlockedSubmitter>> {
         let mut all = Vec::new();
-        for (door, lane) in &self.by_door {
-            all.extend(lane.prompt.iter().map(|(ticket, submitter)| (door, ticket, submitter)));
-            all.extend(lane.futures.iter().map(|(ticket, future)| (door, ticket, &future.submitter)));
+        for (lane, queue) in &self.by_lane {
+            all.extend(queue.prompt.iter().map(|(ticket, submitter)| (lane, ticket, submitter)));
+            all.extend(queue.futures.iter().map(|(ticket, future)| (lane, ticket, &future.submitter)));
         }
-        all.sort_unstable_by_key(|(door, ticket, _)| (**door, **ticket));
+        all.sort_unstable_by_key(|(lane, ticket, _)| (**lane, **ticket));
         all.into_iter().map(|(_, _, submitter)| Arc::clone(submitter)).collect()
     }
 }

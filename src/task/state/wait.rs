@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::habit::look_for;
 use super::packed::Packed;
-use super::{Cell, Slot, Verdict};
+use super::reply_spin::spin_for_reply;
+use super::{RunOutcome, Stage, TaskState};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::waiter::Waiter;
@@ -47,27 +47,27 @@ pub(crate) enum AwaitedEnd {
     WouldDeadlock,
 }
 
-impl<I, O> Slot<I, O> {
+impl<I, O> TaskState<I, O> {
     /// The caller stops waiting, because of its deadline or of its token. What runs is interrupted.
     pub(crate) fn give_up(&self, kind: SubmitErrorKind) -> Outcome<I, O> {
         let mut state = self.state.lock();
-        match std::mem::replace(&mut state.cell, Cell::Empty) {
-            Cell::Queued(input) => {
-                self.withdraw(&mut state, Verdict::Cancelled);
+        match std::mem::replace(&mut state.stage, Stage::Empty) {
+            Stage::Queued(input) => {
+                self.withdraw(&mut state, RunOutcome::Cancelled);
                 drop(state);
-                self.leave_view(Verdict::Cancelled);
+                self.leave_view(RunOutcome::Cancelled);
                 Outcome::Returned(SubmitError::new(kind, input.into_inner()))
             }
-            Cell::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
-            Cell::Done(result) => Outcome::Done(result.map(Packed::into_inner)),
+            Stage::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
+            Stage::Done(result) => Outcome::Done(result.map(Packed::into_inner)),
             // Just in time; there is nothing left to announce.
-            Cell::Produced(output) => {
+            Stage::Produced(output) => {
                 state.detached = true;
                 Outcome::Done(Ok(output.into_inner()))
             }
             other => {
                 state.detached = true;
-                state.cell = other;
+                state.stage = other;
                 self.tell_to_stop(state);
                 if self.has_given_up() {
                     self.cancel_token();
@@ -83,7 +83,7 @@ impl<I, O> Slot<I, O> {
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline.
     pub(crate) fn call(&self) -> Outcome<I, O> {
-        match self.wait(self.terms.deadline(), self.terms.token.as_ref(), false) {
+        match self.wait(self.meta.deadline(), self.meta.token.as_ref(), false) {
             Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
             Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
             Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
@@ -103,9 +103,9 @@ impl<I, O> Slot<I, O> {
     /// a worker does not wait as the last one that could: it is told `WouldDeadlock`, and to run the task.
     pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>, can_run: bool) -> Outcome<I, O> {
         // A worker of the pool has better things to do than to look; and who looks does not hear of its token.
-        if token.is_none() && deadline.is_none() && !current_worker::is_inside(self.terms.pool) {
-            // ORDERING: Relaxed, see `conclude`.
-            look_for(|| self.over.load(Ordering::Relaxed));
+        if token.is_none() && deadline.is_none() && !current_worker::is_inside(self.meta.pool) {
+            // ORDERING: Relaxed, see `finish`.
+            spin_for_reply(|| self.over.load(Ordering::Relaxed));
         }
         if let Some(outcome) = self.poll(None) {
             return outcome;
@@ -116,12 +116,12 @@ impl<I, O> Slot<I, O> {
             if looks_on {
                 self.run_those_before(|| Waiter::Thread(current()));
             }
-            let has_way_out = self.has_way_out(deadline, can_run);
-            let Ok(guard) = self.enter_wait(deadline, has_way_out) else {
+            let has_fallback = self.has_fallback(deadline, can_run);
+            let Ok(guard) = self.enter_wait(deadline, has_fallback) else {
                 // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
                 match self.poll(None) {
                     Some(outcome) => return outcome,
-                    None if !has_way_out && current_worker::help(self.terms.pool) => continue,
+                    None if !has_fallback && current_worker::help(self.meta.pool) => continue,
                     None => return Outcome::WouldDeadlock,
                 }
             };
@@ -145,7 +145,7 @@ impl<I, O> Slot<I, O> {
     /// Whether the task may get its place in a view, or another in its way may, while a worker waits for it that can run them: not with
     /// a limit, which could not be kept.
     fn looks_on(&self, deadline: Option<Instant>) -> bool {
-        self.terms.view().is_some() && deadline.is_none()
+        self.meta.view().is_some() && deadline.is_none()
     }
 
     /// Whether that is so now; otherwise the worker is woken when it may be.
@@ -155,35 +155,35 @@ impl<I, O> Slot<I, O> {
     }
 
     /// Whether a wait with a deadline can also end with the caller's running the task.
-    fn has_way_out(&self, deadline: Option<Instant>, can_run: bool) -> bool {
+    fn has_fallback(&self, deadline: Option<Instant>, can_run: bool) -> bool {
         can_run && deadline.is_some() && !self.has_started()
     }
 
     /// A permit to wait. A wait with a deadline is counted only while it has a way out, which it may have to take.
-    fn enter_wait(&self, deadline: Option<Instant>, has_way_out: bool) -> Result<BlockGuard, WouldDeadlock> {
-        match has_way_out {
-            true => block_permits::enter_wait_at_door(self.terms.pool, None, true),
-            false => block_permits::enter_wait(self.terms.pool, deadline),
+    fn enter_wait(&self, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
+        match has_fallback {
+            true => block_permits::enter_wait_for_room(self.meta.pool, None, true),
+            false => block_permits::enter_wait(self.meta.pool, deadline),
         }
     }
 
     /// Takes the result if it is there; otherwise leaves word to have `waiter` woken.
     pub(crate) fn poll(&self, waiter: Option<Waiter>) -> Option<Outcome<I, O>> {
         let mut state = self.state.lock();
-        let outcome = match std::mem::replace(&mut state.cell, Cell::Empty) {
-            Cell::Done(result) => Outcome::Done(result.map(Packed::into_inner)),
-            Cell::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
-            Cell::Empty => Outcome::Done(Err(JoinError::new(Cause::Taken))),
+        let outcome = match std::mem::replace(&mut state.stage, Stage::Empty) {
+            Stage::Done(result) => Outcome::Done(result.map(Packed::into_inner)),
+            Stage::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
+            Stage::Empty => Outcome::Done(Err(JoinError::new(Cause::Taken))),
             other => {
-                state.cell = other;
+                state.stage = other;
                 let replaced = waiter.and_then(|waiter| state.waiter.replace(waiter));
                 drop(state);
-                replaced.into_iter().for_each(Waiter::dismiss);
+                replaced.into_iter().for_each(Waiter::discard);
                 return None;
             }
         };
         drop(state);
-        waiter.into_iter().for_each(Waiter::dismiss);
+        waiter.into_iter().for_each(Waiter::discard);
         Some(outcome)
     }
 
@@ -204,15 +204,15 @@ impl<I, O> Slot<I, O> {
             if looks_on {
                 self.run_those_before(|| Waiter::Thread(current()));
             }
-            let has_way_out = self.has_way_out(deadline, can_run);
-            let guard = match self.enter_wait(deadline, has_way_out) {
+            let has_fallback = self.has_fallback(deadline, can_run);
+            let guard = match self.enter_wait(deadline, has_fallback) {
                 Ok(guard) => guard,
                 Err(_) if self.is_finished() => return AwaitedEnd::Over,
                 Err(_) if is_cancelled() => return AwaitedEnd::Cancelled,
-                Err(_) if has_way_out => return AwaitedEnd::WouldDeadlock,
-                Err(_) if is_younger && self.has_started() => block_permits::enter_wait_regardless(self.terms.pool),
+                Err(_) if has_fallback => return AwaitedEnd::WouldDeadlock,
+                Err(_) if is_younger && self.has_started() => block_permits::enter_wait_regardless(self.meta.pool),
                 // As in `wait`.
-                Err(_) if current_worker::help(self.terms.pool) => continue,
+                Err(_) if current_worker::help(self.meta.pool) => continue,
                 Err(_) => return AwaitedEnd::WouldDeadlock,
             };
             let me = guard.waiter();
@@ -242,7 +242,7 @@ impl<I, O> Slot<I, O> {
         let mut state = self.state.lock();
         if state.is_over() {
             drop(state);
-            waiter.dismiss();
+            waiter.discard();
             return None;
         }
         Some(state.list(waiter))
@@ -250,16 +250,16 @@ impl<I, O> Slot<I, O> {
 
     /// The waiter with this place leaves.
     pub(crate) fn stop_listening(&self, place: u64) {
-        let left = self.state.lock().strike_out(place);
-        left.into_iter().for_each(Waiter::dismiss);
-        if let Some(view) = self.terms.view() {
+        let left = self.state.lock().remove(place);
+        left.into_iter().for_each(Waiter::discard);
+        if let Some(view) = self.meta.view() {
             view.forget_caller();
         }
     }
 
     /// Whether the task is not queued any more.
     pub(crate) fn has_started(&self) -> bool {
-        !matches!(self.state.lock().cell, Cell::Queued(_))
+        !matches!(self.state.lock().stage, Stage::Queued(_))
     }
 
     /// Whether a wait would return at once.

@@ -13,19 +13,24 @@ const ROUND: usize = 32;
 ///
 /// So half of the worker's tasks at most are others', and a shard whose workers are all held up gets that half from any worker
 /// once in as many rounds as there are other shards.
-pub(super) struct Rounds {
+pub(super) struct StealSchedule {
     looks: Cell<usize>,
     /// The shard that is looked at next.
     next: Cell<usize>,
     /// What its own workers had taken a round ago.
-    served: Cell<u64>,
+    own_pops: Cell<u64>,
     /// The shard that this round's tasks are for, besides the worker's own.
-    helped: Cell<Option<usize>>,
+    assisted: Cell<Option<usize>>,
 }
 
-impl Rounds {
+impl StealSchedule {
     pub(super) fn new() -> Self {
-        Rounds { looks: Cell::new(0), next: Cell::new(0), served: Cell::new(u64::MAX), helped: Cell::new(None) }
+        StealSchedule {
+            looks: Cell::new(0),
+            next: Cell::new(0),
+            own_pops: Cell::new(u64::MAX),
+            assisted: Cell::new(None),
+        }
     }
 
     /// Where a worker with this home begins its next look.
@@ -36,8 +41,8 @@ impl Rounds {
         if looks % ROUND == 0 {
             return self.go_on(home, shards);
         }
-        match self.helped.get() {
-            Some(helped) if looks % 2 == 0 => helped,
+        match self.assisted.get() {
+            Some(assisted) if looks % 2 == 0 => assisted,
             _ => home,
         }
     }
@@ -45,18 +50,18 @@ impl Rounds {
     #[cold]
     fn go_on<T>(&self, home: usize, shards: &[Shard<T>]) -> usize {
         let this = self.next.get();
-        let is_left_alone = shards[this].served() == self.served.get() && shards[this].has_work();
-        self.helped.set(is_left_alone.then_some(this));
+        let is_left_alone = shards[this].own_pops() == self.own_pops.get() && shards[this].has_work();
+        self.assisted.set(is_left_alone.then_some(this));
         let after = |shard| (shard + 1) % shards.len();
         let next = after(this);
         let next = if next == home { after(next) } else { next };
         self.next.set(next);
-        self.served.set(shards[next].served());
+        self.own_pops.set(shards[next].own_pops());
         this
     }
 
     /// There was nothing where the worker began.
     pub(super) fn found_nothing(&self) {
-        self.helped.set(None);
+        self.assisted.set(None);
     }
 }

@@ -3,17 +3,17 @@
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// The workers of each shard. Whoever comes or goes, no shard has two more than another.
-pub(super) struct Homes(Vec<Vec<Arc<Home>>>);
+pub(super) struct ShardAssignment(Vec<Vec<Arc<Assigned>>>);
 
 /// The shard that a worker belongs to. The worker reads it by itself, so it can be moved at any time.
-pub(super) struct Home {
+pub(super) struct Assigned {
     shard: AtomicUsize,
     /// Its place in the list of its shard. For the holder of the lists only.
     place: AtomicUsize,
 }
 
 // ORDERING: Relaxed, here and below: both are written only by the holder of the lists, and to a worker any shard is as good as another.
-impl Home {
+impl Assigned {
     #[inline]
     pub(super) fn shard(&self) -> usize {
         self.shard.load(Ordering::Relaxed)
@@ -24,23 +24,23 @@ impl Home {
     }
 }
 
-impl Homes {
+impl ShardAssignment {
     pub(super) fn new(shards: usize) -> Self {
-        Homes(vec![Vec::new(); shards])
+        ShardAssignment(vec![Vec::new(); shards])
     }
 
     /// A home for a new worker: the shard with the fewest. Takes time in proportion to the number of shards.
-    pub(super) fn join(&mut self) -> Arc<Home> {
+    pub(super) fn join(&mut self) -> Arc<Assigned> {
         let shard = (0..self.0.len()).min_by_key(|shard| self.at(*shard)).unwrap_or(0);
-        let home = Arc::new(Home { shard: AtomicUsize::new(shard), place: AtomicUsize::new(self.at(shard)) });
-        self.0[shard].push(Arc::clone(&home));
-        home
+        let assigned = Arc::new(Assigned { shard: AtomicUsize::new(shard), place: AtomicUsize::new(self.at(shard)) });
+        self.0[shard].push(Arc::clone(&assigned));
+        assigned
     }
 
     /// A worker goes. If its shard is short of one then, it gets one of the shard with the most. Takes time in proportion to the
     /// number of shards, and not of workers.
-    pub(super) fn leave(&mut self, home: &Home) {
-        let (shard, place) = (home.shard(), home.place());
+    pub(super) fn leave(&mut self, assigned: &Assigned) {
+        let (shard, place) = (assigned.shard(), assigned.place());
         self.0[shard].swap_remove(place);
         if let Some(moved) = self.0[shard].get(place) {
             moved.place.store(place, Ordering::Relaxed);
@@ -76,29 +76,31 @@ mod tests {
     #[test]
     fn workers_are_spread_evenly() {
         const SHARDS: usize = 4;
-        let (mut homes, mut workers) = (Homes::new(SHARDS), Vec::new());
+        let (mut assignment, mut workers) = (ShardAssignment::new(SHARDS), Vec::new());
         for round in 0..2_000_usize {
             // Up to 30 and down again, from changing places.
             if round % 60 < 30 {
-                workers.push(homes.join());
+                workers.push(assignment.join());
             } else {
-                homes.leave(&workers.swap_remove(round * 7 % workers.len()));
+                assignment.leave(&workers.swap_remove(round * 7 % workers.len()));
             }
-            let at: Vec<_> = (0..SHARDS).map(|shard| homes.at(shard)).collect();
+            let at: Vec<_> = (0..SHARDS).map(|shard| assignment.at(shard)).collect();
             assert!(at.iter().max() <= at.iter().min().map(|least| least + 1).as_ref(), "{at:?}");
-            assert_eq!(homes.len(), workers.len());
-            assert!(workers.iter().all(|home| Arc::ptr_eq(home, &homes.0[home.shard()][home.place()])));
+            assert_eq!(assignment.len(), workers.len());
+            assert!(
+                workers.iter().all(|assigned| Arc::ptr_eq(assigned, &assignment.0[assigned.shard()][assigned.place()]))
+            );
         }
     }
 
     /// D15: a worker leaves its shard without a walk along the shard's workers.
     #[test]
     fn d15_leaving_a_shard_costs_the_same_however_many_are_there() {
-        let mut homes = Homes::new(2);
+        let mut assignment = ShardAssignment::new(2);
         let begun = Instant::now();
-        let workers: Vec<_> = (0..200_000).map(|_| homes.join()).collect();
-        workers.iter().rev().for_each(|home| homes.leave(home));
-        assert_eq!(homes.len(), 0);
+        let workers: Vec<_> = (0..200_000).map(|_| assignment.join()).collect();
+        workers.iter().rev().for_each(|assigned| assignment.leave(assigned));
+        assert_eq!(assignment.len(), 0);
         // A walk for each would take minutes.
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }

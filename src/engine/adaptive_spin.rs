@@ -11,26 +11,26 @@ use std::time::{Duration, Instant};
 
 use super::parking::Source;
 use crate::sync::IS_CHECKED;
-use crate::sync::looking;
+use crate::sync::spin;
 
 /// The short look, in rounds: a few microseconds.
 const ROUNDS: usize = if IS_CHECKED { 1 } else { 4 };
 
 /// What a worker has learnt of its idle times.
-pub(crate) struct Habit {
+pub(crate) struct AdaptiveSpin {
     limit: Duration,
     /// Whether the last one was so short that a long look would have been worth it, or there was none yet.
     is_long: Cell<bool>,
 }
 
-impl Habit {
+impl AdaptiveSpin {
     /// For looks of at most `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
-        Habit { limit, is_long: Cell::new(true) }
+        AdaptiveSpin { limit, is_long: Cell::new(true) }
     }
 
     /// The worker has been idle since then, and has work again.
-    pub(super) fn learn(&self, idle_since: Option<Instant>) {
+    pub(super) fn record_idle(&self, idle_since: Option<Instant>) {
         if let Some(since) = idle_since {
             self.is_long.set(since.elapsed() <= self.limit);
         }
@@ -38,15 +38,15 @@ impl Habit {
 
     /// Polls until there is a task, something else to see to, or it is time to sleep or to end: after `expiry`. Notes when the worker
     /// became idle, if that took more than a moment.
-    pub(super) fn look<S: Source>(
+    pub(super) fn spin<S: Source>(
         &self,
         source: &S,
         idle_since: &mut Option<Instant>,
         expiry: Option<Duration>,
     ) -> Option<S::Item> {
         let limit = expiry.map_or(self.limit, |expiry| expiry.min(self.limit));
-        let poll = || if source.glance() { source.pop() } else { None };
-        looking::look(self.is_long.get(), poll, |round| {
+        let poll = || if source.peek() { source.pop() } else { None };
+        spin::spin_until(self.is_long.get(), poll, |round| {
             let since = *idle_since.get_or_insert_with(Instant::now);
             !source.is_distracted() && (round < ROUNDS || self.is_long.get() && since.elapsed() < limit)
         })

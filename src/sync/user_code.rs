@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `f`; `None` if it panics. The panic ends here, and so does one of the drop of its payload.
-pub(crate) fn contain<O>(f: impl FnOnce() -> O) -> Option<O> {
+pub(crate) fn catch_user_panic<O>(f: impl FnOnce() -> O) -> Option<O> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(output) => Some(output),
         Err(payload) => {

@@ -12,7 +12,7 @@ use crate::queue::Dispatch;
 use crate::sync::{Arc, AtomicU8, Backoff, Condvar, Mutex, Ordering, wait};
 
 /// Something to be done with a state.
-pub(crate) trait Order<S>: Send + Sync {
+pub(crate) trait Broadcast<S>: Send + Sync {
     /// Does it and keeps the answer of this worker.
     fn run(&self, worker: usize, state: &mut S);
     /// Does it on a state that was made after the order; nobody waits for the answer.
@@ -22,13 +22,13 @@ pub(crate) trait Order<S>: Send + Sync {
 }
 
 /// Who was given an order, and how many copies of it are not gone yet.
-pub(crate) struct Turnout {
+pub(crate) struct CountdownLatch {
     workers: Vec<usize>,
     left: Mutex<usize>,
     changed: Condvar,
 }
 
-impl Turnout {
+impl CountdownLatch {
     /// The numbers of the workers that were given the order.
     pub(crate) fn workers(&self) -> &[usize] {
         &self.workers
@@ -48,9 +48,9 @@ impl Turnout {
 }
 
 /// Counts a copy out.
-struct Bell(Arc<Turnout>);
+struct CountDown(Arc<CountdownLatch>);
 
-impl Drop for Bell {
+impl Drop for CountDown {
     fn drop(&mut self) {
         *self.0.left.lock() -= 1;
         self.0.changed.notify_all();
@@ -59,44 +59,44 @@ impl Drop for Bell {
 
 /// One worker's copy of an order. Dropping it tells whoever gave the order, after the order itself is dropped: so nothing of
 /// it is left when he goes on.
-pub(crate) struct Posting<S> {
-    pub(crate) order: Arc<dyn Order<S>>,
-    bell: Bell,
+pub(crate) struct Envelope<S> {
+    pub(crate) broadcast: Arc<dyn Broadcast<S>>,
+    count_down: CountDown,
 }
 
 /// There is an order.
-const CALLED: u8 = 1;
+const HAS_MAIL: u8 = 1;
 /// The worker is somebody else's thread.
-const GUEST: u8 = 2;
+const INLINE_WORKER: u8 = 2;
 
 /// Where a worker finds its orders.
-pub(crate) struct Inbox<S> {
-    /// What a worker sees to between two tasks, in one byte, as it is read with every task: `CALLED`, which is written with every order,
-    /// and `GUEST`, which stays.
+pub(crate) struct Mailbox<S> {
+    /// What a worker sees to between two tasks, in one byte, as it is read with every task: `HAS_MAIL`, which is written with every order,
+    /// and `INLINE_WORKER`, which stays.
     signals: AtomicU8,
-    is_guest: bool,
-    postings: Mutex<VecDeque<Posting<S>>>,
+    is_inline_worker: bool,
+    envelopes: Mutex<VecDeque<Envelope<S>>>,
 }
 
-impl<S> Inbox<S> {
-    pub(crate) fn new(is_guest: bool) -> Arc<Self> {
-        let inbox = Inbox { signals: AtomicU8::new(0), is_guest, postings: Mutex::new(VecDeque::new()) };
-        inbox.signal(false);
-        Arc::new(inbox)
+impl<S> Mailbox<S> {
+    pub(crate) fn new(is_inline_worker: bool) -> Arc<Self> {
+        let mailbox = Mailbox { signals: AtomicU8::new(0), is_inline_worker, envelopes: Mutex::new(VecDeque::new()) };
+        mailbox.signal(false);
+        Arc::new(mailbox)
     }
 
     /// Notes whether there is an order. Under the lock only, so it says what is there.
-    fn signal(&self, is_called: bool) {
-        let signals = if is_called { CALLED } else { 0 } | if self.is_guest { GUEST } else { 0 };
-        // ORDERING: Relaxed, see `is_called`.
+    fn signal(&self, has_mail: bool) {
+        let signals = if has_mail { HAS_MAIL } else { 0 } | if self.is_inline_worker { INLINE_WORKER } else { 0 };
+        // ORDERING: Relaxed, see `has_mail`.
         self.signals.store(signals, Ordering::Relaxed);
     }
 
     /// Whether there is an order. Costs one load.
-    pub(crate) fn is_called(&self) -> bool {
+    pub(crate) fn has_mail(&self) -> bool {
         // ORDERING: Relaxed. The order itself is behind the lock; a worker that falls asleep has a fence before its last look,
         // and whoever gives an order has one in `wake_all` after this is set (parking.md, **sleep**).
-        self.signals.load(Ordering::Relaxed) & CALLED != 0
+        self.signals.load(Ordering::Relaxed) & HAS_MAIL != 0
     }
 
     /// Whether there is an order, or the worker is a guest.
@@ -106,121 +106,121 @@ impl<S> Inbox<S> {
     }
 
     /// The next order.
-    pub(crate) fn next(&self) -> Option<Posting<S>> {
-        let mut postings = self.postings.lock();
-        let next = postings.pop_front();
-        self.signal(!postings.is_empty());
+    pub(crate) fn next(&self) -> Option<Envelope<S>> {
+        let mut envelopes = self.envelopes.lock();
+        let next = envelopes.pop_front();
+        self.signal(!envelopes.is_empty());
         next
     }
 
     /// Takes out the copy of an order that nobody waits for any more.
-    fn withdraw(&self, turnout: &Arc<Turnout>) -> Option<Posting<S>> {
-        let mut postings = self.postings.lock();
+    fn withdraw(&self, latch: &Arc<CountdownLatch>) -> Option<Envelope<S>> {
+        let mut envelopes = self.envelopes.lock();
         // No more of them than there are threads that wait for a broadcast.
-        let place = postings.iter().position(|posting| Arc::ptr_eq(&posting.bell.0, turnout))?;
-        let posting = postings.remove(place);
-        self.signal(!postings.is_empty());
-        posting
+        let place = envelopes.iter().position(|envelope| Arc::ptr_eq(&envelope.count_down.0, latch))?;
+        let envelope = envelopes.remove(place);
+        self.signal(!envelopes.is_empty());
+        envelope
     }
 
-    fn put(&self, posting: Posting<S>) {
-        let mut postings = self.postings.lock();
-        postings.push_back(posting);
+    fn put(&self, envelope: Envelope<S>) {
+        let mut envelopes = self.envelopes.lock();
+        envelopes.push_back(envelope);
         self.signal(true);
     }
 }
 
 /// The orders of one pool.
-pub(crate) struct Bulletin<S> {
-    board: Mutex<Board<S>>,
+pub(crate) struct Mailboxes<S> {
+    inner: Mutex<Inner<S>>,
 }
 
-struct Board<S> {
+struct Inner<S> {
     /// Of the workers that have a state, by their numbers.
-    inboxes: BTreeMap<usize, Arc<Inbox<S>>>,
+    by_worker: BTreeMap<usize, Arc<Mailbox<S>>>,
     /// For every state that is made later, oldest first.
-    remembered: Vec<(Box<str>, Arc<dyn Order<S>>)>,
+    remembered: Vec<(Box<str>, Arc<dyn Broadcast<S>>)>,
 }
 
-impl<S> Board<S> {
+impl<S> Inner<S> {
     /// Takes out what is remembered under `key`. Looks along the keys: a broadcast goes to every worker anyway.
-    fn forget(&mut self, key: &str) -> Option<Arc<dyn Order<S>>> {
+    fn forget(&mut self, key: &str) -> Option<Arc<dyn Broadcast<S>>> {
         let place = self.remembered.iter().position(|(other, _)| **other == *key)?;
         Some(self.remembered.remove(place).1)
     }
 }
 
-impl<S> Bulletin<S> {
+impl<S> Mailboxes<S> {
     pub(crate) fn new() -> Self {
-        Bulletin { board: Mutex::new(Board { inboxes: BTreeMap::new(), remembered: Vec::new() }) }
+        Mailboxes { inner: Mutex::new(Inner { by_worker: BTreeMap::new(), remembered: Vec::new() }) }
     }
 
     /// Puts an order into every inbox, and with a key remembers it in place of the one before. Whoever sleeps must be woken.
-    pub(crate) fn post(&self, order: Arc<dyn Order<S>>, key: Option<&str>) -> Arc<Turnout> {
-        let mut board = self.board.lock();
-        let workers: Vec<_> = board.inboxes.keys().copied().collect();
-        let turnout = Arc::new(Turnout { left: Mutex::new(workers.len()), workers, changed: Condvar::new() });
-        for inbox in board.inboxes.values() {
-            inbox.put(Posting { order: Arc::clone(&order), bell: Bell(Arc::clone(&turnout)) });
+    pub(crate) fn post(&self, broadcast: Arc<dyn Broadcast<S>>, key: Option<&str>) -> Arc<CountdownLatch> {
+        let mut inner = self.inner.lock();
+        let workers: Vec<_> = inner.by_worker.keys().copied().collect();
+        let latch = Arc::new(CountdownLatch { left: Mutex::new(workers.len()), workers, changed: Condvar::new() });
+        for mailbox in inner.by_worker.values() {
+            mailbox.put(Envelope { broadcast: Arc::clone(&broadcast), count_down: CountDown(Arc::clone(&latch)) });
         }
         let replaced = key.and_then(|key| {
-            let replaced = board.forget(key);
-            board.remembered.push((key.into(), Arc::clone(&order)));
+            let replaced = inner.forget(key);
+            inner.remembered.push((key.into(), Arc::clone(&broadcast)));
             replaced
         });
-        drop(board);
+        drop(inner);
         // Somebody else's code, and so not under the lock.
-        drop((order, replaced));
-        turnout
+        drop((broadcast, replaced));
+        latch
     }
 
     /// Takes the copies out of the inboxes whose workers have not come to them; with the workers' numbers.
-    fn withdraw(&self, turnout: &Arc<Turnout>) -> Vec<(usize, Posting<S>)> {
-        let board = self.board.lock();
-        board.inboxes.iter().filter_map(|(worker, inbox)| Some((*worker, inbox.withdraw(turnout)?))).collect()
+    fn withdraw(&self, latch: &Arc<CountdownLatch>) -> Vec<(usize, Envelope<S>)> {
+        let inner = self.inner.lock();
+        inner.by_worker.iter().filter_map(|(worker, mailbox)| Some((*worker, mailbox.withdraw(latch)?))).collect()
     }
 
     /// How many workers are given orders.
     fn len(&self) -> usize {
-        self.board.lock().inboxes.len()
+        self.inner.lock().by_worker.len()
     }
 
     /// Forgets what was remembered under `key`; says whether there was anything.
     pub(crate) fn forget(&self, key: &str) -> bool {
-        let forgotten = self.board.lock().forget(key);
+        let forgotten = self.inner.lock().forget(key);
         // Dropped here, not under the lock.
         forgotten.is_some()
     }
 
     /// Worker `worker` has a state: it is given what is remembered, and gets all orders from now on.
-    pub(crate) fn enlist(&self, worker: usize, inbox: &Arc<Inbox<S>>) -> Vec<Arc<dyn Order<S>>> {
-        let mut board = self.board.lock();
-        board.inboxes.insert(worker, Arc::clone(inbox));
-        board.remembered.iter().map(|(_, order)| Arc::clone(order)).collect()
+    pub(crate) fn register(&self, worker: usize, mailbox: &Arc<Mailbox<S>>) -> Vec<Arc<dyn Broadcast<S>>> {
+        let mut inner = self.inner.lock();
+        inner.by_worker.insert(worker, Arc::clone(mailbox));
+        inner.remembered.iter().map(|(_, broadcast)| Arc::clone(broadcast)).collect()
     }
 
     /// The worker is about to end its state: no more orders for it, unless it has one.
-    pub(crate) fn retire(&self, worker: usize, inbox: &Inbox<S>) -> bool {
-        let mut board = self.board.lock();
-        let may = !inbox.is_called();
+    pub(crate) fn try_unregister(&self, worker: usize, mailbox: &Mailbox<S>) -> bool {
+        let mut inner = self.inner.lock();
+        let may = !mailbox.has_mail();
         if may {
-            board.inboxes.remove(&worker);
+            inner.by_worker.remove(&worker);
         }
         may
     }
 
     /// The worker has lost its state: no more orders for it. What is in its inbox stays there.
-    pub(crate) fn strike_out(&self, worker: usize) {
-        self.board.lock().inboxes.remove(&worker);
+    pub(crate) fn unregister(&self, worker: usize) {
+        self.inner.lock().by_worker.remove(&worker);
     }
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Gives an order to every worker that has a state, and with a key to every state that is made later.
-    pub(crate) fn post(&self, order: Arc<dyn Order<R::State>>, key: Option<&str>) -> Arc<Turnout> {
-        let turnout = self.bulletin.post(order, key);
+    pub(crate) fn post(&self, broadcast: Arc<dyn Broadcast<R::State>>, key: Option<&str>) -> Arc<CountdownLatch> {
+        let latch = self.mailboxes.post(broadcast, key);
         self.parking.wake_all();
-        turnout
+        latch
     }
 
     /// Waits until the threads that were started have begun, so that an order reaches all of them; until the deadline at most. Only
@@ -228,7 +228,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn await_beginners(&self, deadline: Option<Instant>) {
         let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let backoff = Backoff::new();
-        while is_sure && self.bulletin.len() < self.threads.population().0 {
+        while is_sure && self.mailboxes.len() < self.threads.population().0 {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return;
             }
@@ -237,13 +237,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Takes an order back from the workers that have not come to it; says which these are. What is left of it is dropped.
-    pub(crate) fn withdraw(&self, turnout: &Arc<Turnout>) -> Vec<usize> {
-        let (workers, postings): (Vec<_>, Vec<_>) = self.bulletin.withdraw(turnout).into_iter().unzip();
-        self.guard(|| drop(postings));
+    pub(crate) fn withdraw(&self, latch: &Arc<CountdownLatch>) -> Vec<usize> {
+        let (workers, envelopes): (Vec<_>, Vec<_>) = self.mailboxes.withdraw(latch).into_iter().unzip();
+        self.catch_user_panic(|| drop(envelopes));
         workers
     }
 
     pub(crate) fn forget(&self, key: &str) -> bool {
-        self.bulletin.forget(key)
+        self.mailboxes.forget(key)
     }
 }

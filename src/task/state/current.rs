@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// Makes a task the thread's current one until it is dropped, which is in the frame that made it. Then the thread has none: who runs a
-/// task in the middle of another has [set that aside](SetAside).
+/// task in the middle of another has [set that aside](SuspendedTask).
 pub(crate) struct Running<'t>(PhantomData<&'t ()>);
 
 impl<'t> Running<'t> {
@@ -32,15 +32,15 @@ impl Drop for Running<'_> {
 }
 
 /// The task in the middle of which others run on the same thread until this is dropped: then it is the current one again.
-pub(crate) struct SetAside(Option<NonNull<dyn Cancellable>>);
+pub(crate) struct SuspendedTask(Option<NonNull<dyn Cancellable>>);
 
-impl SetAside {
+impl SuspendedTask {
     pub(crate) fn new() -> Self {
-        SetAside(CURRENT.with(Cell::take))
+        SuspendedTask(CURRENT.with(Cell::take))
     }
 }
 
-impl Drop for SetAside {
+impl Drop for SuspendedTask {
     fn drop(&mut self) {
         CURRENT.with(|current| current.set(self.0));
     }
@@ -49,7 +49,7 @@ impl Drop for SetAside {
 /// Calls `f` with the task that the calling thread is running, if that has a slot.
 pub(crate) fn with_current<O>(f: impl FnOnce(Option<&dyn Cancellable>) -> O) -> O {
     let task = CURRENT.with(Cell::get);
-    // SAFETY: `Running` borrows the task and takes the pointer away when it is dropped; `SetAside` puts one back that such a guard has
+    // SAFETY: `Running` borrows the task and takes the pointer away when it is dropped; `SuspendedTask` puts one back that such a guard has
     // still to take away. The guard lives in a frame of this thread that is below this one, so neither can end before `f` has.
     f(task.map(|task| unsafe { task.as_ref() }))
 }
