@@ -199,13 +199,15 @@ fn b09_refused_tasks_are_counted() {
 }
 
 /// One worker in steady use for three times the expiry, and until three others have expired: the threads that ran its
-/// tasks; nothing if the machine was too busy for a steady use.
+/// tasks; nothing if the machine was too busy for a steady use, or for the same worker to be asleep each time.
 fn use_steadily(pool: &AnyPool, expiry: Duration) -> Option<HashSet<ThreadId>> {
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let start = Instant::now();
     let mut last = start;
     while start.elapsed() < 3 * expiry || pool.stats().retired < 3 {
-        assert!(start.elapsed() < 20 * expiry, "idle workers are kept busy in turn");
+        if start.elapsed() > 10 * expiry {
+            return None;
+        }
         let seen = Arc::clone(&seen);
         let task = Task::new(move || _ = seen.lock().insert(current().id()));
         pool.submit(task).unwrap();
@@ -240,7 +242,7 @@ fn b10_a_short_expiry_spares_the_worker_in_use() {
                 return;
             }
         }
-        panic!("the machine is too busy to use a worker every 800 ms");
+        panic!("idle workers are kept busy in turn, or the machine is too busy to use one every 800 ms");
     });
 }
 
