@@ -259,16 +259,14 @@ impl Parking {
         }
     }
 
-    /// What the calling worker is to do next; it waits for it. Its orders it has seen to before.
-    pub(crate) fn find<S: Source>(
+    /// Waits until there is something for the calling worker to do, and returns that. The worker has found no task and has no mail.
+    #[inline(never)]
+    pub(crate) fn wait_for_work<S: Source>(
         &self,
         me: &Arc<Parker>,
         adaptive_spin: &AdaptiveSpin,
         source: &S,
     ) -> NextAction<S::Item> {
-        if let Some(item) = source.pop() {
-            return NextAction::Task(item);
-        }
         let mut search = self.start_search();
         let mut idle_since = None;
         let mut asks = Asks::Expired;

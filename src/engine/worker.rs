@@ -91,10 +91,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             if R::HAS_FACTORY && me.mailbox.has_mail() {
                 continue;
             }
-            let item = match self.parking.find(&me.parker, &me.adaptive_spin, &Source { engine: self, me }) {
-                NextAction::Task(item) => item,
-                NextAction::Mail => continue,
-                NextAction::Exit => return true,
+            let item = match self.queue.pop(&me.queue_cx) {
+                Some(item) => item,
+                None => match self.parking.wait_for_work(&me.parker, &me.adaptive_spin, &Source { engine: self, me }) {
+                    NextAction::Task(item) => item,
+                    NextAction::Mail => continue,
+                    NextAction::Exit => return true,
+                },
             };
             if self.queue.frees_place_on_pop() {
                 self.notify_blocked();

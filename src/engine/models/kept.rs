@@ -83,8 +83,8 @@ impl Source for At<'_> {
 impl Pool {
     fn work(&self, id: usize, expiry: Duration) {
         let me = Parker::for_current(id);
-        let errand = self.parking.find(&me, &AdaptiveSpin::new(Duration::ZERO), &At(self, expiry));
-        assert!(matches!(errand, NextAction::Exit));
+        let action = self.parking.wait_for_work(&me, &AdaptiveSpin::new(Duration::ZERO), &At(self, expiry));
+        assert!(matches!(action, NextAction::Exit));
     }
 }
 

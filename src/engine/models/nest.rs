@@ -134,14 +134,17 @@ impl<Q: Queue<usize>> Nest<Q> {
             if mailbox.is_signalled() {
                 drain_mailbox(&mailbox, id, &mut state);
             }
-            let item = match self.parking.find(
-                &me,
-                &AdaptiveSpin::new(Duration::ZERO),
-                &At { nest: self, cx: &cx, mailbox: &mailbox },
-            ) {
-                NextAction::Task(item) => item,
-                NextAction::Mail => continue,
-                NextAction::Exit => break,
+            let item = match self.queue.pop(&cx) {
+                Some(item) => item,
+                None => match self.parking.wait_for_work(
+                    &me,
+                    &AdaptiveSpin::new(Duration::ZERO),
+                    &At { nest: self, cx: &cx, mailbox: &mailbox },
+                ) {
+                    NextAction::Task(item) => item,
+                    NextAction::Mail => continue,
+                    NextAction::Exit => break,
+                },
             };
             self.run(item);
             self.queue.finished(&cx);
