@@ -12,6 +12,7 @@
 //! ```
 
 mod adaptive_spin;
+mod blocking;
 mod control;
 mod counters;
 mod idle;
@@ -30,6 +31,7 @@ mod spawning;
 pub(crate) mod stats;
 mod submit;
 mod submit_async;
+mod submit_options;
 mod sweep;
 mod thread_limit;
 mod threads;
@@ -44,7 +46,7 @@ use std::sync::Weak;
 pub(crate) use control::{Controlled, EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
-pub(crate) use submit::{SubmitOptions, WaitMode};
+pub(crate) use submit_options::{SubmitOptions, WaitMode};
 pub(crate) use views::SweptView;
 
 use crate::engine::options::{Nested, Options};

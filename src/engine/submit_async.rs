@@ -4,7 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::submit::{SubmitOptions, WaitGuard};
+use super::blocking::WaitGuard;
+use super::submit_options::SubmitOptions;
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, Cancelled};
 use crate::error::{SubmitError, SubmitErrorKind};
