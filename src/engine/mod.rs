@@ -11,11 +11,9 @@
 //! end    ── lifecycle.rs   pause, close, wait
 //! ```
 
-mod adaptive_spin;
 mod blocking;
 mod control;
 mod counters;
-mod idle;
 mod joining;
 mod lane_queues;
 mod lifecycle;
@@ -35,6 +33,7 @@ mod submit_options;
 mod sweep;
 mod thread_limit;
 mod threads;
+mod user_code;
 mod views;
 pub(crate) mod wait_queue;
 mod wakers;

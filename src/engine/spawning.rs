@@ -127,7 +127,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// A worker could not start. Those that wait for the pool may have waited for that one. Whoever starts workers looks for tasks
     /// that relied on it after this.
     pub(super) fn on_spawn_failed(&self) {
-        // ORDERING: SeqCst fence between the worker's leaving the book and that look at the queue, as in `after_departure`.
+        // ORDERING: SeqCst fence between the worker's leaving the book and that look at the queue, as in `after_exit`.
         fence(Ordering::SeqCst);
         count(&self.counters.failed_starts);
         self.threads.set_spawn_failing(true);

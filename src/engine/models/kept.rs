@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::engine::adaptive_spin::AdaptiveSpin;
+use crate::engine::parking::AdaptiveSpin;
 use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
@@ -42,16 +42,16 @@ impl Source for At<'_> {
         false
     }
 
-    fn must_leave(&self) -> bool {
+    fn must_exit(&self) -> bool {
         self.0.closed.load(Ordering::Relaxed)
     }
 
-    fn leave(&self) -> bool {
-        self.must_leave()
+    fn exit(&self) -> bool {
+        self.must_exit()
     }
 
     fn is_distracted(&self) -> bool {
-        self.must_leave()
+        self.must_exit()
     }
 
     fn expiry(&self) -> Option<Duration> {
@@ -68,7 +68,7 @@ impl Source for At<'_> {
         }
         *registry -= 1;
         self.0.staying.store(*registry, Ordering::Relaxed);
-        Expiry::Leaves
+        Expiry::Exits
     }
 
     fn is_above_minimum(&self) -> bool {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::engine::adaptive_spin::AdaptiveSpin;
 use crate::engine::mailboxes::{Broadcast, Mailbox, Mailboxes};
+use crate::engine::parking::AdaptiveSpin;
 use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::engine::wait_queue::{WaitNode, WaitQueue};
 use crate::error::JoinError;
@@ -227,17 +227,17 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
         self.mailbox.has_mail()
     }
 
-    fn must_leave(&self) -> bool {
+    fn must_exit(&self) -> bool {
         self.nest.done.load(Ordering::SeqCst) >= self.nest.enough
             || (self.nest.closed.load(Ordering::SeqCst) && self.nest.queue.load().queued == 0)
     }
 
-    fn leave(&self) -> bool {
-        self.must_leave()
+    fn exit(&self) -> bool {
+        self.must_exit()
     }
 
     fn is_distracted(&self) -> bool {
-        self.has_mail() || self.must_leave()
+        self.has_mail() || self.must_exit()
     }
 
     fn expiry(&self) -> Option<Duration> {

@@ -1,12 +1,12 @@
-//! The list of the idle workers of one pool, newest last, from anywhere in which a worker is taken in constant time.
+//! The list of the idle workers of one pool, newest last. Every operation takes constant time, wherever in the list the worker is.
 //!
-//! Whoever wakes one takes the newest; dismissal takes the oldest; a worker that has a reason to be up takes itself off, wherever it
-//! is. Those that are kept for the minimum are on a second list as well, for the oldest of them is asked whether it may end. There
-//! are thousands of workers in some pools, and everyone who wakes one waits for the lock of this list, so nobody walks along it.
+//! A thread that wakes a worker takes the newest; a dismissal takes the oldest; a worker with a reason to stay awake removes itself.
+//! Workers that are kept for the minimum are on a second list as well: the oldest of them is asked whether it may exit. Some pools have
+//! thousands of workers, and every wake-up takes the lock of this list, so no operation walks along it.
 
 use crate::sync::Arc;
 
-use super::parking::Parker;
+use super::Parker;
 
 /// No worker's number.
 const NOBODY: usize = usize::MAX;
