@@ -279,7 +279,7 @@ fn say_once<D: Dispatch>() {
     let error = Pool::builder().spawn_handler(refusing).dispatch::<D>().build().unwrap_err();
     assert_eq!(texts(&error), ["no thread could be started", "no more threads"]);
     let error = StatefulPool::<Fragile>::builder(|_| Err(outer().into())).dispatch::<D>().build().unwrap_err();
-    assert_eq!(texts(&error)[0], "the factory failed to make the state of worker 0");
+    assert_eq!(texts(&error)[0], "the factory failed to create the state of worker 0");
     assert_eq!(texts(&error)[1..], cause);
 
     // The same truth, whoever asks.

@@ -71,7 +71,7 @@ impl fmt::Display for BuildError {
             Self::ThreadName(name) if name.is_empty() => f.write_str("thread_name is \"\": a thread needs a name"),
             Self::ThreadName(name) => write!(f, "thread_name is {name:?}, which contains a NUL byte"),
             Self::ZeroStackSize => f.write_str("stack_size is 0: a thread needs a stack"),
-            Self::Spawn(_) => f.write_str("the first thread could not be started"),
+            Self::Spawn(_) => f.write_str("no thread could be started"),
             Self::Factory { worker, .. } => write!(f, "the factory failed to create the state of worker {worker}"),
             Self::StillRunning => f.write_str("the pool cannot be restarted before it has ended"),
         }
