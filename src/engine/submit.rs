@@ -84,7 +84,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     #[cold]
     fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
-        if !(options.is_retry && kind.is_for_now()) {
+        if !(options.is_retry && kind.is_temporary()) {
             self.counters.count_refusal(kind);
         }
     }

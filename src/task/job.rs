@@ -54,7 +54,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
             Job::Plain(input) => Retracted::Here(input),
             Job::Answered(task_ref) => task_ref.retract(kind, cause),
             Job::Called(input, sender) => {
-                sender.give_back(SubmitError::new(kind, input).because(cause));
+                sender.give_back(SubmitError::new(kind, input).with_cause(cause));
                 Retracted::ToCaller
             }
         }

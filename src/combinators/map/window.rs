@@ -207,7 +207,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// Tries to get an item in; if there is no room for now it is held, and this says so.
     fn enter(&mut self, item: T, options: SubmitOptions<'_>) -> bool {
         match self.submitter.enter(item, options.retried()) {
-            Err(refusal) if refusal.kind().is_for_now() => {
+            Err(refusal) if refusal.kind().is_temporary() => {
                 self.held = Some(refusal.into_task());
                 false
             }

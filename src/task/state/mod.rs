@@ -316,7 +316,7 @@ impl<I, O> TaskState<I, O> {
             Turn::OfWaiter => self.withdraw(&mut state, RunOutcome::Cancelled),
         }
         let retracted = if self.meta.is_call {
-            self.finish(state, Stage::Returned(SubmitError::new(kind, input).because(cause)));
+            self.finish(state, Stage::Returned(SubmitError::new(kind, input).with_cause(cause)));
             Retracted::ToCaller
         } else {
             self.finish(state, Stage::Done(Err(JoinError::new(cause))));
