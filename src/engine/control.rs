@@ -150,7 +150,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// As the queue has it, but for tickets of tasks that are not queued any more.
     pub(crate) fn load(&self) -> Load {
         let load = self.queue.load();
-        Load { queued: load.queued.saturating_sub(self.id().tickets()), ..load }
+        Load { queued: load.queued.saturating_sub(self.id().stale_entries()), ..load }
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -185,7 +185,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn overcommitted(&self) -> usize {
-        let has_dead = self.id().tickets() > 0;
+        let has_dead = self.id().stale_entries() > 0;
         self.queue.overcommitted(|item| has_dead && R::liveness(item) == Liveness::Dead)
     }
 

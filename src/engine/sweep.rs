@@ -94,7 +94,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// room because of that; perhaps another submitter has made it.
     #[cold]
     pub(crate) fn sweep(&self) -> bool {
-        let has_withdrawn = self.id().tickets() > 0;
+        let has_withdrawn = self.id().stale_entries() > 0;
         // In this order: whoever misses a mark that another's look has taken away finds that look at work, and waits for it, or knows
         // what it has found. Otherwise it would be refused for what is just being swept out.
         // ORDERING: Acquire pairs with the Release in `sweep_queue`.
@@ -113,14 +113,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Sweeps if most of what is queued are tickets of withdrawn tasks: so a loop that makes them takes no more and more memory.
     #[inline]
     pub(crate) fn sweep_if_worth_it(&self) {
-        if self.id().tickets() > FEW {
+        if self.id().stale_entries() > FEW {
             self.sweep_if_mostly_dead();
         }
     }
 
     #[cold]
     fn sweep_if_mostly_dead(&self) {
-        if self.id().tickets() > self.queue.load().queued / 2 {
+        if self.id().stale_entries() > self.queue.load().queued / 2 {
             self.sweep_queue(self.sweeps.last.lock());
         }
     }
