@@ -233,7 +233,7 @@ impl<B: Body> Inline<B> {
     }
 
     /// # Safety
-    /// `place` holds a `B`, which nobody changes meanwhile.
+    /// `place` holds a `B`, which is not written meanwhile.
     unsafe fn liveness(place: *const Slot) -> Liveness {
         // SAFETY: as the caller promises.
         unsafe { &*place.cast::<B>() }.liveness()
@@ -247,7 +247,7 @@ impl<B: Body> Inline<B> {
     }
 }
 
-/// The operations on a `B` behind a box, whose pointer sits in the data.
+/// The operations on a `B` in a box, whose pointer is stored inline.
 struct Boxed<B>(PhantomData<B>);
 
 impl<B: Body> Boxed<B> {
@@ -274,7 +274,7 @@ impl<B: Body> Boxed<B> {
     }
 
     /// # Safety
-    /// `place` holds a `Box<B>`, which nobody changes meanwhile.
+    /// `place` holds a `Box<B>`, which is not written meanwhile.
     unsafe fn liveness(place: *const Slot) -> Liveness {
         // SAFETY: as the caller promises.
         unsafe { &*place.cast::<Box<B>>() }.liveness()

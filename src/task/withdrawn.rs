@@ -31,7 +31,7 @@ impl Withdrawn {
 
     /// Counts a stale entry that has left the queue.
     pub(crate) fn clear(&self) {
-        // ORDERING: Release pairs with the Acquire in `stale_entries`: a thread that counts the entry as gone sees the sweep that removed it.
+        // ORDERING: Release pairs with the Acquire in `stale_entries`: a thread that counts the entry as gone sees the sweep that took it.
         self.cleared.fetch_add(1, Ordering::Release);
     }
 
