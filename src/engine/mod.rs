@@ -14,8 +14,8 @@
 mod adaptive_spin;
 mod control;
 mod counters;
+mod end_wait;
 mod idle;
-mod joining;
 mod lane_queues;
 mod lifecycle;
 mod mailboxes;
@@ -24,8 +24,10 @@ mod minimum;
 pub(crate) mod models;
 pub(crate) mod options;
 mod parking;
+mod pausing;
 pub(crate) mod reconfigure;
 mod settings;
+mod shutdown;
 mod spawning;
 pub(crate) mod stats;
 mod submit;
@@ -41,9 +43,10 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
-pub(crate) use control::{Controlled, EngineRef, PauseControl};
+pub(crate) use control::Controlled;
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
+pub(crate) use pausing::Pausing;
 pub(crate) use submit::{SubmitOptions, WaitMode};
 pub(crate) use views::SweptView;
 
@@ -191,6 +194,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     pub(crate) fn id(&self) -> PoolId {
         self.identity.id()
+    }
+
+    /// The engine as its workers share it. `None` only while it is dropped.
+    fn shared(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
     }
 
     /// The most tasks that wait beyond those with a worker.

@@ -4,6 +4,7 @@
 use std::io;
 
 use super::counters::count;
+use super::shutdown::Ending;
 use super::threads::{ExitReason, WorkerSlot};
 use super::{Engine, Runner};
 use crate::error::{BoxError, BuildError};
@@ -115,7 +116,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
         };
         // It may have been the last one, and be gone again.
-        self.threads.tell_of_the_end();
+        self.threads.notify_end();
         pending
     }
 
@@ -189,7 +190,7 @@ impl<R: Runner, D: Dispatch> Drop for PendingWorker<R, D> {
         if !self.has_run && self.engine.threads.abandon(self.worker_slot) {
             self.engine.on_spawn_failed();
             self.engine.run_inline_worker();
-            self.engine.threads.tell_of_the_end();
+            self.engine.threads.notify_end();
         }
     }
 }

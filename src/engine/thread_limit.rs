@@ -23,19 +23,19 @@ static LIVING: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: OnceLock<usize> = OnceLock::new();
 
 /// A place for a thread; given back when it is dropped, at the thread's end.
-pub(super) struct Place(());
+pub(super) struct ThreadPermit(());
 
-impl Place {
+impl ThreadPermit {
     /// Takes one, or says that there is none.
-    pub(super) fn take() -> io::Result<Place> {
+    pub(super) fn take() -> io::Result<ThreadPermit> {
         // ORDERING: Relaxed, here and below. Only the number counts.
         let others = LIVING.fetch_add(1, Ordering::Relaxed);
-        let place = Place(());
-        if others < UNASKED || others < limit() { Ok(place) } else { Err(refusal(others + 1)) }
+        let permit = ThreadPermit(());
+        if others < UNASKED || others < limit() { Ok(permit) } else { Err(refusal(others + 1)) }
     }
 }
 
-impl Drop for Place {
+impl Drop for ThreadPermit {
     fn drop(&mut self) {
         LIVING.fetch_sub(1, Ordering::Relaxed);
     }
@@ -61,7 +61,7 @@ fn limit() -> usize {
         let maps = number("/proc/sys/vm/max_map_count").zip(read("/proc/self/maps").map(|maps| maps.lines().count()));
         // Of version 2; where the limit is in a group above, the system refuses a thread, which is an error as any other.
         let group = read("/proc/self/cgroup")
-            .and_then(|all| Some(all.lines().find_map(|wait_queue| wait_queue.strip_prefix("0::"))?.to_owned()));
+            .and_then(|all| Some(all.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned()));
         let ids = group.and_then(|group| number(&format!("/sys/fs/cgroup{group}/pids.max")));
         room(living, maps, [number("/proc/sys/kernel/threads-max"), ids])
     })
