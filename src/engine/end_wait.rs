@@ -1,8 +1,8 @@
 //! Which threads may wait for the end of a pool.
 //!
-//! A pool has ended when all its threads have. So a thread of the pool that waited for that would wait for itself; and threads
-//! of several pools would if they waited for each other's ends in a circle. Such a thread does not wait: it closes the pool,
-//! and that ends by itself, for threads own all that they need.
+//! A pool has ended when all its threads have. So a thread of the pool that waited for this would wait for itself, and threads of several
+//! pools would if they waited for each other's ends in a cycle. Such a thread does not wait: it closes the pool, which then ends by
+//! itself, because its threads own all that they need.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,45 +13,45 @@ use crate::sync::thread_local;
 use crate::task::current_worker::{self, PoolId};
 
 thread_local! {
-    /// The pool that started this thread. It has no destructor, so it can be read until the thread's very end, when the
-    /// destructors of the user's thread-locals run and the thread is no worker any more.
+    /// The pool that started this thread. It has no destructor, so it can be read until the very end of the thread, when the destructors
+    /// of the user's thread-locals run and the thread is no longer a worker.
     static STARTED_BY: Cell<Option<PoolId>> = const { Cell::new(None) };
 }
 
-/// A thread that waits without a limit: the pools that it is a thread of, and the pool whose end it waits for.
+/// A thread that waits without a limit: the pools that it belongs to, and the pool whose end it waits for.
 type Edge = (Vec<PoolId>, PoolId);
 
-/// All such threads of the process that belong to a pool themselves. (Not one of `sync`'s locks: those of the checkers cannot be
-/// static, and nothing else happens under this one.)
+/// All such threads of the process that belong to a pool. (Not one of `sync`'s locks: loom's and shuttle's cannot be static. Nothing else
+/// happens under this one.)
 static WAITS: Mutex<Waits> = Mutex::new(Waits { edges: BTreeMap::new(), next: 0 });
 
 struct Waits {
     edges: BTreeMap<u64, Edge>,
-    /// The number of the next one.
+    /// The key of the next entry.
     next: u64,
 }
 
-/// The calling thread was started by `pool`, and will end with it.
+/// Records that `pool` has started the calling thread, which will end with it.
 pub(super) fn set_started_by(pool: PoolId) {
     STARTED_BY.with(|by| by.set(Some(pool)));
 }
 
-/// The pools whose ends the end of the calling thread belongs to.
+/// The pools that cannot end before the calling thread does.
 fn pools_of_thread() -> Vec<PoolId> {
     let mut pools = current_worker::pools_of_thread();
     pools.extend(STARTED_BY.try_with(Cell::get).ok().flatten());
     pools
 }
 
-/// Asks whether the calling thread may wait for the end of `pool`; it waits until the answer is dropped. A wait with a limit ends
-/// by itself, so nobody else is kept from waiting by it.
+/// Begins a wait of the calling thread for the end of `pool`, until the result is dropped. `None` if the thread must not wait. A wait with
+/// a limit ends by itself, so it does not keep other threads from waiting.
 pub(super) fn wait_for_end(pool: PoolId, has_limit: bool) -> Option<EndWait> {
-    let mine = pools_of_thread();
-    if mine.is_empty() {
+    let own_pools = pools_of_thread();
+    if own_pools.is_empty() {
         return Some(EndWait(None));
     }
     let mut waits = WAITS.lock();
-    if leads_back(&waits, pool, &mine) {
+    if leads_back(&waits, pool, &own_pools) {
         return None;
     }
     if has_limit {
@@ -59,17 +59,17 @@ pub(super) fn wait_for_end(pool: PoolId, has_limit: bool) -> Option<EndWait> {
     }
     let number = waits.next;
     waits.next += 1;
-    waits.edges.insert(number, (mine, pool));
+    waits.edges.insert(number, (own_pools, pool));
     Some(EndWait(Some(number)))
 }
 
-/// Whether the end of `pool` has to wait for that of one of `mine`. Walks along those that wait: a pool's end is rare, and one that is
-/// waited for by a thread of another pool rarer.
-fn leads_back(waits: &Waits, pool: PoolId, mine: &[PoolId]) -> bool {
+/// Whether the end of `pool` depends on the end of one of `own_pools`. It visits all waits: the end of a pool is rare, and a thread of another
+/// pool that waits for it is rarer.
+fn leads_back(waits: &Waits, pool: PoolId, own_pools: &[PoolId]) -> bool {
     let mut reached = vec![pool];
     let mut looked_at = 0;
     while let Some(&at) = reached.get(looked_at) {
-        if mine.contains(&at) {
+        if own_pools.contains(&at) {
             return true;
         }
         looked_at += 1;

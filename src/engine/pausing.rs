@@ -101,7 +101,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn rest(&self) -> Option<RestState> {
         let load = self.queue.load();
         let is_quiet = load.running == 0 && !self.counters.is_answering();
-        is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_at_work() {
+        is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_under_way() {
             RestState::Idle
         } else {
             RestState::Quiet
