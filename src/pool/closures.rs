@@ -10,7 +10,7 @@ use super::answered::{Answered, Called, CalledTask};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, Runner, WaitMode};
+use crate::engine::{Engine, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Ring, Sharded, Stack};
@@ -205,7 +205,7 @@ impl Default for Pool<Stack> {
 
 impl<D: Dispatch> Pool<D> {
     pub(crate) fn from_engine(engine: Arc<Engine<CallTask, D>>) -> Self {
-        let control = PoolControl::new(Arc::new(EngineRef(Arc::clone(&engine))), "Pool");
+        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "Pool");
         Pool { engine, control }
     }
 

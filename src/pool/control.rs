@@ -106,7 +106,7 @@ impl<X> PoolControl<X> {
     /// ```
     pub fn pause(&self) -> PauseGuard {
         let id = self.engine.pause(None);
-        PauseGuard::new(self.engine.pause_control(), id)
+        PauseGuard::new(Arc::clone(&self.engine).pausing(), id)
     }
 
     /// The same, but the pool resumes by itself after `limit` if the guard is still alive.
@@ -122,7 +122,7 @@ impl<X> PoolControl<X> {
     /// ```
     pub fn pause_timeout(&self, limit: Duration) -> PauseGuard {
         let id = self.engine.pause(Some(limit));
-        PauseGuard::new(self.engine.pause_control(), id)
+        PauseGuard::new(Arc::clone(&self.engine).pausing(), id)
     }
 
     /// Whether a pause is in force.

@@ -10,7 +10,7 @@ use super::accepts::{Accepts, AnyPool};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, Runner, WaitMode};
+use crate::engine::{Engine, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
@@ -149,7 +149,7 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     pub(crate) fn from_engine(engine: Arc<Engine<CallFunc<T, R>, D>>) -> Self {
-        let control = PoolControl::new(Arc::new(EngineRef(Arc::clone(&engine))), "PoolWithFunc");
+        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "PoolWithFunc");
         PoolWithFunc { engine, control }
     }
 

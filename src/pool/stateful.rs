@@ -10,7 +10,7 @@ use super::accepts::{Accepts, AnyPool};
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, Runner, WaitMode};
+use crate::engine::{Engine, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
@@ -262,7 +262,7 @@ impl<W: Worker> StatefulPool<W, Stack> {
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     pub(crate) fn from_engine(engine: Arc<Engine<RunWorker<W>, D>>) -> Self {
-        let control = PoolControl::new(Arc::new(EngineRef(Arc::clone(&engine))), "StatefulPool");
+        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "StatefulPool");
         StatefulPool { engine, control }
     }
 
