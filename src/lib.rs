@@ -96,11 +96,13 @@
 //!
 //! `SECURITY.md` in the repository has the details.
 
+// First, and apart: rustdoc lists the methods of a pool in the order of the modules, and those of `pool` come before `combinators`.
+mod pool;
+
 mod cancel;
 mod combinators;
 mod engine;
 mod error;
-mod pool;
 mod queue;
 mod sync;
 mod task;
