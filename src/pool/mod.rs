@@ -6,10 +6,12 @@
 mod accepts;
 mod answered;
 pub(crate) mod builder;
+mod builder_threads;
 mod call_func;
 mod call_task;
 mod closures;
 mod control;
+mod ending;
 pub(crate) mod examples;
 mod function;
 mod global;
@@ -18,6 +20,7 @@ mod run_worker;
 mod stateful;
 mod verbs;
 mod with;
+mod with_verbs;
 mod worker_pool;
 
 pub use accepts::Accepts;
