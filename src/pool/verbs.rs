@@ -102,7 +102,7 @@ where
     if !engine.is_inside() {
         return StackOneshot::call(|sender| engine.submit(x, |x| P::called(x, sender), options))?.into_result();
     }
-    // A worker of the pool may have to run the task itself, so it cannot wait in the frame that the result goes to.
+    // A worker of the pool may have to run the task itself, for which it needs a task state.
     let task_state = task_state(pool, x, TaskOptions::default(), true);
     if !pool.run_inline(&task_state) {
         enter(pool, &task_state, options)?;
