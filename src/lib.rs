@@ -1,10 +1,21 @@
-//! Worker pools: OS threads that are made once and run many tasks.
+//! Worker pools: OS threads that are started once and run many tasks, behind a bounded queue.
+//!
+//! A pool accepts a task from any thread, runs it on one of its worker threads, and delivers the result. In detail:
+//!
+//! 1. A submitter hands over a task. If the pool is full, the submitter waits in first-come order, or is refused and gets the task back.
+//! 2. The task goes to an idle worker. If all workers are busy, it is queued, and a worker is started while there are fewer workers than
+//!    the pool's capacity and more unfinished tasks than workers.
+//! 3. The worker runs the task. A panic is caught and reported, and the worker goes on.
+//! 4. The place in the queue becomes free for the next submitter. Then the result goes to whoever waits for it.
+//! 5. A worker without work spins for some microseconds, then parks. A worker that stays idle ends, unless the pool's minimum keeps it.
+//!
+//! There are three kinds of pool:
 //!
 //! | use | when |
 //! |---|---|
 //! | [`Pool`] | the tasks are closures |
-//! | [`PoolWithFunc`] | one function, many payloads: nothing but the payload is queued |
-//! | [`StatefulPool`] | each worker has something expensive of its own: a compiled regex, a connection, a model |
+//! | [`PoolWithFunc`] | one function processes many payloads: the queue holds only payloads |
+//! | [`StatefulPool`] | each worker needs something expensive of its own: a compiled regex, a connection, a model |
 //!
 //! ```
 //! use formicary::{Context, Pool, PoolWithFunc, StatefulPool, Worker};
@@ -18,7 +29,7 @@
 //! let lengths = PoolWithFunc::new(4, |word: &'static str| word.len())?;
 //! assert_eq!(lengths.run("formica")?, 7);
 //!
-//! // State per thread.
+//! // A state per worker.
 //! struct Scratch(Vec<u8>);
 //! impl Worker for Scratch {
 //!     type Input = &'static [u8];
@@ -35,72 +46,93 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each of them comes with three ways for a task to find a worker: [`Stack`] (the default), [`Ring`], [`Sharded`]. The page
-//! [`variants`] says which is for what.
+//! Each kind comes with three ways for a task to find a worker, as a type parameter: [`Stack`] (the default), [`Ring`] and [`Sharded`].
+//! The page [`variants`] compares them.
 //!
 //! # Ways of using a pool
 //!
 //! | | |
 //! |---|---|
-//! | [`submit`](Pool::submit) | hand a task over; its result is dropped |
-//! | [`spawn`](Pool::spawn) | a [`Handle`]: join it, await it, cancel it, [share](Handle::shared) it |
+//! | [`submit`](Pool::submit) | hand over a task; its result is dropped |
+//! | [`spawn`](Pool::spawn) | also get a [`Handle`], to join, await, cancel or [share](Handle::shared) |
 //! | [`run`](Pool::run) | wait for the result |
 //! | `try_submit`, `try_spawn`, `try_run` | the same, refused instead of waiting for room |
 //! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
-//! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order of their ends |
 //! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
+//! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order in which they end |
 //! | [`Pool::group`] | tasks that fail together |
-//! | [`Pool::race`] | the first success wins |
+//! | [`Pool::race`] | several closures, of which the first success wins |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
-//! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
+//! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of the pool with a limit of its own |
-//! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | something for every worker |
+//! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
+//! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
 //! # What every pool promises
 //!
-//! - **A bound.** At most `workers` tasks run and at most `queue` more wait, besides those of the pool's own tasks ([`Builder`]). Beyond that `submit` blocks, in
-//!   first-come order; `try_submit` refuses; `with().room_timeout(limit)` waits for so long.
-//! - **Nothing is lost.** Every refusal hands the task back ([`SubmitError`]). A task that was accepted runs exactly once, or is given
-//!   back by `shutdown_now`, or is counted as cancelled.
-//! - **Panics cost nothing.** One is caught, counted, told to the panic handler and to whoever waits; the worker goes on.
-//! - **Shutdown ends.** It runs what is queued and joins every thread; dropping a pool does the same, unless [`Builder::on_drop`] says
+//! - **A bound.** At most `workers` tasks run and at most `queue` more wait; tasks that the pool's own tasks submit come on top
+//!   ([`Builder`]). When the pool is full, `submit` blocks in first-come order, `try_submit` refuses, and
+//!   `with().room_timeout(limit)` waits for a limited time.
+//! - **No task is lost.** Every refusal hands the task back ([`SubmitError`]). An accepted task runs exactly once, or is given back by
+//!   `shutdown_now`, or is counted as cancelled.
+//! - **A panic ends one task only.** It is caught, counted, and reported to the panic handler and to the waiting caller. The worker goes on.
+//! - **Shutdown ends.** It runs what is queued and joins every thread. Dropping a pool does the same, unless [`Builder::on_drop`] says
 //!   otherwise. On a thread of the pool itself neither waits, wherever the user's code runs there.
-//! - **No deadlock with itself.** A task may use its own pool. What it submits is never refused for want of room and never waits for
-//!   it ([`Builder::nested`]). What it waits for runs on the spot if it has not started (on the worker's own stack, as deep as the
-//!   program's own recursion goes); what would wait for itself for ever is refused as `WouldDeadlock`. That is seen within one pool:
-//!   tasks of two pools that wait for each other in a circle wait for ever, unless one of them waits with a limit
-//!   ([`Handle::join_timeout`], [`With::timeout`], [`With::room_timeout`]).
-//! - **Honest counts.** On a quiet pool `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
+//! - **A pool does not deadlock with itself.** A task may use its own pool. What it submits is never refused for lack of room and never
+//!   waits for it ([`Builder::nested`]). A task that it waits for and that has not started runs at once, on the worker's own stack, as
+//!   deep as the program's own recursion goes. A wait that could never end is refused as `WouldDeadlock`.
+//! - **The counts are exact.** On a pool without unfinished tasks, `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
+//! - **An idle pool sleeps.** A waiting thread parks, and an idle pool uses no processor time.
 //!
-//! A waiting thread sleeps; an idle pool uses no processor time.
+//! # Trade-offs
 //!
-//! # What it does not do
+//! A pool that keeps these promises costs something, and is the wrong tool for some jobs:
 //!
-//! Tasks are not interrupted: a thread that is inside user code can only be asked to stop ([`Context::is_cancelled`],
-//! [`Interrupter`]). It is not a sandbox: a task can do what any code of the process can.
+//! - **A task costs tens of nanoseconds at best**, more with several submitters, and microseconds if a parked worker must be woken. For
+//!   work of a few nanoseconds, submit slices. For loops over slices, use `rayon`: there is no work stealing inside a task here.
+//! - **A waiting task occupies a thread.** For thousands of sockets, use an async runtime.
+//! - **Every queue is bounded unless you say otherwise**, so `submit` may block the caller, with whatever locks it holds. Do not submit
+//!   under a lock that the tasks take.
+//! - **Running tasks are not interrupted.** A thread inside user code can only be asked to stop ([`Context::is_cancelled`],
+//!   [`Interrupter`]). A limit of time ends a wait, not a task. A pool is not a sandbox either: a task can do what any code of the process
+//!   can.
+//! - **A key binds tasks to a shard, not to an order.** Tasks of one shard may run side by side, and other shards' workers steal them.
+//! - **Deadlock detection sees one pool.** Tasks of two pools that wait for each other in a circle wait for ever, unless one of the waits
+//!   has a limit ([`Handle::join_timeout`], [`With::timeout`], [`With::room_timeout`]).
+//! - **Handles and options cost an allocation.** `submit` and `run` without options do not allocate for small closures and payloads.
+//! - **Spinning costs processor time.** A worker that was busy a moment ago spins for up to 60 µs before it parks ([`Builder::spin`]).
 //!
-//! # What it promises when things go wrong
+//! # How it works
 //!
-//! - **Panic**: with `panic = "unwind"` user code may panic anywhere (task, factory, hook, handler, waker, drop); it costs a state
-//!   at most. With `panic = "abort"` the first panic ends the process.
-//! - **Fork**: a pool has no workers in a child of `fork`. There what has no time limit waits for ever, and the pool's drop does so
-//!   or panics: `std::mem::forget` it, or leave with `_exit` or `exec`. A pool that is made in the child works. So does awaiting a token
-//!   with a time limit: the first future that is polled there starts the thread that keeps the time anew.
-//! - **Signal**: no handler is installed. No method may be called from one.
-//! - **Exhausted memory**: an allocation that fails ends the process. A [`Ring`] takes its queue's memory at build, where failing is an
-//!   error.
-//! - **Exhausted threads**: an error if no worker is alive, with the task in it; otherwise the living do the work.
-//!   Pools stay below the number of threads at which the system would end the process.
+//! Every pool is one engine with two parts plugged in: how a worker runs a task, which the kind of pool decides, and how a task finds a
+//! worker, which the dispatch decides. The engine does the rest: admission, parking, threads, counting, and the pool's life cycle. A submitter
+//! looks for a sleeping worker after its push, and a worker checks the queue once more after it has registered as sleeping. So at least one
+//! of the two sees the other, and no wake-up is lost; the protocol is model-checked. `DESIGN.md` in the repository follows a task from
+//! `submit` to `join`, and gives the reasons for the decisions.
+//!
+//! # When things go wrong
+//!
+//! - **Panic**: with `panic = "unwind"`, user code may panic anywhere (task, factory, hook, handler, waker, drop). At most a worker's state
+//!   is lost. With `panic = "abort"`, the first panic ends the process.
+//! - **Fork**: a pool has no workers in a child of `fork`. There, what has no time limit waits for ever, and dropping the pool waits for
+//!   ever or panics: use `std::mem::forget`, or leave with `_exit` or `exec`. A pool that is made in the child works. So does awaiting a
+//!   token with a time limit: the first future that is polled in the child starts the timer thread again.
+//! - **Signal**: the crate installs no handler. No method may be called from one.
+//! - **Out of memory**: an allocation that fails ends the process. A [`Ring`] allocates its queue at build, where a failure is an error.
+//! - **Out of threads**: an error with the task in it, if no worker is alive; otherwise the existing workers do the work. Pools stay below
+//!   the number of threads at which the system would end the process.
 //! - **Stack overflow**: ends the process ([`Builder::stack_size`]).
-//! - **A changed clock**: nothing; all times are monotonic.
+//! - **A changed clock**: no effect; all times are monotonic.
 //!
 //! `SECURITY.md` in the repository has the details.
+
+// First, and apart: rustdoc lists the methods of a pool in the order of the modules, and those of `pool` come before `combinators`.
+mod pool;
 
 mod cancel;
 mod combinators;
 mod engine;
 mod error;
-mod pool;
 mod queue;
 mod sync;
 mod task;
@@ -132,7 +164,7 @@ pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, 
 pub use task::interrupter::Interrupter;
 pub use task::worker::{Context, PanicPolicy, Worker};
 
-/// `Send`, `Sync` and size of everything public, as a table that does not build when it is wrong.
+/// `Send`, `Sync` and the size of every public type, as compile-time assertions.
 mod table {
     use super::*;
     use static_assertions::{assert_impl_all, assert_not_impl_any, const_assert};
@@ -147,7 +179,7 @@ mod table {
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);
     assert_impl_all!(BuildError: Send, Sync);
-    // Errors that carry a task: `Error` for any, and as good as the task is `Send`.
+    // Errors that carry a task are `Error` for any task, and `Send` and `Sync` if the task is `Send`.
     assert_impl_all!(SubmitErrorKind: std::error::Error, Send, Sync, Copy);
     assert_impl_all!(SubmitError<std::rc::Rc<u8>>: std::error::Error);
     assert_impl_all!(SubmitAllError<std::rc::Rc<u8>, std::rc::Rc<u8>>: std::error::Error);
@@ -166,15 +198,15 @@ mod table {
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
-    // A pool is shared in an `Arc`, and ends when the last owner drops it.
+    // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
-    // Nor is what a task may not be: sent, copied, looked at by two.
+    // An error has no property that the task in it does not have.
     assert_not_impl_any!(SubmitError<std::rc::Rc<u8>>: Send);
     assert_not_impl_any!(SubmitAllError<u8, std::rc::Rc<u8>>: Send);
     assert_not_impl_any!(CallError<std::rc::Rc<u8>>: Send);
     assert_not_impl_any!(SubmitError<u8>: Clone, PartialEq);
     const_assert!(std::mem::size_of::<SubmitError<u64>>() <= 24);
-    // With its lock; a model's lock is larger.
+    // These contain a lock, and a model checker's lock is larger.
     #[cfg(not(any(formicary_loom, formicary_shuttle)))]
     const_assert!(std::mem::size_of::<JoinError>() <= 32);
     #[cfg(not(any(formicary_loom, formicary_shuttle)))]
@@ -202,7 +234,7 @@ pub mod variants {}
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-/// What `#![deny(unused_must_use)]` finds: results without which tasks are lost, or a wait that ended too early goes unnoticed.
+/// What `#![deny(unused_must_use)]` reports: results that hold tasks, or that say whether a wait ended in time.
 ///
 /// ```compile_fail
 /// #![deny(unused_must_use)]
@@ -225,7 +257,7 @@ mod readme {}
 /// formicary::Pool::new(1).unwrap().spawn(|| 7).unwrap().try_join();
 /// ```
 ///
-/// And what it does not, as these always wait to the end:
+/// It does not report these, which always wait to the end:
 ///
 /// ```
 /// #![deny(unused_must_use)]

@@ -1,35 +1,29 @@
-//! One closure for every worker, and its state.
+//! One closure for every worker, on its state.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Broadcast, Engine, Runner};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
+use crate::pool::examples::square;
 use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::queue::Dispatch;
 use crate::sync::Mutex;
 use crate::sync::clock::deadline;
 use crate::task::worker::Worker;
 
-/// What the workers answered to a [`broadcast`](Pool::broadcast), in the order of their numbers.
+/// The answers of the workers to a [`broadcast`](Pool::broadcast), each with the worker's number, in ascending order.
 ///
 /// ```
-/// # use formicary::{Answers, Context, StatefulPool, Worker};
-/// # struct Echo;
-/// # impl Worker for Echo {
-/// #     type Input = u64;
-/// #     type Output = u64;
-/// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { n }
-/// # }
-/// let pool = StatefulPool::builder(|_| Ok(Echo)).workers(2).min_workers(2).build()?;
-/// let answers: Answers<u8> = pool.broadcast(|_| 7).unwrap();
+/// let pool = formicary::Pool::builder().workers(2).min_workers(2).build()?;
+/// let answers: formicary::Answers<u8> = pool.broadcast(|| 7)?;
 /// let sum: u8 = answers.into_iter().filter_map(|(_worker, answer)| answer.ok()).sum();
 /// assert_eq!(sum, 14);
-/// # Ok::<(), formicary::BuildError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub type Answers<R> = Vec<(usize, Result<R, JoinError>)>;
 
-/// A closure on its way to the workers. It is dropped before the last of them is counted out, and so the answers are apart.
+/// A closure in the mailboxes of the workers. It is dropped before the latch opens, so the answers are stored apart from it.
 struct Call<F, S, R> {
     f: F,
     run: fn(&F, &mut S) -> R,
@@ -39,7 +33,7 @@ struct Call<F, S, R> {
 /// The answers of one broadcast.
 struct Collected<R> {
     answers: Answers<R>,
-    /// Nobody waits for more.
+    /// The broadcast has returned, and later answers are dropped.
     is_over: bool,
 }
 
@@ -74,8 +68,8 @@ where
     }
 }
 
-/// Has every worker call `f`, as `run` does it, and collects the answers until the deadline.
-fn post<E, D, F, R>(
+/// Has every worker call `f` by way of `run`, and collects the answers until the deadline.
+fn send_to_all<E, D, F, R>(
     engine: &Engine<E, D>,
     f: F,
     run: fn(&F, &mut E::State) -> R,
@@ -100,10 +94,11 @@ where
     let latch = engine.post(Arc::new(Call { f, run, answers: Arc::clone(&collected) }), key);
     let is_late = !latch.wait(deadline);
     let unstarted = if is_late { engine.withdraw(&latch) } else { Vec::new() };
-    let mut book = collected.lock();
-    book.is_over = true;
-    let mut answers = std::mem::take(&mut book.answers);
-    drop(book);
+    let mut answers = {
+        let mut collected = collected.lock();
+        collected.is_over = true;
+        std::mem::take(&mut collected.answers)
+    };
     if is_late {
         let mut answered: Vec<_> = answers.iter().map(|(worker, _)| *worker).collect();
         answered.sort_unstable();
@@ -118,23 +113,23 @@ where
 }
 
 impl<D: Dispatch> Pool<D> {
-    /// Runs `f` once on every worker thread that the pool has, and blocks until all have done so: a sleeping worker at once, a busy one
-    /// after its task and before the next. Says what each answered, in the order of the workers' numbers; empty if no worker is
-    /// alive. For what each thread has of its own: thread-locals to set or to clear, caches to drop, figures to collect.
+    /// Runs `f` once on every worker thread of the pool, and blocks until all have run it: a sleeping worker at once, a busy one between its
+    /// task and the next. Returns the workers' answers in the order of their numbers; none if no worker is alive. It is for what each
+    /// thread has of its own: thread-locals to set or to clear, caches to drop, figures to collect.
     ///
-    /// - It starts no thread. Workers start on demand, up to the capacity, and end when they have been idle for the
-    ///   [`expiry`](crate::Builder::expiry): for all to be there, build with [`min_workers`](crate::Builder::min_workers). What those
-    ///   that start later are to do is for [`on_thread_start`](crate::Builder::on_thread_start). So a pool that is paused, that has let
-    ///   its workers go, or that the system gives no threads, keeps nobody waiting.
+    /// - It starts no thread, so it does not wait for one on a pool that is paused, has no workers, or is refused threads. Workers start on
+    ///   demand and end when they have been idle for the [`expiry`](crate::Builder::expiry): to reach them all, build the pool with
+    ///   [`min_workers`](crate::Builder::min_workers). For threads that start later, use
+    ///   [`on_thread_start`](crate::Builder::on_thread_start).
     /// - A worker that is about to end runs `f` first.
-    /// - Of several broadcasts at the same time each worker runs all in the same order.
-    /// - A broadcast is no task: it needs no room in the queue, counts neither as submitted nor as running, and goes on while
-    ///   the pool is paused.
-    /// - A panic in `f` is that worker's answer. It is told to the panic handler and counted in
-    ///   [`handler_panics`](crate::Stats::handler_panics); the worker goes on.
+    /// - All workers run concurrent broadcasts in the same order.
+    /// - A broadcast is not a task: it needs no room in the queue, counts neither as submitted nor as running, and runs also while the pool
+    ///   is paused.
+    /// - A panic in `f` is that worker's answer. It is reported to the panic handler and counted in
+    ///   [`handler_panics`](crate::Stats::handler_panics). The worker goes on.
     ///
-    /// `f` is dropped before this returns. A task that never ends blocks it for ever;
-    /// [`broadcast_timeout`](Self::broadcast_timeout) has a limit. Takes time in proportion to the number of workers.
+    /// `f` is dropped before this returns. A task that never ends blocks this for ever; [`broadcast_timeout`](Self::broadcast_timeout) has
+    /// a limit. The cost is proportional to the number of workers.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -152,19 +147,19 @@ impl<D: Dispatch> Pool<D> {
     /// ```
     ///
     /// # Errors
-    /// [`SubmitError`] with `f`, which was run nowhere: of kind `Closed` if the pool is shut down, and `WouldDeadlock` from a thread that
-    /// is a worker of this pool: the others may wait for its task.
+    /// [`SubmitError`] with `f`, which no worker has run: of kind `Closed` if the pool is shut down; of kind `WouldDeadlock` on a worker of
+    /// this pool, since the others may wait for its task.
     pub fn broadcast<F, R>(&self, f: F) -> Result<Answers<R>, SubmitError<F>>
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        post(&self.engine, f, |f, ()| f(), None, None)
+        send_to_all(&self.engine, f, |f, ()| f(), None, None)
     }
 
-    /// As [`broadcast`](Self::broadcast), for at most `limit`. A worker that has not begun by then does not run `f`: its answer is an
-    /// error for which [`is_cancelled`](JoinError::is_cancelled) and [`is_timed_out`](JoinError::is_timed_out) are true. One that is still at
-    /// it goes on, and its answer, for which only the latter is true, is dropped when it comes; `f` lives as long.
+    /// As [`broadcast`](Self::broadcast), for at most `limit`. A worker that has not begun by then does not run `f`: its answer is an error
+    /// that is both [`is_cancelled`](JoinError::is_cancelled) and [`is_timed_out`](JoinError::is_timed_out). For a worker that still runs
+    /// `f`, the error is only the latter; the worker goes on, its own answer is dropped, and `f` lives until then.
     ///
     /// ```
     /// use std::time::Duration;
@@ -172,25 +167,29 @@ impl<D: Dispatch> Pool<D> {
     /// let pool = formicary::Pool::builder().workers(2).min_workers(2).build()?;
     /// let (done, gate) = std::sync::mpsc::channel::<()>();
     /// pool.submit(move || gate.recv())?;
+    /// while pool.running() == 0 {
+    ///     std::thread::yield_now();
+    /// }
     /// let answers = pool.broadcast_timeout(|| (), Duration::from_millis(50))?;
     /// assert_eq!(answers.len(), 2);
+    /// assert_eq!(answers.iter().filter(|(_worker, answer)| answer.is_err()).count(), 1);
     /// # drop(done);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// As `broadcast`. That the time is up is no error of the whole.
+    /// As `broadcast`. A limit that has passed is not an error of the broadcast.
     pub fn broadcast_timeout<F, R>(&self, f: F, limit: Duration) -> Result<Answers<R>, SubmitError<F>>
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        post(&self.engine, f, |f, ()| f(), None, deadline(limit))
+        send_to_all(&self.engine, f, |f, ()| f(), None, deadline(limit))
     }
 }
 
 impl<T: Send + 'static, D: Dispatch, A: Send + 'static> PoolWithFunc<T, D, A> {
-    /// Runs `f`, and not the bound function, once on every worker thread that the pool has; see [`Pool::broadcast`].
+    /// Runs `f`, not the bound function, once on every worker thread of the pool; see [`Pool::broadcast`].
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::builder(|n: u64| n + 1).workers(2).min_workers(2).build()?;
@@ -206,7 +205,7 @@ impl<T: Send + 'static, D: Dispatch, A: Send + 'static> PoolWithFunc<T, D, A> {
         F: Fn() -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        post(&self.engine, f, |f, ()| f(), None, None)
+        send_to_all(&self.engine, f, |f, ()| f(), None, None)
     }
 
     /// As [`broadcast`](Self::broadcast), for at most `limit`; see [`Pool::broadcast_timeout`].
@@ -226,27 +225,25 @@ impl<T: Send + 'static, D: Dispatch, A: Send + 'static> PoolWithFunc<T, D, A> {
         F: Fn() -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        post(&self.engine, f, |f, ()| f(), None, deadline(limit))
+        send_to_all(&self.engine, f, |f, ()| f(), None, deadline(limit))
     }
 }
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
-    /// Runs `f` once on the state of every worker that has one, and blocks until all have done so: a sleeping worker at once,
-    /// a busy one after its task and before the next. Says what each answered, in the order of the workers' numbers; empty if
-    /// no worker is alive.
+    /// Runs `f` once on the state of every worker that has one, and blocks until all have run it: a sleeping worker at once, a busy one
+    /// between its task and the next. Returns the workers' answers in the order of their numbers; none if no worker is alive.
     ///
-    /// - Workers that get their state later, be it their first or one after a panic, are left out:
-    ///   [`broadcast_and_remember`](Self::broadcast_and_remember) is for them too. A worker that is about to end runs `f`
-    ///   before its [`terminate`](Worker::terminate).
-    /// - Of several broadcasts at the same time each worker runs all in the same order.
-    /// - A broadcast is no task: it needs no room in the queue, counts neither as submitted nor as running, and goes on while
-    ///   the pool is paused. No time limit interrupts it. [`ready`](Worker::ready) is called again after it.
-    /// - A panic in `f` is that worker's answer. It is told to the panic handler and counted in
-    ///   [`handler_panics`](crate::Stats::handler_panics), and the state is treated by the
-    ///   [`PanicPolicy`](crate::PanicPolicy). A worker that loses its state to a panic before its turn answers with an error
-    ///   for which [`is_cancelled`](JoinError::is_cancelled) is true.
+    /// - A state that is made later, for a new worker or after a panic, is left out;
+    ///   [`broadcast_and_remember`](Self::broadcast_and_remember) includes it. A worker that is about to end runs `f` before its
+    ///   [`terminate`](Worker::terminate).
+    /// - All workers run concurrent broadcasts in the same order.
+    /// - A broadcast is not a task: it needs no room in the queue, counts neither as submitted nor as running, and runs also while the pool
+    ///   is paused. No time limit interrupts it. [`ready`](Worker::ready) is called again after it.
+    /// - A panic in `f` is that worker's answer. It is reported to the panic handler and counted in
+    ///   [`handler_panics`](crate::Stats::handler_panics), and the [`PanicPolicy`](crate::PanicPolicy) decides about the state. A worker
+    ///   that loses its state to a panic before it runs `f` answers with an error that is [`is_cancelled`](JoinError::is_cancelled).
     ///
-    /// `f` is dropped before this returns. A task that never ends blocks it for ever; [`broadcast_timeout`](Self::broadcast_timeout) has
+    /// `f` is dropped before this returns. A task that never ends blocks this for ever; [`broadcast_timeout`](Self::broadcast_timeout) has
     /// a limit.
     ///
     /// ```
@@ -270,19 +267,19 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     ///
     /// # Errors
-    /// [`SubmitError`] with `f`, which was run nowhere: of kind `Closed` if the pool is shut down, and `WouldDeadlock` from a
-    /// thread that is a worker of this pool, whose own state is in use.
+    /// [`SubmitError`] with `f`, which no worker has run: of kind `Closed` if the pool is shut down; of kind `WouldDeadlock` on a worker of
+    /// this pool, whose own state is in use.
     pub fn broadcast<F, R>(&self, f: F) -> Result<Answers<R>, SubmitError<F>>
     where
         F: Fn(&mut W) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        post(&self.engine, f, |f, made| f(made.state()), None, None)
+        send_to_all(&self.engine, f, |f, made| f(made.state()), None, None)
     }
 
-    /// As [`broadcast`](Self::broadcast), for at most `limit`. A worker that has not begun by then does not run `f`: its answer is an
-    /// error for which [`is_cancelled`](JoinError::is_cancelled) and [`is_timed_out`](JoinError::is_timed_out) are true. One that is still at
-    /// it goes on, and its answer, for which only the latter is true, is dropped when it comes; `f` lives as long.
+    /// As [`broadcast`](Self::broadcast), for at most `limit`. A worker that has not begun by then does not run `f`: its answer is an error
+    /// that is both [`is_cancelled`](JoinError::is_cancelled) and [`is_timed_out`](JoinError::is_timed_out). For a worker that still runs
+    /// `f`, the error is only the latter; the worker goes on, its own answer is dropped, and `f` lives until then.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -308,21 +305,21 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     ///
     /// # Errors
-    /// As `broadcast`. That the time is up is no error of the whole.
+    /// As `broadcast`. A limit that has passed is not an error of the broadcast.
     pub fn broadcast_timeout<F, R>(&self, f: F, limit: Duration) -> Result<Answers<R>, SubmitError<F>>
     where
         F: Fn(&mut W) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        post(&self.engine, f, |f, made| f(made.state()), None, deadline(limit))
+        send_to_all(&self.engine, f, |f, made| f(made.state()), None, deadline(limit))
     }
 
-    /// As [`broadcast`](Self::broadcast), and also runs `f` on every state that is made later, be it of a new worker or after
-    /// a panic, before its first task: between the two no state is missed. One with the same `key` takes the place of the one
-    /// before; [`forget`](Self::forget) ends it. Several run in the order in which they were given.
+    /// As [`broadcast`](Self::broadcast), and also runs `f` on every state that is made later, for a new worker or after a panic, before its
+    /// first task. No state is missed in between. A closure with the same `key` replaces the one before; [`forget`](Self::forget) removes
+    /// it. Several closures run in the order in which they were given.
     ///
-    /// A panic of `f` on a state that was made later counts, under [`PanicPolicy::Rebuild`](crate::PanicPolicy), as a failure
-    /// of the factory. What is remembered outlives a shutdown and holds after a [`restart`](crate::PoolControl::restart).
+    /// Under [`PanicPolicy::Rebuild`](crate::PanicPolicy), a panic of `f` on a state that was made later counts as a failure of the
+    /// factory. The closures survive a shutdown and a [`restart`](crate::PoolControl::restart).
     ///
     /// ```
     /// use formicary::{Context, StatefulPool, Worker};
@@ -342,27 +339,20 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     ///
     /// # Errors
-    /// As `broadcast`; then nothing is remembered, and what was stays.
+    /// As `broadcast`. Then `f` is not remembered, and a closure with the same key stays.
     pub fn broadcast_and_remember<F, R>(&self, key: &str, f: F) -> Result<Answers<R>, SubmitError<F>>
     where
         F: Fn(&mut W) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        post(&self.engine, f, |f, made| f(made.state()), Some(key), None)
+        send_to_all(&self.engine, f, |f, made| f(made.state()), Some(key), None)
     }
 
-    /// Forgets what was remembered under `key`, and drops it; says whether there was anything. States that exist stay as
-    /// they are. Never blocks.
+    /// Drops the closure that is remembered under `key`, and returns whether there was one. Existing states stay as they are. Never blocks.
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Echo;
-    /// # impl Worker for Echo {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { n }
-    /// # }
-    /// let pool = StatefulPool::new(1, |_| Ok(Echo))?;
+    #[doc = square!()]
+    /// let pool = StatefulPool::new(1, |_| Ok(Square))?;
     /// pool.broadcast_and_remember("greeting", |_| println!("hello")).unwrap();
     /// assert!(pool.forget("greeting"));
     /// assert!(!pool.forget("greeting"));

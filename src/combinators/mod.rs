@@ -1,4 +1,4 @@
-//! Ways of using a pool, written on top of the pools.
+//! Ways of using a pool: groups, scopes, maps, races, broadcasts, limited views.
 
 pub(crate) mod broadcast;
 pub(crate) mod group;

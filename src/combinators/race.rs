@@ -1,4 +1,4 @@
-//! Several ways to one result, of which the first that succeeds is taken.
+//! Several closures for one result, of which the first success wins.
 
 use crate::cancel::CancelToken;
 use crate::engine::SubmitOptions;
@@ -9,16 +9,16 @@ use crate::task::handle::{Handle, as_completed};
 use crate::task::state::{Cancellable, TaskMeta};
 
 impl<D: Dispatch> Pool<D> {
-    /// Runs closures side by side, blocks until the first of them succeeds, and returns its value. The others are cancelled: those that
-    /// have not started never run, and what they captured is dropped at once; those that run can see it in the token that all are
-    /// given, and are not waited for. A value that comes too late is dropped.
+    /// Runs closures side by side, blocks until the first of them succeeds, and returns its value. The others are cancelled: a closure that
+    /// has not started never runs, and its captures are dropped at once; a running one sees it in the token that each is given, and is
+    /// not waited for. A value that comes later is dropped.
     ///
-    /// The closures are pulled and submitted as [`submit_all`](Self::submit_all) does it, so this also blocks while the pool is full;
-    /// a success ends that wait too, and nothing more is pulled after it. They start in their order, so on one worker those behind the
-    /// first that succeeds never run. Cancelling the token from a closure ends the race for all of them. On a worker of this pool
-    /// the closures that have not started run on the spot, as with [`as_completed`].
+    /// The closures are pulled and submitted as by [`submit_all`](Self::submit_all), so this also blocks while the pool is full. A success
+    /// ends that wait too, and nothing more is pulled after it. They start in order, so on one worker those behind the first success never
+    /// run. A closure that cancels the token ends the race for all. On a worker of this pool, closures that have not started run on the
+    /// calling thread, as with [`as_completed`].
     ///
-    /// Costs one allocation for each closure, and constant time for each end.
+    /// The cost is one allocation per closure, and constant time per end.
     ///
     /// ```
     /// use formicary::{CancelToken, Pool};
@@ -26,7 +26,7 @@ impl<D: Dispatch> Pool<D> {
     /// fn ask(server: &str, token: &CancelToken) -> Result<String, String> {
     ///     match server {
     ///         "far" => {
-    ///             token.wait(); // a slow answer, which heeds its token
+    ///             token.wait(); // a slow answer, which stops with its token
     ///             Err("too late".into())
     ///         }
     ///         "down" => Err("no route".into()),
@@ -43,13 +43,14 @@ impl<D: Dispatch> Pool<D> {
     /// ```
     ///
     /// # Errors
-    /// If none succeeds: why not, for each closure in its order. Besides the closures' own errors these are panics,
-    /// [`Refused`](TaskFailure::Refused) where the pool did not accept one, [`Cancelled`](TaskFailure::Cancelled) where it gave one back
-    /// or the token was cancelled, and [`WouldDeadlock`](TaskFailure::WouldDeadlock) where a worker of the pool would wait for itself.
-    /// Without closures there is no success, and no reason: the list is empty.
+    /// If none succeeds: the failure of each closure, in order. Besides the closures' own errors these are panics,
+    /// [`Refused`](TaskFailure::Refused) if the pool did not accept a closure, [`Cancelled`](TaskFailure::Cancelled) if it gave one back
+    /// or the token was cancelled, and [`WouldDeadlock`](TaskFailure::WouldDeadlock) if a worker of the pool would wait for itself. The
+    /// list is empty if there were no closures.
     ///
     /// # Panics
-    /// If the iterator does. Then the closures that it gave before are cancelled.
+    /// If the iterator panics. Then the closures pulled before are cancelled.
+    #[doc(alias("invokeAny", "select_ok", "try_any"))]
     pub fn race<I, F, T, E>(&self, closures: I) -> Result<T, Vec<TaskFailure<E>>>
     where
         I: IntoIterator<Item = F>,
@@ -58,8 +59,8 @@ impl<D: Dispatch> Pool<D> {
         E: Send + 'static,
     {
         let token = CancelToken::new();
-        // However this ends.
-        let _end = token.clone().drop_guard();
+        // Cancels the other closures on every way out.
+        let _cancel = token.clone().drop_guard();
         let mut failures = Vec::new();
         let (mut handles, mut indices) = (Vec::new(), Vec::new());
         for f in closures {
@@ -81,7 +82,7 @@ impl<D: Dispatch> Pool<D> {
                 Ok(Ok(value)) => {
                     token.cancel();
                     results.cancel(|cancel| _ = self.engine.catch_user_panic(cancel));
-                    // A value that came too late is somebody else's to drop.
+                    // Dropping a late value runs user code, whose panic must not replace this result.
                     self.engine.catch_user_panic(|| drop(results));
                     return Ok(value);
                 }
@@ -109,7 +110,7 @@ impl<D: Dispatch> Pool<D> {
     }
 }
 
-/// Runs one of the closures. Who succeeds tells the others at once, and a submitter that waits for room.
+/// Runs one of the closures. A success cancels the token here, at once, which also wakes a submitter that waits for room.
 fn run<F, T, E>((f, token): (F, CancelToken), _: &dyn Cancellable) -> Result<T, E>
 where
     F: FnOnce(&CancelToken) -> Result<T, E>,

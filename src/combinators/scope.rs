@@ -1,16 +1,15 @@
-//! Tasks that borrow from the stack of whoever waits for them.
+//! Tasks that borrow from the stack of the thread that waits for them.
 //!
-//! A task of a scope may hold references that are good for `'scope`, and the pool's queue takes only what is good for ever. So
-//! the closure stays in a cell ([`ScopedJob`]), and what is queued is a [`ScopedRef`] to it, with the lifetime taken off. That is
-//! sound because the only thing that a ticket can do with a closure is to move it out of the cell and call it, and
-//! [`Pool::scope`] does not return, nor unwind, before every closure that was ever put into a cell has been called and is gone
-//! ([`Pending::pending`] is 0). Tickets may outlive the scope, in the queue: their cells are empty, and an empty cell is of no
-//! lifetime. Nothing that the user holds keeps anything alive or ends anything: [`Scope`] is only ever lent, and there are no
-//! handles that could be leaked.
+//! A task of a scope may hold references of lifetime `'scope`, but the pool's queue takes only `'static` tasks. So the closure stays in a
+//! cell ([`ScopedJob`]), and a [`ScopedRef`] to the cell, with the lifetime erased, is queued. This is sound for two reasons. A
+//! `ScopedRef` can only move the closure out of its cell and call it. And [`Pool::scope`] neither returns nor unwinds before every closure
+//! that was ever put into a cell has been called and is gone ([`Pending::unfinished`] is 0). A `ScopedRef` may outlive the scope, in the
+//! queue; its cell is empty then, and an empty cell has no lifetime. No value that the user holds controls this: [`Scope`] is only lent,
+//! and there are no handles that could be leaked.
 //!
-//! A closure is called by whichever of these comes first: a worker that has its ticket; the scope's own thread, if that is a
-//! worker of the pool, which has nothing better to do than wait; the scope's own thread, if the pool gave the ticket back; the
-//! spawning thread, if the pool did not take the ticket ([`State::run_refused`]).
+//! The first of these to come calls the closure: a worker that takes the `ScopedRef` from the queue; the scope's own thread, if it is a
+//! worker of the pool, while it waits; the scope's own thread, if the pool gave the `ScopedRef` back; or the spawning thread, if the pool
+//! refused it ([`State::run_refused`]).
 
 mod refused;
 
@@ -33,9 +32,9 @@ use crate::task::current_worker;
 use crate::task::liveness::Liveness;
 use crate::task::state::{Complete, Completion, Retracted, RunOutcome};
 
-/// What spawns tasks that borrow; lent by [`Pool::scope`].
+/// Spawns tasks that may borrow; lent by [`Pool::scope`].
 ///
-/// `'scope` is the scope's own life, within which tasks end; `'env` is that of what they borrow.
+/// `'scope` is the lifetime of the scope, within which its tasks end. `'env` is the lifetime of what they borrow.
 ///
 /// ```
 /// fn spawn_two<'scope>(s: &'scope formicary::Scope<'scope, '_>, one: &'scope mut u32, other: &'scope mut u32) {
@@ -51,69 +50,69 @@ use crate::task::state::{Complete, Completion, Retracted, RunOutcome};
 pub struct Scope<'scope, 'env: 'scope, D: Dispatch = Stack> {
     pool: &'env Pool<D>,
     state: Arc<State>,
-    /// Neither lifetime may be shortened or stretched, as in `std::thread::Scope`.
+    /// Makes both lifetimes invariant, as in `std::thread::Scope`.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// What a scope's thread and its tasks share. Of no lifetime: workers touch it when the scope may have ended.
+/// The state that a scope's thread and its tasks share. It is `'static`: workers may access it after the scope has ended.
 struct State {
     owner: Thread,
     pool: current_worker::PoolId,
     /// Whether the owner is a worker of the pool, so that it runs what has not started.
     owner_is_inside: bool,
-    tally: Mutex<Pending>,
+    pending: Mutex<Pending>,
 }
 
 #[derive(Default)]
 struct Pending {
-    /// Closures that are not gone yet.
-    pending: usize,
-    /// Those that the owner may run in a worker's stead; perhaps others have by then.
+    /// The number of closures that are not gone yet.
+    unfinished: usize,
+    /// Closures that the owner may run in place of a worker. Some may have started since.
     queued: VecDeque<Arc<dyn ScopedJob>>,
     /// How many closures have gone since `queued` was last rid of those that have started.
     stale: usize,
-    /// Those whose tickets came back: the owner runs them.
+    /// Closures that the pool gave back: the owner runs them.
     returned: Vec<Arc<dyn ScopedJob>>,
     panic: Option<Payload>,
 }
 
-/// So many closures go before a list is looked through for them.
+/// The least number of ended closures after which a list is searched for them.
 const STALE: usize = 32;
 
 impl Pending {
-    /// Takes what has started out of `queued` when it may be half of that: so a cell outlives its closure for a while only, and
-    /// each costs one look or two. What comes back is for the caller to drop when the lock is free.
+    /// Removes the closures that have started from `queued`, once they may be half of it. So a cell does not outlive its closure for long,
+    /// and the cost is constant per closure on the average. The caller drops what is returned after it has released the lock.
     fn sweep(&mut self) -> VecDeque<Arc<dyn ScopedJob>> {
         self.stale += 1;
         if self.stale < STALE.max(self.queued.len() / 2) {
             return VecDeque::new();
         }
         self.stale = 0;
-        let (queued, started) = mem::take(&mut self.queued).into_iter().partition(|errand| errand.is_queued());
+        let (queued, started) = mem::take(&mut self.queued).into_iter().partition(|job| job.is_queued());
         self.queued = queued;
         started
     }
 }
 
-/// A closure that borrows, in a cell, as those see it who know nothing of its lifetime.
+/// A closure that borrows, in a cell, with its lifetime erased.
 trait ScopedJob: Send + Sync {
-    /// Whether its ticket is still good.
+    /// Whether the closure can still be run from the queue.
     fn is_queued(&self) -> bool;
-    /// Calls the closure if its ticket is still good, for whoever has the ticket or in its stead. `completion` is set before.
-    fn run_queued(&self, completion: &mut Completion, state: &Arc<State>, has_ticket: bool) -> RunOutcome;
-    /// The ticket is not good any more: says whether that is because of this.
+    /// Calls the closure if it is still queued. `from_queue` if a worker calls it by its `ScopedRef`. Sets `completion` before the call.
+    fn run_queued(&self, completion: &mut Completion, state: &Arc<State>, from_queue: bool) -> RunOutcome;
+    /// Takes the closure back from the queue; returns whether it was queued.
     fn return_ref(&self) -> bool;
-    /// Whether the owner has called the closure in the ticket's stead.
+    /// Whether the owner has called the closure in place of a worker.
     fn is_withdrawn(&self) -> bool;
-    /// Calls the closure if its ticket has come back.
+    /// Calls the closure if it was taken back.
     fn run_returned(&self);
 }
 
 enum Stage<F> {
     Queued(F),
     Returned(F),
-    /// The owner has it, and its ticket stands for nothing any more.
+    /// The owner has called it. Its `ScopedRef` refers to nothing any more.
     Withdrawn,
     Empty,
 }
@@ -123,11 +122,11 @@ impl<F: FnOnce() + Send> ScopedJob for Mutex<Stage<F>> {
         matches!(*self.lock(), Stage::Queued(_))
     }
 
-    fn run_queued(&self, completion: &mut Completion, state: &Arc<State>, has_ticket: bool) -> RunOutcome {
+    fn run_queued(&self, completion: &mut Completion, state: &Arc<State>, from_queue: bool) -> RunOutcome {
         let mut stage = self.lock();
         match mem::replace(&mut *stage, Stage::Empty) {
             Stage::Queued(f) => {
-                if !has_ticket {
+                if !from_queue {
                     *stage = Stage::Withdrawn;
                     state.pool.withdrawn().inspect(|withdrawn| withdrawn.add(false));
                 }
@@ -174,22 +173,22 @@ impl<F: FnOnce() + Send> ScopedJob for Mutex<Stage<F>> {
 }
 
 impl Complete for State {
-    /// One closure is gone.
+    /// Counts one closure as gone.
     fn complete(&self, panic: Option<Payload>) {
-        let mut tally = self.tally.lock();
-        tally.pending -= 1;
-        let is_over = tally.pending == 0;
-        let swept = tally.sweep();
-        let unwanted = match &tally.panic {
+        let mut pending = self.pending.lock();
+        pending.unfinished -= 1;
+        let is_over = pending.unfinished == 0;
+        let swept = pending.sweep();
+        let unwanted = match &pending.panic {
             Some(_) => panic,
-            None => mem::replace(&mut tally.panic, panic),
+            None => mem::replace(&mut pending.panic, panic),
         };
-        drop(tally);
+        drop(pending);
         drop(swept);
         if is_over {
             self.owner.unpark();
         }
-        // Somebody else's code, which must not unwind into a waiting scope.
+        // A payload's drop is user code, which must not unwind into a waiting scope.
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(unwanted))) {
             mem::forget(again);
         }
@@ -197,48 +196,48 @@ impl Complete for State {
 }
 
 impl State {
-    /// Runs what no worker will, on this thread.
-    fn run_returned(&self, errand: &dyn ScopedJob) {
-        let result = catch_unwind(AssertUnwindSafe(|| errand.run_returned()));
+    /// Runs a closure that no worker will run, on the calling thread.
+    fn run_returned(&self, job: &dyn ScopedJob) {
+        let result = catch_unwind(AssertUnwindSafe(|| job.run_returned()));
         self.complete(result.err());
     }
 
-    /// Waits until every closure is gone.
+    /// Blocks until every closure is gone. On a worker of the pool it runs those that have not started.
     fn finish(self: &Arc<Self>, pool: current_worker::PoolId) {
         loop {
-            let mut tally = self.tally.lock();
-            if tally.pending == 0 {
+            let mut pending = self.pending.lock();
+            if pending.unfinished == 0 {
                 return;
             }
-            let (returned, queued) = (tally.returned.pop(), tally.queued.pop_front());
-            drop(tally);
+            let (returned, queued) = (pending.returned.pop(), pending.queued.pop_front());
+            drop(pending);
             if returned.is_none() && queued.is_none() {
-                // What is left has started, later than this scope, on others. So workers that wait for scopes do not wait in a
-                // circle; and one that is at the pool's door gives way if no other is left.
+                // The rest has started on other threads, later than this scope. So workers that wait for scopes cannot wait in a
+                // circle. A worker that blocks on the full pool stops waiting if no other can make progress.
                 let _guard = block_permits::enter_wait_regardless(pool);
                 park(None);
             }
-            if let Some(errand) = queued {
-                current_worker::run_here_unbounded(pool, |completion| errand.run_queued(completion, self, false));
+            if let Some(job) = queued {
+                current_worker::run_here_unbounded(pool, |completion| job.run_queued(completion, self, false));
             }
-            if let Some(errand) = returned {
-                self.run_refused(errand);
+            if let Some(job) = returned {
+                self.run_refused(job);
             }
         }
     }
 }
 
-/// A task of a scope in the pool's queue.
+/// A task of a scope, as the pool's queue holds it.
 struct ScopedRef {
-    errand: Arc<dyn ScopedJob>,
+    job: Arc<dyn ScopedJob>,
     state: Arc<State>,
 }
 
 impl ScopedRef {
-    fn return_it(&self) -> bool {
-        let is_returned = self.errand.return_ref();
+    fn return_job(&self) -> bool {
+        let is_returned = self.job.return_ref();
         if is_returned {
-            self.state.tally.lock().returned.push(Arc::clone(&self.errand));
+            self.state.pending.lock().returned.push(Arc::clone(&self.job));
             self.state.owner.unpark();
         }
         is_returned
@@ -247,38 +246,38 @@ impl ScopedRef {
 
 impl Body for ScopedRef {
     fn call(self, completion: &mut Completion) -> RunOutcome {
-        self.errand.run_queued(completion, &self.state, true)
+        self.job.run_queued(completion, &self.state, true)
     }
 
-    /// Never gives the closure to whoever shuts the pool down: it goes to the scope's thread.
+    /// Returns the closure to the scope's thread, and never to the caller of `shutdown_now`.
     fn retract(self, _kind: SubmitErrorKind, _cause: Cause) -> Retracted<Task> {
-        if self.return_it() { Retracted::ToCaller } else { Retracted::Gone(RunOutcome::Elsewhere) }
+        if self.return_job() { Retracted::ToCaller } else { Retracted::Gone(RunOutcome::Elsewhere) }
     }
 
     fn liveness(&self) -> Liveness {
-        if self.errand.is_withdrawn() { Liveness::Dead } else { Liveness::Runs }
+        if self.job.is_withdrawn() { Liveness::Dead } else { Liveness::Runs }
     }
 }
 
 impl Drop for ScopedRef {
     fn drop(&mut self) {
-        // Whatever happens to a ticket, the scope ends.
-        if !self.return_it() && self.errand.is_withdrawn() {
+        // Whatever happens to a `ScopedRef`, the scope must end.
+        if !self.return_job() && self.job.is_withdrawn() {
             self.state.pool.withdrawn().inspect(|withdrawn| withdrawn.clear());
         }
     }
 }
 
 impl<D: Dispatch> Pool<D> {
-    /// Lends `f` a [`Scope`] whose tasks may borrow from the caller's stack, and blocks until all of them have ended. Returns
-    /// what `f` returned.
+    /// Lends `f` a [`Scope`] whose tasks may borrow from the caller's stack, and blocks until all of them have ended. Returns the result of
+    /// `f`.
     ///
-    /// It is [`std::thread::scope`] on the pool's workers. Tasks may spawn more, and scopes may be nested: a worker that waits
-    /// for a scope runs the scope's tasks that have not started, as deep as they nest, so a pool of one worker is enough.
+    /// It is [`std::thread::scope`] on the pool's workers. Tasks may spawn more tasks, and scopes may be nested: a worker that waits for a
+    /// scope runs the scope's tasks that have not started, as deep as they nest, so one worker is enough.
     ///
-    /// Every task runs, exactly once, whatever happens to the pool: what it does not take runs on the spawning thread, and what
-    /// `shutdown_now` takes out runs on the thread of the scope (and is counted as returned, though nobody gets it). A pool that
-    /// is paused keeps its scopes waiting. Tasks that wait for each other need as many workers.
+    /// Every task runs exactly once, whatever happens to the pool. A task that the pool refuses runs on the spawning thread. A task that
+    /// `shutdown_now` removes runs on the thread of the scope, and is counted as returned although no caller gets it. While the pool is
+    /// paused, its scopes wait. Tasks that wait for each other need as many workers.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -303,7 +302,7 @@ impl<D: Dispatch> Pool<D> {
     /// });
     /// ```
     ///
-    /// and the scope stays where it is:
+    /// A scope cannot leave its closure:
     ///
     /// ```compile_fail,E0521
     /// let pool = formicary::Pool::new(1).unwrap();
@@ -313,8 +312,9 @@ impl<D: Dispatch> Pool<D> {
     /// ```
     ///
     /// # Panics
-    /// When all tasks have ended: with `f`'s own panic, or with that of the first task that panicked. The pool counts and
-    /// reports the tasks' panics, too.
+    /// When all tasks have ended: with the panic of `f`, or else with that of the first task that panicked. The pool also counts and
+    /// reports the tasks' panics.
+    #[doc(alias("in_place_scope", "scoped"))]
     pub fn scope<'env, F, R>(&'env self, f: F) -> R
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env, D>) -> R,
@@ -323,12 +323,12 @@ impl<D: Dispatch> Pool<D> {
             owner: current(),
             pool: self.engine.id(),
             owner_is_inside: self.engine.is_inside(),
-            tally: Mutex::new(Pending::default()),
+            pending: Mutex::new(Pending::default()),
         };
         let scope = Scope { pool: self, state: Arc::new(state), scope: PhantomData, env: PhantomData };
         let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
         AbortOnUnwind::run(|| scope.state.finish(self.engine.id()));
-        let panic = scope.state.tally.lock().panic.take();
+        let panic = scope.state.pending.lock().panic.take();
         match (result, panic) {
             (Ok(value), None) => value,
             (Err(panic), _) | (Ok(_), Some(panic)) => resume_unwind(panic),
@@ -337,13 +337,13 @@ impl<D: Dispatch> Pool<D> {
 }
 
 impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
-    /// Submits a task that may borrow from outside the scope. Its result goes where the task puts it.
+    /// Submits a task that may borrow from outside the scope. Its return value is dropped: a task writes its result to what it borrows.
     ///
-    /// Blocks while the pool is full. If the pool does not take it (it is closed, or full and
-    /// [`nonblocking`](crate::Builder::nonblocking), or the caller is a worker that would wait for itself), it runs on the calling
-    /// thread, and the pool does not count it: before this returns or, if the caller is such a task of the same scope itself, when
-    /// that has ended, so that a chain of them takes no more stack than one. A panic in it is kept for the end of the scope, as
-    /// that of any other. Costs one allocation, which is given back when the task has ended.
+    /// Blocks while the pool is full. If the pool refuses the task (it is closed; it is full and
+    /// [`nonblocking`](crate::Builder::nonblocking); or the caller is a worker that would wait for itself), the task runs on the calling
+    /// thread before this returns, and the pool does not count it. If the caller is itself such a task of this scope, the new one runs when
+    /// the caller has ended, so a chain of them takes no more stack than one. A panic in it is raised at the end of the scope, as any other.
+    /// The cost is one allocation, which is freed when the task has ended.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -363,27 +363,27 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
     where
         F: FnOnce() -> T + Send + 'scope,
     {
-        let errand: Arc<dyn ScopedJob + 'scope> = Arc::new(Mutex::new(Stage::Queued(move || drop(f()))));
-        // SAFETY: this only takes the lifetime off. The closure in the cell is moved out and called, or dropped by its own
-        // unwinding, before `Pending::pending`, which is counted up below before anyone else sees the cell, is counted down for it,
-        // and `Pool::scope`, without which there is no `Scope`, neither returns nor unwinds before `pending` is 0; `'scope` lasts
-        // until then. Whoever holds the cell later finds it empty: dropping it touches nothing of `F`.
-        let errand = unsafe { mem::transmute::<Arc<dyn ScopedJob + 'scope>, Arc<dyn ScopedJob>>(errand) };
+        let job: Arc<dyn ScopedJob + 'scope> = Arc::new(Mutex::new(Stage::Queued(move || drop(f()))));
+        // SAFETY: this only erases the lifetime. `Pending::unfinished` is incremented below, before any other thread sees the cell. It is
+        // decremented for this closure only after the closure has been moved out of the cell and called, or dropped by its own
+        // unwinding. `Pool::scope`, which every `Scope` comes from, neither returns nor unwinds before `unfinished` is 0, and `'scope`
+        // lasts until then. A thread that holds the cell later finds it empty, and dropping it touches nothing of `F`.
+        let job = unsafe { mem::transmute::<Arc<dyn ScopedJob + 'scope>, Arc<dyn ScopedJob>>(job) };
         let state = &self.state;
-        state.tally.lock().pending += 1;
-        let task_ref = Task::from_body(ScopedRef { errand: Arc::clone(&errand), state: Arc::clone(state) });
-        match self.pool.engine.submit(task_ref, convert::identity, self.pool.engine.default_mode()) {
+        state.pending.lock().unfinished += 1;
+        let task = Task::from_body(ScopedRef { job: Arc::clone(&job), state: Arc::clone(state) });
+        match self.pool.engine.submit(task, convert::identity, self.pool.engine.default_mode()) {
             Ok(()) if state.owner_is_inside => {
-                let mut tally = state.tally.lock();
-                if errand.is_queued() {
-                    tally.queued.push_back(errand);
-                    drop(tally);
+                let mut pending = state.pending.lock();
+                if job.is_queued() {
+                    pending.queued.push_back(job);
+                    drop(pending);
                     state.owner.unpark();
                 }
             }
             Ok(()) => {}
-            // The ticket is dropped with the refusal and does nothing then: it is not good any more.
-            Err(_refusal) if errand.return_ref() => state.run_refused(errand),
+            // `return_ref` has emptied the cell, so the `ScopedRef` that is dropped with the refusal does nothing.
+            Err(_refusal) if job.return_ref() => state.run_refused(job),
             Err(_) => {}
         }
     }
@@ -391,6 +391,6 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
 
 impl<D: Dispatch> fmt::Debug for Scope<'_, '_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("pending", &self.state.tally.lock().pending).finish_non_exhaustive()
+        f.debug_struct("Scope").field("pending", &self.state.pending.lock().unfinished).finish_non_exhaustive()
     }
 }

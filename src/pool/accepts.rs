@@ -1,4 +1,4 @@
-//! What a pool can be given, and how that becomes a task: all that the verbs need to know of a kind of pool.
+//! What a pool accepts, and how it becomes a task: all that the verbs need to know about a kind of pool.
 
 use crate::engine::{Engine, Runner};
 use crate::queue::Dispatch;
@@ -13,13 +13,13 @@ pub trait AnyPool: Sync {
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 }
 
-/// What a pool's queue holds.
+/// The type of a pool's queued tasks.
 pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
 
-/// Says what a pool can be given: closures for a [`Pool`](crate::Pool), payloads for a [`PoolWithFunc`](crate::PoolWithFunc), the
-/// worker's [`Input`](crate::Worker::Input) for a [`StatefulPool`](crate::StatefulPool). It cannot be implemented outside this crate.
+/// A pool that accepts an `X`: closures for a [`Pool`](crate::Pool), payloads for a [`PoolWithFunc`](crate::PoolWithFunc), the worker's
+/// [`Input`](crate::Worker::Input) for a [`StatefulPool`](crate::StatefulPool). The trait is sealed.
 ///
-/// It is for code that is generic over pools, with the verbs of [`With`](crate::With):
+/// It is for code that is generic over pools and uses the verbs of [`With`](crate::With):
 ///
 /// ```
 /// use formicary::{Accepts, Pool, PoolWithFunc, With};
@@ -43,32 +43,33 @@ pub trait Accepts<X>: AnyPool
 where
     X: Send + 'static,
 {
-    /// What becomes of it: what the closure or function returns, or the worker's [`Output`](crate::Worker::Output).
+    /// The type of the result: what the closure or function returns, or the worker's [`Output`](crate::Worker::Output).
     type Output: Send + 'static;
 
-    /// The task for `x` when nobody wants its result.
+    /// A task for `x` whose result is discarded.
     #[doc(hidden)]
     fn plain(x: X) -> Item<Self>;
 
-    /// What [`plain`](Self::plain) was given.
+    /// The inverse of [`plain`](Self::plain).
     #[doc(hidden)]
     fn into_input(item: Item<Self>) -> X;
 
-    /// The task for `x` whose caller waits for the result in its own frame.
+    /// A task for `x` whose result goes to the stack of the waiting caller.
     #[doc(hidden)]
     fn called(x: X, sender: ReplySender<X, Self::Output>) -> Item<Self>;
 
-    /// The task whose input and result are in a slot.
+    /// A task whose input and result are in a task state.
     #[doc(hidden)]
     fn answered(task_state: &Arc<TaskState<X, Self::Output>>) -> Item<Self>;
 
-    /// How to run it without a worker's state, if the input is all that it takes.
+    /// How to run the task on any thread; `None` if it needs a worker's state.
     #[doc(hidden)]
     const RUN_HERE: Option<Run<X, Self::Output>> = None;
 
-    /// Runs the task of a slot on the calling thread if that is a worker of this pool and the task needs no state; says whether it did.
+    /// Runs the task of a state on the calling thread, if that is a worker of this pool and the task needs no worker's state. Returns
+    /// whether it did.
     #[doc(hidden)]
-    fn run_inline(&self, _slot: &Arc<TaskState<X, Self::Output>>) -> bool {
+    fn run_inline(&self, _task_state: &Arc<TaskState<X, Self::Output>>) -> bool {
         false
     }
 }

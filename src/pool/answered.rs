@@ -1,4 +1,4 @@
-//! Closures with an answer, as a [`Pool`](crate::Pool) queues them.
+//! The tasks of a [`Pool`](crate::Pool) whose results are delivered: to a task state, or to the stack of a waiting caller.
 
 use crate::cancel::CancelToken;
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
@@ -7,7 +7,7 @@ use crate::task::closure::{Body, Task};
 use crate::task::liveness::Liveness;
 use crate::task::state::{Completion, ReplySender, Retracted, Run, RunOutcome, TaskMeta, TaskRef, TaskState};
 
-/// A slot for a task that is run by `run`, and the task that stands for it.
+/// A task state for `f`, which `run` will run, and the task that refers to it.
 pub(crate) fn answered<F, T>(f: F, run: Run<F, T>, meta: TaskMeta<F, T>) -> (Arc<TaskState<F, T>>, Task)
 where
     F: Send + 'static,
@@ -18,7 +18,7 @@ where
     (task_state, task)
 }
 
-/// A task whose input and result are in a slot.
+/// A task whose input and result are in a task state.
 pub(super) struct Answered<F, T>(pub(super) TaskRef<F, T>, pub(super) Run<F, T>);
 
 impl<F, T> Body for Answered<F, T>
@@ -33,7 +33,7 @@ where
     fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
         let token = self.0.token();
         match self.0.retract(kind, cause) {
-            // Its handle has been told; whoever gets the task may still run it, as long as its token allows.
+            // Its handle reports that it was cancelled. The returned task can still be run, unless its token is cancelled.
             Retracted::Here(f) => Retracted::Here(Task::new(move || match token {
                 Some(token) if token.is_cancelled() => drop(f),
                 _ => drop(self.1(f, &CancelToken::new())),
@@ -48,7 +48,7 @@ where
     }
 }
 
-/// A task whose caller waits for its end.
+/// A [`Task`] whose caller waits for its end.
 pub(super) struct CalledTask(pub(super) Task, pub(super) ReplySender<Task, ()>);
 
 impl Body for CalledTask {

@@ -6,33 +6,30 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::accepts::{Accepts, AnyPool};
+use super::call_func::CallFunc;
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, Runner, WaitMode};
-use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
+use crate::engine::{Engine, WaitMode};
+use crate::error::{BuildError, CallError, SubmitAllError, SubmitError};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
 use crate::task::handle::Handle;
-use crate::task::job::Job;
-use crate::task::liveness::Liveness;
-use crate::task::running_tasks::Overdue;
-use crate::task::state::{Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
 
-/// A pool that calls one function, bound when it is built, with payloads of one type. Nothing but the payload is queued, so
+/// A pool that calls one function, bound when the pool is built, with payloads of one type. The queue holds only payloads, so
 /// [`submit`](Self::submit) does not allocate.
 ///
-/// A payload is moved by value a dozen times on its way through both threads' stacks: box what is larger than some 32 KiB.
+/// A payload is moved by value a dozen times on its way through the stacks of both threads. Box payloads larger than about 32 KiB.
 ///
 /// ```
 /// use formicary::PoolWithFunc;
 ///
 /// let pool = PoolWithFunc::new(4, |word: &'static str| word.len())?;
-/// assert_eq!(pool.run("formica")?, 7); // waits for the answer
+/// assert_eq!(pool.run("formica")?, 7); // waits for the result
 /// pool.submit("rufa")?; // does not
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias("NewPoolWithFunc", "NewFunc"))]
 pub struct PoolWithFunc<T, D = Stack, R = ()>
 where
     T: Send + 'static,
@@ -41,48 +38,6 @@ where
 {
     pub(crate) engine: Arc<Engine<CallFunc<T, R>, D>>,
     control: PoolControl<T>,
-}
-
-/// Calls the bound function.
-pub struct CallFunc<T, R> {
-    func: Arc<dyn Fn(T) -> R + Send + Sync>,
-    overdue: Overdue,
-}
-
-impl<T, R> CallFunc<T, R> {
-    pub(crate) fn new(func: impl Fn(T) -> R + Send + Sync + 'static) -> Self {
-        CallFunc { func: Arc::new(func), overdue: Overdue::default() }
-    }
-}
-
-impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
-    type Item = Job<T, R>;
-    type State = ();
-    type Returned = T;
-
-    fn start(&self, _worker: usize) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn run(&self, _state: &mut (), item: Job<T, R>, completion: &mut Completion) -> RunOutcome {
-        item.run(completion, None, |payload, _| (self.func)(payload))
-    }
-
-    fn overdue(&self) -> &Overdue {
-        &self.overdue
-    }
-
-    fn spare_state(&self) -> Option<()> {
-        Some(())
-    }
-
-    fn liveness(item: &Job<T, R>) -> Liveness {
-        item.liveness()
-    }
-
-    fn retract(item: Job<T, R>, kind: SubmitErrorKind, cause: Cause) -> Retracted<T> {
-        item.retract(kind, cause)
-    }
 }
 
 /// Builds a [`PoolWithFunc`]; made by [`PoolWithFunc::builder`].
@@ -109,14 +64,14 @@ where
     /// ```
     ///
     /// # Errors
-    /// [`BuildError`], which names the option that was wrong, or why the first worker could not start.
+    /// [`BuildError`], which names the option that was wrong, or says why the first worker could not start.
     pub fn build(self) -> Result<PoolWithFunc<T, D, R>, BuildError> {
         Engine::build(self.options, CallFunc::new(self.kind.0)).map(PoolWithFunc::from_engine)
     }
 }
 
 impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
-    /// A pool of at most `workers` workers that call `func`, all else as the [`Builder`]'s defaults.
+    /// A pool of at most `workers` workers that call `func`. All other options have the [`Builder`]'s defaults.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(4, |n: u64| n * n)?;
@@ -125,7 +80,8 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
     /// ```
     ///
     /// # Errors
-    /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
+    /// [`BuildError`] if `workers` is 0 or too large, or if the system refuses a thread.
+    #[doc(alias("NewPoolWithFunc", "NewFunc"))]
     pub fn new(workers: usize, func: impl Fn(T) -> R + Send + Sync + 'static) -> Result<Self, BuildError> {
         Self::builder(func).workers(workers).build()
     }
@@ -147,36 +103,13 @@ impl<T: Send + 'static, R: Send + 'static> PoolWithFunc<T, Stack, R> {
     }
 }
 
-impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
-    pub(crate) fn from_engine(engine: Arc<Engine<CallFunc<T, R>, D>>) -> Self {
-        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "PoolWithFunc");
-        PoolWithFunc { engine, control }
-    }
-
-    /// As [`new`](PoolWithFunc::new), for any dispatch.
-    ///
-    /// ```
-    /// use formicary::{PoolWithFunc, Ring};
-    ///
-    /// let pool = PoolWithFunc::<u64, Ring, u64>::with_workers(4, |n| n * n)?;
-    /// assert_eq!(pool.run(9)?, 81);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`BuildError`] if `workers` is 0 or too many, or if the system gives no thread.
-    pub fn with_workers(workers: usize, func: impl Fn(T) -> R + Send + Sync + 'static) -> Result<Self, BuildError> {
-        PoolWithFunc::builder(func).workers(workers).dispatch::<D>().build()
-    }
-}
-
 /// The verbs.
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
-    /// Submits a payload. What the function returns is dropped on the worker.
+    /// Submits a payload. The function's result is dropped on the worker.
     ///
-    /// Blocks while the pool is full: where as many tasks are unfinished as there are workers and places in the queue. On a
-    /// [`nonblocking`](crate::Builder::nonblocking) pool it is refused instead. On a thread of the pool itself it never waits for room:
-    /// see [`Builder::nested`](crate::Builder::nested).
+    /// Blocks while the pool is full, that is while it has as many unfinished tasks as workers and places in the queue together. A
+    /// [`nonblocking`](Builder::nonblocking) pool refuses the payload instead. On a thread of the pool itself this never waits for room:
+    /// see [`Builder::nested`].
     ///
     /// ```
     /// let printer = formicary::PoolWithFunc::new(1, |word: &str| println!("{word}"))?;
@@ -185,8 +118,8 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// ```
     ///
     /// # Errors
-    /// [`SubmitError`], with the payload: if the pool is closed, or has no worker and the system gives no thread; if it is full, or too many
-    /// wait already ([`max_blocking`](crate::Builder::max_blocking)), where it is not to be waited for.
+    /// [`SubmitError`], with the payload: if the pool is closed; if it has no worker and the system refuses a thread; and, where this may
+    /// not wait, if the pool is full or [too many](Builder::max_blocking) submitters wait already.
     #[doc(alias("execute", "go", "invoke"))]
     pub fn submit(&self, payload: T) -> Result<(), SubmitError<T>> {
         verbs::submit(self, payload, verbs::mode(self))
@@ -209,8 +142,9 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         verbs::submit(self, payload, WaitMode::Never)
     }
 
-    /// As [`submit`](Self::submit), but waits for room as a future, which blocks no thread. Dropping the future takes the task back.
-    /// Futures wait in one line with blocked threads; one that was woken and does not come is passed over.
+    /// As [`submit`](Self::submit), but waits for room as a future, which blocks no thread. Dropping the future takes the payload back.
+    ///
+    /// Futures and blocked threads share one wait queue. A future that is woken and not polled does not hold up those behind it.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -222,7 +156,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// ```
     ///
     /// # Errors
-    /// As `submit`, also on a `nonblocking` pool: a future that waits blocks nobody.
+    /// As `submit`. It waits for room also on a `nonblocking` pool, since it blocks no thread.
     ///
     /// # Panics
     /// If it is polled after it was ready.
@@ -230,26 +164,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         verbs::submit_async(self, payload, WaitMode::Forever.into())
     }
 
-    /// Submits all that an iterator gives, in order, and says how many there were. Blocks where one of them finds the pool full; the
-    /// iterator may block too.
-    ///
-    /// ```
-    /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
-    /// assert_eq!(lengths.submit_all(["formica", "lasius"])?, 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`SubmitAllError`], as `submit` for the first that is refused: with that one, the number of those before it, and the rest of the
-    /// iterator.
-    pub fn submit_all<I>(&self, all: I) -> Result<usize, SubmitAllError<T, I::IntoIter>>
-    where
-        I: IntoIterator<Item = T>,
-    {
-        verbs::submit_all(all, |x| self.submit(x))
-    }
-
-    /// Submits a payload and returns a [`Handle`] to what the function makes of it. Blocks as [`submit`](Self::submit) does.
+    /// Submits a payload and returns a [`Handle`] to the function's result. Blocks as [`submit`](Self::submit) does.
     ///
     /// ```
     /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
@@ -259,7 +174,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
-    #[doc(alias("spawn_blocking"))]
+    #[doc(alias("spawn_blocking", "apply_async"))]
     pub fn spawn(&self, payload: T) -> Result<Handle<R>, SubmitError<T>> {
         verbs::spawn(self, payload, verbs::mode(self))
     }
@@ -278,7 +193,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         verbs::spawn(self, payload, WaitMode::Never)
     }
 
-    /// As [`spawn`](Self::spawn), but waits for room as a future; the handle is one for the result.
+    /// As [`spawn`](Self::spawn), but waits for room as a future. Its output is the handle, which is a future of the result.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -296,7 +211,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         verbs::spawn_async(self, payload)
     }
 
-    /// Runs the function on a worker and waits for its result. On a thread of the pool itself it runs on the spot.
+    /// Calls the function on a worker and waits for its result. On a thread of the pool itself it is called on that thread.
     ///
     /// ```
     /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
@@ -305,14 +220,14 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// ```
     ///
     /// # Errors
-    /// [`CallError`]: refused, with the payload, as [`submit`](Self::submit) or because the pool was closed before the task started; or
-    /// failed: it panicked.
+    /// [`CallError`]: refused, with the payload, as by [`submit`](Self::submit) or because the pool was closed before the task started; or
+    /// failed, because it panicked.
     #[doc(alias("call", "process", "install"))]
     pub fn run(&self, payload: T) -> Result<R, CallError<T>> {
         verbs::run(self, payload, verbs::mode(self).into())
     }
 
-    /// As [`run`](Self::run), but does not wait for room; for the result it does.
+    /// As [`run`](Self::run), but does not wait for room. It waits for the result.
     ///
     /// ```
     /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
@@ -326,8 +241,8 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         verbs::run(self, payload, WaitMode::Never.into())
     }
 
-    /// As [`run`](Self::run), but waits as a future, for room and then for the result. Dropping the future takes the task back if it had
-    /// no room yet, and lets it go on otherwise.
+    /// As [`run`](Self::run), but waits as a future, first for room and then for the result. Dropping the future takes the payload back if
+    /// it has not entered the pool yet; otherwise the task goes on.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -344,7 +259,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         verbs::run_async(self, payload)
     }
 
-    /// Options for what is submitted next: a token, a deadline, a name, a key. See [`With`].
+    /// Options for the verbs that are called on the value: a token, a deadline, a name, a key. See [`With`].
     ///
     /// ```
     /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
@@ -354,6 +269,49 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// ```
     pub fn with(&self) -> With<'_, Self> {
         With::new(self)
+    }
+
+    /// Submits all payloads of an iterator, in order, and returns how many there were. Blocks as [`submit`](Self::submit) does for each of
+    /// them; the iterator may block too.
+    ///
+    /// ```
+    /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
+    /// assert_eq!(lengths.submit_all(["formica", "lasius"])?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitAllError`], as `submit` for the first payload that is refused. It holds that payload, the number of those accepted
+    /// before, and the rest of the iterator.
+    #[doc(alias("invokeAll", "invoke_all"))]
+    pub fn submit_all<I>(&self, all: I) -> Result<usize, SubmitAllError<T, I::IntoIter>>
+    where
+        I: IntoIterator<Item = T>,
+    {
+        verbs::submit_all(all, |x| self.submit(x))
+    }
+}
+
+impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
+    pub(crate) fn from_engine(engine: Arc<Engine<CallFunc<T, R>, D>>) -> Self {
+        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "PoolWithFunc");
+        PoolWithFunc { engine, control }
+    }
+
+    /// As [`new`](PoolWithFunc::new), for any dispatch.
+    ///
+    /// ```
+    /// use formicary::{PoolWithFunc, Ring};
+    ///
+    /// let pool = PoolWithFunc::<u64, Ring, u64>::with_workers(4, |n| n * n)?;
+    /// assert_eq!(pool.run(9)?, 81);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_workers(workers: usize, func: impl Fn(T) -> R + Send + Sync + 'static) -> Result<Self, BuildError> {
+        PoolWithFunc::builder(func).workers(workers).dispatch::<D>().build()
     }
 }
 
@@ -368,39 +326,5 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> Deref for PoolWithFunc<T
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> fmt::Debug for PoolWithFunc<T, D, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.control.fmt(f)
-    }
-}
-
-impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc<T, D, R> {
-    type Runner = CallFunc<T, R>;
-    type Dispatch = D;
-
-    fn engine(&self) -> &Arc<Engine<CallFunc<T, R>, D>> {
-        &self.engine
-    }
-}
-
-impl<T: Send + 'static, D: Dispatch, R: Send + 'static> Accepts<T> for PoolWithFunc<T, D, R> {
-    type Output = R;
-
-    #[inline]
-    fn plain(payload: T) -> Job<T, R> {
-        Job::Plain(payload)
-    }
-
-    fn into_input(job: Job<T, R>) -> T {
-        job.into_payload()
-    }
-
-    fn called(payload: T, sender: ReplySender<T, R>) -> Job<T, R> {
-        Job::Called(payload, sender)
-    }
-
-    fn answered(task_state: &Arc<TaskState<T, R>>) -> Job<T, R> {
-        Job::Answered(TaskRef::new(task_state))
-    }
-
-    fn run_inline(&self, task_state: &Arc<TaskState<T, R>>) -> bool {
-        self.engine.run_inline(task_state, |payload| (self.engine.runner().func)(payload))
     }
 }

@@ -1,21 +1,32 @@
-//! What users build: the three kinds of pool, the verbs and options that they share, and what an owner does with one.
+//! What users build: the three kinds of pool, the verbs and options that they share, and the control of a pool.
+//!
+//! A kind of pool is two files: the public type (`closures.rs`, `function.rs`, `stateful.rs`) and its runner, which says how a worker
+//! runs a task of it (`call_task.rs`, `call_func.rs`, `run_worker.rs`).
 
 mod accepts;
 mod answered;
 pub(crate) mod builder;
+mod builder_threads;
+mod call_func;
+mod call_task;
 mod closures;
 mod control;
+mod ending;
+pub(crate) mod examples;
 mod function;
+mod global;
 mod pause;
+mod run_worker;
 mod stateful;
 mod verbs;
 mod with;
+mod with_verbs;
 mod worker_pool;
 
 pub use accepts::Accepts;
 pub(crate) use accepts::AnyPool;
 pub(crate) use answered::answered;
-pub(crate) use closures::CallTask;
+pub(crate) use call_task::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use control::PoolControl;
 pub use function::{Function, PoolWithFunc};

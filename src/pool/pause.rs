@@ -1,4 +1,4 @@
-//! Pausing a pool: the guard.
+//! The guard of a pause.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::engine::{PauseId, Pausing};
 use crate::sync::clock::deadline;
 
-/// A pause of a pool: as long as one lives no queued task starts. Dropping it resumes.
+/// A pause of a pool: while a guard is alive, no queued task starts. Dropping the last one resumes the pool.
 ///
 /// ```
 /// let pool = formicary::Pool::new(1)?;
@@ -31,7 +31,7 @@ impl PauseGuard {
         PauseGuard { pool, id }
     }
 
-    /// Blocks until no task is running. Returns at once, with `false`, when called from a task of the same pool.
+    /// Blocks until no task is running, and returns `true`. Called from a task of the same pool, it returns `false` at once.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -41,20 +41,28 @@ impl PauseGuard {
     /// assert_eq!(pool.running(), 0);
     /// # Ok::<(), Arc<dyn std::error::Error>>(())
     /// ```
-    #[must_use = "a task of the pool does not wait"]
+    #[must_use = "it does not wait on a thread of the pool"]
     pub fn wait_quiet(&self) -> bool {
         self.pool.wait_quiet(None)
     }
 
-    /// The same for at most `limit`; says whether nothing is running.
+    /// As [`wait_quiet`](Self::wait_quiet), for at most `limit`. Returns whether no task is running.
     ///
     /// ```
+    /// use std::time::Duration;
+    ///
     /// let pool = formicary::Pool::new(1)?;
+    /// let (started, begun) = std::sync::mpsc::channel();
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// pool.submit(move || { started.send(()).unwrap(); drop(gate.recv()) })?;
+    /// begun.recv()?;
     /// let pause = pool.pause();
-    /// assert!(pause.wait_quiet_timeout(std::time::Duration::from_secs(60)));
-    /// # Ok::<(), formicary::BuildError>(())
+    /// assert!(!pause.wait_quiet_timeout(Duration::from_millis(1)));
+    /// drop(done);
+    /// assert!(pause.wait_quiet_timeout(Duration::from_secs(60)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use = "tasks may run when the time is up"]
+    #[must_use = "tasks may still run when the time is up"]
     pub fn wait_quiet_timeout(&self, limit: Duration) -> bool {
         self.pool.wait_quiet(deadline(limit))
     }

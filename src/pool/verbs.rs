@@ -1,4 +1,4 @@
-//! The three verbs, once for every kind of pool: hand a task over, with or without a way to its result, or wait for that.
+//! The three verbs, once for every kind of pool: submit a task, with or without a handle to its result, or wait for the result.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
 /// The engine behind a pool.
 type EngineOf<P> = Arc<Engine<<P as AnyPool>::Runner, <P as AnyPool>::Dispatch>>;
 
-/// What a task carries that was submitted with options.
+/// The options that a task carries.
 #[derive(Default)]
 pub(super) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
@@ -29,7 +29,7 @@ impl TaskOptions {
         self.deadline.is_none() && self.token.is_none() && self.name.is_none()
     }
 
-    /// The same with the deadline in the token, for a task whose caller does not keep the time.
+    /// Moves the deadline into the token, for a task whose caller does not wait with it.
     pub(super) fn in_token(mut self) -> Self {
         if let Some(deadline) = self.deadline.take() {
             let token = self.token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
@@ -45,7 +45,7 @@ pub(super) fn mode<P: AnyPool>(pool: &P) -> WaitMode {
     pool.engine().default_mode()
 }
 
-/// Submits a task that carries nothing and whose result nobody wants.
+/// Submits a task without options, whose result is discarded.
 #[inline]
 pub(super) fn submit<'t, P, X>(pool: &P, x: X, options: impl Into<SubmitOptions<'t>>) -> Result<(), SubmitError<X>>
 where
@@ -55,8 +55,10 @@ where
     pool.engine().submit(x, P::plain, options)
 }
 
-/// Submits all that an iterator gives, each by `submit`, until one is refused. Nothing is left unannounced while the iterator is
-/// asked, for it may block or panic; it is the searcher that keeps workers from being woken one for each task.
+/// Submits all that an iterator yields, each by `submit`, until one is refused.
+///
+/// Each task is announced to the workers before the next item is pulled, since the iterator may block or panic. A spinning worker keeps
+/// that from waking one worker per task.
 pub(super) fn submit_each<X>(
     all: &mut (impl Iterator<Item = X> + ?Sized),
     submit: impl Fn(X) -> Result<(), SubmitError<X>>,
@@ -69,7 +71,7 @@ pub(super) fn submit_each<X>(
     Ok(accepted)
 }
 
-/// The same for an iterator that is given away; what is left of it is in the error.
+/// As [`submit_each`], for an iterator by value; the error holds the rest of it.
 pub(super) fn submit_all<I: IntoIterator>(
     all: I,
     submit: impl Fn(I::Item) -> Result<(), SubmitError<I::Item>>,
@@ -79,7 +81,7 @@ pub(super) fn submit_all<I: IntoIterator>(
     submitted.map_err(|(accepted, refusal)| SubmitAllError::new(accepted, refusal, rest))
 }
 
-/// Submits a task with a slot.
+/// Submits a task without options, and returns its handle.
 pub(super) fn spawn<P, X>(pool: &P, x: X, options: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
 where
     P: Accepts<X>,
@@ -90,7 +92,7 @@ where
     Ok(Handle::new(task_state))
 }
 
-/// Runs a task that carries nothing, and waits for its result.
+/// Submits a task without options, and waits for its result.
 pub(super) fn run<P, X>(pool: &P, x: X, options: SubmitOptions<'_>) -> Result<P::Output, CallError<X>>
 where
     P: Accepts<X>,
@@ -100,7 +102,7 @@ where
     if !engine.is_inside() {
         return StackOneshot::call(|sender| engine.submit(x, |x| P::called(x, sender), options))?.into_result();
     }
-    // A worker of the pool may have to run the task itself.
+    // A worker of the pool may have to run the task itself, for which it needs a task state.
     let task_state = task_state(pool, x, TaskOptions::default(), true);
     if !pool.run_inline(&task_state) {
         enter(pool, &task_state, options)?;
@@ -108,7 +110,7 @@ where
     task_state.call().into_result()
 }
 
-/// A slot for a task.
+/// The state of a task. `is_call` if the caller waits for it in `run`.
 pub(super) fn task_state<P, X>(pool: &P, x: X, task_options: TaskOptions, is_call: bool) -> Arc<TaskState<X, P::Output>>
 where
     P: Accepts<X>,
@@ -120,7 +122,7 @@ where
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(pool.engine().id()) })
 }
 
-/// Submits the task of a slot.
+/// Submits the task of a state.
 pub(super) fn enter<P, X>(
     pool: &P,
     task_state: &Arc<TaskState<X, P::Output>>,
@@ -148,7 +150,7 @@ where
     async move { entering.await.map_err(|refusal| refusal.map(P::into_input)) }
 }
 
-/// As [`enter`], waiting as a future, which gives the slot back.
+/// As [`enter`], waiting as a future, whose output is the state.
 pub(super) fn enter_async<'p, P, X>(
     pool: &'p P,
     task_state: Arc<TaskState<X, P::Output>>,
@@ -188,7 +190,7 @@ where
     async move { Ok(entering.await?.await?) }
 }
 
-/// The result of a task, or why its caller gives up waiting for it.
+/// Waits for the result of a task, or until the token is cancelled. Then it cancels the task.
 pub(super) async fn outcome<T: Send + 'static>(
     mut handle: Handle<T>,
     token: Option<&CancelToken>,

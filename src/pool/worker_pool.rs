@@ -1,4 +1,4 @@
-//! What all pools share, as a trait to write code against.
+//! The pools as one object-safe trait.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use super::verbs;
 use crate::engine::WaitMode;
 use crate::error::SubmitError;
 
-/// A pool that takes items of one type, whatever its kind and its dispatch. The trait is object-safe.
+/// A pool that accepts items of one type, whatever its kind and dispatch. The trait is object-safe.
 ///
 /// [`Pool`](crate::Pool) is a `WorkerPool<Task>`, [`PoolWithFunc<T>`](crate::PoolWithFunc) a `WorkerPool<T>`,
 /// [`StatefulPool<W>`](crate::StatefulPool) a `WorkerPool<W::Input>`. Results are dropped. A `WorkerPool` dereferences to a
-/// [`PoolControl`], as every pool does: to wait, watch, resize, pause and end.
+/// [`PoolControl`], as every pool does.
 ///
 /// ```
 /// use formicary::{Pool, PoolWithFunc, Task, WorkerPool};
@@ -30,28 +30,28 @@ use crate::error::SubmitError;
 /// # Ok::<(), formicary::BuildError>(())
 /// ```
 pub trait WorkerPool<X>: Deref<Target = PoolControl<X>> + Send + Sync {
-    /// Submits an item; blocks while the pool is full, unless it is [`nonblocking`](crate::Builder::nonblocking).
+    /// Submits an item. Blocks while the pool is full, unless the pool is [`nonblocking`](crate::Builder::nonblocking).
     ///
     /// # Errors
     /// [`SubmitError`] with the item.
     fn submit(&self, item: X) -> Result<(), SubmitError<X>>;
 
-    /// Submits an item if there is room; never blocks.
+    /// Submits an item if there is room. Never blocks.
     ///
     /// # Errors
     /// [`SubmitError`] with the item.
     fn try_submit(&self, item: X) -> Result<(), SubmitError<X>>;
 
-    /// Submits an item; waits for room for at most `limit`.
+    /// Submits an item. Waits for room for at most `limit`.
     ///
     /// # Errors
     /// [`SubmitError`] with the item.
     fn submit_timeout(&self, item: X, limit: Duration) -> Result<(), SubmitError<X>>;
 
-    /// Submits all items of an iterator, blocking where one of them must; says how many were accepted.
+    /// Submits all items of an iterator, and returns how many there were. Blocks as [`submit`](Self::submit) does for each of them.
     ///
     /// # Errors
-    /// The count of those accepted before, and the refused item; what is left stays in the iterator.
+    /// The number of items accepted before, and the refused item. The rest stays in the iterator.
     fn submit_all(&self, items: &mut dyn Iterator<Item = X>) -> Result<usize, (usize, SubmitError<X>)>;
 }
 

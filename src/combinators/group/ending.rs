@@ -1,4 +1,4 @@
-//! The end of a group: waiting for its tasks, cancelling those that have not started, and what became of each.
+//! The end of a group: waiting for its tasks, cancelling those that have not started, and their results.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::sync::waiter::Waiter;
 use crate::task::state::AwaitedEnd;
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
-    /// Blocks until every task that has started has ended, and none will start any more: the values in the order of submission,
-    /// or the first failure. Never returns earlier, but for a worker that would wait for itself. An empty group is done at once.
-    /// The group's [`token`](Self::token) is cancelled when this returns.
-    /// While the pool is [paused](crate::PoolControl::pause) tasks that have not started keep this waiting, so the thread that is to resume
-    /// it does not wait here.
+    /// Blocks until every task that has started has ended and no more will start. Returns the values in the order of submission, or the
+    /// first failure. An empty group ends at once. When this returns, the group's [`token`](Self::token) is cancelled.
+    ///
+    /// It returns earlier only on a worker that would wait for itself. While the pool is [paused](crate::PoolControl::pause), it waits for
+    /// tasks that have not started, so the thread that will resume the pool must not wait here.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -29,15 +29,16 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     ///
     /// # Errors
-    /// [`GroupError`]: the first task, in time, that returned an error or panicked; if none did, the first, in order, that never
-    /// ran because the group was cancelled or the pool gave it back. `WouldDeadlock` if the caller is a worker of the pool and
-    /// nobody is left to run a task; then the group is cancelled and what runs is not waited for. Other values and errors are
-    /// dropped: [`collect`](Self::collect) keeps them.
+    /// [`GroupError`]: the first task in time that returned an error or panicked; if none did, the first in order that never ran because
+    /// the group was cancelled or the pool gave it back. `WouldDeadlock` if the caller is a worker of the pool and no other thread can run
+    /// a task; then the group is cancelled and running tasks are not waited for. Other values and errors are dropped;
+    /// [`collect`](Self::collect) keeps them.
+    #[doc(alias("join", "Wait"))]
     pub fn wait(mut self) -> Result<Vec<T>, GroupError<E>> {
         let closed = self.finish();
         let first = closed.first_failed;
         let results = closed.results();
-        // The others are cancelled because of this one.
+        // A task that could not be waited for is the reason why others were cancelled.
         let not_waited_for = || results.iter().position(|result| matches!(result, Err(TaskFailure::WouldDeadlock)));
         let first = first.or_else(not_waited_for);
         let mut values = Vec::with_capacity(results.len());
@@ -45,15 +46,15 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             match result {
                 Ok(value) => values.push(value),
                 Err(failure) if first.is_none_or(|first| first == index) => return Err(GroupError { index, failure }),
-                // A later failure, or one that followed from the first.
+                // A later failure, or a consequence of the first.
                 Err(_) => {}
             }
         }
         Ok(values)
     }
 
-    /// Blocks as [`wait`](Self::wait) does: what became of each task, in the order of submission. After a failure the tasks that
-    /// had not started are `Cancelled`, unless the group is to [`collect_all`](Self::collect_all).
+    /// Blocks as [`wait`](Self::wait) does, and returns the result of each task, in the order of submission. After a failure, tasks that had
+    /// not started are `Cancelled`, unless [`collect_all`](Self::collect_all) is set.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -70,8 +71,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.finish().results()
     }
 
-    /// Blocks for at most `limit` until a [`wait`](Self::wait) would return at once; says whether it would. A worker of the pool
-    /// runs the group's tasks only where it would be the last one that could make progress; that can take longer than the limit.
+    /// Blocks for at most `limit` until [`wait`](Self::wait) would return at once. Returns whether it would. A worker of the pool runs the
+    /// group's tasks here only if no other worker can make progress; that can take longer than the limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -86,15 +87,15 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// assert_eq!(group.wait().unwrap(), [true]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use = "tasks may run when the time is up"]
+    #[must_use = "tasks may still run when the time is up"]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         self.await_end(deadline(limit))
     }
 
-    /// Waits until all have ended that were accepted by now, or until the deadline; says whether they have.
+    /// Waits until all tasks that were accepted before the call have ended, or until the deadline. Returns whether they have.
     fn await_end(&self, deadline: Option<Instant>) -> bool {
         if deadline.is_none() && self.engine.is_inside() {
-            // All that can be done without waiting comes first; also what could not be tried somewhere deeper.
+            // First everything that needs no waiting, including tasks that could not be run from a nested call.
             self.shared.ledger.lock().try_all_again();
             while self.run_next() {}
         }
@@ -126,18 +127,18 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.shared.token.cancel();
         let tasks: Vec<_> = self.shared.ledger.lock().open().cloned().collect();
         for task in tasks {
-            // What it captured is dropped here, and may panic: the others are cancelled and waited for all the same.
+            // This drops the task's captures, which may panic. The other tasks must still be cancelled and waited for.
             self.engine.catch_user_panic(|| task.cancel());
         }
     }
 
-    /// Waits for all and takes their results.
+    /// Waits for all tasks and takes their results.
     fn finish(&mut self) -> Closed<T, E> {
         self.await_end(None);
         self.close()
     }
 
-    /// What is there of results. Nobody will ask for the others.
+    /// Takes the results of the tasks that have ended, and discards those of the others.
     fn close(&mut self) -> Closed<T, E> {
         let closed = self.shared.ledger.lock().close(self.shared.first_failure.get().copied());
         closed.open.iter().for_each(|task| task.detach());

@@ -1,4 +1,4 @@
-//! What became of a group's tasks, and which of them it is not known of yet.
+//! The results of a group's tasks, and the tasks that have not ended.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use super::{Collected, Joined};
 use crate::error::TaskFailure;
 use crate::sync::Thread;
 
-/// So many tasks end before the list is looked through for them.
+/// The least number of ended tasks after which the list is searched for them.
 const STALE: usize = 32;
 
-/// The tasks of a group. One that has ended leaves its result, and its slot goes.
+/// The tasks of a group. When a task has ended, its result is moved here and its state is dropped.
 pub(super) struct Ledger<T, E> {
-    /// In the order in which the tasks were accepted; `None` for those that are open.
+    /// In the order in which the tasks were accepted; `None` for open ones.
     results: Vec<Option<Result<T, TaskFailure<E>>>>,
-    /// In the same order, each with its index.
+    /// The tasks whose results have not been taken, in the same order, each with its index.
     open: Vec<(usize, Joined<T, E>)>,
-    /// Those before this one are not worth trying to start.
+    /// The first index that a worker has not tried to run inline.
     tried: usize,
-    /// How many tasks have ended since the open ones were last looked through.
+    /// How many tasks have ended since `open` was last searched.
     stale: usize,
-    /// Which of those that were found to have ended was the first to fail.
+    /// The index of the first task that failed, once its result has been taken.
     first_failed: Option<usize>,
-    /// How many count against the limit.
+    /// The permits in use.
     pub(super) taken: usize,
-    /// Workers that wait for a place, and would rather run a task, by ticket.
+    /// Workers that wait for a permit and can run a task meanwhile, by ticket.
     helpers: BTreeMap<u64, Thread>,
     next_ticket: u64,
 }
@@ -45,19 +45,19 @@ impl<T, E> Default for Ledger<T, E> {
 }
 
 impl<T, E> Ledger<T, E> {
-    /// A task was accepted; it may have ended since. Says whom to wake for it.
+    /// Adds an accepted task, which may have ended already. Returns a helper to wake for it.
     pub(super) fn enter(&mut self, task: Joined<T, E>) -> Option<Thread> {
         self.open.push((self.results.len(), task));
         self.results.push(None);
         self.helpers.pop_last().map(|(_, helper)| helper)
     }
 
-    /// How many were accepted.
+    /// The number of accepted tasks.
     pub(super) fn len(&self) -> usize {
         self.results.len()
     }
 
-    /// The oldest open task from this one on.
+    /// The oldest open task with an index of at least `from`.
     pub(super) fn first_open(&self, from: usize) -> Option<(usize, Joined<T, E>)> {
         self.open.get(self.open.partition_point(|(index, _)| *index < from)).cloned()
     }
@@ -66,7 +66,7 @@ impl<T, E> Ledger<T, E> {
         self.open.iter().map(|(_, task)| task)
     }
 
-    /// The oldest task that nobody has tried to start in this way.
+    /// The oldest task that no worker has tried to run inline.
     pub(super) fn next_to_try(&mut self) -> Option<Joined<T, E>> {
         let (index, task) = self.first_open(self.tried)?;
         self.tried = index + 1;
@@ -81,7 +81,7 @@ impl<T, E> Ledger<T, E> {
         self.tried = 0;
     }
 
-    /// Has `me` woken when there is a task to try, until its ticket is given back; `None` if there is one already.
+    /// Registers `me` to be woken when there is a task to try, until [`remove`](Self::remove) of the ticket. `None` if there is one already.
     pub(super) fn await_task(&mut self, me: &Thread) -> Option<u64> {
         if self.has_task_to_try() {
             return None;
@@ -96,9 +96,10 @@ impl<T, E> Ledger<T, E> {
         self.helpers.remove(&helper);
     }
 
-    /// A task has ended, or is about to. When half of the open ones may have, their results are taken: so a slot outlives its task
-    /// for a while only, and each costs one look or two. What comes back is for the caller to drop when the lock is free.
-    pub(super) fn note_end(&mut self, first_failure: Option<usize>) -> Vec<Joined<T, E>> {
+    /// Records that a task has ended or is about to. When half of the open tasks may have ended, takes their results. So a state does not
+    /// outlive its task for long, and the cost is constant per task on the average. The caller drops what is returned after it has released
+    /// the lock.
+    pub(super) fn record_end(&mut self, first_failure: Option<usize>) -> Vec<Joined<T, E>> {
         self.stale += 1;
         if self.stale < STALE.max(self.open.len() / 2) {
             return Vec::new();
@@ -106,12 +107,12 @@ impl<T, E> Ledger<T, E> {
         self.sweep(first_failure)
     }
 
-    /// Takes the results that are there. `first_failure` is the address of the slot that failed first.
+    /// Takes the results of the tasks that have ended. `first_failure` is the address of the state of the task that failed first.
     fn sweep(&mut self, first_failure: Option<usize>) -> Vec<Joined<T, E>> {
         self.stale = 0;
         let mut ended = Vec::new();
         for (index, task) in std::mem::take(&mut self.open) {
-            // Once, for the address may be that of another slot when this one is gone.
+            // Only once: when this state has been freed, another one may have its address.
             if self.first_failed.is_none() && first_failure == Some(address(&*task)) {
                 self.first_failed = Some(index);
             }
@@ -130,7 +131,7 @@ impl<T, E> Ledger<T, E> {
         ended
     }
 
-    /// The group is over.
+    /// Ends the group.
     pub(super) fn close(&mut self, first_failure: Option<usize>) -> Closed<T, E> {
         let ended = self.sweep(first_failure);
         let open = std::mem::take(&mut self.open).into_iter().map(|(_, task)| task).collect();
@@ -138,18 +139,18 @@ impl<T, E> Ledger<T, E> {
     }
 }
 
-/// A group's ledger when the group is over.
+/// The ledger of a group that has ended.
 pub(super) struct Closed<T, E> {
     results: Vec<Option<Result<T, TaskFailure<E>>>>,
     pub(super) first_failed: Option<usize>,
     /// Tasks that have not ended.
     pub(super) open: Vec<Joined<T, E>>,
-    /// Slots, to be dropped when the lock is free.
+    /// The states of those that have, to be dropped after the lock is released.
     _ended: Vec<Joined<T, E>>,
 }
 
 impl<T, E> Closed<T, E> {
-    /// What became of each. Those that have not ended were not waited for.
+    /// The result of each task. Those that have not ended could not be waited for.
     pub(super) fn results(self) -> Collected<T, E> {
         self.results.into_iter().map(|result| result.unwrap_or(Err(TaskFailure::WouldDeadlock))).collect()
     }
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
     use crate::sync::current;
 
-    /// D15: a worker that waits for a place leaves without a walk along the others.
+    /// D15: a worker that stops waiting for a permit does not search the list of the others.
     #[test]
     fn d15_leaving_a_groups_limit_costs_the_same_however_many_wait() {
         const MANY: usize = 200_000;

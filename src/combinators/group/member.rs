@@ -1,11 +1,11 @@
-//! A task of a group: what it shares with the others, and what its end means for them.
+//! A task of a group, and what it shares with the others.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
 
 use super::ledger::Ledger;
-use super::places::Place;
+use super::permits::GroupPermit;
 use crate::cancel::CancelToken;
 use crate::engine::wait_queue::WaitQueue;
 use crate::error::{Cause, SubmitErrorKind};
@@ -14,20 +14,20 @@ use crate::task::closure::{Body, Task};
 use crate::task::liveness::Liveness;
 use crate::task::state::{Cancellable, Completion, Retracted, RunOutcome, TaskRef};
 
-/// What a group's tasks share.
+/// The state that a group's tasks share.
 pub(super) struct Shared<T, E> {
     pub(super) token: CancelToken,
     pub(super) collects_all: bool,
     pub(super) limit: usize,
-    /// Which task was the first to fail: the address of its slot.
+    /// The address of the state of the task that failed first.
     pub(super) first_failure: OnceLock<usize>,
     pub(super) ledger: Mutex<Ledger<T, E>>,
-    /// Submitters that found the group at its limit.
+    /// Submitters that wait at the group's limit.
     pub(super) wait_queue: WaitQueue,
 }
 
 impl<T, E> Shared<T, E> {
-    /// Somebody of the group did not make it.
+    /// Called when a task of the group fails or will not run.
     pub(super) fn fail(&self) {
         if !self.collects_all {
             self.token.cancel();
@@ -36,11 +36,11 @@ impl<T, E> Shared<T, E> {
 }
 
 thread_local! {
-    /// The groups whose tasks the calling thread is in the middle of, by address.
+    /// The groups of which the calling thread runs a task, by address.
     static WITHIN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the calling thread is in the middle of a task of this group.
+/// Whether the calling thread is running a task of this group.
 pub(super) fn is_within<T, E>(group: &Shared<T, E>) -> bool {
     WITHIN.try_with(|within| within.borrow().contains(&address(group))).unwrap_or(false)
 }
@@ -48,7 +48,7 @@ pub(super) fn is_within<T, E>(group: &Shared<T, E>) -> bool {
 /// A task of a group before it runs.
 pub(super) struct Member<F, T: Send + 'static, E: Send + 'static> {
     pub(super) f: F,
-    pub(super) place: Place<T, E>,
+    pub(super) permit: GroupPermit<T, E>,
 }
 
 pub(super) fn address<T: ?Sized>(task: &T) -> usize {
@@ -61,14 +61,14 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
-    let Member { f, place } = member;
-    let shared = place.start();
-    // Fails on a thread whose locals are gone, which can be a guest: it does without.
+    let Member { f, permit } = member;
+    let shared = permit.start();
+    // This fails on a thread whose thread-locals are gone, which can be an inline worker. Then the mark is left out.
     let marked = WITHIN.try_with(|within| within.borrow_mut().push(address(&*shared)));
     let result = catch_unwind(AssertUnwindSafe(|| f(&shared.token)));
     let _ = marked.and_then(|()| WITHIN.try_with(|within| within.borrow_mut().pop()));
     if !matches!(result, Ok(Ok(_))) {
-        // Only the first one stays.
+        // Only the first call takes effect.
         let _ = shared.first_failure.set(address(task));
         shared.fail();
     }
@@ -90,9 +90,9 @@ where
 
     fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
         match self.0.retract(kind, cause) {
-            // The group goes on without it: its place is free, and whoever gets it may still run it.
-            Retracted::Here(Member { f, place }) => {
-                place.fail();
+            // The permit is released and the group goes on without the task. The caller that gets the task back may still run it.
+            Retracted::Here(Member { f, permit }) => {
+                permit.fail();
                 Retracted::Here(Task::new(move || drop(f(&CancelToken::new()))))
             }
             Retracted::ToCaller => Retracted::ToCaller,

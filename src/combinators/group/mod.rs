@@ -1,13 +1,13 @@
 //! Tasks that succeed or fail together.
 //!
-//! A group is a list of slots, one for each task that has not ended, the results of the others, and what the tasks share: a
-//! token, and who failed first. A task that fails cancels the token; who waits then cancels the slots that have not started, and
-//! waits for the others.
+//! A group has the states of its unfinished tasks, the results of the others, and what the tasks share: a token, and which of them failed
+//! first. A task that fails cancels the token. The thread that waits for the group then cancels the tasks that have not started, and waits
+//! for the others.
 
 mod ending;
 mod ledger;
 mod member;
-mod places;
+mod permits;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -28,22 +28,21 @@ use member::{GroupTask, Member, Shared, run};
 
 /// Tasks of a pool that succeed or fail together; made by [`Pool::group`].
 ///
-/// The first task that returns an error, or panics, cancels the group: tasks that have not started never run, those that run can
-/// see it in the token that each is given. [`wait`](Self::wait) waits until all that had started have ended, and gives their
-/// values in the order of submission, or the first failure. With [`collect_all`](Self::collect_all) nothing is cancelled, and
-/// [`collect`](Self::collect) gives what became of each.
+/// The first task that returns an error or panics cancels the group: tasks that have not started never run, and running ones see it in the
+/// token that each is given. [`wait`](Self::wait) blocks until all tasks that had started have ended. It returns their values in the order
+/// of submission, or the first failure. With [`collect_all`](Self::collect_all) a failure cancels nothing, and
+/// [`collect`](Self::collect) returns every result.
 ///
-/// A group is used once: waiting takes it, and its token is cancelled when the wait is over, however it went, so that whatever
-/// was bound to the group ends with it. Groups of one pool know nothing of each other, and a group keeps no pool open. To
-/// spawn from several threads, share it by reference. A task that wants to split its work makes a group of its own: on a worker,
-/// waiting runs the group's tasks that have not started, so that groups in groups finish on a pool of one worker, as deep as its
-/// stack allows.
+/// A group is used once: waiting consumes it. Its token is cancelled when the wait is over, even after a success, so that everything bound
+/// to the group ends with it. Groups of one pool are independent, and a group does not keep its pool open. To spawn from several threads,
+/// share the group by reference. A task that splits its work makes a group of its own: on a worker, waiting runs the group's tasks that
+/// have not started, so nested groups finish on a pool of one worker, as deep as its stack allows.
 ///
-/// Dropping a group without waiting cancels it: tasks that have not started never run and what they captured is dropped at
-/// once; those that run are told so, and not waited for.
+/// Dropping a group cancels it: tasks that have not started never run, and their captures are dropped at once. Running tasks are told to
+/// stop and are not waited for.
 ///
-/// A task costs one allocation. It is given back some time after the task has ended, and what the task captured at once; the
-/// group keeps the results.
+/// A task costs one allocation. Its captures are dropped when it ends, and the allocation is freed some time later. The group keeps the
+/// results.
 ///
 /// ```
 /// use formicary::Pool;
@@ -57,12 +56,13 @@ use member::{GroupTask, Member, Shared, run};
 ///
 /// let group = pool.group();
 /// for word in ["1", "two", "3"] {
-///     // Refused if the second has failed by then.
+///     // Refused if the second task has failed by then.
 ///     let _ = group.spawn(move |_token| word.parse::<u32>());
 /// }
 /// assert_eq!(group.wait().unwrap_err().index, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias("TaskGroup", "errgroup", "JoinSet", "WaitGroup"))]
 #[must_use = "dropping a group cancels it"]
 pub struct Group<T: Send + 'static, E: Send + 'static, D: Dispatch = Stack> {
     engine: Arc<Engine<CallTask, D>>,
@@ -87,7 +87,8 @@ impl<D: Dispatch> Pool<D> {
         Group::new(self, CancelToken::new())
     }
 
-    /// A group that is cancelled with `parent`, too. The group's token is a child: its failures, and its end, do not touch `parent`.
+    /// A group whose token is a child of `parent`: cancelling `parent` cancels the group, and a failure or the end of the group does not affect
+    /// `parent`.
     ///
     /// ```
     /// use formicary::{CancelToken, Pool, SubmitErrorKind};
@@ -116,8 +117,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         Group { engine: Arc::clone(&pool.engine), shared: Arc::new(shared) }
     }
 
-    /// At most `tasks` of the group are queued or running at a time; beyond it [`spawn`](Self::spawn) waits. Default: no limit
-    /// but the pool's.
+    /// Limits how many tasks of the group are queued or running at a time. At the limit, [`spawn`](Self::spawn) waits. Default: no limit but
+    /// the pool's.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -130,7 +131,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     ///
     /// # Panics
-    /// If `tasks` is 0, which would let nothing in, and if a task was accepted before.
+    /// If `tasks` is 0, or if the group has accepted a task before.
     #[track_caller]
     pub fn limit(mut self, tasks: usize) -> Self {
         assert!(tasks > 0, "`tasks` is 0: a group with this limit lets nothing in");
@@ -138,8 +139,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self
     }
 
-    /// Whether the group goes on after a failure. Default: it does not. [`cancel`](Self::cancel) and the parent's token work all
-    /// the same.
+    /// Whether the group goes on after a failure. Default: `false`. [`cancel`](Self::cancel) and the parent's token cancel it in either case.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -153,14 +153,14 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     ///
     /// # Panics
-    /// If a task was accepted before.
+    /// If the group has accepted a task before.
     #[track_caller]
     pub fn collect_all(mut self, collect_all: bool) -> Self {
         self.before_tasks("collect_all").collects_all = collect_all;
         self
     }
 
-    /// What must not change any more when there are tasks.
+    /// The settings, which must not change once there are tasks.
     #[track_caller]
     fn before_tasks(&mut self, setting: &str) -> &mut Shared<T, E> {
         let accepted = self.len();
@@ -170,12 +170,11 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         }
     }
 
-    /// Submits a task. It is given the group's token: to see that it should stop, or to stop the group itself.
+    /// Submits a task. The task is given the group's token, to see that it should stop or to cancel the group.
     ///
-    /// Blocks while the group is at its [`limit`](Self::limit) and while the pool is full; not where the pool is
-    /// [`nonblocking`](crate::Builder::nonblocking). Those who wait at the limit enter first come first served, one for each task
-    /// that ends. A worker of the pool that would have to wait runs tasks of the group that have not started, and lines up when
-    /// there is none.
+    /// Blocks while the group is at its [`limit`](Self::limit) and while the pool is full, unless the pool is
+    /// [`nonblocking`](crate::Builder::nonblocking). Submitters that wait at the limit enter in first-come order, one for each task that
+    /// ends. A worker of the pool that would have to wait first runs tasks of the group that have not started.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -186,9 +185,9 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     ///
     /// # Errors
-    /// [`SubmitError`], with the closure. `Cancelled` if the group is, be it while this waits (`TimedOut` if it was by the time
-    /// limit of the parent's token); `WouldDeadlock` if a worker of the pool would wait for itself, or a task of the group for
-    /// a place in its own group; or as [`Pool::submit`].
+    /// [`SubmitError`], with the closure: `Cancelled` if the group is cancelled, also while this waits (`TimedOut` if a deadline of the
+    /// parent's token cancelled it); `WouldDeadlock` if a worker of the pool would wait for itself, or a task of the group for a place in
+    /// its own group; otherwise as [`Pool::submit`].
     pub fn spawn<F>(&self, f: F) -> Result<(), SubmitError<F>>
     where
         F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
@@ -196,7 +195,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.admit(f, self.engine.default_mode())
     }
 
-    /// Submits a task if there is room in the group and in the pool; never blocks.
+    /// As [`spawn`](Self::spawn), but never blocks.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -207,7 +206,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// ```
     ///
     /// # Errors
-    /// [`SubmitError`], with the closure; of kind `Full` if there is no room.
+    /// As `spawn`; of kind `Full` if there is no room in the group or in the pool.
     pub fn try_spawn<F>(&self, f: F) -> Result<(), SubmitError<F>>
     where
         F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,
@@ -215,7 +214,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.admit(f, WaitMode::Never)
     }
 
-    /// Cancels the group, as a failure does: tasks that have not started never run, those that run see it in their token.
+    /// Cancels the group, as a failure does: tasks that have not started never run, and running ones see it in their token.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -231,10 +230,10 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.shared.token.cancel();
     }
 
-    /// The group's token, the one that its tasks are given. It is cancelled with the group: by [`cancel`](Self::cancel), by a
-    /// failure, by the parent's token, and at the latest when the group has been waited for or is dropped. So a child of it, or
-    /// work in the background that heeds it, never outlives the group; Go's `errgroup` does the same. What is to go on after a
-    /// group that succeeded takes the parent's token.
+    /// The group's token, which its tasks are given. It is cancelled with the group: by [`cancel`](Self::cancel), by a failure, by the
+    /// parent's token, and at the latest when the wait for the group ends or the group is dropped. So children of the token, and background
+    /// work that checks it, do not outlive the group, as with Go's `errgroup`. Work that goes on after a successful group takes the parent's
+    /// token.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -248,7 +247,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         &self.shared.token
     }
 
-    /// How many tasks were accepted.
+    /// The number of accepted tasks.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -261,7 +260,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.shared.ledger.lock().len()
     }
 
-    /// Whether no task was accepted.
+    /// Whether the group has accepted no task.
     ///
     /// ```
     /// assert!(formicary::Pool::new(1)?.group::<(), ()>().is_empty());
@@ -271,7 +270,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self.len() == 0
     }
 
-    /// How many threads wait in [`spawn`](Self::spawn) because the group is at its [`limit`](Self::limit).
+    /// The number of threads that wait in [`spawn`](Self::spawn) because the group is at its [`limit`](Self::limit).
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -291,8 +290,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     {
         let token = &self.shared.token;
         let options = SubmitOptions::from(mode).with_token(Some(token));
-        let place = match self.find_place(&options, mode) {
-            Ok(place) => place,
+        let permit = match self.acquire(&options, mode) {
+            Ok(permit) => permit,
             Err(kind) => return Err(SubmitError::new(kind, f)),
         };
         let meta = TaskMeta {
@@ -301,7 +300,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             permit: Some(Arc::clone(&self.shared) as _),
             ..TaskMeta::new(self.engine.id())
         };
-        let task_state = TaskState::new(Member { f, place }, meta);
+        let task_state = TaskState::new(Member { f, permit }, meta);
         let task = Task::from_body(GroupTask(TaskRef::new(&task_state)));
         self.engine.submit_state(&task_state, task, options).map_err(|refusal| refusal.map(|member| member.f))?;
         let helper = self.shared.ledger.lock().enter(task_state);

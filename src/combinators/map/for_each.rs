@@ -1,8 +1,8 @@
-//! Iterators whose items go through a pool for nothing but the effect.
+//! Iterators whose items are processed by a pool for the effect only.
 
 use std::convert::Infallible;
 
-use super::{Map, Results, raise};
+use super::{Map, Results, panic_with};
 use crate::cancel::CancelToken;
 use crate::combinators::map::window::Order;
 use crate::error::CallError;
@@ -11,8 +11,7 @@ use crate::queue::Dispatch;
 use crate::task::worker::Worker;
 
 impl<D: Dispatch> Pool<D> {
-    /// Calls `f` on every item of an iterator, on the workers, and blocks until all are done. Pulls ahead as [`map`](Self::map)
-    /// does.
+    /// Calls `f` on every item of an iterator, on the workers, and blocks until all are done. Pulls ahead as [`map`](Self::map) does.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -27,8 +26,9 @@ impl<D: Dispatch> Pool<D> {
     /// ```
     ///
     /// # Panics
-    /// With the first panic in `f`: from then on no item starts, and what runs is waited for. In the same way if the pool
-    /// refuses an item or gives one back, with the reason.
+    /// With the first panic in `f`. From then on no item starts, and running ones are waited for. In the same way, with the reason, if the
+    /// pool refuses an item or gives one back.
+    #[doc(alias("par_iter", "par_for_each"))]
     pub fn for_each<I, F>(&self, items: I, f: F)
     where
         I: IntoIterator,
@@ -42,8 +42,8 @@ impl<D: Dispatch> Pool<D> {
         let Ok(()) = done;
     }
 
-    /// As [`for_each`](Self::for_each), until `f` fails: from then on no item starts and nothing more is pulled, and what runs is
-    /// waited for. A failure while the input blocks is heard of when that speaks again.
+    /// As [`for_each`](Self::for_each), until `f` returns an error. From then on no item starts and nothing is pulled, and running items are
+    /// waited for. If the input blocks, a failure is noticed when the input returns.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -53,10 +53,10 @@ impl<D: Dispatch> Pool<D> {
     /// ```
     ///
     /// # Errors
-    /// The first error in time, if there are several; the others are dropped.
+    /// The first error in time. Later ones are dropped.
     ///
     /// # Panics
-    /// As `for_each`, if a panic came first.
+    /// As `for_each`, if the panic came first.
     pub fn try_for_each<I, F, E>(&self, items: I, f: F) -> Result<(), E>
     where
         I: IntoIterator,
@@ -65,24 +65,28 @@ impl<D: Dispatch> Pool<D> {
         E: Send + 'static,
     {
         let token = CancelToken::new();
-        let fuse = token.clone();
+        let failure = token.clone();
         let f = move |item| {
-            let mut fuse = CancelOnDrop(Some(&fuse));
+            let mut cancel = CancelOnDrop(Some(&failure));
             let result = f(item);
             if result.is_ok() {
-                fuse.0 = None;
+                cancel.0 = None;
             }
             result
         };
         let mut items = items.into_iter();
-        let live = std::iter::from_fn(|| if token.is_cancelled() { None } else { items.next() });
-        run_to_end(Map::new(live, self.submitter(f, Some(token.clone())), Order::End), Some(&token), |result| result)
+        let until_failure = std::iter::from_fn(|| if token.is_cancelled() { None } else { items.next() });
+        run_to_end(
+            Map::new(until_failure, self.submitter(f, Some(token.clone())), Order::End),
+            Some(&token),
+            |result| result,
+        )
     }
 }
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
-    /// Gives every item of an iterator to the bound function, drops the answers, and blocks until all are done. Pulls ahead as
-    /// [`map`](Self::map) does. The items that are pulled may start until this thread learns of a failure: twice the pool's
+    /// Calls the bound function with every item of an iterator, drops the results, and blocks until all are done. Pulls ahead as
+    /// [`map`](Self::map) does. Until the calling thread notices a failure, items that are already pulled may start: up to twice the pool's
     /// capacity.
     ///
     /// ```
@@ -98,16 +102,16 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// ```
     ///
     /// # Panics
-    /// With the first panic of the function: from then on nothing more is pulled, what has not started is cancelled, and what
-    /// runs is waited for. In the same way if the pool refuses an item or gives one back, with the reason.
+    /// With the first panic of the function. Then nothing more is pulled, items that have not started are cancelled, and running ones are
+    /// waited for. In the same way, with the reason, if the pool refuses an item or gives one back.
     pub fn for_each<I: IntoIterator<Item = T>>(&self, items: I) {
         run_all_to_end(self.map_unordered(items));
     }
 }
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static, E: Send + 'static> PoolWithFunc<T, D, Result<R, E>> {
-    /// As [`for_each`](Self::for_each), until the function fails: from then on nothing more is pulled, what has not started is
-    /// cancelled, and what runs is waited for. A failure while the input blocks is heard of when that speaks again.
+    /// As [`for_each`](Self::for_each), until the function returns an error. Then nothing more is pulled, items that have not started are
+    /// cancelled, and running ones are waited for. If the input blocks, a failure is noticed when the input returns.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(4, |n: u32| if n == 1000 { Err(n) } else { Ok(()) })?;
@@ -116,18 +120,18 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static, E: Send + 'static> PoolW
     /// ```
     ///
     /// # Errors
-    /// The first error in time, if there are several; the others are dropped.
+    /// The first error in time. Later ones are dropped.
     ///
     /// # Panics
-    /// As `for_each`, if a panic came first.
+    /// As `for_each`, if the panic came first.
     pub fn try_for_each<I: IntoIterator<Item = T>>(&self, items: I) -> Result<(), E> {
         run_to_end(self.map_unordered(items), None, |result| result.map(drop))
     }
 }
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
-    /// Gives every item of an iterator to the workers, drops the outputs, and blocks until all are done. Pulls ahead as
-    /// [`map`](Self::map) does. The items that are pulled may start until this thread learns of a failure: twice the pool's
+    /// Has the workers process every item of an iterator, drops the outputs, and blocks until all are done. Pulls ahead as
+    /// [`map`](Self::map) does. Until the calling thread notices a failure, items that are already pulled may start: up to twice the pool's
     /// capacity.
     ///
     /// ```
@@ -147,35 +151,35 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     ///
     /// # Panics
-    /// With the first panic of a worker: from then on nothing more is pulled, what has not started is cancelled, and what
-    /// runs is waited for. In the same way if the pool refuses an item or gives one back, with the reason; from inside a task
-    /// of the same pool, also if no other worker is free.
+    /// With the first panic of a worker. Then nothing more is pulled, items that have not started are cancelled, and running ones are waited
+    /// for. In the same way, with the reason, if the pool refuses an item or gives one back, or if this is called from a task of the same
+    /// pool and no other worker is free.
     pub fn for_each<I: IntoIterator<Item = W::Input>>(&self, items: I) {
         run_all_to_end(self.map_unordered(items));
     }
 
-    /// As [`for_each`](Self::for_each), until a worker's output is an error: from then on nothing more is pulled, what has not
-    /// started is cancelled, and what runs is waited for and told to stop. A failure while the input blocks is heard of when that
-    /// speaks again.
+    /// As [`for_each`](Self::for_each), until a worker's output is an error. Then nothing more is pulled, items that have not started are
+    /// cancelled, and running ones are told to stop and waited for. If the input blocks, a failure is noticed when the input returns.
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Picky;
-    /// # impl Worker for Picky {
-    /// #     type Input = u32;
-    /// #     type Output = Result<(), u32>;
-    /// #     fn process(&mut self, n: u32, _: &Context<'_>) -> Result<(), u32> { if n == 1000 { Err(n) } else { Ok(()) } }
-    /// # }
-    /// let pool = StatefulPool::new(4, |_worker| Ok(Picky))?; // does not like 1000
+    /// use formicary::{Context, StatefulPool, Worker};
+    ///
+    /// struct Picky;
+    /// impl Worker for Picky {
+    ///     type Input = u32;
+    ///     type Output = Result<(), u32>;
+    ///     fn process(&mut self, n: u32, _: &Context<'_>) -> Result<(), u32> { if n == 1000 { Err(n) } else { Ok(()) } }
+    /// }
+    /// let pool = StatefulPool::new(4, |_worker| Ok(Picky))?;
     /// assert_eq!(pool.try_for_each(1..), Err(1000));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     ///
     /// # Errors
-    /// The first error in time, if there are several; the others are dropped.
+    /// The first error in time. Later ones are dropped.
     ///
     /// # Panics
-    /// As `for_each`, if a panic came first.
+    /// As `for_each`, if the panic came first.
     pub fn try_for_each<I, R, E>(&self, items: I) -> Result<(), E>
     where
         I: IntoIterator<Item = W::Input>,
@@ -187,29 +191,28 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     }
 }
 
-/// Runs a map for the effect: until the first failure, after which what runs is waited for. The `token` is cancelled by tasks
-/// that fail.
+/// Runs a map for the effect, until `check` fails for a result. Then it waits for the running tasks. Tasks that fail cancel `token`.
 fn run_to_end<I: Iterator, R: Send + 'static, E>(
     map: Map<'_, I, R>,
     token: Option<&CancelToken>,
-    judge: impl Fn(R) -> Result<(), E>,
+    check: impl Fn(R) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut all = DrainOnDrop(map.results());
     for answer in all.0.by_ref() {
         match answer {
-            Ok(output) => judge(output)?,
-            // It did not start because of a failure that is on its way.
+            Ok(output) => check(output)?,
+            // It did not start because of a failure whose result comes later.
             Err(CallError::Failed(error)) if error.is_cancelled() && token.is_some_and(CancelToken::is_cancelled) => {}
             Err(error) => {
                 drop(all);
-                raise(error);
+                panic_with(error);
             }
         }
     }
     Ok(())
 }
 
-/// The same where no answer is a failure.
+/// As [`run_to_end`], where no result is a failure.
 fn run_all_to_end<I: Iterator, R: Send + 'static>(map: Map<'_, I, R>) {
     let done: Result<(), Infallible> = run_to_end(map, None, |output| {
         drop(output);
@@ -218,7 +221,7 @@ fn run_all_to_end<I: Iterator, R: Send + 'static>(map: Map<'_, I, R>) {
     let Ok(()) = done;
 }
 
-/// Cancels the token when dropped with it: on an error, and on a panic.
+/// Cancels the token on drop, unless it was taken out: on an error, and on a panic.
 struct CancelOnDrop<'a>(Option<&'a CancelToken>);
 
 impl Drop for CancelOnDrop<'_> {
@@ -229,7 +232,7 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Waits for what runs when dropped, also if the input panics.
+/// Waits for the running tasks on drop, also if the input panics.
 struct DrainOnDrop<'p, I: Iterator, R: Send + 'static>(Results<'p, I, R>);
 
 impl<I: Iterator, R: Send + 'static> Drop for DrainOnDrop<'_, I, R> {

@@ -1,4 +1,4 @@
-//! Iterators whose items go through a pool, in order or as they come.
+//! Iterators whose items are processed by a pool, in order or as they are done.
 
 mod for_each;
 mod pools;
@@ -18,35 +18,34 @@ use crate::sync::clock::deadline;
 #[cfg(feature = "stream")]
 pub(crate) use pools::{closure_submitter, payload_submitter};
 
-/// An iterator over the results of a pool; made by `map` and `map_unordered`, and in a form that has a share in the pool and so
-/// borrows nothing by `map_owned` and `map_unordered_owned`, of [`Pool`](crate::Pool),
-/// [`PoolWithFunc`](crate::PoolWithFunc) and [`StatefulPool`](crate::StatefulPool).
+/// An iterator over the results of a pool. It is made by `map` and `map_unordered` of [`Pool`](crate::Pool),
+/// [`PoolWithFunc`](crate::PoolWithFunc) and [`StatefulPool`](crate::StatefulPool). `map_owned` and `map_unordered_owned` make one that
+/// shares ownership of the pool and borrows nothing.
 ///
-/// Nothing is pulled or started before the first `next`. Each `next` hands out the next result if it is there. Otherwise it pulls from
-/// the input, on the caller's thread, until that result has come, or as many items are under way as the [`window`](Self::window)
-/// allows, or the pool is full; then it blocks until the result is there. So an infinite input is no trouble, results that nobody has
-/// asked for stay few, and a result that is ready never waits for an input that is slow, as a channel's receiver may be.
+/// Nothing is pulled or started before the first `next`. Each `next` returns the next result if it is ready. Otherwise it pulls from the
+/// input, on the caller's thread, until the result is ready, the [`window`](Self::window) is full, or the pool is full; then it blocks
+/// until the result is ready. So the input may be infinite, the number of stored results is bounded, and a result that is ready does not
+/// wait for a slow input.
 ///
-/// An input that blocks does so in the middle of `next`, and nothing else is seen meanwhile: a result, a failure, or the end of the
-/// pool is found when the input speaks again. Where that is too late, let it give up after a time (`recv_timeout`).
+/// An input that blocks does so inside `next`, which meanwhile sees no result, no failure, and no end of the pool. Where that is too late,
+/// use an input that gives up after a time (`recv_timeout`).
 ///
-/// While the caller is at a result nothing is pulled; the workers go on with what the window holds. Make it larger where the caller
-/// is slow by turns.
+/// While the caller handles a result, nothing is pulled, and the workers go on with the items in the window. Enlarge the window if the
+/// caller is slow at times.
 ///
-/// Where the pool is full, because its queue is short or others fill it, `next` hands out what is ready all the same. While it has
-/// to wait anyway it stands in line with other submitters.
+/// If the pool is full, `next` still returns a result that is ready. While it has to wait, it also waits for room, in the pool's wait
+/// queue.
 ///
-/// Dropping it cancels what has not started and tells what runs to stop ([`Handle::cancel`](crate::Handle::cancel)). It does not wait.
+/// Dropping it cancels tasks that have not started, and tells running ones to stop ([`Handle::cancel`](crate::Handle::cancel)). It does not
+/// wait.
 ///
-/// Inside a task of the same pool, `next` runs the awaited task on the spot if nobody has started it. A
-/// [`StatefulPool`](crate::StatefulPool)'s worker cannot: if no other worker is free to do it, the item fails as
-/// `WouldDeadlock`.
+/// Inside a task of the same pool, `next` runs the awaited task on the calling thread if it has not started. A worker of a
+/// [`StatefulPool`](crate::StatefulPool) cannot: if no other worker is free, the item fails as `WouldDeadlock`.
 ///
 /// # Panics
-/// In `next`: with the task's own panic, at the place of its item. If the pool refuses an item (it was shut down, or is
-/// [`nonblocking`](crate::Builder::nonblocking) and full), or if a task that was accepted is cancelled, with the reason. After it
-/// the iterator is at its end: the rest is cancelled as if it was dropped, and blocks nobody. [`results`](Self::results) gives
-/// all this as errors.
+/// In `next`: with the task's own panic, at the position of its item; or, with the reason, if the pool refuses an item (it was shut down, or
+/// is [`nonblocking`](crate::Builder::nonblocking) and full) or an accepted task is cancelled. After that the iterator is at its end, and
+/// the rest is cancelled as by a drop. [`results`](Self::results) returns errors instead.
 ///
 /// ```
 /// let pool = formicary::Pool::new(4)?;
@@ -58,10 +57,9 @@ pub(crate) use pools::{closure_submitter, payload_submitter};
 #[must_use = "a map does nothing before its first `next`"]
 pub struct Map<'p, I: Iterator, R: Send + 'static>(Results<'p, I, R>);
 
-/// As [`Map`], with an error where there is no result; made by [`Map::results`]. Gives exactly one answer for each item pulled.
+/// As [`Map`], with an error where there is no result; made by [`Map::results`]. It yields exactly one result for each item pulled.
 ///
-/// After a refusal nothing more is pulled until it has been handed out; then it goes on, so that a loop may mend the pool or
-/// stop.
+/// After a refusal nothing is pulled until the refusal has been returned. Then it goes on, so a loop may restart the pool or stop.
 ///
 /// ```
 /// let pool = formicary::PoolWithFunc::new(1, |n: u32| n + 1)?;
@@ -84,8 +82,8 @@ impl<'p, I: Iterator, R: Send + 'static> Map<'p, I, R> {
         Map(Results { items: items.fuse(), window: Window::new(submitter, order) })
     }
 
-    /// How many items may be pulled whose results have not been handed out: at least 1. Default: twice the pool's
-    /// capacity, one item for each worker to be at and one to go on with while the caller is busy with a result.
+    /// How many items may be pulled whose results have not been returned: at least 1. Default: twice the pool's capacity, so that each worker
+    /// has an item to run and one to go on with while the caller handles a result.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -104,7 +102,7 @@ impl<'p, I: Iterator, R: Send + 'static> Map<'p, I, R> {
         self
     }
 
-    /// The same with panics and refusals as errors, which come at their items' places; the other items are not touched.
+    /// The same with panics and refusals as errors, at the positions of their items. Other items are not affected.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;
@@ -183,7 +181,7 @@ impl<I: Iterator, R: Send + 'static> Iterator for Results<'_, I, R> {
     type Item = Answer<I::Item, R>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Without a deadline no time is up.
+        // `None` means that the time is up, which cannot happen without a deadline.
         self.next_until(None).flatten()
     }
 
@@ -196,8 +194,8 @@ impl<I: Iterator, R: Send + 'static> Iterator for Results<'_, I, R> {
 
 impl<I: Iterator, R: Send + 'static> FusedIterator for Results<'_, I, R> {}
 
-/// Passes a panic on, and makes one of any other failure.
-fn raise<T>(error: CallError<T>) -> ! {
+/// Resumes a task's panic, and panics with the reason of any other failure.
+fn panic_with<T>(error: CallError<T>) -> ! {
     match error {
         CallError::Failed(error) => match error.into_panic() {
             Ok(payload) => resume_unwind(payload),
@@ -234,7 +232,7 @@ impl<I: Iterator, R: Send + 'static> Map<'_, I, R> {
     fn unwrap(&mut self, answer: Answer<I::Item, R>) -> R {
         answer.unwrap_or_else(|error| {
             self.0.window.close();
-            raise(error)
+            panic_with(error)
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What maps each kind of pool: closures by a function, the others by what their workers do.
+//! `map` of each kind of pool.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use super::Map;
 use crate::cancel::CancelToken;
 use crate::combinators::map::window::{EngineSubmitter, Order, Owned, Submitter};
 use crate::engine::{Engine, Runner};
+use crate::pool::examples::square;
 use crate::pool::{CallTask, Pool, PoolWithFunc, StatefulPool, answered};
 use crate::queue::Dispatch;
 use crate::task::job::Job;
@@ -14,8 +15,8 @@ use crate::task::state::{Run, TaskMeta, TaskRef, TaskState};
 use crate::task::worker::Worker;
 
 impl<D: Dispatch> Pool<D> {
-    /// Calls `f` on the items of an iterator, on the workers, several at a time; the results come in the order of the items. See
-    /// [`Map`] for how far ahead it works, for panics, and for its end.
+    /// Calls `f` on the items of an iterator, on the workers, several at a time. Returns an iterator over the results, in the order of the
+    /// items. See [`Map`] for how far it pulls ahead, for panics, and for its end.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -23,6 +24,7 @@ impl<D: Dispatch> Pool<D> {
     /// assert_eq!(lengths, [2, 3, 4]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
+    #[doc(alias("par_iter", "imap"))]
     pub fn map<I, F, R>(&self, items: I, f: F) -> Map<'_, I::IntoIter, R>
     where
         I: IntoIterator,
@@ -33,7 +35,7 @@ impl<D: Dispatch> Pool<D> {
         Map::new(items.into_iter(), self.submitter(f, None), Order::Input)
     }
 
-    /// As [`map`](Self::map), with the results as they come: a slow item does not hold up those behind it.
+    /// As [`map`](Self::map), with the results in the order in which they are ready: a slow item does not hold up those behind it.
     ///
     /// ```
     /// use std::sync::mpsc::channel;
@@ -52,6 +54,7 @@ impl<D: Dispatch> Pool<D> {
     /// assert_eq!(results.next(), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias("imap_unordered"))]
     pub fn map_unordered<I, F, R>(&self, items: I, f: F) -> Map<'_, I::IntoIter, R>
     where
         I: IntoIterator,
@@ -62,9 +65,10 @@ impl<D: Dispatch> Pool<D> {
         Map::new(items.into_iter(), self.submitter(f, None), Order::End)
     }
 
-    /// As [`map`](Self::map), with a share in the pool instead of a borrow: the map can be returned, stored, and sent to another thread.
+    /// As [`map`](Self::map), but the map shares ownership of the pool instead of borrowing it. So it can be returned, stored, and sent to
+    /// another thread.
     ///
-    /// The pool lives at least as long as the map. If the map has the last share, dropping it drops the pool, which ends as
+    /// The pool lives at least as long as the map. If the map is the last owner, dropping it drops the pool, which ends as
     /// [`Builder::on_drop`](crate::Builder::on_drop) says.
     ///
     /// ```
@@ -88,7 +92,7 @@ impl<D: Dispatch> Pool<D> {
         Map::new(items.into_iter(), closure_submitter(Owned(Arc::clone(self)), f, None), Order::Input)
     }
 
-    /// As [`map_unordered`](Self::map_unordered), with a share in the pool as [`map_owned`](Self::map_owned).
+    /// As [`map_unordered`](Self::map_unordered), but the map shares ownership of the pool; see [`map_owned`](Self::map_owned).
     ///
     /// ```
     /// let pool = std::sync::Arc::new(formicary::Pool::new(4)?);
@@ -118,8 +122,8 @@ impl<D: Dispatch> Pool<D> {
 }
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
-    /// Gives the items of an iterator to the bound function, several at a time; the answers come in the order of the items. See
-    /// [`Map`] for how far ahead it works, for panics, and for its end.
+    /// Calls the bound function with the items of an iterator, several at a time. Returns an iterator over the results, in the order of the
+    /// items. See [`Map`] for how far it pulls ahead, for panics, and for its end.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(4, |n: u64| n * n)?;
@@ -130,7 +134,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         Map::new(items.into_iter(), payload_submitter(&self.engine), Order::Input)
     }
 
-    /// As [`map`](Self::map), with the answers as they come.
+    /// As [`map`](Self::map), with the results in the order in which they are ready.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(4, |n: u64| n * n)?;
@@ -141,7 +145,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         Map::new(items.into_iter(), payload_submitter(&self.engine), Order::End)
     }
 
-    /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    /// As [`map`](Self::map), but the map shares ownership of the pool; see [`Pool::map_owned`].
     ///
     /// ```
     /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(4, |n: u64| n * n)?);
@@ -154,7 +158,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
         Map::new(items.into_iter(), payload_submitter(Owned(Arc::clone(self))), Order::Input)
     }
 
-    /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    /// As [`map_unordered`](Self::map_unordered), but the map shares ownership of the pool; see [`Pool::map_owned`].
     ///
     /// ```
     /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(4, |n: u64| n * n)?);
@@ -167,57 +171,39 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
 }
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
-    /// Gives the items of an iterator to the workers, several at a time; the outputs come in the order of the items. See
-    /// [`Map`] for how far ahead it works, for panics, and for its end.
+    /// Has the workers process the items of an iterator, several at a time. Returns an iterator over the outputs, in the order of the items.
+    /// See [`Map`] for how far it pulls ahead, for panics, and for its end.
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Double;
-    /// # impl Worker for Double {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-    /// # }
-    /// let pool = StatefulPool::new(2, |_worker| Ok(Double))?;
-    /// assert!(pool.map(1..=3).eq([2, 4, 6]));
+    #[doc = square!()]
+    /// let pool = StatefulPool::new(2, |_worker| Ok(Square))?;
+    /// assert!(pool.map(1..=3).eq([1, 4, 9]));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map<I: IntoIterator<Item = W::Input>>(&self, items: I) -> Map<'_, I::IntoIter, W::Output> {
         Map::new(items.into_iter(), payload_submitter(&self.engine), Order::Input)
     }
 
-    /// As [`map`](Self::map), with the outputs as they come.
+    /// As [`map`](Self::map), with the outputs in the order in which they are ready.
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Double;
-    /// # impl Worker for Double {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-    /// # }
-    /// let pool = StatefulPool::new(2, |_worker| Ok(Double))?;
-    /// assert_eq!(pool.map_unordered(1..=3).sum::<u64>(), 12);
+    #[doc = square!()]
+    /// let pool = StatefulPool::new(2, |_worker| Ok(Square))?;
+    /// assert_eq!(pool.map_unordered(1..=3).sum::<u64>(), 14);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_unordered<I: IntoIterator<Item = W::Input>>(&self, items: I) -> Map<'_, I::IntoIter, W::Output> {
         Map::new(items.into_iter(), payload_submitter(&self.engine), Order::End)
     }
 
-    /// As [`map`](Self::map), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    /// As [`map`](Self::map), but the map shares ownership of the pool; see [`Pool::map_owned`].
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Double;
-    /// # impl Worker for Double {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-    /// # }
-    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
+    #[doc = square!()]
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Square))?);
     /// let outputs = pool.map_owned(1..=3);
     /// drop(pool);
-    /// assert!(outputs.eq([2, 4, 6]));
+    /// assert!(outputs.eq([1, 4, 9]));
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_owned<I: IntoIterator<Item = W::Input>>(
@@ -227,18 +213,12 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         Map::new(items.into_iter(), payload_submitter(Owned(Arc::clone(self))), Order::Input)
     }
 
-    /// As [`map_unordered`](Self::map_unordered), with a share in the pool instead of a borrow; see [`Pool::map_owned`].
+    /// As [`map_unordered`](Self::map_unordered), but the map shares ownership of the pool; see [`Pool::map_owned`].
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Double;
-    /// # impl Worker for Double {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-    /// # }
-    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
-    /// assert_eq!(pool.map_unordered_owned(1..=3).sum::<u64>(), 12);
+    #[doc = square!()]
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Square))?);
+    /// assert_eq!(pool.map_unordered_owned(1..=3).sum::<u64>(), 14);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_unordered_owned<I: IntoIterator<Item = W::Input>>(
@@ -249,7 +229,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     }
 }
 
-/// The door of a pool of closures, whose items one closure is called on.
+/// Submits items to a pool of closures, each with a call of `f`.
 pub(crate) fn closure_submitter<'p, G, D, T, F, R>(
     engine: G,
     f: F,
@@ -271,7 +251,7 @@ where
     EngineSubmitter { engine, make, item: |(_, item)| item }
 }
 
-/// The door of a pool whose payloads are its items.
+/// Submits items to a pool whose payloads they are.
 pub(crate) fn payload_submitter<'p, G, E, D, T, R>(engine: G) -> impl Submitter<'p, T, R>
 where
     G: Deref<Target = Arc<Engine<E, D>>> + Clone + Send + Sync + 'p,

@@ -1,4 +1,4 @@
-//! Maps as streams: the same, for who must not block a thread.
+//! Maps as streams, for callers that must not block a thread.
 
 use std::fmt;
 use std::iter::Fuse;
@@ -10,20 +10,21 @@ use futures_core::stream::{FusedStream, Stream};
 
 use crate::combinators::map::window::{Answer, EnterFuture, Order, Owned, Submitter, Window};
 use crate::combinators::map::{Map, closure_submitter, payload_submitter};
+use crate::pool::examples::{square, stream};
 use crate::pool::{Pool, PoolWithFunc, StatefulPool};
 use crate::queue::Dispatch;
 use crate::sync::waiter::Waiter;
 use crate::task::worker::Worker;
 
-/// A [`Map`] as a stream; made by [`Map::into_stream`] and the pools' `map_stream`. Needs the feature `stream`, and works on any
+/// A [`Map`] as a stream; made by [`Map::into_stream`] and the pools' `map_stream`. It needs the feature `stream`, and works on any
 /// executor.
 ///
-/// Its items are as those of [`Results`](crate::Results): a panic is an error at its item's place, and touches no other. How far ahead it works,
-/// and what dropping it does, is as with [`Map`]. Where the pool is full, it stands in line at the door without blocking the
-/// thread (as [`submit_async`](crate::Pool::submit_async) does), also at a pool that is [`nonblocking`](crate::Builder::nonblocking). The input is polled or
-/// pulled in the middle of `poll_next`, and only where no result is ready.
+/// Its items are those of [`Results`](crate::Results): a panic is an error at the position of its item, and affects no other. It pulls ahead,
+/// and ends when it is dropped, as [`Map`] does. If the pool is full, it waits for room as a future, as
+/// [`submit_async`](crate::Pool::submit_async) does, also on a [`nonblocking`](crate::Builder::nonblocking) pool. The input is polled
+/// inside `poll_next`, and only while no result is ready.
 ///
-/// Not on a worker of the same pool: there nobody sees that it waits for itself.
+/// Do not await it on a worker of the same pool: the pool does not detect there that the worker waits for itself.
 ///
 /// ```
 /// use futures_core::Stream;
@@ -33,7 +34,7 @@ use crate::task::worker::Worker;
 /// let pool = formicary::Pool::new(2)?;
 /// let mut squares = pin!(pool.map(1..=3_u64, |n| n * n).into_stream());
 /// let mut sum = 0;
-/// // An executor would sleep, and not spin.
+/// // An executor would park instead of spinning.
 /// let mut poller = Context::from_waker(Waker::noop());
 /// loop {
 ///     match squares.as_mut().poll_next(&mut poller) {
@@ -45,19 +46,19 @@ use crate::task::worker::Worker;
 /// assert_eq!(sum, 14);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "streams do nothing with_token polled"]
+#[must_use = "streams do nothing unless polled"]
 pub struct MapStream<'p, S: Stream, R: Send + 'static> {
     /// `None` once it has ended.
     input: Option<Pin<Box<S>>>,
     window: Window<'p, S::Item, R>,
-    /// An item in line at the door.
+    /// An item that waits for room.
     entering: Option<EnterFuture<'p, S::Item, R>>,
 }
 
-// The input is pinned in a box of its own; nothing else is ever pinned.
+// The input is pinned in a box of its own, and no other field is pinned.
 impl<S: Stream, R: Send + 'static> Unpin for MapStream<'_, S, R> {}
 
-/// An iterator as a stream that is always ready: the input of what [`Map::into_stream`] makes.
+/// An iterator as a stream that is always ready: the input of a stream that [`Map::into_stream`] makes.
 ///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
@@ -87,9 +88,9 @@ impl<'p, I: Iterator, R: Send + 'static> Map<'p, I, R> {
     /// The same as a stream of [`results`](Self::results). Pulling from the iterator must not block for long.
     ///
     /// ```
+    #[doc = stream!()]
     /// let pool = formicary::Pool::new(2)?;
-    /// let stream = pool.map(["an", "ant"], str::len).into_stream();
-    /// # drop(stream);
+    /// assert_eq!(collect(pool.map(["an", "ant"], str::len).into_stream()), [2, 3]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn into_stream(self) -> MapStream<'p, IterStream<I>, R> {
@@ -106,9 +107,9 @@ impl<'p, S: Stream, R: Send + 'static> MapStream<'p, S, R> {
     /// As [`Map::window`].
     ///
     /// ```
+    #[doc = stream!()]
     /// let pool = formicary::Pool::new(2)?;
-    /// let stream = pool.map(1.., |n: u64| n * n).into_stream().window(100);
-    /// # drop(stream);
+    /// assert_eq!(collect(pool.map(1..=3, |n: u64| n * n).into_stream().window(2)), [1, 4, 9]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     ///
@@ -120,12 +121,12 @@ impl<'p, S: Stream, R: Send + 'static> MapStream<'p, S, R> {
         self
     }
 
-    /// The item in line tries to get in.
-    fn advance_held(&mut self, poller: &mut Context<'_>) {
+    /// Polls the item that waits for room.
+    fn poll_entering(&mut self, poller: &mut Context<'_>) {
         if let Some(entering) = &mut self.entering {
             if let Poll::Ready(entered) = entering.as_mut().poll(poller) {
                 self.entering = None;
-                self.window.place(entered);
+                self.window.insert(entered);
             }
         }
     }
@@ -150,7 +151,7 @@ impl<S: Stream, R: Send + 'static> Stream for MapStream<'_, S, R> {
     fn poll_next(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            this.advance_held(poller);
+            this.poll_entering(poller);
             if this.entering.is_none() {
                 if let Some(answer) = this.fill(poller) {
                     return Poll::Ready(Some(answer));
@@ -193,17 +194,10 @@ impl<D: Dispatch> Pool<D> {
     /// As [`map`](Self::map), from a stream to a stream, in the order of the items. Needs the feature `stream`.
     ///
     /// ```
-    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
-    /// # struct Empty;
-    /// # impl futures_core::Stream for Empty {
-    /// #     type Item = u64;
-    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
-    /// #         None.into()
-    /// #     }
-    /// # }
+    #[doc = stream!()]
     /// let pool = formicary::Pool::new(2)?;
-    /// let squares = pool.map_stream(inputs(), |n| n * n).window(100);
-    /// # drop(squares);
+    /// let squares = pool.map_stream(inputs(1..=3), |n| n * n); // `inputs` makes a stream of an iterator
+    /// assert_eq!(collect(squares), [1, 4, 9]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream<S, F, R>(&self, items: S, f: F) -> MapStream<'_, S, R>
@@ -216,25 +210,18 @@ impl<D: Dispatch> Pool<D> {
         MapStream::new(items, self.submitter(f, None))
     }
 
-    /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`map_owned`](Self::map_owned). So the
-    /// stream can be given to an executor that asks for `'static`.
+    /// As [`map_stream`](Self::map_stream), but the stream shares ownership of the pool; see [`map_owned`](Self::map_owned). So it can be
+    /// given to an executor that requires `'static`.
     ///
     /// ```
-    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
-    /// # struct Empty;
-    /// # impl futures_core::Stream for Empty {
-    /// #     type Item = u64;
-    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
-    /// #         None.into()
-    /// #     }
-    /// # }
+    #[doc = stream!()]
     /// use formicary::{MapStream, Pool};
     ///
     /// fn squares() -> Result<MapStream<'static, impl futures_core::Stream<Item = u64>, u64>, formicary::BuildError> {
     ///     let pool = std::sync::Arc::new(Pool::new(2)?);
-    ///     Ok(pool.map_stream_owned(inputs(), |n| n * n))
+    ///     Ok(pool.map_stream_owned(inputs(1..=3), |n| n * n))
     /// }
-    /// # drop(squares()?);
+    /// assert_eq!(collect(squares()?), [1, 4, 9]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream_owned<S, F, R>(self: &Arc<Self>, items: S, f: F) -> MapStream<'static, S, R>
@@ -252,37 +239,23 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// As [`map`](Self::map), from a stream to a stream; see [`Pool::map_stream`].
     ///
     /// ```
-    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
-    /// # struct Empty;
-    /// # impl futures_core::Stream for Empty {
-    /// #     type Item = u64;
-    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
-    /// #         None.into()
-    /// #     }
-    /// # }
+    #[doc = stream!()]
     /// let pool = formicary::PoolWithFunc::new(2, |n: u64| n * n)?;
-    /// let squares = pool.map_stream(inputs());
-    /// # drop(squares);
+    /// assert_eq!(collect(pool.map_stream(inputs(1..=3))), [1, 4, 9]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream<S: Stream<Item = T>>(&self, items: S) -> MapStream<'_, S, R> {
         MapStream::new(items, payload_submitter(&self.engine))
     }
 
-    /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`Pool::map_stream_owned`].
+    /// As [`map_stream`](Self::map_stream), but the stream shares ownership of the pool; see [`Pool::map_stream_owned`].
     ///
     /// ```
-    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
-    /// # struct Empty;
-    /// # impl futures_core::Stream for Empty {
-    /// #     type Item = u64;
-    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
-    /// #         None.into()
-    /// #     }
-    /// # }
+    #[doc = stream!()]
     /// let pool = std::sync::Arc::new(formicary::PoolWithFunc::new(2, |n: u64| n * n)?);
-    /// let outputs = pool.map_stream_owned(inputs());
-    /// # drop(outputs);
+    /// let squares = pool.map_stream_owned(inputs(1..=3));
+    /// drop(pool);
+    /// assert_eq!(collect(squares), [1, 4, 9]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream_owned<S: Stream<Item = T>>(self: &Arc<Self>, items: S) -> MapStream<'static, S, R> {
@@ -294,51 +267,25 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// As [`map`](Self::map), from a stream to a stream; see [`Pool::map_stream`].
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Double;
-    /// # impl Worker for Double {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-    /// # }
-    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
-    /// # struct Empty;
-    /// # impl futures_core::Stream for Empty {
-    /// #     type Item = u64;
-    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
-    /// #         None.into()
-    /// #     }
-    /// # }
-    /// let pool = StatefulPool::new(2, |_worker| Ok(Double))?;
-    /// let doubles = pool.map_stream(inputs());
-    /// # drop(doubles);
+    #[doc = stream!()]
+    #[doc = square!()]
+    /// let pool = StatefulPool::new(2, |_worker| Ok(Square))?;
+    /// assert_eq!(collect(pool.map_stream(inputs(1..=3))), [1, 4, 9]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream<S: Stream<Item = W::Input>>(&self, items: S) -> MapStream<'_, S, W::Output> {
         MapStream::new(items, payload_submitter(&self.engine))
     }
 
-    /// As [`map_stream`](Self::map_stream), with a share in the pool instead of a borrow; see [`Pool::map_stream_owned`].
+    /// As [`map_stream`](Self::map_stream), but the stream shares ownership of the pool; see [`Pool::map_stream_owned`].
     ///
     /// ```
-    /// # fn inputs() -> impl futures_core::Stream<Item = u64> { Empty }
-    /// # struct Empty;
-    /// # impl futures_core::Stream for Empty {
-    /// #     type Item = u64;
-    /// #     fn poll_next(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<u64>> {
-    /// #         None.into()
-    /// #     }
-    /// # }
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// # struct Double;
-    /// # impl Worker for Double {
-    /// #     type Input = u64;
-    /// #     type Output = u64;
-    /// #     fn process(&mut self, n: u64, _: &Context<'_>) -> u64 { 2 * n }
-    /// # }
-    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Double))?);
-    /// let outputs = pool.map_stream_owned(inputs());
-    /// # drop(outputs);
+    #[doc = stream!()]
+    #[doc = square!()]
+    /// let pool = std::sync::Arc::new(StatefulPool::new(2, |_worker| Ok(Square))?);
+    /// let squares = pool.map_stream_owned(inputs(1..=3));
+    /// drop(pool);
+    /// assert_eq!(collect(squares), [1, 4, 9]);
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn map_stream_owned<S: Stream<Item = W::Input>>(

@@ -1,7 +1,7 @@
-//! The tasks of one map: those that were started and whose results have not been handed out, never more than so many.
+//! The tasks of one map that were started and whose results have not been handed out: a bounded number.
 //!
-//! Who drives a [`Window`] tops it up, takes what has ended, and otherwise waits:
-//! as a thread (`map`) or as a future (`stream.rs`).
+//! The driver of a [`Window`] fills it, takes results that are ready, and otherwise waits: as a thread (`mod.rs`) or as a future
+//! (`stream.rs`).
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,16 +22,16 @@ use crate::sync::{current, park};
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
-/// What an item is told, or comes back with.
+/// The result of an item, or why it has none.
 pub(crate) type Answer<T, R> = Result<R, CallError<T>>;
 
-/// The way into a pool in the middle of its submit.
+/// An asynchronous submit in progress.
 pub(crate) type EnterFuture<'p, T, R> = Pin<Box<dyn Future<Output = Result<Handle<R>, SubmitError<T>>> + Send + 'p>>;
 
-/// Makes a task of an item and puts it into a pool, whatever the pool's kind.
+/// Makes a task of an item and submits it, whatever the pool's kind.
 pub(crate) trait Submitter<'p, T, R: Send + 'static>: Send {
     fn enter(&self, item: T, options: SubmitOptions<'_>) -> Result<Handle<R>, SubmitError<T>>;
-    /// As the pool's own submit waits.
+    /// How the pool's own `submit` waits.
     fn default_mode(&self) -> WaitMode;
     #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only streams wait without a thread"))]
     fn enter_async(&self, item: T) -> EnterFuture<'p, T, R>;
@@ -39,19 +39,19 @@ pub(crate) trait Submitter<'p, T, R: Send + 'static>: Send {
     fn capacity(&self) -> usize;
     /// Whether the calling thread is one of the pool's workers.
     fn is_inside(&self) -> bool;
-    /// Runs somebody else's code whose panic nobody must have: the pool counts it.
+    /// Runs user code whose panic has no receiver: it is caught, and the pool counts it.
     fn catch_user_panic(&self, f: &mut dyn FnMut());
 }
 
-/// The door of an engine, which it borrows from a pool, or holds with a share in the pool. A kind of pool gives it how to make a slot
-/// and the task that stands for it, and how to get the item out of the slot's input again.
+/// Submits to an engine, which is borrowed from a pool or held by a shared reference to the pool. `make` makes a task's state and the
+/// queued task that refers to it; `item` gets the item out of the state's input again.
 pub(crate) struct EngineSubmitter<G, I, T, M> {
     pub(crate) engine: G,
     pub(crate) make: M,
     pub(crate) item: fn(I) -> T,
 }
 
-/// The engine of a pool that somebody has a share in.
+/// A shared reference to a pool, which dereferences to its engine.
 pub(crate) struct Owned<P>(pub(crate) Arc<P>);
 
 impl<P> Clone for Owned<P> {
@@ -110,7 +110,7 @@ where
     }
 }
 
-/// Waking it cancels the token.
+/// A waiter that cancels the token when it is woken.
 fn cancelled_by_waking(token: &CancelToken) -> Waiter {
     struct Cancels(CancelToken);
 
@@ -126,14 +126,14 @@ fn cancelled_by_waking(token: &CancelToken) -> Waiter {
 /// In which order results are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// As the items came.
+    /// The order of the items.
     Input,
-    /// As the tasks end.
+    /// The order in which the tasks end.
     End,
 }
 
 /// An item that was pulled.
-enum Place<T, R: Send + 'static> {
+enum Entry<T, R: Send + 'static> {
     Started(Handle<R>),
     Over(Answer<T, R>),
 }
@@ -143,12 +143,12 @@ pub(crate) struct Window<'p, T, R: Send + 'static> {
     submitter: Box<dyn Submitter<'p, T, R> + 'p>,
     /// `None`: twice the pool's capacity.
     most: Option<usize>,
-    /// By the order of the input.
-    places: BTreeMap<u64, Place<T, R>>,
+    /// By the position in the input.
+    entries: BTreeMap<u64, Entry<T, R>>,
     next_number: u64,
     /// An item that found no room in the pool.
     held: Option<T>,
-    /// An item was refused, and that is not handed out: nothing more is pulled until then.
+    /// An item was refused, and the refusal has not been handed out. Nothing is pulled until then.
     has_refusal: bool,
     /// Nothing is pulled any more.
     is_closed: bool,
@@ -161,7 +161,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         Window {
             submitter: Box::new(submitter),
             most: None,
-            places: BTreeMap::new(),
+            entries: BTreeMap::new(),
             next_number: 0,
             held: None,
             has_refusal: false,
@@ -171,30 +171,30 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
     }
 
-    /// At most so many items are pulled and not handed out.
+    /// Sets how many items may be pulled and not handed out.
     #[track_caller]
     pub(crate) fn set_most(&mut self, items: usize) {
         assert!(items > 0, "window is 0: a map needs at least 1");
         self.most = Some(items);
     }
 
-    /// How many items are pulled and not handed out.
+    /// The number of items that are pulled and not handed out.
     pub(crate) fn pulled(&self) -> usize {
-        self.places.len() + usize::from(self.held.is_some())
+        self.entries.len() + usize::from(self.held.is_some())
     }
 
-    /// No item is under way; one may be held.
+    /// Whether no item is in the window. One may still be held.
     pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Starts tasks until the next answer is there, which comes back, or the window or the pool is full, or `pull` has nothing (now).
-    /// Does not block but in `pull`, so nothing is pulled while there is an answer.
+    /// Starts tasks until the next answer is ready, which it returns, or the window or the pool is full, or `pull` has no item (now). It blocks
+    /// only in `pull`, and pulls nothing while an answer is ready.
     pub(crate) fn fill(&mut self, mut pull: impl FnMut() -> Option<T>) -> Option<Answer<T, R>> {
         let most = self.most.unwrap_or_else(|| self.submitter.capacity().saturating_mul(2));
         loop {
             let answer = self.take();
-            if answer.is_some() || self.places.len() >= most || self.has_refusal || self.is_closed {
+            if answer.is_some() || self.entries.len() >= most || self.has_refusal || self.is_closed {
                 return answer;
             }
             let item = self.held.take().or_else(&mut pull)?;
@@ -204,7 +204,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
     }
 
-    /// Tries to get an item in; if there is no room for now it is held, and this says so.
+    /// Submits an item. If there is no room for now, holds the item and returns `false`.
     fn enter(&mut self, item: T, options: SubmitOptions<'_>) -> bool {
         match self.submitter.enter(item, options.retried()) {
             Err(refusal) if refusal.kind().is_temporary() => {
@@ -212,67 +212,67 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
                 false
             }
             entered => {
-                self.place(entered);
+                self.insert(entered);
                 true
             }
         }
     }
 
-    /// Puts the item that found no room into the pool, blocking for it until the deadline at most; says whether there was one. For a
-    /// window that is otherwise empty, which has nothing else to wait for.
+    /// Submits the held item, and blocks for room until the deadline at most. Returns whether there was one. For a window that is otherwise
+    /// empty, and so has nothing else to wait for.
     pub(crate) fn enter_held(&mut self, deadline: Option<Instant>) -> bool {
         let Some(item) = self.held.take() else { return false };
         match (self.submitter.default_mode(), deadline) {
             (WaitMode::Forever, Some(deadline)) => _ = self.enter(item, WaitMode::Until(deadline).into()),
             (mode, _) => {
                 let entered = self.submitter.enter(item, mode.into());
-                self.place(entered);
+                self.insert(entered);
             }
         }
         true
     }
 
-    /// The same for a future.
+    /// As [`enter_held`](Self::enter_held), as a future.
     #[cfg(feature = "stream")]
     pub(crate) fn enter_held_async(&mut self) -> Option<EnterFuture<'p, T, R>> {
         self.held.take().map(|item| self.submitter.enter_async(item))
     }
 
-    /// The next item has entered, or has been refused.
-    pub(crate) fn place(&mut self, entered: Result<Handle<R>, SubmitError<T>>) {
+    /// Adds the next item, which has been accepted or refused.
+    pub(crate) fn insert(&mut self, entered: Result<Handle<R>, SubmitError<T>>) {
         let number = self.next_number;
         self.next_number += 1;
-        let place = match entered {
+        let entry = match entered {
             Err(refusal) => {
                 self.has_refusal = true;
-                Place::Over(Err(refusal.into()))
+                Entry::Over(Err(refusal.into()))
             }
             Ok(mut handle) => match handle.poll_or_listen(|| Waiter::Listed(Arc::clone(&self.notifier), number)) {
-                Some(result) => Place::Over(result.map_err(CallError::from)),
-                None => Place::Started(handle),
+                Some(result) => Entry::Over(result.map_err(CallError::from)),
+                None => Entry::Started(handle),
             },
         };
-        if matches!(place, Place::Over(_)) {
+        if matches!(entry, Entry::Over(_)) {
             self.notifier.note(number);
         }
-        self.places.insert(number, place);
+        self.entries.insert(number, entry);
     }
 
-    /// The answer that is next in order, if it is there.
+    /// The next answer in order, if it is ready.
     pub(crate) fn take(&mut self) -> Option<Answer<T, R>> {
-        let place = match self.order {
-            Order::Input => self.places.first_entry().filter(|first| first.get().is_over())?.remove(),
+        let entry = match self.order {
+            Order::Input => self.entries.first_entry().filter(|first| first.get().is_over())?.remove(),
             Order::End => loop {
                 let number = self.notifier.next_ended()?;
-                // One that was joined by itself may be in the list a second time.
-                if let Some(place) = self.places.remove(&number) {
-                    break place;
+                // The notifier may list a task twice that `join_oldest` has joined.
+                if let Some(entry) = self.entries.remove(&number) {
+                    break entry;
                 }
             },
         };
-        let answer = match place {
-            Place::Over(answer) => answer,
-            Place::Started(mut handle) => match handle.try_join() {
+        let answer = match entry {
+            Entry::Over(answer) => answer,
+            Entry::Started(mut handle) => match handle.try_join() {
                 Some(result) => result.map_err(CallError::from),
                 None => handle.join().map_err(CallError::from),
             },
@@ -283,24 +283,24 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         Some(answer)
     }
 
-    /// [`take`](Self::take), or word to wake the waiter when it has come.
+    /// As [`take`](Self::take); if no answer is ready, registers the waiter to be woken when one is.
     pub(crate) fn take_or_listen(&mut self, waiter: impl FnOnce() -> Waiter) -> Option<Answer<T, R>> {
         if let Some(answer) = self.take() {
             return Some(answer);
         }
-        // Cloning a waker is somebody else's code, as dropping one is: not under the lock.
+        // Cloning a waker is user code, as dropping one is: not under the notifier's lock.
         let waiter = waiter();
         let only = match self.order {
-            Order::Input => self.places.first_key_value().map(|(number, _)| *number),
+            Order::Input => self.entries.first_key_value().map(|(number, _)| *number),
             Order::End => None,
         };
         self.notifier.listen(waiter, only);
-        // A task that ended before that rang for nobody.
+        // A task that ended before `listen` has notified no waiter.
         self.take()
     }
 
-    /// The next answer, or `None` where there may be one now, or the time is up. Blocks until then; meanwhile an item that found no
-    /// room stands in line for it.
+    /// Blocks until the next answer is ready, which it returns, or until there may be one or the deadline has passed: `None`. Meanwhile a held
+    /// item waits for room.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Answer<T, R>> {
         if self.held.is_some() {
             let token = CancelToken::new();
@@ -313,7 +313,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
             if self.enter(item, SubmitOptions::from(mode).with_token(Some(&token))) || token.is_cancelled() {
                 return None;
             }
-            // Not even room in line.
+            // The wait queue is full as well.
         }
         let answer = self.take_or_listen(|| Waiter::Thread(current()));
         if answer.is_none() {
@@ -322,40 +322,40 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         answer
     }
 
-    /// Whether the caller is a worker of the pool, which may not just sleep.
+    /// Whether the calling thread is a worker of the pool, which must not just park.
     pub(crate) fn is_inside(&self) -> bool {
         self.submitter.is_inside()
     }
 
-    /// Waits for the oldest task, until the deadline at most: as a worker of the pool does, which runs it itself if it can. One that
+    /// Waits for the oldest task, until the deadline at most, as a worker of the pool does: it runs the task itself if it can. A task that
     /// cannot be waited for is cancelled, so that it does not run after it was reported as failed.
     pub(crate) fn join_oldest(&mut self, deadline: Option<Instant>) {
-        let oldest = self.places.iter_mut().find_map(|(number, place)| match place {
-            Place::Started(handle) => Some((*number, handle.wait_or_cancel(deadline))),
-            Place::Over(_) => None,
+        let oldest = self.entries.iter_mut().find_map(|(number, entry)| match entry {
+            Entry::Started(handle) => Some((*number, handle.wait_or_cancel(deadline))),
+            Entry::Over(_) => None,
         });
         if let Some((number, Some(result))) = oldest {
-            self.places.insert(number, Place::Over(result.map_err(CallError::from)));
+            self.entries.insert(number, Entry::Over(result.map_err(CallError::from)));
             self.notifier.note(number);
         }
     }
 
-    /// Cancels what has not started, tells what runs to stop, and forgets all results. Does not wait, and is the end.
+    /// Ends the window without waiting: cancels tasks that have not started, tells running ones to stop, and drops all results.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
         self.notifier.stop_listening();
         self.cancel();
-        self.places.clear();
+        self.entries.clear();
         self.held = None;
     }
 
-    /// Cancels what has not started, waits for what runs, and forgets all results. Is the end.
+    /// Ends the window: cancels tasks that have not started, waits for running ones, and drops all results.
     pub(crate) fn drain(&mut self) {
         self.is_closed = true;
         self.cancel();
-        for place in std::mem::take(&mut self.places).into_values() {
-            if let Place::Started(handle) = place {
-                // Whatever it says, somebody else's failure came first.
+        for entry in std::mem::take(&mut self.entries).into_values() {
+            if let Entry::Started(handle) = entry {
+                // The caller already reports an earlier failure.
                 drop(handle.join());
             }
         }
@@ -363,20 +363,20 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     }
 
     fn cancel(&self) {
-        for place in self.places.values() {
-            if let Place::Started(handle) = place {
-                // The item is dropped here, and may panic: the others are cancelled all the same.
+        for entry in self.entries.values() {
+            if let Entry::Started(handle) = entry {
+                // This drops the item, which may panic. The other tasks must still be cancelled.
                 self.submitter.catch_user_panic(&mut || _ = handle.cancel());
             }
         }
     }
 }
 
-impl<T, R: Send + 'static> Place<T, R> {
+impl<T, R: Send + 'static> Entry<T, R> {
     fn is_over(&self) -> bool {
         match self {
-            Place::Started(handle) => handle.is_finished(),
-            Place::Over(_) => true,
+            Entry::Started(handle) => handle.is_finished(),
+            Entry::Over(_) => true,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks of a scope that the pool did not take: they run on the spawning thread, one after the other and not one in another.
+//! Tasks of a scope that the pool refused: they run on the spawning thread, one after the other and never nested.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -7,54 +7,54 @@ use super::{ScopedJob, State};
 use crate::sync::thread_local;
 
 thread_local! {
-    /// The scopes whose refused tasks the calling thread is in the middle of, the innermost last, by address.
+    /// The scopes of which the calling thread runs a refused task, by address, the innermost last.
     static RUNNING: RefCell<Vec<(usize, Deferred)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What was refused in the middle of another refused task of the same scope.
+/// Tasks that were refused while another refused task of the same scope was running.
 #[derive(Default)]
 struct Deferred {
-    /// The next one last.
-    errands: Vec<Arc<dyn ScopedJob>>,
-    /// How many of them were there when the last one was taken.
+    /// In reverse: the next one last.
+    jobs: Vec<Arc<dyn ScopedJob>>,
+    /// How many there were when the last one was taken.
     older: usize,
 }
 
 impl Deferred {
-    /// The first of those that the last one has spawned; if there are none, the one after that.
+    /// The next task: the first that the last one spawned, or else the one after that.
     fn next(&mut self) -> Option<Arc<dyn ScopedJob>> {
-        self.errands[self.older..].reverse();
-        let next = self.errands.pop();
-        self.older = self.errands.len();
+        self.jobs[self.older..].reverse();
+        let next = self.jobs.pop();
+        self.older = self.jobs.len();
         next
     }
 }
 
 impl State {
-    /// Runs what the pool did not take on this thread: now or, if that is in the middle of another such task of this scope, when
-    /// that one has ended. So a chain of them takes no more stack than one. Each thread does its own, so none waits for another.
-    pub(super) fn run_refused(&self, errand: Arc<dyn ScopedJob>) {
+    /// Runs a refused task on the calling thread: now or, if the thread is running another refused task of this scope, when that one has
+    /// ended. So a chain of them takes no more stack than one. Each thread has a list of its own, so no thread waits for another.
+    pub(super) fn run_refused(&self, job: Arc<dyn ScopedJob>) {
         let scope = std::ptr::from_ref(self).addr();
-        let mut next = Some(errand);
+        let mut next = Some(job);
         let has_list = RUNNING.try_with(|running| {
             let mut running = running.borrow_mut();
             match running.iter_mut().rfind(|(other, _)| *other == scope) {
-                Some((_, later)) => later.errands.extend(next.take()),
+                Some((_, deferred)) => deferred.jobs.extend(next.take()),
                 None => running.push((scope, Deferred::default())),
             }
         });
-        while let Some(errand) = next {
-            self.run_returned(&*errand);
-            // A thread whose locals are gone cannot put anything off.
+        while let Some(job) = next {
+            self.run_returned(&*job);
+            // A thread whose thread-locals are gone cannot defer a task.
             next = has_list.ok().and_then(|()| Self::next_deferred());
         }
     }
 
-    /// What the calling thread has put off of the scope that it is at; there is no list any more when nothing is left.
+    /// The next deferred task of the innermost scope. Removes the scope's list when it is empty.
     fn next_deferred() -> Option<Arc<dyn ScopedJob>> {
         RUNNING.with(|running| {
             let mut running = running.borrow_mut();
-            let next = running.last_mut().and_then(|(_, later)| later.next());
+            let next = running.last_mut().and_then(|(_, deferred)| deferred.next());
             if next.is_none() {
                 running.pop();
             }

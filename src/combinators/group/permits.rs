@@ -1,4 +1,4 @@
-//! The limit of a group: its places, and how a submitter waits for one.
+//! The limit of a group: its permits, and how a submitter waits for one.
 
 use std::sync::Arc;
 
@@ -14,40 +14,40 @@ use crate::task::block_permits;
 use crate::task::handle::Joinable;
 use crate::task::state::Permit;
 
-/// A place within the group's limit. Dropped, it is given back.
-pub(super) struct Place<T: Send + 'static, E: Send + 'static> {
+/// A permit within the group's limit. Dropping it releases it.
+pub(super) struct GroupPermit<T: Send + 'static, E: Send + 'static> {
     shared: Arc<Shared<T, E>>,
-    /// It was left to the [`Permit`].
-    is_left: bool,
+    /// The task has started, and its [`Permit`] releases the place.
+    is_started: bool,
 }
 
-impl<T: Send + 'static, E: Send + 'static> Place<T, E> {
-    /// The task starts: from here on the place is a matter of its [`Permit`], which outlives the closure.
+impl<T: Send + 'static, E: Send + 'static> GroupPermit<T, E> {
+    /// Called when the task starts. From then on its [`Permit`], which outlives the closure, is in charge of the release.
     pub(super) fn start(mut self) -> Arc<Shared<T, E>> {
-        self.is_left = true;
+        self.is_started = true;
         Arc::clone(&self.shared)
     }
 
-    /// The task will not run in its group.
+    /// Called when the task will not run in its group.
     pub(super) fn fail(self) {
         self.shared.fail();
     }
 }
 
-impl<T: Send + 'static, E: Send + 'static> Drop for Place<T, E> {
+impl<T: Send + 'static, E: Send + 'static> Drop for GroupPermit<T, E> {
     fn drop(&mut self) {
-        if !self.is_left {
+        if !self.is_started {
             Arc::clone(&self.shared).release();
         }
     }
 }
 
-/// The place of a task that has run.
+/// Releases the permit of a task that has run, after its end has been counted.
 impl<T: Send + 'static, E: Send + 'static> Permit for Shared<T, E> {
     fn release(self: Arc<Self>) {
         let mut ledger = self.ledger.lock();
         ledger.taken -= 1;
-        let ended = ledger.note_end(self.first_failure.get().copied());
+        let ended = ledger.record_end(self.first_failure.get().copied());
         drop(ledger);
         drop(ended);
         self.wait_queue.notify_one(|_| self.ledger.lock().taken < self.limit);
@@ -55,29 +55,29 @@ impl<T: Send + 'static, E: Send + 'static> Permit for Shared<T, E> {
 }
 
 impl<T: Send + 'static, E: Send + 'static> Shared<T, E> {
-    /// A place within the limit, if there is one and `keep` more.
-    fn take_place(self: &Arc<Self>, keep: usize) -> Option<Place<T, E>> {
+    /// Takes a permit, if one is free besides `reserved` for earlier waiters.
+    fn try_acquire(self: &Arc<Self>, reserved: usize) -> Option<GroupPermit<T, E>> {
         let mut ledger = self.ledger.lock();
-        let is_free = ledger.taken.saturating_add(keep) < self.limit;
+        let is_free = ledger.taken.saturating_add(reserved) < self.limit;
         is_free.then(|| {
             ledger.taken += 1;
-            Place { shared: Arc::clone(self), is_left: false }
+            GroupPermit { shared: Arc::clone(self), is_started: false }
         })
     }
 }
 
 impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
-    /// A place within the limit. Those who find none wait in wait_queue, and each that is free calls one.
-    pub(super) fn find_place(
+    /// Waits for a permit as `mode` says. Submitters that find none free join the wait queue, and each release notifies one of them.
+    pub(super) fn acquire(
         &self,
         options: &SubmitOptions<'_>,
         mode: WaitMode,
-    ) -> Result<Place<T, E>, SubmitErrorKind> {
+    ) -> Result<GroupPermit<T, E>, SubmitErrorKind> {
         let (shared, is_inside) = (&self.shared, self.engine.is_inside());
-        // Those in wait_queue came first.
-        let take = || shared.take_place(shared.wait_queue.waiting());
-        if let Some(place) = take() {
-            return Ok(place);
+        // Submitters in the wait queue came first.
+        let try_acquire = || shared.try_acquire(shared.wait_queue.waiting());
+        if let Some(permit) = try_acquire() {
+            return Ok(permit);
         }
         if let WaitMode::Never = mode {
             return Err(options.cancelled().unwrap_or(SubmitErrorKind::Full));
@@ -85,32 +85,32 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         let me = current();
         let _listening = shared.token.listen(Waiter::Thread(me.clone()));
         loop {
-            // Not while it is in wait_queue: those behind it would wait for what it runs.
+            // Not while it is in the wait queue: those behind it would wait for the tasks that it runs.
             while is_inside && options.cancelled().is_none() && self.run_next() {
-                if let Some(place) = take() {
-                    return Ok(place);
+                if let Some(permit) = try_acquire() {
+                    return Ok(permit);
                 }
             }
             let waiter = Waiter::Thread(me.clone());
             let node = shared.wait_queue.join(DEFAULT_LANE, usize::MAX, waiter).ok_or(SubmitErrorKind::Overloaded)?;
-            if let Some(place) = self.wait_in_queue(options, &node, is_inside.then_some(&me))? {
-                return Ok(place);
+            if let Some(permit) = self.wait_in_queue(options, &node, is_inside.then_some(&me))? {
+                return Ok(permit);
             }
         }
     }
 
-    /// Waits for a place; `None` if `helper`, a worker of the pool, has a task to run meanwhile.
+    /// Waits for a permit; `None` if `helper`, a worker of the pool, has a task to run meanwhile.
     fn wait_in_queue(
         &self,
         options: &SubmitOptions<'_>,
         node: &WaitNode<'_>,
         helper: Option<&Thread>,
-    ) -> Result<Option<Place<T, E>>, SubmitErrorKind> {
+    ) -> Result<Option<GroupPermit<T, E>>, SubmitErrorKind> {
         let shared = &self.shared;
         loop {
-            let place = node.consume_notification(|| if node.is_head() { shared.take_place(0) } else { None });
-            if place.is_some() {
-                return Ok(place);
+            let permit = node.consume_notification(|| if node.is_head() { shared.try_acquire(0) } else { None });
+            if permit.is_some() {
+                return Ok(permit);
             }
             if let Some(kind) = options.cancelled() {
                 return Err(kind);
@@ -120,15 +120,15 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
                 let Some(ticket) = shared.ledger.lock().await_task(me) else { return Ok(None) };
                 _helper = Some(Helper(shared, ticket));
             }
-            // It would wait for the task that it is in the middle of.
+            // It would wait for the task that it is running.
             if is_within(shared) {
                 return Err(SubmitErrorKind::WouldDeadlock);
             }
             let _guard = match block_permits::enter_wait(self.engine.id(), None) {
                 Ok(guard) => guard,
-                // They are younger than the caller, and do not wait for it.
+                // All are younger than the caller's task, and so do not wait for it.
                 Err(_) if self.have_all_started() => block_permits::enter_wait_regardless(self.engine.id()),
-                // One that has come since.
+                // A task was added since.
                 Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
             };
@@ -136,19 +136,19 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         }
     }
 
-    /// Runs the oldest task that has not started on this worker, if there may be one left.
+    /// Tries to run the oldest untried task on this worker. Returns whether there was one.
     pub(super) fn run_next(&self) -> bool {
         let next = self.shared.ledger.lock().next_to_try();
         next.map(Joinable::run_inside).is_some()
     }
 
-    /// Looks at all tasks that are open; asked where a worker would otherwise be refused.
+    /// Whether all open tasks have started. Checks each, and is called only where a worker would otherwise be refused.
     fn have_all_started(&self) -> bool {
         self.shared.ledger.lock().open().all(|task| task.has_started())
     }
 }
 
-/// A worker that is listed as one that would rather run a task.
+/// The registration of a worker that can run a task while it waits.
 struct Helper<'a, T: Send + 'static, E: Send + 'static>(&'a Shared<T, E>, u64);
 
 impl<T: Send + 'static, E: Send + 'static> Drop for Helper<'_, T, E> {

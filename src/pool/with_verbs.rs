@@ -1,0 +1,324 @@
+//! The verbs with options.
+
+use std::future::Future;
+
+use super::accepts::{Accepts, AnyPool};
+use super::verbs::{self, TaskOptions};
+use super::with::With;
+use crate::cancel::{CancelToken, earlier};
+use crate::engine::{SubmitOptions, WaitMode};
+use crate::error::{CallError, SubmitAllError, SubmitError};
+use crate::sync::Arc;
+use crate::sync::clock::deadline;
+use crate::task::handle::Handle;
+use crate::task::state::TaskState;
+
+/// The state of a task that a pool makes of an `X`.
+type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
+
+/// What the options amount to at the moment of a verb.
+impl<'p, P: AnyPool> With<'p, P> {
+    fn task_options(&self) -> TaskOptions {
+        let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
+        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
+    }
+
+    fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
+        self.pool.engine().options(self.key, mode).with_token(token)
+    }
+
+    /// How long a blocking verb waits for room.
+    fn mode(&self, task_options: &TaskOptions) -> WaitMode {
+        match self.room_timeout.map(deadline) {
+            Some(room) => earlier(room, task_options.deadline).map_or(WaitMode::Forever, WaitMode::Until),
+            None => task_options.deadline.map_or_else(|| verbs::mode(self.pool), WaitMode::Until),
+        }
+    }
+
+    fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        verbs::enter(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
+    }
+
+    fn submit_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        if task_options.is_none() {
+            return verbs::submit(self.pool, x, self.options(None, mode));
+        }
+        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
+        // Before the task can end, so that its result is dropped on the worker.
+        task_state.detach();
+        self.enter(&task_state, mode)
+    }
+
+    fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
+        self.enter(&task_state, mode)?;
+        Ok(Handle::new(task_state))
+    }
+
+    fn run_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<P::Output, CallError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        if task_options.is_none() {
+            return verbs::run(self.pool, x, self.options(None, mode));
+        }
+        // Not on the caller's stack: a caller with a deadline may return before the task has ended.
+        let task_state = verbs::task_state(self.pool, x, task_options, true);
+        self.enter(&task_state, mode)?;
+        task_state.call().into_result()
+    }
+
+    /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.
+    async fn enter_async<X>(self, task_state: TaskStateOf<P, X>) -> Result<TaskStateOf<P, X>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        // A future has no other way to give up than its token, so a limit becomes a child of it.
+        let token = task_state.meta().token.clone();
+        let room = self.room_timeout.map(|limit| {
+            let token = token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
+            token.cancel_after(limit);
+            token
+        });
+        verbs::enter_async(self.pool, task_state, self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever))
+            .await
+    }
+}
+
+/// The verbs: as those of the pool, with the options.
+impl<'p, P: AnyPool> With<'p, P> {
+    /// Submits `x`; its result is dropped. Blocks while the pool is full.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.with().name("greet").submit(|| println!("hello"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitError`], with `x`: as `submit` of the pool; of kind `TimedOut` if the time for room is up or the deadline has passed; or of
+    /// kind `Cancelled` if the token was cancelled before there was room.
+    pub fn submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_options = self.task_options();
+        let mode = self.mode(&task_options);
+        self.submit_for(x, task_options, mode)
+    }
+
+    /// As [`submit`](Self::submit), but never blocks.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.with().name("greet").try_submit(|| println!("hello"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); of kind `Full` if there is no room.
+    pub fn try_submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        self.submit_for(x, self.task_options(), WaitMode::Never)
+    }
+
+    /// As [`submit`](Self::submit), but waits for room as a future. Dropping the future takes `x` back.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.with().name("greet").submit_async(|| println!("hello")).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_async<X>(&self, x: X) -> impl Future<Output = Result<(), SubmitError<X>>> + Send + use<'p, P, X>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let (with, task_options) = (self.clone(), self.task_options().in_token());
+        async move {
+            if task_options.is_none() && with.room_timeout.is_none() {
+                return verbs::submit_async(with.pool, x, with.options(None, WaitMode::Forever)).await;
+            }
+            let task_state = verbs::task_state(with.pool, x, task_options, false);
+            task_state.detach();
+            with.enter_async(task_state).await.map(drop)
+        }
+    }
+
+    /// Submits `x` and returns a handle to its result. Blocks while the pool is full.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").spawn(|| 42)?.join()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_options = self.task_options();
+        let mode = self.mode(&task_options);
+        self.spawn_for(x, task_options, mode)
+    }
+
+    /// As [`spawn`](Self::spawn), but never blocks.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").try_spawn(|| 42)?.join()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_submit`](Self::try_submit).
+    pub fn try_spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        self.spawn_for(x, self.task_options(), WaitMode::Never)
+    }
+
+    /// As [`spawn`](Self::spawn), but waits for room as a future. Dropping the future takes `x` back.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// let handle = pool.with().name("answer").spawn_async(|| 42).await?;
+    /// assert_eq!(handle.await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn spawn_async<X>(
+        &self,
+        x: X,
+    ) -> impl Future<Output = Result<Handle<P::Output>, SubmitError<X>>> + Send + use<'p, P, X>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
+        let with = self.clone();
+        async move { with.enter_async(task_state).await.map(Handle::new) }
+    }
+
+    /// Runs `x` on a worker and waits for its result. Blocks while the pool is full, and then until the task has ended, its deadline
+    /// passes, or its token is cancelled.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().timeout(std::time::Duration::from_secs(60)).run(|| 42)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError`]: refused, with `x`, as by [`submit`](Self::submit); or failed, because it panicked, the deadline passed, or the token
+    /// was cancelled.
+    pub fn run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_options = self.task_options();
+        let mode = self.mode(&task_options);
+        self.run_for(x, task_options, mode)
+    }
+
+    /// As [`run`](Self::run), but does not wait for room. It waits for the result.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").try_run(|| 42)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); refused with kind `Full` if there is no room.
+    pub fn try_run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        self.run_for(x, self.task_options(), WaitMode::Never)
+    }
+
+    /// As [`run`](Self::run), but waits as a future, first for room and then for the result. Dropping the future takes `x` back if it has
+    /// not entered the pool yet; otherwise the task goes on.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("answer").run_async(|| 42).await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_async<X>(&self, x: X) -> impl Future<Output = Result<P::Output, CallError<X>>> + Send + use<'p, P, X>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
+        let (with, token) = (self.clone(), task_state.meta().token.clone());
+        async move {
+            let handle = with.enter_async(task_state).await.map(Handle::new)?;
+            Ok(verbs::outcome(handle, token.as_ref()).await?)
+        }
+    }
+
+    /// Submits all that an iterator yields, in order, and returns how many there were. Blocks as [`submit`](Self::submit) does for each of
+    /// them; the iterator may block too.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// assert_eq!(pool.with().name("batch").submit_all((0..3).map(|n| move || println!("{n}")))?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitAllError`], as [`submit`](Self::submit) for the first that is refused. It holds that one, the number of those accepted
+    /// before, and the rest of the iterator.
+    pub fn submit_all<I>(&self, all: I) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>>
+    where
+        I: IntoIterator,
+        P: Accepts<I::Item>,
+        I::Item: Send + 'static,
+    {
+        verbs::submit_all(all, |x| self.submit(x))
+    }
+}
