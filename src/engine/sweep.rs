@@ -154,6 +154,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         drop(last);
         let captured: Vec<_> = dead.into_iter().filter_map(|item| self.discard_dead(item)).collect();
         drop(counting);
+        // ORDERING: SeqCst fence between the end of the count, a read-modify-write, and the looks for waiters and sleepers below.
         fence_after_rmw();
         self.notify_if_watched();
         // A queue may have moved live tasks to where they are found only now (parking.md).

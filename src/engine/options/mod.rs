@@ -1,5 +1,8 @@
 //! The settings of a pool, which a builder collects and an engine reads.
 
+pub(crate) mod panic_location;
+#[cfg(feature = "pin")]
+pub(crate) mod pinning;
 mod policies;
 mod task_panic;
 mod worker_thread;
@@ -66,10 +69,13 @@ pub(crate) struct Options {
     pub(crate) thread_name: Arc<str>,
     pub(crate) thread_names: Option<ThreadNames>,
     pub(crate) stack_size: Option<usize>,
+    #[cfg(feature = "pin")]
+    pub(crate) processors: Option<pinning::Processors>,
     pub(crate) on_thread_start: Option<Hook>,
     pub(crate) on_thread_stop: Option<Hook>,
     pub(crate) spawn_handler: Option<SpawnHandler>,
     pub(crate) panic_handler: Option<PanicHandler>,
+    pub(crate) panic_locations: bool,
     pub(crate) on_drop: OnDrop,
 }
 
@@ -90,10 +96,13 @@ impl Default for Options {
             thread_name: DEFAULT_NAME.into(),
             thread_names: None,
             stack_size: None,
+            #[cfg(feature = "pin")]
+            processors: None,
             on_thread_start: None,
             on_thread_stop: None,
             spawn_handler: None,
             panic_handler: None,
+            panic_locations: false,
             on_drop: OnDrop::default(),
         }
     }
@@ -122,6 +131,15 @@ impl Options {
     /// The pool's name.
     pub(crate) fn name(&self) -> &Arc<str> {
         self.name.as_ref().unwrap_or(&self.thread_name)
+    }
+
+    /// A thread of the pool's own, bound to its processor if the pool is pinned.
+    pub(crate) fn pinned(&self, thread: WorkerThread) -> WorkerThread {
+        #[cfg(feature = "pin")]
+        if let Some(processors) = &self.processors {
+            return processors.bind(thread);
+        }
+        thread
     }
 
     /// The name for the thread of worker `index`, or why it cannot have one.
