@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::counters::{count, get};
 use super::joining::{EndWait, wait_for_end};
 use super::lifecycle::{IdleWatch, PauseId, Phase, RestState};
-use super::wakers::Listing;
 use super::{Engine, Runner};
 use crate::engine::options::{OnDrop, check_workers};
 use crate::engine::reconfigure::Reconfigure;
@@ -16,6 +15,7 @@ use crate::engine::stats::{ShutdownReport, Stats};
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, Load};
 use crate::sync::Ordering;
+use crate::sync::waiter_list::Registration;
 use crate::task::current_worker::CurrentPool;
 use crate::task::liveness::Liveness;
 use crate::task::state::{Retracted, RunOutcome};
@@ -33,7 +33,7 @@ pub(crate) struct Ending<'e> {
     before: Totals,
     /// As long as the thread that polled it last may wait for it.
     waiting: Option<EndWait>,
-    listing: Option<Listing<'e>>,
+    registration: Option<Registration<'e>>,
 }
 
 /// What a pause guard needs of an engine, whatever its types.
@@ -258,18 +258,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let ending = ending.get_or_insert_with(|| {
             let before = self.totals();
             self.close(|_| ());
-            Ending { before, waiting: None, listing: None }
+            Ending { before, waiting: None, registration: None }
         });
         // First: its own wait is not to be in its way, and it is not to be woken in its own poll.
-        (ending.waiting, ending.listing) = (None, None);
+        (ending.waiting, ending.registration) = (None, None);
         ending.waiting = wait_for_end(self.id(), false);
         if ending.waiting.is_some() {
             drop(self.spawn_to_demand());
-            if !self.threads.poll_end(&mut ending.listing, waker) {
+            if !self.threads.poll_end(&mut ending.registration, waker) {
                 return Poll::Pending;
             }
         }
-        (ending.waiting, ending.listing) = (None, None);
+        (ending.waiting, ending.registration) = (None, None);
         Poll::Ready(self.report_since(&ending.before))
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::wakers::{Listing, Wakers};
+use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::{Registration, SharedWaiterList};
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence};
 
 /// A pause, by number; none of them knows of the others.
@@ -95,7 +96,7 @@ pub(crate) struct Lifecycle {
     /// How many threads wait for `changed`, and futures for the pool to be idle.
     waiters: AtomicUsize,
     /// Those futures. They are told only when it is idle, not of other changes.
-    futures: Wakers,
+    futures: SharedWaiterList,
 }
 
 impl Lifecycle {
@@ -106,7 +107,7 @@ impl Lifecycle {
             paused: AtomicBool::new(false),
             changed: Condvar::new(),
             waiters: AtomicUsize::new(0),
-            futures: Wakers::default(),
+            futures: SharedWaiterList::default(),
         }
     }
 
@@ -177,7 +178,7 @@ impl Lifecycle {
     pub(crate) fn watch(&self) -> IdleWatch<'_> {
         self.add_waiter();
         let before = self.phase.lock().seen[RestState::Idle as usize];
-        IdleWatch { lifecycle: self, before, listing: None }
+        IdleWatch { lifecycle: self, before, registration: None }
     }
 
     /// Whoever sees the pool at rest lets all go that wait for it: before they have woken up it may have work again. Says whether it
@@ -215,7 +216,7 @@ impl Lifecycle {
 pub(crate) struct IdleWatch<'l> {
     lifecycle: &'l Lifecycle,
     before: u64,
-    listing: Option<Listing<'l>>,
+    registration: Option<Registration<'l>>,
 }
 
 impl IdleWatch<'_> {
@@ -226,14 +227,14 @@ impl IdleWatch<'_> {
 
     /// The same, after one more `look`. If not, the waker is woken when it is so.
     pub(crate) fn poll(&mut self, waker: &Waker, look: impl Fn() -> Option<RestState>) -> bool {
-        match &self.listing {
-            Some(listing) => listing.renew(waker),
+        match &self.registration {
+            Some(registration) => registration.replace(Waiter::Task(waker.clone())),
             // Most often it need not wait.
             None => {
                 if self.look(&look) {
                     return true;
                 }
-                self.listing = Some(self.lifecycle.futures.list(waker));
+                self.registration = Some(self.lifecycle.futures.register(Waiter::Task(waker.clone())));
             }
         }
         self.look(look)
@@ -247,7 +248,7 @@ impl IdleWatch<'_> {
         drop(phase);
         if is_idle {
             // It is not to be woken in its own poll.
-            self.listing = None;
+            self.registration = None;
             self.lifecycle.futures.wake_all();
         }
         is_seen

@@ -35,7 +35,6 @@ mod thread_limit;
 mod threads;
 mod views;
 pub(crate) mod wait_queue;
-mod wakers;
 mod worker;
 
 use std::hash::RandomState;

@@ -11,9 +11,10 @@ use crossbeam_utils::CachePadded;
 
 use super::joining;
 use super::thread_limit::Place;
-use super::wakers::{Listing, Wakers};
 use crate::engine::options::{Options, WorkerThread};
 use crate::sync::user_code::catch_user_panic;
+use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::{Registration, SharedWaiterList};
 use crate::sync::{AtomicBool, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering};
 use crate::task::current_worker::PoolId;
 
@@ -143,7 +144,7 @@ pub(crate) struct Threads {
     registry: Mutex<Registry>,
     changed: Condvar,
     /// Futures that wait until every thread is gone.
-    futures: Wakers,
+    futures: SharedWaiterList,
     spawn_failing: AtomicBool,
     /// A copy of [`Registry::starting`].
     starting: AtomicUsize,
@@ -173,7 +174,7 @@ impl Threads {
                 retired: 0,
             }),
             changed: Condvar::new(),
-            futures: Wakers::default(),
+            futures: SharedWaiterList::default(),
             spawn_failing: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
             min: AtomicUsize::new(min),
@@ -423,15 +424,15 @@ impl Threads {
 
     /// Whether every thread is gone and joined. Joins those that have ended, and waits for no other. If one is left, the waker is
     /// woken when there may be none.
-    pub(crate) fn poll_end<'t>(&'t self, listing: &mut Option<Listing<'t>>, waker: &Waker) -> bool {
+    pub(crate) fn poll_end<'t>(&'t self, registration: &mut Option<Registration<'t>>, waker: &Waker) -> bool {
         loop {
-            *listing = Some(self.futures.list(waker));
+            *registration = Some(self.futures.register(Waiter::Task(waker.clone())));
             let mut registry = self.registry.lock();
             let Some(next) = registry.ended.pop() else { return registry.is_over() };
             registry.joining += 1;
             drop(registry);
             // It is not to be woken in its own poll.
-            *listing = None;
+            *registration = None;
             self.join(next);
         }
     }

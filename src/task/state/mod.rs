@@ -23,6 +23,7 @@ use std::time::Instant;
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::WaiterList;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::task::current_worker;
 use crate::task::in_view::InView;
@@ -33,7 +34,6 @@ use crate::task::withdrawn::Withdrawn;
 
 use interrupts::Interrupt;
 use packed::Packed;
-use waiters::MoreWaiters;
 
 use current::Running;
 pub(crate) use current::{SuspendedTask, with_current};
@@ -71,7 +71,7 @@ struct State<I, O> {
     is_withdrawn: bool,
     /// Who waits; the first one's place costs no allocation.
     waiter: Option<Waiter>,
-    more_waiters: Option<Box<MoreWaiters>>,
+    more_waiters: Option<Box<WaiterList>>,
     interrupt: Interrupt,
     /// Nobody will ask for the result.
     detached: bool,
@@ -178,7 +178,7 @@ impl<I, O> TaskState<I, O> {
         drop(state);
         waiter.into_iter().for_each(Waiter::wake);
         if let Some(more) = more {
-            more.wake();
+            more.wake_all();
         }
     }
 
