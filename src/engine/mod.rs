@@ -40,7 +40,6 @@ mod threads;
 mod user_code;
 mod views;
 pub(crate) mod wait_queue;
-mod wakers;
 mod worker;
 
 use std::hash::RandomState;
