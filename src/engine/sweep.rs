@@ -20,6 +20,9 @@ use crate::task::state::{Retracted, RunOutcome};
 /// So few stale entries are left alone.
 const MIN_STALE: usize = 64;
 
+/// The dead tasks of one view.
+type DeadInView = (Vec<Task>, Arc<dyn SweptView>);
+
 /// What is known of the queue since its last sweep.
 #[derive(Default)]
 pub(super) struct Sweeps {
@@ -149,10 +152,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Takes the dead tasks out of the queue and of the views, and records what is known of the rest.
-    fn take_out_dead(
-        &self,
-        mut last: MutexGuard<'_, LastSweep>,
-    ) -> (Vec<R::Item>, Vec<(Vec<Task>, Arc<dyn SweptView>)>) {
+    fn take_out_dead(&self, mut last: MutexGuard<'_, LastSweep>) -> (Vec<R::Item>, Vec<DeadInView>) {
         // ORDERING: Release, see `sweep`. It comes before the sweep, see `Sweeps::note`.
         self.sweeps.has_cancellable.store(false, Ordering::Release);
         // Read before the sweep: what is cancelled meanwhile is left to the next one.
