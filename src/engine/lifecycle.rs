@@ -76,7 +76,7 @@ impl Phase {
         self.pauses.remove(&id);
     }
 
-    /// Ends the pauses whose time is over. Returns when the last of the others ends, if each has a limit. It visits all pauses, which are few.
+    /// Ends the pauses whose time is over. Returns when the last of the others ends, if each has a limit. Visits all pauses; they are few.
     pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.pauses.retain(|_, until| until.is_none_or(|until| until > now));

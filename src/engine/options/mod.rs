@@ -22,7 +22,10 @@ pub use worker_thread::WorkerThread;
 /// The default number of tasks that may wait beyond those that have a worker.
 ///
 /// ```
+/// let pool = formicary::Pool::new(1)?;
+/// assert_eq!(pool.stats().queue_bound, Some(formicary::DEFAULT_QUEUE));
 /// assert_eq!(formicary::DEFAULT_QUEUE, 1024);
+/// # Ok::<(), formicary::BuildError>(())
 /// ```
 pub const DEFAULT_QUEUE: usize = 1024;
 /// The default time after which an idle worker above the minimum ends.
