@@ -1,11 +1,11 @@
-//! The crate's own ring against `crossbeam_queue::ArrayQueue`, as plain queues: bounded at 1024, producers and workers that
-//! spin, runs that alternate. The ring also keeps the books of a pool (a bound on tasks queued and running, closing, a limit
-//! on what may start, what is finished). The `ArrayQueue` is measured bare, and with the least that such books take beside a
-//! queue that is not made for them: a count at its entrance, one at its exit, and one of what is finished.
+//! The crate's ring against `crossbeam_queue::ArrayQueue`, as plain bounded queues of 1024 items, with spinning producers and
+//! workers and alternating runs. The ring also does the accounting of a pool (a bound on tasks queued and running, closing, a
+//! limit on running tasks, finished tasks). The `ArrayQueue` is measured alone, and with the least accounting that works beside
+//! a queue not made for it: one counter each of items pushed, popped and finished.
 //!
-//! `cargo bench --bench ring`; prints nanoseconds per item, the median and range of 15 runs each, and the ratios. With `--quick`
-//! the runs are short, and the figures rough.
-#![allow(dead_code, unreachable_pub, missing_docs, unused_imports, clippy::expect_used)] // the crate's files, as they are
+//! `cargo bench --bench ring` prints nanoseconds per item, the median and range of 15 runs each, and the ratios. With `--quick`
+//! the runs are short and the figures rough.
+#![allow(dead_code, unreachable_pub, missing_docs, unused_imports, clippy::expect_used)] // includes the crate's files unchanged
 
 #[path = "../src/queue/mod.rs"]
 mod queue;
@@ -22,16 +22,16 @@ use queue::{Balance, DEFAULT_LANE, Dispatch, LazyItem, Queue, Ring, Shape};
 const ROOM: usize = 1024;
 const RUNS: usize = 15;
 
-/// A queue as both sides of the benchmark see it.
-trait Lane<T>: Sync {
+/// A queue as the benchmark uses it.
+trait BenchQueue<T>: Sync {
     type Cx;
     fn cx(&self, worker: usize) -> Self::Cx;
     fn push(&self, item: T) -> Result<(), T>;
-    /// Takes an item and is done with it.
+    /// Takes an item and finishes it.
     fn run(&self, cx: &Self::Cx) -> Option<T>;
 }
 
-impl<T: Send> Lane<T> for ArrayQueue<T> {
+impl<T: Send> BenchQueue<T> for ArrayQueue<T> {
     type Cx = ();
 
     fn cx(&self, _worker: usize) {}
@@ -45,22 +45,22 @@ impl<T: Send> Lane<T> for ArrayQueue<T> {
     }
 }
 
-/// An `ArrayQueue` with a pool's books.
-struct Kept<T> {
+/// An `ArrayQueue` with a pool's accounting.
+struct Accounted<T> {
     queue: ArrayQueue<T>,
-    entered: CachePadded<AtomicUsize>,
-    left: CachePadded<AtomicUsize>,
+    pushed: CachePadded<AtomicUsize>,
+    popped: CachePadded<AtomicUsize>,
     finished: CachePadded<AtomicUsize>,
 }
 
-impl<T: Send> Lane<T> for Kept<T> {
+impl<T: Send> BenchQueue<T> for Accounted<T> {
     type Cx = ();
 
     fn cx(&self, _worker: usize) {}
 
     fn push(&self, mut item: T) -> Result<(), T> {
-        let is_open = |entered| (entered - self.finished.load(Relaxed) < ROOM).then_some(entered + 1);
-        if self.entered.fetch_update(AcqRel, Acquire, is_open).is_err() {
+        let is_open = |pushed| (pushed - self.finished.load(Relaxed) < ROOM).then_some(pushed + 1);
+        if self.pushed.fetch_update(AcqRel, Acquire, is_open).is_err() {
             return Err(item);
         }
         while let Err(back) = self.queue.push(item) {
@@ -71,7 +71,7 @@ impl<T: Send> Lane<T> for Kept<T> {
 
     fn run(&self, (): &()) -> Option<T> {
         let item = self.queue.pop()?;
-        self.left.fetch_add(1, AcqRel);
+        self.popped.fetch_add(1, AcqRel);
         self.finished.fetch_add(1, Release);
         Some(item)
     }
@@ -79,7 +79,7 @@ impl<T: Send> Lane<T> for Kept<T> {
 
 type RingOf<T> = <Ring as Dispatch>::Queue<T>;
 
-impl<T: Send + 'static> Lane<T> for RingOf<T> {
+impl<T: Send + 'static> BenchQueue<T> for RingOf<T> {
     type Cx = <Self as Queue<T>>::Cx;
 
     fn cx(&self, worker: usize) -> Self::Cx {
@@ -100,7 +100,7 @@ impl<T: Send + 'static> Lane<T> for RingOf<T> {
 
 /// Nanoseconds per item.
 fn time<T: Copy + Send + Sync + Into<u64>>(
-    lane: &impl Lane<T>,
+    queue: &impl BenchQueue<T>,
     producers: usize,
     workers: usize,
     item: T,
@@ -113,7 +113,7 @@ fn time<T: Copy + Send + Sync + Into<u64>>(
             scope.spawn(|| {
                 for _ in 0..items / producers {
                     let backoff = Backoff::new();
-                    while lane.push(item).is_err() {
+                    while queue.push(item).is_err() {
                         backoff.snooze();
                     }
                 }
@@ -122,17 +122,17 @@ fn time<T: Copy + Send + Sync + Into<u64>>(
         for worker in 0..workers {
             let taken = &taken;
             scope.spawn(move || {
-                let cx = lane.cx(worker);
+                let cx = queue.cx(worker);
                 let (mut mine, mut sum) = (0, 0);
                 let mut backoff = Backoff::new();
                 loop {
-                    match lane.run(&cx) {
+                    match queue.run(&cx) {
                         Some(item) => {
                             mine += 1;
                             sum += item.into();
                             backoff.reset();
                         }
-                        // Told rarely, so that the count does not become what is measured.
+                        // Counted rarely, so that the count itself is not measured.
                         None if taken.fetch_add(std::mem::take(&mut mine), Relaxed) + mine == items => break,
                         None => backoff.snooze(),
                     }
@@ -150,10 +150,10 @@ fn time<T: Copy + Send + Sync + Into<u64>>(
 }
 
 #[derive(Clone, Copy)]
-struct Line([u64; 8]);
+struct CacheLine([u64; 8]);
 
-impl From<Line> for u64 {
-    fn from(line: Line) -> u64 {
+impl From<CacheLine> for u64 {
+    fn from(line: CacheLine) -> u64 {
         line.0[0]
     }
 }
@@ -170,17 +170,17 @@ fn compare<T: Copy + Send + Sync + Into<u64> + 'static>(bytes: usize, item: T, i
         let ring = RingOf::<T>::new(&shape).expect("there is memory");
         let array = ArrayQueue::new(ROOM);
         let zero = || CachePadded::new(AtomicUsize::new(0));
-        let kept = Kept { queue: ArrayQueue::new(ROOM), entered: zero(), left: zero(), finished: zero() };
+        let accounted = Accounted { queue: ArrayQueue::new(ROOM), pushed: zero(), popped: zero(), finished: zero() };
         let mut runs = [const { Vec::new() }; 3];
         for _ in 0..RUNS {
             runs[0].push(time(&ring, producers, workers, item, items));
             runs[1].push(time(&array, producers, workers, item, items));
-            runs[2].push(time(&kept, producers, workers, item, items));
+            runs[2].push(time(&accounted, producers, workers, item, items));
         }
-        let [(ours, our_line), (bare, bare_line), (kept, kept_line)] = runs.map(summary);
-        let (to_bare, to_kept) = (ours / bare, ours / kept);
+        let [(ours, our_line), (bare, bare_line), (accounted, accounted_line)] = runs.map(summary);
+        let (to_bare, to_accounted) = (ours / bare, ours / accounted);
         println!(
-            "| {bytes} | {producers}P{workers}W | {our_line} | {bare_line} | {kept_line} | {to_bare:.2} | {to_kept:.2} |"
+            "| {bytes} | {producers}P{workers}W | {our_line} | {bare_line} | {accounted_line} | {to_bare:.2} | {to_accounted:.2} |"
         );
     }
 }
@@ -188,17 +188,17 @@ fn compare<T: Copy + Send + Sync + Into<u64> + 'static>(bytes: usize, item: T, i
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| !arg.starts_with('-') && !arg.contains("ring")) {
-        return; // other benchmarks are asked for
+        return; // another benchmark was requested
     }
-    // `cargo test` runs benchmarks too, to see that they work.
+    // `cargo test` also runs benchmarks, to check that they work.
     let is_given = |flag: &str| args.iter().any(|arg| arg == flag);
     let items = match (is_given("--bench"), is_given("--quick")) {
         (true, false) => 1 << 20,
         (true, true) => 1 << 16,
         (false, _) => 1 << 12,
     };
-    println!("| bytes | threads | ring, ns | `ArrayQueue`, ns | with books, ns | ring to bare | to books |");
+    println!("| bytes | threads | ring, ns | `ArrayQueue`, ns | with accounting, ns | ring to bare | to accounting |");
     println!("|---|---|---|---|---|---|---|");
     compare(8, 1u64, items);
-    compare(64, Line([1; 8]), items);
+    compare(64, CacheLine([1; 8]), items);
 }

@@ -279,11 +279,11 @@ fn say_once<D: Dispatch>() {
     let error = Pool::builder().spawn_handler(refusing).dispatch::<D>().build().unwrap_err();
     assert_eq!(texts(&error), ["no thread could be started", "no more threads"]);
     let error = StatefulPool::<Fragile>::builder(|_| Err(outer().into())).dispatch::<D>().build().unwrap_err();
-    assert_eq!(texts(&error)[0], "the factory failed to make the state of worker 0");
+    assert_eq!(texts(&error)[0], "the factory failed to create the state of worker 0");
     assert_eq!(texts(&error)[1..], cause);
 
     // The same truth, whoever asks.
-    let no_state = "the task was cancelled: its worker's state could not be built";
+    let no_state = "the task was cancelled: its worker's state could not be created";
     let error: JoinError = fragile::<D>().spawn(false).unwrap().join().unwrap_err();
     assert_eq!((&*texts(&error)[0], &texts(&error)[1..]), (no_state, &cause.map(String::from)[..]));
     assert!(error.source().unwrap().is::<Outer>(), "the factory's own");
@@ -340,5 +340,5 @@ fn d23_a_maps_panic_names_the_cause() {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.map([false]).next()));
         *caught.unwrap_err().downcast::<String>().unwrap()
     });
-    assert!(text.ends_with("state could not be built: could not open it: no such file"), "{text}");
+    assert!(text.ends_with("state could not be created: could not open it: no such file"), "{text}");
 }

@@ -176,7 +176,7 @@ fn nested_states<D: Dispatch>() {
         let answers = pool.run(0).unwrap();
         if workers == 1 {
             for answer in &answers {
-                assert_eq!(answer.as_ref().unwrap_err(), "a worker of the pool would have waited for itself");
+                assert_eq!(answer.as_ref().unwrap_err(), "waiting would deadlock: the caller is a worker of the pool");
             }
             assert_eq!(answers.len(), 3);
         } else {

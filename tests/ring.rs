@@ -313,11 +313,11 @@ fn memory_that_cannot_be_had_is_a_build_error() {
             let error = variant.try_build(Setup::new(1, queue)).map(drop).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("dispatch Ring: there is no memory for the slots of 1 `workers` and a `queue` of {queue}")
+                format!("dispatch Ring: cannot allocate slots for 1 `workers` and a `queue` of {queue}")
             );
         }
         let error = variant.try_build(Setup::unbounded(1)).map(drop).unwrap_err();
-        assert_eq!(error.to_string(), "dispatch Ring: a ring has a bound: give `queue` a number");
+        assert_eq!(error.to_string(), "dispatch Ring: a ring needs a bounded queue: set `queue` to a number");
     });
     within(LIMIT, "a pool of one slot", || {
         let pool = Pool::builder().workers(1).queue(0).dispatch::<Ring>().build().unwrap();

@@ -313,7 +313,7 @@ fn an_unbounded_queue_refuses_nothing() {
     for_each(|variant| {
         if variant.preallocates {
             let error = variant.try_build(Setup::unbounded(1)).err().unwrap();
-            assert!(error.to_string().contains("a ring has a bound"), "{error}");
+            assert!(error.to_string().contains("a ring needs a bounded queue"), "{error}");
             return;
         }
         let (pool, count) = (variant.build(Setup::unbounded(1)), Count::new());

@@ -50,7 +50,7 @@ fn at_the_last_place<D: Dispatch>() {
     let work = task();
     let refusal =
         circle::<D, _>(0, move |a| a.with().room_timeout(MOMENT).submit(work).map_err(|refusal| refusal.kind()));
-    assert!(refusal.is_err_and(|kind| kind.to_string().contains("no room until the time was up")));
+    assert!(refusal.is_err_and(|kind| kind.to_string().contains("timed out before it started")));
     let work = task();
     let token = CancelToken::new();
     token.cancel_after(MOMENT);

@@ -1,10 +1,10 @@
-//! A token that is cancelled when somebody leaves.
+//! A guard that cancels a token on drop.
 
 use std::mem;
 
 use super::CancelToken;
 
-/// Cancels a token when it is dropped, so also on an early return or a panic; made by [`CancelToken::drop_guard`].
+/// Cancels a token when dropped, also on an early return or a panic. Made by [`CancelToken::drop_guard`].
 ///
 /// ```
 /// use formicary::{CancelToken, Pool};
@@ -14,7 +14,7 @@ use super::CancelToken;
 ///     let _cancel_on_return = token.clone().drop_guard();
 ///     for chunk in ["1", "two", "3"] {
 ///         pool.with().token(&token).submit(move || println!("{chunk}"))?;
-///         chunk.parse::<u32>()?; // what is queued does not run then
+///         chunk.parse::<u32>()?; // on an error the queued tasks do not run
 ///     }
 ///     Ok(())
 /// }
@@ -24,12 +24,12 @@ use super::CancelToken;
 #[derive(Debug)]
 #[must_use = "the token is cancelled when the guard is dropped"]
 pub struct DropGuard {
-    /// `None` once it is disarmed.
+    /// `None` after [`disarm`](DropGuard::disarm).
     token: Option<CancelToken>,
 }
 
 impl CancelToken {
-    /// A guard that cancels this token when it is dropped. To keep the token as well, clone it first.
+    /// Turns the token into a guard that cancels it on drop. Clone the token first to keep using it.
     ///
     /// ```
     /// let token = formicary::CancelToken::new();
@@ -44,7 +44,7 @@ impl CancelToken {
 }
 
 impl DropGuard {
-    /// Gives the token back, which is not cancelled then.
+    /// Returns the token without cancelling it.
     ///
     /// ```
     /// let guard = formicary::CancelToken::new().drop_guard();

@@ -1,12 +1,12 @@
-//! A deadline that many threads read without a lock.
+//! A deadline that threads read without a lock.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// A point in time as one number: nanoseconds, `ORIGIN` being some moment in the life of the process. The number spans 292 years
-/// to either side; what lies beyond is as far away as that.
+/// A point in time as one number: nanoseconds, where `ORIGIN` is a moment during the life of the process. The range is 292 years
+/// to either side; times beyond it are clamped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
@@ -14,7 +14,7 @@ const ORIGIN: u64 = 1 << 63;
 const NEVER: Moment = Moment(u64::MAX);
 
 fn origin() -> Instant {
-    // The standard library's, also in a model: time is no part of what is modelled.
+    // The standard library's type in models too: they do not model time.
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
@@ -43,7 +43,7 @@ impl Moment {
     }
 }
 
-/// The moment when a token is cancelled by itself, or never.
+/// The time at which a token's deadline passes, or never.
 pub(super) struct Due(AtomicU64);
 
 impl Due {
@@ -52,8 +52,8 @@ impl Due {
     }
 
     pub(super) fn get(&self) -> Moment {
-        // ORDERING: Acquire pairs with the Release in `set`: who sees a token's deadline sees those of the tokens below it, which
-        // are set first.
+        // ORDERING: Acquire pairs with the Release in `set`: a thread that sees a token's deadline sees the deadlines of the
+        // tokens below it, which are set first.
         Moment(self.0.load(Ordering::Acquire))
     }
 
@@ -66,8 +66,8 @@ impl Due {
         self.get().instant()
     }
 
-    /// Whether the moment has come. Reads the clock only if there is one to come.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the deadline has passed. Reads the clock only if there is a deadline.
+    pub(super) fn has_passed(&self) -> bool {
         let due = self.get();
         due != NEVER && Moment::from(Instant::now()) >= due
     }

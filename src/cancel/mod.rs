@@ -1,4 +1,4 @@
-//! Telling work to stop.
+//! Cancellation tokens: how code tells running and queued work to stop.
 
 mod drop_guard;
 mod due;
@@ -19,18 +19,18 @@ pub use drop_guard::DropGuard;
 pub(crate) use epoch::cancellations;
 pub use waiting::Cancelled;
 
-/// Whether work should stop, shared by whoever may say so and whoever does the work.
+/// Tells work to stop. Clones share one state.
 ///
-/// Clones are the same token. A [`child`](Self::child) is cancelled with its parent, but not the other way round. Cancelling
-/// cannot be undone. A token is a flag that running code looks at ([`is_cancelled`](Self::is_cancelled)) or waits for; a task
-/// that has a token and is still queued when it is cancelled never runs.
+/// Cancelling a token also cancels its [children](Self::child), but not its parent, and cannot be undone. A queued task whose
+/// token is cancelled never runs. A running task is not interrupted: it checks the token ([`is_cancelled`](Self::is_cancelled))
+/// or waits for it.
 ///
-/// Looking costs the same however deep a token is below another one. Cancelling goes through the tokens below that are in use;
-/// the queued tasks that share a token are not touched. Chains of children may be of any length: no call and no drop uses the
-/// stack in proportion, and a token that nobody holds takes no memory once fewer than two are left below it.
+/// A check takes constant time at any depth of the tree. [`cancel`](Self::cancel) visits the tokens below that are in use, and
+/// no queued task. Chains of children may be of any length: no call and no drop recurses along them. A token without handles
+/// uses no memory once it has fewer than two children.
 ///
-/// A time limit ([`cancel_after`](Self::cancel_after)) needs no thread: whoever looks or waits knows the time. (Only where a token
-/// with a time limit is awaited in asynchronous code does the crate have one thread that keeps the time.)
+/// A time limit ([`cancel_after`](Self::cancel_after)) needs no thread, because a check or a wait reads the clock. Only awaiting
+/// a token with a time limit ([`cancelled`](Self::cancelled)) starts a timer thread, one per process.
 ///
 /// ```
 /// use formicary::CancelToken;
@@ -58,14 +58,14 @@ pub struct CancelToken(Arc<Node>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// Somebody called [`cancel`](CancelToken::cancel), on this token or on one above it.
+    /// [`cancel`](CancelToken::cancel) was called on this token or on one above it.
     Asked,
-    /// Its time was up, or that of one above it.
+    /// The deadline of this token, or of one above it, passed.
     Deadline,
 }
 
 impl CancelToken {
-    /// A token that is not cancelled. Costs one allocation.
+    /// Creates a token that is not cancelled. Allocates once.
     ///
     /// ```
     /// assert!(!formicary::CancelToken::new().is_cancelled());
@@ -74,7 +74,7 @@ impl CancelToken {
         CancelToken(Node::root())
     }
 
-    /// A token that is cancelled with this one, or by itself. Costs one allocation.
+    /// Creates a token that is cancelled with this one and can also be cancelled alone. Allocates once.
     ///
     /// ```
     /// let token = formicary::CancelToken::new();
@@ -86,10 +86,11 @@ impl CancelToken {
         CancelToken(self.0.child())
     }
 
-    /// Cancels, and with this token those below it. Then wakes whoever waits for any of them, in the order in which they came. Takes
-    /// time in proportion to the tokens below that are in use, and to those who wait; tasks are not touched. Doing it again
-    /// changes nothing. If the waker of one who awaits the token panics, the others are woken all the same, and the panic ends
-    /// here.
+    /// Cancels this token and all tokens below it, then wakes the threads and futures that wait for any of them, in the order in
+    /// which they began to wait. A second call changes nothing.
+    ///
+    /// Takes time in proportion to the tokens below that are in use and to the waiters, independent of the number of tasks. If a
+    /// future's waker panics, the panic is caught and the other waiters are still woken.
     ///
     /// ```
     /// let token = formicary::CancelToken::new();
@@ -101,7 +102,8 @@ impl CancelToken {
         self.0.cancel();
     }
 
-    /// Cancels when `limit` has passed, unless that is so earlier: of several limits the shortest holds.
+    /// Cancels the token after `limit`. Of several limits the earliest applies. A limit beyond the range of the clock has no
+    /// effect.
     ///
     /// ```
     /// use std::time::Duration;
@@ -113,14 +115,13 @@ impl CancelToken {
     /// assert!(token.is_cancelled());
     /// ```
     pub fn cancel_after(&self, limit: Duration) {
-        // A time that the clock cannot hold never comes.
         if let Some(deadline) = Instant::now().checked_add(limit) {
             self.cancel_at(deadline);
         }
     }
 
-    /// Cancels at `deadline`, as [`cancel_after`](Self::cancel_after). Whoever waits for this token, or for one below it, is woken to
-    /// learn of the new time.
+    /// Cancels the token at `deadline`, like [`cancel_after`](Self::cancel_after). Wakes the waiters of this token and of those
+    /// below it, so that they wait for the new time.
     ///
     /// ```
     /// use std::time::Instant;
@@ -133,8 +134,8 @@ impl CancelToken {
         self.0.cancel_at(deadline.into());
     }
 
-    /// Whether the token is cancelled. Costs a load or two, however many tokens are above; with a time limit, a look at the clock.
-    /// If it is, so is every token below, and what the canceller did before is seen.
+    /// Whether the token is cancelled. Costs one or two loads at any depth, and with a time limit also a read of the clock. If
+    /// it returns `true`, every token below is cancelled too, and what the cancelling thread did before is visible.
     ///
     /// ```
     /// let token = formicary::CancelToken::new();
@@ -151,7 +152,7 @@ impl CancelToken {
         self.reason().is_some()
     }
 
-    /// Why the token is cancelled, if it is. The first reason stays.
+    /// Why the token is cancelled; `None` while it is not. The first reason stays.
     ///
     /// ```
     /// use formicary::{CancelReason, CancelToken};
@@ -166,7 +167,7 @@ impl CancelToken {
         self.0.reason()
     }
 
-    /// When the token will be cancelled by itself: the earliest limit of its own and of those above it.
+    /// The earliest time limit of this token and of those above it, if there is one.
     ///
     /// ```
     /// use std::time::Duration;

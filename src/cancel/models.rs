@@ -1,4 +1,4 @@
-//! loom models of a tree of tokens: cancelling, deadlines, and tokens that come and go in the middle meanwhile.
+//! loom models of a token tree: cancelling and setting deadlines while tokens are created and dropped.
 //!
 //! Run by `ci/loom.sh`.
 
@@ -11,15 +11,14 @@ use super::CancelToken;
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
-/// Runs each on a thread of its own. In the first run of a model one is after the other in their order; loom remembers only the
-/// last access to a value, so who looks comes after who changes, or loom does not see that they meet.
+/// Runs each body on its own thread. In the first execution of a model they run one after the other in this order. loom
+/// remembers only the last access to a value, so readers must come after writers, or loom does not see the conflict.
 fn in_any_order<const N: usize>(bodies: [Box<dyn FnOnce() + Send>; N]) {
     let threads = bodies.map(thread::spawn);
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
-/// A token in the middle of a tree is dropped, and another one made below it before, while the root is cancelled: all below
-/// are.
+/// A token in the middle of the tree gets a child and is dropped while the root is cancelled: all tokens below are cancelled.
 #[test]
 fn a_cancel_reaches_past_what_is_being_dropped() {
     explore(3, || {
@@ -42,7 +41,8 @@ fn a_cancel_reaches_past_what_is_being_dropped() {
     });
 }
 
-/// Two drop the children of a token that nobody holds, so that one of them takes it out; the one that is left hears of its root.
+/// Two threads drop children of a token without handles, so that one of them removes it; the remaining child is still cancelled
+/// with the root.
 #[test]
 fn a_branch_is_taken_out_while_it_is_cancelled() {
     explore(3, || {
@@ -58,7 +58,7 @@ fn a_branch_is_taken_out_while_it_is_cancelled() {
     });
 }
 
-/// Who sees a token cancelled sees those below it cancelled, and what the canceller did.
+/// A thread that sees a token cancelled sees those below it cancelled, and what the cancelling thread did before.
 #[test]
 fn a_cancel_is_seen_from_below() {
     explore(3, || {
@@ -81,7 +81,7 @@ fn a_cancel_is_seen_from_below() {
     });
 }
 
-/// Two cancel: when either of them returns, those below are cancelled.
+/// Two threads cancel: when either call returns, the tokens below are cancelled.
 #[test]
 fn a_second_cancel_waits_for_the_first() {
     explore(3, || {
@@ -98,7 +98,7 @@ fn a_second_cancel_waits_for_the_first() {
     });
 }
 
-/// A deadline that is over is set above: the same, and who waits below is woken.
+/// An expired deadline is set on the parent: the same holds, and a thread that waits for the child is woken.
 #[test]
 fn a_deadline_is_seen_from_below() {
     explore(3, || {

@@ -1,15 +1,16 @@
 //! The tree of tokens.
 //!
-//! A node knows by itself whether it is cancelled and when it will be: cancelling and setting a deadline go down the tree and write
-//! to every node that they reach. So a look is one load, however deep the token is.
+//! Each node stores whether it is cancelled and when it will be: cancelling and setting a deadline walk down the tree and write
+//! every node that they reach. So a check is one load at any depth.
 //!
-//! One lock for each tree, kept in its root, is held by whoever changes links, cancels, or sets a deadline. Marks and deadlines are
-//! written from the leaves upwards: whoever sees a token cancelled finds every token below it cancelled too.
+//! Each tree has one lock, in its root. A thread holds it to change links, to cancel, or to set a deadline. States and deadlines
+//! are written from the leaves upwards: a thread that sees a token cancelled sees every token below it cancelled too.
 //!
-//! Nodes own each other along the links, in circles. What breaks these is the count of handles: a node that has none left, and so
-//! can be neither cancelled nor given children any more, leaves the tree. With one child, the child takes its place; with several it
-//! stays until they are fewer. So a tree has fewer than twice as many nodes as there are tokens in use, and a chain whose middle
-//! nobody holds is short. A node outside the tree has no links, so no drop of a node drops another one, but for the root.
+//! The links are reference-counted and form cycles. The count of handles breaks them: a node without handles can be neither
+//! cancelled nor given children any more, and leaves the tree. If it has one child, the child takes its place; with several
+//! children it stays until only one is left. So a tree has fewer than twice as many nodes as tokens in use, and a chain without
+//! handles in the middle is short. A node outside the tree has no links, so dropping a node never drops another one, except for
+//! the root.
 
 use std::iter::successors;
 use std::time::Instant;
@@ -26,34 +27,34 @@ const ASKED: u8 = 1;
 const OVERDUE: u8 = 2;
 
 pub(super) struct Node {
-    top: Top,
-    /// How many tokens are this node. Not counted for a root, which never leaves its tree.
+    root: Root,
+    /// The number of `CancelToken`s for this node. Not counted for a root, which never leaves its tree.
     handles: AtomicUsize,
     state: AtomicU8,
     /// The earliest deadline of this node and those above it.
     due: Due,
-    /// Locked only while the tree is, so nobody waits for it.
+    /// TreeGuard only by the holder of the tree's lock, so without contention.
     links: Mutex<Links>,
     pub(super) listeners: Listeners,
 }
 
-/// The root of a node's tree.
-enum Top {
-    Here(Shared),
-    Above(Arc<Node>),
+/// How a node reaches the root of its tree.
+enum Root {
+    This(Shared),
+    Other(Arc<Node>),
 }
 
-/// What the nodes of a tree share.
+/// The state that all nodes of a tree share.
 #[derive(Default)]
 struct Shared {
     tree: Mutex<()>,
     next_listener: AtomicU64,
 }
 
-/// The lock of a tree, held.
-type Locked<'a> = MutexGuard<'a, ()>;
+/// Proof that the tree's lock is held.
+type TreeGuard<'a> = MutexGuard<'a, ()>;
 
-/// Where a node is: its parent, the first of its children, and its neighbours among the parent's.
+/// A node's place in the tree. The children of a node form a doubly linked list.
 #[derive(Default)]
 struct Links {
     parent: Option<Arc<Node>>,
@@ -64,12 +65,12 @@ struct Links {
 
 impl Node {
     pub(super) fn root() -> Arc<Self> {
-        Self::new(Top::Here(Shared::default()))
+        Self::new(Root::This(Shared::default()))
     }
 
-    fn new(top: Top) -> Arc<Self> {
+    fn new(root: Root) -> Arc<Self> {
         Arc::new(Node {
-            top,
+            root,
             handles: AtomicUsize::new(1),
             state: AtomicU8::new(LIVE),
             due: Due::never(),
@@ -78,15 +79,16 @@ impl Node {
         })
     }
 
-    /// A new node below this one, for one handle. To be called through a handle.
+    /// Creates a child with one handle. The caller holds a handle of this node.
     pub(super) fn child(self: &Arc<Self>) -> Arc<Self> {
-        let root = match &self.top {
-            Top::Here(_) => self,
-            Top::Above(root) => root,
+        let root = match &self.root {
+            Root::This(_) => self,
+            Root::Other(root) => root,
         };
-        let child = Self::new(Top::Above(Arc::clone(root)));
+        let child = Self::new(Root::Other(Arc::clone(root)));
         let _tree = self.lock_tree();
-        // ORDERING: Relaxed. What a canceller did is seen through the lock, which it held. Whoever gets the child got it from here.
+        // ORDERING: Relaxed. What a cancelling thread did is seen through the tree's lock, which it held. Other threads get the
+        // child from this one.
         child.state.store(self.state.load(Ordering::Relaxed), Ordering::Relaxed);
         child.due.set(self.due.get());
         let next = self.links.lock().child.replace(Arc::clone(&child));
@@ -98,39 +100,40 @@ impl Node {
     }
 
     fn shared(&self) -> &Shared {
-        match &self.top {
-            Top::Here(shared) => shared,
-            Top::Above(root) => root.shared(),
+        match &self.root {
+            Root::This(shared) => shared,
+            Root::Other(root) => root.shared(),
         }
     }
 
-    fn lock_tree(&self) -> Locked<'_> {
+    fn lock_tree(&self) -> TreeGuard<'_> {
         self.shared().tree.lock()
     }
 
     fn is_root(&self) -> bool {
-        matches!(self.top, Top::Here(_))
+        matches!(self.root, Root::This(_))
     }
 
-    /// One more token is this node.
+    /// Counts one more handle.
     pub(super) fn add_handle(&self) {
         if !self.is_root() {
-            // ORDERING: Relaxed, as for an `Arc`: the caller has a handle, so it cannot become zero meanwhile.
+            // ORDERING: Relaxed, as for an `Arc`: the caller has a handle, so the count cannot become zero meanwhile.
             self.handles.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// One token is not this node any more.
+    /// Counts one handle less. The last one removes the node from the tree.
     pub(super) fn remove_handle(self: &Arc<Self>) {
-        // ORDERING: Relaxed. The count is acted on under the tree's lock: whoever takes that later sees the zero.
+        // ORDERING: Relaxed. The count is acted on under the tree's lock: a thread that takes the lock later sees the zero.
         if !self.is_root() && self.handles.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.leave();
+            self.remove_unheld();
         }
     }
 
-    /// The last handle is gone: this node leaves the tree, and so do those above that only waited for it to leave.
-    fn leave(self: &Arc<Self>) {
-        // There are some if a future was forgotten. They go before anybody else may be the last owner, who may hold a lock.
+    /// Removes this node, which has no handles, and the ancestors that only stayed because of it.
+    fn remove_unheld(self: &Arc<Self>) {
+        // A future that was forgotten leaves its waiter behind. Drop it here, where no lock is held: the last owner of the node
+        // may hold one.
         self.listeners.take().into_values().for_each(Waiter::discard);
         let tree = self.lock_tree();
         let mut next = Some(Arc::clone(self));
@@ -141,53 +144,54 @@ impl Node {
         }
     }
 
-    /// Takes a node without handles out of the tree, unless it has several children. Returns the parent if that has lost a child.
-    fn unlink(&self, _tree: &Locked<'_>) -> Option<Arc<Node>> {
+    /// Unlinks a node without handles, unless it has several children. Returns the parent if the parent has lost a child.
+    fn unlink(&self, _tree: &TreeGuard<'_>) -> Option<Arc<Node>> {
         let mut links = self.links.lock();
-        let heir = links.child.clone();
-        if heir.as_ref().is_some_and(|heir| heir.links.lock().next.is_some()) {
+        let only_child = links.child.clone();
+        if only_child.as_ref().is_some_and(|only_child| only_child.links.lock().next.is_some()) {
             return None;
         }
-        // The root stays, and so does who has left before.
+        // Fails for the root, which stays, and for a node that was unlinked before.
         let parent = links.parent.take()?;
         let Links { previous, next, .. } = std::mem::take(&mut *links);
         drop(links);
-        let here = heir.as_ref().or(next.as_ref());
+        let here = only_child.as_ref().or(next.as_ref());
         match &previous {
             Some(previous) => previous.links.lock().next = here.cloned(),
             None => parent.links.lock().child = here.cloned(),
         }
-        let before = heir.as_ref().or(previous.as_ref());
+        let before = only_child.as_ref().or(previous.as_ref());
         if let Some(next) = &next {
             next.links.lock().previous = before.cloned();
         }
-        let Some(heir) = heir else { return Some(parent) };
-        let mut links = heir.links.lock();
+        let Some(only_child) = only_child else { return Some(parent) };
+        let mut links = only_child.links.lock();
         (links.parent, links.previous, links.next) = (Some(parent), previous, next);
         None
     }
 
-    /// The nodes below this one that `is_reached`; what is below one that is not is left out. Parents come first.
-    fn below(&self, _tree: &Locked<'_>, is_reached: impl Fn(&Node) -> bool) -> Vec<Arc<Node>> {
+    /// The nodes below this one for which `is_reached` holds. Skips the subtree of a node for which it does not. Parents come
+    /// first.
+    fn below(&self, _tree: &TreeGuard<'_>, is_reached: impl Fn(&Node) -> bool) -> Vec<Arc<Node>> {
         let mut found: Vec<Arc<Node>> = Vec::new();
-        let mut looked_at = 0;
+        let mut visited = 0;
         let mut first = self.links.lock().child.clone();
         loop {
             let children = successors(first, |child| child.links.lock().next.clone());
             found.extend(children.filter(|child| is_reached(child)));
-            let Some(node) = found.get(looked_at) else { return found };
+            let Some(node) = found.get(visited) else { return found };
             first = node.links.lock().child.clone();
-            looked_at += 1;
+            visited += 1;
         }
     }
 
-    /// Why the token is cancelled, if it is. The first reason stays.
+    /// Why the token is cancelled; `None` while it is not. The first reason stays.
     pub(super) fn reason(&self) -> Option<CancelReason> {
-        // ORDERING: Acquire pairs with the Release in `cancel`: what the canceller did before is seen, and so is that every token
-        // below is cancelled. A deadline has nobody who did anything.
+        // ORDERING: Acquire pairs with the Release in `cancel`: it makes visible what the cancelling thread did before, and that
+        // every token below is cancelled. An expired deadline has no cancelling thread.
         let state = match self.state.load(Ordering::Acquire) {
-            // ORDERING: the same; on success there is nothing to pass on.
-            LIVE if self.due.is_over() => self
+            // ORDERING: Acquire on failure for the same reason; Relaxed on success, which publishes nothing.
+            LIVE if self.due.has_passed() => self
                 .state
                 .compare_exchange(LIVE, OVERDUE, Ordering::Relaxed, Ordering::Acquire)
                 .map_or_else(|state| state, |_| OVERDUE),
@@ -205,23 +209,24 @@ impl Node {
     }
 
     pub(super) fn cancel(&self) {
-        // By its own time, or from above: that stays the reason, and whoever waits is woken from there.
+        // If the deadline has passed, or a token above was cancelled, that stays the reason, and its cause has woken the
+        // waiters.
         if self.reason().is_some() {
             return;
         }
         let tree = self.lock_tree();
-        // ORDERING: Relaxed. A mark that was set under this lock is seen; one that a deadline sets is as good as seen later.
+        // ORDERING: Relaxed. States set under this lock are seen; one that a deadline sets may as well be seen later.
         let is_live = |node: &Node| node.state.load(Ordering::Relaxed) == LIVE;
         if !is_live(self) {
             return;
         }
-        // Below one that is cancelled all are.
+        // Below a cancelled node all nodes are cancelled: those subtrees are skipped.
         let below = self.below(&tree, is_live);
         let mut woken = Vec::new();
         for node in below.iter().rev().map(|node| &**node).chain([self]) {
-            // The time was up first, though nobody has looked.
-            let state = if node.due.is_over() { OVERDUE } else { ASKED };
-            // ORDERING: Release, see `reason`. It fails if somebody saw just now that the time is up.
+            // A deadline that has passed unnoticed came first.
+            let state = if node.due.has_passed() { OVERDUE } else { ASKED };
+            // ORDERING: Release, see `reason`. Fails if another thread has just noticed that the deadline passed.
             let _ = node.state.compare_exchange(LIVE, state, Ordering::Release, Ordering::Relaxed);
             woken.extend(node.listeners.take());
         }
@@ -232,7 +237,7 @@ impl Node {
 
     pub(super) fn cancel_at(&self, due: Moment) {
         let tree = self.lock_tree();
-        // Below one that is due earlier all are.
+        // Below a node with an earlier deadline all deadlines are as early: those subtrees are skipped.
         let is_later = |node: &Node| node.due.get() > due;
         if !is_later(self) {
             return;
@@ -248,9 +253,9 @@ impl Node {
         wake(woken);
     }
 
-    /// A number for a listener, higher than those of all who came before in this tree.
+    /// A number for a waiter, higher than all numbers given out before in this tree.
     pub(super) fn number(&self) -> u64 {
-        // ORDERING: Relaxed. It is only to be another one.
+        // ORDERING: Relaxed. Only uniqueness and order matter.
         self.shared().next_listener.fetch_add(1, Ordering::Relaxed)
     }
 

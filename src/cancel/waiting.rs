@@ -1,4 +1,4 @@
-//! Waiting for a token: as a thread, as a future, or as part of another wait.
+//! Waiting for a token, as a thread, as a future, or as part of another wait.
 
 use std::fmt;
 use std::future::Future;
@@ -26,7 +26,7 @@ impl CancelToken {
         self.wait_until(None);
     }
 
-    /// Blocks until the token is cancelled, for at most `limit`; says whether it is.
+    /// Blocks until the token is cancelled, for at most `limit`. Returns whether it is cancelled.
     ///
     /// ```
     /// let token = formicary::CancelToken::new();
@@ -50,11 +50,11 @@ impl CancelToken {
         }
     }
 
-    /// Completes when the token is cancelled. Works on any executor.
+    /// Returns a future that completes when the token is cancelled. Works on any executor.
     ///
-    /// While futures wait for a time limit, one thread of the crate keeps the time for all of them; it ends about a second after the
-    /// last of them has gone. The wakers are the only foreign code that it runs. Where the system refuses that thread, each poll
-    /// sleeps for up to some milliseconds and has its future polled again.
+    /// While futures wait for tokens with a time limit, one timer thread serves all of them. It runs no user code except their
+    /// wakers, and ends about a second after the last wait. If the system refuses the thread, each poll sleeps for up to 8 ms
+    /// and then wakes its future to be polled again.
     ///
     /// ```
     /// # fn block_on<F: std::future::Future>(f: F) -> F::Output {
@@ -78,7 +78,8 @@ impl CancelToken {
         Cancelled { token: self, listening: None, alarm: None }
     }
 
-    /// Has `waiter` woken when the token is cancelled or its deadline changes, until the answer is dropped. Look after this.
+    /// Wakes `waiter` when the token is cancelled or its deadline changes, until the returned guard is dropped. Check the token
+    /// after this call: a cancellation before it wakes nothing.
     pub(crate) fn listen(&self, waiter: Waiter) -> Listening<'_> {
         let number = self.0.number();
         self.0.listeners.enter(number, waiter);
@@ -86,7 +87,7 @@ impl CancelToken {
     }
 }
 
-/// An entry in the list of a token.
+/// A registered waiter. Dropping it removes the waiter.
 pub(crate) struct Listening<'a> {
     token: &'a CancelToken,
     number: u64,
@@ -94,19 +95,19 @@ pub(crate) struct Listening<'a> {
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        // Not under the lock of the list: dropping a waker is somebody else's code.
+        // Without the list's lock: dropping a waker runs user code.
         self.token.0.listeners.leave(self.number).into_iter().for_each(Waiter::discard);
     }
 }
 
-/// Completes when a token is cancelled; made by [`CancelToken::cancelled`].
+/// A future that completes when a token is cancelled. Made by [`CancelToken::cancelled`].
 ///
 /// ```
 /// let token = formicary::CancelToken::new();
 /// let cancelled: formicary::Cancelled<'_> = token.cancelled();
 /// # drop(cancelled);
 /// ```
-#[must_use = "futures do nothing with_token polled"]
+#[must_use = "futures do nothing unless polled"]
 pub struct Cancelled<'a> {
     token: &'a CancelToken,
     listening: Option<Listening<'a>>,
@@ -122,7 +123,7 @@ impl Cancelled<'_> {
                 return Poll::Pending;
             }
         }
-        // The wakers need not wait for the future's drop.
+        // Drop the wakers now, not with the future.
         (self.listening, self.alarm) = (None, None);
         Poll::Ready(())
     }

@@ -1,4 +1,4 @@
-//! What the pool counts. Each worker writes its own cache line, and readers add them up.
+//! The counters of a pool. Each worker writes its own cache line, and readers sum them up.
 
 use crossbeam_utils::CachePadded;
 
@@ -6,18 +6,18 @@ use crate::engine::stats::Refusals;
 use crate::error::SubmitErrorKind;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
-/// The figures of one worker number; a later worker of the same number carries on.
+/// The counters for one worker number. A later worker with the same number continues them.
 #[derive(Default)]
 pub(crate) struct Tally {
     completed: AtomicU64,
     panicked: AtomicU64,
     cancelled: AtomicU64,
-    /// Set while a task's answer is on its way to whoever waits for it.
+    /// Set while the result of a task is being announced.
     answering: AtomicBool,
 }
 
 impl Tally {
-    /// Only the worker itself writes, so a load and a store make an increment.
+    /// Increments with a load and a store, because only the worker itself writes.
     fn bump(counter: &AtomicU64) {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -35,8 +35,8 @@ impl Tally {
     }
 
     pub(crate) fn set_answering(&self, on: bool) {
-        // ORDERING: Release pairs with the Acquire in `Counters::is_answering`: who sees the end of the
-        // answering sees the answer. A read-modify-write, for the fence after it.
+        // ORDERING: Release pairs with the Acquire in `Counters::is_answering`: a thread that sees the end of the announcement sees its
+        // effects. It is a read-modify-write for the sake of the fence after it.
         self.answering.swap(on, Ordering::Release);
     }
 }
@@ -49,7 +49,7 @@ pub(crate) struct Ended {
     pub(crate) cancelled: u64,
 }
 
-/// As many as there are kinds of refusals.
+/// The number of kinds of refusals.
 const KINDS: usize = 8;
 static_assertions::const_assert_eq!(SubmitErrorKind::WouldDeadlock as usize + 1, KINDS);
 
@@ -57,19 +57,19 @@ static_assertions::const_assert_eq!(SubmitErrorKind::WouldDeadlock as usize + 1,
 #[derive(Default)]
 pub(crate) struct Counters {
     tallies: Mutex<Vec<Arc<CachePadded<Tally>>>>,
-    /// Workers that are getting ready, where that can take long.
+    /// Workers in `ready`, where that may block.
     unready: AtomicUsize,
     /// Refused submissions, by kind.
     refused: [AtomicU64; KINDS],
     /// Tasks that `shutdown_now` gave back.
     pub(crate) returned: AtomicU64,
-    /// Tasks that were cancelled outside of any worker.
+    /// Tasks that were cancelled outside of a worker.
     pub(crate) cancelled: AtomicU64,
-    /// Tasks that a worker ran on the spot, in the middle of another, without the queue.
+    /// Tasks that a worker ran inside another one, without the queue.
     pub(crate) direct: AtomicU64,
-    /// Panics of the panic handler and of the hooks around a worker's life.
+    /// Panics of the panic handler and of other hooks.
     pub(crate) handler_panics: AtomicU64,
-    /// Threads that the system refused, and worker states that could not be built.
+    /// Threads that the system refused, and worker states that could not be made.
     pub(crate) failed_starts: AtomicU64,
 }
 
@@ -111,13 +111,13 @@ impl Counters {
         sum
     }
 
-    /// How many workers cannot be counted on, because they are getting ready.
+    /// How many workers are unavailable, because they are in `ready`.
     pub(crate) fn unready(&self) -> usize {
-        // ORDERING: Relaxed. Where it matters the engine fences on both sides.
+        // ORDERING: Relaxed. Where the order matters, the engine fences on both sides.
         self.unready.load(Ordering::Relaxed)
     }
 
-    /// The calling worker is getting ready, until [`is_ready`](Self::is_ready).
+    /// Records that the calling worker enters `ready`, until [`is_ready`](Self::is_ready).
     pub(crate) fn gets_ready(&self) {
         // ORDERING: Relaxed, see `unready`.
         self.unready.fetch_add(1, Ordering::Relaxed);
@@ -128,15 +128,15 @@ impl Counters {
         self.unready.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether an answer to a finished task is still on its way. Looks at all workers: asked only by those who wait for the pool to be
-    /// at rest, and for them when nothing is running.
+    /// Whether the result of a finished task is still being announced. It visits all workers. It is called only for those who wait for the
+    /// pool to be at rest, when no task runs.
     pub(crate) fn is_answering(&self) -> bool {
         // ORDERING: Acquire, see `Tally::set_answering`.
         self.tallies.lock().iter().any(|tally| tally.answering.load(Ordering::Acquire))
     }
 }
 
-/// Counts one; these are statistics.
+/// Increments a counter. These are statistics.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,7 +1,7 @@
-//! Who waits at which door, in order: what a line keeps under its lock.
+//! The waiters of each lane, in order: what the wait queues keep under their lock.
 //!
-//! A thread that is called comes. A future may never be polled again, so it holds up those behind it for [`GRACE`] at most: if it has
-//! not come by then it is set aside, and the next is called. When it is polled after all it is in line again, at its old place.
+//! A thread that is notified comes. A future may never be polled again, so it holds up those behind it for [`GRACE`] at most. If it was
+//! not polled by then, it is set aside and the next is notified. When it is polled after all, it is back at its old place.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, IS_CHECKED, Mutex, Ordering};
 
-/// How long those behind a future that was called wait for it: executors poll what is woken within some microseconds. A checker has
-/// no clock: there they do not wait at all.
+/// How long a notified future holds up those behind it. Executors poll a woken task within some microseconds. Loom and shuttle have no
+/// clock: there it does not hold them up at all.
 const GRACE: Duration = if IS_CHECKED { Duration::ZERO } else { Duration::from_millis(2) };
 
 pub(super) struct BlockedSubmitter {
-    /// Taken out to wake a future, which leaves another when it is polled.
+    /// Taken to wake a future, which leaves another one when it is polled.
     waiter: Mutex<Option<Waiter>>,
-    /// Whether it certainly comes when it is called.
+    /// Whether it certainly acts on a notification.
     is_prompt: bool,
-    /// How often it was called; the first call is its own, when it joins.
+    /// The number of its notifications. The first one is its own, when it joins.
     notifications: AtomicUsize,
-    /// How many of these calls its last try has answered.
+    /// How many of them its last attempt has consumed.
     consumed: AtomicUsize,
 }
 
@@ -39,7 +39,7 @@ impl BlockedSubmitter {
     }
 
     pub(super) fn add_notification(&self) {
-        // ORDERING: Release pairs with the Acquire in `notifications`: the submitter sees the room made.
+        // ORDERING: Release pairs with the Acquire in `notifications`: the submitter sees the room that was made.
         self.notifications.fetch_add(1, Ordering::Release);
     }
 
@@ -48,63 +48,63 @@ impl BlockedSubmitter {
         self.notifications.load(Ordering::Acquire)
     }
 
-    /// Its last try has answered so many calls.
+    /// Records that its last attempt has consumed this number of notifications.
     pub(super) fn consume_notification(&self, notifications: usize) {
         // ORDERING: Relaxed, see `is_notified`.
         self.consumed.store(notifications, Ordering::Relaxed);
     }
 
-    /// Whether it will try, or is about to.
+    /// Whether it will try to submit.
     pub(super) fn is_notified(&self) -> bool {
-        // ORDERING: Relaxed. The submitter's own; another reader that finds the number too low believes it a while longer to be
-        // on its way, until it is told (see `WaitGuard`).
+        // ORDERING: Relaxed. The submitter reads its own store. Another thread that reads too low a number takes it for notified a while
+        // longer, until it is told (see `WaitGuard`).
         self.notifications() != self.consumed.load(Ordering::Relaxed)
     }
 
-    /// What wakes it. `None` for a future that was woken and has not been polled since.
+    /// What wakes it. `None` for a future that was woken and not polled since.
     pub(super) fn waiter(&self) -> Option<Waiter> {
         let mut waiter = self.waiter.lock();
         match &*waiter {
-            // The clone of a waker is somebody else's code, and this is a lock.
+            // Cloning a waker runs user code, which must not happen under this lock.
             Some(Waiter::Task(_) | Waiter::Inline(_)) => waiter.take(),
             other => other.clone(),
         }
     }
 
-    /// Has another waiter woken from now on.
+    /// Replaces the waiter.
     pub(super) fn set_waiter(&self, waiter: Waiter) {
         let before = self.waiter.lock().replace(waiter);
-        // Not under the lock: the drop of a waker is somebody else's code.
+        // Not under the lock, because dropping a waker runs user code.
         before.into_iter().for_each(Waiter::discard);
     }
 
-    /// Has nobody woken any more.
+    /// Removes the waiter.
     pub(super) fn forget_waiter(&self) {
         let before = self.waiter.lock().take();
         before.into_iter().for_each(Waiter::discard);
     }
 }
 
-struct CalledFuture {
+struct WaitingFuture {
     submitter: Arc<BlockedSubmitter>,
-    /// When it was called, if it has not come since.
+    /// When it was notified, if it was not polled since.
     notified_at: Option<Instant>,
 }
 
-impl CalledFuture {
+impl WaitingFuture {
     fn is_overdue(&self, now: Instant) -> bool {
         self.notified_at.is_some_and(|notified_at| now.saturating_duration_since(notified_at) >= GRACE)
     }
 }
 
-/// Those who wait at one door, by ticket.
+/// The waiters of one lane, by ticket.
 #[derive(Default)]
 struct LaneQueue {
     prompt: BTreeMap<u64, Arc<BlockedSubmitter>>,
-    /// Those that may not come.
-    futures: BTreeMap<u64, CalledFuture>,
-    /// How many futures at once were set aside last: twice as many are called next. So any number that never come are passed soon,
-    /// and of those that do not many are woken for one place.
+    /// The waiters that are not prompt.
+    futures: BTreeMap<u64, WaitingFuture>,
+    /// How many futures were set aside together last. Twice as many are notified next, so any number of futures that are never polled is
+    /// passed soon, while few are woken in vain for one slot.
     set_aside: usize,
 }
 
@@ -114,19 +114,19 @@ impl LaneQueue {
         prompt.into_iter().chain(future).min().copied()
     }
 
-    /// The first, if it certainly comes.
+    /// The head, if it is prompt.
     fn first_prompt(&self) -> Option<&Arc<BlockedSubmitter>> {
         let (ticket, submitter) = self.prompt.first_key_value()?;
         (self.first() == Some(*ticket)).then_some(submitter)
     }
 
-    /// The first, if it may not come.
-    fn first_future(&self) -> Option<&CalledFuture> {
+    /// The head, if it is not prompt.
+    fn first_future(&self) -> Option<&WaitingFuture> {
         let (ticket, future) = self.futures.first_key_value()?;
         (self.first() == Some(*ticket)).then_some(future)
     }
 
-    /// Takes the futures out that nobody in line has to wait for any more; says whether there were any.
+    /// Removes the futures at the head whose grace is over. Returns whether there were any.
     fn set_aside(&mut self, now: Instant) -> bool {
         let mut set_aside = 0;
         while self.first_future().is_some_and(|future| future.is_overdue(now)) {
@@ -139,7 +139,7 @@ impl LaneQueue {
         set_aside > 0
     }
 
-    /// Calls the first if it was not called, or cannot be waited for any longer.
+    /// Notifies the head if it was not notified, or passes it if its grace is over.
     fn notify_one(&mut self, now: Instant, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         loop {
             self.set_aside(now);
@@ -158,18 +158,18 @@ impl LaneQueue {
                 future.submitter.add_notification();
                 woken.push(Arc::clone(&future.submitter));
             }
-            let has_called = woken.len() > before;
-            if has_called && GRACE.is_zero() {
+            let has_notified = woken.len() > before;
+            if has_notified && GRACE.is_zero() {
                 continue;
             }
-            // It may have to pass them, and so needs to know when.
-            woken.extend(self.prompt.values().next().filter(|_| has_called).cloned());
+            // The first prompt waiter may have to pass these futures, so it must know when.
+            woken.extend(self.prompt.values().next().filter(|_| has_notified).cloned());
             return;
         }
     }
 }
 
-/// The lanes in which somebody waits, by door.
+/// The lanes that have waiters.
 pub(super) struct LaneQueues {
     by_lane: BTreeMap<usize, LaneQueue>,
     tickets: u64,
@@ -180,32 +180,32 @@ impl LaneQueues {
         LaneQueues { by_lane: BTreeMap::new(), tickets: 0 }
     }
 
-    /// A place at the end of a lane.
-    pub(super) fn join(&mut self, lane: usize, me: &Arc<BlockedSubmitter>) -> u64 {
+    /// Adds a waiter at the end of a lane. Returns its ticket.
+    pub(super) fn join(&mut self, lane: usize, submitter: &Arc<BlockedSubmitter>) -> u64 {
         let ticket = self.tickets;
         self.tickets += 1;
-        self.insert(lane, ticket, me);
+        self.insert(lane, ticket, submitter);
         ticket
     }
 
-    fn insert(&mut self, lane: usize, ticket: u64, me: &Arc<BlockedSubmitter>) {
-        let (queue, me) = (self.by_lane.entry(lane).or_default(), Arc::clone(me));
-        if me.is_prompt {
-            queue.prompt.insert(ticket, me);
+    fn insert(&mut self, lane: usize, ticket: u64, submitter: &Arc<BlockedSubmitter>) {
+        let (queue, submitter) = (self.by_lane.entry(lane).or_default(), Arc::clone(submitter));
+        if submitter.is_prompt {
+            queue.prompt.insert(ticket, submitter);
         } else {
-            queue.futures.insert(ticket, CalledFuture { submitter: me, notified_at: None });
+            queue.futures.insert(ticket, WaitingFuture { submitter, notified_at: None });
         }
     }
 
-    /// A future has come: whatever it was called for, it is about to see. If it had been set aside it is in line again.
-    pub(super) fn returned(&mut self, lane: usize, ticket: u64, me: &Arc<BlockedSubmitter>) {
+    /// Records that a future was polled and is about to try. If it was set aside, it is back in its lane.
+    pub(super) fn returned(&mut self, lane: usize, ticket: u64, submitter: &Arc<BlockedSubmitter>) {
         match self.by_lane.get_mut(&lane).and_then(|queue| queue.futures.get_mut(&ticket)) {
             Some(future) => future.notified_at = None,
-            None => self.insert(lane, ticket, me),
+            None => self.insert(lane, ticket, submitter),
         }
     }
 
-    /// Gives a place up; says whether it was the first. It may have been set aside.
+    /// Removes a waiter, which may have been set aside. Returns whether it was the head.
     pub(super) fn leave(&mut self, lane: usize, ticket: u64) -> bool {
         let Some(queue) = self.by_lane.get_mut(&lane) else { return false };
         let was_first = queue.first() == Some(ticket);
@@ -215,7 +215,7 @@ impl LaneQueues {
         was_first
     }
 
-    /// A lane is there while somebody waits in it.
+    /// Removes a lane without waiters.
     fn clear(&mut self, lane: usize) {
         if self.by_lane.get(&lane).is_some_and(|queue| queue.first().is_none()) {
             self.by_lane.remove(&lane);
@@ -226,7 +226,7 @@ impl LaneQueues {
         self.by_lane.get(&lane).and_then(LaneQueue::first) == Some(ticket)
     }
 
-    /// How many in a lane certainly come.
+    /// How many waiters of a lane are prompt.
     pub(super) fn prompt(&self, lane: usize) -> usize {
         self.by_lane.get(&lane).map_or(0, |queue| queue.prompt.len())
     }
@@ -236,7 +236,7 @@ impl LaneQueues {
         self.by_lane.range(from..).next().map(|(lane, _)| *lane)
     }
 
-    /// The first of a lane, if that is the only one, and it certainly comes.
+    /// The head of a lane, if this is the only lane and the head is prompt.
     pub(super) fn only_head(&self, lane: usize) -> Option<&Arc<BlockedSubmitter>> {
         let first = self.by_lane.get(&lane)?.first_prompt();
         if self.by_lane.len() == 1 { first } else { None }
@@ -246,10 +246,10 @@ impl LaneQueues {
         self.by_lane.len()
     }
 
-    /// Calls the first of a lane; who is to be woken.
+    /// Notifies the head of a lane. Adds those to wake to `woken`.
     pub(super) fn notify_one(&mut self, lane: usize, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         if let Some(queue) = self.by_lane.get_mut(&lane) {
-            // The clock is for futures only.
+            // Only futures need the clock.
             let now = if queue.futures.is_empty() { None } else { Some(Instant::now()) };
             match now {
                 Some(now) => queue.notify_one(now, woken),
@@ -259,7 +259,7 @@ impl LaneQueues {
         }
     }
 
-    /// Sets aside the futures that were called and have not come; the doors of those lanes.
+    /// Sets aside the futures that were notified and not polled. Returns their lanes.
     pub(super) fn set_aside(&mut self, now: Instant) -> Vec<usize> {
         let queues = self.by_lane.iter_mut();
         let moved: Vec<_> = queues.filter_map(|(lane, queue)| queue.set_aside(now).then_some(*lane)).collect();
@@ -273,12 +273,12 @@ impl LaneQueues {
         notified_at.min().and_then(|notified_at| notified_at.checked_add(GRACE))
     }
 
-    /// Whether somebody is certainly on the way in, or to learn that there is no room after all.
+    /// Whether a waiter certainly tries to submit soon, and so finds room or learns that there is none.
     pub(super) fn makes_progress(&self) -> bool {
         self.by_lane.values().filter_map(LaneQueue::first_prompt).any(|first| first.is_notified())
     }
 
-    /// Everybody, in order in each lane. Those set aside have been woken.
+    /// All waiters, in order in each lane. Those that are set aside were woken before.
     pub(super) fn all(&self) -> Vec<Arc<BlockedSubmitter>> {
         let mut all = Vec::new();
         for (lane, queue) in &self.by_lane {

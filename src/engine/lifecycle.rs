@@ -1,4 +1,4 @@
-//! Open, paused, closed, ended: what a pool may do, and how one waits for it.
+//! The phases of a pool (open, paused, closed), and waiting for it to be at rest.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use super::wakers::{Listing, Wakers};
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence};
 
-/// A pause, by number; none of them knows of the others.
+/// Identifies a pause. Pauses are independent of one another.
 pub(crate) type PauseId = u64;
 
-/// A state of rest that one can wait for. Whatever is idle is quiet, too.
+/// A state of rest to wait for. A pool that is idle is also quiet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RestState {
-    /// Nothing is running.
+    /// No task runs.
     Quiet,
-    /// Nothing is queued either.
+    /// No task is queued or runs.
     Idle,
 }
 
 #[derive(Default)]
 pub(crate) struct Phase {
     closed: bool,
-    /// How many are taking out what is queued.
+    /// How many threads are taking out what is queued.
     drains: usize,
-    /// Pauses in force, with the time when each ends by itself.
+    /// The pauses in force, and when each ends by itself.
     pauses: BTreeMap<PauseId, Option<Instant>>,
     next_pause: PauseId,
     /// How often each state of rest was seen.
@@ -32,12 +32,12 @@ pub(crate) struct Phase {
 }
 
 impl Phase {
-    /// The pool is at rest: all who wait for that now may go, whatever comes next.
+    /// Records that the pool is at rest. All current waits for that end, whatever follows.
     fn note(&mut self, rest: RestState) {
         self.seen.iter_mut().take(rest as usize + 1).for_each(|seen| *seen += 1);
     }
 
-    /// Whether no task may start. The end overrides a pause.
+    /// Whether no task may start. A close overrides pauses.
     pub(crate) fn is_paused(&self) -> bool {
         self.drains > 0 || !self.closed && !self.pauses.is_empty()
     }
@@ -66,7 +66,7 @@ impl Phase {
     pub(crate) fn add_pause(&mut self, limit: Option<Duration>) -> PauseId {
         let id = self.next_pause;
         self.next_pause += 1;
-        // A time beyond the clock's range is no limit.
+        // A time beyond the range of the clock is no limit.
         self.pauses.insert(id, limit.and_then(|d| Instant::now().checked_add(d)));
         id
     }
@@ -75,26 +75,26 @@ impl Phase {
         self.pauses.remove(&id);
     }
 
-    /// Ends the pauses whose time is up; says when the next one will be. Looks at each: they are the user's, and few.
+    /// Ends the pauses whose time is over. Returns when the last of the others ends, if each has a limit. It visits all pauses, which are few.
     pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.pauses.retain(|_, until| until.is_none_or(|until| until > now));
-        // As long as one has no limit, the others' ends change nothing.
+        // As long as one pause has no limit, the ends of the others change nothing.
         let ends: Option<Vec<_>> = self.pauses.values().copied().collect();
         ends?.into_iter().max()
     }
 }
 
-/// The phase of a pool, and those who wait for it to change.
+/// The phase of a pool, and the threads and futures that wait for rest.
 pub(crate) struct Lifecycle {
     phase: Mutex<Phase>,
-    /// Copies of the phase for workers, written under its lock.
+    /// Copies of the phase for workers. They are written under its lock.
     closed: AtomicBool,
     paused: AtomicBool,
     changed: Condvar,
-    /// How many threads wait for `changed`, and futures for the pool to be idle.
+    /// The number of threads that wait for `changed`, and of futures that wait for the pool to be idle.
     waiters: AtomicUsize,
-    /// Those futures. They are told only when it is idle, not of other changes.
+    /// These futures. They are woken only when the pool is idle, not by other changes.
     futures: Wakers,
 }
 
@@ -111,8 +111,8 @@ impl Lifecycle {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `publish`: who sees the pool closed sees its queue
-        // closed, and so a queue found empty afterwards stays empty.
+        // ORDERING: Acquire pairs with the Release in `publish`: a thread that sees the pool closed sees its queue closed, so a queue
+        // that it finds empty afterwards stays empty.
         self.closed.load(Ordering::Acquire)
     }
 
@@ -120,8 +120,7 @@ impl Lifecycle {
         self.paused.load(Ordering::Relaxed)
     }
 
-    /// Changes the phase. `f` also makes the rest of the pool follow, under the same lock, so that two
-    /// changes cannot cross.
+    /// Changes the phase. `f` also makes the rest of the pool follow, under the same lock, so that concurrent changes are ordered.
     pub(crate) fn edit<O>(&self, f: impl FnOnce(&mut Phase) -> O) -> O {
         let mut phase = self.phase.lock();
         let out = f(&mut phase);
@@ -130,31 +129,31 @@ impl Lifecycle {
         out
     }
 
-    /// Tells workers and others of the phase that an [`edit`](Self::edit) has made, which may go on after that.
+    /// Publishes the phase to workers and others, within an [`edit`](Self::edit), which may change it further.
     pub(crate) fn publish(&self, phase: &Phase) {
-        // ORDERING: Relaxed. A sleeper that must not miss it has a fence of its own (parking.md, **sleep**).
+        // ORDERING: Relaxed. A sleeping worker that must not miss it has a fence of its own (parking.md, **sleep**).
         self.paused.store(phase.is_paused(), Ordering::Relaxed);
         // ORDERING: Release, see `is_closed`.
         self.closed.store(phase.closed, Ordering::Release);
     }
 
-    /// Waits until the pool has been seen at such a `rest` since this was called, at most until `deadline`; says whether it was. `look`
-    /// says how it is.
+    /// Waits until the pool is seen at `rest` after this call, at most until `deadline`. Returns whether it was. `current` returns the
+    /// current state of rest.
     pub(crate) fn wait_for(
         &self,
         rest: RestState,
         deadline: Option<Instant>,
-        look: impl Fn() -> Option<RestState>,
+        current: impl Fn() -> Option<RestState>,
     ) -> bool {
         self.add_waiter();
         let mut phase: MutexGuard<'_, Phase> = self.phase.lock();
         let seen = |phase: &Phase| phase.seen[rest as usize];
         let before = seen(&phase);
-        let mut is_idle = self.check_rest(&mut phase, &look);
+        let mut is_idle = self.check_rest(&mut phase, &current);
         while seen(&phase) == before && deadline.is_none_or(|d| Instant::now() < d) {
             crate::sync::wait(&self.changed, &mut phase, deadline);
             if seen(&phase) == before {
-                is_idle |= self.check_rest(&mut phase, &look);
+                is_idle |= self.check_rest(&mut phase, &current);
             }
         }
         let was_seen = seen(&phase) != before;
@@ -168,22 +167,22 @@ impl Lifecycle {
 
     fn add_waiter(&self) {
         self.waiters.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: SeqCst fence between this watcher's entry and its first look; `notify_waiters` is called after a
-        // fence that follows the change. One of the two sees the other.
+        // ORDERING: SeqCst fence between this waiter's entry and its first check. `notify_waiters` is called after a fence that follows
+        // the change. One of the two sees the other.
         fence(Ordering::SeqCst);
     }
 
-    /// A future begins to wait for the pool to be idle.
+    /// Begins a future's wait for the pool to be idle.
     pub(crate) fn watch(&self) -> IdleWatch<'_> {
         self.add_waiter();
         let before = self.phase.lock().seen[RestState::Idle as usize];
         IdleWatch { lifecycle: self, before, listing: None }
     }
 
-    /// Whoever sees the pool at rest lets all go that wait for it: before they have woken up it may have work again. Says whether it
-    /// is idle: then the futures are to be woken, without the lock.
-    fn check_rest(&self, phase: &mut Phase, look: impl Fn() -> Option<RestState>) -> bool {
-        let found = look();
+    /// Checks for rest. A thread that sees the pool at rest ends all waits for it, because the pool may have work again before the waiters
+    /// wake up. Returns whether the pool is idle: then the caller wakes the futures, without the lock.
+    fn check_rest(&self, phase: &mut Phase, current: impl Fn() -> Option<RestState>) -> bool {
+        let found = current();
         if let Some(rest) = found {
             phase.note(rest);
             self.changed.notify_all();
@@ -191,18 +190,17 @@ impl Lifecycle {
         found == Some(RestState::Idle)
     }
 
-    /// Whether anyone waits. Call it after a sequentially consistent fence that follows the change.
+    /// Whether there are waiters. Call it after a sequentially consistent fence that follows the change.
     pub(crate) fn is_watched(&self) -> bool {
         // ORDERING: Relaxed, after the caller's fence.
         self.waiters.load(Ordering::Relaxed) > 0
     }
 
-    /// Something changed that a watcher may wait for. Looks on behalf of all of them. May run an executor's code: not to be called
-    /// under a lock.
-    pub(crate) fn notify_waiters(&self, look: impl Fn() -> Option<RestState>) {
-        // The lock keeps this from falling between a watcher's look and its sleep.
+    /// Checks for rest after a change, on behalf of all waiters. It runs wakers, so it must not be called under a lock.
+    pub(crate) fn notify_waiters(&self, current: impl Fn() -> Option<RestState>) {
+        // The lock keeps this from falling between a waiter's check and its sleep.
         let mut phase = self.phase.lock();
-        let is_idle = self.check_rest(&mut phase, look);
+        let is_idle = self.check_rest(&mut phase, current);
         drop(phase);
         self.changed.notify_all();
         if is_idle {
@@ -211,7 +209,7 @@ impl Lifecycle {
     }
 }
 
-/// A future's wait for the pool to be idle, as [`Lifecycle::wait_for`] is a thread's.
+/// A future's wait for the pool to be idle, as [`Lifecycle::wait_for`] is that of a thread.
 pub(crate) struct IdleWatch<'l> {
     lifecycle: &'l Lifecycle,
     before: u64,
@@ -224,29 +222,29 @@ impl IdleWatch<'_> {
         self.lifecycle.phase.lock().seen[RestState::Idle as usize] != self.before
     }
 
-    /// The same, after one more `look`. If not, the waker is woken when it is so.
-    pub(crate) fn poll(&mut self, waker: &Waker, look: impl Fn() -> Option<RestState>) -> bool {
+    /// The same, after one more check. If it is false, `waker` is woken when that changes.
+    pub(crate) fn poll(&mut self, waker: &Waker, current: impl Fn() -> Option<RestState>) -> bool {
         match &self.listing {
             Some(listing) => listing.renew(waker),
-            // Most often it need not wait.
+            // In most cases this need not register.
             None => {
-                if self.look(&look) {
+                if self.check(&current) {
                     return true;
                 }
                 self.listing = Some(self.lifecycle.futures.list(waker));
             }
         }
-        self.look(look)
+        self.check(current)
     }
 
-    fn look(&mut self, look: impl Fn() -> Option<RestState>) -> bool {
+    fn check(&mut self, current: impl Fn() -> Option<RestState>) -> bool {
         let mut phase = self.lifecycle.phase.lock();
         let seen = |phase: &Phase| phase.seen[RestState::Idle as usize] != self.before;
-        let is_idle = !seen(&phase) && self.lifecycle.check_rest(&mut phase, look);
+        let is_idle = !seen(&phase) && self.lifecycle.check_rest(&mut phase, current);
         let is_seen = seen(&phase);
         drop(phase);
         if is_idle {
-            // It is not to be woken in its own poll.
+            // The poll must not wake itself.
             self.listing = None;
             self.lifecycle.futures.wake_all();
         }

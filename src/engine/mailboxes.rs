@@ -1,7 +1,8 @@
-//! Orders: what every worker is to do once with its state, between its tasks.
+//! Broadcasts: what every worker does once with its state, between two tasks.
 //!
-//! An order goes into the inbox of each worker that has a state, under one lock, so that all workers do several of them in the
-//! same sequence. Whoever gave it waits until every copy is gone, done or not; so no worker's end can leave him waiting.
+//! A broadcast puts an envelope into the mailbox of each worker that has a state, under one lock, so all workers handle several
+//! broadcasts in the same order. The sender waits until every envelope is dropped, handled or not, so the end of a worker never
+//! leaves it waiting.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -11,17 +12,17 @@ use crate::error::JoinError;
 use crate::queue::Dispatch;
 use crate::sync::{Arc, AtomicU8, Backoff, Condvar, Mutex, Ordering, wait};
 
-/// Something to be done with a state.
+/// An operation on the states of all workers.
 pub(crate) trait Broadcast<S>: Send + Sync {
-    /// Does it and keeps the answer of this worker.
+    /// Runs on the state of a worker, and keeps that worker's answer.
     fn run(&self, worker: usize, state: &mut S);
-    /// Does it on a state that was made after the order; nobody waits for the answer.
+    /// Runs on a state that was made after the broadcast. The answer is discarded.
     fn repeat(&self, state: &mut S);
-    /// The worker has no answer, for this reason.
+    /// Records that the worker has no answer, and why.
     fn fail(&self, worker: usize, error: JoinError);
 }
 
-/// Who was given an order, and how many copies of it are not gone yet.
+/// The workers that got a broadcast, and how many of the envelopes are not dropped yet.
 pub(crate) struct CountdownLatch {
     workers: Vec<usize>,
     left: Mutex<usize>,
@@ -29,12 +30,12 @@ pub(crate) struct CountdownLatch {
 }
 
 impl CountdownLatch {
-    /// The numbers of the workers that were given the order.
+    /// The numbers of the workers that got an envelope.
     pub(crate) fn workers(&self) -> &[usize] {
         &self.workers
     }
 
-    /// Blocks until every copy is gone, or until the deadline; says whether they are.
+    /// Blocks until every envelope is dropped, or until the deadline. Returns whether they are.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut left = self.left.lock();
         while *left > 0 {
@@ -47,7 +48,7 @@ impl CountdownLatch {
     }
 }
 
-/// Counts a copy out.
+/// Counts an envelope down when it is dropped.
 struct CountDown(Arc<CountdownLatch>);
 
 impl Drop for CountDown {
@@ -57,22 +58,22 @@ impl Drop for CountDown {
     }
 }
 
-/// One worker's copy of an order. Dropping it tells whoever gave the order, after the order itself is dropped: so nothing of
-/// it is left when he goes on.
+/// One worker's copy of a broadcast. Its fields are dropped in order: the operation first, and then the latch is counted down. So
+/// nothing of the operation is left when the sender's wait ends.
 pub(crate) struct Envelope<S> {
     pub(crate) broadcast: Arc<dyn Broadcast<S>>,
     count_down: CountDown,
 }
 
-/// There is an order.
+/// The mailbox has an envelope.
 const HAS_MAIL: u8 = 1;
-/// The worker is somebody else's thread.
+/// The worker is an inline worker.
 const INLINE_WORKER: u8 = 2;
 
-/// Where a worker finds its orders.
+/// Where a worker finds its broadcasts.
 pub(crate) struct Mailbox<S> {
-    /// What a worker sees to between two tasks, in one byte, as it is read with every task: `HAS_MAIL`, which is written with every order,
-    /// and `INLINE_WORKER`, which stays.
+    /// What a worker checks between two tasks, in one byte, because it is read with every task. `HAS_MAIL` is written with every change
+    /// of the mailbox; `INLINE_WORKER` is constant.
     signals: AtomicU8,
     is_inline_worker: bool,
     envelopes: Mutex<VecDeque<Envelope<S>>>,
@@ -85,27 +86,27 @@ impl<S> Mailbox<S> {
         Arc::new(mailbox)
     }
 
-    /// Notes whether there is an order. Under the lock only, so it says what is there.
+    /// Stores whether there is an envelope. It is called under the lock, so it agrees with the content.
     fn signal(&self, has_mail: bool) {
         let signals = if has_mail { HAS_MAIL } else { 0 } | if self.is_inline_worker { INLINE_WORKER } else { 0 };
         // ORDERING: Relaxed, see `has_mail`.
         self.signals.store(signals, Ordering::Relaxed);
     }
 
-    /// Whether there is an order. Costs one load.
+    /// Whether there is an envelope. Costs one load.
     pub(crate) fn has_mail(&self) -> bool {
-        // ORDERING: Relaxed. The order itself is behind the lock; a worker that falls asleep has a fence before its last look,
-        // and whoever gives an order has one in `wake_all` after this is set (parking.md, **sleep**).
+        // ORDERING: Relaxed. The lock publishes the envelope itself. A worker that falls asleep has a fence before its last check, and a
+        // broadcast has one in `wake_all` after this is set (parking.md, **sleep**).
         self.signals.load(Ordering::Relaxed) & HAS_MAIL != 0
     }
 
-    /// Whether there is an order, or the worker is a guest.
+    /// Whether there is an envelope, or the worker is an inline worker.
     pub(crate) fn is_signalled(&self) -> bool {
         // ORDERING: Relaxed, as above.
         self.signals.load(Ordering::Relaxed) != 0
     }
 
-    /// The next order.
+    /// Takes the next envelope.
     pub(crate) fn next(&self) -> Option<Envelope<S>> {
         let mut envelopes = self.envelopes.lock();
         let next = envelopes.pop_front();
@@ -113,10 +114,10 @@ impl<S> Mailbox<S> {
         next
     }
 
-    /// Takes out the copy of an order that nobody waits for any more.
+    /// Takes out the envelope of a broadcast that its sender no longer waits for.
     fn withdraw(&self, latch: &Arc<CountdownLatch>) -> Option<Envelope<S>> {
         let mut envelopes = self.envelopes.lock();
-        // No more of them than there are threads that wait for a broadcast.
+        // There are at most as many as there are threads that wait for a broadcast.
         let place = envelopes.iter().position(|envelope| Arc::ptr_eq(&envelope.count_down.0, latch))?;
         let envelope = envelopes.remove(place);
         self.signal(!envelopes.is_empty());
@@ -130,20 +131,20 @@ impl<S> Mailbox<S> {
     }
 }
 
-/// The orders of one pool.
+/// The mailboxes of a pool.
 pub(crate) struct Mailboxes<S> {
     inner: Mutex<Inner<S>>,
 }
 
 struct Inner<S> {
-    /// Of the workers that have a state, by their numbers.
+    /// The mailboxes of the workers that have a state, by worker number.
     by_worker: BTreeMap<usize, Arc<Mailbox<S>>>,
-    /// For every state that is made later, oldest first.
+    /// Broadcasts for every state that is made later, oldest first.
     remembered: Vec<(Box<str>, Arc<dyn Broadcast<S>>)>,
 }
 
 impl<S> Inner<S> {
-    /// Takes out what is remembered under `key`. Looks along the keys: a broadcast goes to every worker anyway.
+    /// Takes out the broadcast that is remembered under `key`. This searches the keys; a broadcast visits every worker anyway.
     fn forget(&mut self, key: &str) -> Option<Arc<dyn Broadcast<S>>> {
         let place = self.remembered.iter().position(|(other, _)| **other == *key)?;
         Some(self.remembered.remove(place).1)
@@ -155,7 +156,8 @@ impl<S> Mailboxes<S> {
         Mailboxes { inner: Mutex::new(Inner { by_worker: BTreeMap::new(), remembered: Vec::new() }) }
     }
 
-    /// Puts an order into every inbox, and with a key remembers it in place of the one before. Whoever sleeps must be woken.
+    /// Puts an envelope into every mailbox. With a key, remembers the broadcast in place of the one before. The caller wakes the sleeping
+    /// workers.
     pub(crate) fn post(&self, broadcast: Arc<dyn Broadcast<S>>, key: Option<&str>) -> Arc<CountdownLatch> {
         let mut inner = self.inner.lock();
         let workers: Vec<_> = inner.by_worker.keys().copied().collect();
@@ -169,37 +171,37 @@ impl<S> Mailboxes<S> {
             replaced
         });
         drop(inner);
-        // Somebody else's code, and so not under the lock.
+        // This drops user values, so the lock is released first.
         drop((broadcast, replaced));
         latch
     }
 
-    /// Takes the copies out of the inboxes whose workers have not come to them; with the workers' numbers.
+    /// Takes out the envelopes that their workers have not handled, with the workers' numbers.
     fn withdraw(&self, latch: &Arc<CountdownLatch>) -> Vec<(usize, Envelope<S>)> {
         let inner = self.inner.lock();
         inner.by_worker.iter().filter_map(|(worker, mailbox)| Some((*worker, mailbox.withdraw(latch)?))).collect()
     }
 
-    /// How many workers are given orders.
+    /// The number of workers that get broadcasts.
     fn len(&self) -> usize {
         self.inner.lock().by_worker.len()
     }
 
-    /// Forgets what was remembered under `key`; says whether there was anything.
+    /// Forgets the broadcast that is remembered under `key`. Returns whether there was one.
     pub(crate) fn forget(&self, key: &str) -> bool {
         let forgotten = self.inner.lock().forget(key);
-        // Dropped here, not under the lock.
+        // Dropped here, without the lock.
         forgotten.is_some()
     }
 
-    /// Worker `worker` has a state: it is given what is remembered, and gets all orders from now on.
+    /// Registers a worker that has a state: it gets all broadcasts from now on. Returns those that are remembered.
     pub(crate) fn register(&self, worker: usize, mailbox: &Arc<Mailbox<S>>) -> Vec<Arc<dyn Broadcast<S>>> {
         let mut inner = self.inner.lock();
         inner.by_worker.insert(worker, Arc::clone(mailbox));
         inner.remembered.iter().map(|(_, broadcast)| Arc::clone(broadcast)).collect()
     }
 
-    /// The worker is about to end its state: no more orders for it, unless it has one.
+    /// Unregisters a worker that is about to end its state, unless it has an envelope. Returns whether it did.
     pub(crate) fn try_unregister(&self, worker: usize, mailbox: &Mailbox<S>) -> bool {
         let mut inner = self.inner.lock();
         let may = !mailbox.has_mail();
@@ -209,22 +211,22 @@ impl<S> Mailboxes<S> {
         may
     }
 
-    /// The worker has lost its state: no more orders for it. What is in its inbox stays there.
+    /// Unregisters a worker that has lost its state. Its envelopes stay in its mailbox.
     pub(crate) fn unregister(&self, worker: usize) {
         self.inner.lock().by_worker.remove(&worker);
     }
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Gives an order to every worker that has a state, and with a key to every state that is made later.
+    /// Broadcasts to every worker that has a state, and with a key to every state that is made later.
     pub(crate) fn post(&self, broadcast: Arc<dyn Broadcast<R::State>>, key: Option<&str>) -> Arc<CountdownLatch> {
         let latch = self.mailboxes.post(broadcast, key);
         self.parking.wake_all();
         latch
     }
 
-    /// Waits until the threads that were started have begun, so that an order reaches all of them; until the deadline at most. Only
-    /// where nobody else's code can keep a thread from beginning: elsewhere the minimum has begun when the pool is built.
+    /// Waits until all threads that were started have begun, so that a broadcast reaches them; until the deadline at most. It does so only
+    /// where no user code can delay a thread's begin. Elsewhere the minimum has begun when the pool is built.
     pub(crate) fn await_beginners(&self, deadline: Option<Instant>) {
         let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let backoff = Backoff::new();
@@ -236,7 +238,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Takes an order back from the workers that have not come to it; says which these are. What is left of it is dropped.
+    /// Takes a broadcast back from the workers that have not handled it, and drops it. Returns the numbers of these workers.
     pub(crate) fn withdraw(&self, latch: &Arc<CountdownLatch>) -> Vec<usize> {
         let (workers, envelopes): (Vec<_>, Vec<_>) = self.mailboxes.withdraw(latch).into_iter().unzip();
         self.catch_user_panic(|| drop(envelopes));

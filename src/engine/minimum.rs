@@ -1,7 +1,7 @@
-//! Restoring the minimum of workers where a thread was refused or a state could not be made.
+//! Restoring the minimum of workers after a thread was refused or a state could not be made.
 //!
-//! A worker that is idle tries again, first soon and then less and less often. So it does not take load to have them back; under load
-//! each submit tries anyway. Where no worker is alive, the next submit starts one.
+//! An idle worker tries again, first soon and then less and less often, so that the minimum comes back without load. Under load each
+//! submit tries anyway. Where no worker is alive, the next submit starts one.
 
 use std::time::{Duration, Instant};
 
@@ -9,40 +9,40 @@ use super::{Engine, Runner};
 use crate::queue::Dispatch;
 use crate::sync::{AtomicBool, IS_CHECKED, Mutex, Ordering};
 
-/// The time before the first try.
+/// The delay of the first attempt.
 const AT_FIRST: Duration = Duration::from_millis(10);
-/// The longest time between two.
+/// The longest delay between two attempts.
 const AT_MOST: Duration = Duration::from_secs(2);
 
 /// What is known of missing workers.
 #[derive(Default)]
 pub(super) struct Minimum {
-    /// Whether a worker of the minimum is missing; a copy for those that look often.
+    /// Whether a worker of the minimum is missing; a copy for frequent readers.
     is_missing: AtomicBool,
     tries: Mutex<Tries>,
 }
 
 #[derive(Default)]
 struct Tries {
-    /// When the next one is due; `None` while one is under way.
+    /// When the next attempt is due; `None` while one is under way, or none is needed.
     next: Option<Instant>,
-    /// How many have failed since one succeeded.
+    /// How many attempts have failed since the last success.
     failed: u32,
 }
 
 impl Minimum {
-    /// Whether somebody has to try. Costs one load.
+    /// Whether an attempt is needed. Costs one load.
     pub(super) fn is_missing(&self) -> bool {
-        // ORDERING: Relaxed. Sleepers are woken after it is set (parking.md, **sleep**).
+        // ORDERING: Relaxed. Sleeping workers are woken after it is set (parking.md, **sleep**).
         self.is_missing.load(Ordering::Relaxed)
     }
 
-    /// A worker has its state: the next failure is a first one.
+    /// Records that a worker has its state: the next failure counts as the first.
     pub(super) fn succeeded(&self) {
         self.tries.lock().failed = 0;
     }
 
-    /// Plans the next try, unless there is one; says whether those who sleep must know.
+    /// Plans the next attempt, unless one is planned. Returns whether sleeping workers must compute their alarms again.
     fn plan(&self) -> bool {
         let mut tries = self.tries.lock();
         let is_new = tries.next.is_none();
@@ -55,7 +55,7 @@ impl Minimum {
         is_new
     }
 
-    /// Takes on the try that is due. Otherwise says when the next one is.
+    /// Takes the attempt that is due. Otherwise the error says when the next one is.
     fn take(&self) -> Result<(), Option<Instant>> {
         let mut tries = self.tries.lock();
         if tries.next.is_none_or(|next| next > Instant::now()) {
@@ -69,7 +69,7 @@ impl Minimum {
         self.tries.lock().next
     }
 
-    /// Nothing is left to do if that `is_so`, which is asked under the lock: whoever finds a worker missing later plans after this.
+    /// Cancels the attempts if `is_so`, which is called under the lock: a thread that finds a worker missing later plans after this.
     fn clear_if(&self, is_so: impl FnOnce() -> bool) -> bool {
         let mut tries = self.tries.lock();
         let clears = is_so();
@@ -82,12 +82,12 @@ impl Minimum {
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// A worker could not be started, or has left for want of a state.
+    /// Records that a worker could not be started, or has left because its state could not be made.
     #[cold]
     pub(super) fn note_missing(&self) {
-        // A checker has no clock.
+        // Loom and shuttle have no clock.
         if !IS_CHECKED && self.missing() > 0 && self.minimum.plan() {
-            // They set their alarms anew.
+            // Sleeping workers compute their alarms again.
             self.parking.wake_all();
         }
     }
@@ -96,7 +96,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.lifecycle.is_closed() { 0 } else { self.threads.missing() }
     }
 
-    /// Tries to restore the minimum, if that is due; says when it will be.
+    /// Tries to restore the minimum, if an attempt is due. Returns when the next one is.
     pub(super) fn restore_minimum(&self) -> Option<Instant> {
         if self.minimum.is_missing() { self.try_to_restore() } else { None }
     }
@@ -110,12 +110,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return next;
         }
         let engine = self.this.upgrade()?;
-        // No more than are missing now: those whose states cannot be made are gone again at once.
+        // Bounded by the number that is missing now, because workers whose states cannot be made end at once.
         for _ in 0..self.missing() {
             match engine.spawn_worker(None) {
-                // If its state cannot be made, it plans the next try itself.
+                // If its state cannot be made, that worker plans the next attempt itself.
                 Ok(Some(_)) => {}
-                // Those that have the places are about to end.
+                // Workers that are about to end still have the numbers.
                 Ok(None) => {
                     self.minimum.plan();
                     break;

@@ -1,21 +1,22 @@
-//! The one engine behind every pool: the way of a task from submit to its end.
+//! The engine behind every pool: the way of a task from its submission to its end.
 //!
 //! ```text
-//! submit ── submit.rs      a worker alive? room? else the reason
-//!        ── wait_queue.rs   full: wait in line
-//!        ── queue/         push: hand to an idle worker, or queue
-//!        ── parking.rs     wake a worker only if nobody is looking for work
-//!        ── spawning.rs    start one more if there are more tasks than workers
-//! worker ── worker.rs      pop, run, account, let the next submitter in; or look, then sleep
-//!        ── mailboxes.rs    orders for all workers, between their tasks
-//! end    ── lifecycle.rs   pause, close, wait
+//! submit ── submit.rs       a worker alive? room? otherwise the reason
+//!        ── wait_queue.rs   full: wait in the lane's queue
+//!        ── queue/          push: hand to an idle worker, or queue
+//!        ── parking.rs      wake a worker unless one is searching
+//!        ── spawning.rs     start one more if there are more tasks than workers
+//! worker ── worker.rs       pop, run, count, notify the next submitter; or search, then sleep
+//!        ── mailboxes.rs    broadcasts to all workers, between their tasks
+//! owner  ── control.rs      figures, limits and settings
+//!        ── pausing.rs      pause, and wait for rest
+//!        ── shutdown.rs     close, drain, and wait for the end
 //! ```
 
-mod adaptive_spin;
+mod blocking;
 mod control;
 mod counters;
-mod idle;
-mod joining;
+mod end_wait;
 mod lane_queues;
 mod lifecycle;
 mod mailboxes;
@@ -24,15 +25,19 @@ mod minimum;
 pub(crate) mod models;
 pub(crate) mod options;
 mod parking;
+mod pausing;
 pub(crate) mod reconfigure;
 mod settings;
+mod shutdown;
 mod spawning;
 pub(crate) mod stats;
 mod submit;
 mod submit_async;
+mod submit_options;
 mod sweep;
 mod thread_limit;
 mod threads;
+mod user_code;
 mod views;
 pub(crate) mod wait_queue;
 mod wakers;
@@ -41,10 +46,11 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
-pub(crate) use control::{Controlled, EngineRef, PauseControl};
+pub(crate) use control::Controlled;
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
-pub(crate) use submit::{SubmitOptions, WaitMode};
+pub(crate) use pausing::Pausing;
+pub(crate) use submit_options::{SubmitOptions, WaitMode};
 pub(crate) use views::SweptView;
 
 use crate::engine::options::{Nested, Options};
@@ -70,55 +76,55 @@ use views::Views;
 use wait_queue::WaitQueue;
 use worker::TaskCx;
 
-/// What a worker does with a task: the first axis of a pool's type.
+/// What a worker does with a task: the first type parameter of an engine.
 pub trait Runner: Send + Sync + Sized + 'static {
     /// What is queued.
     type Item: Send + 'static;
     /// What a worker keeps between tasks. It is made, used and dropped on the worker's thread.
     type State;
-    /// What the user gets back of a task that never ran.
+    /// What a task that never ran comes back to the user as.
     type Returned;
 
-    /// Whether a state is made by somebody else's code, which can fail.
+    /// Whether user code makes the state, which can fail.
     const HAS_FACTORY: bool = false;
 
     /// Makes the state of worker `worker`.
     fn start(&self, worker: usize) -> Result<Self::State, BoxError>;
 
-    /// Whether `ready` may block, so that a worker in it cannot be counted on.
+    /// Whether `ready` may block, so that a worker in it is unavailable.
     const READY_BLOCKS: bool = false;
 
     /// Called before the worker takes work.
     fn ready(&self, _state: &mut Self::State) {}
 
-    /// Runs a task. Must set `completion` before any user code runs.
+    /// Runs a task. It must set `completion` before user code runs.
     fn run(&self, state: &mut Self::State, item: Self::Item, completion: &mut Completion) -> RunOutcome;
 
     /// Ends a worker's state.
     fn stop(&self, _state: Self::State) {}
 
-    /// Whether the tasks that run, and those that still will, should stop.
+    /// Whether running and future tasks should stop.
     fn overdue(&self) -> &Overdue;
 
-    /// Whether the state is made anew after a panic.
+    /// Whether a panic discards the state, so that it is made anew.
     fn discards_after_panic(&self) -> bool {
         false
     }
 
-    /// A state to run a task with in the middle of another, if that takes none of the worker's own.
+    /// A state to run a task with inside another one, if the task does not need the worker's own state.
     fn spare_state(&self) -> Option<Self::State> {
         None
     }
 
-    /// What a queued task can expect. Is asked under the queue's locks.
+    /// Whether a queued task will run. It is called under the queue's locks.
     fn liveness(item: &Self::Item) -> Liveness;
 
-    /// Undoes a task that was taken out of the queue.
+    /// Takes back a task that has left the queue without running.
     fn retract(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Retracted<Self::Returned>;
 }
 
 pub struct Engine<R: Runner, D: Dispatch> {
-    /// Itself, where only a reference is at hand: the workers' way to a task is short of registers.
+    /// The engine itself, for where only a reference is at hand: the workers' path to a task is short of registers.
     this: Weak<Self>,
     runner: R,
     options: Options,
@@ -134,9 +140,9 @@ pub struct Engine<R: Runner, D: Dispatch> {
     counters: Counters,
     running_tasks: RunningTasks,
     minimum: Minimum,
-    /// What keys are hashed with.
+    /// The seed of the hash of keys.
     seed: RandomState,
-    /// Whether nobody is to wait when the pool is dropped.
+    /// Whether a drop of the pool must not wait.
     is_detached: AtomicBool,
     sweeps: Sweeps,
     /// Dropped last.
@@ -193,7 +199,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.identity.id()
     }
 
-    /// The most tasks that wait beyond those with a worker.
+    /// The engine as its workers share it. `None` only while it is dropped.
+    fn shared(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
+    }
+
+    /// The bound of the queue: the most tasks that wait beyond those that have a worker.
     pub(crate) fn queue_bound(&self) -> Option<usize> {
         self.settings.queue()
     }
@@ -207,18 +218,18 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         current_worker::is_inside(self.identity.id())
     }
 
-    /// Whether the calling thread is a worker of this pool whose tasks go in beyond the bound.
+    /// Whether the calling thread is a worker of this pool whose submissions go beyond the bound.
     pub(crate) fn exceeds_bound(&self) -> bool {
         self.is_inside() && self.options.nested == Nested::Any
     }
 
-    /// Counts a task that has ended, or will, without having come through the queue.
+    /// Counts a task that has ended, or will, without having been queued.
     pub(crate) fn note_direct(&self) {
         counters::count(&self.counters.direct);
     }
 
-    /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that
-    /// wait may count on it. To be made before the tasks are out of sight.
+    /// Announces that the calling thread is about to queue tasks that no worker can find yet, until the guard is dropped. Workers that
+    /// wait may rely on it. Make it before the tasks are taken from where workers find them.
     pub(crate) fn inflight(&self) -> Inflight<'_, R, D> {
         self.block_permits.begin_inflight();
         Inflight(self)
@@ -249,13 +260,13 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
     fn progress_capacity(&self) -> usize {
         let (staying, capacity) = self.threads.population();
         let workers = if self.threads.is_spawn_failing() { staying } else { staying.max(capacity) };
-        // Whoever is on the way in brings a task, or lets the next one in line bring one.
+        // A submitter that is about to try queues a task, or lets the next one do so.
         workers + usize::from(self.wait_queue.makes_progress())
     }
 
     fn has_free_workers(&self) -> bool {
         let (staying, capacity) = self.threads.population();
-        // Where threads can be had, each queued task has been seen to (`ensure_workers`).
+        // Where threads can be had, a worker was started for each queued task (`ensure_workers`).
         let able = if self.threads.is_spawn_failing() { staying.min(capacity) } else { capacity };
         let load = self.queue.load();
         !self.lifecycle.is_paused() && load.queued + load.running <= able
@@ -267,7 +278,7 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         current_worker::run_here(self.identity.id(), |completion| match self.queue.pop_instead() {
             Some(item) => {
                 has_run = true;
-                // Its place in the queue is free now, however long it runs here.
+                // The task no longer takes room in the queue, however long it runs here.
                 self.notify_blocked();
                 self.runner.run(&mut state, item, completion)
             }

@@ -1,8 +1,8 @@
-//! What can be changed about a pool while it is open.
+//! Changing the settings of an open pool.
 
 use std::time::Duration;
 
-/// Changes to a pool, for [`PoolControl::reconfigure`](crate::PoolControl::reconfigure). What is not set stays as it is.
+/// Changes to a pool, for [`PoolControl::reconfigure`](crate::PoolControl::reconfigure). Settings that are not set here stay as they are.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Reconfigure {
 }
 
 impl Reconfigure {
-    /// Changes nothing yet.
+    /// Creates an empty set of changes.
     ///
     /// ```
     /// use formicary::{Pool, Reconfigure};
@@ -35,12 +35,12 @@ impl Reconfigure {
         Reconfigure::default()
     }
 
-    /// How many tasks may wait beyond those that have a worker; as [`Builder::queue`](crate::Builder::queue). Not for a
-    /// [`Ring`](crate::Ring), whose places are allocated once.
+    /// Sets how many tasks may wait beyond those that have a worker, as [`Builder::queue`](crate::Builder::queue) does. A
+    /// [`Ring`](crate::Ring) does not support it, because its slots are allocated once.
     ///
-    /// More lets blocked submitters in at once. Fewer sends no task away: newcomers are refused, or wait, until enough have ended.
-    /// On a [`Sharded`](crate::Sharded) queue each shard keeps to its share of the new bound, also while another still holds more
-    /// than its own.
+    /// A higher bound admits blocked submitters at once. A lower one removes no task: submissions are refused, or wait, until enough
+    /// tasks have ended. On a [`Sharded`](crate::Sharded) queue each shard applies its share of the new bound, also while another shard
+    /// still holds more than its own.
     ///
     /// ```
     /// use formicary::{Pool, Reconfigure};
@@ -60,7 +60,8 @@ impl Reconfigure {
         self
     }
 
-    /// Any number of tasks may wait; as [`Builder::unbounded_queue`](crate::Builder::unbounded_queue). Not for a [`Ring`](crate::Ring).
+    /// Removes the bound of the queue, as [`Builder::unbounded_queue`](crate::Builder::unbounded_queue) does. A [`Ring`](crate::Ring) does
+    /// not support it.
     ///
     /// ```
     /// use formicary::{Pool, Reconfigure};
@@ -79,8 +80,8 @@ impl Reconfigure {
         self
     }
 
-    /// Whether `submit` refuses where it would block; as [`Builder::nonblocking`](crate::Builder::nonblocking). Those who are blocked
-    /// already wait on.
+    /// Sets whether `submit` refuses where it would block, as [`Builder::nonblocking`](crate::Builder::nonblocking) does. Submitters
+    /// that are blocked already go on waiting.
     ///
     /// ```
     /// use formicary::{Pool, Reconfigure};
@@ -98,8 +99,8 @@ impl Reconfigure {
         self
     }
 
-    /// How many submitters may wait for room; as [`Builder::max_blocking`](crate::Builder::max_blocking). Those who are blocked
-    /// already wait on, also if they are more.
+    /// Sets how many submitters may wait for room, as [`Builder::max_blocking`](crate::Builder::max_blocking) does. Submitters that are
+    /// blocked already go on waiting, also if they are more.
     ///
     /// ```
     /// use formicary::{Pool, Reconfigure};
@@ -117,8 +118,8 @@ impl Reconfigure {
         self
     }
 
-    /// How long a worker above the minimum stays idle before it ends; as [`Builder::expiry`](crate::Builder::expiry). It holds for
-    /// the idle time that has passed already: a worker that has been idle for longer ends at once.
+    /// Sets after which idle time a worker above the minimum ends, as [`Builder::expiry`](crate::Builder::expiry) does. Idle time that has
+    /// passed counts: a worker that has been idle for longer ends at once.
     ///
     /// ```
     /// use std::time::Duration;

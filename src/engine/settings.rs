@@ -1,4 +1,4 @@
-//! What can be changed about a pool while it works, as those see it who submit and those who are idle.
+//! The settings that can be changed while a pool runs, as submitters and idle workers read them.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use crate::engine::options::Options;
 use crate::engine::reconfigure::Reconfigure;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// Stands for no bound, and for no expiry.
+/// No bound, or no expiry.
 const NONE: u64 = u64::MAX;
 
-/// Written under the lock of the phase.
+/// The changeable settings. They are written under the lock of the phase.
 ///
-/// ORDERING: Relaxed everywhere in this file. Each is a figure of its own, and changing it is no promise about what is under way. A
-/// sleeper that must not miss another expiry has a fence (see [`Settings::expiry_word`]).
+/// ORDERING: Relaxed everywhere in this file. Each setting stands alone, and a change promises nothing about operations under way. A
+/// sleeping worker that must not miss a new expiry has a fence (see [`Settings::expiry_word`]).
 pub(super) struct Settings {
-    /// The bound of the queue itself has the last word; this is for those who reckon with it.
+    /// A copy of the bound for computations. The queue itself enforces the bound.
     queue: AtomicU64,
     nonblocking: AtomicBool,
     max_blocking: AtomicUsize,
@@ -32,7 +32,7 @@ impl Settings {
         }
     }
 
-    /// Changes what is given.
+    /// Applies the changes that are set.
     pub(super) fn change(&self, change: &Reconfigure) {
         if let Some(queue) = change.queue {
             self.queue.store(queue_word(queue), Ordering::Relaxed);
@@ -67,8 +67,8 @@ impl Settings {
         (word != NONE).then(|| Duration::from_nanos(word))
     }
 
-    /// Another one for each other expiry: an idle worker that finds it changed asks for the expiry again. Whoever changes it has all
-    /// sleepers woken after that, which has a fence; a sleeper has the other between its entry in their list and its look at this.
+    /// A word that differs for different expiries: an idle worker that finds it changed reads the expiry again. A change wakes all sleeping
+    /// workers afterwards, which has a fence; a worker has the other one between its entry on the list and its read of this.
     pub(super) fn expiry_word(&self) -> u64 {
         self.expiry.load(Ordering::Relaxed)
     }
@@ -78,7 +78,7 @@ fn queue_word(queue: Option<usize>) -> u64 {
     queue.map_or(NONE, |tasks| tasks as u64)
 }
 
-/// What does not fit is for ever: some centuries.
+/// A time that does not fit, some centuries, counts as for ever.
 fn expiry_word(expiry: Option<Duration>) -> u64 {
     expiry.and_then(|expiry| u64::try_from(expiry.as_nanos()).ok()).unwrap_or(NONE)
 }

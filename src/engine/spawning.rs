@@ -1,9 +1,10 @@
-//! Seeing to it that there are workers: at least one before a task is let in, more where there are more tasks, and the calling thread
-//! where the system gives none.
+//! Starting workers: at least one before a task is accepted, more where there are more tasks than workers. Where the system gives no
+//! thread, the calling thread becomes an inline worker.
 
 use std::io;
 
 use super::counters::count;
+use super::shutdown::Ending;
 use super::threads::{ExitReason, WorkerSlot};
 use super::{Engine, Runner};
 use crate::error::{BoxError, BuildError};
@@ -13,10 +14,10 @@ use crate::sync::{Arc, Ordering, fence};
 use crate::task::current_worker::CurrentPool;
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Starts the workers of the minimum and waits until each has its state, or has at least begun where its user
-    /// may notice. On an error the pool is closed and empty again.
+    /// Starts the workers of the minimum. Waits until each has its state, or has at least begun where user code may notice. On an error
+    /// the pool is closed and empty again.
     pub(super) fn start_minimum(self: &Arc<Self>) -> Result<(), BuildError> {
-        // Nothing can go wrong with a thread that is there unless somebody else's code is to run on it.
+        // Where no user code runs on a new thread, the thread cannot fail.
         let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let mut starts = Vec::new();
         let mut refused = None;
@@ -36,7 +37,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 Ok(Err(source)) => {
                     failure.get_or_insert(BuildError::Factory { worker, source });
                 }
-                // A thread that a spawn handler made away with counts as refused.
+                // A thread on which a spawn handler did not run the worker counts as refused.
                 Err(_) => refused = Some(io::Error::other("the worker's thread never ran it")),
                 Ok(Ok(())) => any_lives = true,
             }
@@ -50,28 +51,28 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Err(failure)
     }
 
-    /// Sees to it that a worker is alive before a task is let in. Nobody waits for a thread that another one is starting: that may take
-    /// long, or need the caller.
+    /// Makes sure that a worker is alive before a task is accepted. It does not wait for a thread that another submitter starts, because
+    /// that may take long, or need the caller.
     pub(super) fn ensure_worker(self: &Arc<Self>) -> io::Result<()> {
         if self.threads.has_worker() || self.lifecycle.is_closed() { Ok(()) } else { self.spawn_first() }
     }
 
-    /// A thread that may yet be refused is relied on only where there is no place for one more: then whoever is refused it sees to the
-    /// task.
+    /// Starts a worker where none is alive. It relies on a thread that may still be refused only where the capacity has no room for one
+    /// more: then the thread that fails to start it runs the task.
     #[cold]
     fn spawn_first(self: &Arc<Self>) -> io::Result<()> {
         if self.threads.has_worker_now() {
             return Ok(());
         }
         let Err(refusal) = self.spawn_worker(None) else { return Ok(()) };
-        // Tasks may have been let in on the strength of this one.
+        // Other submitters may have relied on this worker for their tasks.
         self.ensure_workers();
-        // For them, or by another submitter, a worker may have been started.
+        // A worker may have been started for those tasks, or by another submitter.
         if self.threads.has_worker_now() { Ok(()) } else { Err(refusal) }
     }
 
-    /// Sees to it that there are workers for what is queued. A refused thread leaves the tasks to the living workers, and is counted; if
-    /// there is none, the calling thread does the work: tasks that were accepted run.
+    /// Makes sure that there are workers for the queued tasks. A refused thread is counted, and the living workers run the tasks; if none
+    /// is alive, the calling thread does. So accepted tasks run.
     #[inline]
     pub(crate) fn ensure_workers(self: &Arc<Self>) {
         let (staying, capacity) = self.threads.population();
@@ -80,8 +81,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Starts workers while there are more tasks in the house than workers, and room for more. No more than the capacity in one
-    /// call: those whose states cannot be built are gone again at once.
+    /// Starts workers while there are more unfinished tasks than workers and the capacity allows more. One call starts at most as many
+    /// as the capacity, because workers whose states cannot be made end at once.
     #[inline(never)]
     pub(super) fn spawn_to_demand(self: &Arc<Self>) -> io::Result<()> {
         let mut pending = 0;
@@ -99,7 +100,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Starts one more worker if the capacity allows: its number, or the system's refusal.
+    /// Starts one more worker if the capacity allows. Returns its number, or the system's refusal.
     pub(super) fn spawn_worker(
         self: &Arc<Self>,
         ready: Option<Sender<Result<(), BoxError>>>,
@@ -114,20 +115,20 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 Err(error)
             }
         };
-        // It may have been the last one, and be gone again.
-        self.threads.tell_of_the_end();
+        // The worker may have been the last one, and may have ended.
+        self.threads.notify_end();
         pending
     }
 
-    /// Whether there is, or may yet come, something to do. A submitter that found the pool open may be late.
+    /// Whether there is work, or may be. A submitter that found the pool open may push late.
     fn wants_workers(&self) -> bool {
         !self.lifecycle.is_closed() || self.queue.load().queued > 0
     }
 
-    /// A worker could not start. Those that wait for the pool may have waited for that one. Whoever starts workers looks for tasks
-    /// that relied on it after this.
+    /// Records that a worker could not start. Workers that wait for the pool may have relied on it. The thread that tried to start it
+    /// checks for tasks that relied on it after this.
     pub(super) fn on_spawn_failed(&self) {
-        // ORDERING: SeqCst fence between the worker's leaving the book and that look at the queue, as in `after_departure`.
+        // ORDERING: SeqCst fence between the worker's removal from the registry and that check of the queue, as in `after_exit`.
         fence(Ordering::SeqCst);
         count(&self.counters.failed_starts);
         self.threads.set_spawn_failing(true);
@@ -136,41 +137,41 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 }
 
-/// Guests: threads that are workers for as long as no other can be had.
+/// Inline workers: threads that run tasks as long as no other worker can be had.
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Makes the calling thread a worker for as long as there is no other. Where the submitter found a worker alive before its task went in,
-    /// that one can have expired since.
+    /// Makes the calling thread a worker for as long as there is no other. A submitter may need this although it found a worker alive
+    /// before it pushed, because that worker may have expired since.
     #[cold]
     fn run_inline_worker(self: &Arc<Self>) {
         while self.threads.population().0 == 0 && self.has_startable_work() {
-            // If there is no place, those that have it are about to end, and come here.
+            // Without a free number, the workers that have them are about to end, and will come here.
             let Some(worker_slot) = self.threads.reserve(|| self.wants_workers()) else { return };
             let inline_worker = self.threads.adopt_caller(worker_slot);
             Arc::clone(self).work(inline_worker, None);
-            // Its place may be another's now.
+            // Another worker may need the number now.
             if self.spawn_to_demand().is_ok() {
                 return;
             }
         }
     }
 
-    /// Whether a task can start, or will be able to when a pause ends by itself, for which a worker must be up.
+    /// Whether a task can start now, or when a pause ends by itself, for which a worker must be up.
     pub(super) fn has_startable_work(&self) -> bool {
         self.queue.has_work() || self.queue.load().queued > 0 && self.end_of_pause().is_some()
     }
 
-    /// Asks for another worker in place of a guest that goes on otherwise: perhaps the system has threads again. Says whether the guest
-    /// has taken leave for that, as it must where there may be one worker only.
+    /// Asks for another worker to take over from an inline worker, because the system may give threads again. Returns whether the inline
+    /// worker has exited for that. If only one worker is allowed, it must exit first.
     pub(super) fn try_hand_over(self: &Arc<Self>, has_run: bool) -> bool {
         drop(self.spawn_to_demand());
-        let is_in_the_way = self.capacity() == 1;
-        let why = if has_run && is_in_the_way { ExitReason::Done } else { ExitReason::Relieved };
+        let is_only_slot = self.capacity() == 1;
+        let why = if has_run && is_only_slot { ExitReason::Done } else { ExitReason::Relieved };
         self.threads.try_exit(why)
     }
 }
 
-/// A worker that was hired and has not begun. If its thread never comes, dropping this fires it again; and if that is after the
-/// spawn handler has promised one, tasks may have been let in on the strength of it, which whoever drops it sees to.
+/// A worker that was reserved and has not begun. Dropping it releases the worker, because its thread will not come. If the spawn handler
+/// had promised the thread, tasks may have been accepted in reliance on it; the thread that drops this runs them.
 struct PendingWorker<R: Runner, D: Dispatch> {
     engine: Arc<Engine<R, D>>,
     worker_slot: WorkerSlot,
@@ -189,7 +190,7 @@ impl<R: Runner, D: Dispatch> Drop for PendingWorker<R, D> {
         if !self.has_run && self.engine.threads.abandon(self.worker_slot) {
             self.engine.on_spawn_failed();
             self.engine.run_inline_worker();
-            self.engine.threads.tell_of_the_end();
+            self.engine.threads.notify_end();
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Figures of a pool at one moment, and of its end.
+//! The figures of a pool, while it runs and at its end.
 
 use crate::queue::ShardStats;
 use std::fmt;
 use std::sync::Arc;
 
-/// A snapshot of a pool's counts. Reading it never stops the pool.
+/// A snapshot of a pool's figures. Taking it does not stop the pool.
 ///
-/// While tasks are on their way the figures may be a task apart from one another. When the pool is quiet they are
-/// exact: `submitted = completed + panicked + cancelled + returned`, and at all times `live = running + idle`.
+/// While tasks run, figures may differ from one another by the tasks in flight. When the pool is idle they are exact:
+/// `submitted = completed + panicked + cancelled + returned`. At all times `live = running + idle`.
 ///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
@@ -24,23 +24,23 @@ use std::sync::Arc;
 pub struct Stats {
     /// The pool's name ([`Builder::name`](crate::Builder::name)).
     pub name: Arc<str>,
-    /// How many tasks may wait beyond those that have a worker ([`Builder::queue`](crate::Builder::queue)); `None` is any number.
+    /// How many tasks may wait beyond those that have a worker ([`Builder::queue`](crate::Builder::queue)). `None`: any number.
     pub queue_bound: Option<usize>,
-    /// The most workers that may be alive.
+    /// The highest number of workers that may be alive.
     pub capacity: usize,
     /// Living workers.
     pub live: usize,
     /// Living workers without a task.
     pub idle: usize,
-    /// Tasks inside user code. A task that a worker runs in the middle of another is not counted twice.
+    /// Tasks that run user code. A task that a worker runs inside another one is not counted as well.
     pub running: usize,
-    /// Tasks accepted and not started. One that its handle has cancelled, or that a worker has run itself because it waited for it,
-    /// is not counted; one whose token is cancelled is, until its turn comes or its place is needed.
+    /// Tasks that were accepted and have not started. A task is no longer counted when its handle has cancelled it, or when a worker that
+    /// waits for it has run it. A task whose token is cancelled is counted until a worker takes it or its room is needed.
     pub queued: usize,
-    /// Unfinished tasks that the pool's own tasks submitted, beyond the bound of the queue: see [`Builder::nested`](crate::Builder::nested).
-    /// They are counted as queued and running, too.
+    /// Unfinished tasks beyond the bound of the queue, which the pool's own tasks have submitted; see
+    /// [`Builder::nested`](crate::Builder::nested). They are also counted as queued or running.
     pub overcommitted: usize,
-    /// Submitters blocked at the door.
+    /// Submitters that wait for room.
     pub waiting: usize,
     /// Tasks ever accepted.
     pub submitted: u64,
@@ -50,9 +50,9 @@ pub struct Stats {
     pub panicked: u64,
     /// Tasks that were accepted and will never run.
     pub cancelled: u64,
-    /// Submissions refused, for whatever reason: the sum of `refusals`.
+    /// Refused submissions: the sum of `refusals`.
     pub rejected: u64,
-    /// The same by kind.
+    /// Refused submissions by kind.
     pub refusals: Refusals,
     /// Tasks given back by `shutdown_now`.
     pub returned: u64,
@@ -60,21 +60,21 @@ pub struct Stats {
     pub spawned: u64,
     /// Workers that have ended.
     pub retired: u64,
-    /// The most tasks that were ever running at the same time, each from when a worker took it to when its end was counted. Never
-    /// more than that; where tasks end while others start, a moment may be missed.
+    /// The highest number of tasks that have run at the same time, each from when a worker took it to when its end was counted. It is
+    /// never too high; where tasks end while others start, a short peak may be missed.
     pub peak_running: usize,
-    /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, in broadcasts, and
-    /// in drops of results that nobody waited for and of what cancelled tasks had captured, also where a group, a map or a view
-    /// drops these on its owner's thread, or a submitter that makes room on its own.
+    /// Panics caught outside of tasks: in the panic handler, in thread hooks, in `ready` and `terminate`, in broadcasts, in drops of
+    /// results without a receiver and of what cancelled tasks had captured. This includes drops that a group, a map, a view or a
+    /// submitter makes on its own thread.
     pub handler_panics: u64,
-    /// Threads that the system refused, and worker states that could not be built.
+    /// Threads that the system refused, and worker states that could not be made.
     pub failed_starts: u64,
-    /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for others. Tasks beyond the bound are in no shard.
+    /// The figures of each shard of a [`Sharded`](crate::Sharded) pool; empty for other pools. Tasks beyond the bound are in no shard.
     pub shards: Vec<ShardStats>,
 }
 
-/// Refused submissions by the [`kind`](crate::SubmitErrorKind) of the refusal. A task that was accepted and then had no state to run
-/// with ([`NoState`](crate::SubmitErrorKind::NoState)) counts as cancelled, not as refused.
+/// Refused submissions by the [`kind`](crate::SubmitErrorKind) of the refusal. A task that was accepted, and then had no state to run
+/// with ([`NoState`](crate::SubmitErrorKind::NoState)), counts as cancelled and not as refused.
 ///
 /// ```
 /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
@@ -93,27 +93,33 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusals {
-    /// There was no room, and the call did not wait.
+    /// The queue was full, and the call did not wait.
     pub full: u64,
-    /// Too many submitters waited already ([`max_blocking`](crate::Builder::max_blocking)).
+    /// Too many submitters were waiting already ([`max_blocking`](crate::Builder::max_blocking)).
     pub overloaded: u64,
-    /// There was no room until the time was up.
+    /// The queue was full until the time was over.
     pub timed_out: u64,
-    /// The task was cancelled before it was taken.
+    /// The task was cancelled before it was accepted.
     pub cancelled: u64,
     /// The pool was closed.
     pub closed: u64,
     /// The system refused a thread, and no worker was alive.
     pub spawn: u64,
-    /// The submitter was a worker of the pool, and would have waited for itself.
+    /// The submitter was a worker of the pool and would have waited for itself.
     pub would_deadlock: u64,
 }
 
 impl Refusals {
-    /// All of them.
+    /// The sum over all kinds.
     ///
     /// ```
-    /// assert_eq!(formicary::Refusals::default().total(), 0);
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert!(pool.try_submit(|| ()).is_err());
+    /// assert_eq!(pool.stats().refusals.total(), 1);
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn total(&self) -> u64 {
         let Refusals { full, overloaded, timed_out, cancelled, closed, spawn, would_deadlock } = self;
@@ -144,8 +150,8 @@ impl fmt::Display for Stats {
     }
 }
 
-/// What was left of a pool when a shutdown returned: nothing, unless its time was up or it was called from one
-/// of the pool's own tasks. And what came of its tasks from the moment of the call.
+/// What is left of a pool when a shutdown returns, and what happened to its tasks since the call. Nothing is left unless the time was over
+/// or the shutdown was called on one of the pool's own threads.
 ///
 /// ```
 /// let pool = formicary::Pool::new(1)?;
@@ -159,7 +165,7 @@ impl fmt::Display for Stats {
 pub struct ShutdownReport {
     /// Workers still alive.
     pub workers: usize,
-    /// Tasks not started; the workers go on with them.
+    /// Tasks that have not started. The workers still run them.
     pub queued: usize,
     /// Tasks still running.
     pub running: usize,
@@ -167,7 +173,7 @@ pub struct ShutdownReport {
     pub ran: u64,
     /// Tasks that were cancelled during the shutdown.
     pub cancelled: u64,
-    /// Tasks that were given back, by this shutdown or by another at the same time.
+    /// Tasks that were given back, by this shutdown or by a concurrent one.
     pub returned: u64,
 }
 
@@ -175,8 +181,17 @@ impl ShutdownReport {
     /// Whether the pool has ended: no worker is alive, and no task is left.
     ///
     /// ```
-    /// assert!(formicary::Pool::new(1)?.shutdown().is_complete());
-    /// # Ok::<(), formicary::BuildError>(())
+    /// use formicary::Pool;
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (go, gate) = channel::<()>();
+    /// pool.submit(move || drop(gate.recv()))?;
+    /// assert!(!pool.shutdown_timeout(Duration::from_millis(1)).is_complete());
+    /// drop(go);
+    /// assert!(pool.shutdown().is_complete());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_complete(&self) -> bool {
         self.workers == 0 && self.queued == 0

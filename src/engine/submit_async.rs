@@ -1,10 +1,11 @@
-//! Waiting at the door without a thread.
+//! Waiting for room without a thread.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::submit::{SubmitOptions, WaitGuard};
+use super::blocking::WaitGuard;
+use super::submit_options::SubmitOptions;
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, Cancelled};
 use crate::error::{SubmitError, SubmitErrorKind};
@@ -13,34 +14,34 @@ use crate::sync::Arc;
 use crate::sync::waiter::Waiter;
 use crate::task::state::TaskState;
 
-/// A task that enters when it is polled and there is room. It stands in the same line as threads that wait; dropping it
-/// leaves the line and calls the next, and drops the task.
+/// A submission that is accepted when it is polled and there is room. It waits in the same queues as threads do. Dropping it leaves the
+/// wait queue, notifies the next, and drops the task.
 #[must_use = "futures do nothing with_token polled"]
 pub(crate) struct SubmitFuture<'p, R: Runner, D: Dispatch> {
     engine: &'p Arc<Engine<R, D>>,
     options: SubmitOptions<'p>,
-    /// `None` once it has entered or been refused.
+    /// `None` once it was accepted or refused.
     item: Option<R::Item>,
-    place: Option<WaitGuard<'p, R, D>>,
-    /// Its token, if it has one.
+    node: Option<WaitGuard<'p, R, D>>,
+    /// Ready when its token, if it has one, is cancelled.
     cancelled: Option<Cancelled<'p>>,
 }
 
 impl<R: Runner, D: Dispatch> Unpin for SubmitFuture<'_, R, D> {}
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled. Whoever polls a future that is
-    /// [`inline`](SubmitOptions::inline) has to [`ensure_workers`](Self::ensure_workers) when it is in.
+    /// Submits a task as soon as there is room, or gives up when the token of `options` is cancelled. A caller that polls the future with
+    /// [`inline`](SubmitOptions::inline) must call [`ensure_workers`](Self::ensure_workers) when the task is accepted.
     pub(crate) fn submit_async<'p>(
         self: &'p Arc<Self>,
         item: R::Item,
         options: SubmitOptions<'p>,
     ) -> SubmitFuture<'p, R, D> {
         let cancelled = options.token().map(CancelToken::cancelled);
-        SubmitFuture { engine: self, options, item: Some(item), place: None, cancelled }
+        SubmitFuture { engine: self, options, item: Some(item), node: None, cancelled }
     }
 
-    /// The same with the task of a slot; on a refusal the input comes back out of it.
+    /// The same for a task with a [`TaskState`]. On a refusal the input is taken back out of the state.
     pub(crate) async fn submit_state_async<'p, I, O>(
         self: &'p Arc<Self>,
         task_state: Arc<TaskState<I, O>>,
@@ -58,35 +59,35 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 }
 
 impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
-    /// One more try; `None` if it has to wait on.
+    /// Tries once more. `None` if it must go on waiting.
     fn advance(&mut self, waker: &Waker) -> Option<Result<(), SubmitErrorKind>> {
-        // Whoever enters at once needs no clone.
+        // A submission that is accepted at once needs no clone.
         let waiter = |options: &SubmitOptions<'_>| match options.is_inline() {
             true => Waiter::Inline(waker.clone()),
             false => Waiter::Task(waker.clone()),
         };
-        if let Some(place) = &self.place {
-            place.set_waiter(waiter(&self.options));
+        if let Some(node) = &self.node {
+            node.set_waiter(waiter(&self.options));
         } else {
             match self.engine.enter_now(&mut self.item, &self.options) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) => self.place = self.engine.enqueue(&self.options, waiter(&self.options)),
+                Ok(false) => self.node = self.engine.enqueue(&self.options, waiter(&self.options)),
                 Err(kind) => return Some(Err(kind)),
             }
         }
-        let Some(place) = &self.place else { return Some(Err(SubmitErrorKind::Overloaded)) };
-        // Until it has not been called since it looked: a call before that went to the waiter of an earlier poll.
+        let Some(node) = &self.node else { return Some(Err(SubmitErrorKind::Overloaded)) };
+        // Repeated until no notification came since the last attempt: an earlier one may have gone to the waker of an earlier poll.
         loop {
-            match self.engine.retry_from_queue(&mut self.item, &self.options, place) {
+            match self.engine.retry_from_queue(&mut self.item, &self.options, node) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) if place.is_notified() => {}
+                Ok(false) if node.is_notified() => {}
                 Ok(false) => return None,
                 Err(kind) => return Some(Err(kind)),
             }
         }
     }
 
-    /// The refusal if its token is cancelled; otherwise the poller is woken when it is.
+    /// The refusal, if the token is cancelled. Otherwise the poller is woken when it is.
     fn give_up(&mut self, poller: &mut Context<'_>) -> Option<SubmitErrorKind> {
         let cancelled = Pin::new(self.cancelled.as_mut()?);
         if cancelled.poll(poller).is_pending() {
@@ -100,16 +101,16 @@ impl<R: Runner, D: Dispatch> Future for SubmitFuture<'_, R, D> {
     type Output = Result<(), SubmitError<R::Item>>;
 
     /// # Panics
-    /// When polled again after it was ready.
+    /// If it is polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.item.is_some(), "polled after it was ready");
         let Some(result) = self.advance(poller.waker()).or_else(|| self.give_up(poller).map(Err)) else {
             return Poll::Pending;
         };
-        self.place = None;
+        self.node = None;
         self.cancelled = None;
         if result.is_ok() && !self.options.is_inline() {
-            // It has left the line.
+            // The entry in the wait queue is dropped by now.
             self.engine.ensure_workers();
         }
         Poll::Ready(result.map_err(|kind| {

@@ -1,9 +1,9 @@
-//! What is queued and will not run any more leaves the queue before anyone is refused, or waits, for want of room.
+//! Sweeping: removing dead tasks from the queue before a submitter is refused, or waits, for want of room.
 //!
-//! Cancelling is lazy: a token does not know the tasks that have it, and a handle does not know the queue. So a submitter that
-//! finds the queue full looks it through, if something in it may have died since the last look. That is known without looking: the
-//! queued tickets of withdrawn tasks are counted, a token that is cancelled counts up one number of the process, and what was
-//! queued with a deadline has left word of it.
+//! Cancelling is lazy: a token does not know the tasks that have it, and a handle does not know the queue. So a submitter that finds the
+//! queue full sweeps it, if something in it may have died since the last sweep. Three cheap checks tell: the stale entries of
+//! withdrawn tasks are counted, each cancelled token increments a number of the process, and the earliest deadline of a queued task is
+//! kept.
 
 use std::time::Instant;
 
@@ -16,40 +16,40 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw};
 use crate::task::liveness::Liveness;
 use crate::task::state::{Retracted, RunOutcome};
 
-/// So many dead tickets are nothing to speak of.
+/// So few stale entries are left alone.
 const FEW: usize = 64;
 
-/// What is known of the queue since the last look through it.
+/// What is known of the queue since its last sweep.
 #[derive(Default)]
 pub(super) struct Sweeps {
-    /// Whether there may be tasks that can be cancelled.
+    /// Whether the queue may contain tasks that can be cancelled.
     has_cancellable: AtomicBool,
-    /// Whether a look has ever found anything.
+    /// Whether a sweep has ever found anything.
     has_found: AtomicBool,
-    /// Looks that are not over, which may yet count what they have found.
-    at_work: AtomicUsize,
-    /// Held during a look.
-    last: Mutex<Look>,
+    /// Sweeps under way, which may not have counted yet what they have found.
+    under_way: AtomicUsize,
+    /// Held during a sweep.
+    last: Mutex<LastSweep>,
 }
 
 #[derive(Default)]
-struct Look {
-    /// How many tokens of the process had been cancelled.
+struct LastSweep {
+    /// How many tokens of the process had been cancelled when it began.
     cancellations: u64,
-    /// When the next task will be cancelled by itself.
+    /// The earliest deadline of a task in the queue.
     deadline: Option<Instant>,
 }
 
-impl Look {
+impl LastSweep {
     fn is_outdated(&self) -> bool {
         self.cancellations != cancel::cancellations() || self.deadline.is_some_and(|at| at <= Instant::now())
     }
 }
 
 impl Sweeps {
-    /// A task that can be cancelled has been queued.
+    /// Records that a task which can be cancelled was queued.
     pub(super) fn note(&self, deadline: Option<Instant>) {
-        // ORDERING: Relaxed, and after the push: a look that takes the mark away before this sees it finds the task.
+        // ORDERING: Relaxed, and after the push: a sweep that clears the mark before this reads it finds the task.
         if !self.has_cancellable.load(Ordering::Relaxed) {
             self.has_cancellable.store(true, Ordering::Relaxed);
         }
@@ -59,78 +59,78 @@ impl Sweeps {
         }
     }
 
-    /// Whether what a look found may not be counted yet. To be asked after the look at the queue that it may explain.
-    pub(super) fn is_at_work(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Counting`: who sees the end of a look sees its counts.
-        self.at_work.load(Ordering::Acquire) > 0
+    /// Whether a sweep may not have counted yet what it has found. Call it after reading the queue's figures that the sweep may explain.
+    pub(super) fn is_under_way(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Counting`: a thread that sees the end of a sweep sees its counts.
+        self.under_way.load(Ordering::Acquire) > 0
     }
 }
 
-/// A look is not over until this is dropped.
+/// A sweep is under way until this is dropped.
 struct Counting<'a>(&'a Sweeps);
 
 impl<'a> Counting<'a> {
     fn begin(sweeps: &'a Sweeps) -> Self {
-        // ORDERING: Relaxed. Who finds the queue emptied by the look sees this through the queue's lock.
-        sweeps.at_work.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: Relaxed. A thread that finds the queue emptied by the sweep sees this through the queue's lock.
+        sweeps.under_way.fetch_add(1, Ordering::Relaxed);
         Counting(sweeps)
     }
 }
 
 impl Drop for Counting<'_> {
     fn drop(&mut self) {
-        // ORDERING: Release, see `Sweeps::is_at_work`.
-        self.0.at_work.fetch_sub(1, Ordering::Release);
+        // ORDERING: Release, see `Sweeps::is_under_way`.
+        self.0.under_way.fetch_sub(1, Ordering::Release);
     }
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// A task has been queued that can be cancelled, by this token if there is one.
+    /// Records that a task was queued that can be cancelled, by this token if there is one.
     pub(crate) fn note_cancellable(&self, token: Option<&CancelToken>) {
         self.sweeps.note(token.and_then(CancelToken::deadline));
     }
 
-    /// Takes out of the queue, and of the pool's views, what will not run any more, if there may be anything. Says whether there may be
-    /// room because of that; perhaps another submitter has made it.
+    /// Removes dead tasks from the queue and from the pool's views, if there may be any. Returns whether there may be room because of
+    /// that; another submitter's sweep may have made it.
     #[cold]
     pub(crate) fn sweep(&self) -> bool {
-        let has_withdrawn = self.id().tickets() > 0;
-        // In this order: whoever misses a mark that another's look has taken away finds that look at work, and waits for it, or knows
-        // what it has found. Otherwise it would be refused for what is just being swept out.
+        let has_withdrawn = self.id().stale_entries() > 0;
+        // The order matters. A thread that misses a mark which another sweep has cleared finds that sweep under way and waits for it, or
+        // knows what it has found. Otherwise the submitter would be refused although room is being made.
         // ORDERING: Acquire pairs with the Release in `sweep_queue`.
         let has_cancellable = self.sweeps.has_cancellable.load(Ordering::Acquire);
-        if has_withdrawn || has_cancellable || self.sweeps.is_at_work() {
+        if has_withdrawn || has_cancellable || self.sweeps.is_under_way() {
             let last = self.sweeps.last.lock();
             if has_withdrawn || last.is_outdated() {
                 self.sweep_queue(last);
                 return true;
             }
         }
-        // ORDERING: Relaxed. Set before the lock is left and before the look is over.
+        // ORDERING: Relaxed. It is set before the lock is released and before the sweep ends.
         self.sweeps.has_found.load(Ordering::Relaxed)
     }
 
-    /// Sweeps if most of what is queued are tickets of withdrawn tasks: so a loop that makes them takes no more and more memory.
+    /// Sweeps if most of the queue is stale entries, so that a loop which withdraws tasks uses bounded memory.
     #[inline]
     pub(crate) fn sweep_if_worth_it(&self) {
-        if self.id().tickets() > FEW {
+        if self.id().stale_entries() > FEW {
             self.sweep_if_mostly_dead();
         }
     }
 
     #[cold]
     fn sweep_if_mostly_dead(&self) {
-        if self.id().tickets() > self.queue.load().queued / 2 {
+        if self.id().stale_entries() > self.queue.load().queued / 2 {
             self.sweep_queue(self.sweeps.last.lock());
         }
     }
 
-    fn sweep_queue(&self, mut last: crate::sync::MutexGuard<'_, Look>) {
+    fn sweep_queue(&self, mut last: crate::sync::MutexGuard<'_, LastSweep>) {
         let counting = Counting::begin(&self.sweeps);
-        // ORDERING: Release, see `sweep`; and before the look, see `Sweeps::note`.
+        // ORDERING: Release, see `sweep`. It comes before the sweep, see `Sweeps::note`.
         self.sweeps.has_cancellable.store(false, Ordering::Release);
-        // As it was before the look: what is cancelled meanwhile is for the next one.
-        *last = Look { cancellations: cancel::cancellations(), deadline: None };
+        // Read before the sweep: what is cancelled meanwhile is left to the next one.
+        *last = LastSweep { cancellations: cancel::cancellations(), deadline: None };
         let (mut any_cancellable, deadline) = (false, &mut last.deadline);
         let mut is_dead = |liveness| match liveness {
             Liveness::Dead => true,
@@ -156,10 +156,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         drop(counting);
         fence_after_rmw();
         self.notify_if_watched();
-        // A queue may have put live tasks where they are found only now (parking.md).
+        // A queue may have moved live tasks to where they are found only now (parking.md).
         self.wake();
         if makes_room {
-            // Not otherwise: the first in line, who may be the one that looks, would call itself again and again.
+            // Only then: the head of the wait queue may be the submitter that sweeps, and would notify itself again and again.
             self.notify_blocked();
         }
         for input in captured {
@@ -170,7 +170,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Counts a task that was taken out of the queue dead, and tells whoever waits for it. What it captured is to be dropped.
+    /// Counts a dead task that was removed from the queue, and wakes its waiters. The caller drops the returned input.
     fn discard_dead(&self, item: R::Item) -> Option<R::Returned> {
         match self.catch_user_panic(|| R::retract(item, SubmitErrorKind::Cancelled, Cause::Cancelled)) {
             Some(Retracted::Here(input)) => {

@@ -1,17 +1,17 @@
-//! How many threads the pools of this process may have at a time.
+//! A limit on the threads that all pools of the process have at a time.
 //!
-//! A thread that the system refuses is an error, and the living workers do its work. But beyond a limit on memory maps the system
-//! gives a thread, and not the memory for its signal stack: the standard library then ends the process. So pools stay well below what
-//! the system says it can give.
+//! A thread that the system refuses is an error, and the other workers do its work. But beyond a limit on memory maps the system
+//! gives a thread without the memory for its signal stack, and the standard library then aborts the process. So pools stay well below
+//! what the system says it can give.
 
 use std::io;
 use std::sync::OnceLock;
-// No model builds threads, and these are static.
+// Not `sync`'s atomics: loom's cannot be in a static, and no model starts threads.
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So many may be had without asking the system.
+/// This number of threads is allowed without asking the system.
 const UNASKED: usize = 256;
-/// The limit where the system does not tell.
+/// The limit where the system does not tell its own.
 const UNKNOWN: usize = 8_192;
 /// Memory maps of one thread: its stack, its signal stack, and a guard page for each.
 const MAPS: usize = 4;
@@ -19,29 +19,29 @@ const MAPS: usize = 4;
 /// Threads that pools have started and that have not ended.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
 
-/// What the system gave, measured once.
+/// The limit, read from the system once.
 static LIMIT: OnceLock<usize> = OnceLock::new();
 
-/// A place for a thread; given back when it is dropped, at the thread's end.
-pub(super) struct Place(());
+/// A permit for one thread. It is released when it is dropped, at the thread's end.
+pub(super) struct ThreadPermit(());
 
-impl Place {
-    /// Takes one, or says that there is none.
-    pub(super) fn take() -> io::Result<Place> {
+impl ThreadPermit {
+    /// Takes a permit, or fails if none is left.
+    pub(super) fn take() -> io::Result<ThreadPermit> {
         // ORDERING: Relaxed, here and below. Only the number counts.
         let others = LIVING.fetch_add(1, Ordering::Relaxed);
-        let place = Place(());
-        if others < UNASKED || others < limit() { Ok(place) } else { Err(refusal(others + 1)) }
+        let permit = ThreadPermit(());
+        if others < UNASKED || others < limit() { Ok(permit) } else { Err(refusal(others + 1)) }
     }
 }
 
-impl Drop for Place {
+impl Drop for ThreadPermit {
     fn drop(&mut self) {
         LIVING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Refuses a number of threads that there can never be at a time.
+/// Fails if the number of threads is above the limit.
 pub(super) fn check(threads: usize) -> io::Result<()> {
     if threads <= UNASKED || threads <= limit() { Ok(()) } else { Err(refusal(threads)) }
 }
@@ -59,17 +59,17 @@ fn limit() -> usize {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         let number = |path: &str| read(path)?.trim().parse::<usize>().ok();
         let maps = number("/proc/sys/vm/max_map_count").zip(read("/proc/self/maps").map(|maps| maps.lines().count()));
-        // Of version 2; where the limit is in a group above, the system refuses a thread, which is an error as any other.
+        // Control groups of version 2. Where a parent group has the limit, the system refuses the thread, which is an ordinary error.
         let group = read("/proc/self/cgroup")
-            .and_then(|all| Some(all.lines().find_map(|wait_queue| wait_queue.strip_prefix("0::"))?.to_owned()));
+            .and_then(|all| Some(all.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned()));
         let ids = group.and_then(|group| number(&format!("/sys/fs/cgroup{group}/pids.max")));
         room(living, maps, [number("/proc/sys/kernel/threads-max"), ids])
     })
 }
 
-/// The limit for a process whose pools have `living` threads. `maps` are those that there may be, and those that there are.
+/// The limit for a process whose pools have `living` threads. `maps` is the limit of memory maps, and how many are in use.
 fn room(living: usize, maps: Option<(usize, usize)>, threads: [Option<usize>; 2]) -> usize {
-    // An eighth is left to others.
+    // An eighth is left to other users.
     let most = |number: usize| number - number / 8;
     let by_maps = maps.map(|(most_maps, in_use)| living + most(most_maps.saturating_sub(in_use)) / MAPS);
     let by_threads = threads.into_iter().flatten().map(most);
@@ -80,7 +80,7 @@ fn room(living: usize, maps: Option<(usize, usize)>, threads: [Option<usize>; 2]
 mod tests {
     use super::room;
 
-    /// D06: the limit is what is left of the scarcest, and less than that.
+    /// D06: the scarcest resource sets the limit, and some of it is left to others.
     #[test]
     fn d06_the_scarcest_counts() {
         assert_eq!(room(0, None, [None, None]), 8_192);

@@ -1,9 +1,8 @@
-//! The lines at the doors: submitters that found the pool full, first come first served at each door.
+//! The wait queues: submitters that found the pool full, first come first served in each lane.
 //!
-//! Only the first in a line tries to enter. A worker that makes room calls it; when it leaves the line, let
-//! in or given up, it calls the next, so room for several is found by several, and no call is lost with
-//! a waiter that goes away. A future that is called and does not come is set aside after a while, so that it holds up nobody
-//! (`queues.rs`).
+//! Only the head of a lane's wait queue tries to submit. A worker that makes room notifies it. When it leaves, admitted or not, it
+//! notifies the next. So room for several submitters is found by several, and no notification is lost with a waiter that goes away. A
+//! future that is notified and not polled is set aside after a while, so that it does not hold up the others (`lane_queues.rs`).
 
 use std::time::Instant;
 
@@ -15,13 +14,13 @@ use crate::queue::DEFAULT_LANE;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_after_rmw, park};
 
-/// The lines of one pool, one for each door of its queue.
+/// The wait queues of one pool, one for each lane of its queue.
 pub(crate) struct WaitQueue {
-    /// How many wait in all, for those who must not take the lock to learn that nobody does.
+    /// The number of waiters in all lanes, for threads that must not take the lock to learn that there is none.
     waiting: CachePadded<AtomicUsize>,
-    /// How many of those at the main door certainly come.
+    /// How many waiters of the default lane are prompt, which means that they certainly act on a notification.
     prompt: AtomicUsize,
-    /// The only line's first was called, will come, and has not looked yet. Those who make room meanwhile need not call it again.
+    /// The only wait queue's head is prompt, was notified, and has not tried yet. Threads that make room need not notify it again.
     is_notified: AtomicBool,
     queues: Mutex<LaneQueues>,
 }
@@ -36,14 +35,14 @@ impl WaitQueue {
         }
     }
 
-    /// How many wait, at whichever door.
+    /// The number of waiters in all lanes.
     pub(crate) fn waiting(&self) -> usize {
-        // ORDERING: Relaxed. `call` fences before it; others take it as a guess.
+        // ORDERING: Relaxed. `notify_one` fences before it; for others it is a hint.
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many of those who wait at this door will certainly come when there is room, so that a newcomer must leave it to them. A
-    /// future is not one of them: it may never be polled again. Costs one load where nobody waits at any door.
+    /// How many waiters of this lane certainly take room when there is some, so that a newcomer must leave it to them. A future does not
+    /// count, because it may never be polled again. Costs one load where no lane has a waiter.
     pub(crate) fn reserved_for(&self, lane: usize) -> usize {
         match self.waiting() {
             0 => 0,
@@ -54,16 +53,16 @@ impl WaitQueue {
     #[cold]
     fn reserved_at(&self, lane: usize) -> usize {
         if lane == DEFAULT_LANE {
-            // ORDERING: Acquire pairs with the Release in `join`: who finds that one waits finds it counted here.
+            // ORDERING: Acquire pairs with the Release in `join`: a thread that sees a waiter sees it counted here.
             fence(Ordering::Acquire);
-            // ORDERING: Acquire pairs with the Release in `count_prompt`: who finds one less finds it gone from `waiting` too.
+            // ORDERING: Acquire pairs with the Release in `count_prompt`: a thread that sees one less here sees one less in `waiting` too.
             self.prompt.load(Ordering::Acquire)
         } else {
             self.queues.lock().prompt(lane)
         }
     }
 
-    /// To be called under the lock, after a change of a lane.
+    /// Updates `prompt`. It is called under the lock, after a change of a lane.
     fn count_prompt(&self, queues: &LaneQueues, lane: usize) {
         if lane == DEFAULT_LANE {
             // ORDERING: Release, see `reserved_at`.
@@ -71,38 +70,38 @@ impl WaitQueue {
         }
     }
 
-    /// Queues a submitter up at a door, unless `most` wait already.
+    /// Adds a submitter to the wait queue of a lane, unless `most` wait already.
     pub(crate) fn join(&self, lane: usize, most: usize, waiter: Waiter) -> Option<WaitNode<'_>> {
-        let me = BlockedSubmitter::new(waiter);
+        let submitter = BlockedSubmitter::new(waiter);
         let mut queues = self.queues.lock();
-        // ORDERING: Relaxed; written under this lock, and the fence below orders it for those who do not take it.
+        // ORDERING: Relaxed. It is written under this lock. For readers without the lock, the fence below orders it.
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting >= most {
             drop(queues);
-            me.forget_waiter();
+            submitter.forget_waiter();
             return None;
         }
-        let ticket = queues.join(lane, &me);
+        let ticket = queues.join(lane, &submitter);
         self.count_prompt(&queues, lane);
         // ORDERING: Release, see `reserved_at`.
         self.waiting.store(waiting + 1, Ordering::Release);
         if queues.len() > 1 {
-            // ORDERING: Relaxed, as `waiting` above.
+            // ORDERING: Relaxed, as for `waiting` above.
             self.is_notified.store(false, Ordering::Relaxed);
         }
         drop(queues);
-        // ORDERING: SeqCst fence between the entry above and the try to enter that follows; `call` has the
-        // other between the room made and its look at `waiting`. One of the two sees the other.
+        // ORDERING: SeqCst fence between the entry above and the attempt to submit that follows. `notify_one` has the other fence,
+        // between the room that was made and its read of `waiting`. One of the two sees the other.
         fence_after_rmw();
-        Some(WaitNode { wait_queue: self, lane, ticket, me })
+        Some(WaitNode { wait_queue: self, lane, ticket, submitter })
     }
 
-    /// There is room behind every door that `has_room` says it of: lets the first in each of these lines try. To be called after
-    /// a read-modify-write that made the room; costs two loads when nobody waits, or the first is on its way.
+    /// Notifies the head of each wait queue in whose lane there is room, as `has_room` says. Call it after a read-modify-write that made
+    /// the room. Costs two loads when there is no waiter, or the head is notified already.
     #[inline]
     pub(crate) fn notify_one(&self, has_room: impl Fn(usize) -> bool) {
         fence_after_rmw();
-        // ORDERING: Relaxed, after the fence; the first in line has the other between taking the mark away and its try.
+        // ORDERING: Relaxed, after the fence. The head has the other fence between clearing the flag and its attempt.
         if self.waiting() > 0 && !self.is_notified.load(Ordering::Relaxed) {
             self.notify_where(has_room);
         }
@@ -128,18 +127,18 @@ impl WaitQueue {
         wake(&woken);
     }
 
-    /// The mark is for a pool with one line: another's first may have to be called when this one's need not. It is made under
-    /// the lock, and only for the first, so that whoever has it takes it away.
+    /// The flag is for a pool with one wait queue: with several, another queue's head may need a notification when this one does not. It
+    /// is set under the lock, and only for a prompt head, which clears it.
     fn add_notification(&self, queues: &mut LaneQueues, lane: usize, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         if queues.only_head(lane).is_some() {
-            // ORDERING: Relaxed, see `call`; and before the call is counted, so that whoever knows of the call finds the mark.
+            // ORDERING: Relaxed, see `notify_one`. It comes before the count, so that a waiter that sees the notification sees the flag.
             self.is_notified.store(true, Ordering::Relaxed);
         }
         queues.notify_one(lane, woken);
     }
 
-    /// Sets aside the futures that were called and have not come, and calls those behind them. To be called before a sleep that
-    /// [`grace_ends`](Self::grace_ends) limits.
+    /// Sets aside the futures that were notified and not polled, and notifies those behind them. Call it before a sleep that is limited by
+    /// [`grace_ends`](Self::grace_ends).
     pub(crate) fn pass_late_futures(&self, has_room: impl Fn(usize) -> bool) {
         if self.waiting() == 0 {
             return;
@@ -148,17 +147,17 @@ impl WaitQueue {
         lanes.into_iter().filter(|lane| has_room(*lane)).for_each(|lane| self.notify_lane(lane));
     }
 
-    /// When a future that was called, and has not come, is to be set aside.
+    /// When the next future that was notified and not polled is to be set aside.
     pub(crate) fn grace_ends(&self) -> Option<Instant> {
         if self.waiting() == 0 { None } else { self.queues.lock().grace_ends() }
     }
 
-    /// Whether somebody in line is certainly on the way in, or to learn that there is no room after all.
+    /// Whether a waiter certainly tries to submit soon, and so finds room or learns that there is none.
     pub(crate) fn makes_progress(&self) -> bool {
         self.waiting() > 0 && self.queues.lock().makes_progress()
     }
 
-    /// Something changed for everyone in line (the pool was closed).
+    /// Notifies all waiters, after a change that concerns all of them (the pool was closed).
     pub(crate) fn notify_all(&self) {
         let all = self.queues.lock().all();
         all.iter().for_each(|submitter| submitter.add_notification());
@@ -166,17 +165,17 @@ impl WaitQueue {
     }
 }
 
-/// May run an executor's code: not to be called under a lock.
+/// Wakes the notified waiters. It may run an executor's code, so it must not be called under a lock.
 fn wake(notified: &[Arc<BlockedSubmitter>]) {
     notified.iter().filter_map(|submitter| submitter.waiter()).for_each(Waiter::wake);
 }
 
-/// A submitter's place in line; dropping it leaves the line and calls the next.
+/// A submitter's entry in a wait queue. Dropping it leaves the queue, and notifies the next if this was the head.
 pub(crate) struct WaitNode<'a> {
     wait_queue: &'a WaitQueue,
     lane: usize,
     ticket: u64,
-    me: Arc<BlockedSubmitter>,
+    submitter: Arc<BlockedSubmitter>,
 }
 
 impl WaitNode<'_> {
@@ -184,52 +183,52 @@ impl WaitNode<'_> {
         self.wait_queue.queues.lock().is_head(self.lane, self.ticket)
     }
 
-    /// Answers all calls that came before, with a `look` at whether it can go in.
-    pub(crate) fn consume_notification<T>(&self, look: impl FnOnce() -> T) -> T {
-        let notifications = self.me.notifications();
-        if !self.me.is_prompt() {
-            self.wait_queue.queues.lock().returned(self.lane, self.ticket, &self.me);
+    /// Consumes all notifications that came before, by calling `attempt`, which tries to submit.
+    pub(crate) fn consume_notification<T>(&self, attempt: impl FnOnce() -> T) -> T {
+        let notifications = self.submitter.notifications();
+        if !self.submitter.is_prompt() {
+            self.wait_queue.queues.lock().returned(self.lane, self.ticket, &self.submitter);
         }
-        // ORDERING: Relaxed, and the fence: whoever makes room after the look finds no mark, and calls. (A mark that is not this
-        // one's may go as well: that costs a call too many.)
+        // ORDERING: Relaxed, with the fence: a thread that makes room after the attempt finds the flag cleared, and notifies. (The flag may
+        // be that of another submitter. Clearing it costs one notification too many.)
         self.wait_queue.is_notified.swap(false, Ordering::Relaxed);
         fence_after_rmw();
-        let found = look();
-        self.me.consume_notification(notifications);
+        let found = attempt();
+        self.submitter.consume_notification(notifications);
         found
     }
 
-    /// Whether it was called since the look that was its last [`consume_notification`](Self::consume_notification).
+    /// Whether it was notified since the attempt in its last [`consume_notification`](Self::consume_notification).
     pub(crate) fn is_notified(&self) -> bool {
-        self.me.is_notified()
+        self.submitter.is_notified()
     }
 
-    /// Sleeps until then, or until everyone is called, as one who has called itself: nobody else need do so meanwhile, and it has
-    /// to look when it is back.
+    /// Parks until then, or until all are notified, as a waiter that has notified itself: no other thread need do so meanwhile, and it
+    /// tries again afterwards.
     pub(crate) fn timed_park(&self, until: Instant) {
         let queues = self.wait_queue.queues.lock();
-        if queues.only_head(self.lane).is_some_and(|first| Arc::ptr_eq(first, &self.me)) {
+        if queues.only_head(self.lane).is_some_and(|first| Arc::ptr_eq(first, &self.submitter)) {
             // ORDERING: Relaxed, see `add_notification`.
             self.wait_queue.is_notified.store(true, Ordering::Relaxed);
         }
-        self.me.add_notification();
+        self.submitter.add_notification();
         drop(queues);
         park(Some(until));
     }
 
-    /// Waits to be called, at most until `deadline`; may return for no reason.
+    /// Blocks until it is notified, at most until `deadline`. May return spuriously.
     pub(crate) fn wait(&self, deadline: Option<Instant>) {
-        // Not to wait longer than need be for a future that was called before.
+        // A future that was notified before must not delay this waiter longer than its grace.
         let deadline = earlier(deadline, self.wait_queue.grace_ends());
-        // A call that came before the wait must not be lost to code that used up this thread's park token in between.
+        // A notification before the wait must not be lost to code that has consumed this thread's park token in between.
         if !self.is_notified() {
             park(deadline);
         }
     }
 
-    /// Has another waiter woken from now on.
+    /// Replaces the waiter that notifications wake.
     pub(crate) fn set_waiter(&self, waiter: Waiter) {
-        self.me.set_waiter(waiter);
+        self.submitter.set_waiter(waiter);
     }
 }
 
@@ -237,17 +236,17 @@ impl Drop for WaitNode<'_> {
     fn drop(&mut self) {
         let mut woken = Vec::new();
         let mut queues = self.wait_queue.queues.lock();
-        // ORDERING: Relaxed. Under the lock; too high a number costs its reader a look at the lines, under the lock.
+        // ORDERING: Relaxed, under the lock. A number that is too high costs its reader a check under the lock.
         self.wait_queue.waiting.store(self.wait_queue.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         let was_first = queues.leave(self.lane, self.ticket);
         self.wait_queue.count_prompt(&queues, self.lane);
         if was_first {
-            // Called under the lock, so that there is always one who is on the way while there is room.
+            // Notified under the lock, so that a waiter is always about to try while there is room.
             self.wait_queue.is_notified.store(false, Ordering::Relaxed);
             self.wait_queue.add_notification(&mut queues, self.lane, &mut woken);
         }
         drop(queues);
         wake(&woken);
-        self.me.forget_waiter();
+        self.submitter.forget_waiter();
     }
 }

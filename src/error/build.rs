@@ -1,4 +1,4 @@
-//! Why there is no pool.
+//! The error of building, restarting or reconfiguring a pool.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io;
 
 use super::BoxError;
 
-/// Why a pool could not be built, restarted or resized. Names the value that was wrong.
+/// Why a pool could not be built, restarted or resized. The text names the setting that was wrong.
 ///
 /// ```
 /// use formicary::{BuildError, Pool};
@@ -17,43 +17,43 @@ use super::BoxError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// `workers` is 0: such a pool could run nothing.
+    /// `workers` is 0.
     ZeroWorkers,
     /// `workers` is above [`MAX_WORKERS`](crate::MAX_WORKERS).
     TooManyWorkers {
-        /// The number asked for.
+        /// The number requested.
         asked: usize,
-        /// The most there can be.
+        /// The largest number possible.
         limit: usize,
     },
     /// `min_workers` is above `workers`.
     MinAboveMax {
-        /// The minimum asked for.
+        /// The minimum requested.
         min: usize,
-        /// The maximum asked for.
+        /// The maximum requested.
         max: usize,
     },
-    /// The dispatch cannot have a queue like that.
+    /// The dispatch does not support these queue settings.
     Queue {
-        /// The dispatch, by name.
+        /// The name of the dispatch.
         dispatch: &'static str,
-        /// Which setting it cannot have, in a sentence.
+        /// Which setting it does not support, in a sentence.
         reason: String,
     },
-    /// A `thread_name` that is empty or has a NUL byte in it.
+    /// `thread_name` is empty or contains a NUL byte.
     ThreadName(String),
     /// `stack_size` is 0.
     ZeroStackSize,
-    /// The system, or the pool's spawn handler, refused the first thread.
+    /// The system, or the pool's spawn handler, failed to start the first thread: its error.
     Spawn(io::Error),
-    /// The factory failed to make the state of a first worker.
+    /// The factory failed to create the state of one of the first workers.
     Factory {
         /// The worker's number.
         worker: usize,
-        /// The factory's own error; if it panicked, an error with the panic's text.
+        /// The factory's error or, if the factory panicked, an error with the text of the panic.
         source: BoxError,
     },
-    /// `restart` was called on a pool that has not ended.
+    /// `restart` was called before the pool had ended.
     StillRunning,
 }
 
@@ -69,11 +69,11 @@ impl fmt::Display for BuildError {
             }
             Self::Queue { dispatch, reason } => write!(f, "dispatch {dispatch}: {reason}"),
             Self::ThreadName(name) if name.is_empty() => f.write_str("thread_name is \"\": a thread needs a name"),
-            Self::ThreadName(name) => write!(f, "thread_name is {name:?}, which has a NUL byte in it"),
+            Self::ThreadName(name) => write!(f, "thread_name is {name:?}, which contains a NUL byte"),
             Self::ZeroStackSize => f.write_str("stack_size is 0: a thread needs a stack"),
             Self::Spawn(_) => f.write_str("no thread could be started"),
-            Self::Factory { worker, .. } => write!(f, "the factory failed to make the state of worker {worker}"),
-            Self::StillRunning => f.write_str("the pool has not ended, it cannot be restarted"),
+            Self::Factory { worker, .. } => write!(f, "the factory failed to create the state of worker {worker}"),
+            Self::StillRunning => f.write_str("the pool cannot be restarted before it has ended"),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Why a synchronous call gave no result.
+//! The error of `run`: the task was refused, or it failed.
 
 use std::error::Error;
 use std::fmt;
 
 use super::{JoinError, SubmitError};
 
-/// Why a synchronous call (`process`, `call`, `run`) gave no result.
+/// Why a call that waits for its result ([`run`](crate::Pool::run)) returned none.
 ///
-/// `Send` and `Sync` for every input that is `Send`, as [`SubmitError`] is.
+/// `Send` and `Sync` if the input is `Send`, like [`SubmitError`].
 ///
 /// ```
 /// use formicary::{PoolWithFunc, CallError};
@@ -19,14 +19,14 @@ use super::{JoinError, SubmitError};
 /// # Ok::<(), formicary::BuildError>(())
 /// ```
 pub enum CallError<I> {
-    /// The task was not started; the input is in the error.
+    /// The task did not start. The error holds the input.
     Refused(SubmitError<I>),
-    /// The task was started, or its input is gone otherwise.
+    /// The task started and did not return a result, or its input was lost.
     Failed(JoinError),
 }
 
 impl<I> CallError<I> {
-    /// The input, if the task was not started.
+    /// Returns the input if the task did not start.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
@@ -41,7 +41,7 @@ impl<I> CallError<I> {
         }
     }
 
-    /// Whether the pool was full and the call does not wait for room.
+    /// Whether the pool was full and the call was not to wait for room.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).queue(0).nonblocking(true).build()?;
@@ -55,7 +55,7 @@ impl<I> CallError<I> {
         matches!(self, Self::Refused(refused) if refused.is_full())
     }
 
-    /// Whether too many submitters waited for the pool already.
+    /// Whether as many submitters were waiting as [`max_blocking`](crate::Builder::max_blocking) allows.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).queue(0).max_blocking(0).build()?;
@@ -69,7 +69,7 @@ impl<I> CallError<I> {
         matches!(self, Self::Refused(refused) if refused.is_overloaded())
     }
 
-    /// Whether the time was up, be it before the task started or while it ran.
+    /// Whether a timeout or deadline passed, either before the task started or while it ran.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -94,7 +94,7 @@ impl<I> CallError<I> {
         }
     }
 
-    /// Whether it was cancelled, be it before the task started or while it ran.
+    /// Whether the call was cancelled, either before the task started or while it ran.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -129,7 +129,7 @@ impl<I> CallError<I> {
         matches!(self, Self::Refused(refused) if refused.is_closed())
     }
 
-    /// Whether no worker was alive and the system refused a thread.
+    /// Whether no worker was alive and no thread could be started.
     ///
     /// ```
     /// let no_thread = |_worker| Err(std::io::Error::other("no more threads"));
@@ -141,7 +141,7 @@ impl<I> CallError<I> {
         matches!(self, Self::Refused(refused) if refused.is_spawn())
     }
 
-    /// Whether the caller is a worker of the pool and would have waited for itself.
+    /// Whether the call would have deadlocked: the calling thread is a worker of this pool.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -155,12 +155,7 @@ impl<I> CallError<I> {
     /// #         again && self.0.upgrade().unwrap().run(false).unwrap_err().is_would_deadlock()
     /// #     }
     /// # }
-    /// // A state that calls its own pool, whose only worker is at that very call:
-    /// let pool = Arc::new_cyclic(|pool: &std::sync::Weak<_>| {
-    ///     let pool = pool.clone();
-    ///     StatefulPool::builder(move |_worker| Ok(Nested(pool.clone()))).workers(1).min_workers(0).build().unwrap()
-    /// });
-    /// assert!(pool.run(true)?);
+    /// // A worker that calls its own pool, which has no other worker:
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_would_deadlock(&self) -> bool {
@@ -182,7 +177,7 @@ impl<I> CallError<I> {
         matches!(self, Self::Failed(failed) if failed.is_panic())
     }
 
-    /// Whether the task did not run because the state of the worker that was to run it could not be made. The input is in the error then.
+    /// Whether the task did not run because the state of its worker could not be created. The error then holds the input.
     ///
     /// ```
     /// use formicary::{Context, StatefulPool, Worker};
@@ -239,7 +234,7 @@ impl<I> fmt::Display for CallError<I> {
 }
 
 impl<I> Error for CallError<I> {
-    /// That of the refusal or of the failure, whose text this error has.
+    /// The source of the wrapped error, whose text this error displays.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Refused(refused) => refused.source(),

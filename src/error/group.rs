@@ -1,12 +1,12 @@
-//! Why a task of a group gave no value, and why a group did not.
+//! The errors of groups: why one task returned no value, and why the group did not.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BoxError, JoinError, SubmitErrorKind};
+use super::{BoxError, JoinError, SubmitErrorKind, WOULD_DEADLOCK};
 
-/// Why a task of a [`Group`](crate::Group), or of a [`race`](crate::Pool::race), gave no value.
+/// Why a task of a [`Group`](crate::Group) or of a [`race`](crate::Pool::race) returned no value.
 ///
 /// ```
 /// use formicary::{Pool, TaskFailure};
@@ -20,15 +20,16 @@ use super::{BoxError, JoinError, SubmitErrorKind};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TaskFailure<E> {
-    /// It returned this error.
+    /// The task returned this error.
     Failed(E),
-    /// It panicked; [`JoinError::into_panic`] has what with.
+    /// The task panicked; [`JoinError::into_panic`] returns the payload.
     Panicked(JoinError),
-    /// It never ran: the group was cancelled before, or the pool gave the task back.
+    /// The task never ran: the group was cancelled first, or the pool returned the task.
     Cancelled,
-    /// It never ran: the pool refused it, for this reason. Only in a [`race`](crate::Pool::race); a group tells its submitter.
+    /// The pool refused the task for this reason. Only in a [`race`](crate::Pool::race); a group reports a refusal to the
+    /// submitter.
     Refused(SubmitErrorKind),
-    /// It was not waited for: the caller is a worker of the pool and would have waited for itself.
+    /// Waiting for the task would have deadlocked: the waiting thread is a worker of this pool.
     WouldDeadlock,
 }
 
@@ -43,7 +44,7 @@ impl<E> TaskFailure<E> {
         }
     }
 
-    /// What the task returned, if it returned an error.
+    /// Returns the task's error, if it returned one.
     ///
     /// ```
     /// assert_eq!(formicary::TaskFailure::Failed(7).into_error(), Some(7));
@@ -65,7 +66,7 @@ impl<E> TaskFailure<E> {
         matches!(self, Self::Panicked(_))
     }
 
-    /// Whether the task never ran.
+    /// Whether the task never ran because it was cancelled or refused.
     ///
     /// ```
     /// assert!(formicary::TaskFailure::<u8>::Cancelled.is_cancelled());
@@ -82,13 +83,13 @@ impl<E> fmt::Display for TaskFailure<E> {
             Self::Panicked(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the task was cancelled before it started"),
             Self::Refused(_) => f.write_str("the task was refused"),
-            Self::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
+            Self::WouldDeadlock => f.write_str(WOULD_DEADLOCK),
         }
     }
 }
 
 impl<E: Error + 'static> Error for TaskFailure<E> {
-    /// What the task returned, if it returned an error.
+    /// The error that the task returned.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Failed(error) => Some(error),
@@ -99,10 +100,10 @@ impl<E: Error + 'static> Error for TaskFailure<E> {
     }
 }
 
-/// Why a [`Group`](crate::Group) gave no values: its first failure, and which task it was.
+/// Why a [`Group`](crate::Group) returned no values: its first failure, and the task that failed.
 ///
-/// What the task returned is the [`source`](Error::source), so `E` has to be an [`Error`] for this to be one. Where it is not, as a text
-/// or an `anyhow::Error`, [`into_dyn`](Self::into_dyn) makes it one.
+/// The error that the task returned is the [`source`](Error::source), so this type implements [`Error`] only if `E` does. For an
+/// `E` that does not, such as a `String` or an `anyhow::Error`, use [`into_dyn`](Self::into_dyn).
 ///
 /// ```
 /// use formicary::{Pool, TaskFailure};
@@ -118,14 +119,14 @@ impl<E: Error + 'static> Error for TaskFailure<E> {
 /// ```
 #[derive(Debug)]
 pub struct GroupError<E> {
-    /// The task's number in the order of submission, from 0. Refused tasks are not counted.
+    /// The task's index in the order of submission, from 0. Refused tasks are not counted.
     pub index: usize,
-    /// What it was.
+    /// Why the task failed.
     pub failure: TaskFailure<E>,
 }
 
 impl<E> GroupError<E> {
-    /// The same with any error in the place of the task's own: for errors that do not implement [`Error`] themselves.
+    /// Boxes the task's error, for an `E` that converts into an error but does not implement [`Error`].
     ///
     /// ```
     /// use formicary::{GroupError, Pool};
@@ -162,7 +163,7 @@ impl<E> fmt::Display for GroupError<E> {
 }
 
 impl<E: Error + 'static> Error for GroupError<E> {
-    /// That of the failure, whose text this error has.
+    /// The source of the failure, whose text this error displays.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.failure.source()
     }

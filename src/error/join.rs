@@ -1,4 +1,4 @@
-//! Why there is no result of a task that was accepted.
+//! The error of waiting for an accepted task.
 
 use std::any::Any;
 use std::error::Error;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 
-use super::{Chain, Payload, SharedError, panic_text};
+use super::{Chain, Payload, SharedError, WOULD_DEADLOCK, panic_text};
 
-/// Why there is no result of a task that was accepted.
+/// Why an accepted task has no result.
 ///
 /// ```
 /// use formicary::Pool;
@@ -25,20 +25,20 @@ use super::{Chain, Payload, SharedError, panic_text};
 pub struct JoinError(Cause);
 
 pub enum Cause {
-    /// Behind a lock because a payload may not be looked at by two threads, and an error may.
+    /// Behind a lock because a payload is not `Sync`, and the error is.
     Panic(Arc<Mutex<Payload>>),
-    /// Cancelled, or given back by `shutdown_now`, before it started.
+    /// The task was cancelled, or returned by `shutdown_now`, before it started.
     Cancelled,
-    /// Its deadline had passed before it started.
+    /// The task's deadline passed before it started.
     Expired,
-    /// The worker's state could not be built: the factory's error.
+    /// The worker's state could not be created: the factory's error.
     NoState(SharedError),
-    /// A timed wait ended while the task was running.
+    /// A call timed out while its task was running.
     TimedOut,
-    /// The caller's token was cancelled while the task was running.
+    /// The token of a call was cancelled while its task was running.
     Stopped,
     WouldDeadlock,
-    /// A timed join has already handed out the result.
+    /// A timed join has already returned the result.
     Taken,
 }
 
@@ -67,8 +67,9 @@ impl JoinError {
         matches!(self.0, Cause::Panic(_))
     }
 
-    /// Whether the task never ran: it was cancelled, its deadline had passed, it was given back by `shutdown_now`, or its worker's state
-    /// could not be built ([`is_no_state`](Self::is_no_state)); or whether a call's token was cancelled while its task ran.
+    /// Whether the task never ran, because it was cancelled, its deadline passed, `shutdown_now` returned it, or its worker's
+    /// state could not be created ([`is_no_state`](Self::is_no_state)). Also `true` if the token of a call was cancelled while
+    /// its task ran.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -76,7 +77,7 @@ impl JoinError {
     /// let handle = pool.spawn(|| 7)?;
     /// let returned = pool.shutdown_now();
     /// # drop(pause);
-    /// // The worker may have been quicker.
+    /// // The task may have started before the pause.
     /// assert!(handle.join().map_or_else(|error| error.is_cancelled() && returned.len() == 1, |n| n == 7));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -84,7 +85,7 @@ impl JoinError {
         matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_))
     }
 
-    /// Whether the task never ran because its worker's state could not be built.
+    /// Whether the task never ran because its worker's state could not be created.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -96,8 +97,8 @@ impl JoinError {
         matches!(self.0, Cause::NoState(_))
     }
 
-    /// Whether a deadline was the reason: a timed call gave up while the task was running, or the task's deadline had passed before it
-    /// started (then [`is_cancelled`](Self::is_cancelled) too).
+    /// Whether a call timed out while its task was running, or the task's deadline passed before it started. In the second case
+    /// [`is_cancelled`](Self::is_cancelled) is also `true`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -114,7 +115,7 @@ impl JoinError {
         matches!(self.0, Cause::TimedOut | Cause::Expired)
     }
 
-    /// Whether the caller is a worker of the pool and would have waited for itself.
+    /// Whether the wait would have deadlocked: the waiting thread is a worker of this pool.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -126,7 +127,7 @@ impl JoinError {
         matches!(self.0, Cause::WouldDeadlock)
     }
 
-    /// What the task panicked with; the error itself if it did not panic.
+    /// Returns the payload of the task's panic.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -136,8 +137,8 @@ impl JoinError {
     /// ```
     ///
     /// # Errors
-    /// The error, unchanged, if [`is_panic`](Self::is_panic) is false, or if others still see the same panic through a
-    /// [`SharedHandle`](crate::SharedHandle).
+    /// Returns the error unchanged if [`is_panic`](Self::is_panic) is `false`, or if another
+    /// [`SharedHandle`](crate::SharedHandle) or error still refers to the same panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, Self> {
         match self.0 {
             Cause::Panic(payload) => {
@@ -147,7 +148,7 @@ impl JoinError {
         }
     }
 
-    /// The same error for one more who waits for the task.
+    /// A copy of the error for another waiter of the same task.
     pub(crate) fn share(&self) -> Self {
         JoinError(match &self.0 {
             Cause::Panic(payload) => Cause::Panic(Arc::clone(payload)),
@@ -168,11 +169,11 @@ impl fmt::Display for JoinError {
             Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
             Cause::Cancelled => f.write_str("the task was cancelled before it started"),
             Cause::Expired => f.write_str("the task's deadline passed before it started"),
-            Cause::NoState(_) => f.write_str("the task was cancelled: its worker's state could not be built"),
-            Cause::TimedOut => f.write_str("the task was still running when the time was up"),
+            Cause::NoState(_) => f.write_str("the task was cancelled: its worker's state could not be created"),
+            Cause::TimedOut => f.write_str("the call timed out while the task was running"),
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
-            Cause::WouldDeadlock => f.write_str("a worker of the pool would have waited for itself"),
-            Cause::Taken => f.write_str("the task's result has been taken already"),
+            Cause::WouldDeadlock => f.write_str(WOULD_DEADLOCK),
+            Cause::Taken => f.write_str("the task's result has already been taken"),
         }
     }
 }
@@ -184,7 +185,7 @@ impl fmt::Debug for JoinError {
 }
 
 impl Error for JoinError {
-    /// The factory's error, if the worker's state could not be built.
+    /// The factory's error, if the worker's state could not be created.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
             Cause::NoState(source) => Some(&**source),

@@ -1,6 +1,6 @@
-//! What can go wrong, and what comes back with it.
+//! The crate's errors.
 //!
-//! An error's text says what is its own and leaves the cause to `source`, so that a printed chain says each thing once.
+//! An error's text leaves its cause to `source`, so a printed chain says each thing once.
 
 mod build;
 mod call;
@@ -21,7 +21,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// Any error, as the factories of a [`StatefulPool`](crate::StatefulPool) return it.
+/// A boxed error, as the factories of a [`StatefulPool`](crate::StatefulPool) return it.
 ///
 /// ```
 /// let error: formicary::BoxError = "no such host".into();
@@ -29,13 +29,16 @@ use std::sync::Arc;
 /// ```
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// A cause that several errors have in common.
+/// The text of every error for a wait that could not end.
+const WOULD_DEADLOCK: &str = "waiting would deadlock: the caller is a worker of the pool";
+
+/// A cause that several errors share.
 pub(crate) type SharedError = Arc<dyn Error + Send + Sync + 'static>;
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send + 'static>;
 
-/// An error's text and those of its causes, for where a text is all that is left of it.
+/// Displays an error followed by its causes, for output that shows only the text.
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
@@ -50,7 +53,7 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// The text of a panic, if it has one.
+/// The text of a panic's payload, or a placeholder for a payload of another type.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&'static str>() {
         text

@@ -1,12 +1,12 @@
-//! Why a task was not taken.
+//! The errors of submitting a task.
 
 use std::error::Error;
 use std::fmt;
 
 use super::exclusive::Exclusive;
-use super::{Cause, SharedError};
+use super::{Cause, SharedError, WOULD_DEADLOCK};
 
-/// Why a task was refused.
+/// Why a submission was refused.
 ///
 /// ```
 /// assert_eq!(formicary::SubmitErrorKind::Full.to_string(), "the pool is full");
@@ -14,29 +14,30 @@ use super::{Cause, SharedError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SubmitErrorKind {
-    /// There was no room, and the call does not wait.
+    /// The pool was full and the call was not to wait for room.
     Full,
-    /// As many submitters wait already as `max_blocking` allows.
+    /// As many submitters were waiting as [`max_blocking`](crate::Builder::max_blocking) allows.
     Overloaded,
-    /// There was no room until the time was up.
+    /// A timeout or deadline passed before the pool had room or, for a call that waits for its result, before the task started.
     TimedOut,
-    /// The task was cancelled before it was taken.
+    /// The task's token was cancelled before the pool accepted it or, for a call that waits for its result, before the task
+    /// started.
     Cancelled,
     /// The pool has been shut down.
     Closed,
-    /// The system refused a thread, and no worker is alive to run the task.
+    /// No worker was alive and no thread could be started to run the task.
     Spawn,
-    /// The task was taken, and the state of the worker that was to run it could not be made: the factory failed.
+    /// The task was accepted, but the factory failed to create the state of the worker that was to run it.
     NoState,
-    /// The caller is a worker of this pool, and waiting here would have been waiting for itself.
+    /// Waiting for room or for the result would have deadlocked: the calling thread is a worker of this pool.
     WouldDeadlock,
 }
 
-/// A refusal, with the task that was refused.
+/// A refused submission: the reason and the task.
 ///
-/// Needs nothing of the task's type: it is [`Debug`](fmt::Debug) and an [`Error`] for any `T`. It is `Send` and `Sync` for any `T`
-/// that is `Send`, for the task can only be taken out by value ([`into_task`](Self::into_task)). So `?` makes a `Box<dyn Error +
-/// Send + Sync>`, or an error of a crate like `anyhow`, of every refusal whose task borrows nothing.
+/// Implements [`Debug`](fmt::Debug) and [`Error`] for any `T`, and is `Send` and `Sync` if `T` is `Send`: the task can only be
+/// taken out by value ([`into_task`](Self::into_task)). So `?` converts it into a `Box<dyn Error + Send + Sync>`, or into the
+/// error of a crate like `anyhow`, whenever `T` is `'static`.
 ///
 /// ```
 /// use formicary::{Pool, SubmitErrorKind};
@@ -47,13 +48,13 @@ pub enum SubmitErrorKind {
 /// let refusal = pool.submit(move || drop(name)).unwrap_err();
 /// assert_eq!(refusal.kind(), SubmitErrorKind::Closed);
 /// let task = refusal.into_task();
-/// task(); // the closure came back, and still runs
+/// task(); // the closure still works
 /// # Ok::<(), formicary::BuildError>(())
 /// ```
 pub struct SubmitError<T> {
     kind: SubmitErrorKind,
     task: Exclusive<T>,
-    /// What led to it, if there is more to say. Boxed, because it is rare and the error travels by value.
+    /// The cause, if there is one. Boxed because it is rare and the error is moved by value.
     source: Option<Box<SharedError>>,
 }
 
@@ -62,7 +63,7 @@ impl<T> SubmitError<T> {
         SubmitError { kind, task: Exclusive::new(task), source: None }
     }
 
-    /// Why the task was refused.
+    /// The reason of the refusal.
     ///
     /// ```
     /// use formicary::SubmitErrorKind;
@@ -76,7 +77,7 @@ impl<T> SubmitError<T> {
         self.kind
     }
 
-    /// The task that was refused, as it was handed in.
+    /// Returns the refused task.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
@@ -88,7 +89,7 @@ impl<T> SubmitError<T> {
         self.task.into_inner()
     }
 
-    /// Why, and the task.
+    /// Returns the reason and the refused task.
     ///
     /// ```
     /// use formicary::SubmitErrorKind;
@@ -102,7 +103,7 @@ impl<T> SubmitError<T> {
         (self.kind, self.task.into_inner())
     }
 
-    /// Whether the pool was full and the call does not wait for room.
+    /// Whether the pool was full and the call was not to wait for room.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).queue(0).nonblocking(true).build()?;
@@ -116,7 +117,7 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::Full
     }
 
-    /// Whether too many submitters waited for the pool already ([`max_blocking`](crate::Builder::max_blocking)).
+    /// Whether as many submitters were waiting as [`max_blocking`](crate::Builder::max_blocking) allows.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).queue(0).max_blocking(0).build()?;
@@ -130,7 +131,7 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::Overloaded
     }
 
-    /// Whether the time was up.
+    /// Whether a timeout or deadline passed before the task started.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::builder(|n: u8| n).workers(1).queue(0).build()?;
@@ -145,7 +146,7 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::TimedOut
     }
 
-    /// Whether the task was cancelled before it was taken.
+    /// Whether the task was cancelled before it started.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -170,7 +171,7 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::Closed
     }
 
-    /// Whether no worker was alive and the system refused a thread.
+    /// Whether no worker was alive and no thread could be started.
     ///
     /// ```
     /// let no_thread = |_worker| Err(std::io::Error::other("no more threads"));
@@ -182,7 +183,7 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::Spawn
     }
 
-    /// Whether the task was taken, and a worker's state to run it with could not be made.
+    /// Whether the task was accepted, but the state of its worker could not be created.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
@@ -194,7 +195,7 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::NoState
     }
 
-    /// Whether the caller is a worker of the pool and would have waited for itself.
+    /// Whether the call would have deadlocked: the calling thread is a worker of this pool.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -206,15 +207,15 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::WouldDeadlock
     }
 
-    /// With what led to it, where a task that was taken in comes back because of `cause`.
-    pub(crate) fn because(self, cause: Cause) -> Self {
+    /// Adds `cause` as the source, for an accepted task that comes back.
+    pub(crate) fn with_cause(self, cause: Cause) -> Self {
         match cause {
             Cause::NoState(source) => SubmitError { source: Some(Box::new(source)), ..self },
             _ => self,
         }
     }
 
-    /// The same refusal of what `f` makes of the task.
+    /// Converts the task with `f` and keeps the reason.
     ///
     /// ```
     /// use formicary::Task;
@@ -231,8 +232,8 @@ impl<T> SubmitError<T> {
 }
 
 impl SubmitErrorKind {
-    /// There may be room later.
-    pub(crate) fn is_for_now(self) -> bool {
+    /// Whether a later attempt may succeed.
+    pub(crate) fn is_temporary(self) -> bool {
         matches!(self, Self::Full | Self::Overloaded | Self::TimedOut | Self::Cancelled)
     }
 }
@@ -241,18 +242,18 @@ impl fmt::Display for SubmitErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the pool is full",
-            Self::Overloaded => "too many submitters wait for the pool already",
-            Self::TimedOut => "the pool had no room until the time was up",
-            Self::Cancelled => "the task was cancelled before it was taken",
+            Self::Overloaded => "too many submitters are waiting for the pool",
+            Self::TimedOut => "the task timed out before it started",
+            Self::Cancelled => "the task was cancelled before it started",
             Self::Closed => "the pool has been shut down",
             Self::Spawn => "no thread could be started to run the task",
-            Self::NoState => "the state of the worker that was to run the task could not be made",
-            Self::WouldDeadlock => "a worker of the pool would have waited for itself",
+            Self::NoState => "the state of the worker that was to run the task could not be created",
+            Self::WouldDeadlock => WOULD_DEADLOCK,
         })
     }
 }
 
-/// So that a reason without its task (`map_err(|refusal| refusal.kind())?`) is an error too.
+/// So a reason without its task is an error too: `map_err(|refusal| refusal.kind())?`.
 impl Error for SubmitErrorKind {}
 
 impl<T> fmt::Debug for SubmitError<T> {
@@ -273,16 +274,16 @@ impl<T> fmt::Display for SubmitError<T> {
 }
 
 impl<T> Error for SubmitError<T> {
-    /// The factory's error, if there was no state to run the task with.
+    /// The factory's error, if the worker's state could not be created.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| &**source as _)
     }
 }
 
-/// `submit_all` stopped early. Nothing is lost: what was accepted is counted, and the refused task is in the error as well as the
-/// rest of the iterator.
+/// A [`submit_all`](crate::Pool::submit_all) that stopped early. It holds the number of accepted tasks, the refused task with
+/// the reason, and the rest of the iterator, so no task is lost.
 ///
-/// `Send` and `Sync` as a [`SubmitError`] is, where the iterator is `Send`.
+/// `Send` and `Sync` if the task and the iterator are `Send`.
 ///
 /// ```
 /// let pool = formicary::PoolWithFunc::builder(|_: u8| ()).workers(1).queue(1).nonblocking(true).build()?;
@@ -306,7 +307,7 @@ impl<T, I> SubmitAllError<T, I> {
         SubmitAllError { accepted, error, rest: Exclusive::new(rest) }
     }
 
-    /// How many tasks were accepted before.
+    /// The number of tasks accepted before the refusal.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -318,7 +319,7 @@ impl<T, I> SubmitAllError<T, I> {
         self.accepted
     }
 
-    /// Why the next one was refused.
+    /// The reason of the refusal.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -330,7 +331,7 @@ impl<T, I> SubmitAllError<T, I> {
         self.error.kind
     }
 
-    /// The refusal, with its task, and the iterator from the task after that.
+    /// Returns the refusal with its task, and the iterator over the tasks after it.
     ///
     /// ```
     /// let pool = formicary::PoolWithFunc::new(1, |n: u8| n)?;
@@ -361,7 +362,7 @@ impl<T, I> fmt::Display for SubmitAllError<T, I> {
 }
 
 impl<T, I> Error for SubmitAllError<T, I> {
-    /// That of the refusal, whose text this error has.
+    /// The source of the refusal, whose text this error displays.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.error.source()
     }

@@ -58,7 +58,7 @@ impl Body for CalledTask {
     }
 
     fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
-        self.1.give_back(SubmitError::new(kind, self.0).because(cause));
+        self.1.give_back(SubmitError::new(kind, self.0).with_cause(cause));
         Retracted::ToCaller
     }
 }
@@ -77,7 +77,7 @@ where
     }
 
     fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
-        self.1.give_back(SubmitError::new(kind, self.0).because(cause));
+        self.1.give_back(SubmitError::new(kind, self.0).with_cause(cause));
         Retracted::ToCaller
     }
 }

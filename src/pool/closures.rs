@@ -9,7 +9,7 @@ use super::call_task::CallTask;
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, WaitMode};
+use crate::engine::{Engine, WaitMode};
 use crate::error::{BuildError, CallError, SubmitAllError, SubmitError};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Ring, Sharded, Stack};
@@ -360,7 +360,7 @@ impl<D: Dispatch> Pool<D> {
 
 impl<D: Dispatch> Pool<D> {
     pub(crate) fn from_engine(engine: Arc<Engine<CallTask, D>>) -> Self {
-        let control = PoolControl::new(Arc::new(EngineRef(Arc::clone(&engine))), "Pool");
+        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "Pool");
         Pool { engine, control }
     }
 

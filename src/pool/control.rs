@@ -108,7 +108,7 @@ impl<X> PoolControl<X> {
     /// ```
     pub fn pause(&self) -> PauseGuard {
         let id = self.engine.pause(None);
-        PauseGuard::new(self.engine.pause_control(), id)
+        PauseGuard::new(Arc::clone(&self.engine).pausing(), id)
     }
 
     /// As [`pause`](Self::pause), but the pool resumes by itself after `limit`, even if the guard is still alive.
@@ -124,7 +124,7 @@ impl<X> PoolControl<X> {
     /// ```
     pub fn pause_timeout(&self, limit: Duration) -> PauseGuard {
         let id = self.engine.pause(Some(limit));
-        PauseGuard::new(self.engine.pause_control(), id)
+        PauseGuard::new(Arc::clone(&self.engine).pausing(), id)
     }
 
     /// Whether a pause is in force.

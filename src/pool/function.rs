@@ -10,7 +10,7 @@ use super::call_func::CallFunc;
 use super::control::PoolControl;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, WaitMode};
+use crate::engine::{Engine, WaitMode};
 use crate::error::{BuildError, CallError, SubmitAllError, SubmitError};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
@@ -294,7 +294,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     pub(crate) fn from_engine(engine: Arc<Engine<CallFunc<T, R>, D>>) -> Self {
-        let control = PoolControl::new(Arc::new(EngineRef(Arc::clone(&engine))), "PoolWithFunc");
+        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "PoolWithFunc");
         PoolWithFunc { engine, control }
     }
 

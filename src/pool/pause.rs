@@ -1,9 +1,10 @@
 //! The guard of a pause.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{PauseControl, PauseId};
+use crate::engine::{PauseId, Pausing};
 use crate::sync::clock::deadline;
 
 /// A pause of a pool: while a guard is alive, no queued task starts. Dropping the last one resumes the pool.
@@ -17,16 +18,16 @@ use crate::sync::clock::deadline;
 /// drop(pause);
 /// pool.wait_idle();
 /// assert_eq!(pool.stats().completed, 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), Arc<dyn std::error::Error>>(())
 /// ```
 #[must_use = "the pool resumes when the guard is dropped"]
 pub struct PauseGuard {
-    pool: Box<dyn PauseControl>,
+    pool: Arc<dyn Pausing>,
     id: PauseId,
 }
 
 impl PauseGuard {
-    pub(crate) fn new(pool: Box<dyn PauseControl>, id: PauseId) -> Self {
+    pub(crate) fn new(pool: Arc<dyn Pausing>, id: PauseId) -> Self {
         PauseGuard { pool, id }
     }
 
@@ -38,7 +39,7 @@ impl PauseGuard {
     /// let pause = pool.pause();
     /// assert!(pause.wait_quiet());
     /// assert_eq!(pool.running(), 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), Arc<dyn std::error::Error>>(())
     /// ```
     #[must_use = "it does not wait on a thread of the pool"]
     pub fn wait_quiet(&self) -> bool {

@@ -10,7 +10,7 @@ use super::examples::square;
 use super::run_worker::RunWorker;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, EngineRef, WaitMode};
+use crate::engine::{Engine, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, SubmitAllError, SubmitError};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
@@ -348,7 +348,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     pub(crate) fn from_engine(engine: Arc<Engine<RunWorker<W>, D>>) -> Self {
-        let control = PoolControl::new(Arc::new(EngineRef(Arc::clone(&engine))), "StatefulPool");
+        let control = PoolControl::new(Arc::<Engine<_, _>>::clone(&engine), "StatefulPool");
         StatefulPool { engine, control }
     }
 

@@ -1,11 +1,11 @@
-//! Which shard a task goes to.
+//! How tasks are spread over shards.
 
 use std::cell::Cell;
 
 use crate::sync::{Ordering, thread_local};
 
-/// How a [`Sharded`](crate::Sharded) pool spreads tasks over its shards. A shard without room is passed over, whatever the
-/// choice, so that nobody waits while there is room anywhere.
+/// How a [`Sharded`](crate::Sharded) pool spreads tasks over its shards. Every policy skips full shards, so no submitter waits
+/// while any shard has room.
 ///
 /// ```
 /// use formicary::{Balance, Pool, Sharded};
@@ -21,17 +21,15 @@ use crate::sync::{Ordering, thread_local};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Balance {
-    /// One after the other; of several submitters at the same moment two may get the same. The default.
+    /// Each shard in turn. Submitters at the same moment may get the same shard. The default.
     #[default]
     RoundRobin,
-    /// The one with the fewest tasks, queued and running. Looks at all of them, which takes time in proportion to
-    /// their number.
+    /// The shard with the fewest tasks, queued and running. Reads all shards, so it takes time in proportion to their number.
     LeastLoaded,
-    /// The less loaded of two picked at random: nearly as even as [`LeastLoaded`](Self::LeastLoaded), at a constant cost
+    /// The less loaded of two shards picked at random: nearly as even as [`LeastLoaded`](Self::LeastLoaded), in constant time
     /// (Mitzenmacher, *The power of two choices in randomized load balancing*, 1996).
     TwoChoices,
-    /// Each submitting thread has its shard, so that few threads write the same memory. Spreads well where there are many
-    /// submitters.
+    /// One shard per submitting thread, so that few threads write the same memory. Spreads well with many submitting threads.
     Thread,
 }
 
@@ -39,23 +37,23 @@ thread_local! {
     static RANDOM: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Numbers threads.
+/// A number for a new thread.
 fn new_number() -> u64 {
-    // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model depends on it.
+    // Not one of `sync`'s atomics: loom's cannot be in a static, and no model depends on it.
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The calling thread's number; threads that start one after the other have consecutive numbers.
+/// The calling thread's number. Threads that start one after the other have consecutive numbers.
 pub(super) fn thread_number() -> usize {
     thread_local! {
         static NUMBER: u64 = new_number();
     }
-    // A thread whose locals are gone may get any.
+    // Any number will do for a thread whose locals are destroyed.
     truncate(NUMBER.try_with(|number| *number).unwrap_or(0))
 }
 
-/// A random number that differs from thread to thread. Good enough to spread tasks.
+/// A random number from the thread's own sequence. Good enough to spread tasks.
 pub(super) fn random() -> usize {
     truncate(RANDOM.with(|state| {
         if state.get() == 0 {
@@ -65,13 +63,13 @@ pub(super) fn random() -> usize {
     }))
 }
 
-/// The next of a sequence of random numbers (Steele, Lea, Flood: SplitMix64, 2014).
+/// The next number of a random sequence (Steele, Lea, Flood: SplitMix64, 2014).
 pub(super) fn next_random(state: &Cell<u64>) -> u64 {
     state.set(state.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
     scramble(state.get())
 }
 
-/// Spreads close numbers over the whole range; never maps two to one.
+/// Maps close numbers to distant ones, one to one.
 pub(super) fn scramble(number: u64) -> u64 {
     let mut z = number;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -79,7 +77,7 @@ pub(super) fn scramble(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A remainder is taken of it, so any bits will do.
+/// Callers take a remainder of it, so any bits will do.
 #[expect(clippy::cast_possible_truncation)]
 pub(super) fn truncate(number: u64) -> usize {
     number as usize

@@ -1,8 +1,8 @@
-//! One figure out of several counters that others go on writing.
+//! A consistent snapshot of several counters that other threads keep changing.
 
 use super::Load;
 
-/// Counts that only grow, each at most the next one: finished, started, accepted.
+/// Counts that never decrease, each at most the next one: finished, started, accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) finished: u64,
@@ -10,15 +10,15 @@ pub(super) struct Counts {
     pub(super) accepted: u64,
 }
 
-/// So often the counts are asked again if they have changed while they were read.
+/// How often the counts are read again if they change meanwhile.
 const TRIES: usize = 8;
 
 impl Counts {
-    /// The load that two readings in a row agree on, which was so at one moment; or, if they never do, one of about that
-    /// time, in which no more than `workers` run and no more than `room` are there.
+    /// The load that two consecutive readings agree on, which held at one moment. If they never agree, an approximation in which
+    /// no more than `workers` tasks run and no more than `room` tasks are present.
     ///
-    /// `read` reads finished before started before accepted, so that no task is missed: the answer is that there is no
-    /// task only if there was none.
+    /// `read` must read finished before started before accepted, so that no task is missed: the load is empty only if there was
+    /// no task at some moment.
     pub(super) fn load(read: impl Fn() -> Counts, workers: usize, room: u64) -> Load {
         let mut before = read();
         let mut tries = 0;
@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// What a queue holds fits into memory, so its count fits into a word.
+/// A queue's tasks fit into memory, so their number fits into a word.
 pub(super) fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }

@@ -1,13 +1,13 @@
-//! Tasks that wait, in the order in which they came.
+//! A first-in-first-out list of tasks.
 
 use std::collections::VecDeque;
 use std::mem;
 
-/// An empty list keeps room for so many bytes of tasks. It takes as many pushes to need more again, so freeing the rest
-/// is paid for.
+/// An empty list keeps a buffer of up to this many bytes. Filling a larger one again takes as many pushes, which pay for freeing
+/// it.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// First in, first out. Grows with what is in it, and gives the room that a burst took back when it is empty.
+/// First in, first out. Grows with its contents, and frees the buffer of a burst when it becomes empty.
 pub(super) struct List<T>(VecDeque<T>);
 
 impl<T> List<T> {
@@ -27,20 +27,20 @@ impl<T> List<T> {
         self.0.push_back(item);
     }
 
-    /// Makes this the oldest.
-    pub(super) fn put_back(&mut self, item: T) {
+    /// Inserts an item as the oldest.
+    pub(super) fn push_oldest(&mut self, item: T) {
         self.0.push_front(item);
     }
 
-    /// The oldest.
+    /// Removes and returns the oldest item.
     pub(super) fn pop(&mut self) -> Option<T> {
         let first = self.0.pop_front();
-        self.give_back();
+        self.free_if_empty();
         first
     }
 
     #[inline]
-    fn give_back(&mut self) {
+    fn free_if_empty(&mut self) {
         if self.0.is_empty() && self.0.capacity() > KEPT_BYTES / size_of::<T>().max(1) {
             self.0 = VecDeque::new();
         }
@@ -50,7 +50,7 @@ impl<T> List<T> {
         self.0.iter()
     }
 
-    /// Moves those that are dead to the end of `others`.
+    /// Moves the dead items to the end of `others`; the rest keep their order.
     pub(super) fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&T) -> bool, others: &mut Vec<T>) {
         for _ in 0..self.0.len() {
             match self.0.pop_front() {
@@ -59,10 +59,10 @@ impl<T> List<T> {
                 None => break,
             }
         }
-        self.give_back();
+        self.free_if_empty();
     }
 
-    /// Moves all to the end of `others`.
+    /// Moves all items to the end of `others`.
     pub(super) fn drain_into(&mut self, others: &mut Vec<T>) {
         others.extend(mem::take(&mut self.0));
     }

@@ -1,9 +1,8 @@
-//! How a task finds a worker: the queues that a pool can be built on.
+//! The queues between submitters and workers.
 //!
-//! A [`Dispatch`] names a kind of queue; its [`Queue`] holds the tasks. A queue knows workers by
-//! number and nothing of threads, pools, panics or results. It is the judge of four things that
-//! only it can decide without a race: whether there is room, whether it is closed, how many tasks
-//! are running, and who gets which task.
+//! A [`Dispatch`] names a kind of queue; its [`Queue`] holds the tasks. A queue knows workers by number and nothing of threads,
+//! pools, panics or results. It decides four things, because only it can do so without a race: whether there is room, whether it
+//! is closed, how many tasks run, and which worker gets which task.
 
 mod balance;
 mod bounded_tickets;
@@ -15,6 +14,7 @@ mod list;
 mod models;
 mod overflow;
 mod ring;
+mod run_limit;
 mod shard_assignment;
 mod shard_stats;
 mod sharded;
@@ -22,6 +22,7 @@ mod slots;
 mod stack;
 mod task_queue;
 mod ticket_counter;
+mod two_lock_queue;
 
 pub use balance::Balance;
 pub use ring::Ring;
@@ -37,17 +38,20 @@ pub(crate) use task_queue::{QueueCx, TaskQueue};
 
 pub use shard_stats::ShardStats;
 
-/// The most workers a pool may have: the counts of sleeping and of searching workers share one
-/// machine word, which is 32 bits on the smallest targets.
+/// The most workers that a pool can have. The counts of sleeping and of searching workers share one machine word, which has 32
+/// bits on the smallest targets.
 ///
 /// ```
 /// assert!(formicary::Pool::new(formicary::MAX_WORKERS + 1).is_err());
 /// ```
 pub const MAX_WORKERS: usize = u16::MAX as usize;
 
-/// A way to get tasks to workers; the second axis of a pool's type, as in `Pool<Stack>`.
+/// How a pool gets tasks to its workers: the type parameter of a pool, as in `Pool<Stack>`. [`Stack`] is the default.
 ///
-/// The crate's own kinds are the only ones: the trait cannot be implemented elsewhere.
+/// [`Stack`] hands a task to the newest idle worker and queues behind that, [`Ring`] is one lock-free bounded ring, [`Sharded`]
+/// is several queues with work stealing.
+///
+/// The trait is sealed.
 ///
 /// ```
 /// use formicary::{Dispatch, Pool, Stack};
@@ -62,7 +66,7 @@ pub trait Dispatch: sealed::Sealed + Send + Sync + 'static {
     /// The name that [`Debug`](std::fmt::Debug) output and errors use.
     const NAME: &'static str;
 
-    /// The queue of this kind for tasks of type `T`.
+    /// The queue of this kind, for tasks of type `T`.
     #[doc(hidden)]
     type Queue<T: Send + 'static>: Queue<T>;
 }
@@ -71,21 +75,21 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// What a queue is built for.
+/// The settings that a queue is built with.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// The most workers at a time, 1 to [`MAX_WORKERS`].
+    /// The number of workers, 1 to [`MAX_WORKERS`].
     pub workers: usize,
-    /// Tasks that may wait beyond those that have a worker; `None` is no bound.
+    /// How many tasks may wait beyond one for each worker; `None` is unbounded.
     pub bound: Option<usize>,
-    /// How many shards, for a queue that has any; `None` leaves it to the queue.
+    /// The number of shards, for a sharded queue; `None` uses the queue's default.
     pub shards: Option<usize>,
     /// How tasks are spread over the shards.
     pub balance: Balance,
 }
 
-/// Why a queue did not take a task.
+/// Why a queue refused a task.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -95,11 +99,11 @@ pub enum Refused {
     Closed,
 }
 
-/// What a submitter brings: a task that is made only when it is certain to go in, and where it goes, so that it is not copied
-/// on the way. Whoever is refused still has what it was to be made of.
+/// A task that is built only when it is sure to be accepted, and in its final place, so that it is not copied on the way. A
+/// refused submitter still has the input.
 #[doc(hidden)]
 pub trait LazyItem<T> {
-    /// Makes the task. To be called once.
+    /// Builds the task. Called at most once.
     fn build(&mut self) -> T;
 }
 
@@ -108,7 +112,7 @@ impl<T> LazyItem<T> for Option<T> {
     fn build(&mut self) -> T {
         match self.take() {
             Some(task) => task,
-            None => unreachable!("a parcel is unpacked once"),
+            None => unreachable!("an item is built once"),
         }
     }
 }
@@ -119,15 +123,15 @@ impl<T, P: LazyItem<T> + ?Sized> LazyItem<T> for &mut P {
     }
 }
 
-/// Something, and how a task is made of it.
+/// An input, and a function that builds the task from it.
 pub(crate) struct LazyWith<I, F>(Option<(I, F)>);
 
 impl<I, F> LazyWith<I, F> {
-    pub(crate) fn new(of: I, make: F) -> Self {
-        LazyWith(Some((of, make)))
+    pub(crate) fn new(input: I, build: F) -> Self {
+        LazyWith(Some((input, build)))
     }
 
-    /// What no task was made of.
+    /// Returns the input of a task that was not built.
     pub(crate) fn into_input(mut self) -> I {
         self.0.build().0
     }
@@ -136,51 +140,51 @@ impl<I, F> LazyWith<I, F> {
 impl<T, I, F: FnOnce(I) -> T> LazyItem<T> for LazyWith<I, F> {
     #[inline]
     fn build(&mut self) -> T {
-        let (of, make) = self.0.build();
-        make(of)
+        let (input, build) = self.0.build();
+        build(input)
     }
 }
 
-/// How full a queue is. All figures are of one moment, as far as tasks do not come and go while it is being taken.
+/// How full a queue is. The figures are of one moment, unless tasks keep coming and going while they are read.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Tasks ever taken in.
+    /// Tasks ever accepted.
     pub accepted: u64,
-    /// Tasks taken in and not yet popped.
+    /// Tasks accepted and not yet popped.
     pub queued: usize,
-    /// Tasks popped and not yet finished. Never zero together with `queued` while there is a task.
+    /// Tasks popped and not yet finished. `queued` and `running` are never both zero while there is a task.
     pub running: usize,
 }
 
-/// The door that stands for the whole queue.
+/// The lane that leads to the whole queue.
 pub(crate) const DEFAULT_LANE: usize = 0;
 
-/// The tasks of one pool on their way to its workers.
+/// The queue of one pool.
 ///
-/// Every method may be called from any thread. A queue has one door or more: a task that comes in by the
-/// main door may be put anywhere, another door leads to one part of the queue.
+/// Every method may be called from any thread. A queue has one or more lanes: a task pushed into the default lane may go
+/// anywhere, and every other lane leads to one part of the queue.
 #[doc(hidden)]
 pub trait Queue<T>: Send + Sync + Sized + 'static {
-    /// What a worker has of the queue for itself. It stays on the worker's thread.
+    /// A worker's own view of the queue, used only on its thread.
     type Cx;
 
-    /// Whether a push may keep the task for the idle worker that it is told of.
+    /// Whether a push may reserve the task for the idle worker that it is told of.
     const HANDS_OVER: bool = false;
 
-    /// An empty, open queue, or a sentence on why there can be none of this shape.
+    /// Creates an empty, open queue, or returns a sentence that says why the shape is not possible.
     fn new(shape: &Shape) -> Result<Self, String>;
 
-    /// Whether it has shards, so that something can be said about them.
+    /// Whether the queue has shards to report on.
     const HAS_SHARDS: bool = false;
 
-    /// Takes a task in by a door, exactly when there is room behind it and the queue is open.
+    /// Accepts a task into a lane if and only if the lane has room and the queue is open.
     ///
-    /// `reserved` is how many more there must be room for: they came before, and are on their way in.
+    /// `reserved` is the number of further tasks that there must be room for, which belong to earlier submitters.
     ///
-    /// `idle` is a worker that the caller has claimed and will wake: the queue may keep the task for
-    /// it alone. On a refusal nothing has changed, and the item is not made. What [`has_work`](Queue::has_work) looks at is changed by a
-    /// read-modify-write.
+    /// `idle` is a worker that the caller has claimed and will wake: the queue may reserve the task for it. A refusal changes
+    /// nothing and does not build the item. A push changes what [`has_work`](Queue::has_work) reads by a read-modify-write, or
+    /// under a lock that it then releases.
     fn push(
         &self,
         item: &mut (impl LazyItem<T> + ?Sized),
@@ -189,95 +193,95 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
         idle: Option<usize>,
     ) -> Result<(), Refused>;
 
-    /// The door for tasks with this key: the same for the same key.
+    /// The lane for tasks with this key, always the same for the same key.
     fn lane(&self, _key: u64) -> usize {
         DEFAULT_LANE
     }
 
-    /// The shard behind a door, for a queue that has any.
-    fn shard_of_lane(&self, _door: usize) -> usize {
+    /// The shard that a lane leads to, for a sharded queue.
+    fn shard_of_lane(&self, _lane: usize) -> usize {
         0
     }
 
-    /// Whether there is room behind a door; may be wrongly `true`.
-    fn has_room(&self, _door: usize) -> bool {
+    /// Whether a lane has room. May be wrongly `true`.
+    fn has_room(&self, _lane: usize) -> bool {
         true
     }
 
-    /// Worker number `worker` begins.
+    /// Registers worker number `worker`.
     fn cx(&self, worker: usize) -> Self::Cx;
 
-    /// The next task for the worker in this seat; it counts as running from here on.
+    /// Takes the next task for this worker; the task counts as running from now on.
     ///
-    /// `None` also when as many tasks run as [`set_limits`](Queue::set_limits) allows.
+    /// `None` if there is no task, or if as many tasks run as [`set_limits`](Queue::set_limits) allows.
     fn pop(&self, cx: &Self::Cx) -> Option<T>;
 
-    /// A task for a worker to run in place of the one it is running, which waits. The count of
-    /// running tasks stays as it is. `None` while nothing may start.
+    /// Takes a task for a worker to run inside another one, which waits meanwhile. Does not change the count of running tasks.
+    /// `None` while the limit on running tasks is 0.
     fn pop_instead(&self) -> Option<T>;
 
-    /// The task that the worker in this seat popped last has ended. Counted by a read-modify-write.
+    /// Counts the task that this worker popped last as finished, by a read-modify-write.
     fn finished(&self, cx: &Self::Cx);
 
-    /// How many tasks have ever been started. Only grows, as [`ended`](Queue::ended) does.
+    /// The number of tasks ever started. Never decreases, like [`ended`](Queue::ended).
     fn started(&self) -> u64;
 
-    /// How many of those have ended.
+    /// The number of tasks ever ended.
     fn ended(&self) -> u64;
 
-    /// Whether a [`pop`](Queue::pop) by any worker would find something. A task that is kept for one worker does not
-    /// count: that worker is on its way.
+    /// Whether a [`pop`](Queue::pop) by any worker would return a task. Does not count a task reserved for one worker, which is
+    /// about to wake.
     ///
-    /// Never wrongly `false` to a thread that synchronised with the push by a sequentially consistent fence on both sides.
-    /// May be `true` a little before a `pop` finds the task.
+    /// Never wrongly `false` to a thread that synchronised with the push by a sequentially consistent fence on both sides. May
+    /// be `true` shortly before a `pop` finds the task.
     fn has_work(&self) -> bool;
 
-    /// The same without that promise: to be polled, so as not to disturb those who submit.
+    /// Like [`has_work`](Queue::has_work) without that promise: made for polling, so that it disturbs submitters little.
     fn peek(&self) -> bool {
         self.has_work()
     }
 
-    /// Whether there is work for a second worker, beside one that is on its way. A guess.
+    /// Whether there is work for a second worker beside one that is about to wake. An estimate.
     fn has_more(&self) -> bool;
 
     /// A snapshot of the counts.
     fn load(&self) -> Load;
 
-    /// The figures of each shard, for a queue that has any.
+    /// The figures of each shard, for a sharded queue.
     fn shards(&self) -> Vec<ShardStats> {
         Vec::new()
     }
 
-    /// `running`: once this returns, `pop` gives out a task only while fewer than this many run; 0
-    /// stops all starts; `None` says that the workers there are may all run. `workers`: the number of workers that room
-    /// is reckoned with.
+    /// Once this returns, `pop` returns a task only while fewer than `running` tasks run; 0 stops all starts, `None` sets no
+    /// limit beyond the number of workers. `workers` is the number of workers that the room is computed from.
     fn set_limits(&self, running: Option<usize>, workers: usize);
 
-    /// Has another bound from the next [`set_limits`](Queue::set_limits) on, or says in a sentence why it cannot. `workers` is the
-    /// number of workers that room is reckoned with.
+    /// Sets the bound that applies from the next [`set_limits`](Queue::set_limits) on, or returns a sentence that says why it
+    /// cannot. `workers` is the number of workers that the room is computed from.
     fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String>;
 
-    /// So many tasks run that did not come from here, and count against the limit on running tasks: once this returns, `pop` heeds it.
+    /// Sets the number of running tasks that did not come from this queue but count against the limit on running tasks. `pop`
+    /// obeys it once this returns.
     fn set_elsewhere(&self, running: usize);
 
-    /// Whether there may be room after a pop already, not only after the end of a task.
+    /// Whether a pop may make room, and not only the end of a task.
     fn frees_place_on_pop(&self) -> bool {
         false
     }
 
-    /// Refuses every later push. What is inside stays and can be popped.
+    /// Refuses every later push. Queued tasks stay and can be popped.
     fn close(&self);
 
-    /// Takes tasks again after [`close`](Queue::close).
+    /// Accepts tasks again after [`close`](Queue::close).
     fn open(&self);
 
-    /// Removes all tasks that were not popped, oldest first (in each shard).
+    /// Removes and returns all queued tasks, oldest first (in each shard).
     fn drain(&self) -> Vec<T>;
 
-    /// Removes the tasks that are dead and were not popped, oldest first (in each shard). The others keep their order. Asks under the
-    /// queue's locks.
+    /// Removes and returns the queued tasks that are dead, oldest first (in each shard). The others keep their order. Calls
+    /// `is_dead` under the queue's locks.
     fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T>;
 
-    /// The worker in this seat ends: whatever was kept for it goes back to the others.
+    /// Unregisters a worker. A task reserved for it becomes available to the others.
     fn leave(&self, cx: Self::Cx);
 }

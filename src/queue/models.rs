@@ -1,6 +1,6 @@
-//! loom models of the queues alone: who gets what, who is refused, who may start.
+//! loom models of the queues alone: which worker gets which task, which push is refused, and which task may start.
 //!
-//! Run by `ci/loom.sh`. Each model is one promise of [`Queue`], and runs over every queue there is.
+//! Run by `ci/loom.sh`. Each model checks one promise of [`Queue`] for every kind of queue.
 
 use loom::thread;
 
@@ -8,25 +8,25 @@ use super::{Balance, DEFAULT_LANE, Queue, Refused, RingQueue, Shape, ShardedQueu
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 
-/// A queue that holds `room` tasks of one worker, in as many shards as there is room for, two at most.
+/// A queue for one worker and `room` unfinished tasks, with a shard for each task but two at most.
 fn queue<Q: Queue<usize>>(room: usize) -> Arc<Q> {
     let shape = Shape { workers: 1, bound: Some(room - 1), shards: Some(room.min(2)), balance: Balance::default() };
     Arc::new(Q::new(&shape).expect("the shape is good"))
 }
 
-/// Pushes until there is room.
+/// Pushes, and retries while the queue is full.
 fn push<Q: Queue<usize>>(queue: &Q, item: usize) {
     loop {
         match queue.push(&mut Some(item), DEFAULT_LANE, 0, None) {
             Ok(()) => return,
             Err(Refused::Full) => {}
-            Err(Refused::Closed) => unreachable!("nobody closes"),
+            Err(Refused::Closed) => unreachable!("the model does not close the queue"),
         }
         thread::yield_now();
     }
 }
 
-/// Takes and finishes one task, when there is one.
+/// Pops and finishes one task, and retries while there is none.
 fn run<Q: Queue<usize>>(queue: &Q, cx: &Q::Cx) -> usize {
     loop {
         if let Some(item) = queue.pop(cx) {
@@ -37,7 +37,7 @@ fn run<Q: Queue<usize>>(queue: &Q, cx: &Q::Cx) -> usize {
     }
 }
 
-/// Three tasks through a queue for two: the third waits for a place, in a ring for the first one's slot. In order.
+/// Three tasks pass a queue for two, in order. The third waits for room, in a ring for the first one's slot.
 fn tasks_go_round<Q: Queue<usize>>() {
     explore(5, || {
         let queue = queue::<Q>(2);
@@ -54,7 +54,7 @@ fn tasks_go_round<Q: Queue<usize>>() {
     });
 }
 
-/// Two submitters, two workers: each task goes to one.
+/// Two submitters, two workers: each task goes to exactly one worker.
 fn each_task_goes_to_one_worker<Q: Queue<usize>>() {
     explore(2, || {
         let queue = queue::<Q>(2);
@@ -72,7 +72,7 @@ fn each_task_goes_to_one_worker<Q: Queue<usize>>() {
     });
 }
 
-/// Room for one: of two submitters one gets in.
+/// Room for one: exactly one of two pushes succeeds.
 fn the_bound_is_exact<Q: Queue<usize>>() {
     explore(5, || {
         let queue = queue::<Q>(1);
@@ -85,7 +85,7 @@ fn the_bound_is_exact<Q: Queue<usize>>() {
     });
 }
 
-/// Whoever comes after the close is refused, and what was accepted is there.
+/// A push after the close is refused, and accepted tasks are there.
 fn closing_is_final<Q: Queue<usize>>() {
     explore(5, || {
         let (queue, closed) = (queue::<Q>(2), Arc::new(AtomicBool::new(false)));
@@ -109,7 +109,7 @@ fn closing_is_final<Q: Queue<usize>>() {
     });
 }
 
-/// From the moment that the limit is zero no task starts, also none that a worker was just reaching for.
+/// Once the limit is 0 no task starts, not even one that a worker is just popping.
 fn nothing_starts_in_a_pause<Q: Queue<usize>>() {
     explore(5, || {
         let (queue, paused) = (queue::<Q>(2), Arc::new(AtomicBool::new(false)));
@@ -135,7 +135,7 @@ fn nothing_starts_in_a_pause<Q: Queue<usize>>() {
     });
 }
 
-/// Two workers and a limit of one.
+/// Two workers and a limit of one: no two tasks run at the same time.
 fn no_more_run_than_may<Q: Queue<usize>>() {
     explore(4, || {
         let (queue, running) = (queue::<Q>(2), Arc::new(AtomicUsize::new(0)));
@@ -160,7 +160,7 @@ fn no_more_run_than_may<Q: Queue<usize>>() {
     });
 }
 
-/// Two tasks that go on until both have started are both in the peak, though neither worker asks for it later.
+/// Two tasks that run until both have started are both counted in the peak, although neither worker reads it later.
 fn the_peak_is_found<Q: Queue<usize, Cx: Send>>() {
     explore(3, || {
         let shape = Shape { workers: 1, bound: Some(1), shards: Some(2), balance: Balance::default() };
@@ -185,7 +185,7 @@ fn the_peak_is_found<Q: Queue<usize, Cx: Send>>() {
     });
 }
 
-/// A task that is being put in, taken by a worker, or taken out with the rest: one of them has it.
+/// A task is pushed, popped and drained at the same time: exactly one thread gets it.
 fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
     explore(4, || {
         let queue = queue::<Q>(2);
@@ -211,8 +211,8 @@ fn draining_leaves_and_doubles_nothing<Q: Queue<usize>>() {
     });
 }
 
-/// A sweep while a task is put in and another taken: the dead one is swept or taken, the live ones are taken, in order, and nothing
-/// is there twice.
+/// A sweep while one task is pushed and another popped: the dead task is swept or popped, the live ones are popped in order, and
+/// no task appears twice.
 fn a_sweep_takes_the_dead_only<Q: Queue<usize>>() {
     explore(3, || {
         let queue = queue::<Q>(3);
@@ -245,14 +245,14 @@ fn a_sweep_takes_the_dead_only<Q: Queue<usize>>() {
         all.sort_unstable();
         assert_eq!(all, [1, 2, DEAD]);
         assert_eq!((queue.load().queued, queue.load().running), (0, 0));
-        // There is as much room as before.
+        // The room is as large as before.
         (0..3).for_each(|item| assert!(queue.push(&mut Some(item), DEFAULT_LANE, 0, None).is_ok()));
     });
 }
 
 const DEAD: usize = 9;
 
-/// A task that a sweep has put aside is found by a worker that was just falling asleep, and nothing starts while nothing may.
+/// A worker that is about to sleep finds the survivors of a sweep, and nothing starts while the limit is 0.
 fn a_sweep_hides_nothing<Q: Queue<usize>>() {
     explore(4, || {
         let queue = queue::<Q>(2);

@@ -1,4 +1,4 @@
-//! Tasks beyond the bound: what the workers of a pool submit themselves.
+//! Tasks beyond the bound, submitted by the pool's own workers.
 
 use std::collections::VecDeque;
 
@@ -8,12 +8,12 @@ use super::list::List;
 use super::{LazyItem, Load};
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 
-/// A list beside the bounded queue, whatever that is. First in, first out within a lane; lanes take turns.
+/// A list beside the bounded queue of any kind. First in, first out within a lane; lanes take turns.
 ///
-/// The limit on running tasks is one for both: a task of this list starts under this lock, after the queue has been told that one
-/// more runs elsewhere ([`Queue::set_elsewhere`]). Whoever needs both locks takes this one first.
+/// Both share the limit on running tasks: a task of this list starts under this lock, after the queue has been told that one
+/// more task runs elsewhere ([`Queue::set_elsewhere`]). Lock order: this lock before the queue's.
 pub(crate) struct Overflow<T> {
-    /// Copies of figures under the lock, for those who look without it.
+    /// Copies of values under the lock, for reads without it.
     waiting: AtomicUsize,
     is_limited: AtomicBool,
     state: Mutex<State<T>>,
@@ -21,13 +21,14 @@ pub(crate) struct Overflow<T> {
 
 struct State<T> {
     lanes: Lanes<T>,
-    /// Tasks ever taken in.
+    /// Tasks ever accepted.
     accepted: u64,
     running: usize,
-    /// The most tasks that may run, here and in the queue together; `None` where the number of workers is limit enough.
+    /// The most tasks that may run, from this list and from the queue together; `None` sets no limit beyond the number of
+    /// workers.
     limit: Option<usize>,
-    /// The most tasks that may be here, waiting and running.
-    most: usize,
+    /// The most unfinished tasks of this list, waiting and running.
+    max: usize,
     is_closed: bool,
 }
 
@@ -37,12 +38,11 @@ impl<T> State<T> {
     }
 }
 
-/// One list for each door that was used. The lanes with tasks take turns, so that one tenant's tasks do not wait for all of
-/// another's.
+/// One list for each lane in use. Lanes with tasks take turns, so one tenant's tasks do not wait for all of another's.
 struct Lanes<T> {
-    /// By door.
+    /// By lane.
     lists: Vec<List<T>>,
-    /// The lanes that are not empty, next first.
+    /// The lanes that have tasks, in the order of their turns.
     turns: VecDeque<usize>,
     len: usize,
 }
@@ -84,8 +84,8 @@ impl<T> Lanes<T> {
 }
 
 impl<T> Overflow<T> {
-    /// For so many unfinished tasks at most.
-    pub(super) fn new(most: usize) -> Self {
+    /// Creates a list for at most `max` unfinished tasks.
+    pub(super) fn new(max: usize) -> Self {
         Overflow {
             waiting: AtomicUsize::new(0),
             is_limited: AtomicBool::new(false),
@@ -94,22 +94,23 @@ impl<T> Overflow<T> {
                 accepted: 0,
                 running: 0,
                 limit: None,
-                most,
+                max,
                 is_closed: false,
             }),
         }
     }
 
-    /// How many tasks wait here. A guess without a fence on both sides, as [`Queue::has_work`].
+    /// The number of waiting tasks. A hint, unless there are fences as for [`Queue::has_work`].
     #[inline]
     pub(super) fn waiting(&self) -> usize {
-        // ORDERING: Relaxed. A worker that must not miss the store in `tell` has a sequentially consistent fence between its own
-        // announcement and this load, and the pusher has one after that store (parking.md).
+        // ORDERING: Relaxed. A worker that must not miss the store in `publish` has a sequentially consistent fence between its
+        // own announcement and this load, and the pusher has one after that store (parking.md).
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// To be called under the lock, which is left after it: a fence then comes after a read-modify-write.
-    fn tell(&self, state: &State<T>) {
+    /// Publishes the number of waiting tasks. The caller holds the lock and releases it afterwards, so a fence after that
+    /// follows a read-modify-write.
+    fn publish(&self, state: &State<T>) {
         // ORDERING: Relaxed, see `waiting`.
         self.waiting.store(state.lanes.len, Ordering::Relaxed);
     }
@@ -119,48 +120,49 @@ impl<T> Overflow<T> {
         if state.is_closed {
             return Err(Refused::Closed);
         }
-        if state.unfinished() >= state.most {
+        if state.unfinished() >= state.max {
             return Err(Refused::Full);
         }
         state.accepted += 1;
         state.lanes.push(lane, item.build());
-        self.tell(&state);
+        self.publish(&state);
         Ok(())
     }
 
-    /// The next task, if it may start; it counts as running from here on.
+    /// Takes the next task if it may start; the task counts as running from now on.
     pub(super) fn pop<Q: Queue<T>>(&self, queue: &Q) -> Option<T> {
         let mut state = self.state.lock();
         if state.lanes.len == 0 {
             return None;
         }
         if let Some(limit) = state.limit {
-            // From here on the queue starts none that would be one too many with this one; but it may have.
+            // From now on the queue starts no task that would exceed the limit together with this one. It may have started one
+            // before.
             queue.set_elsewhere(state.running + 1);
             if queue.load().running + state.running >= limit {
-                // A worker that found nothing because of this one looks again: so does the caller, before it sleeps.
+                // A worker that found nothing because of this reservation checks again before it sleeps, and so does the caller.
                 queue.set_elsewhere(state.running);
                 return None;
             }
         }
         state.running += 1;
         let item = state.lanes.pop();
-        self.tell(&state);
+        self.publish(&state);
         item
     }
 
-    /// A task to run in place of one that waits: the count of running tasks stays as it is.
+    /// Takes a task to run inside another one, which waits meanwhile. Does not change the count of running tasks.
     pub(super) fn pop_instead(&self) -> Option<T> {
         let mut state = self.state.lock();
         if state.limit == Some(0) {
             return None;
         }
         let item = state.lanes.pop();
-        self.tell(&state);
+        self.publish(&state);
         item
     }
 
-    /// A task that [`pop`](Self::pop) gave out has ended.
+    /// Counts a task that [`pop`](Self::pop) returned as finished.
     pub(super) fn finished<Q: Queue<T>>(&self, queue: &Q) {
         let mut state = self.state.lock();
         state.running -= 1;
@@ -169,7 +171,7 @@ impl<T> Overflow<T> {
         }
     }
 
-    /// As [`Queue::has_work`].
+    /// See [`Queue::has_work`].
     #[inline]
     pub(super) fn has_work<Q: Queue<T>>(&self, queue: &Q) -> bool {
         self.waiting() > 0 && self.may_start(queue)
@@ -177,14 +179,14 @@ impl<T> Overflow<T> {
 
     #[cold]
     fn may_start<Q: Queue<T>>(&self, queue: &Q) -> bool {
-        // ORDERING: Relaxed. Those who must not miss it are woken after it changed, through a lock.
+        // ORDERING: Relaxed. Threads that must not miss a change are woken after it, through a lock.
         !self.is_limited.load(Ordering::Relaxed) || {
             let state = self.state.lock();
             state.limit.is_none_or(|limit| queue.load().running + state.running < limit)
         }
     }
 
-    /// As [`Queue::set_limits`], for both.
+    /// Sets the limits of both. See [`Queue::set_limits`].
     pub(super) fn set_limits<Q: Queue<T>>(&self, queue: &Q, running: Option<usize>, workers: usize) {
         let mut state = self.state.lock();
         state.limit = running;
@@ -194,13 +196,14 @@ impl<T> Overflow<T> {
         queue.set_limits(running, workers);
     }
 
-    /// How many tasks that [`pop`](Self::pop) gave out have not ended.
+    /// The number of tasks that [`pop`](Self::pop) returned and that have not ended.
     pub(super) fn running(&self) -> usize {
         self.state.lock().running
     }
 
-    /// What is here and in the queue. No task starts or ends here while the queue is asked, so none is counted twice that a worker
-    /// goes on with in the other one, and none is missed that was submitted from inside a task which has ended since.
+    /// The load of this list and the queue together. No task of this list starts or ends while the queue is read. So a worker
+    /// that moves on to the other one is not counted twice, and a task submitted from inside a task that has ended since is not
+    /// missed.
     pub(super) fn load<Q: Queue<T>>(&self, queue: &Q) -> Load {
         let state = self.state.lock();
         let load = queue.load();
@@ -211,7 +214,7 @@ impl<T> Overflow<T> {
         }
     }
 
-    /// How many tasks wait and run, but for those that are dead. Takes time in proportion to those that wait.
+    /// The number of unfinished tasks that are not dead. Takes time in proportion to the waiting tasks.
     pub(super) fn unfinished(&self, is_dead: impl Fn(&T) -> bool) -> usize {
         let state = self.state.lock();
         let live = |list: &List<T>| list.iter().filter(|item| !is_dead(item)).count();
@@ -222,16 +225,16 @@ impl<T> Overflow<T> {
         self.state.lock().is_closed = is_closed;
     }
 
-    /// As [`Queue::sweep`].
+    /// See [`Queue::sweep`].
     pub(super) fn sweep_into(&self, is_dead: &mut dyn FnMut(&T) -> bool, swept: &mut Vec<T>) {
         let mut state = self.state.lock();
         state.lanes.sweep_into(is_dead, swept);
-        self.tell(&state);
+        self.publish(&state);
     }
 
     pub(super) fn drain_into(&self, drained: &mut Vec<T>) {
         let mut state = self.state.lock();
         state.lanes.drain_into(drained);
-        self.tell(&state);
+        self.publish(&state);
     }
 }

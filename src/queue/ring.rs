@@ -1,4 +1,4 @@
-//! A lock-free ring of tasks, allocated once.
+//! A lock-free bounded ring, allocated once.
 
 use crossbeam_utils::CachePadded;
 
@@ -6,17 +6,19 @@ use super::bounded_tickets::BoundedTickets;
 use super::counts::Counts;
 use super::finished_counters::{FinishedCounter, FinishedCounters};
 use super::list::List;
+use super::run_limit::RunLimit;
 use super::slots::Slots;
 use super::ticket_counter::{Blocked, TicketCounter};
 use super::{Dispatch, LazyItem, Load, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
-/// A loop queue: one lock-free ring of slots for all tasks, first in, first out. Any worker may take any task.
+/// One lock-free ring of slots for all tasks (a loop queue), first in, first out. Any worker may_start pop any task.
 ///
-/// The ring is allocated when the pool is built, with a slot of at least 64 bytes for each of the `workers + queue` tasks
-/// that the pool may hold (rounded up to a power of two), and never again: submitting does not allocate. The bound is exact.
-/// It cannot be absent. A pool that is tuned to more workers than it was built with keeps its slots: fewer tasks may wait then
-/// than its bound allows while workers are idle.
+/// The ring is allocated when the pool is built and never again: submitting does not allocate. It has a slot of at least 64
+/// bytes for each of the `workers + queue` unfinished tasks that the pool may hold, rounded up to a power of two.
+///
+/// The bound is exact, and cannot be absent or changed. A pool that is tuned to more workers than it was built with keeps its
+/// slots: while workers are idle, fewer tasks may wait then than the bound allows.
 ///
 /// ```
 /// use formicary::{Pool, Ring};
@@ -25,7 +27,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering};
 /// assert_eq!(pool.run(|| 6 * 7)?, 42);
 ///
 /// let error = Pool::builder().unbounded_queue().dispatch::<Ring>().build().unwrap_err();
-/// assert!(error.to_string().contains("a ring has a bound"));
+/// assert!(error.to_string().contains("a ring needs a bounded queue"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,115 +42,112 @@ impl Dispatch for Ring {
 
 #[doc(hidden)]
 pub struct RingQueue<T> {
-    /// Written by submitters. A ticket here is the right to put into the slot of that number.
-    bounded_tickets: CachePadded<BoundedTickets>,
-    /// Written by workers. A ticket here is the right to take from the slot of that number. Shut while not every worker that
-    /// finds a task may start it, or tasks are aside.
-    exit: CachePadded<TicketCounter>,
+    /// Written by submitters. A ticket is the right to put a task into the slot of its number.
+    push_tickets: CachePadded<BoundedTickets>,
+    /// Written by workers. A ticket is the right to take the task out of the slot of its number. Closed while a pop needs the
+    /// lock of `control`: while there is a run limit or there are `survivors`.
+    pop_tickets: CachePadded<TicketCounter>,
     slots: Slots<T>,
-    inner: Mutex<Inner<T>>,
-    /// Whether the slots may be what there is too little of.
+    control: Mutex<Control<T>>,
+    /// Whether there may be fewer slots than the bound allows tasks.
     is_outgrown: AtomicBool,
 }
 
-struct Inner<T> {
+/// State that pushes and pops rarely need.
+struct Control<T> {
     bound: usize,
-    /// The most tasks that may be in the pool.
+    /// How many unfinished tasks there may be.
     room: u64,
-    /// The most tasks that may run; `None` where the number of workers is limit enough.
-    running: Option<u64>,
-    /// How many of them did not come from here.
-    elsewhere: u64,
+    run_limit: RunLimit,
+
     finished_counters: FinishedCounters,
-    /// Live tasks that a sweep took out of the slots, the oldest of all. While there are any the exit is shut, and they go first.
-    aside: List<T>,
+    /// Live tasks that a sweep took out of the slots. They are older than the tasks in the slots, and popped first.
+    survivors: List<T>,
 }
 
 impl<T> RingQueue<T> {
-    /// Reckons anew how many may have come in; says whether there is room for one more.
-    fn renew_limit(&self, inner: &Inner<T>) -> u64 {
-        self.bounded_tickets.refresh_bound(|| {
-            let slots = self.exit.count() + self.slots.len() as u64;
-            slots.min(inner.finished_counters.finished() + inner.room)
+    /// Recomputes the limit of the push tickets. Returns the room that is left.
+    fn refresh_limit(&self, control: &Control<T>) -> u64 {
+        self.push_tickets.refresh_bound(|| {
+            let slots = self.pop_tickets.count() + self.slots.len() as u64;
+            slots.min(control.finished_counters.finished() + control.room)
         })
     }
 
-    /// How many tasks were ever taken out to be run.
-    fn ever_started(&self, inner: &Inner<T>) -> u64 {
-        self.exit.count() - inner.aside.len() as u64
+    /// How many tasks ever started.
+    fn started_tasks(&self, control: &Control<T>) -> u64 {
+        self.pop_tickets.count() - control.survivors.len() as u64
     }
 
-    /// Whether one more task may start.
-    fn may_start(&self, inner: &Inner<T>) -> bool {
-        inner
-            .running
-            .is_none_or(|limit| self.ever_started(inner) - inner.finished_counters.finished() + inner.elsewhere < limit)
+    /// Whether one more task may_start start.
+    fn may_start(&self, control: &Control<T>) -> bool {
+        control.run_limit.allows_one_more(|| self.started_tasks(control) - control.finished_counters.finished())
     }
 
-    /// Shuts the exit if a task must not just be taken from its slot, and opens it otherwise.
-    fn set_bolt(&self, inner: &Inner<T>) {
-        if inner.running.is_some() || !inner.aside.is_empty() {
-            self.exit.close();
+    /// Closes the pop tickets if a pop needs the lock, and opens them otherwise.
+    fn update_pop_tickets(&self, control: &Control<T>) {
+        if control.run_limit.is_set() || !control.survivors.is_empty() {
+            self.pop_tickets.close();
         } else {
-            self.exit.open();
+            self.pop_tickets.open();
         }
     }
 
-    /// The next task where the exit was found shut.
+    /// Pops a task when the pop tickets were found closed.
     #[cold]
-    fn pop_shut(&self) -> Option<T> {
-        let mut inner = self.inner.lock();
-        let may = self.may_start(&inner);
-        self.take_next(&mut inner, may)
+    fn pop_locked(&self) -> Option<T> {
+        let mut control = self.control.lock();
+        let may_start = self.may_start(&control);
+        self.take_next(&mut control, may_start)
     }
 
-    /// The next task, shut or not, where `may` says whether one may start.
-    fn take_next(&self, inner: &mut Inner<T>, may: bool) -> Option<T> {
-        let ticket = if !self.exit.is_closed() {
-            // Opened in between.
-            self.exit.try_take(|ticket| self.slots.is_full(ticket)).ok()?
-        } else if !may {
+    /// Pops a task, whether the pop tickets are closed or not. `may_start` says whether one more task may start.
+    fn take_next(&self, control: &mut Control<T>, may_start: bool) -> Option<T> {
+        let ticket = if !self.pop_tickets.is_closed() {
+            // Opened meanwhile.
+            self.pop_tickets.try_take(|ticket| self.slots.is_full(ticket)).ok()?
+        } else if !may_start {
             return None;
-        } else if let Some(item) = inner.aside.pop() {
-            self.set_bolt(inner);
+        } else if let Some(item) = control.survivors.pop() {
+            self.update_pop_tickets(control);
             return Some(item);
-        } else if self.slots.is_full(self.exit.count()) {
-            self.exit.take_closed()
+        } else if self.slots.is_full(self.pop_tickets.count()) {
+            self.pop_tickets.take_closed()
         } else {
             return None;
         };
-        // SAFETY: a ticket from the exit, used once.
+        // SAFETY: a pop ticket, used once; `is_full` found the task of that number in its slot.
         Some(unsafe { self.take(ticket) })
     }
 
-    /// Waits for the task if it is just being put in.
+    /// Takes the task of a ticket out of its slot. Waits for a submitter that is just putting it in.
     ///
     /// # Safety
-    /// `ticket` came from the exit and is used once, and the entrance has given a ticket of the same number.
+    /// `ticket` is a pop ticket and is used once, and the push ticket of the same number has been given out.
     unsafe fn take(&self, ticket: u64) -> T {
-        // SAFETY: the exit gives each number once, so nobody else takes with this one; and whoever has got it from the entrance puts
-        // with it, and cannot fail to. That its task was seen (`is_full`) is not needed: the slot's stamp decides.
+        // SAFETY: each pop ticket is given out once, so no other call takes with this one. The holder of the push ticket of the
+        // same number puts with it, and cannot fail to. Whether the task is there yet does not matter: the slot's stamp decides.
         unsafe { self.slots.take(ticket) }
     }
 
     fn take_all(&self) -> Vec<T> {
         let mut drained = Vec::new();
-        let mut inner = self.inner.lock();
-        inner.aside.drain_into(&mut drained);
-        inner.finished_counters.add_untracked(drained.len() as u64);
-        let end = self.bounded_tickets.count();
-        while self.exit.count() < end {
-            // One that is just being put in is waited for by `take`.
-            let ticket = match self.exit.try_take(|ticket| ticket < end) {
+        let mut control = self.control.lock();
+        control.survivors.drain_into(&mut drained);
+        control.finished_counters.add_untracked(drained.len() as u64);
+        let end = self.push_tickets.count();
+        while self.pop_tickets.count() < end {
+            // `take` waits for a task that is just being put in.
+            let ticket = match self.pop_tickets.try_take(|ticket| ticket < end) {
                 Ok(ticket) => ticket,
-                Err(Blocked::Shut) => self.exit.take_closed(),
+                Err(Blocked::Closed) => self.pop_tickets.take_closed(),
                 Err(Blocked::NotReady) => break,
             };
-            inner.finished_counters.add_untracked(1);
-            // SAFETY: a ticket from the exit, used once; it is below `end`, so the entrance has given that number.
+            control.finished_counters.add_untracked(1);
+            // SAFETY: a pop ticket, used once; it is below `end`, so the push ticket of that number has been given out.
             drained.push(unsafe { self.take(ticket) });
         }
-        self.set_bolt(&inner);
+        self.update_pop_tickets(&control);
         drained
     }
 }
@@ -157,23 +156,21 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     type Cx = FinishedCounter;
 
     fn new(shape: &Shape) -> Result<Self, String> {
-        let bound = shape.bound.ok_or("a ring has a bound: give `queue` a number")?;
+        let bound = shape.bound.ok_or("a ring needs a bounded queue: set `queue` to a number")?;
         let slots = shape.workers.checked_add(bound).and_then(Slots::new);
-        let slots = slots.ok_or_else(|| {
-            format!("there is no memory for the slots of {} `workers` and a `queue` of {bound}", shape.workers)
-        })?;
+        let slots = slots
+            .ok_or_else(|| format!("cannot allocate slots for {} `workers` and a `queue` of {bound}", shape.workers))?;
         let room = (shape.workers + bound) as u64;
         Ok(RingQueue {
-            bounded_tickets: CachePadded::new(BoundedTickets::new(room)),
-            exit: CachePadded::new(TicketCounter::new()),
+            push_tickets: CachePadded::new(BoundedTickets::new(room)),
+            pop_tickets: CachePadded::new(TicketCounter::new()),
             slots,
-            inner: Mutex::new(Inner {
+            control: Mutex::new(Control {
                 bound,
                 room,
-                running: None,
-                elsewhere: 0,
+                run_limit: RunLimit::default(),
                 finished_counters: FinishedCounters::new(),
-                aside: List::new(),
+                survivors: List::new(),
             }),
             is_outgrown: AtomicBool::new(false),
         })
@@ -182,40 +179,40 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     fn push(
         &self,
         item: &mut (impl LazyItem<T> + ?Sized),
-        _door: usize,
+        _lane: usize,
         reserved: usize,
         _idle: Option<usize>,
     ) -> Result<(), Refused> {
-        match self.bounded_tickets.try_take(reserved, || self.renew_limit(&self.inner.lock())) {
+        match self.push_tickets.try_take(reserved, || self.refresh_limit(&self.control.lock())) {
             Ok(ticket) => {
-                // SAFETY: the entrance gives each ticket to one caller.
+                // SAFETY: each push ticket is given to one caller.
                 unsafe { self.slots.put(ticket, || item.build()) };
                 Ok(())
             }
-            Err(Blocked::Shut) => Err(Refused::Closed),
+            Err(Blocked::Closed) => Err(Refused::Closed),
             Err(Blocked::NotReady) => Err(Refused::Full),
         }
     }
 
     fn cx(&self, worker: usize) -> FinishedCounter {
-        self.inner.lock().finished_counters.take(worker)
+        self.control.lock().finished_counters.register(worker)
     }
 
-    fn pop(&self, _seat: &FinishedCounter) -> Option<T> {
-        match self.exit.try_take(|ticket| self.slots.is_full(ticket)) {
-            // SAFETY: a ticket from the exit, used once; its slot was full, which only the entrance's holder of that number brings about.
+    fn pop(&self, _cx: &FinishedCounter) -> Option<T> {
+        match self.pop_tickets.try_take(|ticket| self.slots.is_full(ticket)) {
+            // SAFETY: a pop ticket, used once; its slot was full, so the push ticket of that number has been given out.
             Ok(ticket) => Some(unsafe { self.take(ticket) }),
             Err(Blocked::NotReady) => None,
-            Err(Blocked::Shut) => self.pop_shut(),
+            Err(Blocked::Closed) => self.pop_locked(),
         }
     }
 
     fn pop_instead(&self) -> Option<T> {
-        let mut inner = self.inner.lock();
-        let may = inner.running != Some(0);
-        let item = self.take_next(&mut inner, may)?;
-        // It takes the place of one that is counted as running.
-        inner.finished_counters.add_untracked(1);
+        let mut control = self.control.lock();
+        let may_start = !control.run_limit.is_zero();
+        let item = self.take_next(&mut control, may_start)?;
+        // It replaces a task that is counted as running.
+        control.finished_counters.add_untracked(1);
         Some(item)
     }
 
@@ -224,51 +221,51 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn started(&self) -> u64 {
-        self.ever_started(&self.inner.lock())
+        self.started_tasks(&self.control.lock())
     }
 
     fn ended(&self) -> u64 {
-        self.inner.lock().finished_counters.finished()
+        self.control.lock().finished_counters.finished()
     }
 
     fn peek(&self) -> bool {
-        // Does not touch the line that submitters write with every task.
-        if self.exit.is_closed() { self.has_work() } else { self.slots.is_full(self.exit.count()) }
+        // Does not touch the cache line that submitters write for every task.
+        if self.pop_tickets.is_closed() { self.has_work() } else { self.slots.is_full(self.pop_tickets.count()) }
     }
 
     fn has_work(&self) -> bool {
-        // By tickets, for that is what a push counts with a read-modify-write: the task itself may not be there yet. A stale count
-        // of the exit errs to the safe side.
-        // Whoever puts tasks aside shuts the exit, by a read-modify-write, and wakes workers after it, as whoever pushes does.
-        if !self.exit.is_closed() {
-            return self.exit.count() < self.bounded_tickets.count();
+        // Compares tickets, which a push counts by a read-modify-write; the task itself may not be in its slot yet. A stale count
+        // of the pop tickets errs to the safe side. A sweep that leaves survivors closes the pop tickets by a read-modify-write,
+        // and its caller wakes workers afterwards, as the caller of a push does.
+        if !self.pop_tickets.is_closed() {
+            return self.pop_tickets.count() < self.push_tickets.count();
         }
-        let inner = self.inner.lock();
-        self.ever_started(&inner) < self.bounded_tickets.count() && self.may_start(&inner)
+        let control = self.control.lock();
+        self.started_tasks(&control) < self.push_tickets.count() && self.may_start(&control)
     }
 
     fn has_more(&self) -> bool {
-        self.exit.count() + 1 < self.bounded_tickets.count()
+        self.pop_tickets.count() + 1 < self.push_tickets.count()
     }
 
     fn load(&self) -> Load {
-        let inner = self.inner.lock();
+        let control = self.control.lock();
         let read = || {
-            let finished = inner.finished_counters.finished();
-            let started = self.ever_started(&inner);
-            Counts { finished, started, accepted: self.bounded_tickets.count() }
+            let finished = control.finished_counters.finished();
+            let started = self.started_tasks(&control);
+            Counts { finished, started, accepted: self.push_tickets.count() }
         };
-        Counts::load(read, inner.finished_counters.len(), inner.room)
+        Counts::load(read, control.finished_counters.len(), control.room)
     }
 
     fn set_limits(&self, running: Option<usize>, workers: usize) {
-        let mut inner = self.inner.lock();
-        inner.running = running.map(|limit| limit as u64);
-        inner.room = (workers as u64).saturating_add(inner.bound as u64);
-        // ORDERING: Relaxed. Those who must not miss it are woken after this, through a lock.
-        self.is_outgrown.store(inner.room > self.slots.len() as u64, Ordering::Relaxed);
-        self.renew_limit(&inner);
-        self.set_bolt(&inner);
+        let mut control = self.control.lock();
+        control.run_limit.set(running);
+        control.room = (workers as u64).saturating_add(control.bound as u64);
+        // ORDERING: Relaxed. Threads that must not miss a change are woken after it, through a lock.
+        self.is_outgrown.store(control.room > self.slots.len() as u64, Ordering::Relaxed);
+        self.refresh_limit(&control);
+        self.update_pop_tickets(&control);
     }
 
     fn set_bound(&self, _bound: Option<usize>, _workers: usize) -> Result<(), String> {
@@ -276,7 +273,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn set_elsewhere(&self, running: usize) {
-        self.inner.lock().elsewhere = running as u64;
+        self.control.lock().run_limit.set_elsewhere(running);
     }
 
     fn frees_place_on_pop(&self) -> bool {
@@ -285,11 +282,11 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     }
 
     fn close(&self) {
-        self.bounded_tickets.close();
+        self.push_tickets.close();
     }
 
     fn open(&self) {
-        self.bounded_tickets.open();
+        self.push_tickets.open();
     }
 
     fn drain(&self) -> Vec<T> {
@@ -298,33 +295,33 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
 
     fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
-        let mut inner = self.inner.lock();
-        // Nothing can be taken from the middle of a ring: all come out, and the live ones wait aside.
-        self.exit.close();
-        inner.aside.sweep_into(is_dead, &mut swept);
-        let end = self.bounded_tickets.count();
-        while self.exit.count() < end {
-            // SAFETY: a ticket from the exit, used once; below `end` somebody puts with it.
-            let item = unsafe { self.take(self.exit.take_closed()) };
+        let mut control = self.control.lock();
+        // No task can be removed from the middle of a ring: take out all, and keep the live ones as survivors.
+        self.pop_tickets.close();
+        control.survivors.sweep_into(is_dead, &mut swept);
+        let end = self.push_tickets.count();
+        while self.pop_tickets.count() < end {
+            // SAFETY: a pop ticket, used once; it is below `end`, so the push ticket of that number has been given out.
+            let item = unsafe { self.take(self.pop_tickets.take_closed()) };
             if is_dead(&item) {
                 swept.push(item);
             } else {
-                inner.aside.push(item);
+                control.survivors.push(item);
             }
         }
-        inner.finished_counters.add_untracked(swept.len() as u64);
-        self.set_bolt(&inner);
+        control.finished_counters.add_untracked(swept.len() as u64);
+        self.update_pop_tickets(&control);
         swept
     }
 
-    fn leave(&self, _seat: FinishedCounter) {
-        self.inner.lock().finished_counters.leave();
+    fn leave(&self, _cx: FinishedCounter) {
+        self.control.lock().finished_counters.unregister();
     }
 }
 
 impl<T> Drop for RingQueue<T> {
     fn drop(&mut self) {
-        // If the drop of one panics, the list drops the others.
+        // If dropping one task panics, the `Vec` still drops the others.
         drop(self.take_all());
     }
 }

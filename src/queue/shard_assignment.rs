@@ -1,26 +1,27 @@
-//! Which worker belongs to which shard.
+//! The assignment of workers to shards.
 
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
-/// The workers of each shard. Whoever comes or goes, no shard has two more than another.
+/// The workers of each shard. Registering and unregistering keep it balanced: no shard has two workers more than another.
 pub(super) struct ShardAssignment(Vec<Vec<Arc<Assigned>>>);
 
-/// The shard that a worker belongs to. The worker reads it by itself, so it can be moved at any time.
+/// The shard of one worker. The worker reads it for each task, so it can be moved at any time.
 pub(super) struct Assigned {
     shard: AtomicUsize,
-    /// Its place in the list of its shard. For the holder of the lists only.
-    place: AtomicUsize,
+    /// Its index in the list of its shard. Used only with exclusive access to the lists.
+    index: AtomicUsize,
 }
 
-// ORDERING: Relaxed, here and below: both are written only by the holder of the lists, and to a worker any shard is as good as another.
+// ORDERING: Relaxed, here and below: both are written only with exclusive access to the lists, and any shard is valid for a
+// worker.
 impl Assigned {
     #[inline]
     pub(super) fn shard(&self) -> usize {
         self.shard.load(Ordering::Relaxed)
     }
 
-    fn place(&self) -> usize {
-        self.place.load(Ordering::Relaxed)
+    fn index(&self) -> usize {
+        self.index.load(Ordering::Relaxed)
     }
 }
 
@@ -29,38 +30,38 @@ impl ShardAssignment {
         ShardAssignment(vec![Vec::new(); shards])
     }
 
-    /// A home for a new worker: the shard with the fewest. Takes time in proportion to the number of shards.
+    /// Assigns a new worker to the shard with the fewest workers. Takes time in proportion to the number of shards.
     pub(super) fn join(&mut self) -> Arc<Assigned> {
         let shard = (0..self.0.len()).min_by_key(|shard| self.at(*shard)).unwrap_or(0);
-        let assigned = Arc::new(Assigned { shard: AtomicUsize::new(shard), place: AtomicUsize::new(self.at(shard)) });
+        let assigned = Arc::new(Assigned { shard: AtomicUsize::new(shard), index: AtomicUsize::new(self.at(shard)) });
         self.0[shard].push(Arc::clone(&assigned));
         assigned
     }
 
-    /// A worker goes. If its shard is short of one then, it gets one of the shard with the most. Takes time in proportion to the
-    /// number of shards, and not of workers.
+    /// Removes a worker. If its shard then has two fewer than the largest, one worker of that shard moves over. Takes time in
+    /// proportion to the number of shards, independent of the number of workers.
     pub(super) fn leave(&mut self, assigned: &Assigned) {
-        let (shard, place) = (assigned.shard(), assigned.place());
-        self.0[shard].swap_remove(place);
-        if let Some(moved) = self.0[shard].get(place) {
-            moved.place.store(place, Ordering::Relaxed);
+        let (shard, index) = (assigned.shard(), assigned.index());
+        self.0[shard].swap_remove(index);
+        if let Some(moved) = self.0[shard].get(index) {
+            moved.index.store(index, Ordering::Relaxed);
         }
         let most = (0..self.0.len()).max_by_key(|shard| self.at(*shard)).unwrap_or(shard);
         if self.at(most) > self.at(shard) + 1 {
             if let Some(mover) = self.0[most].pop() {
                 mover.shard.store(shard, Ordering::Relaxed);
-                mover.place.store(self.at(shard), Ordering::Relaxed);
+                mover.index.store(self.at(shard), Ordering::Relaxed);
                 self.0[shard].push(mover);
             }
         }
     }
 
-    /// The workers of one shard.
+    /// The number of workers of one shard.
     pub(super) fn at(&self, shard: usize) -> usize {
         self.0[shard].len()
     }
 
-    /// All workers.
+    /// The number of all workers.
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
@@ -72,13 +73,13 @@ mod tests {
 
     use super::*;
 
-    /// However workers come and go, each is where it says, and no shard has two more than another.
+    /// However workers come and go, each one's index is right, and no shard has two more than another.
     #[test]
     fn workers_are_spread_evenly() {
         const SHARDS: usize = 4;
         let (mut assignment, mut workers) = (ShardAssignment::new(SHARDS), Vec::new());
         for round in 0..2_000_usize {
-            // Up to 30 and down again, from changing places.
+            // Up to 30 workers and down again, removed from changing positions.
             if round % 60 < 30 {
                 workers.push(assignment.join());
             } else {
@@ -88,12 +89,12 @@ mod tests {
             assert!(at.iter().max() <= at.iter().min().map(|least| least + 1).as_ref(), "{at:?}");
             assert_eq!(assignment.len(), workers.len());
             assert!(
-                workers.iter().all(|assigned| Arc::ptr_eq(assigned, &assignment.0[assigned.shard()][assigned.place()]))
+                workers.iter().all(|assigned| Arc::ptr_eq(assigned, &assignment.0[assigned.shard()][assigned.index()]))
             );
         }
     }
 
-    /// D15: a worker leaves its shard without a walk along the shard's workers.
+    /// D15: removing a worker does not walk the shard's workers.
     #[test]
     fn d15_leaving_a_shard_costs_the_same_however_many_are_there() {
         let mut assignment = ShardAssignment::new(2);
@@ -101,7 +102,7 @@ mod tests {
         let workers: Vec<_> = (0..200_000).map(|_| assignment.join()).collect();
         workers.iter().rev().for_each(|assigned| assignment.leave(assigned));
         assert_eq!(assignment.len(), 0);
-        // A walk for each would take minutes.
+        // Walking for each removal would take minutes.
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }

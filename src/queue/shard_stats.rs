@@ -1,4 +1,4 @@
-//! What a sharded pool says of each shard.
+//! The figures of one shard.
 
 /// A snapshot of one shard of a [`Sharded`](crate::Sharded) pool.
 ///
@@ -15,14 +15,14 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardStats {
-    /// Living workers whose own shard it is.
+    /// Workers assigned to this shard.
     pub workers: usize,
-    /// Tasks ever accepted into it.
+    /// Tasks ever accepted into this shard.
     pub submitted: u64,
-    /// Tasks of it that have not started.
+    /// Its tasks that have not started.
     pub queued: usize,
-    /// Tasks of it that are running, on whichever worker.
+    /// Its tasks that are running, on any worker.
     pub running: usize,
-    /// Tasks of it that a worker of another shard took.
+    /// Its tasks that workers of other shards have taken.
     pub stolen: u64,
 }

@@ -1,33 +1,33 @@
-//! The memory of a ring: slots that are filled and emptied in turn, each by the holder of a ticket.
+//! The memory of a ring: slots that ticket holders fill and empty in turn.
 
 use std::mem::MaybeUninit;
 
 use crate::sync::{AtomicU64, Backoff, Ordering, UnsafeCell};
 
-/// Ticket `t` belongs to slot `t mod n`, in lap `t / n`. A slot's stamp says which ticket it waits for: `2 * lap` that it is
-/// free for the ticket of this lap, `2 * lap + 1` that it holds that ticket's value. After the value is taken it is free for
+/// Ticket `t` belongs to slot `t mod n`, in lap `t / n`. A slot's stamp says what the slot waits for: `2 * lap` means empty, for
+/// the ticket of this lap to put its value; `2 * lap + 1` means that it holds that value. Taking the value makes it empty for
 /// the next lap.
 ///
-/// Dmitry Vyukov's bounded queue, without its two counters: whoever uses it has those.
+/// Dmitry Vyukov's bounded queue without its two counters, which the user of this type has.
 pub(super) struct Slots<T> {
     slots: Box<[Slot<T>]>,
-    /// `n` is two to this power.
+    /// The base-2 logarithm of `n`.
     shift: u32,
 }
 
-/// A cache line or more, so that a submitter that fills one does not disturb the worker that empties the one before.
+/// At least one cache line, so that a submitter that fills a slot does not disturb a worker that empties the slot before it.
 #[repr(align(64))]
 struct Slot<T> {
     stamp: AtomicU64,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: a value is written by one thread and read by another, so `T` must be `Send`. No two threads touch a value at a
-// time: `put` and `take` have the stamps' handshake between them, and one caller each.
+// SAFETY: a value is written by one thread and read by another, so `T` must be `Send`. No two threads access a value at the same
+// time: `put` and `take` have one caller each per ticket, and the stamp hands the slot over between them.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
-    /// At least `count` slots; `None` if there is no memory for them.
+    /// Allocates at least `count` slots; `None` if there is not enough memory.
     pub(super) fn new(count: usize) -> Option<Self> {
         let count = count.checked_next_power_of_two()?;
         let mut slots = Vec::new();
@@ -40,44 +40,45 @@ impl<T> Slots<T> {
         self.slots.len()
     }
 
-    /// The slot of a ticket, and the stamp with which it is free for it.
+    /// The slot of a ticket, and the stamp that says that it is empty for this ticket.
     fn slot(&self, ticket: u64) -> (&Slot<T>, u64) {
         #[expect(clippy::cast_possible_truncation)] // the mask is less than `len`
         let place = ticket as usize & (self.slots.len() - 1);
         (&self.slots[place], (ticket >> self.shift) * 2)
     }
 
-    /// Whether the value of `ticket` is there to be taken.
+    /// Whether the slot holds the value of `ticket`.
     pub(super) fn is_full(&self, ticket: u64) -> bool {
         let (slot, free) = self.slot(ticket);
-        // ORDERING: Relaxed. A look; `take` synchronises.
+        // ORDERING: Relaxed. A hint; `take` synchronises.
         slot.stamp.load(Ordering::Relaxed) == free + 1
     }
 
-    /// Puts the value that `make` makes, and must not fail to make, into its slot. Waits for whoever is just taking the value of the lap before.
+    /// Puts the value that `make` returns into the ticket's slot. `make` must not panic. Waits for a thread that is just taking
+    /// the value of the lap before.
     ///
     /// # Safety
-    /// Nobody else ever puts with this ticket.
+    /// No other call ever puts with this ticket.
     pub(super) unsafe fn put(&self, ticket: u64, make: impl FnOnce() -> T) {
         let (slot, free) = self.slot(ticket);
         let backoff = Backoff::new();
-        // ORDERING: Acquire pairs with the Release in `take`: the value before has been read.
+        // ORDERING: Acquire pairs with the Release in `take`: the previous value has been read.
         while slot.stamp.load(Ordering::Acquire) != free {
             backoff.snooze();
         }
         slot.value.with_mut(|place| {
-            // SAFETY: the stamp says that the slot is empty and waits for this ticket, whose only holder is the caller.
-            // Nobody reads before the stamp changes below.
+            // SAFETY: the stamp says that the slot is empty and waits for this ticket, whose only holder is the caller. No
+            // thread reads the value before the stamp changes below.
             unsafe { (*place).write(make()) };
         });
         // ORDERING: Release pairs with the Acquire in `take`.
         slot.stamp.store(free + 1, Ordering::Release);
     }
 
-    /// Takes a value out. Waits for whoever is just putting it in.
+    /// Takes the ticket's value out of its slot. Waits for a thread that is just putting it in.
     ///
     /// # Safety
-    /// Nobody else ever takes with this ticket, and somebody puts with it.
+    /// No other call ever takes with this ticket, and a thread has put or will put with it.
     pub(super) unsafe fn take(&self, ticket: u64) -> T {
         let (slot, free) = self.slot(ticket);
         let backoff = Backoff::new();
@@ -86,8 +87,8 @@ impl<T> Slots<T> {
             backoff.snooze();
         }
         let value = slot.value.with(|place| {
-            // SAFETY: the stamp says that this ticket's value is there, and only the caller may take it. Nobody writes
-            // before the stamp changes below.
+            // SAFETY: the stamp says that this ticket's value is there, and only the caller may take it. No thread writes the
+            // slot before the stamp changes below.
             unsafe { (*place).assume_init_read() }
         });
         // ORDERING: Release pairs with the Acquire in `put` of the next lap.

@@ -1,4 +1,4 @@
-//! All tasks of a pool: the queue of its dispatch, and the overflow list beside it.
+//! All queued tasks of a pool: the queue of its dispatch, and the overflow list beside it.
 
 use std::cell::Cell;
 
@@ -10,40 +10,40 @@ use super::high_water::{Busy, HighWater};
 use super::overflow::Overflow;
 use super::{LazyItem, Load, Queue, Refused, Shape};
 
-/// A worker with tasks in both lists begins at the bounded queue every so many times: outsiders must not wait for ever behind tasks that
-/// submit themselves again.
-const OUTSIDERS_TURN: u32 = 61;
+/// A worker checks the bounded queue first once in this many times, even while the overflow list has tasks: other submitters
+/// must not wait forever behind tasks that submit themselves again.
+const BOUNDED_QUEUE_INTERVAL: u32 = 61;
 
-/// The queue of a dispatch, which has a bound, and beside it a list for what the pool's own workers submit. Both are one for
-/// those who take tasks out, count them, close them, or limit how many run. See [`Queue`] for what the methods promise.
+/// The bounded queue of a dispatch, and beside it an overflow list for what the pool's own workers submit. Pops, counts, closing
+/// and limits treat both as one. The methods promise what [`Queue`] promises.
 pub(crate) struct TaskQueue<T: Send + 'static, Q: Queue<T>> {
     queue: Q,
     overflow: Overflow<T>,
-    peak: CachePadded<HighWater>,
+    high_water: CachePadded<HighWater>,
 }
 
-/// A worker's place at both.
+/// A worker's own view of both.
 pub(crate) struct QueueCx<S> {
     queue: S,
-    /// Whether its task is one of the overflow list.
+    /// Whether its task came from the overflow list.
     overflowed: Cell<bool>,
-    /// How often it has looked while there was something in the overflow list.
-    looks: Cell<u32>,
+    /// The number of pops so far with tasks in the overflow list.
+    overflow_pops: Cell<u32>,
     busy: Busy,
     is_woken: Cell<bool>,
 }
 
 impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
-    /// `nested` is how many unfinished tasks there may be beyond the bound.
-    pub(crate) fn new(shape: &Shape, nested: usize) -> Result<Self, String> {
+    /// `max_nested` is the most unfinished tasks beyond the bound.
+    pub(crate) fn new(shape: &Shape, max_nested: usize) -> Result<Self, String> {
         Ok(TaskQueue {
             queue: Q::new(shape)?,
-            overflow: Overflow::new(nested),
-            peak: CachePadded::new(HighWater::new()),
+            overflow: Overflow::new(max_nested),
+            high_water: CachePadded::new(HighWater::new()),
         })
     }
 
-    /// Takes a task in within the bound.
+    /// Accepts a task within the bound.
     #[inline]
     pub(crate) fn push(
         &self,
@@ -55,7 +55,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.push(item, lane, reserved, idle)
     }
 
-    /// Takes a task of one of the pool's own workers in, beyond the bound. `Full` is for the cap on those.
+    /// Accepts a task of one of the pool's own workers, beyond the bound. `Full` means that there are `max_nested` of them.
     pub(crate) fn push_nested(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
         self.overflow.push(item, lane)
     }
@@ -77,7 +77,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         QueueCx {
             queue,
             overflowed: Cell::new(false),
-            looks: Cell::new(0),
+            overflow_pops: Cell::new(0),
             is_woken: Cell::new(false),
             busy: Busy::new(false),
         }
@@ -87,9 +87,9 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     pub(crate) fn pop(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
         let item = self.take_next(cx);
         match item {
-            Some(_) if self.peak.enter(&cx.busy) => _ = self.peak_running(),
+            Some(_) if self.high_water.enter(&cx.busy) => _ = self.peak_running(),
             Some(_) => {}
-            None => self.peak.exit(&cx.busy),
+            None => self.high_water.exit(&cx.busy),
         }
         item
     }
@@ -104,18 +104,19 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.pop(&cx.queue)
     }
 
-    /// A task of the overflow list, if it is not the turn of the queue.
+    /// A task of the overflow list, unless it is the bounded queue's turn.
     #[cold]
     fn pop_overflow_first(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
         if cx.is_woken.replace(false) {
             return None;
         }
-        let looks = cx.looks.get();
-        cx.looks.set((looks + 1) % OUTSIDERS_TURN);
-        if looks == 0 && self.queue.has_work() { None } else { self.pop_overflow(cx) }
+        let overflow_pops = cx.overflow_pops.get();
+        cx.overflow_pops.set((overflow_pops + 1) % BOUNDED_QUEUE_INTERVAL);
+        if overflow_pops == 0 && self.queue.has_work() { None } else { self.pop_overflow(cx) }
     }
 
-    /// The worker was asleep: it may have been woken for a task that the queue keeps for it alone, so its next look begins there.
+    /// Tells that the worker was asleep: the task that it was woken for may be reserved for it in the bounded queue, so its next
+    /// pop begins there.
     pub(crate) fn woken(&self, cx: &QueueCx<Q::Cx>) {
         cx.is_woken.set(true);
     }
@@ -126,19 +127,19 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         Some(item)
     }
 
-    /// At least so many tasks ran at one moment of this call: that of the look at the overflow list. What was started is read before,
-    /// and what has ended after it; both only grow.
+    /// A lower bound of the tasks that ran at one moment of this call, the one at which the overflow list is read. Started tasks
+    /// are counted before that and ended ones after it; neither count ever decreases.
     fn running(&self) -> u64 {
         let started = self.queue.started();
-        let nested = self.overflow.running() as u64;
-        started.saturating_sub(self.queue.ended()) + nested
+        let overflow = self.overflow.running() as u64;
+        started.saturating_sub(self.queue.ended()) + overflow
     }
 
-    /// The most tasks that ever ran at one moment, as far as was seen ([`HighWater`]).
+    /// The most tasks that ever ran at one moment, as far as they were counted ([`HighWater`]).
     #[cold]
     #[inline(never)]
     pub(crate) fn peak_running(&self) -> usize {
-        self.peak.record(to_usize(self.running()))
+        self.high_water.record(to_usize(self.running()))
     }
 
     pub(crate) fn pop_instead(&self) -> Option<T> {
@@ -171,12 +172,12 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.has_more() || self.overflow.waiting() > 1
     }
 
-    /// Both together. That there is no task it says only if there was none.
+    /// The load of both together. It is empty only if there was no task.
     pub(crate) fn load(&self) -> Load {
         self.overflow.load(&self.queue)
     }
 
-    /// Tasks beyond the bound that have not ended, but for those that are dead.
+    /// Unfinished tasks beyond the bound that are not dead.
     pub(crate) fn overcommitted(&self, is_dead: impl Fn(&T) -> bool) -> usize {
         self.overflow.unfinished(is_dead)
     }
@@ -220,7 +221,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     }
 
     pub(crate) fn leave(&self, cx: QueueCx<Q::Cx>) {
-        self.peak.exit(&cx.busy);
+        self.high_water.exit(&cx.busy);
         self.queue.leave(cx.queue);
     }
 }

@@ -1,23 +1,23 @@
-//! Counting who goes through, until it is shut.
+//! A counter of tickets that can be closed.
 
 use crate::sync::{AtomicU64, Backoff, Ordering};
 
 const CLOSED: u64 = 1;
 const ONE: u64 = 2;
 
-/// Why nobody went through.
+/// Why no ticket was given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocked {
-    /// The turnstile is shut.
-    Shut,
-    /// The caller's own condition does not hold.
+    /// The counter is closed.
+    Closed,
+    /// The caller's condition does not hold.
     NotReady,
 }
 
-/// Gives out tickets 0, 1, 2, … one at a time, each to one caller, until it is shut. Ticket and bolt share a word: from
-/// the moment [`close`](Self::close) returns nobody goes through.
+/// Gives out tickets 0, 1, 2, …, each to one caller, until it is closed. The closed flag is a bit of the counter's word: once
+/// [`close`](Self::close) returns, no ticket is given out.
 ///
-/// At a task every nanosecond the count lasts for 292 years.
+/// At one ticket per nanosecond the counter lasts 292 years.
 pub(super) struct TicketCounter(AtomicU64);
 
 impl TicketCounter {
@@ -25,19 +25,21 @@ impl TicketCounter {
         TicketCounter(AtomicU64::new(0))
     }
 
-    /// How many have gone through; the ticket of the next.
+    /// The number of tickets given out, which is the next ticket.
     pub(super) fn count(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `try_take`: who sees a ticket given out sees what its taker did before.
+        // ORDERING: Acquire pairs with the Release in `try_take`: a thread that sees a ticket given out sees what its taker did
+        // before.
         self.0.load(Ordering::Acquire) / ONE
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        // ORDERING: Relaxed. A look; `try_take` decides.
+        // ORDERING: Relaxed. A hint; `try_take` decides.
         self.0.load(Ordering::Relaxed) & CLOSED != 0
     }
 
     pub(super) fn close(&self) {
-        // ORDERING: AcqRel: the tickets given out before are seen here, and what was done before by those who find it shut.
+        // ORDERING: AcqRel: the caller sees the tickets given out before, and a thread that finds the counter closed sees what
+        // the caller did before.
         self.0.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
@@ -46,14 +48,14 @@ impl TicketCounter {
         self.0.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 
-    /// Takes the next ticket if `ready` says of it that it may be had. Lock-free.
+    /// Takes the next ticket if `ready` holds for it. Lock-free.
     pub(super) fn try_take(&self, ready: impl Fn(u64) -> bool) -> Result<u64, Blocked> {
         let backoff = Backoff::new();
-        // ORDERING: Acquire, as in `count`; so in the other loads here.
+        // ORDERING: Acquire, as in `count`; the same for the other loads here.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             if word & CLOSED != 0 {
-                return Err(Blocked::Shut);
+                return Err(Blocked::Closed);
             }
             if !ready(word / ONE) {
                 let now = self.0.load(Ordering::Acquire);
@@ -74,7 +76,7 @@ impl TicketCounter {
         }
     }
 
-    /// Takes the next ticket of a turnstile that is shut. The caller sees to it that no two do this at a time.
+    /// Takes the next ticket of a closed counter. The caller makes sure that no two threads do this at a time.
     pub(super) fn take_closed(&self) -> u64 {
         debug_assert!(self.is_closed());
         // ORDERING: AcqRel, as in `try_take`.

@@ -1,8 +1,8 @@
-//! Frames that no panic may leave.
+//! A guard for stack frames that must not unwind.
 
 use std::mem;
 
-/// Aborts the process when it is dropped: for a frame that other threads point into, which must not unwind before they are done.
+/// Aborts the process when dropped. For a frame that other threads point into, which must not unwind while they do.
 pub(crate) struct AbortOnUnwind(());
 
 impl AbortOnUnwind {

@@ -1,21 +1,21 @@
-//! What time it is, and sleeping until some time. A test can have a clock that stands still until it is told to advance.
+//! The current time, and sleeping until a time. Tests can use a clock that only advances when they say so.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The time `limit` from now; `None`, for ever, where the clock does not reach so far.
+/// The time `limit` from now; `None`, which means never, if the clock cannot represent it.
 pub(crate) fn deadline(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 
-/// Where those who keep the time get it from.
+/// The source of the time for [`Timer`](super::timer::Timer).
 pub(crate) enum Clock {
     System,
     #[cfg(test)]
     Scripted(&'static scripted::Script),
 }
 
-// The standard library's threads, also in a model: there no time passes, so nobody keeps it.
+// The standard library's threads in models too: no model has time pass, so none runs a timer.
 impl Clock {
     pub(crate) fn now(&self) -> Instant {
         match self {
@@ -25,7 +25,7 @@ impl Clock {
         }
     }
 
-    /// Sleeps until `time`, or until the calling thread is unparked; may also wake for no reason.
+    /// Sleeps until `time` or until the calling thread is unparked. May wake spuriously.
     pub(crate) fn park_until(&self, time: Instant) {
         match self {
             Clock::System => {
@@ -39,7 +39,7 @@ impl Clock {
         }
     }
 
-    /// Sleeps for as long as it says. A clock that stands still is advanced by that.
+    /// Sleeps for `time`. A scripted clock is advanced by `time` instead.
     pub(crate) fn sleep(&self, time: Duration) {
         match self {
             Clock::System => thread::sleep(time),
@@ -51,7 +51,7 @@ impl Clock {
 
 #[cfg(test)]
 pub(crate) mod scripted {
-    //! A clock for tests: time passes when the test says so.
+    //! A clock for tests, which only advances when a test says so.
 
     use std::sync::OnceLock;
     use std::thread::{self, Thread};
@@ -62,7 +62,7 @@ pub(crate) mod scripted {
     pub(crate) struct Script {
         start: OnceLock<Instant>,
         state: Mutex<State>,
-        /// Somebody goes to sleep.
+        /// Notified when a thread goes to sleep.
         slept: Condvar,
     }
 
@@ -77,7 +77,7 @@ pub(crate) mod scripted {
             Script { start: OnceLock::new(), state, slept: Condvar::new() }
         }
 
-        /// The time at which the clock stood first.
+        /// The time at which the clock starts.
         pub(crate) fn start(&self) -> Instant {
             *self.start.get_or_init(Instant::now)
         }
@@ -93,12 +93,12 @@ pub(crate) mod scripted {
             state.sleepers.iter().filter(|(until, _)| *until <= now).for_each(|(_, thread)| thread.unpark());
         }
 
-        /// Waits until a thread sleeps until exactly `time`.
+        /// Blocks until some thread sleeps until exactly `time`.
         pub(crate) fn await_sleeper(&self, time: Instant) {
             let limit = Instant::now() + Duration::from_secs(60);
             let mut state = self.state.lock();
             while !state.sleepers.iter().any(|(until, _)| *until == time) {
-                assert!(!self.slept.wait_until(&mut state, limit).timed_out(), "nobody sleeps until then");
+                assert!(!self.slept.wait_until(&mut state, limit).timed_out(), "no thread sleeps until then");
             }
         }
 

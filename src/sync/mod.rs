@@ -1,4 +1,4 @@
-//! What threads need to work together, and nothing about pools: primitives, waiting and waking, time, and calls into user code.
+//! Synchronisation and waiting, without any notion of pools: primitives, waiters and wake-ups, time, and calls into user code.
 
 pub(crate) mod abort;
 pub(crate) mod clock;

@@ -1,23 +1,24 @@
-//! One notification list for many tasks: whoever waits for any of them is told which have ended, in constant time for each.
+//! Completion notifications of many tasks for one waiter, which learns in constant time per task which ones have ended.
 
 use std::collections::VecDeque;
 
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, Mutex};
 
-/// Notified by every task that was given a [`Waiter::Listed`], be its end a result, a panic, or that it never started.
+/// Notified by every task that has a [`Waiter::Listed`] for it when the task ends, whether by a result, by a panic, or without
+/// having started.
 pub(crate) struct Notifier {
-    /// Whether the ends are listed, or only reported.
+    /// Whether to keep the order of completion, or only to wake the waiter.
     keeps_order: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Tasks by their end, where that is kept.
+    /// Ended tasks in the order of completion, if `keeps_order`.
     ended: VecDeque<u64>,
     waiter: Option<Waiter>,
-    /// The only task that the waiter waits for, if not for any.
+    /// The only task that the waiter waits for; `None` means any.
     only: Option<u64>,
 }
 
@@ -26,7 +27,8 @@ impl Notifier {
         Arc::new(Notifier { keeps_order, state: Mutex::default() })
     }
 
-    /// A task has ended: wakes the waiter, if that waits for it. Not in line, where most tasks that end have another waiter.
+    /// Records the end of a task and wakes the waiter if it waits for that task. Not inlined: most tasks that end have another
+    /// kind of waiter.
     #[inline(never)]
     pub(crate) fn notify(&self, number: u64) {
         let mut state = self.state.lock();
@@ -39,30 +41,30 @@ impl Notifier {
         waiter.into_iter().for_each(Waiter::wake);
     }
 
-    /// The waiter knows by itself that a task has ended.
+    /// Records the end of a task that the waiter itself found ended.
     pub(crate) fn note(&self, number: u64) {
         if self.keeps_order {
             self.state.lock().ended.push_back(number);
         }
     }
 
-    /// The task that ended first of those that were not handed out here.
+    /// Removes and returns the ended task that ended first.
     pub(crate) fn next_ended(&self) -> Option<u64> {
         self.state.lock().ended.pop_front()
     }
 
-    /// Has `waiter` woken by the next end of any task, or of `only` one. Look again after this: a task that ended before it
-    /// woke nobody.
+    /// Wakes `waiter` at the next end of any task, or of `only` one. Check the tasks after this call: a task that ended before
+    /// it does not wake the waiter.
     pub(crate) fn listen(&self, waiter: Waiter, only: Option<u64>) {
         let mut state = self.state.lock();
         let replaced = state.waiter.replace(waiter);
         state.only = only;
         drop(state);
-        // Dropping a waker is somebody else's code: not under the lock.
+        // Without the lock: dropping a waker runs user code.
         replaced.into_iter().for_each(Waiter::discard);
     }
 
-    /// Nobody waits any more. Tasks that run on have the notifier, and would keep whoever waited last.
+    /// Drops the waiter. Running tasks own the notifier and would otherwise keep the waiter alive.
     pub(crate) fn stop_listening(&self) {
         let waiter = self.state.lock().waiter.take();
         waiter.into_iter().for_each(Waiter::discard);

@@ -1,19 +1,19 @@
-//! Looking for something for a while before going to sleep for it.
+//! Spinning before a thread parks.
 //!
-//! A look is cheaper than a sleep and a wake-up as long as it is short. Who looks gives way again and again: what it looks for may
-//! have to come from a thread that waits for this very processor, as the system likes to run the woken where the waker runs.
+//! A short spin is cheaper than parking and being woken. A spinning thread yields between rounds: the thread it waits for may
+//! need this CPU, since systems tend to run a woken thread on the CPU of its waker.
 
 use crate::sync::{IS_CHECKED, spin_loop, yield_now};
 
-/// Looks before the first giving way: about a microsecond. One there and back between two processors is shorter.
+/// Spins before the first yield: about a microsecond, which is longer than a round trip between two CPUs.
 const FIRST_ROUND: usize = if IS_CHECKED { 1 } else { 32 };
-/// The same for something that is not expected within that time.
+/// The same if the result is not expected within that time.
 const FIRST_ROUND_UNEXPECTED: usize = if IS_CHECKED { 1 } else { 4 };
-/// Looks between two givings way.
+/// Spins between two yields.
 const LATER_ROUNDS: usize = if IS_CHECKED { 1 } else { 16 };
 
-/// Asks for `found` again and again; before each round but the first, whether it should `go_on`. What `is_soon` expected is worth
-/// a longer first round.
+/// Calls `found` until it returns a value, in rounds that end with a yield. Calls `go_on` with the number of finished rounds
+/// before each yield, and returns `None` when it returns `false`. The first round is longer if `is_soon`.
 pub(crate) fn spin_until<T>(
     is_soon: bool,
     mut found: impl FnMut() -> Option<T>,

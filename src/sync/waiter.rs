@@ -1,4 +1,4 @@
-//! Somebody who waits: a thread that sleeps, or a future whose executor wants to be told.
+//! A waiter: a parked thread, or a future with the waker of its executor.
 
 use std::task::Waker;
 
@@ -10,19 +10,19 @@ use crate::sync::{Arc, Thread};
 #[derive(Clone)]
 pub(crate) enum Waiter {
     Thread(Thread),
-    /// A worker that waits for its own pool with a permit, for one thing that ends its wait for good: the waker ends the permit. It
-    /// runs no other code.
+    /// A worker that waits inside its own pool with a block permit, for one event that ends the wait for good. The waker revokes
+    /// the permit and runs no user code.
     Worker(Waker),
     Task(Waker),
-    /// A future of the crate's own, which is polled where it is woken: so it comes as surely as a thread.
+    /// A future of the crate itself, which its waker polls at once: it reacts as surely as a thread.
     Inline(Waker),
-    /// One of several things that somebody waits for, by its number.
+    /// One of several tasks that a [`Notifier`]'s waiter waits for, by its number.
     Listed(Arc<Notifier>, u64),
 }
 
 impl Waiter {
-    /// Wakes it, perhaps for nothing. May run an executor's code: not to be called under a lock. A panic of that code ends here,
-    /// for it must not keep others from being woken. Where that code wakes others in turn, they are woken before the outermost
+    /// Wakes the waiter, which may find nothing changed. May run an executor's code: do not call under a lock. Catches a panic
+    /// of that code, so that other waiters are still woken. Wake-ups that this code makes in turn happen before the outermost
     /// call returns (`waking.rs`).
     pub(crate) fn wake(self) {
         match self {
@@ -31,7 +31,7 @@ impl Waiter {
         }
     }
 
-    /// The same, however many wake-ups are under way on this thread.
+    /// Like [`wake`](Self::wake), without a limit on nested wake-ups.
     pub(crate) fn wake_at_once(self) {
         match self {
             Waiter::Thread(thread) => thread.unpark(),
@@ -41,12 +41,12 @@ impl Waiter {
         }
     }
 
-    /// Whether what is woken certainly looks at what it was woken for. A future may never be polled again.
+    /// Whether the woken waiter is sure to react. A user's future may never be polled again.
     pub(crate) fn is_prompt(&self) -> bool {
         !matches!(self, Waiter::Task(_))
     }
 
-    /// Drops it, with the same care.
+    /// Drops the waiter and catches a panic of the waker's drop. Do not call under a lock.
     pub(crate) fn discard(self) {
         catch_user_panic(|| drop(self));
     }

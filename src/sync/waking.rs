@@ -1,9 +1,9 @@
-//! Waking where waking one can make another be woken, on the same thread.
+//! Nested wake-ups without unbounded recursion.
 //!
-//! An executor may poll the future that it is to wake at once; the future leaves its line, and so has the next woken; or it cancels a
-//! token that others listen to. So wake-ups nest, and their number is not bounded. Some may: whoever is woken in the middle of
-//! another's wake-up need not wait for the end of that. Further ones are put into a list of the thread, which the outermost works
-//! off: the stack does not grow with their number.
+//! An executor may poll the future that it is to wake at once. The polled future may leave a wait queue, which wakes the next
+//! waiter, or cancel a token, which wakes others. So wake-ups nest without a bound. The first sixteen levels run nested: a
+//! waiter woken inside another's wake-up need not wait for the end of that one. Deeper ones go to a list of the thread, which
+//! the outermost wake-up works off, so the stack does not grow further.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,26 +13,25 @@ use crate::sync::thread_local;
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
 
-/// How many wake-ups may be under way on one thread, each within the one before.
+/// How many wake-ups may be nested on one thread.
 const MOST_NESTED: usize = 16;
 
-type Afterwards = Box<dyn FnOnce()>;
+type Deferred = Box<dyn FnOnce()>;
 
-/// The wake-ups of one thread.
+/// The wake-ups in progress on one thread.
 struct WakeUps {
-    /// How many are under way.
+    /// How many are nested.
     depth: usize,
     postponed: VecDeque<Waiter>,
-    afterwards: VecDeque<Afterwards>,
-    /// Somebody below is at what is to be done afterwards.
-    is_afterwards: bool,
+    deferred: VecDeque<Deferred>,
+    /// Whether a frame further down the stack is running `deferred`.
+    runs_deferred: bool,
 }
 
 impl WakeUps {
-    const NEW: Self =
-        WakeUps { depth: 0, postponed: VecDeque::new(), afterwards: VecDeque::new(), is_afterwards: false };
+    const NEW: Self = WakeUps { depth: 0, postponed: VecDeque::new(), deferred: VecDeque::new(), runs_deferred: false };
 
-    /// Begins a wake-up, or puts it off.
+    /// Starts a wake-up, or postpones it.
     fn begin(&mut self, waiter: Waiter) -> Option<Waiter> {
         if self.depth == MOST_NESTED {
             self.postponed.push_back(waiter);
@@ -42,30 +41,31 @@ impl WakeUps {
         Some(waiter)
     }
 
-    /// Ends a wake-up. The outermost goes on with one that was put off.
+    /// Ends a wake-up. The outermost one continues with a postponed one.
     fn next(&mut self) -> Option<Waiter> {
         let next = if self.depth == 1 { self.postponed.pop_front() } else { None };
         self.depth -= usize::from(next.is_none());
         next
     }
 
-    /// What is to be done when no wake-up is under way, unless somebody below is at that.
-    fn next_afterwards(&mut self) -> Option<Afterwards> {
-        if self.depth > 0 || self.is_afterwards {
+    /// The next deferred call, if no wake-up is in progress and no frame further down the stack runs deferred calls.
+    fn next_deferred(&mut self) -> Option<Deferred> {
+        if self.depth > 0 || self.runs_deferred {
             return None;
         }
-        let next = self.afterwards.pop_front();
-        self.is_afterwards = next.is_some();
+        let next = self.deferred.pop_front();
+        self.runs_deferred = next.is_some();
         if next.is_none() {
-            // Their memory would never be given back.
-            drop((take(&mut self.postponed), take(&mut self.afterwards)));
+            // Frees their memory, which the thread-local would keep.
+            drop((take(&mut self.postponed), take(&mut self.deferred)));
         }
         next
     }
 }
 
 thread_local! {
-    /// Never dropped, so that it is there in the destructors of other thread-locals too. It owns nothing when no wake-up is under way.
+    /// Never dropped, so that the destructors of other thread-locals can use it. It owns no memory while no wake-up is in
+    /// progress.
     static WAKE_UPS: RefCell<ManuallyDrop<WakeUps>> = const { RefCell::new(ManuallyDrop::new(WakeUps::NEW)) };
 }
 
@@ -73,10 +73,10 @@ fn with<O>(f: impl FnOnce(&mut WakeUps) -> O) -> O {
     WAKE_UPS.with(|wake_ups| f(&mut wake_ups.borrow_mut()))
 }
 
-/// Wakes it now or, deep in the middle of others' wake-ups, right after those. May run an executor's code: not to be called under a
+/// Wakes the waiter now or, if too many wake-ups are nested, right after those. May run an executor's code: do not call under a
 /// lock.
 pub(crate) fn wake(waiter: Waiter) {
-    // loom's threads share the locals of one thread. Their chains are short.
+    // In loom's models all threads share the locals of one. Their chains are short.
     if cfg!(formicary_loom) {
         return waiter.wake_at_once();
     }
@@ -88,16 +88,16 @@ pub(crate) fn wake(waiter: Waiter) {
     finish();
 }
 
-/// Runs `f` when no wake-up is under way on this thread: it may take long, or wait.
-pub(crate) fn afterwards(f: impl FnOnce() + 'static) {
-    with(|wake_ups| wake_ups.afterwards.push_back(Box::new(f)));
+/// Runs `f` once no wake-up is in progress on this thread: `f` may take long, or block.
+pub(crate) fn defer(f: impl FnOnce() + 'static) {
+    with(|wake_ups| wake_ups.deferred.push_back(Box::new(f)));
     finish();
 }
 
 fn finish() {
-    while let Some(f) = with(WakeUps::next_afterwards) {
-        // Those that it wakes are woken by itself, and do not wait for its end.
+    while let Some(f) = with(WakeUps::next_deferred) {
+        // What `f` wakes is woken inside `f`, and does not wait for the end of it.
         let _ = catch_user_panic(f);
-        with(|wake_ups| wake_ups.is_afterwards = false);
+        with(|wake_ups| wake_ups.runs_deferred = false);
     }
 }

@@ -1,7 +1,7 @@
-//! Permits to wait, for workers that wait for their own pool from inside a task.
+//! Permits to block, for workers that wait for their own pool inside a task.
 //!
-//! A worker may wait only while some other thread can still make progress, so the last one is told [`WouldDeadlock`] and never falls
-//! asleep. Waits with a deadline end by themselves and need no permit. When fewer threads can make progress, permits are revoked.
+//! A worker may block only while some other thread can still make progress. The last one gets [`WouldDeadlock`] instead of a permit.
+//! A wait with a deadline ends by itself and needs no permit. When fewer threads can make progress, permits are revoked.
 
 use std::collections::BTreeMap;
 use std::task::{Wake, Waker};
@@ -11,17 +11,17 @@ use super::current_worker::{PoolId, inside};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
 
-/// The worker may not wait: it would be the last one.
+/// The worker must not block, because no other thread could make progress.
 #[derive(Debug)]
 pub(crate) struct WouldDeadlock;
 
-/// Asks for a permit for the calling thread to wait for something that `pool` makes. Whoever is not its worker needs none.
+/// Gets a permit for the calling thread to wait for work of `pool`. A thread that is not a worker of `pool` needs none.
 pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<BlockGuard, WouldDeadlock> {
     enter(pool, deadline, false)
 }
 
-/// The same for a wait at the pool's door. If `has_fallback`, the worker can run the task that it holds itself, or at the worst
-/// be refused: then its permit is revoked ([`BlockGuard::is_revoked`]) for the next worker that has to wait and has no way out.
+/// The same for a wait for room in the pool's queue. If `has_fallback`, the worker can run its own task instead of submitting it, or at
+/// worst be refused. Then the permit is revoked ([`BlockGuard::is_revoked`]) for the next worker that must wait and has no fallback.
 pub(crate) fn enter_wait_for_room(
     pool: PoolId,
     deadline: Option<Instant>,
@@ -40,17 +40,17 @@ fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<
     }
 }
 
-/// Counts the calling thread as waiting for `pool`, also if it is the last one: for a wait that only its end can end, and whose
-/// end depends on nothing that is still queued.
+/// Counts the calling thread as waiting for `pool` even if it is the last one. It is for a wait whose end does not depend on a task that
+/// is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> BlockGuard {
     BlockGuard(inside(pool).map(|(engine, _)| engine.block_permits().enter_regardless(|| engine.progress_capacity())))
 }
 
-/// A wait that was granted; counted until dropped.
+/// A granted wait. It is counted until this is dropped.
 pub(crate) struct BlockGuard(Option<Arc<BlockPermit>>);
 
 impl BlockGuard {
-    /// What wakes the calling thread when its wait is over for good.
+    /// The waiter to register for what the calling thread waits for.
     pub(crate) fn waiter(&self) -> Waiter {
         match &self.0 {
             Some(permit) => Waiter::Worker(Waker::from(Arc::clone(permit))),
@@ -58,7 +58,7 @@ impl BlockGuard {
         }
     }
 
-    /// Whether the permit was revoked, because the pool has shrunk or because somebody needs it more.
+    /// Whether the permit was revoked, because the pool has shrunk or because another worker needs it more.
     pub(crate) fn is_revoked(&self) -> bool {
         self.0.as_ref().is_some_and(|permit| permit.is_revoked())
     }
@@ -72,54 +72,54 @@ impl Drop for BlockGuard {
     }
 }
 
-/// What a worker can do when its permit is revoked.
+/// What a worker does when its permit is revoked.
 #[derive(Clone, Copy, PartialEq)]
 enum Fallback {
-    /// Make progress by itself.
+    /// It makes progress by itself.
     Own,
-    /// Ask again: it may find something to run, or must give up.
+    /// It asks again: it may find a task to run, or must give up.
     AskAgain,
-    /// Nothing; the permit is not revoked.
+    /// Nothing. The permit cannot be revoked.
     None,
 }
 
-/// A worker's permit to wait.
+/// A worker's permit to block.
 pub(crate) struct BlockPermit {
     thread: Thread,
     fallback: Fallback,
-    /// Its place among the permits of the pool; used once.
+    /// Its key among the permits of the pool. It is never reused.
     ticket: u64,
     permits: Arc<Mutex<Permits>>,
-    /// Whether it still counts. Changed under the lock; once false it stays so.
+    /// Whether the permit counts. It is changed under the lock, and stays false once it is.
     counts: AtomicBool,
     is_revoked: AtomicBool,
 }
 
 impl BlockPermit {
-    /// What the worker waits for is there. It counts as at work from now on, and not only when it has woken up: otherwise the one
-    /// who brought it could be refused a wait that this worker will end. Takes the lock of the pool's permits.
+    /// Ends the wait, because what the worker waits for is there. The worker counts as active from now on, not only when it has woken up:
+    /// otherwise the thread that ends the wait could be refused a wait that this worker will end. Takes the lock of the pool's permits.
     pub(crate) fn end(&self) {
         self.give_back();
         self.thread.unpark();
     }
 
-    /// It does not count any more.
+    /// Stops counting the permit.
     pub(crate) fn give_back(&self) {
-        // ORDERING: Relaxed. Who finds it false has nothing to do: whoever has made it so has taken the permit off the books.
+        // ORDERING: Relaxed. A thread that reads false has nothing to do: the thread that stored it has removed the permit.
         if self.counts.load(Ordering::Relaxed) {
             self.permits.lock().remove(self);
         }
     }
 
-    /// Tells the worker, whose permit was taken off the books.
+    /// Tells the worker that its permit was removed.
     fn revoke(&self) {
-        // ORDERING: Relaxed. The unpark orders it.
+        // ORDERING: Relaxed. The unpark publishes it.
         self.is_revoked.store(true, Ordering::Relaxed);
         self.thread.unpark();
     }
 
     pub(crate) fn is_revoked(&self) -> bool {
-        // ORDERING: Relaxed. The unpark that follows the store orders it.
+        // ORDERING: Relaxed. The unpark after the store publishes it.
         self.is_revoked.load(Ordering::Relaxed)
     }
 }
@@ -137,17 +137,17 @@ impl Wake for BlockPermit {
 /// The workers of one pool that wait for it without a deadline.
 pub(crate) struct BlockPermits(Arc<Mutex<Permits>>);
 
-/// The permits that count. Each comes and goes in logarithmic time: there are as many as there are workers that wait.
+/// The permits that count. Adding and removing one takes logarithmic time in the number of waiting workers.
 #[derive(Default)]
 struct Permits {
     next_ticket: u64,
-    /// Those with [`Fallback::Own`], by ticket and so in the order in which they were granted.
+    /// Those with [`Fallback::Own`] by ticket, which is the order in which they were granted.
     with_fallback: BTreeMap<u64, Arc<BlockPermit>>,
     /// The same for [`Fallback::AskAgain`].
     asking_again: BTreeMap<u64, Arc<BlockPermit>>,
-    /// How many there are with [`Fallback::None`].
+    /// The number of those with [`Fallback::None`].
     irrevocable: usize,
-    /// Threads that are about to bring a queued task in, which nobody else can: each is as good as a worker that does not wait.
+    /// Threads that are about to queue a task that no other thread can. Each counts as one more worker that does not wait.
     inflight: usize,
 }
 
@@ -156,7 +156,8 @@ impl BlockPermits {
         BlockPermits(Arc::new(Mutex::new(Permits::default())))
     }
 
-    /// `capacity` is asked under the lock: whoever lowers it calls [`shrink`](Self::shrink) after that, and finds the permit.
+    /// Grants a permit. `capacity` is called under the lock: a thread that lowers it calls [`shrink`](Self::shrink) afterwards, and then
+    /// finds the permit.
     pub(crate) fn enter(
         &self,
         capacity: impl Fn() -> usize,
@@ -164,7 +165,7 @@ impl BlockPermits {
     ) -> Result<Arc<BlockPermit>, WouldDeadlock> {
         let mut permits = self.0.lock();
         let capacity = capacity();
-        // The last one may wait if another need not; but one at the door has its own task to run first.
+        // The last one may wait if another can stop waiting. But one that waits for room runs its own task first.
         if permits.is_last(capacity) && (has_fallback || capacity < 2 || !permits.evict_one()) {
             return Err(WouldDeadlock);
         }
@@ -193,31 +194,31 @@ impl BlockPermits {
         permit
     }
 
-    /// The calling thread takes a task from where no worker finds it, to bring it in.
+    /// Announces that the calling thread takes a task from where no worker finds it, and will queue it.
     pub(crate) fn begin_inflight(&self) {
         self.0.lock().inflight += 1;
     }
 
-    /// It has brought it in: whoever was granted a permit because of it must look again.
+    /// Ends what `begin_inflight` began. A worker that got a permit because of it must check again.
     pub(crate) fn end_inflight(&self, capacity: impl Fn() -> usize) {
         let mut permits = self.0.lock();
         permits.inflight -= 1;
         permits.shrink(capacity());
     }
 
-    /// The pool has shrunk: revokes permits until one worker is free again.
+    /// Revokes permits until one worker is free again, after the capacity has become less.
     pub(crate) fn shrink(&self, capacity: impl Fn() -> usize) {
         self.0.lock().shrink(capacity());
     }
 }
 
 impl Permits {
-    /// How many workers wait, and will for some time.
+    /// The number of workers that wait.
     fn waiting(&self) -> usize {
         self.with_fallback.len() + self.asking_again.len() + self.irrevocable
     }
 
-    /// Whether one more that waits would leave nobody at work.
+    /// Whether no thread could make progress if one more worker waited.
     fn is_last(&self, capacity: usize) -> bool {
         self.waiting() + 1 >= capacity + self.inflight
     }
@@ -231,7 +232,7 @@ impl Permits {
     }
 
     fn remove(&mut self, permit: &BlockPermit) {
-        // ORDERING: Relaxed, under the lock.
+        // ORDERING: Relaxed. The lock orders both accesses.
         if !permit.counts.load(Ordering::Relaxed) {
             return;
         }
@@ -247,7 +248,7 @@ impl Permits {
         permit.inspect(|permit| self.remove(permit)).map(|permit| permit.revoke()).is_some()
     }
 
-    /// The worker that has waited longest of those with a way out must take that; says whether there was one.
+    /// Makes the worker with a fallback that has waited longest take it. Returns whether there was one.
     fn evict_one(&mut self) -> bool {
         let oldest = self.with_fallback.first_key_value().map(|(_, permit)| Arc::clone(permit));
         self.revoke(oldest)
@@ -270,23 +271,23 @@ mod tests {
 
     use super::*;
 
-    /// So many that a walk along the list for each of them would take minutes.
+    /// So many that a linear search for each would take minutes.
     const MANY: usize = 200_000;
 
-    /// D15: workers that wait come and go without a walk along those that wait, whatever ends their waits.
+    /// D15: workers begin and end waits without a linear search, whatever ends the wait.
     #[test]
     fn d15_a_wait_for_the_own_pool_costs_the_same_however_many_wait() {
         let begun = Instant::now();
         let waiting = BlockPermits::new();
         let stay: Vec<_> = (0..MANY).filter_map(|n| waiting.enter(|| usize::MAX, n % 2 == 0).ok()).collect();
-        // From the middle, for an answer and without one.
+        // From the middle: with an answer, and without one.
         for permit in &stay[MANY / 4..MANY / 2] {
             permit.end();
             permit.give_back();
         }
         stay[MANY / 2..MANY * 3 / 4].iter().for_each(|permit| permit.give_back());
         assert_eq!(waiting.0.lock().waiting(), MANY / 2);
-        // The newest are sent away first, and one for each that waits regardless: the oldest that can go.
+        // `shrink` revokes the newest first. Each regardless wait revokes the oldest that can be revoked.
         let regardless: Vec<_> = (0..MANY / 8).map(|_| waiting.enter_regardless(|| MANY / 2 + 1)).collect();
         assert!(stay[..MANY / 4].iter().all(|permit| permit.is_revoked() == (permit.fallback == Fallback::Own)));
         waiting.shrink(|| MANY / 4 + 1);

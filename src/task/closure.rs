@@ -1,4 +1,4 @@
-//! A closure of any type as one value of one size, without allocating when it is small.
+//! A closure of any type as one value of fixed size. Small closures need no allocation.
 
 use std::any::TypeId;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::error::{Cause, SubmitErrorKind};
 use crate::task::liveness::Liveness;
 use crate::task::state::{Completion, Retracted, RunOutcome};
 
-/// Closures up to this many bytes are stored in line.
+/// Closures of up to this many bytes are stored inline.
 pub(crate) const INLINE_BYTES: usize = 48;
 
 type Slot = [usize; INLINE_BYTES / mem::size_of::<usize>()];
@@ -20,11 +20,10 @@ static_assertions::const_assert_eq!(mem::size_of::<Data>(), INLINE_BYTES);
 static_assertions::const_assert!(mem::size_of::<Task>() <= 64);
 static_assertions::assert_impl_all!(Task: Send);
 
-/// A closure that runs once, of any type: what a [`Pool`](crate::Pool) queues, and what
-/// `shutdown_now` gives back.
+/// A closure of any type that runs once. A [`Pool`](crate::Pool) queues these, and `shutdown_now` gives them back.
 ///
-/// Closures of up to 48 bytes (and the alignment of `usize`) are stored in line; larger ones cost one
-/// allocation. A task that is dropped drops its closure; a handle that waits for it learns that it was cancelled.
+/// A closure of up to 48 bytes, with at most the alignment of `usize`, is stored inline; a larger one costs one allocation. Dropping a
+/// task drops its closure, and a handle that waits for the task learns that it was cancelled.
 ///
 /// ```
 /// use formicary::Task;
@@ -44,9 +43,9 @@ struct VTable {
     type_id: fn() -> TypeId,
     /// Moves the closure out of the data and calls it.
     call: unsafe fn(*mut Slot, &mut Completion) -> RunOutcome,
-    /// Moves the closure out of the data and recalls it.
+    /// Moves the closure out of the data and takes it back from the queue.
     retract: unsafe fn(*mut Slot, SubmitErrorKind, Cause) -> Retracted<Task>,
-    /// Looks at the closure in place.
+    /// Reads the closure in place.
     liveness: unsafe fn(*const Slot) -> Liveness,
     /// Drops the closure in place.
     drop: unsafe fn(*mut Slot),
@@ -55,24 +54,24 @@ struct VTable {
 // SAFETY: the only way to make a task is `Task::from_body`, whose closure is `Send`.
 unsafe impl Send for Task {}
 
-/// What a task's closure is inside: it is told where to leave the address of whoever waits for it.
+/// The content of a task. `call` sets the receiver of the result before user code runs.
 pub(crate) trait Body: Send + 'static {
     fn call(self, completion: &mut Completion) -> RunOutcome;
 
-    /// Undoes a task that was taken out of the queue.
+    /// Takes the task back, after it has left the queue without running.
     fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task>;
 
-    /// What the task can expect while it is queued. Is asked under the queue's locks.
+    /// Whether the queued task will run. It is called under the queue's locks.
     fn liveness(&self) -> Liveness {
         Liveness::Runs
     }
 }
 
-/// A closure whose result nobody waits for.
+/// A closure without a receiver for its result.
 struct Plain<F, T>(F, PhantomData<fn() -> T>);
 
 impl<F: FnOnce() -> T + Send + 'static, T: 'static> Body for Plain<F, T> {
-    fn call(self, _reply: &mut Completion) -> RunOutcome {
+    fn call(self, _completion: &mut Completion) -> RunOutcome {
         drop((self.0)());
         RunOutcome::Ran
     }
@@ -94,7 +93,7 @@ impl Task {
         Self::from_closure(f)
     }
 
-    /// Wraps a closure whose result is dropped.
+    /// Wraps a closure and discards its result.
     #[inline]
     pub(crate) fn from_closure<F: FnOnce() -> T + Send + 'static, T: 'static>(f: F) -> Self {
         Self::from_body(Plain(f, PhantomData))
@@ -104,51 +103,50 @@ impl Task {
         let mut data = Data::uninit();
         let place = data.as_mut_ptr();
         if fits::<B>() {
-            // SAFETY: `fits` says that a `B` has its place in `Data`; the place is ours and empty.
+            // SAFETY: `fits` says that a `B` fits size and alignment of `Data`, which holds no value yet.
             unsafe { place.cast::<B>().write(body) };
             Task { data, vtable: Inline::<B>::VTABLE }
         } else {
-            // SAFETY: a thin pointer fits any `Data`; the place is ours and empty.
+            // SAFETY: a thin pointer fits `Data`, which holds no value yet.
             unsafe { place.cast::<Box<B>>().write(Box::new(body)) };
             Task { data, vtable: Boxed::<B>::VTABLE }
         }
     }
 
-    /// The closure that [`from_closure`](Self::from_closure) wrapped.
+    /// Unwraps what [`from_closure`](Self::from_closure) wrapped.
     ///
     /// # Panics
-    /// If it was of another type.
+    /// If the closure is of another type.
     pub(crate) fn into_closure<F: FnOnce() -> T + Send + 'static, T: 'static>(self) -> F {
         self.into_body::<Plain<F, T>>().0
     }
 
-    /// What [`from_body`](Self::from_body) wrapped.
+    /// Unwraps what [`from_body`](Self::from_body) wrapped.
     ///
     /// # Panics
-    /// If it was of another type.
+    /// If the body is of another type.
     pub(crate) fn into_body<B: Body>(self) -> B {
         assert_eq!((self.vtable.type_id)(), TypeId::of::<B>(), "a task keeps its type");
         let mut this = ManuallyDrop::new(self);
         let place = this.data.as_mut_ptr();
         if fits::<B>() {
-            // SAFETY: the type is the one that `from_body` wrote, in line as `fits` said then too;
-            // `ManuallyDrop` keeps it from being dropped a second time.
+            // SAFETY: the type is the one that `from_body` wrote, inline because `fits` has the same answer as then.
+            // `ManuallyDrop` prevents a second drop.
             unsafe { place.cast::<B>().read() }
         } else {
-            // SAFETY: as above, behind a box.
+            // SAFETY: as above, in a box.
             *unsafe { place.cast::<Box<B>>().read() }
         }
     }
 
-    /// Calls the closure. `completion` is set before any user code runs, so it is right after a panic too.
+    /// Calls the closure. `completion` is set before user code runs, so it is right after a panic too.
     pub(crate) fn call(self, completion: &mut Completion) -> RunOutcome {
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: the closure is in its place, and `ManuallyDrop` means that nobody drops it after `call`
-        // has moved it out.
+        // SAFETY: the closure is in its place, and `ManuallyDrop` prevents a drop after `call` has moved it out.
         unsafe { (this.vtable.call)(this.data.as_mut_ptr(), completion) }
     }
 
-    /// Undoes a task that was taken out of the queue.
+    /// Takes the task back, after it has left the queue without running.
     pub(crate) fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: as in `call`.
@@ -157,8 +155,8 @@ impl Task {
 
     /// See [`Body::liveness`].
     pub(crate) fn liveness(&self) -> Liveness {
-        // SAFETY: a task that is there was not called or unpacked (both take it), so its closure is in its place, where nobody writes
-        // while the task is borrowed.
+        // SAFETY: calling or unwrapping a task consumes it, so the closure of a borrowed task is in its place, and nothing writes there
+        // during the borrow.
         unsafe { (self.vtable.liveness)(self.data.as_ptr()) }
     }
 
@@ -177,10 +175,10 @@ impl Task {
     /// ```
     ///
     /// # Panics
-    /// If the closure does; or if its token is cancelled, so that it is only dropped, and that does.
+    /// If the closure panics; or if the task's token is cancelled, so that the closure is only dropped, and that drop panics.
     pub fn run(self) {
-        // Nobody waits for it: a handle is told before its task is given to anyone (`Body::retract`). So a panic may pass, uncaught, and
-        // the reply has no drop, which would be one more stop on its way: to catch it and go on with it takes twice the time.
+        // The result has no receiver: `Body::retract` told the handle before the task was given out. So a panic may pass uncaught. The
+        // completion has no drop, which would be a landing pad: catching the panic and resuming it takes twice the time.
         let mut completion = ManuallyDrop::new(Completion::default());
         self.call(&mut completion);
         if let Some(drop_panic) = ManuallyDrop::into_inner(completion).send(None) {
@@ -191,8 +189,8 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        // SAFETY: a task that is dropped was not called or unpacked (both forget it), so its closure is
-        // in its place, and nobody uses the place afterwards.
+        // SAFETY: calling or unwrapping a task forgets it, so the closure of a dropped task is in its place, which is not accessed
+        // afterwards.
         unsafe { (self.vtable.drop)(self.data.as_mut_ptr()) }
     }
 }
@@ -203,12 +201,12 @@ impl fmt::Debug for Task {
     }
 }
 
-/// Whether a `B` can be stored in line.
+/// Whether a `B` is stored inline.
 const fn fits<B>() -> bool {
     mem::size_of::<B>() <= mem::size_of::<Data>() && mem::align_of::<B>() <= mem::align_of::<Data>()
 }
 
-/// The operations on a `B` that sits in the data itself.
+/// The operations on a `B` that is stored inline.
 struct Inline<B>(PhantomData<B>);
 
 impl<B: Body> Inline<B> {
@@ -235,7 +233,7 @@ impl<B: Body> Inline<B> {
     }
 
     /// # Safety
-    /// `place` holds a `B`, which nobody changes meanwhile.
+    /// `place` holds a `B`, which is not written meanwhile.
     unsafe fn liveness(place: *const Slot) -> Liveness {
         // SAFETY: as the caller promises.
         unsafe { &*place.cast::<B>() }.liveness()
@@ -249,7 +247,7 @@ impl<B: Body> Inline<B> {
     }
 }
 
-/// The operations on a `B` behind a box, whose pointer sits in the data.
+/// The operations on a `B` in a box, whose pointer is stored inline.
 struct Boxed<B>(PhantomData<B>);
 
 impl<B: Body> Boxed<B> {
@@ -276,7 +274,7 @@ impl<B: Body> Boxed<B> {
     }
 
     /// # Safety
-    /// `place` holds a `Box<B>`, which nobody changes meanwhile.
+    /// `place` holds a `Box<B>`, which is not written meanwhile.
     unsafe fn liveness(place: *const Slot) -> Liveness {
         // SAFETY: as the caller promises.
         unsafe { &*place.cast::<Box<B>>() }.liveness()

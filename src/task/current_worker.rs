@@ -1,7 +1,7 @@
-//! Which pools the calling thread is a worker of, and what it can do for them.
+//! Which pools the calling thread works for, and what it can do for them.
 //!
-//! A worker that uses its own pool from inside a task must not wait for itself. What it waits for it runs on the spot where that is
-//! possible ([`run_here`]); otherwise it needs a permit to wait (`block_permits.rs`).
+//! A worker that uses its own pool inside a task must not wait for itself. Where possible it runs the task that it waits for
+//! ([`run_here`]); otherwise it needs a permit to block (`block_permits.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
@@ -12,26 +12,26 @@ use super::withdrawn::Withdrawn;
 use crate::sync::{Arc, Ordering, thread_local};
 use crate::task::state::{Completion, RunOutcome, SuspendedTask};
 
-/// Tells pools apart, and knows where a pool counts the tasks that are taken from their queued tickets.
+/// Identifies a pool, and refers to its counters of withdrawn tasks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolId {
-    /// Never used twice in one process, and never [`OUTSIDE`].
+    /// Unique in the process, and never [`OUTSIDE`].
     number: u64,
     withdrawn: Option<&'static Withdrawn>,
 }
 
-/// No pool's number.
+/// The number that no pool has.
 const OUTSIDE: u64 = 0;
 
 impl PoolId {
-    /// A new one.
+    /// A new id.
     pub(crate) fn new(withdrawn: &'static Withdrawn) -> Self {
-        // Not one of `sync`'s atomics: a static of loom's cannot be made, and no model builds a whole pool.
+        // Not one of `sync`'s atomics: loom's cannot be in a static, and no model builds a whole pool.
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(OUTSIDE + 1);
         PoolId { number: NEXT.fetch_add(1, Ordering::Relaxed), withdrawn: Some(withdrawn) }
     }
 
-    /// Of no pool.
+    /// An id that no pool has.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
         PoolId { number: u64::MAX, withdrawn: None }
@@ -41,9 +41,9 @@ impl PoolId {
         self.withdrawn
     }
 
-    /// How many queued tickets stand for nothing any more, about.
-    pub(crate) fn tickets(self) -> usize {
-        self.withdrawn.map_or(0, Withdrawn::tickets)
+    /// About how many queue entries are stale.
+    pub(crate) fn stale_entries(self) -> usize {
+        self.withdrawn.map_or(0, Withdrawn::stale_entries)
     }
 }
 
@@ -53,8 +53,8 @@ impl PartialEq for PoolId {
     }
 }
 
-/// How many queued tasks, of whosoever, a worker may run in the middle of one another. Beyond it waits are refused: the stack
-/// that nesting takes is the user's frames times this number. What the user's own code nests is not counted.
+/// How many queued tasks a worker may run inside one another, whichever pools they are of. Deeper waits are refused: nesting takes the
+/// user's frames times this number of stack. What the user's own code nests is not counted.
 pub(crate) const MAX_DEPTH: usize = 32;
 
 /// What nested calls need of an engine, whatever its types.
@@ -64,15 +64,15 @@ pub(crate) trait CurrentPool {
     /// Whether the time of a shutdown is over.
     fn overdue(&self) -> &Overdue;
     fn running_tasks(&self) -> &RunningTasks;
-    /// The number of threads that can still make progress: they find a queued task, or bring one. Fewer workers than that may wait.
-    /// When it has become less, [`BlockPermits::shrink`] is called.
+    /// The number of threads that can still make progress: those that take queued tasks, or queue one. Fewer workers than this may
+    /// block. When it decreases, [`BlockPermits::shrink`] is called.
     fn progress_capacity(&self) -> usize;
-    /// Whether other workers are free to start all that is queued.
+    /// Whether other workers are free to start all queued tasks.
     fn has_free_workers(&self) -> bool;
-    /// Runs a queued task on this worker, in the middle of the one that it is at, if there is one and the pool's kind allows
-    /// it; says whether it did.
+    /// Runs a queued task on this worker, inside its current one, if there is one and the kind of pool allows it. Returns whether it
+    /// did.
     fn help(&self) -> bool;
-    /// Runs and accounts a task on this worker.
+    /// Runs and counts a task on this worker.
     fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Completion) -> RunOutcome);
 }
 
@@ -82,18 +82,18 @@ struct Current {
 }
 
 thread_local! {
-    /// The pools whose worker the thread is, the latest last: a worker of one can be a guest of another. Has no destructor, so
-    /// that it can be used as long as the thread runs; an empty one holds no memory.
+    /// The pools that the thread works for, the innermost last: a worker of one pool can be an inline worker of another. It has no
+    /// destructor, so it is usable as long as the thread runs; an empty one holds no memory.
     static CURRENT: RefCell<ManuallyDrop<Vec<Current>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
-    /// The latest of these pools, or [`OUTSIDE`]: all that a thread that is nobody's worker has to look at. No destructor, so it can be
-    /// read at any time.
+    /// The innermost of these pools, or [`OUTSIDE`]. A thread that works for no pool reads only this. It has no destructor, so it can
+    /// be read at any time.
     static LATEST: Cell<u64> = const { Cell::new(OUTSIDE) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Marks the calling thread as a worker of `pool` until dropped, which is in the reverse order.
+/// Marks the calling thread as a worker of `pool` until it is dropped. Guards are dropped in reverse order.
 pub(crate) struct EnterGuard {
-    /// A task of another pool, in the middle of which the thread lends a hand.
+    /// A task of another pool, inside which the thread works for this one.
     _outer: SuspendedTask,
 }
 
@@ -108,7 +108,7 @@ impl EnterGuard {
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
-        // Perhaps the last owner of the engine, which is somebody else's code: not dropped while it is borrowed.
+        // This may be the last reference to the engine. Its drop runs user code, so the borrow has ended by then.
         let (left, before) = CURRENT.with(|current| {
             let mut current = current.borrow_mut();
             let last = current.pop();
@@ -120,7 +120,7 @@ impl Drop for EnterGuard {
     }
 }
 
-/// The engine and the number of the calling worker, if it is one of `pool`.
+/// The engine, and the number of the calling worker, if the calling thread works for `pool`.
 pub(crate) fn inside(pool: PoolId) -> Option<(Arc<dyn CurrentPool>, usize)> {
     if LATEST.with(Cell::get) == OUTSIDE {
         return None;
@@ -131,12 +131,12 @@ pub(crate) fn inside(pool: PoolId) -> Option<(Arc<dyn CurrentPool>, usize)> {
     })
 }
 
-/// The pools that the calling thread is a worker of.
+/// The pools that the calling thread works for.
 pub(crate) fn pools_of_thread() -> Vec<PoolId> {
     CURRENT.try_with(|current| current.borrow().iter().map(|c| c.pool.id()).collect()).unwrap_or_default()
 }
 
-/// The pool that the calling thread works for, and its number there; of several the one whose task it is at.
+/// The innermost pool that the calling thread works for, and its worker number there.
 pub(crate) fn innermost() -> Option<(Arc<dyn CurrentPool>, usize)> {
     CURRENT.with(|current| current.borrow().last().map(|c| (Arc::clone(&c.pool), c.worker)))
 }
@@ -158,18 +158,17 @@ fn is_one_of(pool: PoolId, latest: u64) -> bool {
     pool.number == latest || inside(pool).is_some()
 }
 
-/// The number of the calling worker, if it is one of `pool`.
+/// The number of the calling worker, if the calling thread works for `pool`.
 pub(crate) fn worker_of(pool: PoolId) -> Option<usize> {
     inside(pool).map(|(_, worker)| worker)
 }
 
-/// Whether so many queued tasks run in the middle of one another on this thread that there must not be one more.
+/// Whether the calling thread runs as many queued tasks inside one another as is allowed.
 pub(crate) fn is_too_deep() -> bool {
     DEPTH.with(Cell::get) >= MAX_DEPTH
 }
 
-/// If the calling thread is a worker of `pool` and not too deep, runs `body` on it as a task of its own;
-/// says whether it did.
+/// Runs `body` as a task of its own if the calling thread is a worker of `pool` and not nested too deeply. Returns whether it did.
 pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Completion) -> RunOutcome) -> bool {
     if is_too_deep() {
         return false;
@@ -180,12 +179,11 @@ pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Completion) -> RunOu
     has_run
 }
 
-/// The same at any depth, uncounted. For what is nested in the user's own code, not by the queue's chance: the depth is bounded by
-/// the caller's own recursion.
+/// The same at any depth, and without counting. For tasks that user code nests: the user's own recursion bounds the depth.
 pub(crate) fn run_here_unbounded(pool: PoolId, body: impl FnOnce(&mut Completion) -> RunOutcome) -> bool {
     let Some((engine, worker)) = inside(pool) else { return false };
     let mut body = Some(body);
-    // Not the task in the middle of which this one runs.
+    // The outer task is not the current one while this runs.
     let _outer = SuspendedTask::new();
     engine.run_nested(worker, &mut |completion| match body.take() {
         Some(body) => body(completion),
@@ -194,18 +192,17 @@ pub(crate) fn run_here_unbounded(pool: PoolId, body: impl FnOnce(&mut Completion
     true
 }
 
-/// Whether other workers are free to start all that is queued in `pool`, whose worker the calling thread is.
+/// Whether other workers of `pool` are free to start all its queued tasks. The calling thread is a worker of it.
 pub(crate) fn has_free_workers(pool: PoolId) -> bool {
     inside(pool).is_some_and(|(engine, _)| engine.has_free_workers())
 }
 
-/// If the calling thread is a worker of `pool`, runs a queued task on it, if there is one and the pool's kind allows it; says
-/// whether it did.
+/// Runs a queued task if the calling thread is a worker of `pool`, there is one, and the kind of pool allows it. Returns whether it did.
 pub(crate) fn help(pool: PoolId) -> bool {
     inside(pool).is_some_and(|(engine, _)| engine.help())
 }
 
-/// The calling thread runs a task of `pool`, until the answer is dropped: a shutdown may tell it to stop.
+/// Registers a running task of `pool`, until the returned guard is dropped. A shutdown may tell it to stop.
 pub(crate) fn stoppable(pool: PoolId, task: Arc<dyn Stop>) -> Option<Stoppable> {
     inside(pool).map(|(engine, _)| {
         let key = engine.running_tasks().insert(task);

@@ -1,11 +1,11 @@
-//! Stopping a task that is running.
+//! Interrupting a task that runs.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Makes a worker stop what it is doing; called from another thread.
+/// Makes a running task stop. It is called on the thread that cancels the task.
 ///
-/// See [`Worker::interrupter`](crate::Worker::interrupter).
+/// A worker returns one from [`Worker::interrupter`](crate::Worker::interrupter).
 ///
 /// ```
 /// use formicary::{Context, Interrupter, StatefulPool, Worker};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 ///     type Input = ();
 ///     type Output = ();
 ///     fn process(&mut self, _: (), cx: &Context<'_>) {
-///         self.0.swap(false, AcqRel); // what is left of a former task
+///         self.0.swap(false, AcqRel); // clears the mark of an earlier task
 ///         while !cx.is_cancelled() && !self.0.load(Acquire) {
 ///             std::thread::yield_now();
 ///         }
@@ -30,15 +30,14 @@ use std::sync::Arc;
 /// }
 /// let pool = StatefulPool::new(1, |_| Ok(Stoppable(Arc::default())))?;
 /// assert!(pool.with().timeout(Duration::from_millis(5)).run(()).unwrap_err().is_timed_out());
-/// assert!(pool.wait_idle()); // it did stop
+/// assert!(pool.wait_idle()); // the task has stopped
 /// # Ok::<(), formicary::BuildError>(())
 /// ```
 #[derive(Clone)]
 pub struct Interrupter(Arc<dyn Fn() + Send + Sync>);
 
 impl Interrupter {
-    /// Calls `interrupt` when a running task is to stop: see [`Worker::interrupter`](crate::Worker::interrupter), which says what
-    /// it may do.
+    /// Creates an interrupter that calls `interrupt`. [`Worker::interrupter`](crate::Worker::interrupter) says what it may do.
     ///
     /// ```
     /// use formicary::Interrupter;
@@ -57,7 +56,7 @@ impl Interrupter {
         Interrupter(Arc::new(interrupt))
     }
 
-    /// Interrupts now.
+    /// Calls the interrupter.
     ///
     /// ```
     /// let (sender, receiver) = std::sync::mpsc::channel();

@@ -1,24 +1,24 @@
-//! A payload on its way to a function: what `PoolWithFunc` and `StatefulPool` queue.
+//! A payload for a function: what `PoolWithFunc` and `StatefulPool` queue.
 
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
 use crate::task::interrupter::Interrupter;
 use crate::task::liveness::Liveness;
 use crate::task::state::{Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
 
-/// A payload that nobody waits for, or a ticket to one with an answer expected.
+/// A payload, with or without a receiver for the output.
 pub enum Job<I, O> {
-    /// The payload itself; its output is dropped.
+    /// The payload. Its output is dropped.
     Plain(I),
-    /// The payload is in the slot.
+    /// The payload is in the task's state.
     Answered(TaskRef<I, O>),
-    /// The payload of a call, and where its answer goes.
+    /// The payload of a synchronous call, and the sender of its answer.
     Called(I, ReplySender<I, O>),
 }
 
 static_assertions::const_assert!(std::mem::size_of::<Job<u64, u64>>() <= 8 + 16);
 
 impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
-    /// Runs `f` on the payload. The slot, if there is one, tells the deadline.
+    /// Runs `f` on the payload, with the task's state if there is one.
     pub(crate) fn run(
         self,
         completion: &mut Completion,
@@ -48,24 +48,24 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
         }
     }
 
-    /// The payload of a job that will not run; a caller who waits for the job gets it first.
+    /// Takes back the payload of a job that will not run. A waiting caller gets it instead.
     pub(crate) fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
         match self {
             Job::Plain(input) => Retracted::Here(input),
             Job::Answered(task_ref) => task_ref.retract(kind, cause),
             Job::Called(input, sender) => {
-                sender.give_back(SubmitError::new(kind, input).because(cause));
+                sender.give_back(SubmitError::new(kind, input).with_cause(cause));
                 Retracted::ToCaller
             }
         }
     }
 
-    /// The payload of a job that was refused, and so is still as it was made.
+    /// Unwraps the payload of a job that was refused, and so is as it was made.
     pub(crate) fn into_payload(self) -> I {
         match self {
             Job::Plain(input) => input,
             Job::Answered(_) | Job::Called(..) => {
-                unreachable!("a job with an answer comes back through its task_state")
+                unreachable!("the payload of a job with a receiver comes back through its state")
             }
         }
     }

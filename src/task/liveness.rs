@@ -1,22 +1,22 @@
-//! What a look through a queue learns of a task.
+//! What a sweep through a queue asks of each task.
 
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
 
-/// Whether a queued task will run when its turn comes.
+/// Whether a queued task will run when a worker takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// Nobody can keep it from running.
+    /// It will: nothing can cancel it.
     Runs,
-    /// It has a token or a handle, and is not cancelled; it will be at this time, if that is known.
+    /// It has a token or a handle, and is not cancelled. If a time is given, a deadline cancels it then.
     Cancellable(Option<Instant>),
-    /// It is cancelled, or was run elsewhere.
+    /// It is cancelled, or was taken by another thread.
     Dead,
 }
 
 impl Liveness {
-    /// Of a task with this token.
+    /// The liveness of a task with this token.
     pub(crate) fn of(token: &CancelToken) -> Self {
         if token.is_cancelled() { Liveness::Dead } else { Liveness::Cancellable(token.deadline()) }
     }

@@ -1,4 +1,4 @@
-//! A task from one end to the other: what is queued, its state and its result, and what user code sees of it.
+//! A task from its submission to its result: what is queued, its state and result, and what user code sees of it.
 
 pub(crate) mod block_permits;
 pub(crate) mod closure;

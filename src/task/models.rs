@@ -1,7 +1,6 @@
-//! loom models of the slot, of waiting for tokens, and of a future at the door.
+//! loom models of a task's state, and of waiting for tokens.
 //!
-//! Run by `ci/loom.sh`. A wake-up that is lost is a deadlock, which loom reports; a value that is dropped twice or not at all is
-//! an assertion.
+//! Run by `ci/loom.sh`. A lost wake-up is a deadlock, which loom reports. A value that is dropped twice or not at all fails an assertion.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -43,7 +42,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Counts how many of it are alive.
+/// Counts how many instances are alive.
 struct Marked(Arc<AtomicUsize>);
 
 impl Marked {
@@ -59,14 +58,14 @@ impl Drop for Marked {
     }
 }
 
-type MarkedSlot = TaskState<Marked, Marked>;
+type MarkedState = TaskState<Marked, Marked>;
 
-fn task_state(living: &Arc<AtomicUsize>, token: Option<&CancelToken>) -> Arc<MarkedSlot> {
+fn task_state(living: &Arc<AtomicUsize>, token: Option<&CancelToken>) -> Arc<MarkedState> {
     let meta = TaskMeta { token: token.cloned(), ..TaskMeta::of_no_pool() };
     TaskState::new(Marked::new(living), meta)
 }
 
-/// The worker's way with a ticket: run, account, answer.
+/// What a worker does with a queue entry: run, count, announce.
 fn work(task_ref: TaskRef<Marked, Marked>, living: &Arc<AtomicUsize>) -> RunOutcome {
     let mut completion = Completion::default();
     let outcome = task_ref.run(&mut completion, None, |input, _| {
@@ -77,10 +76,10 @@ fn work(task_ref: TaskRef<Marked, Marked>, living: &Arc<AtomicUsize>) -> RunOutc
     outcome
 }
 
-/// A worker beside `waiter`; all that was made is dropped in the end. Says what the worker did.
+/// Runs a worker beside `waiter`, and checks that all values are dropped in the end and that the worker did what `waiter` expects.
 fn with_a_worker(
     preemptions: usize,
-    waiter: impl Fn(Arc<MarkedSlot>, Arc<AtomicUsize>) -> Option<RunOutcome> + Sync + Send + 'static,
+    waiter: impl Fn(Arc<MarkedState>, Arc<AtomicUsize>) -> Option<RunOutcome> + Sync + Send + 'static,
 ) {
     explore(preemptions, move || {
         let living = Arc::new(AtomicUsize::new(0));
@@ -114,16 +113,16 @@ fn a_result_is_joined() {
 }
 
 #[test]
-fn a_result_that_nobody_wants_is_dropped_once() {
+fn an_unwanted_result_is_dropped_once() {
     with_a_worker(4, |task_state, _| {
         task_state.detach();
         Some(RunOutcome::Ran)
     });
 }
 
-/// As a timed wait ends: polled, left, asked again, let go of.
+/// Polls twice with a waiter and then detaches, as a wait with a deadline does.
 #[test]
-fn a_result_is_asked_for_and_let_go_of() {
+fn a_result_is_polled_and_detached() {
     with_a_worker(4, |task_state, _| {
         let waiter = Waiter::Thread(current());
         let found = task_state.poll(Some(waiter.clone())).or_else(|| task_state.poll(Some(waiter)));
@@ -146,7 +145,7 @@ fn a_caller_gives_up_while_its_task_ends() {
     });
 }
 
-/// Cancelled while it starts, runs, or ends; joined after that.
+/// A task is cancelled while it starts, runs, or ends, and joined after that.
 #[test]
 fn a_task_is_cancelled_by_its_handle() {
     with_a_worker(4, |task_state, _| {
@@ -160,10 +159,10 @@ fn a_task_is_cancelled_by_its_handle() {
     });
 }
 
-/// One polls with its waker and leaves; the result reaches whoever polls after it.
+/// A first poll leaves a waker; the result wakes that of the last poll.
 #[test]
 fn the_waker_of_the_last_poll_is_woken() {
-    struct Awaits(Arc<MarkedSlot>);
+    struct Awaits(Arc<MarkedState>);
     impl Future for Awaits {
         type Output = bool;
         fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<bool> {
@@ -183,7 +182,7 @@ fn the_waker_of_the_last_poll_is_woken() {
     });
 }
 
-/// Two wait for the end of one task, and one of them cancels it.
+/// Two threads wait for the end of one task.
 #[test]
 fn several_wait_for_one_end() {
     with_a_worker(2, |task_state, _| {
@@ -198,21 +197,21 @@ fn several_wait_for_one_end() {
     });
 }
 
-/// One waits for whichever of two tasks ends first, and then for the other.
+/// A thread waits for whichever of two tasks ends first, and then for the other.
 #[test]
 fn one_waits_for_any_of_two_ends() {
     explore(3, || {
         let living = Arc::new(AtomicUsize::new(0));
         let notifier = Notifier::new(true);
-        let slots = [task_state(&living, None), task_state(&living, None)];
-        let tickets = [TaskRef::new(&slots[0]), TaskRef::new(&slots[1])];
+        let task_states = [task_state(&living, None), task_state(&living, None)];
+        let task_refs = [TaskRef::new(&task_states[0]), TaskRef::new(&task_states[1])];
         let worker = {
             let living = Arc::clone(&living);
             thread::spawn(move || {
-                tickets.into_iter().for_each(|task_ref| assert_eq!(work(task_ref, &living), RunOutcome::Ran))
+                task_refs.into_iter().for_each(|task_ref| assert_eq!(work(task_ref, &living), RunOutcome::Ran))
             })
         };
-        for (number, task_state) in (0..).zip(&slots) {
+        for (number, task_state) in (0..).zip(&task_states) {
             if task_state.listen(Waiter::Listed(Arc::clone(&notifier), number)).is_none() {
                 notifier.note(number);
             }
@@ -229,19 +228,19 @@ fn one_waits_for_any_of_two_ends() {
         }
         notifier.stop_listening();
         worker.join().expect("no panic");
-        drop(slots);
+        drop(task_states);
         assert_eq!(living.load(Ordering::SeqCst), 0);
     });
 }
 
-/// One of several who await a task leaves; the other is woken, and the one that left is not kept.
+/// One of several waiters of a task leaves. The other one is woken, and the one that left is not kept.
 #[test]
-fn one_who_listens_leaves() {
+fn a_waiter_leaves() {
     with_a_worker(3, |task_state, _| {
         let notifier = Notifier::new(true);
         let leaves = task_state.listen(Waiter::Listed(Arc::clone(&notifier), 7));
         let stays = task_state.listen(Waiter::Thread(current()));
-        leaves.into_iter().for_each(|place| task_state.stop_listening(place));
+        leaves.into_iter().for_each(|entry| task_state.stop_listening(entry));
         while stays.is_some() && !task_state.is_finished() {
             park(None);
         }
@@ -250,7 +249,7 @@ fn one_who_listens_leaves() {
     });
 }
 
-/// The task is taken out of the queue, and its handle waits for it.
+/// A task is taken back from the queue while its handle waits for it.
 #[test]
 fn a_task_that_is_given_back_is_joined() {
     explore(4, || {
@@ -266,7 +265,7 @@ fn a_task_that_is_given_back_is_joined() {
     });
 }
 
-/// A running task asks for its token while its handle cancels it: the token hears of it.
+/// A running task asks for its token while its handle cancels it: the token is cancelled.
 #[test]
 fn a_token_made_during_the_cancel_is_cancelled() {
     explore(4, || {
@@ -290,7 +289,7 @@ fn a_token_made_during_the_cancel_is_cancelled() {
         let token = made.lock().expect("no panic").take();
         match outcome {
             RunOutcome::Ran => {
-                // It was made before the end, and the cancel may have come after it.
+                // The token was made before the end, and the cancel may have come after it.
                 let ended = matches!(task_state.poll(None), Some(Outcome::Done(Ok(_))));
                 assert!(!was_queued && ended);
                 let token = token.expect("the task has asked for it");
@@ -302,7 +301,7 @@ fn a_token_made_during_the_cancel_is_cancelled() {
     });
 }
 
-/// A task whose token is cancelled as its turn comes: it runs, or it does not and is counted.
+/// A token is cancelled as its task starts: the task runs, or it does not and is counted as cancelled.
 #[test]
 fn a_token_is_cancelled_as_its_task_starts() {
     explore(3, || {
@@ -319,7 +318,7 @@ fn a_token_is_cancelled_as_its_task_starts() {
         match worker.join().expect("no panic") {
             RunOutcome::Ran => assert!(is_done(&outcome)),
             RunOutcome::Cancelled => assert!(matches!(&outcome, Outcome::Done(Err(error)) if is_cancelled(error))),
-            RunOutcome::Elsewhere => unreachable!("nobody else has it"),
+            RunOutcome::Elsewhere => unreachable!("no other thread takes it"),
         }
         drop((task_state, outcome));
         assert_eq!(living.load(Ordering::SeqCst), 0);
@@ -330,9 +329,9 @@ fn is_cancelled(error: &JoinError) -> bool {
     error.is_cancelled()
 }
 
-/// Whoever waits for a token, or for one below it, is woken; and sees what the canceller did before.
+/// A cancel wakes a thread that waits for the token, or for one below it, and that thread sees what the canceller did before.
 #[test]
-fn a_cancel_wakes_who_waits_below() {
+fn a_cancel_wakes_a_waiter_below() {
     explore(3, || {
         let root = CancelToken::new();
         let (child, done) = (root.child(), Arc::new(AtomicUsize::new(0)));
@@ -349,9 +348,9 @@ fn a_cancel_wakes_who_waits_below() {
     });
 }
 
-/// The same for a future; one that is dropped leaves nothing in the list.
+/// The same for a future. A dropped future leaves nothing in the list.
 #[test]
-fn a_cancel_wakes_who_awaits_it() {
+fn a_cancel_wakes_a_future() {
     explore(3, || {
         let root = CancelToken::new();
         let child = root.child();
@@ -366,7 +365,7 @@ fn a_cancel_wakes_who_awaits_it() {
     });
 }
 
-/// Two cancel a child and its parent, a third looks: the first reason that it saw stays, and the waiter wakes.
+/// Two threads cancel a child and its parent while a third waits: the first reason that it sees stays, and it wakes.
 #[test]
 fn two_cancel_and_one_waits() {
     explore(2, || {

@@ -1,4 +1,4 @@
-//! The running tasks that can be told to stop, for a shutdown that is tired of waiting.
+//! The running tasks that can be told to stop, for a shutdown whose time is over.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ pub(crate) trait Stop: Send + Sync {
     fn stop(&self);
 }
 
-/// Whether the time of a shutdown is over, so that what still runs should stop.
+/// Whether the time of a shutdown is over, so that running tasks should stop.
 #[derive(Default)]
 pub struct Overdue(AtomicBool);
 
 impl Overdue {
     pub(crate) fn is_set(&self) -> bool {
-        // ORDERING: Acquire pairs with `set`: who sees it sees what happened before the shutdown gave up.
+        // ORDERING: Acquire pairs with `set`: a task that sees the flag sees what happened before the shutdown gave up.
         self.0.load(Ordering::Acquire)
     }
 
@@ -25,7 +25,7 @@ impl Overdue {
     }
 }
 
-/// Only tasks that were submitted with a token are here; the others cannot be told anything.
+/// Contains only tasks that were submitted with a token. Other tasks cannot be told.
 #[derive(Default)]
 pub(crate) struct RunningTasks(Mutex<Running>);
 
@@ -36,7 +36,7 @@ struct Running {
 }
 
 impl RunningTasks {
-    /// The task runs, until [`remove`](Self::remove) is called with the answer.
+    /// Adds a running task. The returned key is for [`remove`](Self::remove).
     pub(crate) fn insert(&self, task: Arc<dyn Stop>) -> u64 {
         let mut running = self.0.lock();
         let key = running.next;
@@ -46,12 +46,12 @@ impl RunningTasks {
     }
 
     pub(crate) fn remove(&self, key: u64) {
-        // What was taken out is dropped without the lock: it may be the last of the task.
+        // The task is dropped without the lock: this may be its last reference.
         let remove = self.0.lock().tasks.remove(&key);
         drop(remove);
     }
 
-    /// Tells all that run to stop. At the end of the pool only.
+    /// Tells all running tasks to stop. Only for the end of the pool.
     pub(crate) fn stop_all(&self) {
         let tasks: Vec<_> = self.0.lock().tasks.values().cloned().collect();
         tasks.iter().for_each(|task| task.stop());

@@ -1,53 +1,53 @@
-//! Tasks that were withdrawn: cancelled by their handle, or run by whoever waited for them, while their ticket was in the queue.
+//! Withdrawn tasks: cancelled by their handle, or run by the thread that waited for them, while their entry was in the queue.
 //!
-//! The ticket stays there until its turn, or until it is in the way (`sweep.rs`). Meanwhile it stands for nothing, so it is not to be
-//! counted as a queued task; and a task that was cancelled counts as such at once.
+//! The entry is stale then. It stays in the queue until a worker takes it, or until its room is needed (`sweep.rs`). Meanwhile it does
+//! not count as a queued task. A task that was cancelled counts as cancelled at once.
 
-// Not `sync`'s atomics: a static of a checker's cannot be made. These are statistics, each written under the lock of a slot.
+// Not `sync`'s atomics: loom's cannot be in a static. These are statistics, each written under the lock of a task's state.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::current_worker::PoolId;
 
-/// What is counted of them, for one pool. Handles outlive pools and there are many of them, so it is neither owned nor shared by
-/// counting: it lives as long as the process, and is given to another pool when this one is gone.
+/// The counters for one pool. Handles outlive their pools, and there are many of them, so the counters are neither owned by the pool nor
+/// reference-counted: they live as long as the process, and another pool reuses them.
 #[derive(Debug, Default)]
 pub(crate) struct Withdrawn {
-    tickets: AtomicU64,
+    withdrawn: AtomicU64,
     cleared: AtomicU64,
     cancelled: AtomicU64,
 }
 
-/// Those that no pool has.
+/// The counters that no pool uses.
 static FREE: Mutex<Vec<&'static Withdrawn>> = Mutex::new(Vec::new());
 
 impl Withdrawn {
-    /// A task is taken from its queued ticket.
+    /// Counts a task that was withdrawn from its entry.
     pub(crate) fn add(&self, is_cancelled: bool) {
-        self.tickets.fetch_add(1, Ordering::Relaxed);
+        self.withdrawn.fetch_add(1, Ordering::Relaxed);
         self.cancelled.fetch_add(u64::from(is_cancelled), Ordering::Relaxed);
     }
 
-    /// The ticket has left the queue.
+    /// Counts a stale entry that has left the queue.
     pub(crate) fn clear(&self) {
-        // ORDERING: Release pairs with the Acquire in `tickets`: who does not count the ticket any more knows of the sweep that took it.
+        // ORDERING: Release pairs with the Acquire in `stale_entries`: a thread that counts the entry as gone sees the sweep that took it.
         self.cleared.fetch_add(1, Ordering::Release);
     }
 
-    /// How many of these tickets are in the queue, about.
-    pub(crate) fn tickets(&self) -> usize {
-        let tickets = self.tickets.load(Ordering::Relaxed);
-        usize::try_from(tickets.saturating_sub(self.cleared.load(Ordering::Acquire))).unwrap_or(usize::MAX)
+    /// About how many stale entries are in the queue.
+    pub(crate) fn stale_entries(&self) -> usize {
+        let withdrawn = self.withdrawn.load(Ordering::Relaxed);
+        usize::try_from(withdrawn.saturating_sub(self.cleared.load(Ordering::Acquire))).unwrap_or(usize::MAX)
     }
 
-    /// How many tasks were cancelled in this way.
+    /// The number of tasks that were cancelled in this way.
     pub(crate) fn cancelled(&self) -> u64 {
         self.cancelled.load(Ordering::Relaxed)
     }
 }
 
-/// A pool's number and its counts, which go to another pool when this is dropped. To be dropped after the queue, whose tickets count.
+/// A pool's id and counters. Dropping it frees the counters for another pool, so it must be dropped after the queue and its entries.
 pub(crate) struct Identity(PoolId);
 
 impl Identity {
@@ -64,7 +64,7 @@ impl Identity {
 impl Drop for Identity {
     fn drop(&mut self) {
         if let Some(counts) = self.0.withdrawn() {
-            for count in [&counts.tickets, &counts.cleared, &counts.cancelled] {
+            for count in [&counts.withdrawn, &counts.cleared, &counts.cancelled] {
                 count.store(0, Ordering::Relaxed);
             }
             FREE.lock().push(counts);

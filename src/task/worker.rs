@@ -1,4 +1,4 @@
-//! A worker with state, as the user writes one.
+//! The trait for workers with state, and what a task can ask about itself.
 
 use std::fmt;
 use std::time::Instant;
@@ -9,10 +9,9 @@ use crate::task::interrupter::Interrupter;
 use crate::task::running_tasks::Overdue;
 use crate::task::state::{Cancellable, with_current};
 
-/// What one worker of a [`StatefulPool`](crate::StatefulPool) is: its state, and what it does with an input.
+/// A worker of a [`StatefulPool`](crate::StatefulPool): its state, and what it does with an input.
 ///
-/// A value of this type is made by the pool's factory on the worker's own thread, used there, and ended there. It need not be
-/// `Send`.
+/// The pool's factory makes the value on the worker's own thread, where it is also used and dropped. It need not be `Send`.
 ///
 /// ```
 /// use formicary::{Context, StatefulPool, Worker};
@@ -38,40 +37,43 @@ use crate::task::state::{Cancellable, with_current};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Worker: 'static {
-    /// What it is given.
+    /// What the worker processes.
     type Input: Send + 'static;
-    /// What it makes of that.
+    /// What it returns.
     type Output: Send + 'static;
 
-    /// Does the work. A panic in it is caught; what becomes of the state then is said by the [`PanicPolicy`].
+    /// Processes one input. A panic is caught; the [`PanicPolicy`] says what happens to the state.
     fn process(&mut self, input: Self::Input, cx: &Context<'_>) -> Self::Output;
 
-    /// Called before the worker takes work, after every task. Until it returns the worker is given nothing. A state that was made
-    /// anew for the next task, after a panic, gets ready while that task waits, which counts as running meanwhile.
+    /// Called before the worker takes an input, after every task. The worker takes nothing until it returns. Default: does nothing.
     ///
-    /// A panic in it costs the state. If it was made for a task in hand, that task is cancelled as if the factory had failed.
+    /// Where the state is made anew for a task that a worker has already taken, after a panic, that task waits for `ready` and counts as
+    /// running meanwhile.
+    ///
+    /// A panic drops the state. If a task was already taken, it is cancelled, as if the factory had failed.
     fn ready(&mut self) {}
 
-    /// Whether [`ready`](Self::ready) may block. Then a worker that is in it is not counted on: tasks that wait start
-    /// another one, if the capacity allows. Default: `false`.
+    /// Whether [`ready`](Self::ready) may block. A worker in `ready` then counts as unavailable: waiting tasks start another
+    /// worker, if the capacity allows. Default: `false`.
     const READY_BLOCKS: bool = false;
 
-    /// A way to make a running `process` stop, asked for once when the state is made. It is called by the thread that stops the
-    /// task, at most once per task: when a timed call gives up while its task runs, or when a [`Handle`](crate::Handle) cancels
-    /// it. A panic in it is caught, and told to nobody.
+    /// Returns a way to stop a running `process`. It is called once, when the state is made. Default: `None`.
     ///
-    /// The worker does not begin its next task before the call has returned, so an interrupt reaches no other task. The
-    /// interrupter may ask its own handle anything, but must not wait without a limit for its own task, which may not end, nor
-    /// for any other that this worker would have to run.
+    /// The interrupter runs on the thread that stops the task, at most once per task: when a timed call gives up while its task runs, or
+    /// when a [`Handle`](crate::Handle) cancels the task. A panic in it is caught and discarded.
     ///
-    /// If it leaves a mark (a flag), that mark may be set when `process` has just begun or is about to return. So
-    /// `process` must clear it when it begins, and look at [`Context::is_cancelled`] after that, which is set first.
+    /// The worker does not start its next task before the interrupter has returned, so an interrupt reaches no other task. The
+    /// interrupter may use its own handle, but must not wait without a limit for its own task, which may not end, or for another task
+    /// that this worker would have to run.
+    ///
+    /// An interrupter that sets a flag may do so when `process` has just begun or is about to return. So `process` must clear the flag
+    /// when it begins, and check [`Context::is_cancelled`] after that, which becomes true before the interrupter is called.
     fn interrupter(&self) -> Option<Interrupter> {
         None
     }
 
-    /// Called on the worker's thread when the worker ends: when it expires, when the pool shrinks, or at the pool's end. Not
-    /// called after a panic, when the state is dropped as it is.
+    /// Called on the worker's thread when the worker ends: because it expires, the pool shrinks, or the pool ends. It is not called
+    /// after a panic; then the state is dropped. Default: drops the state.
     fn terminate(self)
     where
         Self: Sized,
@@ -79,7 +81,7 @@ pub trait Worker: 'static {
     }
 }
 
-/// What a worker can know of the task that it is doing.
+/// What a worker can ask about the task that it runs.
 ///
 /// ```
 /// use formicary::{Context, StatefulPool, Worker};
@@ -104,9 +106,9 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Calls `f` with the context of the task that the calling thread is running: what [`Worker::process`] gets as an argument, for
-    /// closures and functions. `None`, without a call, on a thread that is not a worker of a pool. A task that runs in the middle of
-    /// another one is the one that is meant.
+    /// Calls `f` with the context of the task that the calling thread runs. Closures and functions get here what [`Worker::process`] gets
+    /// as an argument. Returns `None`, without calling `f`, on a thread that is not a worker. Where a task runs inside another one, the
+    /// context is that of the inner one.
     ///
     /// ```
     /// use formicary::{Context, Pool};
@@ -128,7 +130,7 @@ impl Context<'_> {
         Some(with_current(|task| f(&Context { worker, task, overdue: pool.overdue() })))
     }
 
-    /// What the task was called when it was submitted ([`With::name`](crate::With::name)).
+    /// The name that the task was submitted with ([`With::name`](crate::With::name)).
     ///
     /// ```
     /// use formicary::{Context, Pool};
@@ -162,7 +164,7 @@ impl Context<'_> {
         self.worker
     }
 
-    /// When the caller stops waiting, if it is a timed call.
+    /// When the task should have ended: the deadline of its caller or of its token, whichever is earlier. `None` if it has none.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -183,30 +185,35 @@ impl Context<'_> {
         self.task.and_then(Cancellable::deadline)
     }
 
-    /// Whether the work should stop: the timed caller has given up, or the time of a
+    /// Whether the task should stop: its caller has given up, its handle or its token is cancelled, or the time of a
     /// [`shutdown_graceful`](crate::PoolControl::shutdown_graceful) is over.
     ///
     /// ```
-    /// # use formicary::{Context, StatefulPool, Worker};
-    /// struct Asks;
-    /// impl Worker for Asks {
+    /// use formicary::{Context, StatefulPool, Worker};
+    /// use std::time::Duration;
+    ///
+    /// struct Endless;
+    /// impl Worker for Endless {
     ///     type Input = ();
-    ///     type Output = bool;
-    ///     fn process(&mut self, _: (), cx: &Context<'_>) -> bool {
-    ///         cx.is_cancelled()
+    ///     type Output = ();
+    ///     fn process(&mut self, _: (), cx: &Context<'_>) {
+    ///         while !cx.is_cancelled() {
+    ///             std::thread::yield_now();
+    ///         }
     ///     }
     /// }
-    /// let pool = StatefulPool::new(1, |_| Ok(Asks))?;
-    /// assert!(!pool.run(())?);
+    /// let pool = StatefulPool::new(1, |_| Ok(Endless))?;
+    /// assert!(pool.with().timeout(Duration::from_millis(5)).run(()).unwrap_err().is_timed_out());
+    /// assert!(pool.wait_idle()); // the task has stopped
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
         self.task.is_some_and(Cancellable::is_cancelled) || self.overdue.is_set()
     }
 
-    /// The task's token, to give to code that wants one: cancelled when a timed or cancellable caller gives up, or by the
-    /// task's [`Handle`](crate::Handle). `None` for a task that nobody can cancel: one whose result nobody waits for, and one
-    /// whose caller waits for it however long it takes. Costs an allocation where nobody has asked before. Does not know of a shutdown unless the task was submitted with a token.
+    /// The task's token, to pass on to code that takes one. It is cancelled when the caller gives up, or by the task's
+    /// [`Handle`](crate::Handle). `None` for a task that cannot be cancelled: one submitted without a handle or token, and a call
+    /// without a limit. The first call allocates. The token does not learn of a shutdown unless the task was submitted with a token.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};
@@ -239,16 +246,16 @@ impl fmt::Debug for Context<'_> {
     }
 }
 
-/// What becomes of a worker's state after a panic in [`Worker::process`].
+/// What happens to a worker's state after a panic in [`Worker::process`].
 ///
 /// ```
 /// assert_eq!(formicary::PanicPolicy::default(), formicary::PanicPolicy::Rebuild);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
-    /// The state is dropped and made anew by the factory before the next task. The default: a state that was left in
-    /// the middle of something is not to be trusted. If the factory fails, the worker ends; the last one stays,
-    /// tries again for every task, and cancels the task if that fails too.
+    /// The state is dropped, and the factory makes a new one before the next task. This is the default, because a panic may leave the
+    /// state half changed. If the factory fails, the worker ends. The last worker stays, tries again for every task, and cancels
+    /// the task if that fails too.
     #[default]
     Rebuild,
     /// The state is kept as the panic left it.

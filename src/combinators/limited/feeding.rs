@@ -157,7 +157,7 @@ impl<D: Dispatch> View<D> {
             drop(state);
             drop((errand, kept));
             // A guest's work and the drop of a task are somebody else's code.
-            waking::afterwards(move || match entered {
+            waking::defer(move || match entered {
                 Ok(()) => view.engine.ensure_workers(),
                 Err(refusal) => drop(refusal),
             });

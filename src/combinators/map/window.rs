@@ -207,7 +207,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
     /// Submits an item. If there is no room for now, holds the item and returns `false`.
     fn enter(&mut self, item: T, options: SubmitOptions<'_>) -> bool {
         match self.submitter.enter(item, options.retried()) {
-            Err(refusal) if refusal.kind().is_for_now() => {
+            Err(refusal) if refusal.kind().is_temporary() => {
                 self.held = Some(refusal.into_task());
                 false
             }

@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::engine::adaptive_spin::AdaptiveSpin;
+use crate::engine::parking::AdaptiveSpin;
 use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, wait};
 
 struct Pool {
     parking: Parking,
-    /// How many workers there are; one is the minimum.
+    /// How many workers there are. The minimum is one.
     registry: Mutex<usize>,
-    /// Whether one has asked in vain whether it may end.
+    /// Whether a worker has asked in vain whether it may end.
     has_asked: (Mutex<bool>, Condvar),
     staying: AtomicUsize,
     closed: AtomicBool,
@@ -42,16 +42,16 @@ impl Source for At<'_> {
         false
     }
 
-    fn must_leave(&self) -> bool {
+    fn must_exit(&self) -> bool {
         self.0.closed.load(Ordering::Relaxed)
     }
 
-    fn leave(&self) -> bool {
-        self.must_leave()
+    fn exit(&self) -> bool {
+        self.must_exit()
     }
 
     fn is_distracted(&self) -> bool {
-        self.must_leave()
+        self.must_exit()
     }
 
     fn expiry(&self) -> Option<Duration> {
@@ -68,7 +68,7 @@ impl Source for At<'_> {
         }
         *registry -= 1;
         self.0.staying.store(*registry, Ordering::Relaxed);
-        Expiry::Leaves
+        Expiry::Exits
     }
 
     fn is_above_minimum(&self) -> bool {
@@ -82,14 +82,13 @@ impl Source for At<'_> {
 
 impl Pool {
     fn work(&self, id: usize, expiry: Duration) {
-        let me = Parker::for_current(id);
-        let errand = self.parking.find(&me, &AdaptiveSpin::new(Duration::ZERO), &At(self, expiry));
-        assert!(matches!(errand, NextAction::Exit));
+        let parker = Parker::for_current(id);
+        let action = self.parking.wait_for_work(&parker, &AdaptiveSpin::new(Duration::ZERO), &At(self, expiry));
+        assert!(matches!(action, NextAction::Exit));
     }
 }
 
-/// A worker has expired, and is kept or about to be, when another is started and falls asleep, with its own expiry far away: the
-/// first ends.
+/// A worker has expired, and is kept or about to be. Another one starts and falls asleep, with its own expiry far away. The first one ends.
 #[test]
 fn a_kept_worker_ends_when_there_are_more_than_the_minimum() {
     explore(3, || {
@@ -104,7 +103,7 @@ fn a_kept_worker_ends_when_there_are_more_than_the_minimum() {
             let pool = Arc::clone(&pool);
             thread::spawn(move || pool.work(0, Duration::ZERO))
         };
-        // A thread that looks gives way, so it would not get here in time by itself.
+        // Spinning threads yield, so this thread would not run in time by itself.
         let (has_asked, changed) = &pool.has_asked;
         let mut has_asked = has_asked.lock();
         while !*has_asked {

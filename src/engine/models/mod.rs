@@ -1,10 +1,10 @@
-//! loom models of the parking protocol over the real queue, and of the line at the door.
+//! loom models of the parking protocol and of the wait queues, over the real queues.
 //!
-//! Run by `ci/loom.sh`. Each model is one named claim of `parking.md`: loom tries every order in which the
-//! threads can run (up to a bound on preemptions) and fails on a deadlock, which is what a lost wake-up is.
+//! Run by `ci/loom.sh`. Each model checks one claim of `parking.md`: loom tries every order in which the threads can run, up to a bound on
+//! preemptions, and fails on a deadlock, which is what a lost wake-up is.
 
 mod kept;
-mod nest;
+mod model_pool;
 mod permits;
 
 use std::task::Waker;
@@ -16,287 +16,286 @@ use crate::sync::explore::explore;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
-use nest::{CountUp, LONG, Nest, OPENS, with_workers};
+use model_pool::{CountUp, LONG, ModelPool, OPENS, with_workers};
 
-/// No lost wake-up and no lost task: one worker, which may be looking, falling asleep, or asleep.
+/// No wake-up and no task is lost: one worker, which may be searching, falling asleep, or asleep.
 fn one_worker_gets_every_task<Q: Queue<usize>>() {
     explore(3, || {
-        let nest = Nest::<Q>::new(1, 8, 2);
-        with_workers(&nest, 1, || {
-            assert!(nest.try_enter(1).is_ok());
-            assert!(nest.try_enter(2).is_ok());
+        let pool = ModelPool::<Q>::new(1, 8, 2);
+        with_workers(&pool, 1, || {
+            assert!(pool.try_enter(1).is_ok());
+            assert!(pool.try_enter(2).is_ok());
         });
-        assert_eq!(nest.queue.load().queued, 0);
+        assert_eq!(pool.queue.load().queued, 0);
     });
 }
 
 /// The same with two workers, one of which may take what the other was woken for.
 fn two_workers_get_every_task<Q: Queue<usize>>() {
     explore(2, || {
-        let nest = Nest::<Q>::new(2, 8, 2);
-        with_workers(&nest, 2, || {
-            assert!(nest.try_enter(1).is_ok());
-            assert!(nest.try_enter(2).is_ok());
+        let pool = ModelPool::<Q>::new(2, 8, 2);
+        with_workers(&pool, 2, || {
+            assert!(pool.try_enter(1).is_ok());
+            assert!(pool.try_enter(2).is_ok());
         });
-        assert_eq!(nest.done.load(Ordering::SeqCst), 2);
+        assert_eq!(pool.done.load(Ordering::SeqCst), 2);
     });
 }
 
 /// No task waits while a worker sleeps: the first task ends only when the second has run.
 fn no_task_waits_for_a_long_one<Q: Queue<usize>>() {
     explore(2, || {
-        let nest = Nest::<Q>::new(2, 8, 2);
-        with_workers(&nest, 2, || {
-            assert!(nest.try_enter(LONG).is_ok());
-            assert!(nest.try_enter(OPENS).is_ok());
+        let pool = ModelPool::<Q>::new(2, 8, 2);
+        with_workers(&pool, 2, || {
+            assert!(pool.try_enter(LONG).is_ok());
+            assert!(pool.try_enter(OPENS).is_ok());
         });
     });
 }
 
-/// Nobody is woken for nothing: one task claims one worker at most, however the two workers stand.
+/// No worker is woken in vain: one task claims one worker at most, whatever the two workers do.
 fn one_task_wakes_one_worker<Q: Queue<usize>>() {
     explore(2, || {
-        let nest = Nest::<Q>::new(2, 8, 1);
-        with_workers(&nest, 2, || {
-            let idle = nest.parking.claim();
+        let pool = ModelPool::<Q>::new(2, 8, 1);
+        with_workers(&pool, 2, || {
+            let idle = pool.parking.claim();
             let claimed = idle.is_some();
-            assert!(nest.queue.push(&mut Some(1), DEFAULT_LANE, 0, idle.as_ref().map(|claim| claim.worker())).is_ok());
-            // Still a searcher until it has looked, so nobody else may be claimed.
-            assert!(!claimed || nest.parking.claim().is_none());
+            assert!(pool.queue.push(&mut Some(1), DEFAULT_LANE, 0, idle.as_ref().map(|claim| claim.worker())).is_ok());
+            // It is a searcher until it has searched, so no other worker may be claimed.
+            assert!(!claimed || pool.parking.claim().is_none());
             drop(idle);
-            nest.parking.notify(|| nest.queue.has_work(), || nest.queue.has_more());
+            pool.parking.notify(|| pool.queue.has_work(), || pool.queue.has_more());
         });
-        assert!(nest.parking.claims() <= 1, "one task claimed two workers");
+        assert!(pool.parking.claims() <= 1, "one task claimed two workers");
     });
 }
 
-/// Two submitters at once: neither relies on a wake-up that the other one gave away.
+/// Two concurrent submitters: neither relies on a wake-up that the other one has not made.
 fn two_submitters_are_both_served<Q: Queue<usize>>() {
     explore(2, || {
-        let nest = Nest::<Q>::new(1, 8, 2);
+        let pool = ModelPool::<Q>::new(1, 8, 2);
         let other = {
-            let nest = Arc::clone(&nest);
-            thread::spawn(move || assert!(nest.try_enter(1).is_ok()))
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || assert!(pool.try_enter(1).is_ok()))
         };
-        with_workers(&nest, 1, || assert!(nest.try_enter(2).is_ok()));
+        with_workers(&pool, 1, || assert!(pool.try_enter(2).is_ok()));
         other.join().expect("a submitter does not panic");
     });
 }
 
-/// Park against shutdown: a worker that is falling asleep while the pool closes still ends.
+/// A worker that falls asleep while the pool closes still ends.
 fn closing_ends_every_worker<Q: Queue<usize>>() {
     explore(2, || {
-        let nest = Nest::<Q>::new(2, 8, usize::MAX);
-        with_workers(&nest, 2, || nest.close());
+        let pool = ModelPool::<Q>::new(2, 8, usize::MAX);
+        with_workers(&pool, 2, || pool.close());
     });
 }
 
-/// An order against a worker that starts, falls asleep, sleeps, or has a task: whoever gave it need not wait for ever.
-fn an_order_is_carried_out<Q: Queue<usize>>(tasks: usize) {
+/// A broadcast to a worker that starts, falls asleep, sleeps, or has a task: its sender does not wait for ever.
+fn a_broadcast_is_handled<Q: Queue<usize>>(tasks: usize) {
     explore(2, move || {
-        let nest = Nest::<Q>::new(1, 8, usize::MAX);
-        with_workers(&nest, 1, || {
+        let pool = ModelPool::<Q>::new(1, 8, usize::MAX);
+        with_workers(&pool, 1, || {
             for item in 0..tasks {
-                assert!(nest.try_enter(item).is_ok());
+                assert!(pool.try_enter(item).is_ok());
             }
             let broadcast = Arc::new(CountUp(AtomicUsize::new(0)));
-            let latch = nest.mailboxes.post(Arc::clone(&broadcast) as _, None);
-            nest.parking.wake_all();
+            let latch = pool.mailboxes.post(Arc::clone(&broadcast) as _, None);
+            pool.parking.wake_all();
             latch.wait(None);
             assert!(broadcast.0.load(Ordering::SeqCst) <= 1);
-            nest.close();
+            pool.close();
         });
-        assert_eq!(nest.done.load(Ordering::SeqCst), tasks);
+        assert_eq!(pool.done.load(Ordering::SeqCst), tasks);
     });
 }
 
-/// A task beyond the bound against a worker that is falling asleep, with one within it or without: each is found.
+/// A task beyond the bound, with one within it or without, and a worker that falls asleep: each task is found.
 fn a_nested_task_is_found<Q: Queue<usize>>(beside: bool) {
     explore(3, move || {
-        let nest = Nest::<Q>::new(1, 8, 1 + usize::from(beside));
-        with_workers(&nest, 1, || {
-            assert!(!beside || nest.try_enter(1).is_ok());
-            assert!(nest.enter_nested(2).is_ok());
+        let pool = ModelPool::<Q>::new(1, 8, 1 + usize::from(beside));
+        with_workers(&pool, 1, || {
+            assert!(!beside || pool.try_enter(1).is_ok());
+            assert!(pool.enter_nested(2).is_ok());
         });
-        assert_eq!(nest.queue.load().queued, 0);
+        assert_eq!(pool.queue.load().queued, 0);
     });
 }
 
-/// No task beyond the bound waits while a worker sleeps: the first ends only when the second has run.
+/// No task beyond the bound waits while a worker sleeps: the first task ends only when the second has run.
 fn no_nested_task_waits_for_a_long_one<Q: Queue<usize>>() {
     explore(2, || {
-        let nest = Nest::<Q>::new(2, 8, 2);
-        with_workers(&nest, 2, || {
-            assert!(nest.try_enter(LONG).is_ok());
-            assert!(nest.enter_nested(OPENS).is_ok());
+        let pool = ModelPool::<Q>::new(2, 8, 2);
+        with_workers(&pool, 2, || {
+            assert!(pool.try_enter(LONG).is_ok());
+            assert!(pool.enter_nested(OPENS).is_ok());
         });
     });
 }
 
-/// A task that was put where only the worker woken for it looks does not wait for one beyond the bound: that one ends only after it.
+/// A task in the slot of a claimed worker does not wait behind one beyond the bound, which ends only after it.
 fn a_task_handed_over_comes_first<Q: Queue<usize>>() {
-    // Where none is handed over there is little to explore.
+    // Queues without such slots leave little to explore.
     explore(1 + usize::from(Q::HANDS_OVER), || {
-        let nest = Nest::<Q>::new(2, 8, 2);
-        with_workers(&nest, 2, || {
-            assert!(nest.try_enter(OPENS).is_ok());
-            assert!(nest.enter_nested(LONG).is_ok());
+        let pool = ModelPool::<Q>::new(2, 8, 2);
+        with_workers(&pool, 2, || {
+            assert!(pool.try_enter(OPENS).is_ok());
+            assert!(pool.enter_nested(LONG).is_ok());
         });
     });
 }
 
-/// With room for one at work, one worker reaches for a task beyond the bound and one for a task within it: one starts at a time, and
-/// both do.
+/// Where one task may run, one worker takes a task beyond the bound and another one within it: one runs at a time, and both run.
 fn one_limit_for_both<Q: Queue<usize>>() {
     explore(3, || {
-        let nest = Nest::<Q>::new(2, 8, 2);
-        let seats = [0, 1].map(|id| nest.queue.cx(id));
-        // The first one has begun at the queue, so it goes on with the list.
-        assert!(nest.enter_nested(0).is_ok());
-        assert_eq!(nest.queue.pop(&seats[0]), Some(0));
-        nest.queue.finished(&seats[0]);
-        nest.queue.set_limits(Some(1), 2);
-        assert!(nest.try_enter(1).is_ok());
-        assert!(nest.enter_nested(2).is_ok());
-        let workers = seats.map(|cx| {
-            let nest = Arc::clone(&nest);
+        let pool = ModelPool::<Q>::new(2, 8, 2);
+        let contexts = [0, 1].map(|id| pool.queue.cx(id));
+        // The first worker has begun at the queue, so it goes on with the list.
+        assert!(pool.enter_nested(0).is_ok());
+        assert_eq!(pool.queue.pop(&contexts[0]), Some(0));
+        pool.queue.finished(&contexts[0]);
+        pool.queue.set_limits(Some(1), 2);
+        assert!(pool.try_enter(1).is_ok());
+        assert!(pool.enter_nested(2).is_ok());
+        let workers = contexts.map(|cx| {
+            let pool = Arc::clone(&pool);
             thread::spawn(move || {
-                while nest.done.load(Ordering::SeqCst) < 2 {
-                    if nest.queue.pop(&cx).is_some() {
-                        assert_eq!(nest.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
-                        nest.busy.fetch_sub(1, Ordering::SeqCst);
-                        nest.queue.finished(&cx);
-                        nest.done.fetch_add(1, Ordering::SeqCst);
+                while pool.done.load(Ordering::SeqCst) < 2 {
+                    if pool.queue.pop(&cx).is_some() {
+                        assert_eq!(pool.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
+                        pool.busy.fetch_sub(1, Ordering::SeqCst);
+                        pool.queue.finished(&cx);
+                        pool.done.fetch_add(1, Ordering::SeqCst);
                     }
                     thread::yield_now();
                 }
             })
         });
         workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
-        let load = nest.queue.load();
+        let load = pool.queue.load();
         assert_eq!((load.queued, load.running, load.accepted), (0, 0, 3));
     });
 }
 
-/// BlockedSubmitter against closing: what was accepted runs, what was not comes back.
+/// A submitter against a close: what was accepted runs, what was not comes back.
 fn accepted_is_run<Q: Queue<usize>>() {
     explore(3, || {
-        let nest = Nest::<Q>::new(1, 8, usize::MAX);
+        let pool = ModelPool::<Q>::new(1, 8, usize::MAX);
         let submitter = {
-            let nest = Arc::clone(&nest);
-            thread::spawn(move || usize::from(nest.try_enter(1).is_ok()))
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || usize::from(pool.try_enter(1).is_ok()))
         };
-        with_workers(&nest, 1, || nest.close());
+        with_workers(&pool, 1, || pool.close());
         let accepted = submitter.join().expect("a submitter does not panic");
-        assert_eq!(nest.done.load(Ordering::SeqCst), accepted);
+        assert_eq!(pool.done.load(Ordering::SeqCst), accepted);
     });
 }
 
-/// A blocked submitter is let in by the end of a task.
-fn room_lets_a_waiter_in<Q: Queue<usize>>(bound: usize) {
+/// A blocked submitter is admitted by the end of a task.
+fn room_admits_a_waiter<Q: Queue<usize>>(bound: usize) {
     explore(3, move || {
-        let nest = Nest::<Q>::new(1, bound, 2 + bound);
+        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
         for item in 0..=bound {
-            assert!(nest.try_enter(item).is_ok());
+            assert!(pool.try_enter(item).is_ok());
         }
-        with_workers(&nest, 1, || assert!(nest.submit(9)));
+        with_workers(&pool, 1, || assert!(pool.submit(9)));
     });
 }
 
-/// Two wait in line, and both get in: the first one's place is passed on.
-fn the_line_moves_on<Q: Queue<usize>>(bound: usize) {
+/// Two submitters wait, and both are admitted: the first one notifies the second.
+fn the_wait_queue_moves_on<Q: Queue<usize>>(bound: usize) {
     // With two preemptions it holds as well, and takes some minutes.
     explore(1, move || {
-        let nest = Nest::<Q>::new(1, bound, 3 + bound);
+        let pool = ModelPool::<Q>::new(1, bound, 3 + bound);
         for item in 0..=bound {
-            assert!(nest.try_enter(item).is_ok());
+            assert!(pool.try_enter(item).is_ok());
         }
         let other = {
-            let nest = Arc::clone(&nest);
-            thread::spawn(move || assert!(nest.submit(8)))
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || assert!(pool.submit(8)))
         };
-        with_workers(&nest, 1, || assert!(nest.submit(9)));
+        with_workers(&pool, 1, || assert!(pool.submit(9)));
         other.join().expect("a submitter does not panic");
     });
 }
 
-/// Waiting submitter against closing: it is let in or sent away, never left standing.
-fn closing_sends_waiters_away<Q: Queue<usize>>(bound: usize) {
+/// A waiting submitter against a close: it is admitted or refused, and does not wait for ever.
+fn closing_refuses_waiters<Q: Queue<usize>>(bound: usize) {
     explore(2, move || {
-        let nest = Nest::<Q>::new(1, bound, usize::MAX);
+        let pool = ModelPool::<Q>::new(1, bound, usize::MAX);
         for item in 0..=bound {
-            assert!(nest.try_enter(item).is_ok());
+            assert!(pool.try_enter(item).is_ok());
         }
         let waiter = {
-            let nest = Arc::clone(&nest);
-            thread::spawn(move || usize::from(nest.submit(9)))
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || usize::from(pool.submit(9)))
         };
-        with_workers(&nest, 1, || nest.close());
-        let entered = waiter.join().expect("a submitter does not panic");
-        assert_eq!(nest.done.load(Ordering::SeqCst), 1 + bound + entered);
+        with_workers(&pool, 1, || pool.close());
+        let admitted = waiter.join().expect("a submitter does not panic");
+        assert_eq!(pool.done.load(Ordering::SeqCst), 1 + bound + admitted);
     });
 }
 
-/// A future in line is called, whichever waker it has just then.
-fn room_lets_a_future_in<Q: Queue<usize>>(bound: usize) {
+/// A waiting future is notified, whichever waker it has then.
+fn room_admits_a_future<Q: Queue<usize>>(bound: usize) {
     explore(3, move || {
-        let nest = Nest::<Q>::new(1, bound, 2 + bound);
+        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
         for item in 0..=bound {
-            assert!(nest.try_enter(item).is_ok());
+            assert!(pool.try_enter(item).is_ok());
         }
-        with_workers(&nest, 1, || assert!(nest.submit_async(9)));
+        with_workers(&pool, 1, || assert!(pool.submit_async(9)));
     });
 }
 
-/// A future is dropped in line, before or after it is called: the call goes to the one behind it.
-fn a_future_that_goes_passes_the_call_on<Q: Queue<usize>>(bound: usize) {
+/// A waiting future is dropped, before or after it is notified: the submitter behind it is notified.
+fn a_dropped_future_passes_the_notification_on<Q: Queue<usize>>(bound: usize) {
     explore(2, move || {
-        let nest = Nest::<Q>::new(1, bound, 2 + bound);
+        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
         for item in 0..=bound {
-            assert!(nest.try_enter(item).is_ok());
+            assert!(pool.try_enter(item).is_ok());
         }
-        let nobody = Waiter::Task(Waker::noop().clone());
-        let place = nest.wait_queue.join(DEFAULT_LANE, usize::MAX, nobody).expect("there is no limit");
+        let noop = Waiter::Task(Waker::noop().clone());
+        let node = pool.wait_queue.join(DEFAULT_LANE, usize::MAX, noop).expect("there is no limit");
         let behind = {
-            let nest = Arc::clone(&nest);
-            thread::spawn(move || assert!(nest.submit(9)))
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || assert!(pool.submit(9)))
         };
-        with_workers(&nest, 1, || drop(place));
+        with_workers(&pool, 1, || drop(node));
         behind.join().expect("a submitter does not panic");
     });
 }
 
-/// A future is called and never polled again: the thread behind it gets in.
-fn a_future_that_does_not_come_is_passed<Q: Queue<usize>>(bound: usize) {
+/// A future is notified and never polled again: the thread behind it is admitted.
+fn a_future_that_is_not_polled_is_passed<Q: Queue<usize>>(bound: usize) {
     explore(2, move || {
-        let nest = Nest::<Q>::new(1, bound, 2 + bound);
+        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
         for item in 0..=bound {
-            assert!(nest.try_enter(item).is_ok());
+            assert!(pool.try_enter(item).is_ok());
         }
-        let nobody = Waiter::Task(Waker::noop().clone());
-        let place = nest.wait_queue.join(DEFAULT_LANE, usize::MAX, nobody).expect("there is no limit");
+        let noop = Waiter::Task(Waker::noop().clone());
+        let node = pool.wait_queue.join(DEFAULT_LANE, usize::MAX, noop).expect("there is no limit");
         let behind = {
-            let nest = Arc::clone(&nest);
-            thread::spawn(move || assert!(nest.submit(9)))
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || assert!(pool.submit(9)))
         };
-        with_workers(&nest, 1, || ());
+        with_workers(&pool, 1, || ());
         behind.join().expect("a submitter does not panic");
-        drop(place);
+        drop(node);
     });
 }
 
-/// A future that was passed is polled after all, while the thread behind it tries: both get in.
-fn a_future_that_comes_late_gets_in<Q: Queue<usize>>(bound: usize) {
+/// A future that was passed is polled after all, while the thread behind it tries: both are admitted.
+fn a_future_that_is_polled_late_is_admitted<Q: Queue<usize>>(bound: usize) {
     explore(1, move || {
-        let nest = Nest::<Q>::new(1, bound, 3 + bound);
+        let pool = ModelPool::<Q>::new(1, bound, 3 + bound);
         for item in 0..=bound {
-            assert!(nest.try_enter(item).is_ok());
+            assert!(pool.try_enter(item).is_ok());
         }
         let other = {
-            let nest = Arc::clone(&nest);
-            thread::spawn(move || assert!(nest.submit(8)))
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || assert!(pool.submit(8)))
         };
-        with_workers(&nest, 1, || assert!(nest.submit_async(9)));
+        with_workers(&pool, 1, || assert!(pool.submit_async(9)));
         other.join().expect("a submitter does not panic");
     });
 }
@@ -332,9 +331,9 @@ macro_rules! models {
                 super::closing_ends_every_worker::<$queue>();
             }
             #[test]
-            fn an_order_is_carried_out() {
-                super::an_order_is_carried_out::<$queue>(0);
-                super::an_order_is_carried_out::<$queue>(1);
+            fn a_broadcast_is_handled() {
+                super::a_broadcast_is_handled::<$queue>(0);
+                super::a_broadcast_is_handled::<$queue>(1);
             }
             #[test]
             fn a_nested_task_is_found() {
@@ -358,32 +357,32 @@ macro_rules! models {
                 super::accepted_is_run::<$queue>();
             }
             #[test]
-            fn room_lets_a_waiter_in() {
-                super::room_lets_a_waiter_in::<$queue>($bound);
+            fn room_admits_a_waiter() {
+                super::room_admits_a_waiter::<$queue>($bound);
             }
             #[test]
-            fn the_line_moves_on() {
-                super::the_line_moves_on::<$queue>($bound);
+            fn the_wait_queue_moves_on() {
+                super::the_wait_queue_moves_on::<$queue>($bound);
             }
             #[test]
-            fn room_lets_a_future_in() {
-                super::room_lets_a_future_in::<$queue>($bound);
+            fn room_admits_a_future() {
+                super::room_admits_a_future::<$queue>($bound);
             }
             #[test]
-            fn a_future_that_goes_passes_the_call_on() {
-                super::a_future_that_goes_passes_the_call_on::<$queue>($bound);
+            fn a_dropped_future_passes_the_notification_on() {
+                super::a_dropped_future_passes_the_notification_on::<$queue>($bound);
             }
             #[test]
-            fn a_future_that_does_not_come_is_passed() {
-                super::a_future_that_does_not_come_is_passed::<$queue>($bound);
+            fn a_future_that_is_not_polled_is_passed() {
+                super::a_future_that_is_not_polled_is_passed::<$queue>($bound);
             }
             #[test]
-            fn a_future_that_comes_late_gets_in() {
-                super::a_future_that_comes_late_gets_in::<$queue>($bound);
+            fn a_future_that_is_polled_late_is_admitted() {
+                super::a_future_that_is_polled_late_is_admitted::<$queue>($bound);
             }
             #[test]
-            fn closing_sends_waiters_away() {
-                super::closing_sends_waiters_away::<$queue>($bound);
+            fn closing_refuses_waiters() {
+                super::closing_refuses_waiters::<$queue>($bound);
             }
         }
     };

@@ -1,39 +1,40 @@
-//! Which shard: where a task goes, and where a worker finds its next one, in its own shard or stolen.
+//! Choosing a shard, for a push and for a pop.
 
 use super::shard::{NoTask, Shard};
-use super::{Inner, ShardedCx, ShardedQueue};
+use super::{Control, ShardedCx, ShardedQueue};
 use crate::queue::balance::{Balance, next_random, random, thread_number, truncate};
 use crate::sync::Ordering;
 
-/// The way in.
+/// Pushing.
 impl<T> ShardedQueue<T> {
-    /// The shard behind a door other than the main one. With less room than shards some have none, and others stand in.
-    pub(super) fn behind(&self, lane: usize) -> usize {
-        // ORDERING: Relaxed. Whoever waits for room when it changes is woken after that, through a lock.
+    /// The shard of a lane other than the default one. Lanes of shards without room, which exist if there is less room than
+    /// shards, lead to the others.
+    pub(super) fn shard_for(&self, lane: usize) -> usize {
+        // ORDERING: Relaxed. Submitters that wait for room while it changes are woken afterwards, through a lock.
         (lane - 1) % self.usable.load(Ordering::Relaxed)
     }
 
-    /// The shard to begin with for a task that may go anywhere.
+    /// The first shard to try for a task that may go anywhere.
     pub(super) fn pick(&self) -> usize {
         let count = self.shards.len();
-        let held = |index: &usize| self.shards[*index].held();
+        let unfinished = |index: &usize| self.shards[*index].unfinished();
         match self.balance {
             Balance::RoundRobin => self.next_in_turn(),
             Balance::LeastLoaded => {
-                // Those that are equal take turns.
+                // Equally loaded shards take turns.
                 let first = self.next_in_turn();
-                self.all_from(first).min_by_key(held).unwrap_or(0)
+                self.all_from(first).min_by_key(unfinished).unwrap_or(0)
             }
             Balance::TwoChoices => {
                 let (one, two) = (random() % count, random() % count);
-                if held(&one) <= held(&two) { one } else { two }
+                if unfinished(&one) <= unfinished(&two) { one } else { two }
             }
             Balance::Thread => thread_number() % count,
         }
     }
 
     pub(super) fn next_in_turn(&self) -> usize {
-        // ORDERING: Relaxed, and not counted in one step: of those who ask at the same time two may be sent to the same shard.
+        // ORDERING: Relaxed, and not a read-modify-write: two threads that call this at the same time may get the same shard.
         let this = self.turn.load(Ordering::Relaxed);
         self.turn.store(self.after(this), Ordering::Relaxed);
         this
@@ -43,23 +44,23 @@ impl<T> ShardedQueue<T> {
         if index + 1 < self.shards.len() { index + 1 } else { 0 }
     }
 
-    /// All shards, beginning with this one.
+    /// All shards, starting with this one.
     pub(super) fn all_from(&self, first: usize) -> impl Iterator<Item = usize> {
         (first..self.shards.len()).chain(0..first)
     }
 }
 
-/// The way out.
+/// Popping.
 impl<T> ShardedQueue<T> {
-    /// The worker's next task: of its own shard, or stolen.
+    /// Pops the worker's next task, from its own shard or stolen.
     #[inline]
-    pub(super) fn look_for_task(&self, cx: &ShardedCx) -> Option<T> {
+    pub(super) fn find_task(&self, cx: &ShardedCx) -> Option<T> {
         let home = cx.home.shard();
         let first = cx.schedule.begin(home, &self.shards);
         if let Some(item) = self.try_shard(first, home, cx) {
             return Some(item);
         }
-        cx.schedule.found_nothing();
+        cx.schedule.found_empty();
         let start = truncate(next_random(&cx.random)) % self.shards.len();
         self.all_from(start).find_map(|index| self.try_shard(index, home, cx))
     }
@@ -73,9 +74,9 @@ impl<T> ShardedQueue<T> {
         let item = match shard.pop(is_stolen) {
             Ok(item) => item,
             Err(NoTask::Empty) => return None,
-            Err(NoTask::Shut) => {
-                let inner = self.inner.lock();
-                self.may_start(&inner).then(|| shard.pop_shut(is_stolen))??
+            Err(NoTask::Limited) => {
+                let control = self.control.lock();
+                self.may_start(&control).then(|| shard.pop_checked(is_stolen))??
             }
         };
         cx.from.set(index);
@@ -83,8 +84,7 @@ impl<T> ShardedQueue<T> {
     }
 
     /// Whether one more task may start.
-    pub(super) fn may_start(&self, inner: &Inner) -> bool {
-        let running = || self.shards.iter().map(Shard::running).sum::<u64>() + inner.elsewhere;
-        inner.running.is_none_or(|limit| running() < limit)
+    pub(super) fn may_start(&self, control: &Control) -> bool {
+        control.run_limit.allows_one_more(|| self.shards.iter().map(Shard::running).sum())
     }
 }

@@ -1,4 +1,4 @@
-//! Several queues, each with its own workers, and stealing between them: what makes one queue of the shards.
+//! Several queues with their own workers and work stealing, presented as one queue.
 
 mod choosing;
 mod shard;
@@ -11,6 +11,7 @@ use crossbeam_utils::CachePadded;
 use super::ShardStats;
 use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
+use super::run_limit::RunLimit;
 use super::shard_assignment::{Assigned, ShardAssignment};
 use super::{DEFAULT_LANE, Dispatch, LazyItem, Load, MAX_WORKERS, Queue, Refused, Shape, sealed};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
@@ -18,17 +19,18 @@ use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use shard::Shard;
 use steal_schedule::StealSchedule;
 
-/// Several queues, each with its own share of the workers and of the room; first in, first out within a shard. A worker
-/// without work in its own shard steals from the others, so no task waits while a worker is idle. One whose own shard never
-/// runs dry takes a task of another now and then, and every second one where a shard's workers are held up by long tasks.
+/// Several queues (shards), each with its own share of the workers and of the room. First in, first out within a shard.
 ///
-/// LazyWith for many submitters on many cores: they meet only in one shard. Which shard a task goes to is a matter of
-/// [`Balance`], or of its key ([`With::key`](crate::With::key)): the tasks of one key never take more than
-/// one shard's room.
+/// A worker without work in its own shard steals from the others, so no task waits while a worker is idle. A worker whose own
+/// shard always has tasks still takes a task of another shard now and then, and every second task from a shard whose workers are
+/// all held up by long tasks.
 ///
-/// The number of shards is [`Builder::shards`](crate::Builder::shards); default: the number of processors that the process
-/// may use, but no more than workers. The bound of the pool is exact; each shard has an equal share of it. Memory grows with the
-/// tasks that wait and is given back when none is left.
+/// Made for many submitters on many cores: they contend only within a shard. [`Balance`] decides which shard a task goes to, or
+/// the task's key ([`With::key`](crate::With::key)): the tasks of one key never take more than one shard's room.
+///
+/// [`Builder::shards`](crate::Builder::shards) sets the number of shards. Default: the number of CPUs that the process may use,
+/// but no more than workers. The bound of the pool is exact and split evenly between the shards. Memory grows with the waiting
+/// tasks and is freed when none is left.
 ///
 /// ```
 /// use formicary::{Pool, Sharded};
@@ -53,37 +55,35 @@ impl Dispatch for Sharded {
 pub struct ShardedQueue<T> {
     shards: Box<[Shard<T>]>,
     balance: Balance,
-    /// The shard that is next in turn.
+    /// The next shard in turn.
     turn: CachePadded<AtomicUsize>,
-    /// How many shards have a share of the room.
+    /// How many shards have room at all.
     usable: AtomicUsize,
-    inner: Mutex<Inner>,
+    control: Mutex<Control>,
 }
 
-struct Inner {
+/// State that pushes and pops rarely need.
+struct Control {
     bound: Option<usize>,
-    /// The most tasks that may be in the pool; `None` is no limit.
+    /// How many unfinished tasks there may be; `None` is unbounded.
     room: Option<usize>,
-    /// The most tasks that may run; `None` where the number of workers is limit enough.
-    running: Option<u64>,
-    /// How many of them did not come from here.
-    elsewhere: u64,
+    run_limit: RunLimit,
     assignment: ShardAssignment,
 }
 
-impl Inner {
-    /// How many of `shards` have a share of the room.
+impl Control {
+    /// How many of `shards` shards have room at all.
     fn usable(&self, shards: usize) -> usize {
         self.room.unwrap_or(usize::MAX).min(shards)
     }
 
-    /// The share that shard `index` of `shards` has of the room. They add up to the room.
+    /// The room of shard `index` of `shards`. The shares add up to the room.
     fn share(&self, index: usize, shards: usize) -> u64 {
         self.room.map_or(u64::MAX, |room| (room / shards + usize::from(index < room % shards)) as u64)
     }
 }
 
-/// Each shard needs room for a task.
+/// Checks that each shard has room for a task.
 fn check_room(room: Option<usize>, shards: usize) -> Result<(), String> {
     match room.filter(|room| *room < shards) {
         None => Ok(()),
@@ -95,9 +95,9 @@ fn check_room(room: Option<usize>, shards: usize) -> Result<(), String> {
 
 #[doc(hidden)]
 pub struct ShardedCx {
-    /// The worker's own shard; the book may move it.
+    /// The worker's own shard, which can change while it runs.
     home: Arc<Assigned>,
-    /// The shard that its task came from.
+    /// The shard that its current task came from.
     from: Cell<usize>,
     schedule: StealSchedule,
     random: Cell<u64>,
@@ -118,14 +118,18 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             return Err(format!("`shards` is {count}: {MAX_WORKERS} is the most"));
         }
         check_room(room, count)?;
-        let inner =
-            Inner { bound: shape.bound, room, running: None, elsewhere: 0, assignment: ShardAssignment::new(count) };
+        let control = Control {
+            bound: shape.bound,
+            room,
+            run_limit: RunLimit::default(),
+            assignment: ShardAssignment::new(count),
+        };
         Ok(ShardedQueue {
-            shards: (0..count).map(|index| Shard::new(inner.share(index, count))).collect(),
+            shards: (0..count).map(|index| Shard::new(control.share(index, count))).collect(),
             balance: shape.balance,
             turn: CachePadded::new(AtomicUsize::new(0)),
-            usable: AtomicUsize::new(inner.usable(count)),
-            inner: Mutex::new(inner),
+            usable: AtomicUsize::new(control.usable(count)),
+            control: Mutex::new(control),
         })
     }
 
@@ -137,7 +141,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         _idle: Option<usize>,
     ) -> Result<(), Refused> {
         if lane != DEFAULT_LANE {
-            return self.shards[self.behind(lane)].push(item, reserved);
+            return self.shards[self.shard_for(lane)].push(item, reserved);
         }
         let first = self.pick();
         let mut index = first;
@@ -158,40 +162,40 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     }
 
     fn shard_of_lane(&self, lane: usize) -> usize {
-        self.behind(lane)
+        self.shard_for(lane)
     }
 
     fn has_room(&self, lane: usize) -> bool {
         match lane {
             DEFAULT_LANE => self.shards.iter().any(Shard::has_room),
-            _ => self.shards[self.behind(lane)].has_room(),
+            _ => self.shards[self.shard_for(lane)].has_room(),
         }
     }
 
     fn cx(&self, worker: usize) -> ShardedCx {
-        let home = self.inner.lock().assignment.join();
+        let home = self.control.lock().assignment.join();
         let random = Cell::new(worker as u64);
         ShardedCx { home, from: Cell::new(0), schedule: StealSchedule::new(), random }
     }
 
     fn pop(&self, cx: &ShardedCx) -> Option<T> {
-        self.look_for_task(cx)
+        self.find_task(cx)
     }
 
     fn pop_instead(&self) -> Option<T> {
-        let inner = self.inner.lock();
-        if inner.running == Some(0) {
+        let control = self.control.lock();
+        if control.run_limit.is_zero() {
             return None;
         }
         self.all_from(self.next_in_turn()).find_map(|index| {
             let shard = &self.shards[index];
-            // It takes the place of one that is counted as running.
-            shard.pop_shut(false).inspect(|_| shard.finish())
+            // It replaces a task that is counted as running.
+            shard.pop_checked(false).inspect(|_| shard.add_finished(1))
         })
     }
 
     fn finished(&self, cx: &ShardedCx) {
-        self.shards[cx.from.get()].finish();
+        self.shards[cx.from.get()].add_finished(1);
     }
 
     fn started(&self) -> u64 {
@@ -203,7 +207,8 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     }
 
     fn has_work(&self) -> bool {
-        self.shards.iter().any(Shard::has_work) && (!self.shards[0].is_shut() || self.may_start(&self.inner.lock()))
+        self.shards.iter().any(Shard::has_work)
+            && (!self.shards[0].is_limited() || self.may_start(&self.control.lock()))
     }
 
     fn has_more(&self) -> bool {
@@ -217,20 +222,20 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             let started = sum(Shard::started);
             Counts { finished, started, accepted: sum(Shard::accepted) }
         };
-        let inner = self.inner.lock();
-        let room = inner.room.map_or(u64::MAX, |room| room as u64);
-        Counts::load(read, inner.assignment.len(), room)
+        let control = self.control.lock();
+        let room = control.room.map_or(u64::MAX, |room| room as u64);
+        Counts::load(read, control.assignment.len(), room)
     }
 
     fn shards(&self) -> Vec<ShardStats> {
-        let inner = self.inner.lock();
+        let control = self.control.lock();
         let figures = |(index, shard): (usize, &Shard<T>)| {
             let running = shard.running();
-            let held = shard.held();
+            let unfinished = shard.unfinished();
             ShardStats {
-                workers: inner.assignment.at(index),
+                workers: control.assignment.at(index),
                 submitted: shard.accepted(),
-                queued: to_usize(held.saturating_sub(running)),
+                queued: to_usize(unfinished.saturating_sub(running)),
                 running: to_usize(running),
                 stolen: shard.stolen(),
             }
@@ -239,24 +244,24 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
     }
 
     fn set_limits(&self, running: Option<usize>, workers: usize) {
-        let mut inner = self.inner.lock();
-        inner.running = running.map(|limit| limit as u64);
-        inner.room = inner.bound.map(|bound| workers.saturating_add(bound));
-        self.usable.store(inner.usable(self.shards.len()), Ordering::Relaxed);
+        let mut control = self.control.lock();
+        control.run_limit.set(running);
+        control.room = control.bound.map(|bound| workers.saturating_add(bound));
+        self.usable.store(control.usable(self.shards.len()), Ordering::Relaxed);
         for (index, shard) in self.shards.iter().enumerate() {
-            shard.set_share(inner.share(index, self.shards.len()));
-            shard.set_shut(running.is_some());
+            shard.set_share(control.share(index, self.shards.len()));
+            shard.set_limited(running.is_some());
         }
     }
 
     fn set_bound(&self, bound: Option<usize>, workers: usize) -> Result<(), String> {
         check_room(bound.map(|bound| workers.saturating_add(bound)), self.shards.len())?;
-        self.inner.lock().bound = bound;
+        self.control.lock().bound = bound;
         Ok(())
     }
 
     fn set_elsewhere(&self, running: usize) {
-        self.inner.lock().elsewhere = running as u64;
+        self.control.lock().run_limit.set_elsewhere(running);
     }
 
     fn close(&self) {
@@ -269,19 +274,19 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
 
     fn drain(&self) -> Vec<T> {
         let mut drained = Vec::new();
-        let _book = self.inner.lock();
+        let _control = self.control.lock();
         self.shards.iter().for_each(|shard| shard.drain_into(&mut drained));
         drained
     }
 
     fn sweep(&self, is_dead: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
-        let _book = self.inner.lock();
+        let _control = self.control.lock();
         self.shards.iter().for_each(|shard| shard.sweep_into(is_dead, &mut swept));
         swept
     }
 
     fn leave(&self, cx: ShardedCx) {
-        self.inner.lock().assignment.leave(&cx.home);
+        self.control.lock().assignment.leave(&cx.home);
     }
 }

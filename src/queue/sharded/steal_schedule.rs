@@ -1,57 +1,57 @@
-//! Which shard a worker looks at first: its own, and now and then another.
+//! Which shard a worker pops from first: usually its own, sometimes another.
 
 use std::cell::Cell;
 
 use super::shard::Shard;
 
-/// Every so many looks for work a worker begins at another shard, in turn.
+/// Once in this many pops a worker starts at another shard, each in turn.
 const ROUND: usize = 32;
 
-/// A worker whose own shard never runs dry must not leave others to themselves. Once in a round it looks at one of them; and
-/// where the shard's own workers, if any, have taken nothing since the round before although there is something, they are
-/// busy with long tasks: then it takes every second task of the round from there.
+/// A worker whose own shard always has tasks must not ignore the others. Once per round it starts at another shard. If that
+/// shard has tasks, and its own workers (if any) have popped nothing since the previous round, they are busy with long tasks:
+/// then the worker takes every second task of the round from there.
 ///
-/// So half of the worker's tasks at most are others', and a shard whose workers are all held up gets that half from any worker
-/// once in as many rounds as there are other shards.
+/// So at most half of a worker's tasks are stolen, and a shard whose workers are all held up gets that half from any other
+/// worker once in as many rounds as there are other shards.
 pub(super) struct StealSchedule {
-    looks: Cell<usize>,
-    /// The shard that is looked at next.
+    pops: Cell<usize>,
+    /// The other shard whose turn is next.
     next: Cell<usize>,
-    /// What its own workers had taken a round ago.
+    /// What that shard's own workers had popped at the previous round.
     own_pops: Cell<u64>,
-    /// The shard that this round's tasks are for, besides the worker's own.
+    /// The shard that this round's stolen tasks come from.
     assisted: Cell<Option<usize>>,
 }
 
 impl StealSchedule {
     pub(super) fn new() -> Self {
         StealSchedule {
-            looks: Cell::new(0),
+            pops: Cell::new(0),
             next: Cell::new(0),
             own_pops: Cell::new(u64::MAX),
             assisted: Cell::new(None),
         }
     }
 
-    /// Where a worker with this home begins its next look.
+    /// The shard at which a worker of shard `home` starts its next pop.
     #[inline]
     pub(super) fn begin<T>(&self, home: usize, shards: &[Shard<T>]) -> usize {
-        let looks = self.looks.get().wrapping_add(1);
-        self.looks.set(looks);
-        if looks % ROUND == 0 {
-            return self.go_on(home, shards);
+        let pops = self.pops.get().wrapping_add(1);
+        self.pops.set(pops);
+        if pops % ROUND == 0 {
+            return self.next_round(home, shards);
         }
         match self.assisted.get() {
-            Some(assisted) if looks % 2 == 0 => assisted,
+            Some(assisted) if pops % 2 == 0 => assisted,
             _ => home,
         }
     }
 
     #[cold]
-    fn go_on<T>(&self, home: usize, shards: &[Shard<T>]) -> usize {
+    fn next_round<T>(&self, home: usize, shards: &[Shard<T>]) -> usize {
         let this = self.next.get();
-        let is_left_alone = shards[this].own_pops() == self.own_pops.get() && shards[this].has_work();
-        self.assisted.set(is_left_alone.then_some(this));
+        let is_neglected = shards[this].own_pops() == self.own_pops.get() && shards[this].has_work();
+        self.assisted.set(is_neglected.then_some(this));
         let after = |shard| (shard + 1) % shards.len();
         let next = after(this);
         let next = if next == home { after(next) } else { next };
@@ -60,8 +60,8 @@ impl StealSchedule {
         this
     }
 
-    /// There was nothing where the worker began.
-    pub(super) fn found_nothing(&self) {
+    /// Tells that the shard from [`begin`](Self::begin) had no task.
+    pub(super) fn found_empty(&self) {
         self.assisted.set(None);
     }
 }

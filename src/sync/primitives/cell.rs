@@ -8,12 +8,12 @@ impl<T> UnsafeCell<T> {
         UnsafeCell(std::cell::UnsafeCell::new(value))
     }
 
-    /// Runs `f` with a pointer to the value, which is not written meanwhile.
+    /// Runs `f` with a pointer to the value. The caller makes sure that no thread writes the value meanwhile.
     pub(crate) fn with<O>(&self, f: impl FnOnce(*const T) -> O) -> O {
         f(self.0.get())
     }
 
-    /// Runs `f` with a pointer to the value, which nobody else uses meanwhile.
+    /// Runs `f` with a pointer to the value. The caller makes sure that no other thread uses the value meanwhile.
     pub(crate) fn with_mut<O>(&self, f: impl FnOnce(*mut T) -> O) -> O {
         f(self.0.get())
     }

@@ -1,4 +1,4 @@
-//! What loom and shuttle share: their primitives with the interface of the real ones.
+//! What the loom and shuttle builds share: the checkers' primitives with the interface of the real ones.
 
 #[cfg(formicary_loom)]
 use ::loom as checker;
@@ -13,7 +13,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-/// Waiting for another thread: the checker must run that one, and needs no time to pass.
+/// Waiting for another thread yields to the checker, which must run that thread. No time has to pass.
 pub(crate) struct Backoff;
 
 impl Backoff {
@@ -28,10 +28,10 @@ impl Backoff {
     }
 }
 
-/// The checker's mutex with the interface of parking_lot's: no poisoning.
+/// The checker's mutex with the interface of parking_lot's, which has no poisoning.
 pub struct Mutex<T>(checker::sync::Mutex<T>);
 
-/// The guard is an option only so that `wait` can hand it to the checker's condvar and take it back.
+/// The guard is an `Option` so that `wait` can pass it to the checker's condvar.
 pub(crate) struct MutexGuard<'a, T>(Option<checker::sync::MutexGuard<'a, T>>);
 
 impl<T> Mutex<T> {
@@ -79,13 +79,13 @@ impl Condvar {
     }
 }
 
-/// A checker has no clock: nobody may rely on a deadline that is not over before the wait.
+/// Ignores the deadline, because a checker has no clock: no model may rely on a deadline that passes during a wait.
 pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, _deadline: Option<Instant>) {
     let inner = guard.0.take().expect("a model's guard is held");
     guard.0 = Some(condvar.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
 }
 
-/// A checker knows fences only.
+/// Checkers know only real fences.
 pub(crate) fn fence_after_rmw() {
     fence(std::sync::atomic::Ordering::SeqCst);
 }

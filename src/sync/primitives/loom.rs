@@ -1,4 +1,4 @@
-//! What only loom needs.
+//! What only the loom build needs.
 
 pub(crate) use ::loom::cell::UnsafeCell;
 // No model builds a whole pool.
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::{AtomicBool, Ordering};
 
-/// The standard library's, with what it synchronises told to loom.
+/// The standard library's `OnceLock`, with its synchronisation made visible to loom.
 pub(crate) struct OnceLock<T> {
     value: std::sync::OnceLock<T>,
     is_set: AtomicBool,
@@ -28,7 +28,7 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// In a model `init` must not let another thread run: it would not wait for this one.
+    /// `init` must not yield to another thread of the model, which would not wait for this one.
     pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
         let value = self.value.get_or_init(init);
         self.is_set.store(true, Ordering::Release);
@@ -36,7 +36,7 @@ impl<T> OnceLock<T> {
     }
 }
 
-/// A thread's park token. Not loom's own: its `unpark` also wakes a thread that waits for a mutex.
+/// A thread's park token. Not loom's own, whose `unpark` also wakes a thread that waits for a mutex.
 #[derive(Clone)]
 pub(crate) struct Thread(std::sync::Arc<::loom::sync::Notify>);
 
@@ -54,7 +54,7 @@ pub(crate) fn current() -> Thread {
     CURRENT.with(Thread::clone)
 }
 
-/// As for `wait`, a deadline never comes.
+/// Ignores the deadline, like `wait`.
 pub(crate) fn park(_deadline: Option<Instant>) {
     current().0.wait();
 }

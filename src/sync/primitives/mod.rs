@@ -1,8 +1,8 @@
-//! The synchronisation primitives, and the one place that names them.
+//! The synchronisation primitives. No other file names their crates.
 //!
-//! A normal build has the real ones. A checker that schedules the threads itself brings its own: loom (cfg `formicary_loom`) tries
-//! every order of events in a small model, shuttle (cfg `formicary_shuttle`) runs whole pools in orders drawn at random. So
-//! what is checked is the code that ships and not a copy of it.
+//! A normal build uses the real ones. A checker that schedules threads itself brings its own: loom (cfg `formicary_loom`) tries
+//! every interleaving of a small model, shuttle (cfg `formicary_shuttle`) runs whole pools under random schedules. So they check
+//! the code that ships, not a copy of it.
 
 #[cfg(not(formicary_loom))]
 mod cell;
@@ -29,5 +29,5 @@ pub(crate) use checked::*;
 #[cfg(not(any(formicary_loom, formicary_shuttle)))]
 pub(crate) use real::*;
 
-/// Whether a checker schedules the threads. It counts each look at a value as a step, so few are made, and no time passes.
+/// Whether a checker schedules the threads. Every poll of a value is a step for it, so spin loops are short, and no time passes.
 pub(crate) const IS_CHECKED: bool = cfg!(any(formicary_loom, formicary_shuttle));

@@ -1,7 +1,7 @@
 //! The primitives of a normal build.
 
 pub(crate) use crossbeam_utils::Backoff;
-/// Wakes the thread that it was made for by [`current`].
+/// Unparks the thread whose [`current`] returned it.
 pub(crate) use crossbeam_utils::sync::Unparker as Thread;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::hint::spin_loop;
@@ -18,14 +18,14 @@ use std::time::Instant;
 use crossbeam_utils::sync::Parker;
 
 thread_local! {
-    /// What the thread sleeps with. Not the standard library's handle, which cannot be had in the destructors that run last on
-    /// a thread, where `std::thread::current` panics. This has no destructor and so never goes out of use.
+    /// The thread's parker. Not `std::thread::current`, which panics in the destructors that run last on a thread. This
+    /// thread-local has no destructor, so it remains usable.
     static PARKER: RefCell<ManuallyDrop<OnceCell<Parker>>> = const { RefCell::new(ManuallyDrop::new(OnceCell::new())) };
     static AT_THREAD_END: DropsParker = const { DropsParker };
 }
 
-/// Frees the thread's parker. A thread that waits again after that makes another one, which is not freed: there is no later
-/// moment for it.
+/// Frees the thread's parker when the thread ends. A thread that waits again after that makes another one, which leaks: no later
+/// destructor could free it.
 struct DropsParker;
 
 impl Drop for DropsParker {
@@ -35,22 +35,22 @@ impl Drop for DropsParker {
     }
 }
 
-/// Never panics, wherever in a thread's life.
+/// Never panics, at any point in a thread's life.
 fn with_parker<O>(f: impl FnOnce(&Parker) -> O) -> O {
     let make = || {
-        // Fails only where it is too late.
+        // Fails only when it is too late to register the destructor.
         let _ = AT_THREAD_END.try_with(|_| ());
         Parker::new()
     };
     PARKER.with(|parker| f(parker.borrow().get_or_init(make)))
 }
 
-/// What wakes the calling thread from [`park`].
+/// A handle that wakes the calling thread from [`park`].
 pub(crate) fn current() -> Thread {
     with_parker(|parker| parker.unparker().clone())
 }
 
-/// Sleeps until `unpark` or until `deadline`; may also wake for no reason.
+/// Blocks until `unpark` or until `deadline`. May return spuriously.
 pub(crate) fn park(deadline: Option<Instant>) {
     with_parker(|parker| match deadline {
         None => parker.park(),
@@ -58,20 +58,19 @@ pub(crate) fn park(deadline: Option<Instant>) {
     });
 }
 
-/// A sequentially consistent fence for a thread whose last step in what the fence is about was a read-modify-write; leaving a
-/// lock is one.
+/// A sequentially consistent fence for a thread whose last relevant operation before it was a read-modify-write, such as
+/// releasing a lock.
 #[inline]
 pub(crate) fn fence_after_rmw() {
-    // On x86 such an instruction lets no load pass it: only the compiler must be kept from moving one. The fence of its own
-    // that it would be otherwise waits for every store before it, to whichever processor's line. (crossbeam-epoch
-    // rests on the same.)
+    // On x86 no load passes a locked instruction, so only the compiler must not reorder. A separate fence instruction would also
+    // wait for all earlier stores to reach the cache. (crossbeam-epoch relies on the same.)
     #[cfg(target_arch = "x86_64")]
     std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     #[cfg(not(target_arch = "x86_64"))]
     fence(std::sync::atomic::Ordering::SeqCst);
 }
 
-/// Waits for a notification, at most until `deadline`.
+/// Blocks until a notification, at most until `deadline`.
 pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Option<Instant>) {
     match deadline {
         None => condvar.wait(guard),

@@ -1,5 +1,5 @@
-//! What only shuttle needs. Its threads take turns on one thread of the system, so whatever belongs to a thread, or blocks one, must be
-//! shuttle's.
+//! What only the shuttle build needs. Its threads take turns on one thread of the system, so everything that belongs to a
+//! thread, or blocks one, must be shuttle's.
 
 pub(crate) use ::shuttle::sync::mpsc;
 pub(crate) use ::shuttle::thread::{Builder, JoinHandle, Thread, current};
@@ -7,7 +7,7 @@ pub(crate) use ::shuttle::thread_local;
 
 use std::time::Instant;
 
-/// The standard library's, but for waiting: that is for one of shuttle's threads here.
+/// The standard library's `OnceLock`, except that waiting blocks one of shuttle's threads.
 pub(crate) struct OnceLock<T> {
     once: ::shuttle::sync::Once,
     value: std::sync::OnceLock<T>,
@@ -23,13 +23,13 @@ impl<T> OnceLock<T> {
     }
 
     pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
-        // By force: a panic under way in another of shuttle's threads looks to its `Once` as if this one had panicked.
+        // By force: shuttle's `Once` takes a panic in progress on another of its threads for a panic of this one.
         self.once.call_once_force(|_| drop(self.value.set(init())));
         self.value.get().expect("it is set once")
     }
 }
 
-/// As for `wait`, a deadline never comes.
+/// Ignores the deadline, like `wait`.
 pub(crate) fn park(_deadline: Option<Instant>) {
     ::shuttle::thread::park();
 }

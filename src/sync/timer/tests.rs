@@ -10,12 +10,12 @@ use super::*;
 use crate::cancel::CancelToken;
 use crate::sync::clock::scripted::Script;
 
-/// Long after everything else.
+/// Later than everything else.
 const FAR: Duration = Duration::from_secs(3600);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A timer by a clock of its own that counts the threads it starts.
+/// A timer with its own clock that counts the threads it starts.
 macro_rules! scripted {
     ($script:ident, $timer:ident, $started:ident) => {
         static $started: AtomicUsize = AtomicUsize::new(0);
@@ -31,7 +31,7 @@ fn refuse(_: Body) -> io::Result<Thread> {
     Err(io::Error::other("a test's refusal"))
 }
 
-/// Waits for what a thread is about to do.
+/// Waits until another thread makes `condition` true.
 fn eventually(condition: impl Fn() -> bool) {
     let limit = Instant::now() + Duration::from_secs(60);
     while !condition() {
@@ -40,7 +40,7 @@ fn eventually(condition: impl Fn() -> bool) {
     }
 }
 
-/// Notes its number in a list when it is woken.
+/// Appends its number to a list when it is woken.
 struct Noted(usize, Arc<Mutex<Vec<usize>>>);
 
 impl Wake for Noted {
@@ -65,7 +65,7 @@ impl Notes {
 
 impl Timer {
     fn thread_is_gone(&self) -> bool {
-        self.state.lock().keeper.is_none()
+        self.state.lock().thread.is_none()
     }
 }
 
@@ -107,7 +107,7 @@ fn an_alarm_that_is_dropped_does_not_go_off() {
     assert_eq!(Arc::strong_count(&notes.0), 1, "no waker is left");
 }
 
-/// D21: the thread serves all, stays for a while after the last alarm, be that gone or given up, and ends then.
+/// D21: one thread serves all alarms, stays alive for a while after the last one has fired or was dropped, and then exits.
 #[test]
 fn d21_one_thread_stays_for_a_while() {
     scripted!(SCRIPT, TIMER, STARTED);
@@ -118,7 +118,7 @@ fn d21_one_thread_stays_for_a_while() {
     notes.await_all(&(0..1000).collect::<Vec<_>>());
     drop(alarms);
     SCRIPT.await_sleeper(start + SECOND + IDLE_LIFETIME);
-    // Each of these is the last one. The thread sleeps on: it wakes before their time anyway.
+    // Each of these is the last alarm. The thread is not woken: it wakes before their time anyway.
     for n in 0..1000 {
         drop(TIMER.at(start + FAR, notes.waiter(n)));
     }
@@ -134,13 +134,13 @@ fn d21_one_thread_stays_for_a_while() {
     assert_eq!(STARTED.load(SeqCst), 1);
     SCRIPT.advance(Duration::from_nanos(1));
     eventually(|| TIMER.thread_is_gone());
-    // And another one comes when it is needed.
+    // The next alarm starts another thread.
     let _alarm = TIMER.at(end, notes.waiter(1000));
     eventually(|| notes.0.lock().len() == 1001);
     assert_eq!(STARTED.load(SeqCst), 2);
 }
 
-/// A waker that panics, and uses the timer when it is woken and when it is dropped.
+/// A waker that uses the timer when it is woken and when it is dropped, and panics when it is woken.
 struct Meddling(&'static Timer, Arc<AtomicUsize>);
 
 impl Meddling {
@@ -165,7 +165,7 @@ impl Drop for Meddling {
     }
 }
 
-/// D11: no waker is woken or dropped under the timer's lock, and a panic of one does not stop the thread.
+/// D11: no waker is woken or dropped under the timer's lock, and a waker's panic does not stop the thread.
 #[test]
 fn d11_a_waker_may_use_the_timer_and_panic() {
     scripted!(SCRIPT, TIMER, STARTED);
@@ -180,23 +180,23 @@ fn d11_a_waker_may_use_the_timer_and_panic() {
     assert_eq!((calls.load(SeqCst), STARTED.load(SeqCst)), (3, 1), "woken and dropped");
 }
 
-/// Without a thread the waiter is woken early, after a nap, and is not left with the timer.
+/// Without a thread, setting an alarm sleeps briefly, wakes the waiter early, and does not keep it.
 #[test]
 fn setting_an_alarm_without_a_thread_sleeps() {
     static SCRIPT: Script = Script::new();
     static TIMER: Timer = Timer::new(Clock::Scripted(&SCRIPT), refuse);
     let (start, notes) = (SCRIPT.start(), Notes::default());
     let time = start + 10 * FALLBACK_SLEEP + FALLBACK_SLEEP / 2;
-    let (mut alarm, mut naps) = (None, 0);
+    let (mut alarm, mut sleeps) = (None, 0);
     while SCRIPT.now() < time {
-        alarm = Some(TIMER.at(time, notes.waiter(naps)));
-        naps += 1;
-        notes.await_all(&(0..naps).collect::<Vec<_>>());
+        alarm = Some(TIMER.at(time, notes.waiter(sleeps)));
+        sleeps += 1;
+        notes.await_all(&(0..sleeps).collect::<Vec<_>>());
     }
-    assert_eq!((naps, SCRIPT.now()), (11, time));
+    assert_eq!((sleeps, SCRIPT.now()), (11, time));
     drop(alarm);
 
-    // Many share the nap, so one thread that polls them all is as fast as with one.
+    // Many alarms share the sleep, so a thread that polls all of them is as fast as with one.
     let before = SCRIPT.now();
     let _others: Vec<_> = (0..17).map(|_| TIMER.at(before + FAR, notes.waiter(0))).collect();
     let before = SCRIPT.now();
@@ -205,7 +205,7 @@ fn setting_an_alarm_without_a_thread_sleeps() {
     assert!(TIMER.state.lock().alarms.is_empty());
 }
 
-/// A token that is awaited without a thread: its future is polled now and then, and its executor is not kept busy.
+/// Awaiting a token without a timer thread polls the future now and then and does not keep its executor busy.
 #[test]
 fn awaiting_a_deadline_without_a_thread_burns_no_core() {
     static TIMER: Timer = Timer::new(Clock::System, refuse);
@@ -221,7 +221,7 @@ fn awaiting_a_deadline_without_a_thread_burns_no_core() {
     assert!((1..=12).contains(&polls), "{polls} polls");
 }
 
-/// It polls only when it was woken.
+/// Polls only after a wake-up.
 fn block_on(future: impl Future<Output = ()>) {
     struct Unparks(Thread);
     impl Wake for Unparks {

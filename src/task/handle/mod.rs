@@ -1,5 +1,6 @@
-//! What comes back from a submit: the way to the result.
+//! Handles: the way to a task's result.
 
+mod joinable;
 mod several;
 mod shared_handle;
 
@@ -14,22 +15,20 @@ use std::time::{Duration, Instant};
 use crate::cancel::CancelToken;
 use crate::error::{Cause, JoinError};
 use crate::sync::clock::deadline;
-use crate::sync::current;
 use crate::sync::waiter::Waiter;
-use crate::task::current_worker::{self, PoolId};
-use crate::task::in_view::InView;
-use crate::task::state::{AwaitedEnd, Cancellable, Outcome, RunOutcome, TaskRef, TaskState};
+use crate::task::state::TaskState;
 
+pub(crate) use joinable::Joinable;
 pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
 
-/// The result of a task, once it has one.
+/// Gives access to the result of a task.
 ///
-/// Wait for it with [`join`](Self::join), or `.await` it on any executor. Dropping a handle detaches: the task runs all the
-/// same and its result is dropped, as is at once a waker that a poll has left; [`cancel`](Self::cancel) stops it.
+/// Wait for the result with [`join`](Self::join), or `.await` it on any executor. Dropping a handle detaches its task: the task still
+/// runs, and its result is dropped. A waker that a poll has left is dropped at once. [`cancel`](Self::cancel) stops the task.
 ///
-/// A handle costs its task one allocation, and one more for captures, and for a result, of more than 48 bytes. A handle that is
-/// kept holds neither the captures of a task that has ended nor the memory of a result that was taken.
+/// A handle costs its task one allocation, and one more each for captures and for a result of more than 48 bytes. A handle that is kept
+/// holds neither the captures of a task that has ended nor the memory of a result that was taken.
 ///
 /// ```
 /// use formicary::Pool;
@@ -45,7 +44,7 @@ pub struct Handle<T: Send + 'static> {
     id: TaskId,
 }
 
-/// Tells tasks with a handle apart. Never used twice in one process.
+/// Identifies a task that has a handle. An id is never used twice in one process.
 ///
 /// ```
 /// let pool = formicary::Pool::new(1)?;
@@ -62,181 +61,14 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// A slot of a task whose input type is nobody's business any more.
-pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
-    fn is_finished(&self) -> bool;
-    /// `None` when the time is up.
-    fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>>;
-    /// Runs the task on the calling thread if that is a worker of its pool and nobody has started it.
-    fn run_inside(self: Arc<Self>);
-    fn has_started(&self) -> bool;
-    /// Waits for the end without taking the result; see [`TaskState::await_end`].
-    fn await_end(
-        self: Arc<Self>,
-        deadline: Option<Instant>,
-        token: Option<&CancelToken>,
-        is_younger: bool,
-    ) -> AwaitedEnd;
-    fn pool(&self) -> PoolId;
-    /// Whether the calling thread is a worker of the task's pool and could run the task in the middle of its own, perhaps after others
-    /// of its view.
-    fn can_run(&self) -> bool;
-    /// Has `waiter` woken by the end, as one of several; `None` if the task has ended.
-    fn listen(&self, waiter: Waiter) -> Option<u64>;
-    /// The waiter with this place leaves.
-    fn stop_listening(&self, place: u64);
-    /// Whether the calling thread is a worker of the task's pool, nobody has started the task, and no other worker is free to. If it
-    /// is not up to the caller now, the waiter is woken when it may be.
-    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool;
-    /// Runs the task as long as it is up to the caller.
-    fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter);
-    /// The result, or word to wake the waiter.
-    fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
-    fn cancel(&self) -> bool;
-    fn detach(&self);
-}
-
-/// Whether the calling thread is a worker of the task's pool and could run the task in the middle of its own: as deep as the
-/// user's own waits nest.
-fn can_run<I, T>(task_state: &TaskState<I, T>) -> bool {
-    let meta = task_state.meta();
-    let has_place = || meta.view().is_none_or(InView::can_run);
-    meta.run_here.is_some() && current_worker::is_inside(meta.pool) && has_place()
-}
-
-/// Runs the task on the calling worker, if nobody has started it.
-fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
-    if let Some(view) = task_state.other_view() {
-        view.run();
-        return;
-    }
-    let Some(run) = task_state.meta().run_here else { return };
-    current_worker::run_here_unbounded(task_state.meta().pool, |completion| {
-        match TaskRef::new(task_state).run_withdrawn(completion, |input, task_state| run(input, task_state)) {
-            RunOutcome::Ran => RunOutcome::Ran,
-            // Whoever started or cancelled it counts it.
-            _ => RunOutcome::Elsewhere,
-        }
-    });
-}
-
-/// A worker that waits with a limit, and would be the last one that could make progress, runs the task or what comes before it.
-fn run_as_the_last<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
-    match task_state.other_view() {
-        Some(view) => _ = view.run_next(),
-        None => run_if_unstarted(task_state),
-    }
-}
-
-/// A worker that waits for a task of its own pool runs it, if nobody has started it. Not under a time limit, which could not
-/// be kept.
-fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(
-    task_state: &Arc<TaskState<I, T>>,
-    deadline: Option<Instant>,
-) {
-    if deadline.is_none() && can_run(task_state) {
-        run_if_unstarted(task_state);
-    }
-}
-
-fn into_join_result<I, T>(outcome: Outcome<I, T>) -> Option<Result<T, JoinError>> {
-    match outcome {
-        Outcome::Done(result) => Some(result),
-        Outcome::TimedOut => None,
-        Outcome::WouldDeadlock => Some(Err(JoinError::new(Cause::WouldDeadlock))),
-        Outcome::Returned(_) | Outcome::Cancelled => Some(Err(JoinError::new(Cause::Cancelled))),
-    }
-}
-
-impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
-    fn is_finished(&self) -> bool {
-        TaskState::is_finished(self)
-    }
-
-    fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
-        run_if_waited_for_inside(&self, deadline);
-        loop {
-            let can_run = deadline.is_some() && can_run(&self);
-            match TaskState::wait(&*self, deadline, None, can_run) {
-                Outcome::WouldDeadlock if can_run => run_as_the_last(&self),
-                outcome => return into_join_result(outcome),
-            }
-        }
-    }
-
-    fn run_inside(self: Arc<Self>) {
-        run_if_waited_for_inside(&self, None);
-        self.run_those_before(|| Waiter::Thread(current()));
-    }
-
-    fn has_started(&self) -> bool {
-        TaskState::has_started(self)
-    }
-
-    fn await_end(
-        self: Arc<Self>,
-        deadline: Option<Instant>,
-        token: Option<&CancelToken>,
-        is_younger: bool,
-    ) -> AwaitedEnd {
-        run_if_waited_for_inside(&self, deadline);
-        loop {
-            let can_run = deadline.is_some() && can_run(&self);
-            match TaskState::await_end(&*self, deadline, token, is_younger, can_run) {
-                AwaitedEnd::WouldDeadlock if can_run => run_as_the_last(&self),
-                end => return end,
-            }
-        }
-    }
-
-    fn pool(&self) -> PoolId {
-        self.meta().pool
-    }
-
-    fn can_run(&self) -> bool {
-        can_run(self)
-    }
-
-    fn listen(&self, waiter: Waiter) -> Option<u64> {
-        TaskState::listen(self, waiter)
-    }
-
-    fn stop_listening(&self, place: u64) {
-        TaskState::stop_listening(self, place);
-    }
-
-    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool {
-        TaskState::is_up_to_caller(self, waiter)
-    }
-
-    fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {
-        match self.other_view() {
-            None => run_if_unstarted(&self),
-            Some(_) => self.run_those_before(waiter),
-        }
-    }
-
-    fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>> {
-        TaskState::poll(self, waiter).and_then(into_join_result)
-    }
-
-    fn cancel(&self) -> bool {
-        TaskState::cancel(self)
-    }
-
-    fn detach(&self) {
-        TaskState::detach(self);
-    }
-}
-
 impl<T: Send + 'static> Handle<T> {
     pub(crate) fn new<I: Send + 'static>(task_state: Arc<TaskState<I, T>>) -> Self {
-        // Not one of `sync`'s atomics: a static of loom's cannot be made.
+        // Not one of `sync`'s atomics: loom's cannot be in a static.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Handle { task_state, id: TaskId(NEXT.fetch_add(1, Ordering::Relaxed)) }
     }
 
-    /// The task's number.
+    /// The task's id.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -248,37 +80,39 @@ impl<T: Send + 'static> Handle<T> {
         self.id
     }
 
-    /// Blocks until the task has ended; so, if it has not started and the pool is [paused](crate::PoolControl::pause), until that resumes.
+    /// Blocks until the task has ended. If the pool is [paused](crate::PoolControl::pause) before the task has started, this blocks until
+    /// the pool resumes.
     ///
-    /// Called from a task of the same pool, it runs the awaited task on the spot if that has not started
-    /// (`Pool`), so that a pool of one worker can wait for its own tasks. Such waits nest as deep as the worker's stack allows. Tasks of
-    /// two pools that wait for each other in a circle wait for ever; where that can be, [`join_timeout`](Self::join_timeout) is the way
-    /// out.
+    /// Called by a task of the same pool, it runs the awaited task on the calling thread if that has not started (`Pool`). So a pool of
+    /// one worker can wait for its own tasks. Such waits nest as deep as the worker's stack allows. Tasks of two pools that wait for each
+    /// other deadlock; where this can happen, use [`join_timeout`](Self::join_timeout).
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
     /// assert_eq!(pool.spawn(|| 7)?.join()?, 7);
+    /// let error = pool.spawn(|| panic!("broken"))?.join().unwrap_err();
+    /// assert!(error.is_panic());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// [`JoinError`] if the task panicked, if it was cancelled or given back before it started, or if a
-    /// worker of the pool would wait for itself for ever.
+    /// [`JoinError`] if the task panicked, if it was cancelled or given back before it started, or if the calling worker would wait
+    /// for itself.
     pub fn join(self) -> Result<T, JoinError> {
         // Without a deadline the wait ends only with a result.
         self.wait_until(None).unwrap_or_else(|| Err(JoinError::new(Cause::TimedOut)))
     }
 
-    /// As [`join`](Self::join) and [`join_deadline`](Self::join_deadline), for those who still need the handle after it.
+    /// As [`join`](Self::join) and [`join_deadline`](Self::join_deadline), without consuming or borrowing the handle exclusively.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
         Arc::clone(&self.task_state).wait(deadline)
     }
 
-    /// Blocks until the task has ended, for at most `limit`. `None`: it has not ended; the handle stays good.
+    /// Blocks until the task has ended, for at most `limit`. Returns `None` if the task has not ended; the handle can be used again.
     ///
-    /// The first `Some` has the result; after it every call says that it has been taken.
+    /// The first `Some` has the result. After it every call returns an error which says that the result was taken.
     ///
-    /// Called from a task of the same pool (`Pool`), it runs the awaited task on the spot only where this would otherwise be the
+    /// Called by a task of the same pool (`Pool`), it runs the awaited task on the calling thread only where this would otherwise be the
     /// last worker that could make progress. Then it can take longer than `limit`.
     ///
     /// ```
@@ -302,7 +136,7 @@ impl<T: Send + 'static> Handle<T> {
         Arc::clone(&self.task_state).wait(deadline(limit))
     }
 
-    /// Blocks until the task has ended, until `deadline` at most; as [`join_timeout`](Self::join_timeout).
+    /// Blocks until the task has ended, until `deadline` at most. Otherwise it is like [`join_timeout`](Self::join_timeout).
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -321,11 +155,14 @@ impl<T: Send + 'static> Handle<T> {
         Arc::clone(&self.task_state).wait(Some(deadline))
     }
 
-    /// The result if the task has ended; never blocks. As [`join_timeout`](Self::join_timeout) otherwise.
+    /// Returns the result if the task has ended. Never blocks. Otherwise it is like [`join_timeout`](Self::join_timeout).
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
     /// let mut handle = pool.spawn(|| 7)?;
+    /// assert!(handle.try_join().is_none());
+    /// drop(pause);
     /// pool.wait_idle();
     /// assert_eq!(handle.try_join().unwrap()?, 7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -338,11 +175,14 @@ impl<T: Send + 'static> Handle<T> {
         self.task_state.poll(None)
     }
 
-    /// Whether the task has ended, so that [`join`](Self::join) would not wait. Never blocks.
+    /// Whether the task has ended, so that [`join`](Self::join) would not block. Never blocks.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
     /// let handle = pool.spawn(|| ())?;
+    /// assert!(!handle.is_finished());
+    /// drop(pause);
     /// pool.wait_idle();
     /// assert!(handle.is_finished());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -351,10 +191,11 @@ impl<T: Send + 'static> Handle<T> {
         self.task_state.is_finished()
     }
 
-    /// Stops the task. One that has not started never will: what it captured is dropped here and now, and it counts as
-    /// cancelled. One that runs is told so, through its token ([`Context`](crate::Context)) and its
-    /// worker's [`interrupter`](crate::Worker::interrupter), and may go on; its result can still be joined. Says whether the
-    /// task had not started. Does not wait for it.
+    /// Cancels the task. Returns whether the task had not started.
+    ///
+    /// A task that has not started never will: its captures are dropped before this returns, and it counts as cancelled. A task that
+    /// runs is told to stop, through its token ([`Context`](crate::Context)) and its worker's
+    /// [`interrupter`](crate::Worker::interrupter). It may go on, and its result can still be joined. This does not wait for it.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -369,8 +210,8 @@ impl<T: Send + 'static> Handle<T> {
         self.task_state.cancel()
     }
 
-    /// The task's token: cancelled with the task, by [`cancel`](Self::cancel) or by the token that it was submitted with, and
-    /// cancelling it cancels the task. Costs an allocation where nobody has asked before.
+    /// The task's token. It is cancelled with the task, by [`cancel`](Self::cancel) or by the token that the task was submitted with.
+    /// Cancelling it cancels the task. The first call allocates.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -385,7 +226,7 @@ impl<T: Send + 'static> Handle<T> {
         self.task_state.token().clone()
     }
 
-    /// The result, or word to wake the waiter. Runs the task on the calling worker if nobody else is free to.
+    /// Takes the result if it is there. Otherwise registers the waiter. Runs the task on the calling worker if no other is free to.
     pub(crate) fn poll_or_listen(&mut self, waiter: impl Fn() -> Waiter) -> Option<Result<T, JoinError>> {
         if self.task_state.is_up_to_caller(&waiter) {
             Arc::clone(&self.task_state).run_for_poll(&waiter);
@@ -393,7 +234,7 @@ impl<T: Send + 'static> Handle<T> {
         self.task_state.poll(Some(waiter()))
     }
 
-    /// A handle that can be cloned and joined by several threads, and more than once.
+    /// Turns this into a handle that can be cloned, and joined by several threads and more than once.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -409,16 +250,15 @@ impl<T: Send + 'static> Handle<T> {
     }
 }
 
-/// `.await`: the result. Takes it: polling again after that says that it has been taken. Dropping the future detaches the
-/// task, as dropping a handle does; await `&mut handle` where that must not be.
+/// `.await` gives the result, and takes it: a poll after that returns an error which says that the result was taken. Dropping the future
+/// detaches the task; await `&mut handle` to keep the handle.
 ///
-/// A panic of the executor's waker is caught: it does not touch the pool, and others who wait are woken. Dropping the handle drops
-/// the waker.
+/// A panic of the executor's waker is caught. It affects neither the pool nor other waiters. Dropping the handle drops the waker.
 ///
-/// Polled by a task of the same pool (`Pool`), it runs the awaited task on the spot if that has not started and no other worker is
-/// free to start it, so that `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task, but for
-/// those that keep a task of a view from its place ([`Limited`](crate::Limited)). Workers of a
-/// [`StatefulPool`](crate::StatefulPool), whose state is in use, run nothing: there the wait is up to the other workers.
+/// Polled by a task of the same pool (`Pool`), it runs the awaited task on the calling thread if that has not started and no other
+/// worker is free to start it. So `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task, except
+/// those that keep a task of a view from its permit ([`Limited`](crate::Limited)). Workers of a [`StatefulPool`](crate::StatefulPool)
+/// run nothing, because their state is in use; other workers must run the awaited task.
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 

@@ -1,4 +1,4 @@
-//! Waiting for several tasks: for any of them, or for all in the order of their ends.
+//! Waiting for several tasks: for any of them, or for all in the order in which they end.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -15,18 +15,17 @@ use crate::sync::{current, park};
 use crate::task::block_permits::{self, BlockGuard, WouldDeadlock};
 use crate::task::current_worker::{self, PoolId};
 
-/// Blocks until at least one of the tasks has ended, and gives its index in the slice; `None` if the slice is empty.
+/// Blocks until at least one of the tasks has ended. Returns its index in the slice; `None` if the slice is empty.
 ///
-/// A task has ended when it has returned, has panicked, or was cancelled: [`join`](Handle::join) on its handle does not wait then. If
-/// several have ended before the call, it is the first of them in the slice. The handle stays in the slice, and a second call would
-/// give it again: take it out, or use [`as_completed`], which also costs less for many tasks.
+/// A task has ended when it has returned, has panicked, or was cancelled: then [`join`](Handle::join) on its handle does not block. If
+/// several have ended before the call, the index is that of the first of them in the slice. The handle stays in the slice, and a second
+/// call returns it again. Take it out, or use [`as_completed`], which also costs less for many tasks.
 ///
-/// On a worker of the tasks' own pool this runs a task on the spot that has not started (`Pool`), as `join` does: the first in the
-/// slice, unless another has ended. So a pool of one worker can wait for its own tasks. If there is none to run, and all other
-/// workers wait as well, the index is that of a handle whose `join` is refused with
-/// [`is_would_deadlock`](JoinError::is_would_deadlock), and not a wait for ever.
+/// On a worker of the tasks' own pool this runs tasks that have not started, as `join` does (`Pool`), in the order of the slice, until
+/// one has ended. So a pool of one worker can wait for its own tasks. If there is none to run, and all other workers wait as well, the
+/// index is that of a handle whose `join` fails with [`is_would_deadlock`](JoinError::is_would_deadlock).
 ///
-/// Takes time in proportion to the number of handles, once for each call; a wake-up looks at none of them.
+/// A call takes time in proportion to the number of handles. A wake-up takes constant time.
 ///
 /// ```
 /// use formicary::Pool;
@@ -48,10 +47,10 @@ pub fn wait_any<T: Send + 'static>(handles: &mut [Handle<T>]) -> Option<usize> {
     wait_any_until(handles, None)
 }
 
-/// As [`wait_any`], for at most `limit`: `None` if no task has ended, or if the slice is empty.
+/// As [`wait_any`], for at most `limit`. Returns `None` if no task has ended, or if the slice is empty.
 ///
-/// On a worker of the tasks' own pool this runs a task on the spot only where this would otherwise be the last worker that could
-/// make progress, as [`Handle::join_timeout`] does. Then it can take longer than `limit`.
+/// On a worker of the tasks' own pool this runs a task only where this would otherwise be the last worker that could make progress, as
+/// [`Handle::join_timeout`] does. Then it can take longer than `limit`.
 ///
 /// ```
 /// use formicary::Pool;
@@ -79,16 +78,16 @@ fn wait_any_until<T: Send + 'static>(handles: &[Handle<T>], deadline: Option<Ins
     })
 }
 
-/// The results of several tasks in the order in which they end, each with the index of its handle.
+/// Returns an iterator over the results of several tasks, in the order in which they end, each with the index of its handle.
 ///
-/// Each `next` blocks until one more task has ended. The end of a task, and the `next` that gives it, take constant time, however
-/// many tasks there are. Tasks that have ended before the call come first, in the order of their handles.
+/// Each `next` blocks until one more task has ended. The end of a task, and the `next` that returns it, take constant time, however many
+/// tasks there are. Tasks that have ended before the call come first, in the order of their handles.
 ///
-/// On a worker of the tasks' own pool, `next` runs tasks on the spot that have not started (`Pool`), in the order of their handles,
-/// as [`Handle::join`] does. If there is none to run, and all other workers wait as well, it gives the oldest task with an error for
-/// which [`is_would_deadlock`](JoinError::is_would_deadlock) is true; that task is detached.
+/// On a worker of the tasks' own pool, `next` runs tasks that have not started, as [`Handle::join`] does (`Pool`), in the order of their
+/// handles. If there is none to run, and all other workers wait as well, it returns the first task that is left with an error for which
+/// [`is_would_deadlock`](JoinError::is_would_deadlock) is true; that task is detached.
 ///
-/// Dropping the iterator detaches the tasks that it has not given; see [`AsCompleted`].
+/// Dropping the iterator detaches the tasks that it has not returned; see [`AsCompleted`].
 ///
 /// ```
 /// use formicary::Pool;
@@ -111,10 +110,10 @@ pub fn as_completed<T: Send + 'static>(handles: impl IntoIterator<Item = Handle<
     AsCompleted(Watched::new(handles))
 }
 
-/// An iterator over the results of tasks in the order of their ends; made by [`as_completed`].
+/// An iterator over the results of tasks in the order in which they end. It is made by [`as_completed`].
 ///
-/// Its items are `(index, result)`; a result is an error as that of [`Handle::join`] is. Dropping it detaches the tasks that it has
-/// not given, as dropping their handles does: they run all the same. It blocks nobody.
+/// Its items are `(index, result)`; a result has the errors of [`Handle::join`]. Dropping the iterator detaches the tasks that it has not
+/// returned: they still run, and the drop does not block.
 ///
 /// ```
 /// let pool = formicary::Pool::new(1)?;
@@ -129,9 +128,9 @@ pub fn as_completed<T: Send + 'static>(handles: impl IntoIterator<Item = Handle<
 pub struct AsCompleted<T: Send + 'static>(Watched<T, Handle<T>>);
 
 impl<T: Send + 'static> AsCompleted<T> {
-    /// As `next`, for at most `limit`. `None`: no task has ended in this time. `Some(None)`: there is none left.
+    /// As `next`, for at most `limit`. Returns `None` if no task has ended in this time, and `Some(None)` if none is left.
     ///
-    /// On a worker of the tasks' own pool it can take longer than `limit`, as [`wait_any_timeout`] does.
+    /// On a worker of the tasks' own pool it can take longer than `limit`, as [`wait_any_timeout`] can.
     ///
     /// ```
     /// use std::time::Duration;
@@ -162,7 +161,7 @@ impl<T: Send + 'static> AsCompleted<T> {
         Some(Some((index, result.unwrap_or_else(|| Err(JoinError::new(cause))))))
     }
 
-    /// Cancels the tasks that have not been given: those that have not started never will, those that run are told.
+    /// Cancels the tasks that were not returned yet.
     pub(crate) fn cancel(&self, guard: impl Fn(&mut dyn FnMut())) {
         for Entry { handle, .. } in self.0.entries.iter().flatten() {
             guard(&mut || _ = handle.cancel());
@@ -174,7 +173,7 @@ impl<T: Send + 'static> Iterator for AsCompleted<T> {
     type Item = (usize, Result<T, JoinError>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Without a deadline no time is up.
+        // Without a deadline the wait does not time out.
         self.next_until(None).flatten()
     }
 
@@ -196,29 +195,29 @@ impl<T: Send + 'static> fmt::Debug for AsCompleted<T> {
 /// How a wait for any of several tasks ended.
 enum Next {
     Ended(usize),
-    /// A worker would have waited for itself; this is a task that it waits for.
+    /// A worker would have waited for itself. This is one of the tasks that it waits for.
     WouldDeadlock(usize),
     TimedOut,
     NoneLeft,
 }
 
-/// Handles, owned or borrowed, whose tasks' ends are noted in one list.
+/// Handles, owned or borrowed, whose tasks' ends go into one list.
 struct Watched<T: Send + 'static, H: Borrow<Handle<T>>> {
-    /// By index; `None` where a handle was taken.
+    /// By index; `None` where the handle was taken.
     entries: Vec<Option<Entry<H>>>,
     left: usize,
-    /// How many of those left are of which pool.
+    /// For each pool the number of its tasks that are left.
     pools: Vec<(PoolId, usize)>,
     notifier: Arc<Notifier>,
-    /// A worker that waits has tried to run all before this one.
+    /// The first index that a waiting worker has not tried to run.
     tried: usize,
     task: std::marker::PhantomData<fn() -> T>,
 }
 
 struct Entry<H> {
     handle: H,
-    /// Its place among those who wait for the task, if that had not ended.
-    place: Option<u64>,
+    /// Its entry among the waiters of the task; `None` if the task had ended.
+    listed: Option<u64>,
 }
 
 impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
@@ -232,20 +231,20 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
                 Some((_, tasks)) => *tasks += 1,
                 None => pools.push((pool, 1)),
             }
-            let place = task_state.listen(Waiter::Listed(Arc::clone(&notifier), number));
-            if place.is_none() {
+            let listed = task_state.listen(Waiter::Listed(Arc::clone(&notifier), number));
+            if listed.is_none() {
                 notifier.note(number);
             }
-            Some(Entry { handle, place })
+            Some(Entry { handle, listed })
         };
         let entries: Vec<_> = (0..).zip(handles).map(watch).collect();
         Watched { left: entries.len(), entries, pools, notifier, tried: 0, task: std::marker::PhantomData }
     }
 
-    /// The task that ended first of those that are left.
+    /// The next task that has ended, of those that are left.
     fn ended(&self) -> Option<usize> {
         loop {
-            // One that was given as `WouldDeadlock` is listed when it ends.
+            // A task that was returned as `WouldDeadlock` is listed when it ends.
             let index = usize::try_from(self.notifier.next_ended()?).ok()?;
             if matches!(self.entries.get(index), Some(Some(_))) {
                 return Some(index);
@@ -254,16 +253,16 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
     }
 
     fn take(&mut self, index: usize) -> Option<H> {
-        let Entry { handle, place } = self.entries.get_mut(index)?.take()?;
+        let Entry { handle, listed } = self.entries.get_mut(index)?.take()?;
         let task_state = &handle.borrow().task_state;
-        place.into_iter().for_each(|place| task_state.stop_listening(place));
+        listed.into_iter().for_each(|listed| task_state.stop_listening(listed));
         self.left -= 1;
         let pool = task_state.pool();
         self.pools.iter_mut().filter(|(other, _)| *other == pool).for_each(|(_, tasks)| *tasks -= 1);
         Some(handle)
     }
 
-    /// Waits for the next end, as [`Handle::join`] waits for one task, and with a deadline as [`Handle::join_timeout`].
+    /// Waits for the next end: as [`Handle::join`] waits for one task, or as [`Handle::join_timeout`] with a deadline.
     fn wait(&mut self, deadline: Option<Instant>) -> Next {
         if self.left == 0 {
             return Next::NoneLeft;
@@ -282,7 +281,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             let leave = match own.map(|pool| (pool, self.enter_wait(pool, deadline))) {
                 None => None,
                 Some((_, Ok(leave))) => Some(leave),
-                // Nobody else can make progress. Others may have, by the time this worker has.
+                // No other worker can make progress. Meanwhile another one may have ended a task.
                 Some((pool, Err(WouldDeadlock))) => {
                     if let Some(index) = self.ended() {
                         return Next::Ended(index);
@@ -291,7 +290,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
                     if self.run_one() || current_worker::help(pool) {
                         continue;
                     }
-                    // Another pool may end the wait.
+                    // A task of another pool may end the wait.
                     if self.pools_left().all(|other| other == pool) {
                         return self.first_left().map_or(Next::NoneLeft, Next::WouldDeadlock);
                     }
@@ -315,7 +314,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
         self.pools.iter().filter(|(_, tasks)| *tasks > 0).map(|(pool, _)| *pool)
     }
 
-    /// Leave to wait for `pool`. With a deadline it is counted only where the worker can run a task instead.
+    /// Gets a permit to wait for `pool`. A wait with a deadline needs one only where the worker can run a task instead.
     fn enter_wait(&mut self, pool: PoolId, deadline: Option<Instant>) -> Result<BlockGuard, WouldDeadlock> {
         match deadline.is_some() && self.next_to_run().is_some() {
             true => block_permits::enter_wait_for_room(pool, None, true),
@@ -323,7 +322,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
         }
     }
 
-    /// Runs the next task that the calling worker can run and that nobody has started; says whether there was one.
+    /// Runs the next task that the calling worker can run and that has not started. Returns whether there was one.
     fn run_one(&mut self) -> bool {
         let Some(task) = self.next_to_run() else { return false };
         self.tried += 1;
@@ -353,8 +352,8 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
 
 impl<T: Send + 'static, H: Borrow<Handle<T>>> Drop for Watched<T, H> {
     fn drop(&mut self) {
-        for Entry { handle, place } in self.entries.iter().flatten() {
-            place.iter().for_each(|place| handle.borrow().task_state.stop_listening(*place));
+        for Entry { handle, listed } in self.entries.iter().flatten() {
+            listed.iter().for_each(|listed| handle.borrow().task_state.stop_listening(*listed));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A handle for several: clones that see one result.
+//! A handle that several threads can use: all clones see one result.
 
 use std::fmt;
 use std::future::Future;
@@ -21,10 +21,10 @@ struct Shared<T: Send + 'static> {
     result: OnceLock<Result<T, JoinError>>,
 }
 
-/// A handle for several: every clone sees the same result. LazyWith by [`Handle::shared`]. When the last clone is dropped the task is
-/// detached.
+/// A handle that can be cloned; every clone sees the same result. It is made by [`Handle::shared`]. Dropping the last clone detaches the
+/// task.
 ///
-/// [`join`](Self::join) gives the result by reference. `.await` gives a clone of it, on any executor.
+/// [`join`](Self::join) returns the result by reference. `.await` gives a clone of it, on any executor.
 ///
 /// ```
 /// let pool = formicary::Pool::new(1)?;
@@ -35,12 +35,12 @@ struct Shared<T: Send + 'static> {
 /// ```
 pub struct SharedHandle<T: Send + 'static> {
     shared: Arc<Shared<T>>,
-    /// The place of this clone among those who wait, if it was polled.
-    place: Option<u64>,
+    /// The entry of this clone among the waiters, if it was polled.
+    entry: Option<u64>,
 }
 
 impl<T: Send + Sync + 'static> SharedHandle<T> {
-    /// Blocks until the task has ended. As [`Handle::join`], but the result stays for the others.
+    /// Blocks until the task has ended, as [`Handle::join`] does. The result stays available to other clones.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -50,13 +50,13 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
     /// ```
     ///
     /// # Errors
-    /// As [`Handle::join`]; of a worker that would wait for itself it is only this one's error.
+    /// As [`Handle::join`]. Where a worker would wait for itself, the error is for this call only.
     pub fn join(&self) -> Result<&T, &JoinError> {
         // Without a deadline the wait ends only with a result.
         self.wait(None).unwrap_or(Err(&WOULD_DEADLOCK))
     }
 
-    /// The same for at most `limit`, as [`Handle::join_timeout`]; `None` if the task has not ended.
+    /// As [`join`](Self::join), for at most `limit`. Returns `None` if the task has not ended. See [`Handle::join_timeout`].
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -75,7 +75,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<&T, &JoinError>> {
         if !self.shared.handle.is_finished() {
             match Arc::clone(&self.shared.handle.task_state).await_end(deadline, None, false) {
-                // Without a token no wait is cancelled.
+                // A wait without a token is not cancelled.
                 AwaitedEnd::Over | AwaitedEnd::Cancelled => {}
                 AwaitedEnd::TimedOut => return None,
                 AwaitedEnd::WouldDeadlock => return Some(Err(&WOULD_DEADLOCK)),
@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> SharedHandle<T> {
 }
 
 impl<T: Send + 'static> Shared<T> {
-    /// The result of a task that has ended. Whoever comes first moves it, and the others wait the moment that this takes.
+    /// The result of a task that has ended. The first caller moves it out of the task's state; others wait meanwhile.
     fn result(&self) -> Result<&T, &JoinError> {
         let take = || self.handle.task_state.poll(None).unwrap_or_else(|| Err(JoinError::new(Cause::Taken)));
         self.result.get_or_init(take).as_ref()
@@ -94,14 +94,14 @@ impl<T: Send + 'static> Shared<T> {
 }
 
 impl<T: Send + 'static> SharedHandle<T> {
-    /// Whoever was told to wake this clone forgets it.
+    /// Removes the waiter of this clone.
     fn stop_listening(&mut self) {
-        let place = self.place.take();
-        place.into_iter().for_each(|place| self.shared.handle.task_state.stop_listening(place));
+        let entry = self.entry.take();
+        entry.into_iter().for_each(|entry| self.shared.handle.task_state.stop_listening(entry));
     }
 
     pub(super) fn of(handle: Handle<T>) -> Self {
-        SharedHandle { shared: Arc::new(Shared { handle, result: OnceLock::new() }), place: None }
+        SharedHandle { shared: Arc::new(Shared { handle, result: OnceLock::new() }), entry: None }
     }
 
     /// Whether the task has ended.
@@ -117,7 +117,7 @@ impl<T: Send + 'static> SharedHandle<T> {
         self.shared.result.get().is_some() || self.shared.handle.is_finished()
     }
 
-    /// As [`Handle::cancel`].
+    /// Cancels the task, as [`Handle::cancel`] does.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -132,11 +132,11 @@ impl<T: Send + 'static> SharedHandle<T> {
     }
 }
 
-/// `.await`: a clone of the result, which stays for the others: each clone of the handle can be awaited by itself, and polled again
-/// after that. The error is the one that all see, so [`JoinError::into_panic`] gives the panic only to the last who has it.
+/// `.await` gives a clone of the result. Each clone of the handle can be awaited, and polled again after that. All see the same error, so
+/// [`JoinError::into_panic`] returns the panic only to its last owner.
 ///
-/// A clone that is dropped leaves no waker behind, in a time that does not depend on how many wait. A panic of a waker is caught;
-/// the others are woken all the same.
+/// Dropping a clone removes its waker, in a time that does not depend on the number of waiters. A panic of a waker is caught; the others
+/// are still woken.
 ///
 /// Polled by a task of the same pool, it behaves as [`Handle`] does.
 ///
@@ -161,9 +161,9 @@ impl<T: Clone + Send + Sync + 'static> Future for SharedHandle<T> {
             if task_state.is_up_to_caller(&waiter) {
                 Arc::clone(task_state).run_for_poll(&waiter);
             }
-            self.place = self.shared.handle.task_state.listen(waiter());
+            self.entry = self.shared.handle.task_state.listen(waiter());
         }
-        match self.place {
+        match self.entry {
             Some(_) => Poll::Pending,
             None => Poll::Ready(self.shared.result().cloned().map_err(JoinError::share)),
         }
@@ -178,7 +178,7 @@ impl<T: Send + 'static> Drop for SharedHandle<T> {
 
 impl<T: Send + 'static> Clone for SharedHandle<T> {
     fn clone(&self) -> Self {
-        SharedHandle { shared: Arc::clone(&self.shared), place: None }
+        SharedHandle { shared: Arc::clone(&self.shared), entry: None }
     }
 }
 

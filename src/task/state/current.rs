@@ -1,4 +1,4 @@
-//! The task that the calling thread is running, for code inside it that asks ([`Context::with`](crate::Context::with)).
+//! The task that the calling thread runs, for code in it that asks ([`Context::with`](crate::Context::with)).
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -8,12 +8,12 @@ use super::Cancellable;
 use crate::sync::thread_local;
 
 thread_local! {
-    /// Has no destructor, so that it can be used as long as the thread runs.
+    /// It has no destructor, so it is usable as long as the thread runs.
     static CURRENT: Cell<Option<NonNull<dyn Cancellable>>> = const { Cell::new(None) };
 }
 
-/// Makes a task the thread's current one until it is dropped, which is in the frame that made it. Then the thread has none: who runs a
-/// task in the middle of another has [set that aside](SuspendedTask).
+/// Makes a task the thread's current one until it is dropped, in the frame that made it. After that the thread has no current task. A
+/// thread that runs one task inside another [suspends](SuspendedTask) the outer one first.
 pub(crate) struct Running<'t>(PhantomData<&'t ()>);
 
 impl<'t> Running<'t> {
@@ -31,7 +31,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// The task in the middle of which others run on the same thread until this is dropped: then it is the current one again.
+/// Suspends the current task while the thread runs others inside it. Dropping it makes the task current again.
 pub(crate) struct SuspendedTask(Option<NonNull<dyn Cancellable>>);
 
 impl SuspendedTask {
@@ -46,10 +46,10 @@ impl Drop for SuspendedTask {
     }
 }
 
-/// Calls `f` with the task that the calling thread is running, if that has a slot.
+/// Calls `f` with the task that the calling thread runs, if that has a [`TaskState`](super::TaskState) or a token.
 pub(crate) fn with_current<O>(f: impl FnOnce(Option<&dyn Cancellable>) -> O) -> O {
     let task = CURRENT.with(Cell::get);
-    // SAFETY: `Running` borrows the task and takes the pointer away when it is dropped; `SuspendedTask` puts one back that such a guard has
-    // still to take away. The guard lives in a frame of this thread that is below this one, so neither can end before `f` has.
+    // SAFETY: `Running` borrows the task and clears the pointer when it is dropped. `SuspendedTask` restores only a pointer whose
+    // `Running` still exists and will clear it. That guard lives in a frame of this thread below this one, so it outlives the call of `f`.
     f(task.map(|task| unsafe { task.as_ref() }))
 }

@@ -1,18 +1,17 @@
-//! Stopping the task of a slot while it runs.
+//! Interrupting a task that runs.
 //!
-//! An interrupter is the user's code and runs without the slot's lock, so that it may ask its own handle anything. It must not reach
-//! the task after its own: the worker, when it has ended the task and nobody can begin to interrupt it any more, waits until one
-//! that is under way has returned.
+//! An interrupter is user code. It runs without the lock of the task's state, so it may use its own handle. It must not reach the
+//! worker's next task: when the task has ended, no further interrupt can begin, and the worker waits until one that has begun returns.
 
 use super::{Stage, State, TaskState};
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::{MutexGuard, Ordering, Thread, current, park};
 
-/// The one call of a task's interrupter.
+/// The call of a task's interrupter. There is at most one.
 #[derive(Default)]
 pub(super) struct Interrupt {
     is_under_way: bool,
-    /// The worker, when it waits for the call to return.
+    /// The worker, while it waits for the call to return.
     worker: Option<Thread>,
 }
 
@@ -23,7 +22,7 @@ impl<I, O> State<I, O> {
 }
 
 impl<I, O> TaskState<I, O> {
-    /// Tells the task to stop if it runs, and interrupts it if nobody has. A panic of the interrupter ends here.
+    /// Tells the task to stop if it runs, and calls its interrupter if that was not called yet. A panic of the interrupter is caught.
     pub(super) fn tell_to_stop(&self, mut state: MutexGuard<'_, State<I, O>>) {
         let Stage::Running(interrupter) = &mut state.stage else { return };
         let interrupter = interrupter.take();
@@ -41,32 +40,32 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// The task should stop. Under the lock, so that a token that is made at the same time hears of it.
+    /// Marks that the task should stop. It is called under the lock, see [`Cancellable::token`](super::Cancellable::token).
     pub(super) fn note_given_up(&self) {
         // ORDERING: Release, see `has_given_up`.
         self.given_up.store(true, Ordering::Release);
     }
 
-    /// For the worker, when the task does not run any more.
+    /// Blocks the worker, which has ended the task, until no call of the interrupter is under way.
     #[cold]
     fn await_interrupt(&self) {
-        let me = current();
+        let worker = current();
         loop {
             let mut state = self.state.lock();
             if !state.interrupt.is_under_way {
                 return;
             }
-            state.interrupt.worker = Some(me.clone());
+            state.interrupt.worker = Some(worker.clone());
             drop(state);
             park(None);
         }
     }
 }
 
-/// When it is dropped, the worker waits until the task that it has ended is not being interrupted.
-pub(super) struct AwaitsInterrupt<'a, I, O>(pub(super) &'a TaskState<I, O>);
+/// When it is dropped, blocks the worker until the task that it has ended is not being interrupted.
+pub(super) struct WaitForInterrupt<'a, I, O>(pub(super) &'a TaskState<I, O>);
 
-impl<I, O> Drop for AwaitsInterrupt<'_, I, O> {
+impl<I, O> Drop for WaitForInterrupt<'_, I, O> {
     fn drop(&mut self) {
         self.0.await_interrupt();
     }
@@ -74,7 +73,7 @@ impl<I, O> Drop for AwaitsInterrupt<'_, I, O> {
 
 #[cfg(all(test, formicary_loom))]
 mod models {
-    //! An interrupt against the end of the task that it is for.
+    //! Interrupts against the end of the task that they are for.
 
     use loom::thread;
 
@@ -83,7 +82,7 @@ mod models {
     use crate::task::interrupter::Interrupter;
     use crate::task::state::{Completion, RunOutcome, TaskMeta, TaskRef, TaskState};
 
-    /// So many threads cancel a task while a worker runs it. Loom finds a worker that is not woken.
+    /// `cancellers` threads cancel a task while a worker runs it. Loom finds a worker that is not woken.
     fn cancelled_by(cancellers: usize, preemptions: usize) {
         explore(preemptions, move || {
             let task_state = TaskState::new((), TaskMeta::of_no_pool());
@@ -99,7 +98,7 @@ mod models {
                     let mut completion = Completion::default();
                     let outcome = task_ref.run(&mut completion, Some(&interrupter), |(), _| ());
                     assert!(completion.send(None).is_none());
-                    // From here on the worker is at its next task.
+                    // From here on the worker runs its next task.
                     assert_eq!(seen.load(Ordering::Relaxed), 0, "an interrupt reaches the next task");
                     outcome
                 })

@@ -1,7 +1,7 @@
-//! A value of any size in a place of one size.
+//! A value of any size, in a place of fixed size.
 //!
-//! A slot lasts as long as its handle, and as a ticket in the queue that is of no use any more. So a large input or result has
-//! memory of its own, which goes when it is taken out.
+//! A task's state lives as long as its handle, and as long as a stale entry in the queue. So a large input or result has an allocation
+//! of its own, which is freed when the value is taken out.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
@@ -10,7 +10,7 @@ use crate::task::closure::INLINE_BYTES;
 
 type Words = [usize; INLINE_BYTES / size_of::<usize>()];
 
-/// A `T`: in line if it is small, as a [`Task`](crate::Task) stores its closure, and behind a box otherwise.
+/// A `T`: stored inline if it is small, as a [`Task`](crate::Task) stores its closure, and in a box otherwise.
 pub(super) struct Packed<T> {
     words: MaybeUninit<Words>,
     owns: PhantomData<T>,
@@ -22,10 +22,10 @@ impl<T> Packed<T> {
     pub(super) fn new(value: T) -> Self {
         let mut words = MaybeUninit::<Words>::uninit();
         if Self::FITS {
-            // SAFETY: `FITS` says that a `T` has its place in the words, which are empty.
+            // SAFETY: `FITS` says that a `T` fits size and alignment of the words, which hold no value yet.
             unsafe { words.as_mut_ptr().cast::<T>().write(value) };
         } else {
-            // SAFETY: a thin pointer fits the words, which are empty.
+            // SAFETY: a thin pointer fits the words, which hold no value yet.
             unsafe { words.as_mut_ptr().cast::<Box<T>>().write(Box::new(value)) };
         }
         Packed { words, owns: PhantomData }
@@ -35,10 +35,10 @@ impl<T> Packed<T> {
         let this = ManuallyDrop::new(self);
         let words = this.words.as_ptr();
         if Self::FITS {
-            // SAFETY: `new` wrote a `T` there, and `ManuallyDrop` keeps it from being dropped as well.
+            // SAFETY: `new` wrote a `T` there. `ManuallyDrop` prevents a second drop.
             unsafe { words.cast::<T>().read() }
         } else {
-            // SAFETY: the same for a box.
+            // SAFETY: as above, for a box.
             *unsafe { words.cast::<Box<T>>().read() }
         }
     }
@@ -48,10 +48,10 @@ impl<T> Drop for Packed<T> {
     fn drop(&mut self) {
         let words = self.words.as_mut_ptr();
         if Self::FITS {
-            // SAFETY: `new` wrote a `T` there, and nobody has moved it out: `into_inner` drops nothing.
+            // SAFETY: `new` wrote a `T` there, and it was not moved out: `into_inner` runs no drop.
             unsafe { words.cast::<T>().drop_in_place() };
         } else {
-            // SAFETY: the same for a box.
+            // SAFETY: as above, for a box.
             unsafe { words.cast::<Box<T>>().drop_in_place() };
         }
     }
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// Any size and alignment comes out as it went in, and is dropped once.
+    /// A value of any size and alignment comes out as it went in, and is dropped once.
     #[test]
     fn a_value_of_any_size_is_kept() {
         #[repr(align(32))]

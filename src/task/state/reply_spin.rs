@@ -1,8 +1,7 @@
-//! How long a caller looks for its answer before it sleeps.
+//! How long a caller spins for its answer before it parks.
 //!
-//! An answer that is given by a worker that is up comes sooner than a caller could give way. One that is given by a worker that
-//! had to be woken may even wait for this processor: the system likes to run the woken where the waker runs. Which of the two it
-//! will be is guessed from the last time.
+//! An answer from a worker that is awake comes sooner than a yield takes. A worker that must be woken first may need this very CPU,
+//! since the system tends to run a woken thread where its waker runs. The last answer predicts which of the two it will be.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,31 +9,31 @@ use std::time::{Duration, Instant};
 use crate::sync::spin;
 use crate::sync::{IS_CHECKED, thread_local};
 
-/// The longest look, in rounds: some microseconds, about what a sleep and a wake-up cost.
+/// The most rounds of spinning: some microseconds, about what a park and a wake-up cost.
 const ROUNDS: usize = if IS_CHECKED { 1 } else { 16 };
-/// An answer that comes within this time is worth a look without giving way.
+/// If an answer takes no longer than this, the next one is spun for without yielding.
 const FAST: Duration = Duration::from_micros(2);
 
 thread_local! {
-    /// Whether the last answer that this thread looked for came soon. Has no destructor, so it never goes out of use.
+    /// Whether this thread's last answer came fast. It has no destructor, so it is usable as long as the thread runs.
     static REPLIES_ARE_FAST: Cell<bool> = const { Cell::new(true) };
 }
 
-/// Looks for a while whether something `is_there`; says whether it is.
+/// Spins for a bounded time until `is_there`. Returns whether it is.
 pub(super) fn spin_for_reply(is_there: impl Fn() -> bool) -> bool {
-    let expects_soon = REPLIES_ARE_FAST.with(Cell::get);
-    // The clock is not asked for as long as nobody gives way.
-    let since = if expects_soon { None } else { Some(Instant::now()) };
-    let mut gave_way = false;
+    let expects_fast = REPLIES_ARE_FAST.with(Cell::get);
+    // The clock is read only where the spin yields at once.
+    let since = if expects_fast { None } else { Some(Instant::now()) };
+    let mut has_yielded = false;
     let found = spin::spin_until(
-        expects_soon,
+        expects_fast,
         || is_there().then_some(()),
         |round| {
-            gave_way = true;
+            has_yielded = true;
             round < ROUNDS
         },
     );
-    let was_soon = since.map_or(!gave_way, |since| found.is_some() && since.elapsed() < FAST);
-    REPLIES_ARE_FAST.with(|soon| soon.set(was_soon));
+    let was_fast = since.map_or(!has_yielded, |since| found.is_some() && since.elapsed() < FAST);
+    REPLIES_ARE_FAST.with(|fast| fast.set(was_fast));
     found.is_some()
 }

@@ -1,7 +1,7 @@
-//! The answer to a synchronous call, on its caller's own stack.
+//! The answer to a synchronous call, on the caller's stack.
 //!
-//! A caller that cannot give up needs no slot: the input travels in the queue, and the answer has a place in the caller's frame,
-//! which stays until it is there. So a call allocates nothing, and its way there and back is one line of memory each.
+//! A caller that cannot leave early needs no [`TaskState`](super::TaskState). The input travels in the queue, and the answer has a place
+//! in the caller's frame, which stays until the answer is there. So a call allocates nothing, and each direction moves one cache line.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -15,74 +15,74 @@ use crate::error::{Cause, JoinError, Payload, SubmitError};
 use crate::sync::abort::AbortOnUnwind;
 use crate::sync::{AtomicU8, Ordering, Thread, UnsafeCell, current, park};
 
-/// The answer is not there, and the caller looks for it.
+/// There is no answer yet. The caller spins.
 const EMPTY: u8 = 0;
-/// The answer is not there, and the caller sleeps.
+/// There is no answer yet. The caller is parked.
 const PARKED: u8 = 1;
-/// The answer is there, and nobody but the caller touches the desk any more.
+/// The answer is there. From now on only the caller accesses the oneshot.
 const COMPLETE: u8 = 2;
 
-/// Where the answer to one call is put.
+/// The place for the answer to one call.
 pub(crate) struct StackOneshot<I, O>(CachePadded<Inner<I, O>>);
 
 struct Inner<I, O> {
     state: AtomicU8,
-    /// Written by the caller before it sleeps, and taken by whoever finds it asleep.
+    /// Written by the caller before it parks, and taken by the answering thread if it finds `PARKED`.
     receiver: UnsafeCell<Option<Thread>>,
-    /// Written by whoever answers, and read by the caller when it is `COMPLETE`.
+    /// Written by the answering thread, and read by the caller after `COMPLETE`.
     answer: UnsafeCell<Option<Outcome<I, O>>>,
 }
 
 impl<I, O> StackOneshot<I, O> {
-    /// Calls `submit` with the right to answer, once, and returns its refusal, or else the answer, which it waits for.
+    /// Calls `submit` with the sender, once. Returns its error, or else waits for the answer and returns that.
     pub(crate) fn call<E>(submit: impl FnOnce(ReplySender<I, O>) -> Result<(), E>) -> Result<Outcome<I, O>, E> {
         let oneshot = StackOneshot(CachePadded::new(Inner {
             state: AtomicU8::new(EMPTY),
             receiver: UnsafeCell::new(None),
             answer: UnsafeCell::new(None),
         }));
-        let present = WaitOnDrop(&oneshot.0);
+        let wait = WaitOnDrop(&oneshot.0);
         let submitted = submit(ReplySender(NonNull::from(&*oneshot.0)));
-        // Also after a refusal, and if `submit` unwinds: the right was dropped then, which is an answer.
-        drop(present);
+        // This also waits after a refusal, and if `submit` unwinds: then the sender was dropped, which is an answer.
+        drop(wait);
         submitted.map(|()| oneshot.0.take())
     }
 }
 
 impl<I, O> Inner<I, O> {
     fn is_complete(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `announce`: the answer is there, and the answerer is gone.
+        // ORDERING: Acquire pairs with the Release in `announce`: the answer is visible, and the answering thread is done here.
         self.state.load(Ordering::Acquire) == COMPLETE
     }
 
-    /// Waits for the answer: looks for a while, then sleeps.
+    /// Waits for the answer: spins, then parks.
     fn wait(&self) {
         if spin_for_reply(|| self.is_complete()) {
             return;
         }
-        let me = current();
+        let this_thread = current();
         self.receiver.with_mut(|receiver| {
-            // SAFETY: the answerer touches it only after it has read `PARKED`, which only this function stores, below.
-            unsafe { *receiver = Some(me) }
+            // SAFETY: the answering thread accesses it only after it has read `PARKED`, which only the next step stores.
+            unsafe { *receiver = Some(this_thread) }
         });
-        // ORDERING: Release: who finds the caller asleep sees whom to wake. It fails only if the answer is there.
+        // ORDERING: Release publishes `receiver` to the thread that reads `PARKED`. The exchange fails only if the answer is there.
         let _ = self.state.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed);
         while !self.is_complete() {
             park(None);
         }
     }
 
-    /// The answer. To be asked for by the caller, and once it has waited.
+    /// Takes the answer. Only the caller may call it, after it has waited.
     fn take(&self) -> Outcome<I, O> {
         let answer = self.answer.with_mut(|answer| {
-            // SAFETY: the caller has read `COMPLETE`, after which the answerer does not touch the desk.
+            // SAFETY: the caller has read `COMPLETE`, after which the answering thread does not access the oneshot.
             unsafe { (*answer).take() }
         });
         answer.unwrap_or_else(|| Outcome::Done(Err(JoinError::new(Cause::Cancelled))))
     }
 }
 
-/// Keeps the caller's frame in place until the answer is there: it cannot be left before, by a panic either.
+/// Keeps the caller's frame in place until the answer is there, also when it unwinds.
 struct WaitOnDrop<'a, I, O>(&'a Inner<I, O>);
 
 impl<I, O> Drop for WaitOnDrop<'_, I, O> {
@@ -91,42 +91,42 @@ impl<I, O> Drop for WaitOnDrop<'_, I, O> {
     }
 }
 
-/// What one with the right to answer does to a desk. By pointer: in `announce` the desk goes while the function runs, and a
-/// reference would promise that it does not.
+/// What the answering thread does. These take a pointer: in `announce` the oneshot may be freed while the function runs, and a
+/// reference would promise that it is not.
 impl<I, O> Inner<I, O> {
     /// # Safety
-    /// The caller has the right to answer, and has not used it up.
+    /// The caller owns the sender of this oneshot, and has not announced yet.
     unsafe fn put(oneshot: NonNull<Self>, answer: Outcome<I, O>) {
-        // SAFETY: `WaitOnDrop` keeps the desk in place until `COMPLETE` is stored, which only using up the right does. The reference
-        // ends with this function, before that.
+        // SAFETY: `WaitOnDrop` keeps the oneshot in place until `COMPLETE` is stored, which only `announce` does. This reference ends
+        // with this function, before that.
         let oneshot = unsafe { oneshot.as_ref() };
         oneshot.answer.with_mut(|place| {
-            // SAFETY: there is one right to answer, and the caller does not look here before `COMPLETE` is stored.
+            // SAFETY: there is one sender, and the caller does not access this before `COMPLETE` is stored.
             unsafe { *place = Some(answer) }
         });
     }
 
-    /// Uses the right to answer up. The desk may be gone when this returns.
+    /// Announces the answer. The oneshot may be gone when this returns.
     ///
     /// # Safety
     /// As for `put`.
     unsafe fn announce(oneshot: NonNull<Self>) {
         let oneshot = oneshot.as_ptr();
-        // SAFETY: as in `put`: the desk is in place until `COMPLETE` is stored. The reference is to the atomic alone, which may go
-        // in the very step that stores this.
+        // SAFETY: as in `put`, the oneshot is in place until `COMPLETE` is stored. This reference is to the atomic alone, which may be
+        // freed by the very step that stores this.
         let state = unsafe { &(*oneshot).state };
-        // ORDERING: Release pairs with `is_complete`: the caller sees the answer, and that this thread has done with the desk.
-        // Acquire on failure pairs with the Release in `wait`: this thread sees whom to wake.
+        // ORDERING: Release pairs with `is_complete`: the caller sees the answer, and that this thread is done with the oneshot.
+        // Acquire on failure pairs with the Release in `wait`: this thread sees `receiver`.
         if state.compare_exchange(EMPTY, COMPLETE, Ordering::Release, Ordering::Acquire).is_err() {
-            // SAFETY: the exchange failed, so nothing was stored, and the desk is in place.
+            // SAFETY: the exchange failed, so `COMPLETE` was not stored, and the oneshot is in place.
             let receiver = unsafe { &(*oneshot).receiver };
             let receiver = receiver.with_mut(|receiver| {
-                // SAFETY: the state is `PARKED`: the caller has written this and touches it no more before it is answered.
+                // SAFETY: the state is `PARKED`: the caller has written this, and does not access it again before `COMPLETE`.
                 unsafe { (*receiver).take() }
             });
             // ORDERING: Release, as above.
             state.store(COMPLETE, Ordering::Release);
-            // From here on nothing of the desk may be touched; whom to wake is this thread's own.
+            // From here on this thread must not access the oneshot. It owns `receiver`.
             if let Some(receiver) = receiver {
                 receiver.unpark();
             }
@@ -134,46 +134,45 @@ impl<I, O> Inner<I, O> {
     }
 }
 
-/// The right to answer a call. There is one for each, and dropping it is an answer: that the task was cancelled.
+/// The right to answer a call. There is one for each call. Dropping it without an answer tells the caller that the task was cancelled.
 pub struct ReplySender<I, O>(NonNull<Inner<I, O>>);
 
-// SAFETY: it points to a desk that is there until this is gone (`WaitOnDrop`), through which values of these types go to the thread
-// that waits.
+// SAFETY: the oneshot outlives this (`WaitOnDrop`). Values of these types move through it to the waiting thread.
 unsafe impl<I: Send, O: Send> Send for ReplySender<I, O> {}
 
 impl<I, O> ReplySender<I, O> {
-    /// Gives the input back.
+    /// Answers with the input.
     pub(crate) fn give_back(self, refusal: SubmitError<I>) {
-        // SAFETY: `self` is the right to answer, and is used up when it is dropped, at the end.
+        // SAFETY: `self` is the sender. It announces when it is dropped, at the end of this function.
         unsafe { Inner::put(self.0, Outcome::Returned(refusal)) };
     }
 }
 
 impl<I: Send + 'static, O: Send + 'static> ReplySender<I, O> {
-    /// Runs the task and leaves its output. The right to answer goes to `completion` first.
+    /// Runs the task and stores its output. `completion` becomes the owner of the sender first.
     pub(crate) fn run(self, completion: &mut Completion, f: impl FnOnce() -> O) {
         let oneshot = self.0;
         completion.set_caller(ErasedSender::of(self));
         let output = f();
-        // SAFETY: the right to answer is in `completion`, which is this function's to use until it returns.
+        // SAFETY: the sender is in `completion`, which this function borrows exclusively.
         unsafe { Inner::put(oneshot, Outcome::Done(Ok(output))) };
     }
 }
 
 impl<I, O> Drop for ReplySender<I, O> {
     fn drop(&mut self) {
-        // SAFETY: this is the right to answer, and the end of it.
+        // SAFETY: this is the sender, and its end.
         unsafe { Inner::announce(self.0) };
     }
 }
 
-/// The same, whatever the types. The answer, if one was put, is announced when it is dropped.
+/// A [`ReplySender`] without its types. Dropping it announces the answer.
 pub(crate) struct ErasedSender {
     oneshot: NonNull<()>,
     vtable: &'static VTable,
 }
 
-/// What can be done with a desk of forgotten types. A `&dyn` would be a reference to the desk.
+/// The operations on a oneshot of erased types. A `&dyn` would be a reference to the oneshot.
 struct VTable {
     fail: unsafe fn(NonNull<()>, Payload),
     announce: unsafe fn(NonNull<()>),
@@ -186,28 +185,28 @@ impl ErasedSender {
         ErasedSender { oneshot, vtable: Erased::<I, O>::VTABLE }
     }
 
-    /// The answer is that the task panicked.
+    /// Answers that the task panicked.
     pub(crate) fn panicked(self, payload: Payload) {
-        // SAFETY: `of` made pointer and table of the same types; `self` is the right to answer.
+        // SAFETY: `of` made the pointer and the table for the same types. `self` is the sender.
         unsafe { (self.vtable.fail)(self.oneshot, payload) };
     }
 }
 
 impl Drop for ErasedSender {
     fn drop(&mut self) {
-        // SAFETY: as in `panicked`; this is the end of the right.
+        // SAFETY: as in `panicked`. This is the end of the sender.
         unsafe { (self.vtable.announce)(self.oneshot) };
     }
 }
 
-/// The functions for a desk of these types.
+/// The operations for these types.
 struct Erased<I, O>(PhantomData<(I, O)>);
 
 impl<I: 'static, O: 'static> Erased<I, O> {
     const VTABLE: &'static VTable = &VTable { fail: Self::fail, announce: Self::announce };
 
     /// # Safety
-    /// `oneshot` is an `Inner<I, O>`, and the caller has the right to answer.
+    /// `oneshot` is an `Inner<I, O>`, and the caller owns its sender.
     unsafe fn fail(oneshot: NonNull<()>, payload: Payload) {
         // SAFETY: as the caller promises.
         unsafe { Inner::<I, O>::put(oneshot.cast(), Outcome::Done(Err(JoinError::panic(payload)))) };
@@ -223,7 +222,7 @@ impl<I: 'static, O: 'static> Erased<I, O> {
 
 #[cfg(all(test, formicary_loom))]
 mod models {
-    //! A caller that looks and then sleeps, against each way in which its call can be answered.
+    //! A caller that spins and then parks, against each way to answer.
 
     use loom::sync::Arc;
     use loom::thread;
@@ -232,8 +231,7 @@ mod models {
     use crate::error::SubmitErrorKind;
     use crate::sync::explore::explore;
 
-    /// Loom finds an access to the desk after its end, a value that is read while it is written, one that is never dropped,
-    /// and a caller who is not woken.
+    /// Loom finds an access to the oneshot after its end, a data race, a value that is never dropped, and a caller that is not woken.
     fn answered_by(answer: fn(ReplySender<Arc<u8>, Arc<u8>>, Arc<u8>), check: fn(Outcome<Arc<u8>, Arc<u8>>)) {
         explore(3, move || {
             let mut worker = None;
@@ -279,7 +277,7 @@ mod models {
     }
 
     #[test]
-    fn a_right_that_is_dropped_is_an_answer() {
+    fn a_dropped_sender_is_an_answer() {
         let lose = |sender: ReplySender<_, _>, _input| drop(sender);
         answered_by(lose, |outcome| assert!(matches!(outcome, Outcome::Done(Err(error)) if error.is_cancelled())));
     }

@@ -1,38 +1,38 @@
-//! The worker's side of a slot: a ticket in the queue, and then the way of the answer.
+//! The worker's side of a task's state: the queue entry, and the announcement of the result.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::interrupts::AwaitsInterrupt;
+use super::interrupts::WaitForInterrupt;
 use super::stack_oneshot::ErasedSender;
-use super::{Cancellable, Running, Stage, TaskState, Turn};
+use super::{Cancellable, Running, Stage, Taker, TaskState};
 use crate::cancel::CancelToken;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::task::current_worker;
 use crate::task::interrupter::Interrupter;
 use crate::task::liveness::Liveness;
 
-/// What a worker did with what it took from the queue.
+/// What a worker did with a queue entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// Ran it to its end.
+    /// It ran the task to its end.
     Ran,
-    /// It had been cancelled.
+    /// The task was cancelled before it started.
     Cancelled,
-    /// Somebody else has started it, and counts it.
+    /// Another thread has taken the task, and counts it.
     Elsewhere,
 }
 
-/// What became of a task that was called back from the queue.
+/// What became of a task that was taken back from the queue.
 pub enum Retracted<I> {
     Here(I),
-    /// The caller who waits for it has it.
+    /// The waiting caller has the input.
     ToCaller,
-    /// It was not there any more.
+    /// The task was no longer queued.
     Gone(RunOutcome),
 }
 
-/// The queue's side of a slot. Dropping a ticket that was not used cancels the task.
+/// A queue entry of a task that has a [`TaskState`]. Dropping an unused entry cancels the task.
 pub struct TaskRef<I, O>(Option<Arc<TaskState<I, O>>>);
 
 impl<I, O> TaskRef<I, O> {
@@ -40,54 +40,54 @@ impl<I, O> TaskRef<I, O> {
         TaskRef(Some(Arc::clone(task_state)))
     }
 
-    /// What cancels the task, besides its handle.
+    /// The token that the task was submitted with.
     pub(crate) fn token(&self) -> Option<CancelToken> {
         self.0.as_ref().and_then(|task_state| task_state.meta.token.clone())
     }
 
-    /// What the queued task can expect.
+    /// Whether the queued task will run.
     pub(crate) fn liveness(&self) -> Liveness {
         self.0.as_ref().map_or(Liveness::Dead, |task_state| task_state.liveness())
     }
 
-    /// Calls the task back; `kind` is for a caller who waits, `cause` for a handle.
+    /// Takes the task back. `kind` is for a waiting caller, `cause` for a handle.
     pub(crate) fn retract(mut self, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
         match self.0.take() {
-            Some(task_state) => task_state.retract(Turn::OfTicket, kind, cause),
+            Some(task_state) => task_state.retract(Taker::Queue, kind, cause),
             None => Retracted::Gone(RunOutcome::Elsewhere),
         }
     }
 }
 
 impl<I: Send + 'static, O: Send + 'static> TaskRef<I, O> {
-    /// Runs the task with `f` and leaves its output; `completion` is set first.
+    /// Runs the task with `f` and stores its output. Sets `completion` first.
     pub(crate) fn run(
         self,
         completion: &mut Completion,
         interrupter: Option<&Interrupter>,
         f: impl FnOnce(I, &TaskState<I, O>) -> O,
     ) -> RunOutcome {
-        self.run_as(Turn::OfTicket, completion, interrupter, f)
+        self.run_as(Taker::Queue, completion, interrupter, f)
     }
 
-    /// The same for whoever waits for the task, whose ticket stays in the queue. A task that is cancelled is counted as that.
+    /// The same for a thread that waits for the task; the queue entry stays in the queue. A task that is cancelled is counted as cancelled.
     pub(crate) fn run_withdrawn(
         self,
         completion: &mut Completion,
         f: impl FnOnce(I, &TaskState<I, O>) -> O,
     ) -> RunOutcome {
-        self.run_as(Turn::OfWaiter, completion, None, f)
+        self.run_as(Taker::Waiter, completion, None, f)
     }
 
     fn run_as(
         mut self,
-        turn: Turn,
+        taker: Taker,
         completion: &mut Completion,
         interrupter: Option<&Interrupter>,
         f: impl FnOnce(I, &TaskState<I, O>) -> O,
     ) -> RunOutcome {
         let Some(task_state) = self.0.take() else { return RunOutcome::Elsewhere };
-        match task_state.start(turn, interrupter, completion) {
+        match task_state.start(taker, interrupter, completion) {
             Err(outcome) => outcome,
             Ok(input) => {
                 completion.set(Arc::clone(&task_state) as _);
@@ -111,22 +111,22 @@ impl<I: Send + 'static, O: Send + 'static> TaskRef<I, O> {
 impl<I, O> Drop for TaskRef<I, O> {
     fn drop(&mut self) {
         if let Some(task_state) = self.0.take() {
-            drop(task_state.retract(Turn::OfTicket, SubmitErrorKind::Cancelled, Cause::Cancelled));
+            drop(task_state.retract(Taker::Queue, SubmitErrorKind::Cancelled, Cause::Cancelled));
         }
     }
 }
 
-/// What a running task has of a limit. It is given back when the end of the task has been accounted, so that the figures never
-/// show more at work than the limit allows, and before whoever waits for the task is told.
+/// A running task's permit of a concurrency limit. It is released after the end of the task was counted, so that no figure shows more
+/// running tasks than the limit allows, and before the waiters are woken.
 pub(crate) trait Permit: Send + Sync {
     fn release(self: Arc<Self>);
 }
 
-/// The end of a task's way: tells whoever waits.
+/// The end of a task: wakes the waiters.
 pub(crate) trait Complete: Send + Sync {
-    /// Announces the output that was left, or the panic.
+    /// Announces the stored output, or the panic.
     fn complete(&self, panic: Option<Payload>);
-    /// What the user calls the task.
+    /// The name that the user gave the task.
     fn name(&self) -> Option<&str> {
         None
     }
@@ -137,12 +137,13 @@ impl<I: Send, O: Send> Complete for TaskState<I, O> {
         let mut state = self.state.lock();
         let (result, unwanted) = match (std::mem::replace(&mut state.stage, Stage::Empty), panic) {
             (Stage::Produced(output), None) => (Ok(output), None),
-            // It may have produced an output before it panicked.
+            // The task may have stored an output before it panicked.
             (found, Some(payload)) => (Err(JoinError::panic(payload)), Some(found)),
             (found, None) => (Err(JoinError::new(Cause::Cancelled)), Some(found)),
         };
-        // Nobody begins to interrupt a task that has ended. Whoever is at it may wait for its end: so that is announced first.
-        let _interrupt = state.is_interrupting().then(|| AwaitsInterrupt(self));
+        // The stage is no longer `Running`, so no interrupt can begin. One that has begun may wait for the task's end, so the end is
+        // announced before the worker waits for it.
+        let _interrupt = state.is_interrupting().then(|| WaitForInterrupt(self));
         if state.detached {
             drop(state);
             drop(result);
@@ -157,12 +158,12 @@ impl<I: Send, O: Send> Complete for TaskState<I, O> {
     }
 }
 
-/// What is to be done when a task has been accounted: its answer has to go somewhere, if anywhere. The task sets it before any
-/// user code runs.
+/// What is left to do when the end of a task has been counted: to announce its result, if there is a receiver, and to release its
+/// permit. The task sets it before user code runs.
 #[derive(Default)]
 pub struct Completion {
     pending: Option<Pending>,
-    /// A panic that is not the task's.
+    /// The panic of a drop, which is not the task's.
     drop_panic: Option<Payload>,
 }
 
@@ -172,36 +173,36 @@ struct Pending {
 }
 
 enum Recipient {
-    Nobody,
+    None,
     TaskState(Arc<dyn Complete>),
     ReplySender(ErasedSender),
 }
 
 impl Completion {
-    /// From now on the answer goes to `complete`.
+    /// Sends the result to `complete`.
     #[inline]
     pub(crate) fn set(&mut self, complete: Arc<dyn Complete>) {
         self.pending = Some(Pending { to: Recipient::TaskState(complete), permit: None });
     }
 
-    /// From now on the answer goes to `sender`.
+    /// Sends the result to `sender`.
     #[inline]
     pub(super) fn set_caller(&mut self, sender: ErasedSender) {
         self.pending = Some(Pending { to: Recipient::ReplySender(sender), permit: None });
     }
 
-    /// The task has a permit, too. To be called after the answer's way was set, if it is.
+    /// Adds a permit to release. Call it after the receiver of the result is set, if there is one.
     pub(crate) fn hold(&mut self, permit: Arc<dyn Permit>) {
-        self.pending.get_or_insert(Pending { to: Recipient::Nobody, permit: None }).permit = Some(permit);
+        self.pending.get_or_insert(Pending { to: Recipient::None, permit: None }).permit = Some(permit);
     }
 
-    /// Whether anything is to be done when the task has been accounted.
+    /// Whether anything is left to do when the end of the task has been counted.
     #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// What the user calls the task, if it has a slot.
+    /// The name that the user gave the task, if it has a [`TaskState`].
     pub(crate) fn name(&self) -> Option<&str> {
         match &self.pending.as_ref()?.to {
             Recipient::TaskState(task_state) => task_state.name(),
@@ -209,25 +210,24 @@ impl Completion {
         }
     }
 
-    /// Whether somebody waits for the answer.
+    /// Whether the result has a receiver.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.pending.as_ref().is_some_and(|pending| !matches!(pending.to, Recipient::Nobody))
+        self.pending.as_ref().is_some_and(|pending| !matches!(pending.to, Recipient::None))
     }
 
-    /// Drops, on the worker, what a cancelled task would have run with. A panic of that is nobody's answer: the task was
-    /// cancelled all the same.
+    /// Drops, on the worker, the input of a cancelled task. A panic of that drop is not the task's result: the task stays cancelled.
     pub(crate) fn drop_cancelled<T>(&mut self, captured: T) -> RunOutcome {
         self.drop_panic = catch_unwind(AssertUnwindSafe(|| drop(captured))).err();
         RunOutcome::Cancelled
     }
 
-    /// The panic of a drop, if there was one.
+    /// Takes the panic of a drop, if there was one.
     #[inline]
     pub(crate) fn take_drop_panic(&mut self) -> Option<Payload> {
         self.drop_panic.take()
     }
 
-    /// Announces the end of the task. A panic that nobody waits for comes back.
+    /// Announces the end of the task. Returns a panic that has no receiver.
     pub(crate) fn send(&mut self, panic: Option<Payload>) -> Option<Payload> {
         let Some(Pending { to, permit }) = self.pending.take() else { return panic.or(self.drop_panic.take()) };
         if let Some(permit) = permit {
@@ -237,7 +237,7 @@ impl Completion {
             (Recipient::TaskState(task_state), panic) => task_state.complete(panic),
             (Recipient::ReplySender(sender), Some(payload)) => sender.panicked(payload),
             (Recipient::ReplySender(sender), None) => drop(sender),
-            (Recipient::Nobody, panic) => return panic.or(self.drop_panic.take()),
+            (Recipient::None, panic) => return panic.or(self.drop_panic.take()),
         }
         None
     }

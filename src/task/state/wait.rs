@@ -1,4 +1,4 @@
-//! The waiter's side of a slot: those who ask for the result, wait for it, and give up.
+//! The waiter's side of a task's state: asking for the result, waiting for it, and giving up.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use crate::sync::{Ordering, current, park};
 use crate::task::block_permits::{self, BlockGuard, WouldDeadlock};
 use crate::task::current_worker;
 
-/// How a wait ended.
+/// How a wait for the result ended.
 pub(crate) enum Outcome<I, O> {
     Done(Result<O, JoinError>),
-    /// The task did not start; its input is back.
+    /// The task did not start. This is its input.
     Returned(SubmitError<I>),
     /// A worker of the pool would have waited for itself.
     WouldDeadlock,
@@ -25,7 +25,7 @@ pub(crate) enum Outcome<I, O> {
 }
 
 impl<I, O> Outcome<I, O> {
-    /// The end of a synchronous call.
+    /// The result of a synchronous call.
     pub(crate) fn into_result(self) -> Result<O, CallError<I>> {
         match self {
             Outcome::Done(Ok(output)) => Ok(output),
@@ -38,7 +38,7 @@ impl<I, O> Outcome<I, O> {
     }
 }
 
-/// How one of several waits for the same task ended.
+/// How a wait for the end of a task, without its result, ended.
 pub(crate) enum AwaitedEnd {
     Over,
     TimedOut,
@@ -47,8 +47,202 @@ pub(crate) enum AwaitedEnd {
     WouldDeadlock,
 }
 
+/// What limits a wait, and what a waiting worker may do.
+struct Limits<'a> {
+    deadline: Option<Instant>,
+    /// Ends the wait. The caller has registered the calling thread with it.
+    token: Option<&'a CancelToken>,
+    /// A worker that waits with a deadline can run the task itself. The wait ends with `WouldDeadlock` where this is the last worker
+    /// that could make progress, and the caller runs the task.
+    can_run: bool,
+    /// The task is younger than the one that waits for it.
+    is_younger: bool,
+}
+
+/// How a wait ended. `T` is what it was for.
+enum WaitEnd<T> {
+    Ready(T),
+    TimedOut,
+    Cancelled(CancelReason),
+    WouldDeadlock,
+}
+
+/// What a wait is for.
+trait WaitFor {
+    type Output;
+    /// Whether it is there.
+    fn check(&mut self) -> Option<Self::Output>;
+    /// The same; if it is not there, `waiter` is woken when it is.
+    fn check_or_listen(&mut self, waiter: &Waiter) -> Option<Self::Output>;
+    /// Ends a wait that `check_or_listen` has begun.
+    fn stop_listening(&mut self);
+}
+
+/// Waits for the result, and takes it. The task keeps one such waiter.
+struct ForResult<'a, I, O>(&'a TaskState<I, O>);
+
+impl<I, O> WaitFor for ForResult<'_, I, O> {
+    type Output = Outcome<I, O>;
+
+    fn check(&mut self) -> Option<Outcome<I, O>> {
+        self.0.poll(None)
+    }
+
+    fn check_or_listen(&mut self, waiter: &Waiter) -> Option<Outcome<I, O>> {
+        self.0.poll(Some(waiter.clone()))
+    }
+
+    fn stop_listening(&mut self) {}
+}
+
+/// Waits for the end of the task, as one of several that do.
+struct ForEnd<'a, I, O> {
+    task: &'a TaskState<I, O>,
+    /// The entry of this wait in the list of waiters.
+    entry: Option<u64>,
+}
+
+impl<I, O> WaitFor for ForEnd<'_, I, O> {
+    type Output = ();
+
+    fn check(&mut self) -> Option<()> {
+        self.task.is_finished().then_some(())
+    }
+
+    fn check_or_listen(&mut self, waiter: &Waiter) -> Option<()> {
+        if self.entry.is_some() {
+            return self.check();
+        }
+        self.entry = self.task.listen(waiter.clone());
+        self.entry.is_none().then_some(())
+    }
+
+    fn stop_listening(&mut self) {
+        self.entry.take().into_iter().for_each(|entry| self.task.stop_listening(entry));
+    }
+}
+
 impl<I, O> TaskState<I, O> {
-    /// The caller stops waiting, because of its deadline or of its token. What runs is interrupted.
+    /// Waits for the result, at most until `deadline` or until `token` is cancelled. For `can_run` see [`Limits::can_run`].
+    pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>, can_run: bool) -> Outcome<I, O> {
+        // A worker of the pool can run tasks instead of spinning. A spinning thread would not see that its token is cancelled.
+        if token.is_none() && deadline.is_none() && !current_worker::is_inside(self.meta.pool) {
+            // ORDERING: Relaxed, see `finish`.
+            spin_for_reply(|| self.over.load(Ordering::Relaxed));
+        }
+        if let Some(outcome) = self.poll(None) {
+            return outcome;
+        }
+        let _listening = token.map(|token| token.listen(Waiter::Thread(current())));
+        match self.block(&Limits { deadline, token, can_run, is_younger: false }, ForResult(self)) {
+            WaitEnd::Ready(outcome) => outcome,
+            WaitEnd::TimedOut | WaitEnd::Cancelled(CancelReason::Deadline) => Outcome::TimedOut,
+            WaitEnd::Cancelled(_) => Outcome::Cancelled,
+            WaitEnd::WouldDeadlock => Outcome::WouldDeadlock,
+        }
+    }
+
+    /// Waits until a [`poll`](Self::poll) would return a result, as one of several waiters, or until `token` is cancelled; the caller
+    /// has registered the calling thread with the token.
+    ///
+    /// If the task `is_younger` than the one that waits for it and has started, the wait is always granted: waits for younger tasks
+    /// cannot form a cycle. The check for a deadlock would be too strict here, because it counts a worker as waiting that was woken a
+    /// moment ago. For `can_run` see [`Limits::can_run`].
+    pub(crate) fn await_end(
+        &self,
+        deadline: Option<Instant>,
+        token: Option<&CancelToken>,
+        is_younger: bool,
+        can_run: bool,
+    ) -> AwaitedEnd {
+        match self.block(&Limits { deadline, token, can_run, is_younger }, ForEnd { task: self, entry: None }) {
+            WaitEnd::Ready(()) => AwaitedEnd::Over,
+            WaitEnd::TimedOut => AwaitedEnd::TimedOut,
+            WaitEnd::Cancelled(_) => AwaitedEnd::Cancelled,
+            WaitEnd::WouldDeadlock => AwaitedEnd::WouldDeadlock,
+        }
+    }
+
+    /// Blocks the calling thread. A worker of the task's pool first gets a permit to block, and makes progress itself where it gets none.
+    fn block<W: WaitFor>(&self, limits: &Limits<'_>, mut awaited: W) -> WaitEnd<W::Output> {
+        let runs_what_it_awaits = self.runs_what_it_awaits(limits.deadline);
+        loop {
+            if runs_what_it_awaits {
+                self.run_those_before(|| Waiter::Thread(current()));
+            }
+            let has_fallback = limits.can_run && limits.deadline.is_some() && !self.has_started();
+            let guard = match self.enter_wait(limits.deadline, has_fallback) {
+                Ok(guard) => guard,
+                // This is the last worker that could make progress. Meanwhile another worker may have ended the task.
+                Err(WouldDeadlock) => {
+                    if let Some(output) = awaited.check() {
+                        return WaitEnd::Ready(output);
+                    } else if let Some(reason) = limits.token.and_then(CancelToken::reason) {
+                        return WaitEnd::Cancelled(reason);
+                    } else if has_fallback {
+                        return WaitEnd::WouldDeadlock;
+                    } else if limits.is_younger && self.has_started() {
+                        block_permits::enter_wait_regardless(self.meta.pool)
+                    } else if current_worker::help(self.meta.pool) {
+                        continue;
+                    } else {
+                        return WaitEnd::WouldDeadlock;
+                    }
+                }
+            };
+            let waiter = guard.waiter();
+            let end = loop {
+                if let Some(output) = awaited.check_or_listen(&waiter) {
+                    return WaitEnd::Ready(output);
+                } else if let Some(reason) = limits.token.and_then(CancelToken::reason) {
+                    break Some(WaitEnd::Cancelled(reason));
+                } else if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    break Some(WaitEnd::TimedOut);
+                } else if guard.is_revoked() || runs_what_it_awaits && self.must_run_again() {
+                    break None;
+                }
+                park(earlier(limits.deadline, limits.token.and_then(CancelToken::deadline)));
+            };
+            // A caller that waits again and again must not leave more and more entries.
+            awaited.stop_listening();
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Whether a waiting worker runs tasks of the awaited task's view meanwhile: the awaited one when it gets a permit, and those that
+    /// hold the permits. Not with a deadline, which could not be kept.
+    fn runs_what_it_awaits(&self, deadline: Option<Instant>) -> bool {
+        self.meta.view().is_some() && deadline.is_none()
+    }
+
+    /// Whether there is such a task now. Otherwise the calling worker is woken when there may be one.
+    #[cold]
+    fn must_run_again(&self) -> bool {
+        self.other_view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
+    }
+
+    /// Gets a permit to block. A wait with a deadline needs one only while it has a fallback; the permit may be revoked, and then the
+    /// caller takes the fallback.
+    fn enter_wait(&self, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
+        match has_fallback {
+            true => block_permits::enter_wait_for_room(self.meta.pool, None, true),
+            false => block_permits::enter_wait(self.meta.pool, deadline),
+        }
+    }
+
+    /// The synchronous call: waits for the result, and gives up at the task's deadline or when its token is cancelled.
+    pub(crate) fn call(&self) -> Outcome<I, O> {
+        match self.wait(self.meta.deadline(), self.meta.token.as_ref(), false) {
+            Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
+            Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
+            Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
+            other => other,
+        }
+    }
+
+    /// Ends the wait of a caller, because of its deadline or its token. A running task is interrupted.
     pub(crate) fn give_up(&self, kind: SubmitErrorKind) -> Outcome<I, O> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.stage, Stage::Empty) {
@@ -60,7 +254,7 @@ impl<I, O> TaskState<I, O> {
             }
             Stage::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
             Stage::Done(result) => Outcome::Done(result.map(Packed::into_inner)),
-            // Just in time; there is nothing left to announce.
+            // The output is there in time. There is nothing left for the worker to announce.
             Stage::Produced(output) => {
                 state.detached = true;
                 Outcome::Done(Ok(output.into_inner()))
@@ -81,17 +275,7 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// The synchronous call: waits for the result, and gives up at the task's deadline.
-    pub(crate) fn call(&self) -> Outcome<I, O> {
-        match self.wait(self.meta.deadline(), self.meta.token.as_ref(), false) {
-            Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
-            Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
-            Outcome::WouldDeadlock => self.give_up(SubmitErrorKind::WouldDeadlock),
-            other => other,
-        }
-    }
-
-    /// The task was not let in, for this reason: the input comes back.
+    /// Takes the input back from a task that the pool refused.
     pub(crate) fn refused(&self, kind: SubmitErrorKind) -> SubmitError<I> {
         match self.state.lock().take_queued() {
             Some(input) => SubmitError::new(kind, input.into_inner()),
@@ -99,75 +283,7 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// Waits for the result, at most until `deadline` or until `token` is cancelled. If it has a deadline and `can_run` the task,
-    /// a worker does not wait as the last one that could: it is told `WouldDeadlock`, and to run the task.
-    pub(crate) fn wait(&self, deadline: Option<Instant>, token: Option<&CancelToken>, can_run: bool) -> Outcome<I, O> {
-        // A worker of the pool has better things to do than to look; and who looks does not hear of its token.
-        if token.is_none() && deadline.is_none() && !current_worker::is_inside(self.meta.pool) {
-            // ORDERING: Relaxed, see `finish`.
-            spin_for_reply(|| self.over.load(Ordering::Relaxed));
-        }
-        if let Some(outcome) = self.poll(None) {
-            return outcome;
-        }
-        let _listening = token.map(|token| token.listen(Waiter::Thread(current())));
-        let looks_on = self.looks_on(deadline);
-        loop {
-            if looks_on {
-                self.run_those_before(|| Waiter::Thread(current()));
-            }
-            let has_fallback = self.has_fallback(deadline, can_run);
-            let Ok(guard) = self.enter_wait(deadline, has_fallback) else {
-                // Nobody else can make progress, so this worker does what is queued. Others may have by the time it has.
-                match self.poll(None) {
-                    Some(outcome) => return outcome,
-                    None if !has_fallback && current_worker::help(self.meta.pool) => continue,
-                    None => return Outcome::WouldDeadlock,
-                }
-            };
-            let me = guard.waiter();
-            while !(guard.is_revoked() || looks_on && self.has_to_look_again()) {
-                if let Some(outcome) = self.poll(Some(me.clone())) {
-                    return outcome;
-                }
-                if deadline.is_some_and(|d| Instant::now() >= d) {
-                    return Outcome::TimedOut;
-                }
-                match token.and_then(CancelToken::reason) {
-                    Some(CancelReason::Deadline) => return Outcome::TimedOut,
-                    Some(_) => return Outcome::Cancelled,
-                    None => park(earlier(deadline, token.and_then(CancelToken::deadline))),
-                }
-            }
-        }
-    }
-
-    /// Whether the task may get its place in a view, or another in its way may, while a worker waits for it that can run them: not with
-    /// a limit, which could not be kept.
-    fn looks_on(&self, deadline: Option<Instant>) -> bool {
-        self.meta.view().is_some() && deadline.is_none()
-    }
-
-    /// Whether that is so now; otherwise the worker is woken when it may be.
-    #[cold]
-    fn has_to_look_again(&self) -> bool {
-        self.other_view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
-    }
-
-    /// Whether a wait with a deadline can also end with the caller's running the task.
-    fn has_fallback(&self, deadline: Option<Instant>, can_run: bool) -> bool {
-        can_run && deadline.is_some() && !self.has_started()
-    }
-
-    /// A permit to wait. A wait with a deadline is counted only while it has a way out, which it may have to take.
-    fn enter_wait(&self, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
-        match has_fallback {
-            true => block_permits::enter_wait_for_room(self.meta.pool, None, true),
-            false => block_permits::enter_wait(self.meta.pool, deadline),
-        }
-    }
-
-    /// Takes the result if it is there; otherwise leaves word to have `waiter` woken.
+    /// Takes the result if it is there. Otherwise registers `waiter`, in place of the one before.
     pub(crate) fn poll(&self, waiter: Option<Waiter>) -> Option<Outcome<I, O>> {
         let mut state = self.state.lock();
         let outcome = match std::mem::replace(&mut state.stage, Stage::Empty) {
@@ -187,57 +303,7 @@ impl<I, O> TaskState<I, O> {
         Some(outcome)
     }
 
-    /// Waits until a [`poll`](Self::poll) would have an answer, as one of several who do, or until `token` is cancelled, which
-    /// the caller has listened to. If the task `is_younger` than the one that waits for it, and has started, no circle of waits
-    /// is possible and none is looked for: that would be careful beyond need, for it counts who has only just been woken.
-    /// `can_run` as for [`wait`](Self::wait).
-    pub(crate) fn await_end(
-        &self,
-        deadline: Option<Instant>,
-        token: Option<&CancelToken>,
-        is_younger: bool,
-        can_run: bool,
-    ) -> AwaitedEnd {
-        let is_cancelled = || token.is_some_and(CancelToken::is_cancelled);
-        let looks_on = self.looks_on(deadline);
-        loop {
-            if looks_on {
-                self.run_those_before(|| Waiter::Thread(current()));
-            }
-            let has_fallback = self.has_fallback(deadline, can_run);
-            let guard = match self.enter_wait(deadline, has_fallback) {
-                Ok(guard) => guard,
-                Err(_) if self.is_finished() => return AwaitedEnd::Over,
-                Err(_) if is_cancelled() => return AwaitedEnd::Cancelled,
-                Err(_) if has_fallback => return AwaitedEnd::WouldDeadlock,
-                Err(_) if is_younger && self.has_started() => block_permits::enter_wait_regardless(self.meta.pool),
-                // As in `wait`.
-                Err(_) if current_worker::help(self.meta.pool) => continue,
-                Err(_) => return AwaitedEnd::WouldDeadlock,
-            };
-            let me = guard.waiter();
-            let Some(place) = self.listen(me) else { return AwaitedEnd::Over };
-            let end = loop {
-                if self.is_finished() {
-                    return AwaitedEnd::Over;
-                } else if is_cancelled() {
-                    break Some(AwaitedEnd::Cancelled);
-                } else if deadline.is_some_and(|d| Instant::now() >= d) {
-                    break Some(AwaitedEnd::TimedOut);
-                } else if guard.is_revoked() || looks_on && self.has_to_look_again() {
-                    break None;
-                }
-                park(earlier(deadline, token.and_then(CancelToken::deadline)));
-            };
-            // Whoever asks again and again must not leave more and more entries.
-            self.stop_listening(place);
-            if let Some(end) = end {
-                return end;
-            }
-        }
-    }
-
-    /// Has `waiter` woken by the end, as one of several; its place among them, or `None` if the task has ended.
+    /// Registers `waiter` as one of several that the end of the task wakes. Returns its entry, or `None` if the task has ended.
     pub(crate) fn listen(&self, waiter: Waiter) -> Option<u64> {
         let mut state = self.state.lock();
         if state.is_over() {
@@ -248,16 +314,16 @@ impl<I, O> TaskState<I, O> {
         Some(state.list(waiter))
     }
 
-    /// The waiter with this place leaves.
-    pub(crate) fn stop_listening(&self, place: u64) {
-        let left = self.state.lock().remove(place);
-        left.into_iter().for_each(Waiter::discard);
+    /// Removes the waiter with this entry.
+    pub(crate) fn stop_listening(&self, entry: u64) {
+        let removed = self.state.lock().remove(entry);
+        removed.into_iter().for_each(Waiter::discard);
         if let Some(view) = self.meta.view() {
             view.forget_caller();
         }
     }
 
-    /// Whether the task is not queued any more.
+    /// Whether the task is no longer queued.
     pub(crate) fn has_started(&self) -> bool {
         !matches!(self.state.lock().stage, Stage::Queued(_))
     }

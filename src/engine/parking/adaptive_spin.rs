@@ -1,43 +1,42 @@
-//! How long an idle worker looks for work before it sleeps.
+//! How long an idle worker spins before it parks.
 //!
-//! A look costs processor time, a sleep and a wake-up cost some microseconds of latency. So a worker looks for a moment in any case,
-//! and for longer, up to the pool's [`spin`](crate::Builder::spin), while that pays: when it is new, for it was started because there is
-//! something to do, and after an idle time that was no longer than that. One that slept for longer goes back to the short look, so
-//! a pool with nothing to do, or with a burst now and then, burns nothing; and it gives way sooner, for whoever has woken it may
-//! wait for this processor.
+//! Spinning costs processor time; to park and be woken costs some microseconds of latency. So a worker always spins for a moment. It
+//! spins for up to the pool's [`spin`](crate::Builder::spin) limit if it is new, since it was started for work, or if its last idle
+//! period was no longer than that limit. After a longer one it returns to the short spin: a pool that is idle, or has a burst now and
+//! then, uses no processor time. It also yields sooner then: the thread that has woken it may need this processor.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::parking::Source;
+use super::Source;
 use crate::sync::IS_CHECKED;
 use crate::sync::spin;
 
-/// The short look, in rounds: a few microseconds.
+/// The short spin, in rounds: a few microseconds.
 const ROUNDS: usize = if IS_CHECKED { 1 } else { 4 };
 
-/// What a worker has learnt of its idle times.
+/// What a worker keeps of its idle periods.
 pub(crate) struct AdaptiveSpin {
     limit: Duration,
-    /// Whether the last one was so short that a long look would have been worth it, or there was none yet.
+    /// Whether the last one was short enough for a long spin to pay, or there was none yet.
     is_long: Cell<bool>,
 }
 
 impl AdaptiveSpin {
-    /// For looks of at most `limit`.
+    /// Spins for at most `limit`.
     pub(crate) fn new(limit: Duration) -> Self {
         AdaptiveSpin { limit, is_long: Cell::new(true) }
     }
 
-    /// The worker has been idle since then, and has work again.
+    /// The worker has work again, after an idle period that began then.
     pub(super) fn record_idle(&self, idle_since: Option<Instant>) {
         if let Some(since) = idle_since {
             self.is_long.set(since.elapsed() <= self.limit);
         }
     }
 
-    /// Polls until there is a task, something else to see to, or it is time to sleep or to end: after `expiry`. Notes when the worker
-    /// became idle, if that took more than a moment.
+    /// Polls until there is a task, something else to handle, or it is time to park or, after `expiry`, to exit. Sets `idle_since` if that
+    /// takes more than a moment.
     pub(super) fn spin<S: Source>(
         &self,
         source: &S,

@@ -1,12 +1,12 @@
-//! What the models are made with: the engine's ways in and out around a real queue, without threads that start and end.
+//! What the models use: the engine's paths for submitters and workers around a real queue, without starting and ending threads.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use loom::thread;
 
-use crate::engine::adaptive_spin::AdaptiveSpin;
 use crate::engine::mailboxes::{Broadcast, Mailbox, Mailboxes};
+use crate::engine::parking::AdaptiveSpin;
 use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::engine::wait_queue::{WaitNode, WaitQueue};
 use crate::error::JoinError;
@@ -14,8 +14,8 @@ use crate::queue::{Balance, DEFAULT_LANE, Queue, QueueCx, Refused, Shape, TaskQu
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 
-/// A pool with nothing but a queue, its sleepers and its line.
-pub(super) struct Nest<Q: Queue<usize>> {
+/// A pool of nothing but a queue, its parking, its mailboxes and its wait queue.
+pub(super) struct ModelPool<Q: Queue<usize>> {
     pub(super) queue: TaskQueue<usize, Q>,
     pub(super) parking: Parking,
     pub(super) mailboxes: Mailboxes<usize>,
@@ -23,9 +23,9 @@ pub(super) struct Nest<Q: Queue<usize>> {
     closed: AtomicBool,
     /// Tasks that have run.
     pub(super) done: AtomicUsize,
-    /// Tasks that are running, where a model counts them.
+    /// Tasks that run now, where a model counts them.
     pub(super) busy: AtomicUsize,
-    /// A worker leaves when so many have.
+    /// A worker exits when so many tasks have run.
     enough: usize,
     /// Opened by [`OPENS`], for [`LONG`].
     gate: (Mutex<bool>, Condvar),
@@ -36,7 +36,7 @@ pub(super) const LONG: usize = 100;
 
 pub(super) const OPENS: usize = 101;
 
-impl<Q: Queue<usize>> Nest<Q> {
+impl<Q: Queue<usize>> ModelPool<Q> {
     pub(super) fn new(workers: usize, bound: usize, enough: usize) -> Arc<Self> {
         let shape =
             Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
@@ -45,10 +45,10 @@ impl<Q: Queue<usize>> Nest<Q> {
         let (closed, done, busy) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
         let (mailboxes, wait_queue) = (Mailboxes::new(), WaitQueue::new());
-        Arc::new(Nest { queue, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
+        Arc::new(ModelPool { queue, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
     }
 
-    /// The engine's way to let a task in.
+    /// Accepts a task as the engine does.
     pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused> {
         let idle = self.parking.claim();
         self.queue.push(&mut Some(item), DEFAULT_LANE, 0, idle.as_ref().map(|claim| claim.worker()))?;
@@ -57,17 +57,17 @@ impl<Q: Queue<usize>> Nest<Q> {
         Ok(())
     }
 
-    /// The engine's way to let a worker's own task in.
+    /// Accepts a worker's own task as the engine does.
     pub(super) fn enter_nested(&self, item: usize) -> Result<(), Refused> {
         self.queue.push_nested(&mut Some(item), DEFAULT_LANE)?;
         self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
         Ok(())
     }
 
-    fn retry_from_queue(&self, place: &WaitNode<'_>, item: usize) -> Result<(), Refused> {
+    fn retry_from_queue(&self, node: &WaitNode<'_>, item: usize) -> Result<(), Refused> {
         let mut is_head = true;
-        let answer = place.consume_notification(|| {
-            is_head = place.is_head();
+        let answer = node.consume_notification(|| {
+            is_head = node.is_head();
             match is_head {
                 true => self.try_enter(item),
                 false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed),
@@ -80,42 +80,42 @@ impl<Q: Queue<usize>> Nest<Q> {
         answer
     }
 
-    /// The engine's way to wait at the door.
+    /// Waits for room as the engine does. Returns false when the pool is closed.
     pub(super) fn submit(&self, item: usize) -> bool {
-        let place =
+        let node =
             self.wait_queue.join(DEFAULT_LANE, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
         loop {
-            match self.retry_from_queue(&place, item) {
+            match self.retry_from_queue(&node, item) {
                 Ok(()) => return true,
                 Err(Refused::Closed) => return false,
                 Err(Refused::Full) => {}
             }
-            place.wait(None);
+            node.wait(None);
         }
     }
 
-    /// The engine's way to poll a future that stands in line: `None` if it has to wait on.
-    fn poll_in_line(&self, place: &WaitNode<'_>, item: usize, waiter: Waiter) -> Option<bool> {
-        place.set_waiter(waiter);
+    /// Polls a waiting future as the engine does. `None` if it must go on waiting.
+    fn poll_waiting(&self, node: &WaitNode<'_>, item: usize, waiter: Waiter) -> Option<bool> {
+        node.set_waiter(waiter);
         loop {
-            match self.retry_from_queue(place, item) {
+            match self.retry_from_queue(node, item) {
                 Ok(()) => return Some(true),
                 Err(Refused::Closed) => return Some(false),
                 Err(Refused::Full) => {}
             }
-            if !place.is_notified() {
+            if !node.is_notified() {
                 return None;
             }
         }
     }
 
-    /// A future that is polled by somebody who leaves it, and then by this thread until it is in.
+    /// Submits through a future that is first polled with a waker that does nothing, and then by this thread until it is accepted.
     pub(super) fn submit_async(&self, item: usize) -> bool {
-        let nobody = Waiter::Task(Waker::noop().clone());
-        let place = self.wait_queue.join(DEFAULT_LANE, usize::MAX, nobody.clone()).expect("there is no limit");
-        let mut polled = self.poll_in_line(&place, item, nobody);
+        let noop = Waiter::Task(Waker::noop().clone());
+        let node = self.wait_queue.join(DEFAULT_LANE, usize::MAX, noop.clone()).expect("there is no limit");
+        let mut polled = self.poll_waiting(&node, item, noop);
         while polled.is_none() {
-            polled = self.poll_in_line(&place, item, Waiter::Thread(current()));
+            polled = self.poll_waiting(&node, item, Waiter::Thread(current()));
             if polled.is_none() {
                 park(None);
             }
@@ -123,9 +123,9 @@ impl<Q: Queue<usize>> Nest<Q> {
         polled.unwrap_or_default()
     }
 
-    /// The engine's worker: finds, runs, lets in, until enough is done or the pool is closed and empty.
+    /// The engine's worker: finds and runs tasks and admits submitters, until enough have run or the pool is closed and empty.
     fn work(&self, id: usize) {
-        let me = Parker::for_current(id);
+        let parker = Parker::for_current(id);
         let cx = self.queue.cx(id);
         let mailbox = Mailbox::new(false);
         let mut state = 0;
@@ -134,14 +134,17 @@ impl<Q: Queue<usize>> Nest<Q> {
             if mailbox.is_signalled() {
                 drain_mailbox(&mailbox, id, &mut state);
             }
-            let item = match self.parking.find(
-                &me,
-                &AdaptiveSpin::new(Duration::ZERO),
-                &At { nest: self, cx: &cx, mailbox: &mailbox },
-            ) {
-                NextAction::Task(item) => item,
-                NextAction::Mail => continue,
-                NextAction::Exit => break,
+            let item = match self.queue.pop(&cx) {
+                Some(item) => item,
+                None => match self.parking.wait_for_work(
+                    &parker,
+                    &AdaptiveSpin::new(Duration::ZERO),
+                    &At { pool: self, cx: &cx, mailbox: &mailbox },
+                ) {
+                    NextAction::Task(item) => item,
+                    NextAction::Mail => continue,
+                    NextAction::Exit => break,
+                },
             };
             self.run(item);
             self.queue.finished(&cx);
@@ -174,14 +177,14 @@ impl<Q: Queue<usize>> Nest<Q> {
     }
 }
 
-/// The engine's way to do what it was told.
+/// Handles broadcasts as the engine does.
 fn drain_mailbox(mailbox: &Mailbox<usize>, id: usize, state: &mut usize) {
     while let Some(envelope) = mailbox.next() {
         envelope.broadcast.run(id, state);
     }
 }
 
-/// An order that counts.
+/// A broadcast that counts.
 pub(super) struct CountUp(pub(super) AtomicUsize);
 
 impl Broadcast<usize> for CountUp {
@@ -196,7 +199,7 @@ impl Broadcast<usize> for CountUp {
 }
 
 struct At<'a, Q: Queue<usize>> {
-    nest: &'a Nest<Q>,
+    pool: &'a ModelPool<Q>,
     cx: &'a QueueCx<Q::Cx>,
     mailbox: &'a Mailbox<usize>,
 }
@@ -205,36 +208,36 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
     type Item = usize;
 
     fn pop(&self) -> Option<usize> {
-        self.nest.queue.pop(self.cx)
+        self.pool.queue.pop(self.cx)
     }
 
     fn woken(&self) {
-        self.nest.queue.woken(self.cx);
+        self.pool.queue.woken(self.cx);
     }
 
     fn peek(&self) -> bool {
-        self.nest.queue.peek()
+        self.pool.queue.peek()
     }
 
     fn has_work(&self) -> bool {
-        self.nest.queue.has_work()
+        self.pool.queue.has_work()
     }
 
     fn has_mail(&self) -> bool {
         self.mailbox.has_mail()
     }
 
-    fn must_leave(&self) -> bool {
-        self.nest.done.load(Ordering::SeqCst) >= self.nest.enough
-            || (self.nest.closed.load(Ordering::SeqCst) && self.nest.queue.load().queued == 0)
+    fn must_exit(&self) -> bool {
+        self.pool.done.load(Ordering::SeqCst) >= self.pool.enough
+            || (self.pool.closed.load(Ordering::SeqCst) && self.pool.queue.load().queued == 0)
     }
 
-    fn leave(&self) -> bool {
-        self.must_leave()
+    fn exit(&self) -> bool {
+        self.must_exit()
     }
 
     fn is_distracted(&self) -> bool {
-        self.has_mail() || self.must_leave()
+        self.has_mail() || self.must_exit()
     }
 
     fn expiry(&self) -> Option<Duration> {
@@ -255,11 +258,11 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
 }
 
 /// Runs `workers` workers beside `main` and waits for all of them.
-pub(super) fn with_workers<Q: Queue<usize>>(nest: &Arc<Nest<Q>>, workers: usize, main: impl FnOnce()) {
+pub(super) fn with_workers<Q: Queue<usize>>(pool: &Arc<ModelPool<Q>>, workers: usize, main: impl FnOnce()) {
     let threads: Vec<_> = (0..workers)
         .map(|id| {
-            let nest = Arc::clone(nest);
-            thread::spawn(move || nest.work(id))
+            let pool = Arc::clone(pool);
+            thread::spawn(move || pool.work(id))
         })
         .collect();
     main();

@@ -1,24 +1,23 @@
-//! The list of the idle workers of one pool, newest last, from anywhere in which a worker is taken in constant time.
+//! The list of the idle workers of one pool, newest last. Every operation takes constant time, wherever in the list the worker is.
 //!
-//! Whoever wakes one takes the newest; dismissal takes the oldest; a worker that has a reason to be up takes itself off, wherever it
-//! is. Those that are kept for the minimum are on a second list as well, for the oldest of them is asked whether it may end. There
-//! are thousands of workers in some pools, and everyone who wakes one waits for the lock of this list, so nobody walks along it.
+//! A thread that wakes a worker takes the newest; a dismissal takes the oldest; a worker with a reason to stay awake removes itself.
+//! Workers that are kept for the minimum are on a second list as well: the oldest of them is asked whether it may exit. Some pools have
+//! thousands of workers, and every wake-up takes the lock of this list, so no operation walks along it.
 
 use crate::sync::Arc;
 
-use super::parking::Parker;
+use super::Parker;
 
-/// No worker's number.
+/// No worker has this number.
 const NOBODY: usize = usize::MAX;
 
-/// A list whose entries are known by small numbers, and linked by their places in a vector. Each operation looks at three of them at
-/// most.
+/// A list whose entries have small numbers, linked by index in a vector. Each operation accesses at most three entries.
 struct List<T> {
-    /// By number; `None` for those that are not on the list.
+    /// By number; `None` for numbers that are not on the list.
     links: Vec<Option<Link<T>>>,
     oldest: usize,
     newest: usize,
-    /// How many entries were looked at.
+    /// How many entries were accessed.
     #[cfg(test)]
     looks: usize,
 }
@@ -48,7 +47,7 @@ impl<T> List<T> {
         self.links.get_mut(number)
     }
 
-    /// Puts an entry at the end. There is none with this number.
+    /// Appends an entry. Its number is not on the list yet.
     fn push(&mut self, number: usize, item: T) {
         if self.links.len() <= number {
             self.links.resize_with(number + 1, || None);
@@ -64,7 +63,7 @@ impl<T> List<T> {
         }
     }
 
-    /// Takes an entry off the list, if it is on it.
+    /// Removes an entry, if it is on the list.
     fn take(&mut self, number: usize) -> Option<T> {
         let Link { item, older, newer } = self.at(number)?.take()?;
         match self.at(older) {
@@ -79,26 +78,26 @@ impl<T> List<T> {
     }
 }
 
-/// See the [module](self). The workers are known by their numbers: no two living ones have the same, and none ends while it is on
-/// the list.
+/// See the [module](self). Workers are identified by their numbers: no two living ones have the same, and none ends while it is on the
+/// list.
 pub(super) struct Idle {
     all: List<Arc<Parker>>,
     kept: List<()>,
 }
 
-/// A worker that was taken off the list.
+/// A worker that was removed from the list.
 pub(super) struct Taken {
     pub(super) parker: Arc<Parker>,
     pub(super) was_kept: bool,
 }
 
 impl Idle {
-    /// With room for workers with numbers below this one; others need memory.
+    /// Has room for workers with numbers below `numbers`; others allocate.
     pub(super) fn with_capacity(numbers: usize) -> Self {
         Idle { all: List::with_capacity(numbers), kept: List::with_capacity(numbers) }
     }
 
-    /// The worker is the newest, and `is_kept` for the minimum or not.
+    /// Appends a worker. `is_kept` says whether it is kept for the minimum.
     pub(super) fn push(&mut self, parker: &Arc<Parker>, is_kept: bool) {
         self.all.push(parker.worker(), Arc::clone(parker));
         if is_kept {
@@ -106,7 +105,7 @@ impl Idle {
         }
     }
 
-    /// Takes this worker off the list, if it is on it.
+    /// Removes this worker, if it is on the list.
     pub(super) fn take(&mut self, number: usize) -> Option<Taken> {
         let parker = self.all.take(number)?;
         Some(Taken { parker, was_kept: self.kept.take(number).is_some() })
@@ -152,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The list does what a vector does that is walked along, in every order of a few workers' coming and going.
+    /// The list behaves as a vector that is searched, for every order in which a few workers come and go.
     #[test]
     fn a_list_of_idle_workers_is_in_order() {
         const WORKERS: usize = 5;
@@ -184,7 +183,7 @@ mod tests {
         }
     }
 
-    /// D15: a worker goes from wherever it is on the list by as many steps, however many there are.
+    /// D15: removing a worker takes the same number of steps from anywhere on the list, however long it is.
     #[test]
     fn d15_taking_an_idle_worker_costs_the_same_however_many_are_idle() {
         let most_looks = |workers: usize| {
@@ -199,7 +198,7 @@ mod tests {
                 let parker = Parker::for_current(number);
                 counted(&mut idle, &mut |idle| idle.push(&parker, number % 2 == 0));
             }
-            // From the middle, the old end, the new end, and the first of those that are kept.
+            // From the middle, the old end, the new end, and the oldest of the kept.
             for number in workers / 4..workers / 2 {
                 counted(&mut idle, &mut |idle| assert!(idle.take(number).is_some()));
             }

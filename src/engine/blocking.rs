@@ -1,0 +1,192 @@
+//! How a submitter waits for room in a full pool: it spins, then queues up and parks. The last worker that could make room runs tasks
+//! instead.
+
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use super::counters::count;
+use super::submit_options::{SubmitOptions, WaitMode};
+use super::wait_queue::WaitNode;
+use super::{Engine, Runner};
+use crate::error::SubmitErrorKind;
+use crate::queue::{Dispatch, LazyItem, Refused};
+use crate::sync::waiter::Waiter;
+use crate::sync::{Arc, IS_CHECKED, current, spin_loop, yield_now};
+use crate::task::block_permits;
+use crate::task::current_worker::{self, CurrentPool};
+
+/// Rounds of spinning before a submitter enters the wait queue, and the length of each: some microseconds in all, about what it costs to
+/// park and be woken.
+const SPIN_ROUNDS: usize = 2;
+const SPINS_PER_ROUND: usize = if IS_CHECKED { 1 } else { 100 };
+
+/// How long the first submitter in the wait queue parks before it asks to be notified, where the backlog keeps the workers busy for
+/// longer: so many tasks for each worker, and so many in all. The workers finish several tasks in that time, and wake it once.
+const FIRST_PARK: Duration = Duration::from_micros(50);
+const BACKLOG_PER_WORKER: usize = 8;
+const BACKLOG_TOTAL: usize = 64;
+
+/// A place in the wait queue. Blocked workers may rely on the submitter that has it ([`CurrentPool::progress_capacity`]), so they are
+/// told when it leaves, as they are when it was notified in vain.
+pub(super) struct WaitGuard<'e, R: Runner, D: Dispatch> {
+    // In this order: the place is free when they are told.
+    place: WaitNode<'e>,
+    _shrinks: ShrinksPermits<'e, R, D>,
+}
+
+impl<'e, R: Runner, D: Dispatch> Deref for WaitGuard<'e, R, D> {
+    type Target = WaitNode<'e>;
+
+    fn deref(&self) -> &WaitNode<'e> {
+        &self.place
+    }
+}
+
+struct ShrinksPermits<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
+
+impl<R: Runner, D: Dispatch> Drop for ShrinksPermits<'_, R, D> {
+    fn drop(&mut self) {
+        self.0.block_permits.shrink(|| self.0.progress_capacity());
+    }
+}
+
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// Blocks until the task is in, or the wait has to end.
+    #[cold]
+    pub(super) fn wait_for_room(
+        self: &Arc<Self>,
+        item: &mut dyn LazyItem<R::Item>,
+        options: &SubmitOptions<'_>,
+    ) -> Result<(), SubmitErrorKind> {
+        if let WaitMode::Never = options.mode {
+            return Err(SubmitErrorKind::Full);
+        }
+        if self.spin_before_wait(item, options)? {
+            return Ok(());
+        }
+        let has_fallback = self.runner.spare_state().is_some();
+        match block_permits::enter_wait_for_room(self.id(), options.deadline(), has_fallback) {
+            Ok(guard) => self.wait_in_queue(item, options, &guard)?,
+            Err(block_permits::WouldDeadlock) => self.make_room(item, options.lane)?,
+        }
+        // After it has left the wait queue: this thread may become an inline worker, which the next submitters need not wait for.
+        self.ensure_workers();
+        Ok(())
+    }
+
+    /// Spins for a moment before the caller enters the wait queue. Returns whether the task is in. Workers at small tasks make room for
+    /// many in that time, undisturbed by a submitter that checks for each; parking would cost more.
+    fn spin_before_wait(
+        self: &Arc<Self>,
+        item: &mut dyn LazyItem<R::Item>,
+        options: &SubmitOptions<'_>,
+    ) -> Result<bool, SubmitErrorKind> {
+        for _ in 0..SPIN_ROUNDS {
+            if self.wait_queue.waiting() > 0 || options.end().is_some() {
+                break;
+            }
+            (0..SPINS_PER_ROUND).for_each(|_| spin_loop());
+            yield_now();
+            if self.enter_now(item, options)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Enters the wait queue of the lane, unless too many submitters wait.
+    pub(super) fn enqueue(&self, options: &SubmitOptions<'_>, waiter: Waiter) -> Option<WaitGuard<'_, R, D>> {
+        let most = if options.is_inline { usize::MAX } else { self.settings.max_blocking() };
+        let place = self.wait_queue.join(options.lane, most, waiter)?;
+        Some(WaitGuard { place, _shrinks: ShrinksPermits(self) })
+    }
+
+    /// Tries again from the wait queue. Returns whether the task is in: then the caller has to leave the queue and to call
+    /// [`ensure_workers`](Self::ensure_workers). Otherwise it has to wait again.
+    pub(super) fn retry_from_queue(
+        self: &Arc<Self>,
+        item: &mut (impl LazyItem<R::Item> + ?Sized),
+        options: &SubmitOptions<'_>,
+        place: &WaitNode<'_>,
+    ) -> Result<bool, SubmitErrorKind> {
+        let mut is_head = true;
+        let answer = place.consume_notification(|| {
+            is_head = place.is_head();
+            match is_head {
+                true => self.try_enter(item, options.lane, 0),
+                false if self.lifecycle.is_closed() => Err(Refused::Closed),
+                false => Err(Refused::Full),
+            }
+        });
+        match answer {
+            Ok(()) => Ok(true),
+            Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
+            Err(Refused::Full) => {
+                self.block_permits.shrink(|| self.progress_capacity());
+                if !is_head {
+                    // A future before it may never be polled.
+                    self.pass_late_futures();
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn wait_in_queue(
+        self: &Arc<Self>,
+        item: &mut dyn LazyItem<R::Item>,
+        options: &SubmitOptions<'_>,
+        guard: &block_permits::BlockGuard,
+    ) -> Result<(), SubmitErrorKind> {
+        let me = Waiter::Thread(current());
+        let _listening = options.token.map(|token| token.listen(me.clone()));
+        let Some(place) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
+        let mut may_park_first = self.has_backlog() && !IS_CHECKED;
+        while !self.retry_from_queue(item, options, &place)? {
+            if may_park_first && place.is_head() {
+                may_park_first = false;
+                let end = Instant::now() + FIRST_PARK;
+                place.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
+                continue;
+            }
+            if guard.is_revoked() {
+                drop(place);
+                return self.make_room(item, options.lane);
+            }
+            if let Some(kind) = options.end() {
+                return Err(kind);
+            }
+            place.wait(options.deadline());
+        }
+        Ok(())
+    }
+
+    /// Whether a full queue keeps the workers busy for longer than [`FIRST_PARK`].
+    fn has_backlog(&self) -> bool {
+        let most = BACKLOG_TOTAL.max(self.capacity().saturating_mul(BACKLOG_PER_WORKER));
+        self.settings.queue().is_some_and(|queue| queue >= most)
+    }
+
+    /// The caller is the last worker that could make room. It runs queued tasks until there is room, or the task itself where nothing is
+    /// queued.
+    fn make_room(self: &Arc<Self>, item: &mut dyn LazyItem<R::Item>, lane: usize) -> Result<(), SubmitErrorKind> {
+        loop {
+            match self.try_enter(item, lane, 0) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Closed) => return Err(SubmitErrorKind::Closed),
+                Err(Refused::Full) if self.help() => {}
+                Err(Refused::Full) => return self.run_nested_instead(item),
+            }
+        }
+    }
+
+    /// Runs the task on the calling worker, within the one that it is running.
+    fn run_nested_instead(&self, item: &mut dyn LazyItem<R::Item>) -> Result<(), SubmitErrorKind> {
+        let Some(mut state) = self.runner.spare_state() else { return Err(SubmitErrorKind::WouldDeadlock) };
+        let has_run = current_worker::run_here(self.id(), |completion| {
+            count(&self.counters.direct);
+            self.runner.run(&mut state, item.build(), completion)
+        });
+        if has_run { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) }
+    }
+}

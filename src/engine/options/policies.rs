@@ -1,0 +1,74 @@
+//! Policies of a pool: what its own tasks may submit, and what dropping it does.
+
+/// What a pool's own tasks may submit to it beyond the bound of its queue. See [`Builder::nested`](crate::Builder::nested).
+///
+/// ```
+/// use formicary::{Nested, Pool};
+/// use std::sync::Arc;
+///
+/// assert_eq!(Nested::default(), Nested::Any);
+/// let pool = Arc::new(Pool::builder().workers(1).queue(0).nested(Nested::AtMost(1)).build()?);
+/// let inner = Arc::clone(&pool);
+/// let accepted = pool.run(move || {
+///     let accepted = (0..3).filter(|_| inner.try_submit(|| ()).is_ok()).count();
+///     drop(inner);
+///     accepted
+/// })?;
+/// assert_eq!(accepted, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Nested {
+    /// Any number of tasks, as long as memory lasts. The default.
+    #[default]
+    Any,
+    /// At most this number of unfinished tasks beyond the bound. Above it the rule of [`Bounded`](Self::Bounded) holds.
+    AtMost(usize),
+    /// None: these tasks are within the bound, as all others. A worker that finds the queue full waits, as other submitters do. The
+    /// last worker that could make room instead runs queued tasks, or the task that it submits, but at most 32 inside one another.
+    /// Deeper, and on a [`StatefulPool`](crate::StatefulPool), the submission is refused with
+    /// [`WouldDeadlock`](crate::SubmitErrorKind::WouldDeadlock).
+    Bounded,
+}
+
+impl Nested {
+    /// The limit of unfinished tasks beyond the bound.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Nested::Any => usize::MAX,
+            Nested::AtMost(tasks) => tasks,
+            Nested::Bounded => 0,
+        }
+    }
+}
+
+/// What dropping a pool does with its tasks ([`Builder::on_drop`](crate::Builder::on_drop)). The pool is always closed first. A drop on one
+/// of the pool's own threads never waits.
+///
+/// ```
+/// use formicary::{OnDrop, Pool};
+///
+/// let pool = Pool::builder().workers(1).on_drop(OnDrop::Cancel).build()?;
+/// let pause = pool.pause();
+/// let handle = pool.spawn(|| 7)?;
+/// drop(pool);
+/// assert!(handle.join().unwrap_err().is_cancelled());
+/// # drop(pause);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// Runs all queued tasks and waits until every thread has ended, as [`PoolControl::shutdown`](crate::PoolControl::shutdown) does.
+    /// A task that never ends blocks the drop for ever. The default.
+    #[default]
+    Drain,
+    /// Drops the queued tasks, which count as cancelled; tells running tasks to stop
+    /// ([`Context::is_cancelled`](crate::Context::is_cancelled), and the tokens of tasks that were submitted with one); and waits
+    /// until every thread has ended. A caller that waits for a queued task gets its input back.
+    Cancel,
+    /// Does not wait. The workers run the queued tasks and then end; they own all that they need. The end of the process ends them at
+    /// any point. Queued tasks for which the system gives no thread never run.
+    Detach,
+}

@@ -1,0 +1,97 @@
+//! How a task is submitted: by which lane, and how long its submitter waits.
+
+use std::time::{Duration, Instant};
+
+use crate::cancel::{CancelReason, CancelToken, earlier};
+use crate::error::SubmitErrorKind;
+use crate::queue::DEFAULT_LANE;
+
+/// How long a submission waits for room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WaitMode {
+    Never,
+    Until(Instant),
+    Forever,
+}
+
+impl WaitMode {
+    /// For a duration; one that the clock cannot hold is for ever.
+    pub(crate) fn at_most(limit: Duration) -> Self {
+        Instant::now().checked_add(limit).map_or(WaitMode::Forever, WaitMode::Until)
+    }
+
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            WaitMode::Until(deadline) => Some(deadline),
+            _ => None,
+        }
+    }
+}
+
+/// The lane that a task enters by, how long its submitter waits for room there, and what ends that wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubmitOptions<'t> {
+    pub(super) lane: usize,
+    pub(super) mode: WaitMode,
+    pub(super) token: Option<&'t CancelToken>,
+    /// The submitter is a future that is polled where it is woken. It enters the wait queue however many wait there.
+    pub(super) is_inline: bool,
+    /// The submitter keeps a task that finds no room and submits it again: that is not counted as a refusal.
+    pub(super) is_retry: bool,
+    /// The task counts against the bound, whichever thread submits it.
+    pub(super) is_bounded: bool,
+}
+
+impl From<WaitMode> for SubmitOptions<'_> {
+    /// By the default lane.
+    fn from(mode: WaitMode) -> Self {
+        SubmitOptions { lane: DEFAULT_LANE, mode, token: None, is_inline: false, is_retry: false, is_bounded: false }
+    }
+}
+
+impl<'t> SubmitOptions<'t> {
+    /// Gives up when the token is cancelled.
+    pub(crate) fn with_token(self, token: Option<&'t CancelToken>) -> Self {
+        SubmitOptions { token, ..self }
+    }
+
+    /// For a future that is polled where it is woken. It blocks no thread, so `max_blocking` does not apply.
+    pub(crate) fn inline(self) -> Self {
+        SubmitOptions { is_inline: true, ..self }
+    }
+
+    pub(super) fn is_inline(&self) -> bool {
+        self.is_inline
+    }
+
+    pub(crate) fn retried(self) -> Self {
+        SubmitOptions { is_retry: true, ..self }
+    }
+
+    /// The calling thread submits the task for another: the bound applies, even if the thread is a worker of the pool.
+    pub(crate) fn bounded(self) -> Self {
+        SubmitOptions { is_bounded: true, ..self }
+    }
+
+    /// Why the wait has to end, if it has to.
+    pub(super) fn end(&self) -> Option<SubmitErrorKind> {
+        let is_late = || self.mode.deadline().is_some_and(|d| Instant::now() >= d);
+        self.cancelled().or_else(|| is_late().then_some(SubmitErrorKind::TimedOut))
+    }
+
+    /// The refusal, if the token is cancelled.
+    pub(crate) fn cancelled(&self) -> Option<SubmitErrorKind> {
+        self.token.and_then(CancelToken::reason).map(|reason| match reason {
+            CancelReason::Deadline => SubmitErrorKind::TimedOut,
+            CancelReason::Asked => SubmitErrorKind::Cancelled,
+        })
+    }
+
+    pub(super) fn token(&self) -> Option<&'t CancelToken> {
+        self.token
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        earlier(self.mode.deadline(), self.token.and_then(CancelToken::deadline))
+    }
+}

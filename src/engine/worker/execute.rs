@@ -1,0 +1,94 @@
+//! Running one task, and all that follows from its end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::QueueCx;
+use crate::engine::counters::Tally;
+use crate::engine::{Engine, Runner};
+use crate::queue::Dispatch;
+use crate::sync::fence_after_rmw;
+use crate::task::state::{Completion, RunOutcome};
+
+/// The worker that runs a task.
+pub(in crate::engine) struct TaskCx<'a, R: Runner, D: Dispatch> {
+    pub(in crate::engine) worker: usize,
+    pub(in crate::engine) tally: &'a Tally,
+    /// `None` for a task that is run within another.
+    pub(in crate::engine) queue_cx: Option<&'a QueueCx<R, D>>,
+}
+
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// Runs one task and does all that follows from its end. Returns whether it panicked.
+    pub(in crate::engine) fn execute(
+        &self,
+        cx: &TaskCx<'_, R, D>,
+        body: impl FnOnce(&mut Completion) -> RunOutcome,
+    ) -> bool {
+        let mut completion = Completion::default();
+        let mut panic = match catch_unwind(AssertUnwindSafe(|| body(&mut completion))) {
+            Ok(outcome) => {
+                match outcome {
+                    RunOutcome::Ran => cx.tally.completed(),
+                    RunOutcome::Cancelled => cx.tally.cancelled(),
+                    RunOutcome::Elsewhere => {}
+                }
+                self.report_drop_panic(&mut completion, cx.worker);
+                None
+            }
+            Err(payload) => {
+                cx.tally.panicked();
+                self.report(&payload, cx.worker, completion.name());
+                Some(payload)
+            }
+        };
+        let panicked = panic.is_some();
+        let answers = completion.is_pending();
+        if answers {
+            cx.tally.set_answering(true);
+        }
+        if panicked && !completion.is_wanted() {
+            // It has no receiver. It may hold what the task had captured, so it is dropped before the task counts as ended. The drop may
+            // panic once more.
+            self.catch_user_panic(|| drop(panic.take()));
+        }
+        if answers {
+            cx.tally.set_answering(true);
+        }
+        self.ended(cx);
+        if answers {
+            self.catch_user_panic(|| drop(completion.send(panic.take())));
+            cx.tally.set_answering(false);
+            // ORDERING: SeqCst fence between the end of the answer and the look for waiters. It pairs with the one in `add_waiter`.
+            fence_after_rmw();
+            self.notify_if_watched();
+        }
+        // It is empty, which its drop would check.
+        std::mem::forget(completion);
+        panicked
+    }
+
+    /// A task has been accounted for: frees its place.
+    pub(super) fn ended(&self, cx: &TaskCx<'_, R, D>) {
+        if let Some(queue_cx) = cx.queue_cx {
+            self.queue.finished(queue_cx);
+        }
+        // Has the fence that `notify_if_watched` needs.
+        self.notify_blocked();
+        self.notify_if_watched();
+    }
+
+    #[inline]
+    pub(in crate::engine) fn notify_if_watched(&self) {
+        if self.lifecycle.is_watched() {
+            self.notify_if_at_rest();
+        }
+    }
+
+    #[cold]
+    fn notify_if_at_rest(&self) {
+        // While there is something to start the pool is not at rest.
+        if !self.queue.has_work() && self.queue.load().running == 0 {
+            self.notify_waiters();
+        }
+    }
+}

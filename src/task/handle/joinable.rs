@@ -1,0 +1,178 @@
+//! What a handle needs of its task's state, whatever the type of the input, and what a worker does that waits for a task of its own pool.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cancel::CancelToken;
+use crate::error::{Cause, JoinError};
+use crate::sync::current;
+use crate::sync::waiter::Waiter;
+use crate::task::current_worker::{self, PoolId};
+use crate::task::in_view::InView;
+use crate::task::state::{AwaitedEnd, Cancellable, Outcome, RunOutcome, TaskRef, TaskState};
+
+/// The state of a task without its input type.
+pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
+    fn is_finished(&self) -> bool;
+    /// Waits for the result; `None` at the deadline.
+    fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>>;
+    /// Runs the task on the calling thread if this is a worker of the task's pool and the task has not started.
+    fn run_inside(self: Arc<Self>);
+    fn has_started(&self) -> bool;
+    /// Waits for the end without taking the result; see [`TaskState::await_end`].
+    fn await_end(
+        self: Arc<Self>,
+        deadline: Option<Instant>,
+        token: Option<&CancelToken>,
+        is_younger: bool,
+    ) -> AwaitedEnd;
+    fn pool(&self) -> PoolId;
+    /// Whether the calling thread is a worker of the task's pool and could run the task inside its own, perhaps after other tasks of
+    /// its view.
+    fn can_run(&self) -> bool;
+    /// Registers `waiter` as one of several that the end of the task wakes. Returns its entry, or `None` if the task has ended.
+    fn listen(&self, waiter: Waiter) -> Option<u64>;
+    /// Removes the waiter with this entry.
+    fn stop_listening(&self, entry: u64);
+    /// Whether the calling thread is a worker of the task's pool, the task has not started, and no other worker is free to start it.
+    /// If this is false, `waiter` may be woken when it becomes true.
+    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool;
+    /// Runs the task while it is up to the caller.
+    fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter);
+    /// Takes the result if it is there. Otherwise registers the waiter.
+    fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
+    fn cancel(&self) -> bool;
+    fn detach(&self);
+}
+
+/// Whether the calling thread is a worker of the task's pool and could run the task inside its own. The depth is bounded by how deep the
+/// user's own waits nest.
+fn can_run<I, T>(task_state: &TaskState<I, T>) -> bool {
+    let meta = task_state.meta();
+    let has_permit = || meta.view().is_none_or(InView::can_run);
+    meta.run_here.is_some() && current_worker::is_inside(meta.pool) && has_permit()
+}
+
+/// Runs the task on the calling worker, if it has not started.
+fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
+    if let Some(view) = task_state.other_view() {
+        view.run();
+        return;
+    }
+    let Some(run) = task_state.meta().run_here else { return };
+    current_worker::run_here_unbounded(task_state.meta().pool, |completion| {
+        match TaskRef::new(task_state).run_withdrawn(completion, |input, task_state| run(input, task_state)) {
+            RunOutcome::Ran => RunOutcome::Ran,
+            // The thread that started or cancelled the task counts it.
+            _ => RunOutcome::Elsewhere,
+        }
+    });
+}
+
+/// Runs the task or one that comes before it, for a worker that waits with a deadline and is the last one that could make progress.
+fn run_as_the_last<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
+    match task_state.other_view() {
+        Some(view) => _ = view.run_next(),
+        None => run_if_unstarted(task_state),
+    }
+}
+
+/// Runs a task that has not started and that a worker of its own pool waits for. Not under a deadline, which could not be kept.
+fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(
+    task_state: &Arc<TaskState<I, T>>,
+    deadline: Option<Instant>,
+) {
+    if deadline.is_none() && can_run(task_state) {
+        run_if_unstarted(task_state);
+    }
+}
+
+fn into_join_result<I, T>(outcome: Outcome<I, T>) -> Option<Result<T, JoinError>> {
+    match outcome {
+        Outcome::Done(result) => Some(result),
+        Outcome::TimedOut => None,
+        Outcome::WouldDeadlock => Some(Err(JoinError::new(Cause::WouldDeadlock))),
+        Outcome::Returned(_) | Outcome::Cancelled => Some(Err(JoinError::new(Cause::Cancelled))),
+    }
+}
+
+impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
+    fn is_finished(&self) -> bool {
+        TaskState::is_finished(self)
+    }
+
+    fn wait(self: Arc<Self>, deadline: Option<Instant>) -> Option<Result<T, JoinError>> {
+        run_if_waited_for_inside(&self, deadline);
+        loop {
+            let can_run = deadline.is_some() && can_run(&self);
+            match TaskState::wait(&*self, deadline, None, can_run) {
+                Outcome::WouldDeadlock if can_run => run_as_the_last(&self),
+                outcome => return into_join_result(outcome),
+            }
+        }
+    }
+
+    fn run_inside(self: Arc<Self>) {
+        run_if_waited_for_inside(&self, None);
+        self.run_those_before(|| Waiter::Thread(current()));
+    }
+
+    fn has_started(&self) -> bool {
+        TaskState::has_started(self)
+    }
+
+    fn await_end(
+        self: Arc<Self>,
+        deadline: Option<Instant>,
+        token: Option<&CancelToken>,
+        is_younger: bool,
+    ) -> AwaitedEnd {
+        run_if_waited_for_inside(&self, deadline);
+        loop {
+            let can_run = deadline.is_some() && can_run(&self);
+            match TaskState::await_end(&*self, deadline, token, is_younger, can_run) {
+                AwaitedEnd::WouldDeadlock if can_run => run_as_the_last(&self),
+                end => return end,
+            }
+        }
+    }
+
+    fn pool(&self) -> PoolId {
+        self.meta().pool
+    }
+
+    fn can_run(&self) -> bool {
+        can_run(self)
+    }
+
+    fn listen(&self, waiter: Waiter) -> Option<u64> {
+        TaskState::listen(self, waiter)
+    }
+
+    fn stop_listening(&self, entry: u64) {
+        TaskState::stop_listening(self, entry);
+    }
+
+    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool {
+        TaskState::is_up_to_caller(self, waiter)
+    }
+
+    fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {
+        match self.other_view() {
+            None => run_if_unstarted(&self),
+            Some(_) => self.run_those_before(waiter),
+        }
+    }
+
+    fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>> {
+        TaskState::poll(self, waiter).and_then(into_join_result)
+    }
+
+    fn cancel(&self) -> bool {
+        TaskState::cancel(self)
+    }
+
+    fn detach(&self) {
+        TaskState::detach(self);
+    }
+}

@@ -1,0 +1,194 @@
+//! Cancelling a task: through its handle, through its token, or because its queue entry is dropped.
+//!
+//! A task that has not started never will. A running task is only told: through its token, and through its interrupter
+//! (`interrupts.rs`).
+
+use std::time::Instant;
+
+use super::{Retracted, RunOutcome, Stage, State, Taker, TaskState};
+use crate::cancel::{CancelReason, CancelToken, earlier};
+use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
+use crate::sync::Ordering;
+use crate::task::liveness::Liveness;
+use crate::task::running_tasks::Stop;
+use crate::task::withdrawn::Withdrawn;
+
+/// A task that can be told to stop, whatever its types.
+pub trait Cancellable {
+    /// Whether the task must not start, or should stop if it runs.
+    fn is_cancelled(&self) -> bool;
+    /// The task's own token, a child of the one that it was submitted with. It is created by the first call.
+    fn token(&self) -> &CancelToken;
+    /// When the task should have ended.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+    /// The name that the user gave the task.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl<I, O> Cancellable for TaskState<I, O> {
+    fn is_cancelled(&self) -> bool {
+        self.has_given_up() || self.current_token().is_some_and(CancelToken::is_cancelled)
+    }
+
+    fn token(&self) -> &CancelToken {
+        if let Some(token) = self.token.get() {
+            return token;
+        }
+        let token = self.token.get_or_init(|| match &self.meta.token {
+            Some(parent) => parent.child(),
+            None => CancelToken::new(),
+        });
+        // A cancel sets `given_up` under the lock and looks for the token afterwards. Either this sees the flag, or that sees the token.
+        let state = self.state.lock();
+        if self.has_given_up() {
+            drop(state);
+            token.cancel();
+        }
+        token
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        earlier(self.meta.deadline(), self.meta.token.as_ref().and_then(CancelToken::deadline))
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.meta.extra.as_ref()?.name.as_deref()
+    }
+}
+
+/// A task of which only the token is known.
+impl Cancellable for CancelToken {
+    fn is_cancelled(&self) -> bool {
+        CancelToken::is_cancelled(self)
+    }
+
+    fn token(&self) -> &CancelToken {
+        self
+    }
+}
+
+impl<I: Send, O: Send> Stop for TaskState<I, O> {
+    fn stop(&self) {
+        self.cancel();
+    }
+}
+
+impl<I, O> TaskState<I, O> {
+    /// Cancels the task. Returns whether it had not started: then it never will.
+    pub(crate) fn cancel(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some(input) = state.take_queued() else {
+            self.tell_to_stop(state);
+            self.cancel_token();
+            return false;
+        };
+        self.withdraw(&mut state, RunOutcome::Cancelled);
+        self.note_given_up();
+        self.finish(state, Stage::Done(Err(JoinError::new(Cause::Cancelled))));
+        // The order matters. The input is dropped first, which may panic; after that the view may reuse the permit.
+        let _leaves = LeavesView(self);
+        let _input = input;
+        self.cancel_token();
+        true
+    }
+
+    /// Prevents a task that has not started from starting. `kind` is for a waiting caller, `cause` for a handle.
+    pub(super) fn retract(&self, taker: Taker, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
+        let mut state = self.state.lock();
+        let Some(input) = state.take_queued() else { return Retracted::Gone(self.withdrawn_outcome(&state, taker)) };
+        match taker {
+            Taker::Queue => state.withdrawn_outcome = RunOutcome::Cancelled,
+            Taker::Waiter => self.withdraw(&mut state, RunOutcome::Cancelled),
+        }
+        let retracted = if self.meta.is_call {
+            self.finish(state, Stage::Returned(SubmitError::new(kind, input).with_cause(cause)));
+            Retracted::ToCaller
+        } else {
+            self.finish(state, Stage::Done(Err(JoinError::new(cause))));
+            Retracted::Here(input.into_inner())
+        };
+        if taker == Taker::Waiter {
+            self.leave_view(RunOutcome::Cancelled);
+        }
+        retracted
+    }
+
+    pub(super) fn has_given_up(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `note_given_up`: a task that sees the flag of its interrupter sees this one too.
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// The task's own token if it has been asked for, or else the one that it was submitted with.
+    fn current_token(&self) -> Option<&CancelToken> {
+        self.token.get().or(self.meta.token.as_ref())
+    }
+
+    /// Why the token cancels the task. `None` if the token does not, or if the task was cancelled by its handle.
+    pub(super) fn cancel_reason(&self) -> Option<CancelReason> {
+        if self.has_given_up() {
+            return None;
+        }
+        self.current_token().and_then(CancelToken::reason)
+    }
+
+    /// Whether the task, if it is queued, will run.
+    pub(super) fn liveness(&self) -> Liveness {
+        if !matches!(self.state.lock().stage, Stage::Queued(_)) || self.has_given_up() {
+            return Liveness::Dead;
+        }
+        self.current_token().map_or(Liveness::Cancellable(None), Liveness::of)
+    }
+
+    /// Cancels the task's own token, after the task was told to stop. It must not be called under the lock, because it runs wakers.
+    pub(super) fn cancel_token(&self) {
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+    }
+
+    /// The counters of the pool for withdrawn tasks. `None` for a task of a view, whose queue entries the view counts.
+    fn withdrawn(&self) -> Option<&'static Withdrawn> {
+        self.meta.pool.withdrawn().filter(|_| self.meta.view().is_none())
+    }
+
+    /// Records that a task which was just found queued no longer belongs to its queue entry. `outcome` is what a worker reports for that
+    /// entry. It is called under the lock, so that a worker that finds the entry stale finds it counted. After it, without the lock,
+    /// the caller calls [`leave_view`](Self::leave_view).
+    pub(super) fn withdraw(&self, state: &mut State<I, O>, outcome: RunOutcome) {
+        match self.withdrawn() {
+            Some(withdrawn) => {
+                withdrawn.add(outcome == RunOutcome::Cancelled);
+                state.is_withdrawn = true;
+            }
+            None => state.withdrawn_outcome = outcome,
+        }
+    }
+
+    /// Tells the task's view, if it has one, that the queue entry is stale.
+    pub(super) fn leave_view(&self, outcome: RunOutcome) {
+        if let Some(view) = self.meta.view() {
+            view.withdraw(outcome);
+        }
+    }
+
+    /// What `taker` reports for a task that is no longer queued.
+    pub(super) fn withdrawn_outcome(&self, state: &State<I, O>, taker: Taker) -> RunOutcome {
+        if let (true, Taker::Queue, Some(withdrawn)) = (state.is_withdrawn, taker, self.withdrawn()) {
+            withdrawn.clear();
+        }
+        state.withdrawn_outcome
+    }
+}
+
+/// Takes a cancelled task out of its view when it is dropped.
+struct LeavesView<'a, I, O>(&'a TaskState<I, O>);
+
+impl<I, O> Drop for LeavesView<'_, I, O> {
+    fn drop(&mut self) {
+        self.0.leave_view(RunOutcome::Cancelled);
+    }
+}

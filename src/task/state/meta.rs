@@ -1,0 +1,71 @@
+//! What is agreed on when a task is submitted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cancelling::Cancellable;
+use super::task_ref::Permit;
+use crate::cancel::CancelToken;
+use crate::task::current_worker::PoolId;
+use crate::task::in_view::InView;
+
+/// Runs a task that needs no worker state.
+pub(crate) type Run<I, O> = fn(I, &dyn Cancellable) -> O;
+
+/// The options of one task. They do not change after the submission.
+pub(crate) struct TaskMeta<I, O> {
+    /// The pool that runs the task.
+    pub(crate) pool: PoolId,
+    /// A caller waits for the task, and gets the input back if the task does not start.
+    pub(crate) is_call: bool,
+    /// Cancels the task, and the call, if it is one.
+    pub(crate) token: Option<CancelToken>,
+    /// Boxed, because few tasks have it.
+    pub(crate) extra: Option<Box<Extra>>,
+    /// Runs the task without a worker's state; `None` if the task needs one.
+    pub(crate) run_here: Option<Run<I, O>>,
+    /// The permit of a concurrency limit, which the task holds while it runs.
+    pub(crate) permit: Option<Arc<dyn Permit>>,
+}
+
+/// Options that few tasks have.
+pub(crate) struct Extra {
+    /// When the caller of a timed call gives up. Other tasks have their deadline in their token.
+    pub(crate) deadline: Option<Instant>,
+    /// The name that the user gave the task.
+    pub(crate) name: Option<Arc<str>>,
+    /// The limited view that holds the task until it starts. The task runs under a permit of this view.
+    pub(crate) view: Option<InView>,
+}
+
+impl<I, O> TaskMeta<I, O> {
+    /// Options of a plain task of `pool`.
+    pub(crate) fn new(pool: PoolId) -> Self {
+        TaskMeta { pool, is_call: false, token: None, extra: None, run_here: None, permit: None }
+    }
+
+    /// Options of a plain task of a view.
+    pub(crate) fn in_view(pool: PoolId, view: InView) -> Self {
+        let extra = Extra { deadline: None, name: None, view: Some(view) };
+        TaskMeta { extra: Some(Box::new(extra)), ..TaskMeta::new(pool) }
+    }
+
+    /// When the caller gives up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.extra.as_ref()?.deadline
+    }
+
+    /// The view that the task belongs to.
+    #[inline]
+    pub(crate) fn view(&self) -> Option<&InView> {
+        self.extra.as_ref()?.view.as_ref()
+    }
+}
+
+#[cfg(test)]
+impl<I, O> TaskMeta<I, O> {
+    /// Options of a task that belongs to no pool.
+    pub(crate) fn of_no_pool() -> Self {
+        TaskMeta::new(PoolId::none())
+    }
+}
