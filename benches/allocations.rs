@@ -92,12 +92,12 @@ fn closures<D: Dispatch>(column: &mut Column) {
     row("Pool::submit, 8 bytes", &|n| pool.submit(move || take(n)).unwrap());
     row("Pool::submit, 48 bytes", &|n| pool.submit(large(n)).unwrap());
     row("Pool::submit, 56 bytes", &|n| pool.submit(larger(n)).unwrap());
-    row("Pool::submit_cancellable", &|n| pool.with().token(&token).submit(move || take(n)).unwrap());
+    row("Pool::with().token().submit", &|n| pool.with().token(&token).submit(move || take(n)).unwrap());
     row("Pool::submit_async", &|n| ready(pool.submit_async(move || take(n))).unwrap());
     row("Pool::spawn, handle dropped", &|n| drop(pool.spawn(move || n).unwrap()));
     row("Pool::spawn, join", &|n| assert_eq!(pool.spawn(move || n).unwrap().join().unwrap(), n));
     row("Pool::spawn, shared, join", &|n| assert_eq!(pool.spawn(move || n).unwrap().shared().join().unwrap(), &n));
-    row("Pool::spawn_cancellable, join", &|n| {
+    row("Pool::with().token().spawn, join", &|n| {
         assert_eq!(pool.with().token(&token).spawn(move || n).unwrap().join().unwrap(), n);
     });
     row("Pool::spawn_async, join", &|n| assert_eq!(ready(pool.spawn_async(move || n)).unwrap().join().unwrap(), n));
@@ -118,11 +118,11 @@ fn payloads<D: Dispatch>(column: &mut Column) {
             column.push((name, count(&pool, slice, submit)));
         }
     };
-    row("PoolWithFunc::invoke", 1, &|n| pool.submit(n).unwrap());
-    row("PoolWithFunc::invoke_cancellable", 1, &|n| pool.with().token(&token).submit(n).unwrap());
-    row("PoolWithFunc::invoke_async", 1, &|n| ready(pool.submit_async(n)).unwrap());
-    row("PoolWithFunc::invoke_all, 50 at a time", 50, &|n| take(pool.submit_all(n..n + 50).unwrap()));
-    row("PoolWithFunc::call", 1, &|n| assert_eq!(pool.run(n).unwrap(), n));
+    row("PoolWithFunc::submit", 1, &|n| pool.submit(n).unwrap());
+    row("PoolWithFunc::with().token().submit", 1, &|n| pool.with().token(&token).submit(n).unwrap());
+    row("PoolWithFunc::submit_async", 1, &|n| ready(pool.submit_async(n)).unwrap());
+    row("PoolWithFunc::submit_all, 50 at a time", 50, &|n| take(pool.submit_all(n..n + 50).unwrap()));
+    row("PoolWithFunc::run", 1, &|n| assert_eq!(pool.run(n).unwrap(), n));
 }
 
 /// The inputs of workers with state.

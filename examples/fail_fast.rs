@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use formicary::{CancelToken, Pool};
 
-/// FNV-1a, 64 bits; looks at the token between two reads.
+/// FNV-1a, 64 bits. Checks the token between two reads.
 fn checksum(path: &Path, token: &CancelToken) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 64 * 1024];
@@ -32,7 +32,7 @@ fn checksum(path: &Path, token: &CancelToken) -> io::Result<u64> {
     Err(io::Error::new(io::ErrorKind::Interrupted, "another file was wrong"))
 }
 
-/// Checks every file of the list: how many were right, or the first that was not. `opened` counts how many were begun.
+/// Checks every file of the list. Returns how many were right, or the first that was not. `opened` counts the files that were opened.
 fn check(pool: &Pool, list: &Path, root: &Path, opened: &Arc<AtomicUsize>) -> Result<usize, Box<dyn Error>> {
     let group = pool.group();
     for line in BufReader::new(File::open(list)?).lines() {
@@ -56,7 +56,7 @@ fn check(pool: &Pool, list: &Path, root: &Path, opened: &Arc<AtomicUsize>) -> Re
     Ok(group.wait()?.len())
 }
 
-/// A directory of this process's own, gone when dropped.
+/// A directory of this process's own, removed on drop.
 struct Tree(PathBuf);
 
 impl Drop for Tree {

@@ -1,7 +1,6 @@
-//! Work for the processor out of an asynchronous program: the hashes of many blocks of real data, computed on a pool while
-//! the runtime stays free.
+//! Computation from an asynchronous program: the hashes of many blocks of real data, computed on a pool while the runtime stays free.
 //!
-//! It shows a deadline for each piece, back-pressure that blocks no thread of the runtime, and the cancelling of what is late.
+//! It shows a deadline for each result, back-pressure that blocks no thread of the runtime, and the cancelling of late tasks.
 //!
 //! `cargo run --release --example from_async [FILE]`; the default file is the program itself.
 
@@ -23,7 +22,7 @@ fn hash(data: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Hashes over and over until it is told to stop: more work than anybody will wait for. Says how many rounds it did.
+/// Hashes over and over until the token is cancelled. Returns the number of rounds.
 fn hash_for_ever(data: &[u8], token: &CancelToken) -> u64 {
     let mut rounds = 0;
     while !token.is_cancelled() {
@@ -38,29 +37,29 @@ async fn main() -> Result<(), Failure> {
     let file = std::env::args_os().nth(1).map_or_else(std::env::current_exe, |file| Ok(file.into()))?;
     let data: Arc<[u8]> = tokio::task::spawn_blocking(move || std::fs::read(file)).await??.into();
     let blocks = data.chunks(BLOCK).len();
-    // Few places, so that there is something to wait for.
+    // Little room, so that submitters have to wait.
     let pool = Arc::new(Pool::builder().workers(2).queue(2).build()?);
 
-    // The runtime's own life goes on while all of this waits for room: nothing blocks its two threads.
-    let (beats, is_over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
-    let heart = tokio::spawn({
-        let (beats, is_over) = (beats.clone(), is_over.clone());
+    // A task of the runtime that runs all the time, to show that nothing blocks the runtime's two threads.
+    let (ticks, is_over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let ticker = tokio::spawn({
+        let (ticks, is_over) = (ticks.clone(), is_over.clone());
         async move {
             while !is_over.load(Relaxed) {
-                beats.fetch_add(1, Relaxed);
+                ticks.fetch_add(1, Relaxed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     });
 
-    // Back-pressure: as many futures as there are blocks, of which all but four stand in line at the pool.
+    // Back-pressure: one future for each block, of which all but four wait for room in the pool.
     let mut hashes = JoinSet::new();
     for n in 0..blocks {
         let (pool, data) = (pool.clone(), data.clone());
         hashes.spawn(async move {
             let work = move || hash(&data[n * BLOCK..data.len().min((n + 1) * BLOCK)]);
             let handle = pool.spawn_async(work).await.map_err(|refusal| refusal.kind().to_string())?;
-            // A deadline for the answer. Being late here would only let go of the handle: the work would go on.
+            // A deadline for the result. If it passed, this would only drop the handle, and the task would go on.
             let result =
                 tokio::time::timeout(Duration::from_secs(60), handle).await.map_err(|late| late.to_string())?;
             Ok::<_, String>((n, result.map_err(|error| error.to_string())?))
@@ -74,7 +73,7 @@ async fn main() -> Result<(), Failure> {
     let expected: Vec<u64> = data.chunks(BLOCK).map(hash).collect();
     assert_eq!(sums, expected, "what the pool computed is what one thread computes");
 
-    // Work that is too long: it sees its token, whose deadline needs nobody to keep it, and ends. So does what is behind it.
+    // Tasks that take too long: those that run see the deadline in their token and end, and those behind them never start.
     let token = CancelToken::new();
     token.cancel_after(Duration::from_millis(50));
     let late: Vec<_> = (0..4)
@@ -87,9 +86,9 @@ async fn main() -> Result<(), Failure> {
         })
         .collect::<Result<_, _>>()
         .map_err(|refusal| refusal.kind().to_string())?;
-    // The four have taken all the places: who comes now waits at the door, and gives up with the token.
-    let at_the_door = tokio::select! {
-        // In this order: what the token stops makes room at the same moment.
+    // The four tasks fill the pool: the next submit waits for room until the token is cancelled.
+    let blocked = tokio::select! {
+        // In this order, since tasks that the token stops make room at the same moment.
         biased;
         () = token.cancelled() => "late",
         _ = pool.submit_async(|| ()) => "in",
@@ -103,13 +102,13 @@ async fn main() -> Result<(), Failure> {
         }
     }
     is_over.store(true, Relaxed);
-    heart.await?;
-    assert_eq!((at_the_door, stopped, skipped), ("late", 2, 2), "two ran until they were stopped, two never began");
-    assert!(beats.load(Relaxed) > 1, "the runtime was free");
+    ticker.await?;
+    assert_eq!((blocked, stopped, skipped), ("late", 2, 2), "two ran until they were stopped, two never started");
+    assert!(ticks.load(Relaxed) > 1, "the runtime was free");
 
     pool.shutdown();
     let stats = pool.stats();
     assert_eq!((stats.completed, stats.cancelled), (blocks as u64 + 2, 2));
-    println!("{blocks} blocks hashed, {stopped} late tasks stopped, {skipped} skipped; {} beats", beats.load(Relaxed));
+    println!("{blocks} blocks hashed, {stopped} late tasks stopped, {skipped} skipped; {} ticks", ticks.load(Relaxed));
     Ok(())
 }

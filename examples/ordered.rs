@@ -1,4 +1,4 @@
-//! Compresses a file on all processors: chunks go through the pool, and come out in order as members of one `.gz`.
+//! Compresses a file on all processors: a pool compresses chunks, which are written in order as members of one `.gz`.
 //!
 //! `cargo run --release --example ordered -- [INPUT] [--out OUTPUT]`. Without an input it makes one of some MB from the crate's own
 //! sources. The output is read back and compared.
@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use formicary::Pool;
 
-/// Large enough for the compression to lose nothing to speak of at its borders.
+/// Large enough that the compression loses little at the borders.
 const CHUNK: usize = 256 * 1024;
 
 #[derive(Parser)]
@@ -50,7 +50,7 @@ fn compress(chunk: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Reads on this thread, compresses on the workers, writes on this thread. Never more than a window of chunks is in memory.
+/// Reads and writes on the calling thread, and compresses on the workers. At most a window of chunks is in memory.
 fn compress_file(pool: &Pool, input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let mut output = BufWriter::new(File::create(output)?);
     for member in pool.map(chunks(File::open(input)?), |chunk| compress(&chunk?)) {

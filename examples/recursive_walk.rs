@@ -4,7 +4,7 @@
 //! recursive_walk [DIR]    # without DIR: this crate's own sources, checked against a walk without a pool
 //! ```
 //!
-//! A worker that waits for its own pool would wait for ever if it only waited: it runs what it waits for.
+//! A worker that waits for tasks of its own pool runs them itself, so one worker is enough.
 
 use std::error::Error;
 use std::fs;
@@ -14,7 +14,7 @@ use std::sync::Mutex;
 
 use formicary::Pool;
 
-/// What is in a directory and below.
+/// The contents of a directory and of those below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Found {
     files: u64,
@@ -28,7 +28,7 @@ impl std::ops::AddAssign for Found {
     }
 }
 
-/// The files of a directory, and its directories. Links are not followed; what is built is left out, for it may change.
+/// The files of a directory, and its subdirectories. Links are not followed. Build output is left out, since it may change.
 fn list(dir: &Path) -> io::Result<(Found, Vec<PathBuf>)> {
     let (mut found, mut dirs) = (Found::default(), Vec::new());
     for entry in fs::read_dir(dir)? {

@@ -1,7 +1,7 @@
 //! Searches source trees for a regular expression, as `grep -rnE` does.
 //!
-//! Each worker of the pool compiles the pattern once, and keeps it and its buffer from file to file.
-//! `--compile-per-file` does without, to show what that is worth.
+//! Each worker of the pool compiles the pattern once, and keeps it and its buffer from file to file. `--compile-per-file` compiles it for
+//! each file instead, to show the difference.
 
 mod report;
 mod searcher;
@@ -70,7 +70,7 @@ fn run(args: Args) -> Result<ExitCode, BoxError> {
         builder = builder.workers(workers);
     }
     let pool = Arc::new(builder.build().map_err(|error| match error {
-        // The first searcher could not be made: the pattern is wrong, and the regex crate says where.
+        // The pattern is wrong, and the regex crate says where.
         BuildError::Factory { source, .. } => source,
         other => other.into(),
     })?);
@@ -78,7 +78,7 @@ fn run(args: Args) -> Result<ExitCode, BoxError> {
 
     let mut report = Report::new(args.verbose);
     match search(&pool, args.queue.into(), &roots, &mut report) {
-        // Whoever read the matches has had enough.
+        // The reader of the output has closed it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
         searched => searched?,
     }
@@ -94,10 +94,10 @@ fn run(args: Args) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::from(code))
 }
 
-/// The way of a file: the walk finds it, the pool takes it, a worker searches it, the report prints what was found.
+/// Walks the directories on a thread of its own, which submits each file, and prints the results on the calling thread.
 ///
-/// Nothing piles up on that way. The walk waits where the pool is full, and no more results wait to be printed than the
-/// pool can hold files. They are printed in the order of the walk, whichever worker was first.
+/// Memory is bounded: the walk waits if the pool is full, and no more results wait to be printed than the pool can hold files. Results are
+/// printed in the order of the walk.
 fn search(pool: &StatefulPool<Searcher>, queue: usize, roots: &[PathBuf], report: &mut Report) -> io::Result<()> {
     let (sender, handles) = sync_channel(pool.capacity() + queue);
     thread::scope(|scope| {
@@ -105,13 +105,13 @@ fn search(pool: &StatefulPool<Searcher>, queue: usize, roots: &[PathBuf], report
             for file in walk::files(roots) {
                 let handle = match file.map(|path| pool.spawn(path)) {
                     Ok(Ok(handle)) => Ok(handle),
-                    // Shut down by Ctrl-C: the walk is over.
+                    // Ctrl-C has shut the pool down.
                     Ok(Err(refused)) if refused.is_closed() => return,
                     Ok(Err(refused)) => Err(BoxError::from(refused)),
                     Err(unreadable) => Err(unreadable.into()),
                 };
                 if sender.send(handle).is_err() {
-                    return; // nothing can be printed any more
+                    return; // the printing has ended
                 }
             }
         });
@@ -127,7 +127,7 @@ fn search(pool: &StatefulPool<Searcher>, queue: usize, roots: &[PathBuf], report
     })
 }
 
-/// On the first Ctrl-C no more files are begun and those that are begun are finished; on the second the process ends.
+/// The first Ctrl-C finishes the files that are being searched and starts no more; the second ends the process.
 fn stop_on_interrupt(pool: &Arc<StatefulPool<Searcher>>) -> Result<Arc<AtomicBool>, ctrlc::Error> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (pool, again) = (Arc::clone(pool), Arc::clone(&interrupted));
@@ -135,10 +135,10 @@ fn stop_on_interrupt(pool: &Arc<StatefulPool<Searcher>>) -> Result<Arc<AtomicBoo
         if again.swap(true, Relaxed) {
             process::exit(130);
         }
-        // From here on nothing is begun. Closing the pool waits for what is begun, so another thread does it: this one
-        // is wanted for the next Ctrl-C.
+        // No file is started from here on. Closing the pool waits for running tasks, so another thread does it: this one must be free for
+        // the next Ctrl-C.
         let pause = pool.pause();
-        say("interrupted, finishing the files that are begun");
+        say("interrupted, finishing the files that are being searched");
         let pool = Arc::clone(&pool);
         thread::spawn(move || {
             drop(pool.shutdown_now());
@@ -148,7 +148,7 @@ fn stop_on_interrupt(pool: &Arc<StatefulPool<Searcher>>) -> Result<Arc<AtomicBoo
     Ok(interrupted)
 }
 
-/// What to search: the paths given, which must exist, or else this crate's dependencies.
+/// The paths to search: those given, which must exist, or else this crate's dependencies.
 fn roots(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, String> {
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(format!("{}: no such file or directory", missing.display()));

@@ -1,4 +1,4 @@
-//! What is printed: matches on stdout, everything else on stderr.
+//! The output: matches on stdout, everything else on stderr.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -35,7 +35,7 @@ impl Report {
         }
     }
 
-    /// Takes one searched file in and prints its matches, in one piece.
+    /// Counts a searched file and prints its matches, in one write.
     pub(crate) fn file(&mut self, Found { path, content }: Found) -> io::Result<()> {
         self.progress.inc(1);
         match content {
@@ -56,7 +56,7 @@ impl Report {
         Ok(())
     }
 
-    /// Counts something that could not be searched.
+    /// Counts a file that could not be searched.
     pub(crate) fn failure(&mut self, what: impl Display) {
         self.unreadable += 1;
         self.detail(what);
@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-/// Prints a line on stderr. Nobody can be told if that is closed, so nothing comes of it.
+/// Prints a line on stderr. If stderr is closed, the error is ignored, since there is nowhere to report it.
 pub(crate) fn say(what: impl Display) {
     let _ = writeln!(io::stderr(), "{what}");
 }
@@ -98,7 +98,7 @@ fn rate(bytes: usize, elapsed: Duration) -> f64 {
     bytes as f64 / 1e6 / elapsed.as_secs_f64()
 }
 
-/// A count of files while the search goes on, for a terminal only.
+/// A counter of files during the search, on a terminal only.
 fn progress() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! The worker: what one thread keeps from file to file, and what it does with a file.
+//! The worker: the state that one thread keeps from file to file, and the search in a file.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,18 +8,18 @@ use std::sync::Arc;
 use formicary::{Context, Worker};
 use regex::bytes::{Regex, RegexBuilder};
 
-/// A buffer that a large file has blown up is given back down to this size.
+/// A buffer that a large file has enlarged is shrunk to this size.
 const KEPT: usize = 8 << 20;
 
-/// What every searcher is made from.
+/// What all searchers share.
 pub(crate) struct Plan {
     pub(crate) pattern: String,
     pub(crate) count_only: bool,
     pub(crate) compile_per_file: bool,
 }
 
-/// The state of one worker. The regex is its own: one that threads share is compiled once too, but they meet at the
-/// scratch space that it hands out for every search.
+/// The state of one worker. It has a regex of its own: threads that share one also share the pool of scratch space that every search takes
+/// from.
 pub(crate) struct Searcher {
     regex: Regex,
     buffer: Vec<u8>,
@@ -32,7 +32,7 @@ pub(crate) struct Found {
     pub(crate) content: io::Result<Content>,
 }
 
-/// What was in it. `lines` is ready to be printed.
+/// The content of a file. `lines` is ready to be printed.
 pub(crate) enum Content {
     Binary,
     Text { bytes: usize, matches: u64, lines: Vec<u8> },
@@ -79,7 +79,7 @@ impl Searcher {
     }
 }
 
-/// Appends `path:number:line`, all as the bytes that they are: neither names nor lines need be UTF-8.
+/// Appends `path:number:line` as bytes: neither names nor lines need be UTF-8.
 fn print(lines: &mut Vec<u8>, path: &Path, number: usize, line: &[u8]) {
     lines.extend_from_slice(path.as_os_str().as_encoded_bytes());
     // Writing to memory does not fail.
@@ -90,9 +90,8 @@ fn print(lines: &mut Vec<u8>, path: &Path, number: usize, line: &[u8]) {
 
 /// Calls `hit` with the number and the text of each line in which `regex` is found.
 ///
-/// One search over the whole text is much faster than one for each line. It finds the same lines, except that a pattern
-/// like `a\s+b` can match across the end of a line, which proves nothing about either line: from there on each is
-/// searched alone.
+/// One search over the whole text is much faster than one for each line. It finds the same lines, except that a pattern like `a\s+b` can
+/// match across the end of a line, which says nothing about either line. From there on, each line is searched alone.
 fn for_each_match(regex: &Regex, text: &[u8], mut hit: impl FnMut(usize, &[u8])) {
     let (mut from, mut number) = (0, 1); // where a line begins, and which
     while from < text.len() {
@@ -104,7 +103,7 @@ fn for_each_match(regex: &Regex, text: &[u8], mut hit: impl FnMut(usize, &[u8]))
         if start + length < found.end() {
             return for_each_line(regex, &text[start..], number, hit);
         }
-        // An empty match can be found behind the last newline, where there is no line.
+        // An empty match can be behind the last newline, where there is no line.
         if start < text.len() {
             hit(number, &text[start..start + length]);
         }

@@ -1,4 +1,4 @@
-//! Which files are searched: those that `grep -r` searches.
+//! Finds the files to search: those that `grep -r` searches.
 
 use std::env;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ignore::{DirEntry, Error, WalkBuilder};
 
-/// The files under `roots`, one after the other as the walk comes to them, and what it could not read.
+/// The files under `roots`, in the order of the walk, and the errors of entries that could not be read.
 pub(crate) fn files(roots: &[PathBuf]) -> impl Iterator<Item = Result<PathBuf, Error>> {
     // No filters: hidden files and those that git ignores are searched too.
     let entries = roots.iter().flat_map(|root| WalkBuilder::new(root).standard_filters(false).build());
@@ -16,8 +16,8 @@ pub(crate) fn files(roots: &[PathBuf]) -> impl Iterator<Item = Result<PathBuf, E
     })
 }
 
-/// What was named is read whatever it is, a pipe or a link too; what was only met is read if it is a plain file,
-/// so that no link is followed and no device waited for.
+/// A path that was given is read whatever it is, also a pipe or a link. An entry that the walk finds is read only if it is a plain file, so
+/// that no link is followed and no device is waited for.
 fn is_searched(entry: &DirEntry) -> bool {
     match entry.depth() {
         0 => !entry.path().is_dir(),

@@ -1,4 +1,4 @@
-//! What goes wrong on purpose, and how often it did.
+//! Faults that are made on purpose, and their counts.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ faults! {
     dropped: "pools dropped with work in them",
 }
 
-/// One more of them.
+/// Counts one fault.
 pub(crate) fn count(fault: &AtomicU64) {
     fault.fetch_add(1, Relaxed);
 }
@@ -68,7 +68,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Options in which threads are refused and panic handlers panic, now and then.
+/// Options with which threads are refused, and panic handlers panic, at random.
 pub(crate) fn unreliable(mut setup: Setup, random: &mut Random) -> Setup {
     if random.once_in(3) {
         let dice = Mutex::new(random.split());
@@ -91,7 +91,7 @@ pub(crate) fn unreliable(mut setup: Setup, random: &mut Random) -> Setup {
     setup
 }
 
-/// A state that is hard to build and to end.
+/// A state that may fail to be made and may panic when it ends.
 pub(crate) struct Flaky {
     random: Random,
 }

@@ -1,4 +1,4 @@
-//! What becomes of every task, told by what it captures.
+//! Counts what happens to every task, by a value that the task captures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -9,12 +9,12 @@ pub(crate) struct Ledger {
     made: AtomicU64,
     ran: AtomicU64,
     dropped: AtomicU64,
-    /// Tasks beside: the pool may have run them, or whoever brought them.
+    /// Tasks that the pool or their submitter may have run.
     beside: AtomicU64,
 }
 
 impl Ledger {
-    /// What one task captures.
+    /// The value for one task to capture.
     pub(crate) fn receipt(self: &Arc<Self>) -> Receipt {
         self.made.fetch_add(1, SeqCst);
         Receipt(Arc::clone(self))
@@ -28,13 +28,13 @@ impl Ledger {
         self.beside.fetch_add(tasks, SeqCst);
     }
 
-    /// Whether a pool that says it ran so many tells the truth.
+    /// Whether a pool may report that it ran `ran` tasks.
     pub(crate) fn confirms(&self, ran: u64) -> bool {
         let own = self.ran();
         (own..=own + self.beside.load(SeqCst)).contains(&ran)
     }
 
-    /// Whether no task, and nothing that one had captured, is left anywhere.
+    /// Whether every task and everything that it captured has been dropped.
     pub(crate) fn is_settled(&self) -> bool {
         self.dropped.load(SeqCst) == self.made.load(SeqCst)
     }

@@ -1,4 +1,5 @@
-//! The life of one pool: many use it, it is changed meanwhile, it ends in some way, and then the books are held against each other.
+//! The life of one pool: threads use it, it is reconfigured meanwhile, it ends in some way, and then its counts are compared with the
+//! tasks' own.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -14,7 +15,7 @@ use crate::support::random::Random;
 use crate::support::{Setup, each_dispatch, eventually, threads_named};
 use crate::users::{Soaked, User};
 
-/// What the names of their threads begin with.
+/// The prefix of their threads' names.
 pub(crate) const POOLS: &str = "life";
 
 /// How a pool of some kind and dispatch is built.
@@ -44,9 +45,9 @@ fn kinds<D: Dispatch>() -> [Build; 3] {
     ]
 }
 
-/// What a pool did in its life, as far as it said.
+/// What a pool has done, by its own counts.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Deeds {
+pub(crate) struct Totals {
     pub(crate) pools: u64,
     pub(crate) ran: u64,
     pub(crate) not_run: u64,
@@ -54,7 +55,7 @@ pub(crate) struct Deeds {
 }
 
 thread_local! {
-    /// Owners of pools, which are dropped when the thread's locals are.
+    /// Owners of pools, which are dropped with the thread's thread-locals.
     static LEFT_BEHIND: RefCell<Vec<Arc<dyn Soaked>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -66,7 +67,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// `number` is nobody else's.
+    /// Builds a pool. `number` must be unique.
     pub(crate) fn begin(build: Build, number: u64, mut random: Random) -> Life {
         let name = format!("{POOLS}{number}_");
         loop {
@@ -98,7 +99,7 @@ impl Life {
         }
     }
 
-    /// Some use the pool for that long, and somebody changes it.
+    /// Has several threads use the pool for that long, and reconfigures it meanwhile.
     pub(crate) fn exercise(&mut self, time: Duration) {
         let end = Instant::now() + time;
         let users: Vec<User> = (0..=self.random.below(3)).map(|_| self.user()).collect();
@@ -117,42 +118,42 @@ impl Life {
         });
     }
 
-    /// Waits until the pool has nothing to do, and says what it has done so far.
-    pub(crate) fn settle(&self) -> Result<Deeds, String> {
+    /// Waits until the pool is idle, and returns what it has done so far.
+    pub(crate) fn settle(&self) -> Result<Totals, String> {
         self.pool.wait_idle();
         self.audit()
     }
 
-    /// Ends the pool, in one way or another.
-    pub(crate) fn end(mut self) -> Result<Deeds, String> {
+    /// Ends the pool, in a random way.
+    pub(crate) fn end(mut self) -> Result<Totals, String> {
         let mut user = self.user();
         (0..10).for_each(|_| user.use_once(&*self.pool));
         drop(user);
         let name = self.name.clone();
-        let deeds = if self.random.once_in(4) {
+        let totals = if self.random.once_in(4) {
             count(&FAULTS.dropped);
             let ledger = Arc::clone(&self.ledger);
             if self.random.once_in(2) {
                 let owner = Arc::clone(&self.pool);
                 drop(self.pool.submit(Task::new(move || LEFT_BEHIND.with(|left| left.borrow_mut().push(owner)))));
-                // Otherwise that worker would keep the pool, and the pool the worker.
+                // Otherwise the worker would keep the pool alive, and the pool the worker.
                 self.pool.detach();
             }
             drop(self);
-            // It may have been one of its own workers that dropped it last, which does not wait.
+            // If one of its own workers dropped the pool last, that did not wait.
             eventually("every task has ended", || ledger.is_settled());
-            Deeds { pools: 1, ran: ledger.ran(), ..Deeds::default() }
+            Totals { pools: 1, ran: ledger.ran(), ..Totals::default() }
         } else {
             finish(&*self.pool, &mut self.random);
             self.pool.shutdown();
             self.audit()?
         };
         eventually("no thread is left", || threads_named(&name) == 0);
-        Ok(deeds)
+        Ok(totals)
     }
 
-    /// Holds what the pool says against what its tasks say. Nothing runs.
-    fn audit(&self) -> Result<Deeds, String> {
+    /// Compares the counts of the pool with those of its tasks. No task may be running.
+    fn audit(&self) -> Result<Totals, String> {
         eventually("every task has ended", || self.ledger.is_settled());
         let stats = self.pool.stats();
         let Stats { submitted, completed, panicked, cancelled, returned, .. } = stats;
@@ -160,11 +161,11 @@ impl Life {
         if submitted != ran + not_run || !self.ledger.confirms(ran) {
             return Err(format!("{} tasks ran, and the pool says: {stats:?}", self.ledger.ran()));
         }
-        Ok(Deeds { pools: 1, ran, not_run, lost: submitted - ran - not_run })
+        Ok(Totals { pools: 1, ran, not_run, lost: submitted - ran - not_run })
     }
 }
 
-/// Changes the pool, or ends it and makes it work again.
+/// Reconfigures the pool, or ends and restarts it.
 fn disturb(pool: &dyn Soaked, random: &mut Random) {
     match random.below(10) {
         0 | 1 => drop(pool.tune(1 + random.below(6))),
@@ -186,7 +187,7 @@ fn disturb(pool: &dyn Soaked, random: &mut Random) {
     }
 }
 
-/// Ends the pool, for the time being.
+/// Shuts the pool down, in a random way.
 fn finish(pool: &dyn Soaked, random: &mut Random) {
     match random.below(5) {
         0 => drop(pool.shutdown_now()),

@@ -1,13 +1,13 @@
-//! Everything at once and at random, on every kind of pool and every dispatch, for as long as you like: short lives of pools beside nine
-//! that stay, with faults made on purpose. Linux only: what it watches, it reads from `/proc`.
+//! Uses every kind of pool with every dispatch at random, with faults made on purpose, for as long as you like: pools that are built and
+//! ended all the time, beside nine that stay. Linux only: it reads memory and threads from `/proc`.
 //!
 //! ```sh
 //! cargo run --release --example soak -- --minutes 2          # prints its seed
-//! cargo run --release --example soak -- --minutes 2 --seed 7 # the same pools and tasks; how they meet is up to the machine
+//! cargo run --release --example soak -- --minutes 2 --seed 7 # the same pools and tasks; the machine decides their order
 //! ```
 //!
 //! One line a second, then a verdict: what ran, which faults were made, what was lost (nothing), whether memory or threads grew.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // what must not happen ends it, with a message
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure ends the program, with a message
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use std::{fs, panic, thread};
 
 use clap::Parser;
-use lives::{Deeds, Life, POOLS, variants};
+use lives::{Life, POOLS, Totals, variants};
 use parking_lot::Mutex;
 use support::allocator::{Counting, bytes};
 use support::random::Random;
@@ -40,7 +40,7 @@ struct Args {
     /// How long, in minutes; a fraction will do.
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
-    /// Where the random numbers begin.
+    /// The seed of the random numbers.
     #[arg(long)]
     seed: Option<u64>,
     /// How many pools live at a time, beside the nine that stay.
@@ -48,12 +48,12 @@ struct Args {
     lanes: u64,
 }
 
-/// Nothing that a lane does takes so long; longer than what it waits for by itself, which says more when it does not come.
+/// A step of a lane that takes longer hangs. It is longer than the limits of the steps' own waits, whose failures say more.
 const HANGS_AFTER: Duration = Duration::from_secs(90);
-/// Memory may grow by so much after the first part of the run: what the allocator keeps varies.
+/// How much memory may grow after the first part of the run: what the allocator keeps varies.
 const MAY_GROW_KIB: u64 = 16 * 1024;
 
-/// What a lane is at, with which pool, and since when.
+/// What a lane is doing, with which pool, and since when.
 struct Beat {
     since: Instant,
     what: String,
@@ -66,10 +66,10 @@ impl Beat {
     }
 }
 
-/// What the lanes have done, and what each is at.
+/// What the lanes have done, and what each is doing.
 #[derive(Default)]
 struct Board {
-    deeds: Mutex<Deeds>,
+    totals: Mutex<Totals>,
     beats: Mutex<Vec<Beat>>,
     error: Mutex<Option<String>>,
     lives: AtomicU64,
@@ -80,14 +80,14 @@ impl Board {
         self.beats.lock()[lane] = Beat::new(what, life);
     }
 
-    fn add(&self, deeds: Result<Deeds, String>, seed: u64) {
-        match deeds {
-            Ok(deeds) => {
-                let mut sum = self.deeds.lock();
-                sum.pools += deeds.pools;
-                sum.ran += deeds.ran;
-                sum.not_run += deeds.not_run;
-                sum.lost += deeds.lost;
+    fn add(&self, totals: Result<Totals, String>, seed: u64) {
+        match totals {
+            Ok(totals) => {
+                let mut sum = self.totals.lock();
+                sum.pools += totals.pools;
+                sum.ran += totals.ran;
+                sum.not_run += totals.not_run;
+                sum.lost += totals.lost;
             }
             Err(error) => _ = self.error.lock().get_or_insert(format!("a life with seed {seed}: {error}")),
         }
@@ -124,7 +124,7 @@ fn long_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
         let which = random.below(lives.len());
         board.beat(lane, format!("a turn of the pool that stays of variant {which}"), Some(&lives[which]));
         lives[which].exercise(random.micros(40_000));
-        board.beat(lane, format!("the books of the pool that stays of variant {which}"), Some(&lives[which]));
+        board.beat(lane, format!("the counts of the pool that stays of variant {which}"), Some(&lives[which]));
         if let Err(error) = lives[which].settle() {
             board.add(Err(error), 0);
         }
@@ -132,7 +132,7 @@ fn long_lives(board: &Board, lane: usize, mut random: Random, end: Instant) {
     lives.into_iter().for_each(|life| board.add(life.end(), 0));
 }
 
-/// A figure from the kernel's account of this process.
+/// A figure from `/proc/self/status`.
 fn status(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -145,14 +145,14 @@ fn main() -> ExitCode {
     println!("seed {seed}");
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        // The others are meant to, or are asked for it at the end.
+        // Other threads panic on purpose, or are joined at the end.
         if thread::current().name() == Some("main") {
             hook(info);
         }
     }));
     let start = Instant::now();
     let length = Duration::from_secs_f64(args.minutes * 60.0);
-    // Memory is compared from here on: at first it grows, for there is more and more that has been used once.
+    // Memory is compared from here on. At first it grows, while more and more code runs for the first time.
     let settled = length.div_f64(4.0).min(Duration::from_secs(300));
     let lanes = usize::try_from(args.lanes).unwrap() + 1;
     let beats = (0..lanes).map(|_| Beat::new(String::new(), None)).collect();
@@ -174,12 +174,12 @@ fn main() -> ExitCode {
     while threads.iter().any(|thread| !thread.is_finished()) {
         thread::sleep(Duration::from_secs(1));
         let (rss, seconds) = (status("VmRSS"), start.elapsed().as_secs());
-        let deeds = *board.deeds.lock();
+        let totals = *board.totals.lock();
         let faults: u64 = faults::FAULTS.all().iter().map(|(_, times)| times).sum();
         println!(
             "{seconds:>5} s  {:>6} pools ended  {:>9} tasks ran  {faults:>8} faults  {:>3} threads  {rss:>7} KiB, {:>5} on the heap",
-            deeds.pools,
-            deeds.ran,
+            totals.pools,
+            totals.ran,
             status("Threads"),
             bytes() / 1024,
         );
@@ -192,7 +192,7 @@ fn main() -> ExitCode {
                 if let Some(pool) = beat.pool.as_ref().and_then(Weak::upgrade) {
                     println!("{:#?}", pool.stats());
                 }
-                // With a core, or under a debugger, one sees where.
+                // A core dump or a debugger shows where.
                 std::process::abort();
             }
         }
@@ -200,9 +200,9 @@ fn main() -> ExitCode {
     let panicked = threads.into_iter().find_map(|thread| thread.join().err());
     eventually("no pool's thread is left", || threads_named(POOLS) == 0);
 
-    let (deeds, last) = (*board.deeds.lock(), status("VmRSS"));
+    let (totals, last) = (*board.totals.lock(), status("VmRSS"));
     let first = first.unwrap_or(last);
-    println!("\n{} pools, {} tasks ran, {} were cancelled or given back", deeds.pools, deeds.ran, deeds.not_run);
+    println!("\n{} pools, {} tasks ran, {} were cancelled or given back", totals.pools, totals.ran, totals.not_run);
     for (what, times) in faults::FAULTS.all() {
         println!("{times:>9} {what}");
     }
@@ -211,7 +211,7 @@ fn main() -> ExitCode {
         settled.as_secs(),
         bytes() / 1024
     );
-    println!("lost: {}", deeds.lost);
+    println!("lost: {}", totals.lost);
     let error = board.error.lock().take();
     let grew = (last > first + MAY_GROW_KIB).then(|| "memory has grown".to_owned());
     let panicked = panicked.map(|payload| match payload.downcast::<String>() {

@@ -1,4 +1,4 @@
-//! Those who use a pool: what they ask of it, and what their tasks do.
+//! The users of a pool: what they submit, and what their tasks do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -21,12 +21,12 @@ pub(crate) struct User {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) pool: Weak<dyn Soaked>,
     pub(crate) random: Random,
-    /// Whether this is a task of the pool.
+    /// Whether the user is a task of the pool.
     pub(crate) is_inside: bool,
 }
 
 impl User {
-    /// What a task becomes.
+    /// The user for a task.
     fn split(&mut self) -> User {
         User {
             ledger: Arc::clone(&self.ledger),
@@ -36,7 +36,7 @@ impl User {
         }
     }
 
-    /// A task that does something or other.
+    /// A task that does something at random.
     fn task(&mut self) -> impl FnOnce() + Send + use<> {
         let (receipt, mut bomb, mut user) = (self.ledger.receipt(), Bomb::default(), self.split());
         move || {
@@ -57,7 +57,7 @@ impl User {
         (0..self.random.below(most + 1)).map(|_| Task::new(self.task())).collect()
     }
 
-    /// Brings one task or a few, by one of the roads. Refusals are as good as answers.
+    /// Submits one task or a few, by one of the methods. Refusals are fine.
     pub(crate) fn use_once(&mut self, pool: &dyn Soaked) {
         match self.random.below(12) {
             0 | 1 => drop(pool.try_submit(Task::new(self.task()))),
@@ -76,7 +76,7 @@ impl User {
         }
     }
 
-    /// Waits for a task, or does not.
+    /// Waits for a task, cancels it, or drops the handle.
     fn take_up(&mut self, mut handle: Handle<()>) {
         match self.random.below(5) {
             0 => drop(handle),
@@ -87,8 +87,8 @@ impl User {
         }
     }
 
-    /// Awaits something, or drops the future half-way. A task of the pool does not stay for it: an executor does not know what the
-    /// future waits for, so it cannot run that meanwhile, as the pool's own waits do.
+    /// Awaits a future, or polls it once and drops it. A task of the pool only polls it: an executor does not know what the future waits for, so
+    /// it cannot run that meanwhile, as the pool's own waits do.
     fn take_async<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         if !self.is_inside && self.random.once_in(2) {
             return Some(block_on(future));
@@ -142,7 +142,7 @@ impl<D: Dispatch> Soaked for Pool<D> {
                 }
             }
             6 => {
-                // What finds no room in the pool runs here, which is not the pool's to count. All end before the scope does.
+                // Tasks that the pool refuses run on this thread, and the pool does not count them. All end before the scope does.
                 let beside = Arc::<Ledger>::default();
                 let children = user.random.below(6) as u64;
                 let fails = user.random.below(24) as u64;
