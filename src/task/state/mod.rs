@@ -129,7 +129,8 @@ impl<I, O> TaskState<I, O> {
         &self.meta
     }
 
-    /// Takes the input, to run the task. An error is what the caller reports instead.
+    /// Takes the input, to run the task. A waiter that has taken it has to call [`leave_view`](Self::leave_view). An error is what the
+    /// caller reports instead.
     fn start(
         &self,
         taker: Taker,
@@ -155,9 +156,6 @@ impl<I, O> TaskState<I, O> {
                 }
                 state.stage = Stage::Running(interrupter.cloned());
                 drop(state);
-                if taker == Taker::Waiter {
-                    self.leave_view(RunOutcome::Elsewhere);
-                }
                 Ok(input.into_inner())
             }
             None => Err(self.withdrawn_outcome(&state, taker)),
