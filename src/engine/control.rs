@@ -168,7 +168,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             queued: load.queued,
             overcommitted: self.overcommitted(),
             waiting: self.wait_queue.waiting(),
-            submitted: load.accepted + get(&self.counters.direct),
+            submitted: (load.accepted + get(&self.counters.direct)).saturating_sub(get(&self.counters.taken_back)),
             completed: ended.completed,
             panicked: ended.panicked,
             cancelled: ended.cancelled + self.withdrawn_cancelled(),
@@ -237,6 +237,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.apply_limits(phase);
         });
         self.wait_queue.notify_all();
+        self.notify_all_at_views();
         self.parking.wake_all();
     }
 

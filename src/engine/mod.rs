@@ -45,7 +45,7 @@ pub(crate) use control::{Controlled, EngineRef, PauseControl};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use submit::{SubmitOptions, WaitMode};
-pub(crate) use views::SweptView;
+pub(crate) use views::{BlockedAtView, PoolViews};
 
 use crate::engine::options::{Nested, Options};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
@@ -53,6 +53,7 @@ use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
 use crate::task::block_permits::BlockPermits;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
+use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::{Overdue, RunningTasks};
 use crate::task::state::{Completion, Retracted, RunOutcome};
@@ -112,6 +113,9 @@ pub trait Runner: Send + Sync + Sized + 'static {
 
     /// What a queued task can expect. Is asked under the queue's locks.
     fn liveness(item: &Self::Item) -> Liveness;
+
+    /// The item that stands for a task which a limited view keeps until it starts.
+    fn deferred(deferred: Deferred<Self::Item, Self::Returned>) -> Self::Item;
 
     /// Undoes a task that was taken out of the queue.
     fn retract(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Retracted<Self::Returned>;
@@ -215,6 +219,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Counts a task that has ended, or will, without having come through the queue.
     pub(crate) fn note_direct(&self) {
         counters::count(&self.counters.direct);
+    }
+
+    /// Counts that a limited view has taken a task back that it had sent here.
+    pub(crate) fn note_taken_back(&self) {
+        counters::count(&self.counters.taken_back);
     }
 
     /// Until it is dropped, the calling thread is about to bring tasks in that no worker can find yet, and workers that

@@ -42,7 +42,7 @@ impl WaitMode {
         Instant::now().checked_add(limit).map_or(WaitMode::Forever, WaitMode::Until)
     }
 
-    fn deadline(self) -> Option<Instant> {
+    pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
             WaitMode::Until(deadline) => Some(deadline),
             _ => None,
@@ -52,7 +52,7 @@ impl WaitMode {
 
 /// By which door a task wants in, how long its submitter waits there, and what makes it give up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SubmitOptions<'t> {
+pub struct SubmitOptions<'t> {
     lane: usize,
     mode: WaitMode,
     token: Option<&'t CancelToken>,
@@ -95,8 +95,25 @@ impl<'t> SubmitOptions<'t> {
         SubmitOptions { is_bounded: true, ..self }
     }
 
+    /// Enters by this lane.
+    pub(crate) fn in_lane(self, lane: usize) -> Self {
+        SubmitOptions { lane, ..self }
+    }
+
+    pub(crate) fn with_mode(self, mode: WaitMode) -> Self {
+        SubmitOptions { mode, ..self }
+    }
+
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    pub(crate) fn mode(&self) -> WaitMode {
+        self.mode
+    }
+
     /// Why to give up waiting, if so.
-    fn end(&self) -> Option<SubmitErrorKind> {
+    pub(crate) fn end(&self) -> Option<SubmitErrorKind> {
         let is_late = || self.mode.deadline().is_some_and(|d| Instant::now() >= d);
         self.cancelled().or_else(|| is_late().then_some(SubmitErrorKind::TimedOut))
     }
@@ -109,11 +126,11 @@ impl<'t> SubmitOptions<'t> {
         })
     }
 
-    pub(super) fn token(&self) -> Option<&'t CancelToken> {
+    pub(crate) fn token(&self) -> Option<&'t CancelToken> {
         self.token
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         earlier(self.mode.deadline(), self.token.and_then(CancelToken::deadline))
     }
 }
@@ -213,7 +230,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     #[cold]
-    fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
+    pub(super) fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
         if !(options.is_retry && kind.is_for_now()) {
             self.counters.count_refusal(kind);
         }
@@ -258,9 +275,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.wait_queue.notify_one(|lane| self.queue.has_room(lane));
     }
 
-    /// Lets those in line try who are behind futures that were called and have not come.
+    /// Notifies the submitters, at the pool and at its views, that are behind futures which were notified and have not come.
     pub(super) fn pass_late_futures(&self) {
         self.wait_queue.pass_late_futures(|lane| self.queue.has_room(lane));
+        self.pass_late_futures_at_views();
+    }
+
+    /// When a future that was notified, and has not come, is to be passed over.
+    pub(super) fn grace_ends(&self) -> Option<Instant> {
+        earlier(self.wait_queue.grace_ends(), self.grace_ends_at_views())
     }
 
     /// `submit`'s patience as the options have it.

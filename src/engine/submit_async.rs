@@ -16,17 +16,17 @@ use crate::task::state::TaskState;
 /// A task that enters when it is polled and there is room. It stands in the same line as threads that wait; dropping it
 /// leaves the line and calls the next, and drops the task.
 #[must_use = "futures do nothing with_token polled"]
-pub(crate) struct SubmitFuture<'p, R: Runner, D: Dispatch> {
+pub(crate) struct SubmitFuture<'p, R: Runner, D: Dispatch, L> {
     engine: &'p Arc<Engine<R, D>>,
     options: SubmitOptions<'p>,
     /// `None` once it has entered or been refused.
-    item: Option<R::Item>,
+    item: Option<L>,
     place: Option<WaitGuard<'p, R, D>>,
     /// Its token, if it has one.
     cancelled: Option<Cancelled<'p>>,
 }
 
-impl<R: Runner, D: Dispatch> Unpin for SubmitFuture<'_, R, D> {}
+impl<R: Runner, D: Dispatch, L> Unpin for SubmitFuture<'_, R, D, L> {}
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Submits a task as soon as there is room, or gives up when the token of its way is cancelled. Whoever polls a future that is
@@ -35,9 +35,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &'p Arc<Self>,
         item: R::Item,
         options: SubmitOptions<'p>,
-    ) -> SubmitFuture<'p, R, D> {
-        let cancelled = options.token().map(CancelToken::cancelled);
-        SubmitFuture { engine: self, options, item: Some(item), place: None, cancelled }
+    ) -> impl Future<Output = Result<(), SubmitError<R::Item>>> + Send + use<'p, R, D> {
+        let entering = self.submit_lazy_async(Some(item), options);
+        async move { entering.await.map_err(|refusal| refusal.map(|mut item| item.build())) }
     }
 
     /// The same with the task of a slot; on a refusal the input comes back out of it.
@@ -55,11 +55,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Err(refusal) => Err(task_state.refused(refusal.kind())),
         }
     }
+
+    /// The same for a task that is made when there is room.
+    pub(crate) fn submit_lazy_async<'p, L: LazyItem<R::Item>>(
+        self: &'p Arc<Self>,
+        item: L,
+        options: SubmitOptions<'p>,
+    ) -> SubmitFuture<'p, R, D, L> {
+        let cancelled = options.token().map(CancelToken::cancelled);
+        SubmitFuture { engine: self, options, item: Some(item), place: None, cancelled }
+    }
 }
 
-impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
+impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> SubmitFuture<'_, R, D, L> {
     /// One more try; `None` if it has to wait on.
     fn advance(&mut self, waker: &Waker) -> Option<Result<(), SubmitErrorKind>> {
+        let Some(item) = &mut self.item else { unreachable!("it is polled while it has a task") };
         // Whoever enters at once needs no clone.
         let waiter = |options: &SubmitOptions<'_>| match options.is_inline() {
             true => Waiter::Inline(waker.clone()),
@@ -68,7 +79,7 @@ impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
         if let Some(place) = &self.place {
             place.set_waiter(waiter(&self.options));
         } else {
-            match self.engine.enter_now(&mut self.item, &self.options) {
+            match self.engine.enter_now(item, &self.options) {
                 Ok(true) => return Some(Ok(())),
                 Ok(false) => self.place = self.engine.enqueue(&self.options, waiter(&self.options)),
                 Err(kind) => return Some(Err(kind)),
@@ -77,7 +88,7 @@ impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
         let Some(place) = &self.place else { return Some(Err(SubmitErrorKind::Overloaded)) };
         // Until it has not been called since it looked: a call before that went to the waiter of an earlier poll.
         loop {
-            match self.engine.retry_from_queue(&mut self.item, &self.options, place) {
+            match self.engine.retry_from_queue(item, &self.options, place) {
                 Ok(true) => return Some(Ok(())),
                 Ok(false) if place.is_notified() => {}
                 Ok(false) => return None,
@@ -96,8 +107,8 @@ impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
     }
 }
 
-impl<R: Runner, D: Dispatch> Future for SubmitFuture<'_, R, D> {
-    type Output = Result<(), SubmitError<R::Item>>;
+impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> Future for SubmitFuture<'_, R, D, L> {
+    type Output = Result<(), SubmitError<L>>;
 
     /// # Panics
     /// When polled again after it was ready.
@@ -112,9 +123,10 @@ impl<R: Runner, D: Dispatch> Future for SubmitFuture<'_, R, D> {
             // It has left the line.
             self.engine.ensure_workers();
         }
+        let Some(item) = self.item.take() else { unreachable!("it was polled while it had a task") };
         Poll::Ready(result.map_err(|kind| {
-            self.engine.counters.count_refusal(kind);
-            SubmitError::new(kind, self.item.build())
+            self.engine.note_refusal(&self.options, kind);
+            SubmitError::new(kind, item)
         }))
     }
 }

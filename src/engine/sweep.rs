@@ -142,8 +142,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
         };
         let dead = self.queue.sweep(&mut |item| is_dead(R::liveness(item)));
-        let views = self.views.all().into_iter().map(|view| (view.sweep(&mut is_dead), view));
-        let views: Vec<_> = views.filter(|(dead, _)| !dead.is_empty()).collect();
+        let views: Vec<_> = self.views.all().into_iter().filter_map(|views| views.sweep(&mut is_dead)).collect();
         if any_cancellable {
             self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
         }
@@ -165,9 +164,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         for input in captured {
             self.catch_user_panic(|| drop(input));
         }
-        for (dead, view) in views {
-            view.discard_all(dead);
-        }
+        views.into_iter().for_each(|discard| discard());
     }
 
     /// Counts a task that was taken out of the queue dead, and tells whoever waits for it. What it captured is to be dropped.

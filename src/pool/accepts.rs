@@ -1,23 +1,56 @@
 //! What a pool can be given, and how that becomes a task: all that the verbs need to know of a kind of pool.
 
-use crate::engine::{Engine, Runner};
+use std::future::Future;
+
+use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::error::SubmitError;
 use crate::queue::Dispatch;
 use crate::sync::Arc;
+use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
-/// A pool of any kind.
+/// A pool of any kind, or a limited view of one.
 pub trait AnyPool: Sync {
     type Runner: Runner;
     type Dispatch: Dispatch;
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
+
+    /// What the state of a new task knows of the view that it is for; `None` for a pool.
+    fn in_view(&self) -> Option<InView> {
+        None
+    }
+
+    /// Takes a task in, made of `input`; on a refusal that comes back. `view` is what [`in_view`](Self::in_view) gave for it, if it
+    /// has a state.
+    #[inline]
+    fn admit<I>(
+        &self,
+        input: I,
+        make: impl FnOnce(I) -> Item<Self>,
+        _view: Option<&InView>,
+        options: SubmitOptions<'_>,
+    ) -> Result<(), SubmitError<I>> {
+        self.engine().submit(input, make, options)
+    }
+
+    /// As [`admit`](Self::admit), waiting as a future.
+    fn admit_async<'p>(
+        &'p self,
+        item: Item<Self>,
+        _task: Option<u64>,
+        options: SubmitOptions<'p>,
+    ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
+        self.engine().submit_async(item, options)
+    }
 }
 
 /// What a pool's queue holds.
 pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
 
 /// Says what a pool can be given: closures for a [`Pool`](crate::Pool), payloads for a [`PoolWithFunc`](crate::PoolWithFunc), the
-/// worker's [`Input`](crate::Worker::Input) for a [`StatefulPool`](crate::StatefulPool). It cannot be implemented outside this crate.
+/// worker's [`Input`](crate::Worker::Input) for a [`StatefulPool`](crate::StatefulPool). A [`Limited`](crate::Limited) view can be given
+/// what its pool can. It cannot be implemented outside this crate.
 ///
 /// It is for code that is generic over pools, with the verbs of [`With`](crate::With):
 ///
@@ -37,7 +70,7 @@ pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not accept `{X}`",
-    note = "a `Pool` accepts `FnOnce() -> T + Send + 'static`, a `PoolWithFunc<T>` its `T`, a `StatefulPool<W>` a `W::Input`"
+    note = "a `Pool` accepts `FnOnce() -> T + Send + 'static`, a `PoolWithFunc<T>` its `T`, a `StatefulPool<W>` a `W::Input`, a `Limited` view what its pool accepts"
 )]
 pub trait Accepts<X>: AnyPool
 where

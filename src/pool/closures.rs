@@ -15,6 +15,7 @@ use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, Submi
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Ring, Sharded, Stack};
 use crate::task::closure::Task;
+use crate::task::deferred::Deferred;
 use crate::task::handle::Handle;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::Overdue;
@@ -94,6 +95,10 @@ impl Runner for CallTask {
 
     fn spare_state(&self) -> Option<()> {
         Some(())
+    }
+
+    fn deferred(deferred: Deferred<Task, Task>) -> Task {
+        Task::from_body(deferred)
     }
 
     fn liveness(item: &Task) -> Liveness {

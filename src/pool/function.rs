@@ -14,6 +14,7 @@ use crate::engine::{Engine, EngineRef, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
+use crate::task::deferred::Deferred;
 use crate::task::handle::Handle;
 use crate::task::job::Job;
 use crate::task::liveness::Liveness;
@@ -74,6 +75,10 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 
     fn spare_state(&self) -> Option<()> {
         Some(())
+    }
+
+    fn deferred(deferred: Deferred<Job<T, R>, T>) -> Job<T, R> {
+        Job::Deferred(Box::new(deferred))
     }
 
     fn liveness(item: &Job<T, R>) -> Liveness {

@@ -8,12 +8,12 @@ mod control;
 mod function;
 mod pause;
 mod stateful;
-mod verbs;
+pub(crate) mod verbs;
 mod with;
 mod worker_pool;
 
 pub use accepts::Accepts;
-pub(crate) use accepts::AnyPool;
+pub(crate) use accepts::{AnyPool, Item};
 pub(crate) use answered::answered;
 pub(crate) use closures::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};

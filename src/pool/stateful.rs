@@ -14,6 +14,7 @@ use crate::engine::{Engine, EngineRef, Runner, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, Cause, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
+use crate::task::deferred::Deferred;
 use crate::task::handle::Handle;
 use crate::task::interrupter::Interrupter;
 use crate::task::job::Job;
@@ -122,6 +123,10 @@ impl<W: Worker> Runner for RunWorker<W> {
 
     fn discards_after_panic(&self) -> bool {
         self.panic_policy == PanicPolicy::Rebuild
+    }
+
+    fn deferred(deferred: Deferred<Self::Item, W::Input>) -> Self::Item {
+        Job::Deferred(Box::new(deferred))
     }
 
     fn liveness(item: &Self::Item) -> Liveness {

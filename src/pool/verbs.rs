@@ -1,5 +1,6 @@
 //! The three verbs, once for every kind of pool: hand a task over, with or without a way to its result, or wait for that.
 
+use std::convert;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -7,30 +8,28 @@ use std::time::Instant;
 
 use super::accepts::{Accepts, AnyPool};
 use crate::cancel::{CancelReason, CancelToken};
-use crate::engine::{Engine, SubmitOptions, WaitMode};
+use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
+use crate::task::in_view::InView;
 use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
-
-/// The engine behind a pool.
-type EngineOf<P> = Arc<Engine<<P as AnyPool>::Runner, <P as AnyPool>::Dispatch>>;
 
 /// What a task carries that was submitted with options.
 #[derive(Default)]
-pub(super) struct TaskOptions {
+pub(crate) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
 }
 
 impl TaskOptions {
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.deadline.is_none() && self.token.is_none() && self.name.is_none()
     }
 
     /// The same with the deadline in the token, for a task whose caller does not keep the time.
-    pub(super) fn in_token(mut self) -> Self {
+    pub(crate) fn in_token(mut self) -> Self {
         if let Some(deadline) = self.deadline.take() {
             let token = self.token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
             token.cancel_at(deadline);
@@ -41,23 +40,23 @@ impl TaskOptions {
 }
 
 /// How long a blocking verb without options waits for room.
-pub(super) fn mode<P: AnyPool>(pool: &P) -> WaitMode {
+pub(crate) fn mode<P: AnyPool>(pool: &P) -> WaitMode {
     pool.engine().default_mode()
 }
 
 /// Submits a task that carries nothing and whose result nobody wants.
 #[inline]
-pub(super) fn submit<'t, P, X>(pool: &P, x: X, options: impl Into<SubmitOptions<'t>>) -> Result<(), SubmitError<X>>
+pub(crate) fn submit<'t, P, X>(pool: &P, x: X, options: impl Into<SubmitOptions<'t>>) -> Result<(), SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    pool.engine().submit(x, P::plain, options)
+    pool.admit(x, P::plain, None, options.into())
 }
 
 /// Submits all that an iterator gives, each by `submit`, until one is refused. Nothing is left unannounced while the iterator is
 /// asked, for it may block or panic; it is the searcher that keeps workers from being woken one for each task.
-pub(super) fn submit_each<X>(
+pub(crate) fn submit_each<X>(
     all: &mut (impl Iterator<Item = X> + ?Sized),
     submit: impl Fn(X) -> Result<(), SubmitError<X>>,
 ) -> Result<usize, (usize, SubmitError<X>)> {
@@ -70,7 +69,7 @@ pub(super) fn submit_each<X>(
 }
 
 /// The same for an iterator that is given away; what is left of it is in the error.
-pub(super) fn submit_all<I: IntoIterator>(
+pub(crate) fn submit_all<I: IntoIterator>(
     all: I,
     submit: impl Fn(I::Item) -> Result<(), SubmitError<I::Item>>,
 ) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>> {
@@ -80,7 +79,7 @@ pub(super) fn submit_all<I: IntoIterator>(
 }
 
 /// Submits a task with a slot.
-pub(super) fn spawn<P, X>(pool: &P, x: X, options: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
+pub(crate) fn spawn<P, X>(pool: &P, x: X, options: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
@@ -91,14 +90,14 @@ where
 }
 
 /// Runs a task that carries nothing, and waits for its result.
-pub(super) fn run<P, X>(pool: &P, x: X, options: SubmitOptions<'_>) -> Result<P::Output, CallError<X>>
+pub(crate) fn run<P, X>(pool: &P, x: X, options: SubmitOptions<'_>) -> Result<P::Output, CallError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
     let engine = pool.engine();
     if !engine.is_inside() {
-        return StackOneshot::call(|sender| engine.submit(x, |x| P::called(x, sender), options))?.into_result();
+        return StackOneshot::call(|sender| pool.admit(x, |x| P::called(x, sender), None, options))?.into_result();
     }
     // A worker of the pool may have to run the task itself.
     let task_state = task_state(pool, x, TaskOptions::default(), true);
@@ -109,19 +108,20 @@ where
 }
 
 /// A slot for a task.
-pub(super) fn task_state<P, X>(pool: &P, x: X, task_options: TaskOptions, is_call: bool) -> Arc<TaskState<X, P::Output>>
+pub(crate) fn task_state<P, X>(pool: &P, x: X, task_options: TaskOptions, is_call: bool) -> Arc<TaskState<X, P::Output>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
     let TaskOptions { deadline, token, name } = task_options;
-    let has_extra = deadline.is_some() || name.is_some();
-    let extra = has_extra.then(|| Box::new(Extra { deadline, name, view: None }));
+    let view = pool.in_view();
+    let has_extra = deadline.is_some() || name.is_some() || view.is_some();
+    let extra = has_extra.then(|| Box::new(Extra { deadline, name, view }));
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(pool.engine().id()) })
 }
 
 /// Submits the task of a slot.
-pub(super) fn enter<P, X>(
+pub(crate) fn enter<P, X>(
     pool: &P,
     task_state: &Arc<TaskState<X, P::Output>>,
     options: SubmitOptions<'_>,
@@ -130,11 +130,16 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    pool.engine().submit_state(task_state, P::answered(task_state), options)
+    let (item, view, engine) = (P::answered(task_state), task_state.meta().view(), pool.engine());
+    let admitted = pool.admit(item, convert::identity, view, options);
+    admitted.map_err(|refusal| task_state.refused(refusal.kind()))?;
+    engine.note_cancellable(task_state.meta().token.as_ref());
+    engine.sweep_if_worth_it();
+    Ok(())
 }
 
 /// As [`submit`], waiting as a future.
-pub(super) fn submit_async<'p, P, X>(
+pub(crate) fn submit_async<'p, P, X>(
     pool: &'p P,
     x: X,
     options: SubmitOptions<'p>,
@@ -143,13 +148,12 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let engine: &'p EngineOf<P> = pool.engine();
-    let entering = engine.submit_async(P::plain(x), options);
-    async move { entering.await.map_err(|refusal| refusal.map(P::into_input)) }
+    let admitting = pool.admit_async(P::plain(x), None, options);
+    async move { admitting.await.map_err(|refusal| refusal.map(P::into_input)) }
 }
 
 /// As [`enter`], waiting as a future, which gives the slot back.
-pub(super) fn enter_async<'p, P, X>(
+pub(crate) fn enter_async<'p, P, X>(
     pool: &'p P,
     task_state: Arc<TaskState<X, P::Output>>,
     options: SubmitOptions<'p>,
@@ -158,12 +162,17 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let task = P::answered(&task_state);
-    pool.engine().submit_state_async(task_state, task, options)
+    let task = task_state.meta().view().map(InView::task);
+    let admitting = pool.admit_async(P::answered(&task_state), task, options);
+    async move {
+        admitting.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
+        pool.engine().note_cancellable(task_state.meta().token.as_ref());
+        Ok(task_state)
+    }
 }
 
 /// As [`spawn`], waiting as a future.
-pub(super) fn spawn_async<'p, P, X>(
+pub(crate) fn spawn_async<'p, P, X>(
     pool: &'p P,
     x: X,
 ) -> impl Future<Output = Result<Handle<P::Output>, SubmitError<X>>> + Send + use<'p, P, X>
@@ -176,7 +185,7 @@ where
 }
 
 /// As [`run`], waiting as a future, for room and then for the result.
-pub(super) fn run_async<'p, P, X>(
+pub(crate) fn run_async<'p, P, X>(
     pool: &'p P,
     x: X,
 ) -> impl Future<Output = Result<P::Output, CallError<X>>> + Send + use<'p, P, X>
@@ -189,7 +198,7 @@ where
 }
 
 /// The result of a task, or why its caller gives up waiting for it.
-pub(super) async fn outcome<T: Send + 'static>(
+pub(crate) async fn outcome<T: Send + 'static>(
     mut handle: Handle<T>,
     token: Option<&CancelToken>,
 ) -> Result<T, JoinError> {

@@ -130,7 +130,7 @@ pub(crate) struct Extra {
     pub(crate) deadline: Option<Instant>,
     /// What the user calls the task.
     pub(crate) name: Option<Arc<str>>,
-    /// The view that has the task until it starts, in one of whose places that has to run.
+    /// The view that keeps the task until it starts, and whose permit it needs.
     pub(crate) view: Option<InView>,
 }
 
@@ -149,12 +149,6 @@ impl<I, O> TaskMeta<I, O> {
     /// Of a task of `pool` without options.
     pub(crate) fn new(pool: current_worker::PoolId) -> Self {
         TaskMeta { pool, is_call: false, token: None, extra: None, run_here: None, permit: None }
-    }
-
-    /// The same for a task of a view.
-    pub(crate) fn in_view(pool: current_worker::PoolId, view: InView) -> Self {
-        let extra = Extra { deadline: None, name: None, view: Some(view) };
-        TaskMeta { extra: Some(Box::new(extra)), ..TaskMeta::new(pool) }
     }
 }
 
@@ -235,9 +229,6 @@ impl<I, O> TaskState<I, O> {
                 }
                 state.stage = Stage::Running(interrupter.cloned());
                 drop(state);
-                if turn == Turn::OfWaiter {
-                    self.leave_view(RunOutcome::Elsewhere);
-                }
                 Ok(input.into_inner())
             }
             None => Err(self.withdrawn_outcome(&state, turn)),
@@ -275,10 +266,10 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// Tells the view, if the task is of one, that its ticket stands for nothing any more.
-    fn leave_view(&self, withdrawn_outcome: RunOutcome) {
+    /// Tells the view, if the task is of one, that it was cancelled before it started.
+    fn leave_view(&self) {
         if let Some(view) = self.meta.view() {
-            view.withdraw(withdrawn_outcome);
+            view.withdraw();
         }
     }
 
@@ -323,7 +314,7 @@ impl<I, O> TaskState<I, O> {
             Retracted::Here(input.into_inner())
         };
         if turn == Turn::OfWaiter {
-            self.leave_view(RunOutcome::Cancelled);
+            self.leave_view();
         }
         retracted
     }
@@ -355,7 +346,7 @@ impl<I, O> TaskState<I, O> {
         self.withdraw(&mut state, RunOutcome::Cancelled);
         self.note_given_up();
         self.finish(state, Stage::Done(Err(JoinError::new(Cause::Cancelled))));
-        // In this order: what it captured is dropped, which may panic, before its place in a view is free.
+        // In this order: what it captured is dropped, which may panic, before its permit of a view is free.
         let _leaves = LeavesView(self);
         let _input = input;
         self.cancel_token();
@@ -375,7 +366,7 @@ struct LeavesView<'a, I, O>(&'a TaskState<I, O>);
 
 impl<I, O> Drop for LeavesView<'_, I, O> {
     fn drop(&mut self) {
-        self.0.leave_view(RunOutcome::Cancelled);
+        self.0.leave_view();
     }
 }
 

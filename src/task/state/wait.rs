@@ -55,7 +55,7 @@ impl<I, O> TaskState<I, O> {
             Stage::Queued(input) => {
                 self.withdraw(&mut state, RunOutcome::Cancelled);
                 drop(state);
-                self.leave_view(RunOutcome::Cancelled);
+                self.leave_view();
                 Outcome::Returned(SubmitError::new(kind, input.into_inner()))
             }
             Stage::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),
@@ -83,6 +83,10 @@ impl<I, O> TaskState<I, O> {
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline.
     pub(crate) fn call(&self) -> Outcome<I, O> {
+        let is_bounded = self.meta.deadline().is_some() || self.meta.token.is_some();
+        if let Some(view) = self.meta.view().filter(|_| !is_bounded && current_worker::is_inside(self.meta.pool)) {
+            view.run();
+        }
         match self.wait(self.meta.deadline(), self.meta.token.as_ref(), false) {
             Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
             Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
@@ -142,8 +146,8 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// Whether the task may get its place in a view, or another in its way may, while a worker waits for it that can run them: not with
-    /// a limit, which could not be kept.
+    /// Whether the task of a view may get its permits, or another in its way may, while a worker waits for it that can run them: not
+    /// with a limit, which could not be kept.
     fn looks_on(&self, deadline: Option<Instant>) -> bool {
         self.meta.view().is_some() && deadline.is_none()
     }
@@ -151,7 +155,7 @@ impl<I, O> TaskState<I, O> {
     /// Whether that is so now; otherwise the worker is woken when it may be.
     #[cold]
     fn has_to_look_again(&self) -> bool {
-        self.other_view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
+        self.meta.view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
     }
 
     /// Whether a wait with a deadline can also end with the caller's running the task.
