@@ -182,13 +182,18 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         self.engine.id().withdrawn().inspect(|withdrawn| withdrawn.add(outcome == RunOutcome::Cancelled));
     }
 
-    /// The task of an entry that is over. If there is none: whether it was known that the entry stands for nothing.
-    fn end_entry(&self, state: &mut State<R, D>, number: u64) -> Result<Unstarted<R, D>, bool> {
+    /// An entry that stood for nothing has left the pool.
+    fn note_void_over(&self) {
+        self.engine.id().withdrawn().inspect(|withdrawn| withdrawn.clear());
+    }
+
+    /// The task of an entry that is over, if there is one.
+    fn end_entry(&self, state: &mut State<R, D>, number: u64) -> Option<Unstarted<R, D>> {
         let ended = state.end_entry(number);
         if let Err(true) = ended {
-            self.engine.id().withdrawn().inspect(|withdrawn| withdrawn.clear());
+            self.note_void_over();
         }
-        ended
+        ended.ok()
     }
 
     /// Takes a task that has permits out of its turn; `outcome` is as for [`void_entry`](Self::void_entry). The permits are the caller's.
@@ -347,17 +352,29 @@ impl<R: Runner, D: Dispatch> DeferredTasks<R::Item, R::Returned> for View<R, D> 
         run: &mut dyn FnMut(R::Item, &mut Completion) -> RunOutcome,
     ) -> RunOutcome {
         let mut state = self.tree.state.lock();
-        let Ok(task) = self.tree.end_entry(&mut state, task) else { return RunOutcome::Elsewhere };
+        let Some(task) = self.tree.end_entry(&mut state, task) else { return RunOutcome::Elsewhere };
         state.count_start(&self.chain, self.chain.len());
         drop(state);
         self.run_started(task.item, self.chain.len(), completion, run)
     }
 
     fn retract(self: Arc<Self>, task: u64, kind: SubmitErrorKind, cause: Cause) -> Retracted<R::Returned> {
-        let ended = self.tree.end_entry(&mut self.tree.state.lock(), task);
-        let Ok(task) = ended else { return Retracted::Gone(RunOutcome::Elsewhere) };
-        let _permits = ReleasesPermits(&self);
-        task.retract(kind, cause)
+        let mut state = self.tree.state.lock();
+        // What is given back is the task, if any entry stands for it. An entry that was found dead stood for nothing then.
+        let ended = if kind == SubmitErrorKind::Closed { state.end_entry(task) } else { state.drop_entry(task) };
+        drop(state);
+        match ended {
+            Ok(task) => {
+                let _permits = ReleasesPermits(&self);
+                task.retract(kind, cause)
+            }
+            Err(was_void) => {
+                if was_void {
+                    self.tree.note_void_over();
+                }
+                Retracted::Gone(RunOutcome::Elsewhere)
+            }
+        }
     }
 
     fn liveness(&self, task: u64) -> Liveness {
@@ -366,14 +383,17 @@ impl<R: Runner, D: Dispatch> DeferredTasks<R::Item, R::Returned> for View<R, D> 
     }
 
     fn abandon(self: Arc<Self>, task: u64) {
-        let ended = self.tree.end_entry(&mut self.tree.state.lock(), task);
-        match ended {
+        let dropped = self.tree.state.lock().drop_entry(task);
+        match dropped {
             Ok(task) => {
                 let _permits = ReleasesPermits(&self);
                 task.discard();
             }
-            // The pool has counted its end.
-            Err(true) => self.engine().note_direct(),
+            // The pool has counted the end of its task.
+            Err(true) => {
+                self.tree.note_void_over();
+                self.engine().note_direct();
+            }
             Err(false) => {}
         }
     }

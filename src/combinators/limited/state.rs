@@ -299,15 +299,24 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     /// The task of an entry that is over. If there is none: whether it was known that the entry stands for nothing.
     pub(super) fn end_entry(&mut self, number: u64) -> Result<Unstarted<R, D>, bool> {
-        if let Some(permitted) = self.permitted.remove(number) {
-            return Ok(permitted.task);
+        match self.permitted.remove(number) {
+            Some(permitted) => Ok(permitted.task),
+            None => Err(self.end_void(number)),
         }
-        let MapEntry::Occupied(mut void) = self.void.entry(number) else { return Err(false) };
+    }
+
+    /// The same for an entry that was dropped: not the task's if there is another, which it may have got after it had lost its permits.
+    pub(super) fn drop_entry(&mut self, number: u64) -> Result<Unstarted<R, D>, bool> {
+        if self.end_void(number) { Err(true) } else { self.end_entry(number) }
+    }
+
+    fn end_void(&mut self, number: u64) -> bool {
+        let MapEntry::Occupied(mut void) = self.void.entry(number) else { return false };
         *void.get_mut() -= 1;
         if *void.get() == 0 {
             void.remove();
         }
-        Err(true)
+        true
     }
 
     // Figures.

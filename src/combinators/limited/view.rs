@@ -372,23 +372,23 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         Ok(())
     }
 
-    /// If the calling thread holds permits of this view and its pool's kind can, runs a task on it, with these permits; gives it back
-    /// otherwise.
+    /// If the calling worker is in a task of this view, or of one that it is a view of, and the permits that it holds none of are free, runs a
+    /// task on it; says whether it did. Not in a pool whose workers have a state, which is in use.
     pub(super) fn run_inline(self: &Arc<Self>, item: impl FnOnce() -> R::Item) -> bool {
-        if !self.engine().is_inside()
-            || missing_permits(&self.chain) > 0
-            || self.engine().runner().spare_state().is_none()
-        {
+        let missing = missing_permits(&self.chain);
+        let is_outside = !self.engine().is_inside() || missing == self.chain.len();
+        if is_outside || self.engine().runner().spare_state().is_none() {
             return false;
         }
         let mut state = self.tree.state.lock();
-        if self.is_closed(&state) {
+        if self.is_closed(&state) || !state.has_permits(&self.chain[..missing]) {
             return false;
         }
+        state.acquire(&self.chain[..missing]);
         state.count_accepted(&self.chain);
         drop(state);
         self.engine().note_direct();
-        self.run_on_caller(item(), 0, true);
+        self.run_on_caller(item(), missing, true);
         true
     }
 
