@@ -53,7 +53,7 @@
 //! | [`Pool::race`] | the first success wins |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | iterators, in order or not |
-//! | [`Pool::limited`] | a view of the pool with a limit of its own |
+//! | [`Pool::limited`] | a view of any pool with a limit of its own, the same verbs and options, and views in its turn ([`Limited`]) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | something for every worker |
 //!
 //! # What every pool promises
@@ -158,6 +158,8 @@ mod table {
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
     assert_impl_all!(DropGuard: Send, Sync);
+    assert_impl_all!(Limited: Send, Sync);
+    assert_impl_all!(Limited<PoolWithFunc<std::cell::Cell<u8>>>: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);
@@ -192,6 +194,7 @@ mod table {
     }
     assert_not_impl_any!(Local: Send, Sync);
     assert_impl_all!(StatefulPool<Local>: Send, Sync);
+    assert_impl_all!(Limited<StatefulPool<Local>>: Send, Sync);
 }
 
 #[doc = include_str!("../docs/variants.md")]

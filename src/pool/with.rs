@@ -16,14 +16,14 @@ use crate::sync::clock::deadline;
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
-/// A pool and options for what is submitted next; made by `with()` of each pool.
+/// A pool, or a [`Limited`](crate::Limited) view of one, and options for what is submitted next; made by `with()` of each.
 ///
 /// The options may be combined, and the value may be kept, cloned and used any number of times. Each method that sets an option takes
 /// the value and gives it back; each verb borrows it. Durations count from the verb, not from `with()`.
 ///
 /// | option | what it sets | default |
 /// |---|---|---|
-/// | [`key`](Self::key) | the shard that the task goes to (on [`Sharded`] pools) | the shard with room |
+/// | [`key`](Self::key) | the shard that the task goes to (on [`Sharded`] pools and their views) | the shard with room |
 /// | [`room_timeout`](Self::room_timeout) | how long a submitter waits for room | as long as it takes; not at all on a [`nonblocking`](crate::Builder::nonblocking) pool |
 /// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when the task is to be over, with its wait for room, its wait in the queue, and its run | never |
 /// | [`token`](Self::token) | the token that cancels the task, and the wait for room | none |
@@ -259,7 +259,7 @@ impl<'p, P: AnyPool> With<'p, P> {
 /// The slot of a task that a pool makes of an `X`.
 type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 
-/// The verbs: each as that of the pool, with the options.
+/// The verbs: each as that of the pool or view, with the options.
 impl<'p, P: AnyPool> With<'p, P> {
     /// Submits `x`; its result is dropped. Blocks while the pool is full.
     ///
