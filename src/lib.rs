@@ -64,7 +64,7 @@
 //! | [`Pool::race`] | several closures, of which the first success wins |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
-//! | [`Pool::limited`] | a view of the pool with a limit of its own |
+//! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
@@ -190,6 +190,8 @@ mod table {
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
     assert_impl_all!(DropGuard: Send, Sync);
+    assert_impl_all!(Limited: Send, Sync);
+    assert_impl_all!(Limited<PoolWithFunc<std::cell::Cell<u8>>>: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
     assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);
@@ -224,6 +226,7 @@ mod table {
     }
     assert_not_impl_any!(Local: Send, Sync);
     assert_impl_all!(StatefulPool<Local>: Send, Sync);
+    assert_impl_all!(Limited<StatefulPool<Local>>: Send, Sync);
 }
 
 #[doc = include_str!("../docs/variants.md")]

@@ -88,7 +88,7 @@ fn d26_all_who_wait_with_a_limit_get_out() {
 fn all_get_out_of_a_view<D: Dispatch>() {
     let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
     let place = Place {
-        submit: |view: &Limited<D>, task: Task| view.submit(move || task.run()).unwrap(),
+        submit: |view: &Limited<Pool<D>>, task: Task| view.submit(move || task.run()).unwrap(),
         wait: |view| view.wait_idle(),
         running: |view| view.stats().running,
     };

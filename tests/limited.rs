@@ -13,10 +13,10 @@ use support::closures::{occupy, pool};
 use support::races::{quiet_panic, together};
 use support::{Count, Gate, assert_conserved, await_waiting, eventually, on_every_dispatch, quiet_panics};
 
-fn assert_view_conserved<D: Dispatch>(view: &Limited<D>) {
+fn assert_view_conserved<D: Dispatch>(view: &Limited<Pool<D>>) {
     let stats = view.stats();
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
-    assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
+    assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled + stats.returned, "{stats:?}");
 }
 
 /// A32, A40: views of 1 and of 10 with any number of submitters, beside the pool's own tasks: neither limit is exceeded, and
@@ -226,7 +226,7 @@ fn closing<D: Dispatch>() {
     running.join().unwrap();
     assert!(view.wait_idle());
     let stats = view.stats();
-    assert_eq!((stats.submitted, stats.completed, stats.cancelled), (3, 2, 1));
+    assert_eq!((stats.submitted, stats.completed, stats.cancelled, stats.returned), (3, 1, 0, 2));
     assert!(view.submit(|| ()).unwrap_err().is_closed());
     assert_eq!(pool.run(|| 7).unwrap(), 7);
 }
@@ -335,7 +335,7 @@ fn a32_a_call_that_comes_back_is_over() {
 /// D17: however large its limit, a view holds no more than its pool may hold; a view of a full pool is full; and of many views none
 /// takes in what the pool has no room for.
 fn bound<D: Dispatch>() {
-    let full = |view: &Limited<D>| {
+    let full = |view: &Limited<Pool<D>>| {
         let accepted = (0..100).take_while(|_| view.try_submit(|| ()).is_ok()).count();
         assert_eq!(view.try_submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Full);
         accepted

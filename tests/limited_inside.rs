@@ -19,7 +19,7 @@ use support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics, w
 /// Beyond the limit of any test: a wait that lasts so long fails it.
 const LONG: Duration = Duration::from_secs(600);
 
-type View<D> = Arc<Limited<D>>;
+type View<D> = Arc<Limited<Pool<D>>>;
 
 fn counts(count: &Count) -> impl FnOnce() + Send + 'static {
     let count = count.clone();
@@ -30,7 +30,7 @@ fn poll_once<T: Send>(handle: &mut Handle<T>) -> Poll<Result<T, formicary::JoinE
     Pin::new(handle).poll(&mut Poller::from_waker(Waker::noop()))
 }
 
-fn assert_view_quiet<D: Dispatch>(pool: &Pool<D>, view: &Limited<D>) {
+fn assert_view_quiet<D: Dispatch>(pool: &Pool<D>, view: &Limited<Pool<D>>) {
     assert!(view.wait_idle());
     assert_quiet(pool);
     let stats = view.stats();
@@ -456,7 +456,13 @@ impl Drop for Captured {
 }
 
 /// What a task does with the view that the next one is to be of, and what becomes of the handle of that.
-fn ends<D: Dispatch>(pool: &Arc<Pool<D>>, views: &Arc<[Limited<D>]>, mut random: Random, depth: usize, alive: &Count) {
+fn ends<D: Dispatch>(
+    pool: &Arc<Pool<D>>,
+    views: &Arc<[Limited<Pool<D>>]>,
+    mut random: Random,
+    depth: usize,
+    alive: &Count,
+) {
     let (own, all, counts, next) = (Arc::clone(pool), Arc::clone(views), alive.clone(), random.split());
     let captured = Captured::by(alive);
     let task = move || {

@@ -397,7 +397,7 @@ fn by_deadlines(handles: &[Handle<()>]) {
     handles.iter().for_each(|handle| handle.token().wait());
 }
 
-fn assert_view_conserved<D: Dispatch>(view: &Limited<D>) {
+fn assert_view_conserved<D: Dispatch>(view: &Limited<Pool<D>>) {
     let stats = view.stats();
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
     assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");

@@ -23,7 +23,7 @@ pub(crate) struct Account {
     unsure: AtomicU64,
     completed: AtomicU64,
     panicked: AtomicU64,
-    /// Given back, and asked for their numbers, which the view takes for running.
+    /// Given back, and asked for their numbers.
     back: AtomicU64,
     /// The view was closed or dropped, and may have dropped what waited in it.
     is_over: AtomicBool,
@@ -96,13 +96,13 @@ impl Account {
     pub(crate) fn check(&self, figures: &LimitedStats) {
         let context = || format!("{figures:?}");
         assert_eq!((figures.queued, figures.running), (0, 0), "a view: {}", context());
-        let ended = figures.completed + figures.panicked + figures.cancelled;
+        let ended = figures.completed + figures.panicked + figures.cancelled + figures.returned;
         assert_eq!(figures.submitted, ended, "the law of a view: {}", context());
         let accepted = self.accepted.load(SeqCst);
         let is_right = (accepted..=accepted + self.unsure.load(SeqCst)).contains(&figures.submitted);
         assert!(is_right, "submitted to a view, not {accepted}: {}", context());
-        let completed = self.completed.load(SeqCst) + self.back.load(SeqCst);
-        assert_eq!(figures.completed, completed, "completed in a view: {}", context());
+        assert!(figures.returned >= self.back.load(SeqCst), "given back by a view: {}", context());
+        assert_eq!(figures.completed, self.completed.load(SeqCst), "completed in a view: {}", context());
         assert_eq!(figures.panicked, self.panicked.load(SeqCst), "panicked in a view: {}", context());
         assert!(figures.peak_running <= self.limit, "the limit is {}: {}", self.limit, context());
     }

@@ -99,7 +99,7 @@ fn spawn_chain<'scope, D: Dispatch>(
 }
 
 struct Viewing<D: Dispatch> {
-    limited: Limited<D>,
+    limited: Limited<Pool<D>>,
     account: Arc<Account>,
 }
 

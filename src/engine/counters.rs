@@ -67,6 +67,8 @@ pub(crate) struct Counters {
     pub(crate) cancelled: AtomicU64,
     /// Tasks that a worker ran inside another one, without the queue.
     pub(crate) direct: AtomicU64,
+    /// Tasks that limited views have taken back unstarted. They do not count as submitted.
+    pub(crate) taken_back: AtomicU64,
     /// Panics of the panic handler and of other hooks.
     pub(crate) handler_panics: AtomicU64,
     /// Threads that the system refused, and worker states that could not be made.

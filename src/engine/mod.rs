@@ -50,7 +50,7 @@ pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-pub(crate) use views::SweptView;
+pub(crate) use views::{BlockedAtView, PoolViews};
 
 use crate::engine::options::{Nested, Options, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
@@ -58,6 +58,7 @@ use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
 use crate::task::block_permits::BlockPermits;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
+use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::{Overdue, RunningTasks};
 use crate::task::state::{Completion, Retracted, RunOutcome};
@@ -117,6 +118,9 @@ pub trait Runner: Send + Sync + Sized + 'static {
 
     /// Whether a queued task will run. It is called under the queue's locks.
     fn liveness(item: &Self::Item) -> Liveness;
+
+    /// The item that stands for a task which a limited view keeps until it starts.
+    fn deferred(deferred: Deferred<Self::Item, Self::Returned>) -> Self::Item;
 
     /// Takes back a task that has left the queue without running.
     fn retract(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Retracted<Self::Returned>;
@@ -228,6 +232,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Counts a task that has ended, or will, without having been queued.
     pub(crate) fn note_direct(&self) {
         counters::count(&self.counters.direct);
+    }
+
+    /// Counts that a limited view has taken a task back that it had sent here.
+    pub(crate) fn note_taken_back(&self) {
+        counters::count(&self.counters.taken_back);
     }
 
     /// Announces that the calling thread is about to queue tasks that no worker can find yet, until the guard is dropped. Workers that

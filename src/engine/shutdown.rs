@@ -147,6 +147,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.apply_limits(phase);
         });
         self.wait_queue.notify_all();
+        self.notify_all_at_views();
         self.parking.wake_all();
     }
 

@@ -2,10 +2,12 @@
 
 use std::convert;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::time::Instant;
 
 use super::counters::count;
 use super::submit_options::{SubmitOptions, WaitMode};
 use super::{Engine, Runner};
+use crate::cancel::earlier;
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{DEFAULT_LANE, Dispatch, LazyItem, LazyWith, Queue, Refused};
 use crate::sync::Arc;
@@ -83,7 +85,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     #[cold]
-    fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
+    pub(super) fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
         if !(options.is_retry && kind.is_temporary()) {
             self.counters.count_refusal(kind);
         }
@@ -128,9 +130,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.wait_queue.notify_one(|lane| self.queue.has_room(lane));
     }
 
-    /// Notifies the submitters behind futures that were notified and have not been polled.
+    /// Notifies the submitters, at the pool and at its views, behind futures that were notified and have not been polled.
     pub(super) fn pass_late_futures(&self) {
         self.wait_queue.pass_late_futures(|lane| self.queue.has_room(lane));
+        self.pass_late_futures_at_views();
+    }
+
+    /// When a future that was notified, and has not been polled, is to be passed.
+    pub(super) fn grace_ends(&self) -> Option<Instant> {
+        earlier(self.wait_queue.grace_ends(), self.grace_ends_at_views())
     }
 
     /// How long `submit` waits for room by the pool's settings.

@@ -17,17 +17,17 @@ use crate::task::state::TaskState;
 /// A submission that is accepted when it is polled and there is room. It waits in the same queues as threads do. Dropping it leaves the
 /// wait queue, notifies the next, and drops the task.
 #[must_use = "futures do nothing unless polled"]
-pub(crate) struct SubmitFuture<'p, R: Runner, D: Dispatch> {
+pub(crate) struct SubmitFuture<'p, R: Runner, D: Dispatch, L> {
     engine: &'p Arc<Engine<R, D>>,
     options: SubmitOptions<'p>,
     /// `None` once it was accepted or refused.
-    item: Option<R::Item>,
+    item: Option<L>,
     node: Option<WaitGuard<'p, R, D>>,
     /// Ready when its token, if it has one, is cancelled.
     cancelled: Option<Cancelled<'p>>,
 }
 
-impl<R: Runner, D: Dispatch> Unpin for SubmitFuture<'_, R, D> {}
+impl<R: Runner, D: Dispatch, L> Unpin for SubmitFuture<'_, R, D, L> {}
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Submits a task as soon as there is room, or gives up when the token of `options` is cancelled. A caller that polls the future with
@@ -36,7 +36,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &'p Arc<Self>,
         item: R::Item,
         options: SubmitOptions<'p>,
-    ) -> SubmitFuture<'p, R, D> {
+    ) -> impl Future<Output = Result<(), SubmitError<R::Item>>> + Send + use<'p, R, D> {
+        let submission = self.submit_lazy_async(Some(item), options);
+        async move { submission.await.map_err(|refusal| refusal.map(|mut item| item.build())) }
+    }
+
+    /// The same for a task that is made when there is room.
+    pub(crate) fn submit_lazy_async<'p, L: LazyItem<R::Item>>(
+        self: &'p Arc<Self>,
+        item: L,
+        options: SubmitOptions<'p>,
+    ) -> SubmitFuture<'p, R, D, L> {
         let cancelled = options.token().map(CancelToken::cancelled);
         SubmitFuture { engine: self, options, item: Some(item), node: None, cancelled }
     }
@@ -58,9 +68,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 }
 
-impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
+impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> SubmitFuture<'_, R, D, L> {
     /// Tries once more. `None` if it must go on waiting.
     fn advance(&mut self, waker: &Waker) -> Option<Result<(), SubmitErrorKind>> {
+        let Some(item) = &mut self.item else { unreachable!("it is polled while it has a task") };
         // A submission that is accepted at once needs no clone.
         let waiter = |options: &SubmitOptions<'_>| match options.is_inline() {
             true => Waiter::Inline(waker.clone()),
@@ -69,7 +80,7 @@ impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
         if let Some(node) = &self.node {
             node.set_waiter(waiter(&self.options));
         } else {
-            match self.engine.enter_now(&mut self.item, &self.options) {
+            match self.engine.enter_now(item, &self.options) {
                 Ok(true) => return Some(Ok(())),
                 Ok(false) => self.node = self.engine.enqueue(&self.options, waiter(&self.options)),
                 Err(kind) => return Some(Err(kind)),
@@ -78,7 +89,7 @@ impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
         let Some(node) = &self.node else { return Some(Err(SubmitErrorKind::Overloaded)) };
         // Repeated until no notification came since the last attempt: an earlier one may have gone to the waker of an earlier poll.
         loop {
-            match self.engine.retry_from_queue(&mut self.item, &self.options, node) {
+            match self.engine.retry_from_queue(item, &self.options, node) {
                 Ok(true) => return Some(Ok(())),
                 Ok(false) if node.is_notified() => {}
                 Ok(false) => return None,
@@ -97,8 +108,8 @@ impl<R: Runner, D: Dispatch> SubmitFuture<'_, R, D> {
     }
 }
 
-impl<R: Runner, D: Dispatch> Future for SubmitFuture<'_, R, D> {
-    type Output = Result<(), SubmitError<R::Item>>;
+impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> Future for SubmitFuture<'_, R, D, L> {
+    type Output = Result<(), SubmitError<L>>;
 
     /// # Panics
     /// If it is polled after it was ready.
@@ -113,9 +124,10 @@ impl<R: Runner, D: Dispatch> Future for SubmitFuture<'_, R, D> {
             // The entry in the wait queue is dropped by now.
             self.engine.ensure_workers();
         }
+        let Some(item) = self.item.take() else { unreachable!("it was polled while it had a task") };
         Poll::Ready(result.map_err(|kind| {
-            self.engine.counters.count_refusal(kind);
-            SubmitError::new(kind, self.item.build())
+            self.engine.note_refusal(&self.options, kind);
+            SubmitError::new(kind, item)
         }))
     }
 }

@@ -20,7 +20,7 @@ impl WaitMode {
         Instant::now().checked_add(limit).map_or(WaitMode::Forever, WaitMode::Until)
     }
 
-    fn deadline(self) -> Option<Instant> {
+    pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
             WaitMode::Until(deadline) => Some(deadline),
             _ => None,
@@ -30,7 +30,7 @@ impl WaitMode {
 
 /// The lane that a task enters by, how long its submitter waits for room there, and what ends that wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SubmitOptions<'t> {
+pub struct SubmitOptions<'t> {
     pub(super) lane: usize,
     pub(super) mode: WaitMode,
     pub(super) token: Option<&'t CancelToken>,
@@ -73,8 +73,25 @@ impl<'t> SubmitOptions<'t> {
         SubmitOptions { is_bounded: true, ..self }
     }
 
+    /// By this lane.
+    pub(crate) fn in_lane(self, lane: usize) -> Self {
+        SubmitOptions { lane, ..self }
+    }
+
+    pub(crate) fn with_mode(self, mode: WaitMode) -> Self {
+        SubmitOptions { mode, ..self }
+    }
+
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    pub(crate) fn mode(&self) -> WaitMode {
+        self.mode
+    }
+
     /// Why the wait has to end, if it has to.
-    pub(super) fn end(&self) -> Option<SubmitErrorKind> {
+    pub(crate) fn end(&self) -> Option<SubmitErrorKind> {
         let is_late = || self.mode.deadline().is_some_and(|d| Instant::now() >= d);
         self.cancelled().or_else(|| is_late().then_some(SubmitErrorKind::TimedOut))
     }
@@ -87,11 +104,11 @@ impl<'t> SubmitOptions<'t> {
         })
     }
 
-    pub(super) fn token(&self) -> Option<&'t CancelToken> {
+    pub(crate) fn token(&self) -> Option<&'t CancelToken> {
         self.token
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         earlier(self.mode.deadline(), self.token.and_then(CancelToken::deadline))
     }
 }

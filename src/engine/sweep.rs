@@ -8,20 +8,16 @@
 use std::time::Instant;
 
 use super::counters::count;
-use super::{Engine, Runner, SweptView};
+use super::{Engine, Runner};
 use crate::cancel::{self, CancelToken, earlier};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, fence_after_rmw};
-use crate::task::closure::Task;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, fence_after_rmw};
 use crate::task::liveness::Liveness;
 use crate::task::state::{Retracted, RunOutcome};
 
 /// So few stale entries are left alone.
 const MIN_STALE: usize = 64;
-
-/// The dead tasks of one view.
-type DeadInView = (Vec<Task>, Arc<dyn SweptView>);
 
 /// What is known of the queue since its last sweep.
 #[derive(Default)]
@@ -147,13 +143,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         for input in captured {
             self.catch_user_panic(|| drop(input));
         }
-        for (dead, view) in views {
-            view.discard_all(dead);
-        }
+        views.into_iter().for_each(|discard| discard());
     }
 
     /// Takes the dead tasks out of the queue and of the views, and records what is known of the rest.
-    fn take_out_dead(&self, mut last: MutexGuard<'_, LastSweep>) -> (Vec<R::Item>, Vec<DeadInView>) {
+    fn take_out_dead(&self, mut last: MutexGuard<'_, LastSweep>) -> (Vec<R::Item>, Vec<Box<dyn FnOnce()>>) {
         // ORDERING: Release, see `sweep`. It comes before the sweep, see `Sweeps::note`.
         self.sweeps.has_cancellable.store(false, Ordering::Release);
         // Read before the sweep: what is cancelled meanwhile is left to the next one.
@@ -169,8 +163,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
         };
         let dead = self.queue.sweep(&mut |item| is_dead(R::liveness(item)));
-        let views = self.views.all().into_iter().map(|view| (view.sweep(&mut is_dead), view));
-        let views: Vec<_> = views.filter(|(dead, _)| !dead.is_empty()).collect();
+        let views: Vec<_> = self.views.all().into_iter().filter_map(|views| views.sweep(&mut is_dead)).collect();
         if any_cancellable {
             self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
         }

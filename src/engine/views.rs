@@ -1,60 +1,108 @@
-//! The limited views of a pool, as its engine knows them: how many tasks wait in them, and where they are.
+//! What an engine knows of the views of its pool: how many tasks wait in them, and where.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
+use std::time::Instant;
 
 use super::{Engine, Runner};
 use crate::queue::{Dispatch, Load};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
-use crate::task::closure::Task;
 use crate::task::liveness::Liveness;
 
-/// A view, as a sweep knows it.
-pub(crate) trait SweptView: Send + Sync {
-    /// Takes out the waiting tasks that are dead, and takes them off the engine's count of tasks in views. Drops nothing.
-    fn sweep(&self, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Vec<Task>;
-    /// Drops the tasks that were taken out, and admits submitters that wait for the room.
-    fn discard_all(&self, swept: Vec<Task>);
+/// The limited views of a pool, as its engine knows them.
+pub(crate) trait PoolViews: Send + Sync {
+    /// Takes out the waiting tasks that are dead, and uncounts them here. Drops nothing: what is left to do is returned, if anything.
+    fn sweep(self: Arc<Self>, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Option<Box<dyn FnOnce()>>;
+    /// Notifies the submitters that are behind futures which were notified and have not come.
+    fn pass_late_futures(&self);
+    /// When there will be any.
+    fn grace_ends(&self) -> Option<Instant>;
+    /// Notifies all submitters: the pool was closed.
+    fn notify_all(&self);
 }
 
 #[derive(Default)]
 pub(super) struct Views {
-    /// Tasks that a view has accepted and has not brought to the queue yet.
+    /// Tasks that wait in views.
     waiting: AtomicUsize,
+    /// Submitters that are blocked at views.
+    blocked: AtomicUsize,
     /// By address.
-    all: Mutex<BTreeMap<usize, Weak<dyn SweptView>>>,
+    all: Mutex<BTreeMap<usize, Weak<dyn PoolViews>>>,
 }
 
 impl Views {
-    /// All views that are alive.
-    pub(super) fn all(&self) -> Vec<Arc<dyn SweptView>> {
+    /// All that are there.
+    pub(super) fn all(&self) -> Vec<Arc<dyn PoolViews>> {
         self.all.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// All at which submitters are blocked, perhaps.
+    fn with_blocked(&self) -> Vec<Arc<dyn PoolViews>> {
+        // ORDERING: Relaxed. The views' own locks order what is read there.
+        if self.blocked.load(Ordering::Relaxed) == 0 { Vec::new() } else { self.all() }
+    }
+}
+
+/// A submitter that is blocked at a view, until this is dropped.
+pub(crate) struct BlockedAtView<'e>(&'e Views);
+
+impl Drop for BlockedAtView<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Relaxed, see `has_blocked_at_views`.
+        self.0.blocked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Adds the view at this address. [`remove_view`](Self::remove_view) removes it.
-    pub(crate) fn add_view(&self, address: usize, view: Weak<dyn SweptView>) {
-        self.views.all.lock().insert(address, view);
+    /// There are views at this address, until [`remove_views`](Self::remove_views).
+    pub(crate) fn add_views(&self, address: usize, views: Weak<dyn PoolViews>) {
+        self.views.all.lock().insert(address, views);
     }
 
-    pub(crate) fn remove_view(&self, address: usize) {
+    pub(crate) fn remove_views(&self, address: usize) {
         let removed = self.views.all.lock().remove(&address);
         drop(removed);
     }
 
-    /// Counts one more task that waits in a view. If `bounded`, it does so only if the pool has room for the task beside all those that
-    /// wait in views, so that all views together have the bound of the pool. Returns whether it did.
+    /// Counts one more task that waits in a view. Where that is `bounded`, only if the pool has room for it beside all those that
+    /// wait in views already: so they have one bound together, which is the pool's; says whether it has.
     pub(crate) fn keep_in_view(&self, bounded: bool) -> bool {
         let bound = self.settings.queue().filter(|_| bounded);
         let room = bound.map_or(usize::MAX, |queue| self.capacity().saturating_add(queue));
         let load = if bound.is_some() { self.load() } else { Load::default() };
         let more = |waiting| (load.queued + load.running + waiting < room).then_some(waiting + 1);
-        // ORDERING: Relaxed. Only the number counts.
+        // ORDERING: Relaxed. The number is all that it tells.
         self.views.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Takes this number of tasks off the count, because they have left their views.
+    /// Counts a submitter that is about to block at a view.
+    pub(crate) fn block_at_view(&self) -> BlockedAtView<'_> {
+        // ORDERING: Relaxed, see `has_blocked_at_views`.
+        self.views.blocked.fetch_add(1, Ordering::Relaxed);
+        BlockedAtView(&self.views)
+    }
+
+    /// Whether submitters are blocked at views. A submitter is counted before it looks at its view under the view's lock, and this is
+    /// called after a change of the view under the same lock: so either the submitter sees the change, or it is seen here.
+    pub(crate) fn has_blocked_at_views(&self) -> bool {
+        // ORDERING: Relaxed. The view's lock orders it, as above.
+        self.views.blocked.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn pass_late_futures_at_views(&self) {
+        self.views.with_blocked().iter().for_each(|views| views.pass_late_futures());
+    }
+
+    pub(super) fn grace_ends_at_views(&self) -> Option<Instant> {
+        self.views.with_blocked().iter().filter_map(|views| views.grace_ends()).min()
+    }
+
+    pub(super) fn notify_all_at_views(&self) {
+        self.views.with_blocked().iter().for_each(|views| views.notify_all());
+    }
+
+    /// So many tasks have left their views.
     pub(crate) fn left_views(&self, tasks: usize) {
         // ORDERING: Relaxed, as above.
         self.views.waiting.fetch_sub(tasks, Ordering::Relaxed);

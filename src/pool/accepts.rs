@@ -1,23 +1,56 @@
 //! What a pool accepts, and how it becomes a task: all that the verbs need to know about a kind of pool.
 
-use crate::engine::{Engine, Runner};
+use std::future::Future;
+
+use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::error::SubmitError;
 use crate::queue::Dispatch;
 use crate::sync::Arc;
+use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
-/// A pool of any kind.
+/// A pool of any kind, or a limited view of one.
 pub trait AnyPool: Sync {
     type Runner: Runner;
     type Dispatch: Dispatch;
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
+
+    /// What the state of a new task keeps of the view that it is for; `None` for a pool.
+    fn in_view(&self) -> Option<InView> {
+        None
+    }
+
+    /// Submits the task that `make` makes of `input`. A refusal returns the input. `_view` is what [`in_view`](Self::in_view) returned for
+    /// the task, if it has a state.
+    #[inline]
+    fn admit<I>(
+        &self,
+        input: I,
+        make: impl FnOnce(I) -> Item<Self>,
+        _view: Option<&InView>,
+        options: SubmitOptions<'_>,
+    ) -> Result<(), SubmitError<I>> {
+        self.engine().submit(input, make, options)
+    }
+
+    /// As [`admit`](Self::admit), waiting as a future. `_task` is the number of the task in its view, if it has a state.
+    fn admit_async<'p>(
+        &'p self,
+        item: Item<Self>,
+        _task: Option<u64>,
+        options: SubmitOptions<'p>,
+    ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
+        self.engine().submit_async(item, options)
+    }
 }
 
 /// The type of a pool's queued tasks.
 pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
 
 /// A pool that accepts an `X`: closures for a [`Pool`](crate::Pool), payloads for a [`PoolWithFunc`](crate::PoolWithFunc), the worker's
-/// [`Input`](crate::Worker::Input) for a [`StatefulPool`](crate::StatefulPool). The trait is sealed.
+/// [`Input`](crate::Worker::Input) for a [`StatefulPool`](crate::StatefulPool). A [`Limited`](crate::Limited) view accepts what its pool
+/// does. The trait is sealed.
 ///
 /// It is for code that is generic over pools and uses the verbs of [`With`](crate::With):
 ///
@@ -37,7 +70,7 @@ pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not accept `{X}`",
-    note = "a `Pool` accepts `FnOnce() -> T + Send + 'static`, a `PoolWithFunc<T>` its `T`, a `StatefulPool<W>` a `W::Input`"
+    note = "a `Pool` accepts `FnOnce() -> T + Send + 'static`, a `PoolWithFunc<T>` its `T`, a `StatefulPool<W>` a `W::Input`, a `Limited` view what its pool accepts"
 )]
 pub trait Accepts<X>: AnyPool
 where

@@ -6,6 +6,7 @@ use crate::engine::{Engine, Runner};
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
+use crate::task::deferred::Deferred;
 use crate::task::job::Job;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::Overdue;
@@ -42,6 +43,10 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 
     fn spare_state(&self) -> Option<()> {
         Some(())
+    }
+
+    fn deferred(deferred: Deferred<Job<T, R>, T>) -> Job<T, R> {
+        Job::Deferred(Box::new(deferred))
     }
 
     fn liveness(item: &Job<T, R>) -> Liveness {

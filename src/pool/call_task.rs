@@ -8,6 +8,7 @@ use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::closure::Task;
+use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::Overdue;
 use crate::task::state::{Completion, ReplySender, Retracted, Run, RunOutcome, TaskRef, TaskState};
@@ -37,6 +38,10 @@ impl Runner for CallTask {
 
     fn spare_state(&self) -> Option<()> {
         Some(())
+    }
+
+    fn deferred(deferred: Deferred<Task, Task>) -> Task {
+        Task::from_body(deferred)
     }
 
     fn liveness(item: &Task) -> Liveness {

@@ -18,13 +18,13 @@ mod global;
 mod pause;
 mod run_worker;
 mod stateful;
-mod verbs;
+pub(crate) mod verbs;
 mod with;
 mod with_verbs;
 mod worker_pool;
 
 pub use accepts::Accepts;
-pub(crate) use accepts::AnyPool;
+pub(crate) use accepts::{AnyPool, Item};
 pub(crate) use answered::answered;
 pub(crate) use call_task::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};

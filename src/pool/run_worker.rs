@@ -8,6 +8,7 @@ use crate::engine::{Engine, Runner};
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
+use crate::task::deferred::Deferred;
 use crate::task::interrupter::Interrupter;
 use crate::task::job::Job;
 use crate::task::liveness::Liveness;
@@ -89,6 +90,10 @@ impl<W: Worker> Runner for RunWorker<W> {
 
     fn discards_after_panic(&self) -> bool {
         self.panic_policy == PanicPolicy::Rebuild
+    }
+
+    fn deferred(deferred: Deferred<Self::Item, W::Input>) -> Self::Item {
+        Job::Deferred(Box::new(deferred))
     }
 
     fn liveness(item: &Self::Item) -> Liveness {

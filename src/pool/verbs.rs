@@ -1,5 +1,6 @@
 //! The three verbs, once for every kind of pool: submit a task, with or without a handle to its result, or wait for the result.
 
+use std::convert;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -7,30 +8,28 @@ use std::time::Instant;
 
 use super::accepts::{Accepts, AnyPool};
 use crate::cancel::{CancelReason, CancelToken};
-use crate::engine::{Engine, SubmitOptions, WaitMode};
+use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
+use crate::task::in_view::InView;
 use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
-
-/// The engine behind a pool.
-type EngineOf<P> = Arc<Engine<<P as AnyPool>::Runner, <P as AnyPool>::Dispatch>>;
 
 /// The options that a task carries.
 #[derive(Default)]
-pub(super) struct TaskOptions {
+pub(crate) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
 }
 
 impl TaskOptions {
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.deadline.is_none() && self.token.is_none() && self.name.is_none()
     }
 
     /// Moves the deadline into the token, for a task whose caller does not wait with it.
-    pub(super) fn in_token(mut self) -> Self {
+    pub(crate) fn in_token(mut self) -> Self {
         if let Some(deadline) = self.deadline.take() {
             let token = self.token.as_ref().map_or_else(CancelToken::new, CancelToken::child);
             token.cancel_at(deadline);
@@ -41,25 +40,25 @@ impl TaskOptions {
 }
 
 /// How long a blocking verb without options waits for room.
-pub(super) fn mode<P: AnyPool>(pool: &P) -> WaitMode {
+pub(crate) fn mode<P: AnyPool>(pool: &P) -> WaitMode {
     pool.engine().default_mode()
 }
 
 /// Submits a task without options, whose result is discarded.
 #[inline]
-pub(super) fn submit<'t, P, X>(pool: &P, x: X, options: impl Into<SubmitOptions<'t>>) -> Result<(), SubmitError<X>>
+pub(crate) fn submit<'t, P, X>(pool: &P, x: X, options: impl Into<SubmitOptions<'t>>) -> Result<(), SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    pool.engine().submit(x, P::plain, options)
+    pool.admit(x, P::plain, None, options.into())
 }
 
 /// Submits all that an iterator yields, each by `submit`, until one is refused.
 ///
 /// Each task is announced to the workers before the next item is pulled, since the iterator may block or panic. A spinning worker keeps
 /// that from waking one worker per task.
-pub(super) fn submit_each<X>(
+pub(crate) fn submit_each<X>(
     all: &mut (impl Iterator<Item = X> + ?Sized),
     submit: impl Fn(X) -> Result<(), SubmitError<X>>,
 ) -> Result<usize, (usize, SubmitError<X>)> {
@@ -72,7 +71,7 @@ pub(super) fn submit_each<X>(
 }
 
 /// As [`submit_each`], for an iterator by value; the error holds the rest of it.
-pub(super) fn submit_all<I: IntoIterator>(
+pub(crate) fn submit_all<I: IntoIterator>(
     all: I,
     submit: impl Fn(I::Item) -> Result<(), SubmitError<I::Item>>,
 ) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>> {
@@ -82,7 +81,7 @@ pub(super) fn submit_all<I: IntoIterator>(
 }
 
 /// Submits a task without options, and returns its handle.
-pub(super) fn spawn<P, X>(pool: &P, x: X, options: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
+pub(crate) fn spawn<P, X>(pool: &P, x: X, options: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
@@ -93,14 +92,14 @@ where
 }
 
 /// Submits a task without options, and waits for its result.
-pub(super) fn run<P, X>(pool: &P, x: X, options: SubmitOptions<'_>) -> Result<P::Output, CallError<X>>
+pub(crate) fn run<P, X>(pool: &P, x: X, options: SubmitOptions<'_>) -> Result<P::Output, CallError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
     let engine = pool.engine();
     if !engine.is_inside() {
-        return StackOneshot::call(|sender| engine.submit(x, |x| P::called(x, sender), options))?.into_result();
+        return StackOneshot::call(|sender| pool.admit(x, |x| P::called(x, sender), None, options))?.into_result();
     }
     // A worker of the pool may have to run the task itself, for which it needs a task state.
     let task_state = task_state(pool, x, TaskOptions::default(), true);
@@ -111,19 +110,20 @@ where
 }
 
 /// The state of a task. `is_call` if the caller waits for it in `run`.
-pub(super) fn task_state<P, X>(pool: &P, x: X, task_options: TaskOptions, is_call: bool) -> Arc<TaskState<X, P::Output>>
+pub(crate) fn task_state<P, X>(pool: &P, x: X, task_options: TaskOptions, is_call: bool) -> Arc<TaskState<X, P::Output>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
     let TaskOptions { deadline, token, name } = task_options;
-    let has_extra = deadline.is_some() || name.is_some();
-    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view: None }));
+    let view = pool.in_view();
+    let has_extra = deadline.is_some() || name.is_some() || view.is_some();
+    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view }));
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(pool.engine().id()) })
 }
 
 /// Submits the task of a state.
-pub(super) fn enter<P, X>(
+pub(crate) fn enter<P, X>(
     pool: &P,
     task_state: &Arc<TaskState<X, P::Output>>,
     options: SubmitOptions<'_>,
@@ -132,11 +132,16 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    pool.engine().submit_state(task_state, P::answered(task_state), options)
+    let (item, view, engine) = (P::answered(task_state), task_state.meta().view(), pool.engine());
+    let admitted = pool.admit(item, convert::identity, view, options);
+    admitted.map_err(|refusal| task_state.refused(refusal.kind()))?;
+    engine.note_cancellable(task_state.meta().token.as_ref());
+    engine.sweep_if_worth_it();
+    Ok(())
 }
 
 /// As [`submit`], waiting as a future.
-pub(super) fn submit_async<'p, P, X>(
+pub(crate) fn submit_async<'p, P, X>(
     pool: &'p P,
     x: X,
     options: SubmitOptions<'p>,
@@ -145,13 +150,12 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let engine: &'p EngineOf<P> = pool.engine();
-    let entering = engine.submit_async(P::plain(x), options);
-    async move { entering.await.map_err(|refusal| refusal.map(P::into_input)) }
+    let admission = pool.admit_async(P::plain(x), None, options);
+    async move { admission.await.map_err(|refusal| refusal.map(P::into_input)) }
 }
 
 /// As [`enter`], waiting as a future, whose output is the state.
-pub(super) fn enter_async<'p, P, X>(
+pub(crate) fn enter_async<'p, P, X>(
     pool: &'p P,
     task_state: Arc<TaskState<X, P::Output>>,
     options: SubmitOptions<'p>,
@@ -160,12 +164,17 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let task = P::answered(&task_state);
-    pool.engine().submit_state_async(task_state, task, options)
+    let task = task_state.meta().view().map(InView::task);
+    let admission = pool.admit_async(P::answered(&task_state), task, options);
+    async move {
+        admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
+        pool.engine().note_cancellable(task_state.meta().token.as_ref());
+        Ok(task_state)
+    }
 }
 
 /// As [`spawn`], waiting as a future.
-pub(super) fn spawn_async<'p, P, X>(
+pub(crate) fn spawn_async<'p, P, X>(
     pool: &'p P,
     x: X,
 ) -> impl Future<Output = Result<Handle<P::Output>, SubmitError<X>>> + Send + use<'p, P, X>
@@ -178,7 +187,7 @@ where
 }
 
 /// As [`run`], waiting as a future, for room and then for the result.
-pub(super) fn run_async<'p, P, X>(
+pub(crate) fn run_async<'p, P, X>(
     pool: &'p P,
     x: X,
 ) -> impl Future<Output = Result<P::Output, CallError<X>>> + Send + use<'p, P, X>
@@ -191,7 +200,7 @@ where
 }
 
 /// Waits for the result of a task, or until the token is cancelled. Then it cancels the task.
-pub(super) async fn outcome<T: Send + 'static>(
+pub(crate) async fn outcome<T: Send + 'static>(
     mut handle: Handle<T>,
     token: Option<&CancelToken>,
 ) -> Result<T, JoinError> {

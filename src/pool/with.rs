@@ -57,7 +57,7 @@ impl<P> Clone for With<'_, P> {
 
 /// The options.
 impl<'p, P> With<'p, P> {
-    pub(super) fn new(pool: &'p P) -> Self {
+    pub(crate) fn new(pool: &'p P) -> Self {
         With { pool, key: None, room_timeout: None, timeout: None, deadline: None, token: None, name: None }
     }
 

@@ -1,120 +1,125 @@
-//! What a task's state knows of the limited view that the task belongs to.
+//! What the state of a limited view's task knows of the view.
 
 use std::cell::RefCell;
 use std::sync::Weak;
 
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, thread_local};
-use crate::task::state::RunOutcome;
+
+/// Identifies a view in the process.
+pub(crate) type ViewId = u64;
 
 thread_local! {
-    /// The views whose permits the tasks on this thread's stack hold, by address.
-    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The views whose permits the tasks on this thread's stack hold.
+    static HELD: RefCell<Vec<ViewId>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Marks that the calling thread runs a task of the view at an address, until it is dropped. Guards are dropped in reverse order.
-pub(crate) struct HoldsPlace(());
+/// The calling thread holds permits of some views until this is dropped. Dropped in the reverse order.
+pub(crate) struct HoldsPermits(usize);
 
-impl HoldsPlace {
-    pub(crate) fn of(view: usize) -> Self {
-        // An inline worker can be a thread whose thread-locals are destroyed. It goes without the mark.
-        let _ = HELD.try_with(|held| held.borrow_mut().push(view));
-        HoldsPlace(())
+impl HoldsPermits {
+    pub(crate) fn of(views: &[ViewId]) -> Self {
+        // Fails on a thread whose locals are gone, which can be an inline worker: it does without.
+        let _ = HELD.try_with(|held| held.borrow_mut().extend(views));
+        HoldsPermits(views.len())
     }
 }
 
-impl Drop for HoldsPlace {
+impl Drop for HoldsPermits {
     fn drop(&mut self) {
-        let _ = HELD.try_with(|held| held.borrow_mut().pop());
+        let _ = HELD.try_with(|held| {
+            let mut held = held.borrow_mut();
+            let rest = held.len().saturating_sub(self.0);
+            held.truncate(rest);
+        });
     }
 }
 
-/// Whether the calling thread runs a task of the view at this address.
-pub(crate) fn holds_place(view: usize) -> bool {
-    HELD.try_with(|held| held.borrow().contains(&view)).unwrap_or(false)
+/// How many of these views, of which each is a view of the next, the calling thread holds no permit of. A thread that holds one of a view
+/// holds one of each view that this is a view of, so these are the first.
+pub(crate) fn missing_permits(views: &[ViewId]) -> usize {
+    let is_missing = |held: &RefCell<Vec<ViewId>>| {
+        let held = held.borrow();
+        views.iter().take_while(|view| !held.contains(view)).count()
+    };
+    HELD.try_with(is_missing).unwrap_or(views.len())
 }
 
-/// A view, whatever its pool.
-pub(crate) trait ViewOps: Send + Sync {
-    /// Records that a task was withdrawn from its queue entry. A worker that takes the entry reports `withdrawn_outcome`.
-    fn withdraw(self: Arc<Self>, task: u64, withdrawn_outcome: RunOutcome);
-    /// Whether [`run_next`](Self::run_next) would find a task.
+/// What a view does for those that wait for one of its tasks, whatever its pool. Each task has a number. Not to be called under a lock.
+pub(crate) trait ViewTasks: Send + Sync {
+    /// The task was cancelled before it started: it needs no room and no permit any more.
+    fn withdraw(self: Arc<Self>, task: u64);
+    /// Whether [`run_next`](Self::run_next) would run anything on the calling worker.
     fn can_run_next(&self, task: u64) -> bool;
-    /// Whether a worker of the pool would find the task.
-    fn is_queued(&self, task: u64) -> bool;
-    /// Whether [`run_next`](Self::run_next) would find a task that none of the workers that `are_free` would find. If the task waits
-    /// for a permit, `waiter` is woken when this may have changed.
+    /// Whether there is anything for [`run_next`](Self::run_next) that the other workers, if they `are_free`, would not find. If the task
+    /// waits for a permit, the calling worker is woken when there may be.
     fn has_next(&self, task: u64, are_free: &dyn Fn() -> bool, waiter: Waiter) -> bool;
-    /// The poller no longer waits for the task.
+    /// Nobody polls the task any more.
     fn forget(&self, task: u64);
-    /// The calling worker no longer waits for the task.
+    /// The calling worker does not poll the task any more.
     fn forget_caller(&self, task: u64);
-    /// Runs the task on this worker, under the permit that it has, if it has not started.
+    /// Runs the task on the calling worker, if it has not started and has its permits, or can have them with those that the caller holds.
     fn run(self: Arc<Self>, task: u64);
-    /// The same; or, if the task waits for a permit, runs a task that keeps it from one. Returns whether there was any.
+    /// The same, or runs another task that keeps this one from its permits; says whether there was any.
     fn run_next(self: Arc<Self>, task: u64) -> bool;
 }
 
-/// A task's view. It does not keep the view alive; the view lives at least until the task has started.
-pub(crate) struct InView {
-    view: Weak<dyn ViewOps>,
+/// A task of a view. Does not keep the view, which exists as long as the task has not started.
+pub struct InView {
+    view: Weak<dyn ViewTasks>,
     task: u64,
 }
 
 impl InView {
-    pub(crate) fn new(view: Weak<dyn ViewOps>, task: u64) -> Self {
+    pub(crate) fn new(view: Weak<dyn ViewTasks>, task: u64) -> Self {
         InView { view, task }
     }
 
-    /// Records that the task was withdrawn from its queue entry, so that it no longer needs room or a permit. It must not be called under
-    /// a lock.
-    pub(crate) fn withdraw(&self, withdrawn_outcome: RunOutcome) {
+    /// The task's number in the view.
+    pub(crate) fn task(&self) -> u64 {
+        self.task
+    }
+
+    /// See [`ViewTasks::withdraw`].
+    pub(crate) fn withdraw(&self) {
         if let Some(view) = self.view.upgrade() {
-            view.withdraw(self.task, withdrawn_outcome);
+            view.withdraw(self.task);
         }
     }
 
-    /// Whether the calling thread runs a task of the same view, under whose permit this one can run.
-    pub(crate) fn is_inside(&self) -> bool {
-        holds_place(self.view.as_ptr().addr())
-    }
-
-    /// Whether the calling worker could run the task under some permit, perhaps after other tasks.
+    /// See [`ViewTasks::can_run_next`].
     pub(crate) fn can_run(&self) -> bool {
-        self.is_inside() || self.view.upgrade().is_some_and(|view| view.can_run_next(self.task))
+        self.view.upgrade().is_some_and(|view| view.can_run_next(self.task))
     }
 
-    /// Whether the calling worker, which waits for the task, must get it run, because none of the workers that `are_free` can. If this is
-    /// false, `waiter` may be woken when it becomes true.
+    /// Whether the calling worker, which awaits the task, has to run it, or what comes before it, since no other worker can
+    /// ([`ViewTasks::has_next`]).
     pub(crate) fn is_up_to_caller(&self, are_free: impl Fn() -> bool, waiter: impl FnOnce() -> Waiter) -> bool {
-        self.view.upgrade().is_some_and(|view| match self.is_inside() {
-            true => !view.is_queued(self.task) || !are_free(),
-            false => view.has_next(self.task, &are_free, waiter()),
-        })
+        self.view.upgrade().is_some_and(|view| view.has_next(self.task, &are_free, waiter()))
     }
 
-    /// The poller no longer waits for the task.
+    /// See [`ViewTasks::forget`].
     pub(crate) fn forget(&self) {
         if let Some(view) = self.view.upgrade() {
             view.forget(self.task);
         }
     }
 
-    /// The calling worker no longer waits for the task.
+    /// See [`ViewTasks::forget_caller`].
     pub(crate) fn forget_caller(&self) {
         if let Some(view) = self.view.upgrade() {
             view.forget_caller(self.task);
         }
     }
 
-    /// Runs the task on this worker under its own permit, if it has one and has not started.
+    /// See [`ViewTasks::run`].
     pub(crate) fn run(&self) {
         if let Some(view) = self.view.upgrade() {
             view.run(self.task);
         }
     }
 
-    /// Runs the task in the same way, or one that keeps it from a permit. Returns whether there was any.
+    /// See [`ViewTasks::run_next`].
     pub(crate) fn run_next(&self) -> bool {
         self.view.upgrade().is_some_and(|view| view.run_next(self.task))
     }

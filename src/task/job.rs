@@ -1,6 +1,7 @@
 //! A payload for a function: what `PoolWithFunc` and `StatefulPool` queue.
 
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
+use crate::task::deferred::Deferred;
 use crate::task::interrupter::Interrupter;
 use crate::task::liveness::Liveness;
 use crate::task::state::{Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
@@ -13,6 +14,8 @@ pub enum Job<I, O> {
     Answered(TaskRef<I, O>),
     /// The payload of a synchronous call, and the sender of its answer.
     Called(I, ReplySender<I, O>),
+    /// A limited view keeps the job until it starts.
+    Deferred(Box<Deferred<Job<I, O>, I>>),
 }
 
 static_assertions::const_assert!(std::mem::size_of::<Job<u64, u64>>() <= 8 + 16);
@@ -37,6 +40,13 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
                 sender.run(completion, || f(input, None));
                 RunOutcome::Ran
             }
+            Job::Deferred(deferred) => {
+                let mut f = Some(f);
+                deferred.run(completion, &mut |job, completion| match f.take() {
+                    Some(f) => job.run(completion, interrupter, f),
+                    None => RunOutcome::Elsewhere,
+                })
+            }
         }
     }
 
@@ -45,6 +55,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
         match self {
             Job::Plain(_) | Job::Called(..) => Liveness::Runs,
             Job::Answered(task_ref) => task_ref.liveness(),
+            Job::Deferred(deferred) => deferred.liveness(),
         }
     }
 
@@ -53,6 +64,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
         match self {
             Job::Plain(input) => Retracted::Here(input),
             Job::Answered(task_ref) => task_ref.retract(kind, cause),
+            Job::Deferred(deferred) => deferred.retract(kind, cause),
             Job::Called(input, sender) => {
                 sender.give_back(SubmitError::new(kind, input).with_cause(cause));
                 Retracted::ToCaller
@@ -64,7 +76,7 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
     pub(crate) fn into_payload(self) -> I {
         match self {
             Job::Plain(input) => input,
-            Job::Answered(_) | Job::Called(..) => {
+            Job::Answered(_) | Job::Called(..) | Job::Deferred(_) => {
                 unreachable!("the payload of a job with a receiver comes back through its state")
             }
         }

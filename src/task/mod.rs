@@ -3,6 +3,7 @@
 pub(crate) mod block_permits;
 pub(crate) mod closure;
 pub(crate) mod current_worker;
+pub(crate) mod deferred;
 pub(crate) mod handle;
 pub(crate) mod in_view;
 pub(crate) mod interrupter;

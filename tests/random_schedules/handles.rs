@@ -207,7 +207,8 @@ fn groups_scopes_and_views<D: Dispatch>() {
                 assert!(view.wait_idle());
                 assert!(book.peak() <= 1);
                 let stats = view.stats();
-                assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
+                let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
+                assert_eq!(stats.submitted, ended, "{stats:?}");
             }
         }),
     ];

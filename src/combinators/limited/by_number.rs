@@ -1,4 +1,4 @@
-//! What is in a view, by number.
+//! The tasks of a view, by number.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,8 @@ impl<T> Default for ByNumber<T> {
 }
 
 impl<T> ByNumber<T> {
-    pub(super) fn len(&self) -> usize {
+    #[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+    fn len(&self) -> usize {
         self.len
     }
 
@@ -93,12 +94,17 @@ impl<T> ByNumber<T> {
         value.map(|value| (first, value))
     }
 
+    /// In the order of their numbers.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &T)> {
+        self.entries.iter().filter_map(|(number, value)| Some((*number, value.as_ref()?)))
+    }
+
     /// Takes out those that `is_taken`, in their order.
-    pub(super) fn extract(&mut self, mut is_taken: impl FnMut(&T) -> bool) -> Vec<T> {
+    pub(super) fn extract(&mut self, mut is_taken: impl FnMut(&T) -> bool) -> Vec<(u64, T)> {
         let mut taken = Vec::new();
-        for (_, value) in &mut self.entries {
+        for (number, value) in &mut self.entries {
             if value.as_ref().is_some_and(&mut is_taken) {
-                taken.extend(value.take());
+                taken.extend(value.take().map(|value| (*number, value)));
             }
         }
         self.len -= taken.len();
@@ -147,7 +153,8 @@ mod tests {
                 2 => assert_eq!(list.remove(number), map.remove(&number)),
                 3 => assert_eq!(list.pop_first(), map.pop_first()),
                 4 if random(50) == 0 => {
-                    let odd: Vec<_> = map.values().copied().filter(|value| value % 2 == 1).collect();
+                    let odd: Vec<_> =
+                        map.iter().map(|(n, value)| (*n, *value)).filter(|(_, value)| value % 2 == 1).collect();
                     map.retain(|_, value| *value % 2 == 0);
                     assert_eq!(list.extract(|value| value % 2 == 1), odd);
                 }
@@ -158,6 +165,7 @@ mod tests {
                 }
             }
             assert_eq!((list.len(), list.first()), (map.len(), map.keys().next().copied()));
+            assert!(list.iter().map(|(n, _)| n).eq(map.keys().copied()));
             assert!(list.is_empty() == map.is_empty() && list.entries.len() <= 2 * list.len());
         }
     }

@@ -1,79 +1,108 @@
 //! A view of a pool that runs at most so many tasks at once.
 //!
-//! A task takes one of the view's places before it goes to the pool, and leaves it when it has run. One that finds a place free goes
-//! to the pool as any other does, and its submitter waits there for room. One that finds none waits in the view, where it costs no
-//! worker; when it has its place and the pool is full, it stands in line as a future does, so that nobody waits there.
+//! A task acquires a permit of the view before it goes to the pool, and releases it when it has run. One that finds a permit free goes to
+//! the pool as any other does, and its submitter waits there for room. One that finds none waits in the view, where it occupies no worker;
+//! when it has got its permit and the pool is full, its entry waits in the pool's wait queue as a future does, so no thread waits for it.
 //!
-//! What goes to the pool is the task's turn ([`turn::Turn`]). The task stays with the view until it starts, so a task that is
-//! cancelled, or run by a worker that waits for it, leaves at once, wherever its turn is.
+//! What goes to the pool is an entry that stands for the task ([`Deferred`](crate::task::deferred::Deferred)). The task stays with the view
+//! until it starts, so a task that is cancelled, or run by a worker that waits for it, leaves at once, wherever its entry is. A view of a
+//! view shares its lock, so a task gets a permit of each in one step.
 
 mod awaiting;
 mod by_number;
-mod counted;
-mod errand;
-mod feeding;
-mod place;
+mod detached_future;
+mod dispatch;
+mod inside;
+mod state;
 mod stats;
-mod turn;
 mod view;
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
-use crate::engine::WaitMode;
-use crate::error::{CallError, SubmitError};
-use crate::pool::{Pool, answered};
-use crate::queue::{Dispatch, Stack};
+use crate::engine::{Engine, Runner, SubmitOptions, WaitMode};
+use crate::error::{CallError, SubmitAllError, SubmitError};
+use crate::pool::{Accepts, AnyPool, Item, Pool, PoolWithFunc, StatefulPool, With, verbs};
+use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
-use crate::task::closure::Task;
 use crate::task::handle::Handle;
-use crate::task::in_view::holds_place;
-use crate::task::state::{Run, TaskMeta, TaskState};
+use crate::task::in_view::InView;
+use crate::task::state::{ReplySender, Run, TaskState};
+use crate::task::worker::Worker;
 pub use stats::LimitedStats;
 
-use counted::{Counted, Entry};
-use view::{Numbered, View};
+use view::View;
 
-/// A view of a [`Pool`] that runs at most so many tasks at once, on the pool's workers; made by [`Pool::limited`].
+/// A view of a pool that runs at most so many tasks at once, on the pool's workers; made by [`Pool::limited`],
+/// [`PoolWithFunc::limited`], [`StatefulPool::limited`], or [`Limited::limited`] of another view.
 ///
-/// It has figures of its own, and a queue of its own with as much room as the pool's: it takes in as many tasks as may run at once,
-/// which is its limit but no more than the pool's workers, and the pool's queue beyond them. A task that waits in it occupies no
-/// worker. In the pool's figures each of its tasks is one task, from when it goes there.
+/// It accepts what its pool does, with the same verbs and the same options ([`with`](Self::with)). It has figures of its own, and a queue of
+/// its own with as much room as the pool's: it takes in as many tasks as may run at once, which is its limit but no more than the pool's
+/// workers, and the pool's queue beyond them, or fewer ([`queue`](Self::queue)). A task that waits in it occupies no worker. In the pool's
+/// figures each of its tasks is one task, from when it goes there.
 ///
-/// A view does not widen the pool's bound. A task that could run at once as far as the view goes needs room in the pool, and its
-/// submitter waits for that in line with the pool's own. Any other waits in the view, which takes it in only if the pool has
-/// room for it and for all tasks that wait in any of its views. So all its views together never have more tasks waiting
-/// than the pool may hold, and a view of a full pool is full. (With an unbounded queue there is no bound here either.) A task that
-/// its handle cancels, or that is run by the worker that waits for it, leaves its room and its place at once; one that is cancelled by
-/// its token leaves when the room is needed.
+/// **Bounds.** A view does not widen the pool's bound. A task that could run at once as far as the view goes needs room in the pool, and its
+/// submitter waits for that in the wait queue of the pool, with the pool's own. Any other waits in the view, which takes it in only if the pool
+/// has room for it and for all tasks that wait in any of its views. So all its views together never have more tasks waiting than the pool may
+/// hold, and a view of a full pool is full. (With an unbounded queue there is no bound here either.) A task that its handle cancels, or that
+/// is run by the worker that waits for it, gives its room and its permit back at once; one that is cancelled by its token does so when
+/// the room is needed.
 ///
-/// It may be used from inside the pool's tasks: they never wait for room in it, for it takes their tasks in however many there are
-/// (where [`Builder::nested`](crate::Builder::nested) sets a cap they are refused with `WouldDeadlock` instead of waiting). A task of
-/// the view that joins or awaits another one runs that in its own place. Any other task of the pool runs it in the place that the view
-/// has given it; if it waits for a place, and no other worker is free to, those of the view that have one run first, on the same
-/// worker. Two views whose tasks wait for a place in the other deadlock.
+/// **Views of views.** A task of a view of a view counts against both limits, both queues and both figures, and needs a permit of each. A
+/// release of a permit looks at each view of the same view of the pool.
 ///
-/// Dropping the view closes it, and drops what has not gone to the pool.
+/// **Inside the pool.** Its tasks never wait for room in a view, which takes their tasks in however many there are (where
+/// [`Builder::nested`](crate::Builder::nested) sets a cap they are refused with `WouldDeadlock` instead of waiting). A task of the view that
+/// joins or awaits another one runs that with its own permit. A task of a view that waits for one of a view of it lends its permit in the same
+/// way. Any other task of the pool runs it with the permit that the view has given it; if it waits for a permit, and no other worker is free
+/// to, those of the view that have one run first, on the same worker. Two views whose tasks wait for a permit of the other deadlock. So does,
+/// on a [`StatefulPool`], a task that waits for one of the same view while that needs its permit: the state is in use, so it cannot run on the
+/// spot.
+///
+/// Dropping the view closes it and drops what has not gone to the pool.
 ///
 /// ```
-/// use formicary::Pool;
+/// use formicary::{Pool, PoolWithFunc};
 ///
 /// let pool = Pool::new(4)?;
 /// let disk = pool.limited(1);
 /// let handles: Vec<_> = (0..10).map(|n| disk.spawn(move || n).unwrap()).collect();
 /// assert_eq!(handles.into_iter().map(|handle| handle.join().unwrap()).sum::<u32>(), 45);
 /// assert_eq!((disk.stats().completed, disk.stats().peak_running), (10, 1));
-/// # Ok::<(), formicary::BuildError>(())
+///
+/// let lengths = PoolWithFunc::new(4, |word: &'static str| word.len())?;
+/// let api = lengths.limited(2);
+/// let slow = api.limited(1).queue(100); // at most 1 of the 2
+/// assert_eq!(slow.with().name("count").run("formica")?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Limited<D: Dispatch = Stack> {
-    view: Arc<View<D>>,
+pub struct Limited<P: AnyPool = Pool> {
+    view: Arc<View<P::Runner, P::Dispatch>>,
+}
+
+/// What a view gives back of a task: the task, payload or input of its pool.
+type Returned<P> = <<P as AnyPool>::Runner as Runner>::Returned;
+
+fn limited<P: AnyPool>(
+    engine: &Arc<Engine<P::Runner, P::Dispatch>>,
+    parent: Option<&View<P::Runner, P::Dispatch>>,
+    limit: usize,
+) -> Limited<P> {
+    Limited { view: View::new(engine, parent, limit) }
+}
+
+#[track_caller]
+fn checked(limit: usize) -> usize {
+    assert!(limit > 0, "`limit` is 0: a view of a pool needs at least one permit");
+    limit
 }
 
 impl<D: Dispatch> Pool<D> {
     /// A view of this pool that runs at most `limit` tasks at once, and holds no more tasks than the pool may hold, however large its
-    /// limit is ([`Limited`] has the details). Does not keep the pool open: when the pool
-    /// is closed, so is the view, and what waits in the view is dropped and counted as cancelled.
+    /// limit is ([`Limited`] has the details). Does not keep the pool open: when the pool is closed, so is the view, and what waits in the
+    /// view is dropped and counted as cancelled.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -85,36 +114,86 @@ impl<D: Dispatch> Pool<D> {
     /// # Panics
     /// If `limit` is 0: such a view could run nothing.
     #[track_caller]
-    pub fn limited(&self, limit: usize) -> Limited<D> {
-        assert!(limit > 0, "`limit` is 0: a view of a pool needs at least one place");
-        Limited { view: View::new(&self.engine, limit) }
+    pub fn limited(&self, limit: usize) -> Limited<Self> {
+        limited(&self.engine, None, checked(limit))
     }
 }
 
-impl<D: Dispatch> Limited<D> {
-    /// Submits a closure; blocks while the view or the pool is full (or, if the pool is
-    /// [`nonblocking`](crate::Builder::nonblocking), refuses). From inside a task of the pool it never blocks.
+impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
+    /// A view of this pool that runs at most `limit` tasks at once, and holds no more tasks than the pool may hold, however large its
+    /// limit is ([`Limited`] has the details). Does not keep the pool open: when the pool is closed, so is the view, and what waits in the
+    /// view is dropped and counted as cancelled.
+    ///
+    /// ```
+    /// let lengths = formicary::PoolWithFunc::new(4, |word: &'static str| word.len())?;
+    /// let one_by_one = lengths.limited(1);
+    /// assert_eq!(one_by_one.run("formica")?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `limit` is 0: such a view could run nothing.
+    #[track_caller]
+    pub fn limited(&self, limit: usize) -> Limited<Self> {
+        limited(&self.engine, None, checked(limit))
+    }
+}
+
+impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
+    /// A view of this pool that runs at most `limit` tasks at once, and holds no more tasks than the pool may hold, however large its
+    /// limit is ([`Limited`] has the details). Does not keep the pool open: when the pool is closed, so is the view, and what waits in the
+    /// view is dropped and counted as cancelled.
+    ///
+    /// ```
+    /// # struct Square;
+    /// # impl formicary::Worker for Square {
+    /// #     type Input = u64;
+    /// #     type Output = u64;
+    /// #     fn process(&mut self, n: u64, _: &formicary::Context<'_>) -> u64 { n * n }
+    /// # }
+    /// let squares = formicary::StatefulPool::new(4, |_| Ok(Square))?;
+    /// let one_by_one = squares.limited(1);
+    /// assert_eq!(one_by_one.run(6)?, 36);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `limit` is 0: such a view could run nothing.
+    #[track_caller]
+    pub fn limited(&self, limit: usize) -> Limited<Self> {
+        limited(&self.engine, None, checked(limit))
+    }
+}
+
+/// The verbs, as those of the pool.
+impl<P: AnyPool> Limited<P> {
+    /// Submits what the pool accepts (a closure, a payload, an input); its result is dropped on the worker.
+    ///
+    /// Blocks while the view or the pool is full, or is refused if the pool is [`nonblocking`](crate::Builder::nonblocking). On a thread of the
+    /// pool it never waits for room: see [`Limited`].
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
     /// let view = pool.limited(2);
-    /// view.submit(|| ())?;
+    /// view.submit(|| println!("on a worker"))?;
     /// assert!(view.wait_idle());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// [`SubmitError`], with the closure, if the view or its pool is closed, if it is full and not to be waited for, if too many
-    /// wait already, or with `WouldDeadlock` if it is full, the caller is a worker of the pool, and
+    /// [`SubmitError`], with the task: if the view or its pool is closed, if it is full and not to be waited for, if too many wait already
+    /// ([`max_blocking`](crate::Builder::max_blocking)), or with `WouldDeadlock` if it is full, the caller is a worker of the pool, and
     /// [`Builder::nested`](crate::Builder::nested) sets a cap.
-    pub fn submit<F>(&self, f: F) -> Result<(), SubmitError<F>>
+    #[doc(alias("execute", "go", "invoke"))]
+    pub fn submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
     where
-        F: FnOnce() + Send + 'static,
+        P: Accepts<X>,
+        X: Send + 'static,
     {
-        self.enter(f, self.view.engine().default_mode())
+        verbs::submit(self, x, verbs::mode(self))
     }
 
-    /// Submits a closure if there is room in the view and in the pool; never blocks.
+    /// As [`submit`](Self::submit), but never blocks.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(4).queue(0).build()?;
@@ -127,25 +206,63 @@ impl<D: Dispatch> Limited<D> {
     /// ```
     ///
     /// # Errors
-    /// [`SubmitError`], with the closure; of kind `Full` if there is no room.
-    pub fn try_submit<F>(&self, f: F) -> Result<(), SubmitError<F>>
+    /// As `submit`; of kind `Full` if there is no room.
+    #[doc(alias("try_invoke", "try_execute"))]
+    pub fn try_submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
     where
-        F: FnOnce() + Send + 'static,
+        P: Accepts<X>,
+        X: Send + 'static,
     {
-        self.enter(f, WaitMode::Never)
+        verbs::submit(self, x, WaitMode::Never)
     }
 
-    fn enter<F>(&self, f: F, mode: WaitMode) -> Result<(), SubmitError<F>>
+    /// As [`submit`](Self::submit), but waits for room as a future, which blocks no thread. Dropping the future takes the task back.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(2);
+    /// view.submit_async(|| println!("on a worker")).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `submit`, also on a `nonblocking` pool: a future that waits blocks no thread.
+    ///
+    /// # Panics
+    /// If it is polled after it was ready.
+    pub fn submit_async<X>(&self, x: X) -> impl Future<Output = Result<(), SubmitError<X>>> + Send
     where
-        F: FnOnce() + Send + 'static,
+        P: Accepts<X>,
+        X: Send + 'static,
     {
-        let task = Task::from_body(Counted::new(f, Entry::new(&self.view)));
-        self.view
-            .admit((self.view.number(), task), mode)
-            .map_err(|e| e.map(|task| task.into_body::<Counted<F>>().refused()))
+        verbs::submit_async(self, x, WaitMode::Forever.into())
     }
 
-    /// Submits a closure and returns a handle to its result; blocks as [`submit`](Self::submit).
+    /// Submits all that an iterator gives, in order, and returns how many there were. Blocks where one of them finds no room; the iterator may
+    /// block too.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(1);
+    /// assert_eq!(view.submit_all((0..3).map(|n| move || println!("{n}")))?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubmitAllError`], as `submit` for the first that is refused: with that one, the number of those before it, and the rest of the iterator.
+    pub fn submit_all<I>(&self, all: I) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>>
+    where
+        I: IntoIterator,
+        P: Accepts<I::Item>,
+        I::Item: Send + 'static,
+    {
+        verbs::submit_all(all, |x| self.submit(x))
+    }
+
+    /// Submits a task and returns a [`Handle`] to its result. Blocks as [`submit`](Self::submit) does.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -154,68 +271,222 @@ impl<D: Dispatch> Limited<D> {
     /// ```
     ///
     /// # Errors
-    /// As `submit`.
-    pub fn spawn<F, T>(&self, f: F) -> Result<Handle<T>, SubmitError<F>>
+    /// As [`submit`](Self::submit).
+    #[doc(alias("spawn_blocking"))]
+    pub fn spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
     where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
+        P: Accepts<X>,
+        X: Send + 'static,
     {
-        let (task_state, task) = self.task_state(f, false);
-        match self.view.admit(task, self.view.engine().default_mode()) {
-            Ok(()) => Ok(Handle::new(task_state)),
-            Err(refusal) => Err(task_state.refused(refusal.kind()).map(Counted::refused)),
-        }
+        verbs::spawn(self, x, verbs::mode(self))
     }
 
-    /// Runs a closure on a worker and waits for its result. From inside a task of the same view it runs on the spot, and so it does from
-    /// inside another task of the pool if the view has a place for it. One that comes back after it was let in, because the view or its
-    /// pool was closed before it started, counts as cancelled.
+    /// As [`spawn`](Self::spawn), but never blocks.
     ///
     /// ```
-    /// let pool = formicary::Pool::new(1)?;
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(1).try_spawn(|| 7)?.join()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_submit`](Self::try_submit).
+    pub fn try_spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        verbs::spawn(self, x, WaitMode::Never)
+    }
+
+    /// As [`spawn`](Self::spawn), but waits for room as a future; the handle is one for the result.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(2);
+    /// let handle = view.spawn_async(|| 7).await?;
+    /// assert_eq!(handle.await?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit_async`](Self::submit_async).
+    pub fn spawn_async<X>(&self, x: X) -> impl Future<Output = Result<Handle<P::Output>, SubmitError<X>>> + Send
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        verbs::spawn_async(self, x)
+    }
+
+    /// Runs a task on a worker and waits for its result. Called from a task of the same view it runs on the spot with that task's permit, and
+    /// from another task of the pool if the view has a permit for it; not on a [`StatefulPool`](crate::StatefulPool), whose state is in use.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
     /// assert_eq!(pool.limited(1).run(|| 6 * 7)?, 42);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// [`CallError`]: refused, with the closure, or failed: the closure panicked.
-    pub fn run<F, T>(&self, f: F) -> Result<T, CallError<F>>
+    /// [`CallError`]: refused, with the task, as [`submit`](Self::submit) or because the view or its pool was closed before the task started; or
+    /// failed: it panicked.
+    #[doc(alias("call", "process", "install"))]
+    pub fn run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
     where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
+        P: Accepts<X>,
+        X: Send + 'static,
     {
-        let (task_state, task) = self.task_state(f, true);
-        let is_here = !self.view.is_closed()
-            && holds_place(self.view.address())
-            && self.view.engine().run_inline(&task_state, |counted| {
-                counted.accepted();
-                counted.run()
-            });
-        if !is_here {
-            let admitted = self.view.admit(task, self.view.engine().default_mode());
-            admitted.map_err(|refusal| task_state.refused(refusal.kind()).map(Counted::refused))?;
-            if let Some(view) = task_state.meta().view().filter(|_| self.view.engine().is_inside()) {
-                view.run();
-            }
-        }
-        task_state.call().into_result().map_err(|error| match error {
-            CallError::Refused(refusal) => CallError::Refused(refusal.map(Counted::returned)),
-            CallError::Failed(failed) => CallError::Failed(failed),
-        })
+        verbs::run(self, x, verbs::mode(self).into())
     }
 
-    /// A slot for a closure, and the task that stands for it.
-    fn task_state<F, T>(&self, f: F, is_call: bool) -> (Arc<TaskState<Counted<F>, T>>, Numbered)
+    /// As [`run`](Self::run), but does not wait for room; for the result it does.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(1).try_run(|| 6 * 7)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `run`; refused with kind `Full` if there is no room.
+    pub fn try_run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
     where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
+        P: Accepts<X>,
+        X: Send + 'static,
     {
-        let counted = Counted::new(f, Entry::new(&self.view));
-        let run: Run<Counted<F>, T> = |counted, _| counted.run();
-        let (pool, number) = (self.view.engine().id(), self.view.number());
-        let meta = TaskMeta { is_call, run_here: Some(run), ..TaskMeta::in_view(pool, self.view.in_view(number)) };
-        let (task_state, task) = answered(counted, run, meta);
-        (task_state, (number, task))
+        verbs::run(self, x, WaitMode::Never.into())
+    }
+
+    /// As [`run`](Self::run), but waits as a future, for room and then for the result. Dropping the future takes the task back if it had no room
+    /// yet, and lets it go on otherwise.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(2);
+    /// assert_eq!(view.run_async(|| 6 * 7).await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_async<X>(&self, x: X) -> impl Future<Output = Result<P::Output, CallError<X>>> + Send
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        verbs::run_async(self, x)
+    }
+
+    /// Options for what is submitted next: a token, a deadline, a name, on a [`Sharded`](crate::Sharded) pool a key. See [`With`].
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let limit = std::time::Duration::from_secs(60);
+    /// assert_eq!(pool.limited(1).with().timeout(limit).name("answer").run(|| 42)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with(&self) -> With<'_, Self> {
+        With::new(self)
+    }
+}
+
+/// What an owner does with a view.
+impl<P: AnyPool> Limited<P> {
+    /// A view of this view: its tasks count against both limits. When this view is closed, so is that one.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let api = pool.limited(3);
+    /// let uploads = api.limited(1);
+    /// assert_eq!(uploads.run(|| 7)?, 7);
+    /// assert_eq!((uploads.stats().completed, api.stats().completed), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `limit` is 0.
+    #[track_caller]
+    pub fn limited(&self, limit: usize) -> Self {
+        limited(self.view.engine(), Some(&self.view), checked(limit))
+    }
+
+    /// Bounds the tasks that may wait in the view for a permit. Beyond that a submitter waits, or is refused. Those that the pool's own tasks
+    /// submit are let in all the same. Default: no bound but that of the pool.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(1).queue(0);
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// view.submit(move || drop(gate.recv()))?;
+    /// assert!(view.try_submit(|| ()).unwrap_err().is_full());
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it is the view"]
+    pub fn queue(self, tasks: usize) -> Self {
+        self.view.with_node(|node| node.queue = Some(tasks));
+        self
+    }
+
+    /// Changes the limit, at once: when this returns, no task starts while `limit` or more run. Those that run beyond a lower limit go on. Tasks
+    /// that were in the pool's queue and may not run yet wait in the view again, in their order, and leave the pool's figures meanwhile. Does
+    /// not block. Takes time in proportion to them.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// let view = pool.limited(1);
+    /// view.set_limit(3);
+    /// assert_eq!(view.limit(), 3);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `limit` is 0. (To hold the tasks of a view back, [pause](crate::PoolControl::pause) the pool.)
+    #[doc(alias("tune", "resize"))]
+    #[track_caller]
+    pub fn set_limit(&self, limit: usize) {
+        self.view.set_limit(checked(limit));
+    }
+
+    /// The most tasks that it runs at once.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(2).limit(), 2);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn limit(&self) -> usize {
+        self.view.with_node(|node| node.limit)
+    }
+
+    /// A snapshot of the view's figures.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(2).stats().submitted, 0);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn stats(&self) -> LimitedStats {
+        self.view.stats()
+    }
+
+    /// How many submitters of this view, threads and futures, wait for room: in the view, or with a permit in the pool. Those of its own
+    /// views are not counted.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(4)?;
+    /// assert_eq!(pool.limited(2).waiting(), 0);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn waiting(&self) -> usize {
+        self.view.waiting()
     }
 
     /// Blocks until the view has nothing that waits or runs, and leaves it open. Returns `true`; called from a task of the
@@ -233,7 +504,7 @@ impl<D: Dispatch> Limited<D> {
         self.view.wait_idle(None)
     }
 
-    /// The same for at most `limit`; says whether the view is idle.
+    /// The same for at most `limit`; returns whether the view is idle.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -245,31 +516,28 @@ impl<D: Dispatch> Limited<D> {
         self.view.wait_idle(deadline(limit))
     }
 
-    /// A snapshot of the view's figures.
+    /// The same as a future, which blocks no thread. Polled by a task of the pool, it is `false` at once unless the view is idle.
     ///
     /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
     /// let pool = formicary::Pool::new(4)?;
-    /// assert_eq!(pool.limited(2).stats().submitted, 0);
-    /// # Ok::<(), formicary::BuildError>(())
+    /// let view = pool.limited(2);
+    /// view.submit(|| ())?;
+    /// assert!(view.wait_idle_async().await);
+    /// assert_eq!(view.stats().completed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn stats(&self) -> LimitedStats {
-        self.view.figures()
-    }
-
-    /// The most tasks that it runs at once.
     ///
-    /// ```
-    /// let pool = formicary::Pool::new(4)?;
-    /// assert_eq!(pool.limited(2).limit(), 2);
-    /// # Ok::<(), formicary::BuildError>(())
-    /// ```
-    pub fn limit(&self) -> usize {
-        self.view.limit()
+    /// # Panics
+    /// If it is polled after it was ready.
+    pub async fn wait_idle_async(&self) -> bool {
+        self.view.wait_idle_async().await
     }
 
-    /// Refuses all that comes from now on, and gives back what waits in the view. What has gone to the pool goes on; the pool
-    /// stays open. A task that is given back counts as completed if it is run after all, else as cancelled when it is dropped.
-    /// Does not wait.
+    /// Refuses all that comes from now on, and gives back what waits in the view, and in its own views, in the order of its coming. What has
+    /// gone to the pool goes on; the pool stays open. A task that is given back counts as returned. Does not block.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -280,19 +548,78 @@ impl<D: Dispatch> Limited<D> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "the tasks that waited are in it, and go with it"]
-    pub fn close(&self) -> Vec<Task> {
-        self.view.close()
+    pub fn close(&self) -> Vec<Returned<P>> {
+        self.view.close_and_return()
     }
 }
 
-impl<D: Dispatch> Drop for Limited<D> {
+impl<P: AnyPool> Drop for Limited<P> {
     fn drop(&mut self) {
-        self.close().into_iter().for_each(|task| self.view.discard(task));
+        self.view.close_and_drop();
     }
 }
 
-impl<D: Dispatch> fmt::Debug for Limited<D> {
+impl<P: AnyPool> fmt::Debug for Limited<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limited").field("limit", &self.view.limit()).field("stats", &self.stats()).finish()
+        f.debug_struct("Limited").field("limit", &self.limit()).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl<P: AnyPool> AnyPool for Limited<P> {
+    type Runner = P::Runner;
+    type Dispatch = P::Dispatch;
+
+    fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
+        self.view.engine()
+    }
+
+    fn in_view(&self) -> Option<InView> {
+        Some(self.view.in_view())
+    }
+
+    fn admit<I>(
+        &self,
+        input: I,
+        make: impl FnOnce(I) -> Item<P>,
+        view: Option<&InView>,
+        options: SubmitOptions<'_>,
+    ) -> Result<(), SubmitError<I>> {
+        self.view.submit(input, make, view.map(InView::task), options)
+    }
+
+    fn admit_async<'p>(
+        &'p self,
+        item: Item<P>,
+        task: Option<u64>,
+        options: SubmitOptions<'p>,
+    ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
+        self.view.submit_async(item, task, options)
+    }
+}
+
+/// Whatever the pool accepts.
+impl<P: Accepts<X>, X: Send + 'static> Accepts<X> for Limited<P> {
+    type Output = P::Output;
+
+    const RUN_HERE: Option<Run<X, P::Output>> = P::RUN_HERE;
+
+    fn plain(x: X) -> Item<P> {
+        P::plain(x)
+    }
+
+    fn into_input(item: Item<P>) -> X {
+        P::into_input(item)
+    }
+
+    fn called(x: X, sender: ReplySender<X, P::Output>) -> Item<P> {
+        P::called(x, sender)
+    }
+
+    fn answered(task_state: &Arc<TaskState<X, P::Output>>) -> Item<P> {
+        P::answered(task_state)
+    }
+
+    fn run_inline(&self, task_state: &Arc<TaskState<X, P::Output>>) -> bool {
+        self.view.run_inline(|| P::answered(task_state))
     }
 }

@@ -1,7 +1,7 @@
-//! What a view says of itself.
+//! The figures of a view.
 
-/// A snapshot of the figures of a [`Limited`](crate::Limited) view. When nothing waits or runs,
-/// `submitted = completed + panicked + cancelled`.
+/// A snapshot of the figures of a [`Limited`](crate::Limited) view, which include those of its own views. When no task of it waits or runs,
+/// `submitted = completed + panicked + cancelled + returned`.
 ///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
@@ -17,21 +17,48 @@ pub struct LimitedStats {
     pub submitted: u64,
     /// Tasks accepted and not started, in the view or in the pool.
     pub queued: usize,
-    /// Tasks inside user code. One that another runs in its own place is not counted twice.
+    /// Tasks inside user code. One that runs with the permit of another is not counted.
     pub running: usize,
     /// Tasks that ran to their end.
     pub completed: u64,
     /// Tasks that panicked.
     pub panicked: u64,
-    /// Tasks that will never run.
+    /// Tasks that were cancelled before they started, with those whose caller has got them back, or that were dropped with the view.
     pub cancelled: u64,
+    /// Tasks that [`Limited::close`](crate::Limited::close), or a shutdown of the pool, has given back.
+    pub returned: u64,
     /// The most tasks that were ever running at the same time.
     pub peak_running: usize,
 }
 
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TaskEnd {
+    Completed,
+    Panicked,
+    Cancelled,
+    Returned,
+}
+
 impl LimitedStats {
     /// Whether nothing waits or runs.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.running == 0 && self.submitted == self.completed + self.panicked + self.cancelled
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0 && self.submitted == self.completed + self.panicked + self.cancelled + self.returned
+    }
+
+    pub(super) fn start(&mut self, holds_permit: bool) {
+        self.queued -= 1;
+        self.running += usize::from(holds_permit);
+        self.peak_running = self.peak_running.max(self.running);
+    }
+
+    pub(super) fn end(&mut self, end: TaskEnd) {
+        let count = match end {
+            TaskEnd::Completed => &mut self.completed,
+            TaskEnd::Panicked => &mut self.panicked,
+            TaskEnd::Cancelled => &mut self.cancelled,
+            TaskEnd::Returned => &mut self.returned,
+        };
+        *count += 1;
     }
 }

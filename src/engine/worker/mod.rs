@@ -228,7 +228,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn expire(&self) -> Expiry {
-        if self.engine.queue.load().queued > 0 || self.engine.wait_queue.grace_ends().is_some() {
+        if self.engine.queue.load().queued > 0 || self.engine.grace_ends().is_some() {
             Expiry::Waits
         } else if self.engine.threads.try_exit(ExitReason::Expired) {
             Expiry::Exits
@@ -242,7 +242,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn alarm(&self) -> Option<Instant> {
-        [self.engine.end_of_pause(), self.engine.restore_minimum(), self.engine.wait_queue.grace_ends()]
+        [self.engine.end_of_pause(), self.engine.restore_minimum(), self.engine.grace_ends()]
             .into_iter()
             .flatten()
             .min()

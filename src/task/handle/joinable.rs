@@ -49,13 +49,12 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
 /// user's own waits nest.
 fn can_run<I, T>(task_state: &TaskState<I, T>) -> bool {
     let meta = task_state.meta();
-    let has_permit = || meta.view().is_none_or(InView::can_run);
-    meta.run_here.is_some() && current_worker::is_inside(meta.pool) && has_permit()
+    current_worker::is_inside(meta.pool) && meta.view().map_or(meta.run_here.is_some(), InView::can_run)
 }
 
 /// Runs the task on the calling worker, if it has not started.
 fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
-    if let Some(view) = task_state.other_view() {
+    if let Some(view) = task_state.meta().view() {
         view.run();
         return;
     }
@@ -71,7 +70,7 @@ fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskS
 
 /// Runs the task or one that comes before it, for a worker that waits with a deadline and is the last one that could make progress.
 fn run_as_last_worker<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
-    match task_state.other_view() {
+    match task_state.meta().view() {
         Some(view) => _ = view.run_next(),
         None => run_if_unstarted(task_state),
     }
@@ -158,7 +157,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
     }
 
     fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {
-        match self.other_view() {
+        match self.meta().view() {
             None => run_if_unstarted(&self),
             Some(_) => self.run_predecessors(waiter),
         }

@@ -112,7 +112,7 @@ impl<I, O> TaskState<I, O> {
             Retracted::Here(input.into_inner())
         };
         if taker == Taker::Waiter {
-            self.leave_view(RunOutcome::Cancelled);
+            self.leave_view();
         }
         retracted
     }
@@ -168,10 +168,10 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// Tells the task's view, if it has one, that the queue entry is stale.
-    pub(super) fn leave_view(&self, outcome: RunOutcome) {
+    /// Tells the task's view, if it has one, that the task was cancelled before it started.
+    pub(super) fn leave_view(&self) {
         if let Some(view) = self.meta.view() {
-            view.withdraw(outcome);
+            view.withdraw();
         }
     }
 
@@ -189,6 +189,6 @@ struct LeavesView<'a, I, O>(&'a TaskState<I, O>);
 
 impl<I, O> Drop for LeavesView<'_, I, O> {
     fn drop(&mut self) {
-        self.0.leave_view(RunOutcome::Cancelled);
+        self.0.leave_view();
     }
 }

@@ -44,12 +44,6 @@ impl<I, O> TaskMeta<I, O> {
         TaskMeta { pool, is_call: false, token: None, extra: None, run_here: None, permit: None }
     }
 
-    /// Options of a plain task of a view.
-    pub(crate) fn in_view(pool: PoolId, view: InView) -> Self {
-        let extra = Extra { deadline: None, name: None, view: Some(view) };
-        TaskMeta { extra: Some(Arc::new(extra)), ..TaskMeta::new(pool) }
-    }
-
     /// When the caller gives up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.extra.as_ref()?.deadline

@@ -129,8 +129,7 @@ impl<I, O> TaskState<I, O> {
         &self.meta
     }
 
-    /// Takes the input, to run the task. A waiter that has taken it has to call [`leave_view`](Self::leave_view). An error is what the
-    /// caller reports instead.
+    /// Takes the input, to run the task. An error is what the caller reports instead.
     fn start(
         &self,
         taker: Taker,

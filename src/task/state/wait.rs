@@ -220,7 +220,7 @@ impl<I, O> TaskState<I, O> {
     /// Whether there is such a task now. Otherwise the calling worker is woken when there may be one.
     #[cold]
     fn must_run_again(&self) -> bool {
-        self.other_view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
+        self.meta.view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
     }
 
     /// Gets a permit to block. A wait with a deadline needs one only while it has a fallback; the permit may be revoked, and then the
@@ -234,6 +234,10 @@ impl<I, O> TaskState<I, O> {
 
     /// The synchronous call: waits for the result, and gives up at the task's deadline or when its token is cancelled.
     pub(crate) fn call(&self) -> Outcome<I, O> {
+        let is_bounded = self.meta.deadline().is_some() || self.meta.token.is_some();
+        if let Some(view) = self.meta.view().filter(|_| !is_bounded && current_worker::is_inside(self.meta.pool)) {
+            view.run();
+        }
         match self.wait(self.meta.deadline(), self.meta.token.as_ref(), false) {
             Outcome::TimedOut => self.give_up(SubmitErrorKind::TimedOut),
             Outcome::Cancelled => self.give_up(SubmitErrorKind::Cancelled),
@@ -249,7 +253,7 @@ impl<I, O> TaskState<I, O> {
             Stage::Queued(input) => {
                 self.withdraw(&mut state, RunOutcome::Cancelled);
                 drop(state);
-                self.leave_view(RunOutcome::Cancelled);
+                self.leave_view();
                 Outcome::Returned(SubmitError::new(kind, input.into_inner()))
             }
             Stage::Returned(refusal) => Outcome::Returned(refusal.map(Packed::into_inner)),

@@ -1,0 +1,429 @@
+//! From a view to the pool: permits, the entries that stand for tasks, and their run.
+
+use std::task::Wake;
+use std::time::Instant;
+
+use super::detached_future::DetachedFuture;
+use super::state::{Permitted, State, Unstarted};
+use super::stats::TaskEnd;
+use super::view::{View, ViewTree};
+use crate::engine::wait_queue::WaitQueue;
+use crate::engine::{PoolViews, Runner, SubmitOptions, WaitMode};
+use crate::error::{Cause, SubmitErrorKind};
+use crate::queue::Dispatch;
+use crate::sync::waiter::Waiter;
+use crate::sync::waking;
+use crate::sync::{Arc, MutexGuard};
+use crate::task::current_worker;
+use crate::task::deferred::{Deferred, DeferredTasks};
+use crate::task::in_view::{HoldsPermits, ViewId};
+use crate::task::liveness::Liveness;
+use crate::task::state::{Completion, Permit, Retracted, RunOutcome};
+
+/// The outcome of sending a task's entry to the pool.
+enum Sent<R: Runner, D: Dispatch> {
+    In,
+    /// It waits for room in the pool.
+    Later,
+    /// The pool is closed, or has no thread: the task, which has no permits any more.
+    Back(Option<Unstarted<R, D>>),
+}
+
+impl<R: Runner, D: Dispatch> ViewTree<R, D> {
+    /// Releases permits of the first `levels` of these views.
+    pub(super) fn release(self: &Arc<Self>, chain: &[ViewId], levels: usize) {
+        let mut state = self.state.lock();
+        state.release(&chain[..levels]);
+        state.prune(chain);
+        drop(state);
+        self.dispatch_waiting();
+    }
+
+    /// Gives free permits to the tasks that wait longest.
+    pub(super) fn dispatch_waiting(self: &Arc<Self>) {
+        // From here on a worker that waits for one of these tasks may rely on this thread.
+        let inflight = self.engine.inflight();
+        let mut unwanted = Vec::new();
+        let mut state = self.state.lock();
+        // A worker may be able to run its task now, with the permits that it holds.
+        let mut awaiting = state.awaiting.take();
+        // One thread at a time. It sees the permits that others release meanwhile.
+        if !std::mem::replace(&mut state.is_dispatching, true) {
+            while let Some((number, task)) = state.pop_ready() {
+                if R::liveness(&task.item) == Liveness::Dead {
+                    awaiting.append(&mut state.awaiting.leave(number));
+                    self.engine.left_views(1);
+                    unwanted.push(task);
+                    continue;
+                }
+                state.acquire(&task.view.chain);
+                let (view, lane) = (Arc::clone(&task.view), task.lane);
+                state.permitted.insert(number, Permitted { task, is_queued: false });
+                awaiting.append(&mut state.awaiting.take());
+                drop(state);
+                let sent = self.send(number, &view, lane);
+                state = self.state.lock();
+                match sent {
+                    Sent::In => self.note_queued(&mut state, number),
+                    Sent::Later => {}
+                    Sent::Back(task) => unwanted.extend(task),
+                }
+            }
+            state.is_dispatching = false;
+        }
+        drop(state);
+        drop(inflight);
+        self.notify_blocked();
+        // User code, and so when no permit depends on it any more. Mostly there is none.
+        if !awaiting.is_empty() {
+            awaiting.into_iter().for_each(Waiter::wake);
+        }
+        if !unwanted.is_empty() {
+            unwanted.into_iter().for_each(Unstarted::discard);
+        }
+    }
+
+    /// Has the workers poll again that await a task without a permit.
+    pub(super) fn wake_awaiting(&self) {
+        let awaiting = self.state.lock().awaiting.take();
+        awaiting.into_iter().for_each(Waiter::wake);
+    }
+
+    /// The views at which submitters are blocked.
+    fn blocked(&self) -> Vec<(Arc<WaitQueue>, Arc<[ViewId]>)> {
+        if !self.engine.has_blocked_at_views() {
+            return Vec::new();
+        }
+        self.state.lock().blocked()
+    }
+
+    /// Lets the first submitter in the wait queue of each view try, if there is room.
+    pub(super) fn notify_blocked(&self) {
+        for (wait_queue, chain) in self.blocked() {
+            wait_queue.notify_one(|_| self.may_enter(&chain));
+        }
+    }
+
+    pub(super) fn pass_late_futures(&self, wait_queue: &WaitQueue, chain: &[ViewId]) {
+        wait_queue.pass_late_futures(|_| self.may_enter(chain));
+    }
+
+    /// Sends the entry of a task with permits to the pool: at once, or from the pool's wait queue when its time comes.
+    fn send(self: &Arc<Self>, number: u64, view: &Arc<View<R, D>>, lane: usize) -> Sent<R, D> {
+        let options = SubmitOptions::from(WaitMode::Forever).in_lane(lane).inline().bounded();
+        let tasks = Arc::clone(view) as Arc<dyn DeferredTasks<R::Item, R::Returned>>;
+        let mut entry = Some(R::deferred(Deferred::new(tasks, number)));
+        match self.engine.enter_now(&mut entry, &options) {
+            Ok(false) => {
+                entry.into_iter().for_each(|entry| self.send_later(number, entry, options));
+                Sent::Later
+            }
+            Ok(true) => {
+                self.engine.left_views(1);
+                Sent::In
+            }
+            Err(_) => {
+                self.engine.left_views(1);
+                // Before the entry goes, which would drop the task.
+                Sent::Back(self.take_back_permitted(number))
+            }
+        }
+    }
+
+    /// The task of an entry that is not to come, without its permits.
+    fn take_back_permitted(&self, number: u64) -> Option<Unstarted<R, D>> {
+        let mut state = self.state.lock();
+        let permitted = state.permitted.remove(number)?;
+        state.release(&permitted.task.view.chain);
+        Some(permitted.task)
+    }
+
+    /// The entry of a task has come into the pool's queue.
+    fn note_queued(&self, state: &mut State<R, D>, number: u64) {
+        self.engine.note_cancellable(None);
+        if let Some(permitted) = state.permitted.get_mut(number) {
+            permitted.is_queued = true;
+        }
+    }
+
+    fn send_later(self: &Arc<Self>, number: u64, entry: R::Item, options: SubmitOptions<'static>) {
+        let (tree, kept) = (Arc::clone(self), KeptInView(Arc::clone(self)));
+        let sending = DetachedFuture::new(async move {
+            let entered = tree.engine.submit_async(entry, options).await;
+            let mut state = tree.state.lock();
+            let sending = state.at_pool.remove(&number);
+            if entered.is_ok() {
+                tree.note_queued(&mut state, number);
+            }
+            drop(state);
+            drop((sending, kept));
+            // An inline worker's tasks and the drop of a task are user code.
+            waking::defer(move || match entered {
+                Ok(()) => tree.engine.ensure_workers(),
+                Err(refusal) => drop(refusal),
+            });
+        });
+        let mut state = self.state.lock();
+        // It may have been taken meanwhile.
+        let is_permitted = state.permitted.contains(number);
+        if is_permitted {
+            state.at_pool.insert(number, Arc::clone(&sending));
+        }
+        drop(state);
+        if is_permitted {
+            sending.wake();
+        }
+    }
+
+    /// An entry stands for nothing from here on; `outcome` is what becomes of its task in the pool's figures. Under the lock, so that a
+    /// thread that finds it void finds it counted.
+    pub(super) fn void_entry(&self, state: &mut State<R, D>, number: u64, outcome: RunOutcome) {
+        state.note_void(number);
+        self.engine.id().withdrawn().inspect(|withdrawn| withdrawn.add(outcome == RunOutcome::Cancelled));
+    }
+
+    /// An entry that stood for nothing has left the pool.
+    fn note_void_over(&self) {
+        self.engine.id().withdrawn().inspect(|withdrawn| withdrawn.clear());
+    }
+
+    /// The task of an entry that is over, if there is one.
+    fn end_entry(&self, state: &mut State<R, D>, number: u64) -> Option<Unstarted<R, D>> {
+        let ended = state.end_entry(number);
+        if let Err(true) = ended {
+            self.note_void_over();
+        }
+        ended.ok()
+    }
+
+    /// Takes a task that has permits out of its turn; `outcome` is as for [`void_entry`](Self::void_entry). The permits are the caller's.
+    pub(super) fn take_permitted(
+        &self,
+        mut state: MutexGuard<'_, State<R, D>>,
+        number: u64,
+        outcome: RunOutcome,
+    ) -> Option<Unstarted<R, D>> {
+        let permitted = state.permitted.remove(number)?;
+        self.void_entry(&mut state, number, outcome);
+        let sending = state.at_pool.remove(&number);
+        drop(state);
+        if let Some(sending) = sending {
+            sending.abort();
+        }
+        Some(permitted.task)
+    }
+}
+
+impl<R: Runner, D: Dispatch> View<R, D> {
+    /// Changes the limit. Tasks that have a permit and have not started lose it where they are too many, the last to come first.
+    pub(super) fn set_limit(&self, limit: usize) {
+        let mut aborted = Vec::new();
+        let mut state = self.tree.state.lock();
+        state.each(&self.chain[..1], |node| node.limit = limit);
+        while state.excess(self.id()) > 0 {
+            if let Some(number) = state.last_permitted(self.id()) {
+                let Some(permitted) = state.permitted.remove(number) else { break };
+                state.release(&permitted.task.view.chain);
+                aborted.extend(state.at_pool.remove(&number));
+                self.tree.void_entry(&mut state, number, RunOutcome::Elsewhere);
+                self.engine().note_taken_back();
+                self.engine().keep_in_view(false);
+                state.insert_waiting(number, permitted.task);
+            } else if let Some(entering) = state.entering_below(self.id()) {
+                state.revoke(&entering);
+            } else {
+                // What is left runs.
+                break;
+            }
+        }
+        drop(state);
+        aborted.iter().for_each(|sending| sending.abort());
+        self.tree.dispatch_waiting();
+    }
+
+    /// Releases the permits of a task of this view.
+    pub(super) fn release_all(&self) {
+        self.tree.release(&self.chain, self.chain.len());
+    }
+
+    /// Runs a task that the view has counted as started, with the permits of the first `levels` of its views.
+    fn run_started(
+        self: &Arc<Self>,
+        item: R::Item,
+        levels: usize,
+        completion: &mut Completion,
+        run: &mut dyn FnMut(R::Item, &mut Completion) -> RunOutcome,
+    ) -> RunOutcome {
+        let passing_on =
+            PassesOn { completion, permit: Some(Arc::new(HeldPermits { view: Arc::clone(self), levels })) };
+        let mut running = Running { view: self, levels, end: TaskEnd::Panicked };
+        let _held = HoldsPermits::of(&self.chain[..levels]);
+        let outcome = run(item, passing_on.completion);
+        running.end = if outcome == RunOutcome::Ran { TaskEnd::Completed } else { TaskEnd::Cancelled };
+        outcome
+    }
+
+    /// Runs a task on the calling worker, with the permits of the first `levels` of its views, which it has. `is_own` if the depth is
+    /// bounded by the caller's own recursion.
+    pub(super) fn run_on_caller(self: &Arc<Self>, item: R::Item, levels: usize, is_own: bool) -> bool {
+        let mut item = Some(item);
+        let body = |completion: &mut Completion| {
+            let (Some(item), Some(mut own_state)) = (item.take(), self.engine().runner().spare_state()) else {
+                return RunOutcome::Elsewhere;
+            };
+            self.tree.state.lock().count_start(&self.chain, levels);
+            let mut run =
+                |item, completion: &mut Completion| self.engine().runner().run(&mut own_state, item, completion);
+            self.run_started(item, levels, completion, &mut run)
+        };
+        match is_own {
+            true => current_worker::run_here_unbounded(self.engine().id(), body),
+            false => current_worker::run_here(self.engine().id(), body),
+        }
+    }
+}
+
+/// Permits that a running task holds, of the first `levels` of its views.
+struct HeldPermits<R: Runner, D: Dispatch> {
+    view: Arc<View<R, D>>,
+    levels: usize,
+}
+
+impl<R: Runner, D: Dispatch> Permit for HeldPermits<R, D> {
+    fn release(self: Arc<Self>) {
+        if self.levels > 0 {
+            self.view.tree.release(&self.view.chain, self.levels);
+        }
+    }
+}
+
+/// Leaves the permits of a task with its completion when dropped, also by a panic: the pool has counted the end of the task when they are
+/// released.
+struct PassesOn<'a, R: Runner, D: Dispatch> {
+    completion: &'a mut Completion,
+    permit: Option<Arc<HeldPermits<R, D>>>,
+}
+
+impl<R: Runner, D: Dispatch> Drop for PassesOn<'_, R, D> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take().filter(|permit| permit.levels > 0) {
+            self.completion.hold(permit);
+        }
+    }
+}
+
+/// Counts the end of a running task when dropped.
+struct Running<'a, R: Runner, D: Dispatch> {
+    view: &'a View<R, D>,
+    levels: usize,
+    end: TaskEnd,
+}
+
+impl<R: Runner, D: Dispatch> Drop for Running<'_, R, D> {
+    fn drop(&mut self) {
+        let idle = self.view.tree.state.lock().count_end(&self.view.chain, self.levels, self.end);
+        idle.into_iter().for_each(Waiter::wake);
+    }
+}
+
+/// Releases the permits of a task that did not start.
+struct ReleasesPermits<'a, R: Runner, D: Dispatch>(&'a View<R, D>);
+
+impl<R: Runner, D: Dispatch> Drop for ReleasesPermits<'_, R, D> {
+    fn drop(&mut self) {
+        self.0.release_all();
+    }
+}
+
+/// One more task is kept in views until this is dropped.
+struct KeptInView<R: Runner, D: Dispatch>(Arc<ViewTree<R, D>>);
+
+impl<R: Runner, D: Dispatch> Drop for KeptInView<R, D> {
+    fn drop(&mut self) {
+        self.0.engine.left_views(1);
+    }
+}
+
+impl<R: Runner, D: Dispatch> DeferredTasks<R::Item, R::Returned> for View<R, D> {
+    fn run(
+        self: Arc<Self>,
+        task: u64,
+        completion: &mut Completion,
+        run: &mut dyn FnMut(R::Item, &mut Completion) -> RunOutcome,
+    ) -> RunOutcome {
+        let mut state = self.tree.state.lock();
+        let Some(task) = self.tree.end_entry(&mut state, task) else { return RunOutcome::Elsewhere };
+        state.count_start(&self.chain, self.chain.len());
+        drop(state);
+        self.run_started(task.item, self.chain.len(), completion, run)
+    }
+
+    fn retract(self: Arc<Self>, task: u64, kind: SubmitErrorKind, cause: Cause) -> Retracted<R::Returned> {
+        let mut state = self.tree.state.lock();
+        // What is given back is the task, if any entry stands for it. An entry that was found dead stood for nothing then.
+        let ended = if kind == SubmitErrorKind::Closed { state.end_entry(task) } else { state.drop_entry(task) };
+        drop(state);
+        match ended {
+            Ok(task) => {
+                let _permits = ReleasesPermits(&self);
+                task.retract(kind, cause)
+            }
+            Err(was_void) => {
+                if was_void {
+                    self.tree.note_void_over();
+                }
+                Retracted::Gone(RunOutcome::Elsewhere)
+            }
+        }
+    }
+
+    fn liveness(&self, task: u64) -> Liveness {
+        let state = self.tree.state.lock();
+        state.permitted.get(task).map_or(Liveness::Dead, |permitted| R::liveness(&permitted.task.item))
+    }
+
+    fn abandon(self: Arc<Self>, task: u64) {
+        let dropped = self.tree.state.lock().drop_entry(task);
+        match dropped {
+            Ok(task) => {
+                let _permits = ReleasesPermits(&self);
+                task.discard();
+            }
+            // The pool has counted the end of its task.
+            Err(true) => {
+                self.tree.note_void_over();
+                self.engine().note_direct();
+            }
+            Err(false) => {}
+        }
+    }
+}
+
+impl<R: Runner, D: Dispatch> PoolViews for ViewTree<R, D> {
+    fn sweep(self: Arc<Self>, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Option<Box<dyn FnOnce()>> {
+        let dead = self.state.lock().extract_waiting(|task| is_dead(R::liveness(&task.item)));
+        if dead.is_empty() {
+            return None;
+        }
+        self.engine.left_views(dead.len());
+        Some(Box::new(move || {
+            dead.into_iter().for_each(|(_, task)| task.discard());
+            self.notify_blocked();
+            self.wake_awaiting();
+        }))
+    }
+
+    fn pass_late_futures(&self) {
+        for (wait_queue, chain) in self.blocked() {
+            ViewTree::pass_late_futures(self, &wait_queue, &chain);
+        }
+    }
+
+    fn grace_ends(&self) -> Option<Instant> {
+        self.blocked().iter().filter_map(|(wait_queue, _)| wait_queue.grace_ends()).min()
+    }
+
+    fn notify_all(&self) {
+        self.blocked().iter().for_each(|(wait_queue, _)| wait_queue.notify_all());
+    }
+}

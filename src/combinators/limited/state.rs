@@ -1,0 +1,369 @@
+//! The permits and the waiting tasks of a view and its views: what is under their lock.
+//!
+//! All views below one view of a pool share a lock, so a task gets the permits of its view, and of those that this is a view of, in one
+//! step or not at all.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
+
+use super::awaiting::Awaiting;
+use super::by_number::ByNumber;
+use super::detached_future::DetachedFuture;
+use super::stats::{LimitedStats, TaskEnd};
+use super::view::View;
+use crate::cancel::CancelToken;
+use crate::engine::Runner;
+use crate::engine::wait_queue::WaitQueue;
+use crate::queue::Dispatch;
+use crate::sync::Arc;
+use crate::sync::waiter::Waiter;
+use crate::task::in_view::ViewId;
+
+/// A task that has not started.
+pub(super) struct Unstarted<R: Runner, D: Dispatch> {
+    pub(super) item: R::Item,
+    /// By which it enters the pool.
+    pub(super) lane: usize,
+    pub(super) view: Arc<View<R, D>>,
+}
+
+/// A task that has its permits, and an entry in the pool's queue or on the way there.
+pub(super) struct Permitted<R: Runner, D: Dispatch> {
+    pub(super) task: Unstarted<R, D>,
+    /// Whether a worker of the pool would find its entry.
+    pub(super) is_queued: bool,
+}
+
+/// One view.
+pub(super) struct Node<R: Runner, D: Dispatch> {
+    /// This view, the one that it is a view of, and so on.
+    chain: Arc<[ViewId]>,
+    pub(super) limit: usize,
+    /// The most tasks that may wait, if the view has a bound of its own.
+    pub(super) queue: Option<usize>,
+    /// Permits in use: by tasks that run, that are in the pool's queue, or whose submitters are about to bring them there.
+    in_flight: usize,
+    /// Those of the last kind, in this view alone.
+    pub(super) entering: usize,
+    /// How many of them have lost their permit again, and will have to wait when they come.
+    pub(super) revoked: usize,
+    /// Tasks of this view alone that wait for permits, in the order of their coming.
+    waiting: ByNumber<Unstarted<R, D>>,
+    /// With those of its views.
+    waiting_below: usize,
+    views: usize,
+    is_closed: bool,
+    /// Nobody can submit any more.
+    pub(super) is_dropped: bool,
+    pub(super) stats: LimitedStats,
+    /// How often the view has become idle.
+    pub(super) idle_moments: u64,
+    pub(super) idle_waiters: BTreeMap<u64, Waiter>,
+    /// Submitters that found the view full.
+    pub(super) wait_queue: Arc<WaitQueue>,
+    /// Cancelled when the view is closed: those of submitters that wait at the pool.
+    pub(super) entering_tokens: BTreeMap<u64, CancelToken>,
+}
+
+pub(super) struct State<R: Runner, D: Dispatch> {
+    pub(super) nodes: BTreeMap<ViewId, Node<R, D>>,
+    pub(super) permitted: ByNumber<Permitted<R, D>>,
+    /// Entries that wait for room in the pool, by the number of their task.
+    pub(super) at_pool: BTreeMap<u64, Arc<DetachedFuture>>,
+    /// Entries in the pool, or on their way there, that stand for no task any more: how many, by the number of the task.
+    void: BTreeMap<u64, usize>,
+    pub(super) awaiting: Awaiting,
+    /// A thread is giving out permits, and sees those that are released meanwhile.
+    pub(super) is_dispatching: bool,
+}
+
+impl<R: Runner, D: Dispatch> Default for State<R, D> {
+    fn default() -> Self {
+        State {
+            nodes: BTreeMap::new(),
+            permitted: ByNumber::default(),
+            at_pool: BTreeMap::new(),
+            void: BTreeMap::new(),
+            awaiting: Awaiting::default(),
+            is_dispatching: false,
+        }
+    }
+}
+
+impl<R: Runner, D: Dispatch> State<R, D> {
+    pub(super) fn add_view(&mut self, chain: &Arc<[ViewId]>, limit: usize, wait_queue: &Arc<WaitQueue>) {
+        if let Some(parent) = chain.get(1).and_then(|parent| self.nodes.get_mut(parent)) {
+            parent.views += 1;
+        }
+        let node = Node {
+            chain: Arc::clone(chain),
+            limit,
+            queue: None,
+            in_flight: 0,
+            entering: 0,
+            revoked: 0,
+            waiting: ByNumber::default(),
+            waiting_below: 0,
+            views: 0,
+            is_closed: false,
+            is_dropped: false,
+            stats: LimitedStats::default(),
+            idle_moments: 0,
+            idle_waiters: BTreeMap::new(),
+            wait_queue: Arc::clone(wait_queue),
+            entering_tokens: BTreeMap::new(),
+        };
+        self.nodes.insert(chain[0], node);
+    }
+
+    /// Removes the view, and those that it is a view of, if they were dropped and nothing is left of their tasks.
+    pub(super) fn prune(&mut self, chain: &[ViewId]) {
+        for (at, id) in chain.iter().enumerate() {
+            let is_over = |node: &Node<R, D>| {
+                let has_tasks = node.in_flight > 0 || node.waiting_below > 0 || !node.stats.is_idle();
+                node.is_dropped && node.views == 0 && !has_tasks
+            };
+            if !self.nodes.get(id).is_some_and(is_over) {
+                return;
+            }
+            self.nodes.remove(id);
+            if let Some(parent) = chain.get(at + 1).and_then(|parent| self.nodes.get_mut(parent)) {
+                parent.views -= 1;
+            }
+        }
+    }
+
+    pub(super) fn each(&mut self, chain: &[ViewId], mut f: impl FnMut(&mut Node<R, D>)) {
+        for id in chain {
+            self.nodes.get_mut(id).into_iter().for_each(&mut f);
+        }
+    }
+
+    fn all(&self, chain: &[ViewId], is_so: impl FnMut(&Node<R, D>) -> bool) -> bool {
+        chain.iter().filter_map(|id| self.nodes.get(id)).all(is_so)
+    }
+
+    pub(super) fn is_closed(&self, chain: &[ViewId]) -> bool {
+        !self.all(chain, |node| !node.is_closed)
+    }
+
+    // Permits.
+
+    /// Whether these views have a permit each to give.
+    pub(super) fn has_permits(&self, views: &[ViewId]) -> bool {
+        self.all(views, |node| node.in_flight < node.limit)
+    }
+
+    /// Whether a newcomer may have them, where `reserved` submitters came before it: no task waits that came before.
+    pub(super) fn has_permits_for_newcomer(&self, chain: &[ViewId], reserved: usize) -> bool {
+        let is_next = |node: &Node<R, D>| node.waiting.is_empty() && node.in_flight + reserved < node.limit;
+        self.nodes.get(&chain[0]).is_some_and(is_next) && self.has_permits(&chain[1..])
+    }
+
+    pub(super) fn acquire(&mut self, views: &[ViewId]) {
+        self.each(views, |node| node.in_flight += 1);
+    }
+
+    pub(super) fn release(&mut self, views: &[ViewId]) {
+        self.each(views, |node| node.in_flight -= 1);
+    }
+
+    /// A submitter that is about to enter the pool, and whose permits would let a task of `views` start.
+    pub(super) fn find_revocable(&self, views: &[ViewId]) -> Option<Arc<[ViewId]>> {
+        let helps = |entering: &Node<R, D>| {
+            let is_free =
+                |node: &Node<R, D>| node.in_flight - usize::from(entering.chain.contains(&node.chain[0])) < node.limit;
+            entering.entering > entering.revoked && self.all(views, is_free)
+        };
+        self.nodes.values().find(|node| helps(node)).map(|node| Arc::clone(&node.chain))
+    }
+
+    /// Takes the permits from a submitter that is about to enter the pool: its task waits when it comes.
+    pub(super) fn revoke(&mut self, chain: &[ViewId]) {
+        self.each(&chain[..1], |node| node.revoked += 1);
+        self.release(chain);
+    }
+
+    /// A submitter has come into the pool, or will not: says whether it still has its permits.
+    pub(super) fn end_entering(&mut self, chain: &[ViewId]) -> bool {
+        let mut is_permitted = true;
+        self.each(&chain[..1], |node| {
+            node.entering -= 1;
+            is_permitted = node.revoked == 0;
+            node.revoked -= usize::from(!is_permitted);
+        });
+        is_permitted
+    }
+
+    /// By how much this view's permits in use are above its limit.
+    pub(super) fn excess(&self, view: ViewId) -> usize {
+        self.nodes.get(&view).map_or(0, |node| node.in_flight.saturating_sub(node.limit))
+    }
+
+    /// The task, with permits and unstarted, that came last to this view or one of its own.
+    pub(super) fn last_permitted(&self, view: ViewId) -> Option<u64> {
+        let is_below = |permitted: &Permitted<R, D>| permitted.task.view.chain.contains(&view);
+        self.permitted.iter().rev().find(|(_, permitted)| is_below(permitted)).map(|(number, _)| number)
+    }
+
+    /// The views below this one, and itself, whose submitters are about to enter the pool.
+    pub(super) fn entering_below(&self, view: ViewId) -> Option<Arc<[ViewId]>> {
+        let is_below = |node: &&Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
+        self.nodes.values().find(is_below).map(|node| Arc::clone(&node.chain))
+    }
+
+    /// The views at which submitters are blocked.
+    pub(super) fn blocked(&self) -> Vec<(Arc<WaitQueue>, Arc<[ViewId]>)> {
+        let blocked = self.nodes.values().filter(|node| node.wait_queue.waiting() > 0);
+        blocked.map(|node| (Arc::clone(&node.wait_queue), Arc::clone(&node.chain))).collect()
+    }
+
+    // Tasks that wait.
+
+    /// Whether one more task may wait, and leave room for `reserved` more, in a pool of this capacity and bound.
+    pub(super) fn has_room(&self, chain: &[ViewId], reserved: usize, capacity: usize, bound: Option<usize>) -> bool {
+        self.all(chain, |node| {
+            let reserved = if node.chain[0] == chain[0] { reserved } else { 0 };
+            let at_once = node.limit.min(capacity);
+            node.queue.is_none_or(|queue| node.waiting_below + reserved < queue)
+                && bound
+                    .is_none_or(|queue| node.in_flight + node.waiting_below + reserved < at_once.saturating_add(queue))
+        })
+    }
+
+    pub(super) fn insert_waiting(&mut self, number: u64, task: Unstarted<R, D>) {
+        let chain = Arc::clone(&task.view.chain);
+        self.each(&chain, |node| node.waiting_below += 1);
+        if let Some(node) = self.nodes.get_mut(&chain[0]) {
+            node.waiting.insert(number, task);
+        }
+    }
+
+    pub(super) fn is_waiting(&self, view: ViewId, number: u64) -> bool {
+        self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number))
+    }
+
+    pub(super) fn remove_waiting(&mut self, chain: &[ViewId], number: u64) -> Option<Unstarted<R, D>> {
+        let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
+        self.each(chain, |node| node.waiting_below -= 1);
+        Some(task)
+    }
+
+    /// The task that waits longest of those whose permits are free.
+    pub(super) fn pop_ready(&mut self) -> Option<(u64, Unstarted<R, D>)> {
+        let waiting = self.nodes.values().filter_map(|node| Some((node.waiting.first()?, node)));
+        let ready = waiting.filter(|(_, node)| self.has_permits(&node.chain));
+        let (number, chain) = ready.min_by_key(|(number, _)| *number).map(|(n, node)| (n, Arc::clone(&node.chain)))?;
+        Some((number, self.remove_waiting(&chain, number)?))
+    }
+
+    /// Takes out those waiting tasks, in all views, that `is_taken`.
+    pub(super) fn extract_waiting(
+        &mut self,
+        mut is_taken: impl FnMut(&Unstarted<R, D>) -> bool,
+    ) -> Vec<(u64, Unstarted<R, D>)> {
+        let mut taken = Vec::new();
+        for node in self.nodes.values_mut() {
+            taken.append(&mut node.waiting.extract(&mut is_taken));
+        }
+        for (_, task) in &taken {
+            self.each(&task.view.chain, |node| node.waiting_below -= 1);
+        }
+        taken.sort_by_key(|(number, _)| *number);
+        taken
+    }
+
+    /// Closes a view and its own.
+    pub(super) fn close(&mut self, view: ViewId) -> Closed<R, D> {
+        let (mut tokens, mut wait_queues) = (Vec::new(), Vec::new());
+        for node in self.nodes.values_mut().filter(|node| node.chain.contains(&view)) {
+            node.is_closed = true;
+            tokens.extend(node.entering_tokens.values().cloned());
+            wait_queues.push(Arc::clone(&node.wait_queue));
+        }
+        let waiting = self.extract_waiting(|task| task.view.chain.contains(&view));
+        Closed { waiting, tokens, wait_queues }
+    }
+
+    // Tasks that have their permits.
+
+    /// Whether a worker of the pool would find the task.
+    pub(super) fn is_queued(&self, number: u64) -> bool {
+        self.permitted.get(number).is_some_and(|permitted| permitted.is_queued)
+    }
+
+    /// An entry in the pool's queue stands for nothing from here on.
+    pub(super) fn note_void(&mut self, number: u64) {
+        *self.void.entry(number).or_default() += 1;
+    }
+
+    /// The task of an entry that is over. If there is none: whether it was known that the entry stands for nothing.
+    pub(super) fn end_entry(&mut self, number: u64) -> Result<Unstarted<R, D>, bool> {
+        match self.permitted.remove(number) {
+            Some(permitted) => Ok(permitted.task),
+            None => Err(self.end_void(number)),
+        }
+    }
+
+    /// The same for an entry that was dropped: not the task's if there is another, which it may have got after it had lost its permits.
+    pub(super) fn drop_entry(&mut self, number: u64) -> Result<Unstarted<R, D>, bool> {
+        if self.end_void(number) { Err(true) } else { self.end_entry(number) }
+    }
+
+    fn end_void(&mut self, number: u64) -> bool {
+        let MapEntry::Occupied(mut void) = self.void.entry(number) else { return false };
+        *void.get_mut() -= 1;
+        if *void.get() == 0 {
+            void.remove();
+        }
+        true
+    }
+
+    // Figures.
+
+    /// Counts a task that was let in.
+    pub(super) fn count_accepted(&mut self, chain: &[ViewId]) {
+        self.each(chain, |node| {
+            node.stats.submitted += 1;
+            node.stats.queued += 1;
+        });
+    }
+
+    /// Counts the start of a task that holds permits of the first `levels` of its views.
+    pub(super) fn count_start(&mut self, chain: &[ViewId], levels: usize) {
+        let (own, others) = chain.split_at(levels);
+        self.each(own, |node| node.stats.start(true));
+        self.each(others, |node| node.stats.start(false));
+    }
+
+    /// Counts the end of such a task. Returns those who wait for a view to be idle.
+    pub(super) fn count_end(&mut self, chain: &[ViewId], levels: usize, end: TaskEnd) -> Vec<Waiter> {
+        self.each(&chain[..levels], |node| node.stats.running -= 1);
+        self.count_over(chain, end)
+    }
+
+    /// Counts a task that never started.
+    pub(super) fn count_unstarted(&mut self, chain: &[ViewId], end: TaskEnd) -> Vec<Waiter> {
+        self.each(chain, |node| node.stats.queued -= 1);
+        self.count_over(chain, end)
+    }
+
+    fn count_over(&mut self, chain: &[ViewId], end: TaskEnd) -> Vec<Waiter> {
+        let mut idle = Vec::new();
+        self.each(chain, |node| {
+            node.stats.end(end);
+            if node.stats.is_idle() {
+                node.idle_moments += 1;
+                idle.extend(std::mem::take(&mut node.idle_waiters).into_values());
+            }
+        });
+        idle
+    }
+}
+
+/// What is to be done after a view was closed.
+pub(super) struct Closed<R: Runner, D: Dispatch> {
+    pub(super) waiting: Vec<(u64, Unstarted<R, D>)>,
+    pub(super) tokens: Vec<CancelToken>,
+    pub(super) wait_queues: Vec<Arc<WaitQueue>>,
+}
