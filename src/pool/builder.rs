@@ -42,9 +42,9 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// How tasks find workers. Default: [`Stack`].
     ///
     /// ```
-    /// use formicary::{Pool, Stack};
+    /// use formicary::{Pool, Ring};
     ///
-    /// let pool = Pool::builder().workers(1).dispatch::<Stack>().build()?;
+    /// let pool: Pool<Ring> = Pool::builder().workers(1).dispatch::<Ring>().build()?;
     /// assert_eq!(pool.run(|| 1)?, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

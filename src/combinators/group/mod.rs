@@ -198,9 +198,12 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// As [`spawn`](Self::spawn), but never blocks.
     ///
     /// ```
-    /// let pool = formicary::Pool::new(2)?;
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
     /// let group = pool.group::<_, ()>();
     /// group.try_spawn(|_token| Ok(7))?;
+    /// assert!(group.try_spawn(|_token| Ok(8)).unwrap_err().is_full());
+    /// drop(pause);
     /// assert_eq!(group.wait().unwrap(), [7]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -274,10 +277,17 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
     /// let group = pool.group::<(), ()>().limit(1);
     /// group.spawn(|_token| Ok(()))?;
-    /// assert!(group.wait_timeout(std::time::Duration::from_secs(60)));
-    /// assert_eq!(group.waiting(), 0);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| group.spawn(|_token| Ok(())));
+    ///     while group.waiting() == 0 {
+    ///         std::thread::yield_now();
+    ///     }
+    ///     drop(pause);
+    /// });
+    /// assert_eq!(group.wait().unwrap().len(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn waiting(&self) -> usize {
