@@ -54,8 +54,8 @@ impl<X> PoolControl<X> {
     /// As [`shutdown`](Self::shutdown), as a future, which works on any executor. The first poll closes the pool; before it nothing
     /// happens. The future is ready when every thread has ended. Dropping it ends the wait and drops the waker; the shutdown goes on.
     ///
-    /// A poll may block only to join threads that have finished their work, for as long as the destructors of their thread-locals take. On a
-    /// thread of the same pool, and where threads of several pools would wait for each other's ends in a circle, the future is ready at
+    /// A poll may block only to join threads that have finished their work, for as long as the destructors of their thread-locals take. On
+    /// a thread of the same pool, and where threads of several pools would wait for each other's ends in a circle, the future is ready at
     /// once, as with `shutdown`. It runs no task: if no worker is alive for queued tasks and the system refuses a thread, it is ready, the
     /// report says what is left, and the next shutdown runs it.
     ///

@@ -87,8 +87,8 @@ impl<D: Dispatch> Pool<D> {
         Group::new(self, CancelToken::new())
     }
 
-    /// A group whose token is a child of `parent`: cancelling `parent` cancels the group, and a failure or the end of the group does not affect
-    /// `parent`.
+    /// A group whose token is a child of `parent`: cancelling `parent` cancels the group, and a failure or the end of the group does not
+    /// affect `parent`.
     ///
     /// ```
     /// use formicary::{CancelToken, Pool, SubmitErrorKind};
@@ -117,8 +117,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         Group { engine: Arc::clone(&pool.engine), shared: Arc::new(shared) }
     }
 
-    /// Limits how many tasks of the group are queued or running at a time. At the limit, [`spawn`](Self::spawn) waits. Default: no limit but
-    /// the pool's.
+    /// Limits how many tasks of the group are queued or running at a time. At the limit, [`spawn`](Self::spawn) waits. Default: no limit
+    /// but the pool's.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -139,7 +139,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self
     }
 
-    /// Whether the group goes on after a failure. Default: `false`. [`cancel`](Self::cancel) and the parent's token cancel it in either case.
+    /// Whether the group goes on after a failure. Default: `false`. [`cancel`](Self::cancel) and the parent's token cancel it in either
+    /// case.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -235,8 +236,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
 
     /// The group's token, which its tasks are given. It is cancelled with the group: by [`cancel`](Self::cancel), by a failure, by the
     /// parent's token, and at the latest when the wait for the group ends or the group is dropped. So children of the token, and background
-    /// work that checks it, do not outlive the group, as with Go's `errgroup`. Work that goes on after a successful group takes the parent's
-    /// token.
+    /// work that checks it, do not outlive the group, as with Go's `errgroup`. Work that goes on after a successful group takes the
+    /// parent's token.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
