@@ -3,7 +3,6 @@
 mod drop_guard;
 mod due;
 mod epoch;
-mod listeners;
 #[cfg(all(test, formicary_loom))]
 mod models;
 mod node;

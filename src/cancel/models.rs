@@ -71,13 +71,13 @@ fn a_cancel_is_seen_from_below() {
                 root.cancel();
             }
         };
-        let looks = move || {
+        let checks = move || {
             let is_cancelled = root.is_cancelled();
             let below = child.is_cancelled();
             assert!(below || !is_cancelled);
             assert!(!below || done.load(Ordering::Relaxed) == 1);
         };
-        in_any_order([Box::new(cancels), Box::new(looks)]);
+        in_any_order([Box::new(cancels), Box::new(checks)]);
     });
 }
 
@@ -112,10 +112,10 @@ fn a_deadline_is_seen_from_below() {
             let child = child.clone();
             move || child.wait()
         };
-        let looks = move || {
+        let checks = move || {
             let is_cancelled = root.is_cancelled();
             assert!(child.is_cancelled() || !is_cancelled);
         };
-        in_any_order([Box::new(sets), Box::new(waits), Box::new(looks)]);
+        in_any_order([Box::new(sets), Box::new(waits), Box::new(checks)]);
     });
 }

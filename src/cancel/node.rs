@@ -18,8 +18,8 @@ use std::time::Instant;
 use super::CancelReason;
 use super::due::{Due, Moment};
 use super::epoch::note_cancellation;
-use super::listeners::{Listeners, wake};
 use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::{Registration, SharedWaiterList, wake_in_order};
 use crate::sync::{Arc, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 const LIVE: u8 = 0;
@@ -35,7 +35,7 @@ pub(super) struct Node {
     due: Due,
     /// TreeGuard only by the holder of the tree's lock, so without contention.
     links: Mutex<Links>,
-    pub(super) listeners: Listeners,
+    waiters: SharedWaiterList,
 }
 
 /// How a node reaches the root of its tree.
@@ -48,7 +48,7 @@ enum Root {
 #[derive(Default)]
 struct Shared {
     tree: Mutex<()>,
-    next_listener: AtomicU64,
+    next_waiter: AtomicU64,
 }
 
 /// Proof that the tree's lock is held.
@@ -75,7 +75,7 @@ impl Node {
             state: AtomicU8::new(LIVE),
             due: Due::never(),
             links: Mutex::default(),
-            listeners: Listeners::default(),
+            waiters: SharedWaiterList::default(),
         })
     }
 
@@ -134,7 +134,7 @@ impl Node {
     fn remove_unheld(self: &Arc<Self>) {
         // A future that was forgotten leaves its waiter behind. Drop it here, where no lock is held: the last owner of the node
         // may hold one.
-        self.listeners.take().into_values().for_each(Waiter::discard);
+        self.waiters.take_all().into_values().for_each(Waiter::discard);
         let tree = self.lock_tree();
         let mut next = Some(Arc::clone(self));
         while let Some(node) = next {
@@ -228,11 +228,11 @@ impl Node {
             let state = if node.due.has_passed() { OVERDUE } else { ASKED };
             // ORDERING: Release, see `reason`. Fails if another thread has just noticed that the deadline passed.
             let _ = node.state.compare_exchange(LIVE, state, Ordering::Release, Ordering::Relaxed);
-            woken.extend(node.listeners.take());
+            woken.extend(node.waiters.take_all());
         }
         drop(tree);
         note_cancellation();
-        wake(woken);
+        wake_in_order(woken);
     }
 
     pub(super) fn cancel_at(&self, due: Moment) {
@@ -246,17 +246,18 @@ impl Node {
         let mut woken = Vec::new();
         for node in below.iter().rev().map(|node| &**node).chain([self]) {
             node.due.set(due);
-            node.listeners.take_for_a_change(&mut woken);
+            node.waiters.take_to_recheck(&mut woken);
         }
         drop(tree);
         note_cancellation();
-        wake(woken);
+        wake_in_order(woken);
     }
 
-    /// A number for a waiter, higher than all numbers given out before in this tree.
-    pub(super) fn number(&self) -> u64 {
+    /// Adds a waiter to this node, with a number higher than those of all earlier waiters in the tree.
+    pub(super) fn register(&self, waiter: Waiter) -> Registration<'_> {
         // ORDERING: Relaxed. Only uniqueness and order matter.
-        self.shared().next_listener.fetch_add(1, Ordering::Relaxed)
+        let number = self.shared().next_waiter.fetch_add(1, Ordering::Relaxed);
+        self.waiters.register_as(number, waiter)
     }
 
     /// Whether the tree has no other nodes.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{CancelToken, earlier};
 use crate::sync::timer::{Alarm, TIMER, Timer};
 use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::Registration;
 use crate::sync::{current, park};
 
 impl CancelToken {
@@ -38,7 +39,7 @@ impl CancelToken {
     }
 
     fn wait_until(&self, limit: Option<Instant>) -> bool {
-        let _listening = self.listen(Waiter::Thread(current()));
+        let _registration = self.listen(Waiter::Thread(current()));
         loop {
             if self.is_cancelled() {
                 return true;
@@ -75,28 +76,13 @@ impl CancelToken {
     /// assert!(token.is_cancelled());
     /// ```
     pub fn cancelled(&self) -> Cancelled<'_> {
-        Cancelled { token: self, listening: None, alarm: None }
+        Cancelled { token: self, registration: None, alarm: None }
     }
 
     /// Wakes `waiter` when the token is cancelled or its deadline changes, until the returned guard is dropped. Check the token
     /// after this call: a cancellation before it wakes nothing.
-    pub(crate) fn listen(&self, waiter: Waiter) -> Listening<'_> {
-        let number = self.0.number();
-        self.0.listeners.enter(number, waiter);
-        Listening { token: self, number }
-    }
-}
-
-/// A registered waiter. Dropping it removes the waiter.
-pub(crate) struct Listening<'a> {
-    token: &'a CancelToken,
-    number: u64,
-}
-
-impl Drop for Listening<'_> {
-    fn drop(&mut self) {
-        // Without the list's lock: dropping a waker runs user code.
-        self.token.0.listeners.leave(self.number).into_iter().for_each(Waiter::discard);
+    pub(crate) fn listen(&self, waiter: Waiter) -> Registration<'_> {
+        self.0.register(waiter)
     }
 }
 
@@ -110,21 +96,21 @@ impl Drop for Listening<'_> {
 #[must_use = "futures do nothing unless polled"]
 pub struct Cancelled<'a> {
     token: &'a CancelToken,
-    listening: Option<Listening<'a>>,
+    registration: Option<Registration<'a>>,
     alarm: Option<Alarm>,
 }
 
 impl Cancelled<'_> {
     pub(crate) fn poll_by(&mut self, timer: &'static Timer, waker: &Waker) -> Poll<()> {
         if !self.token.is_cancelled() {
-            self.listening = Some(self.token.listen(Waiter::Task(waker.clone())));
+            self.registration = Some(self.token.listen(Waiter::Task(waker.clone())));
             self.alarm = self.token.deadline().map(|deadline| timer.at(deadline, Waiter::Task(waker.clone())));
             if !self.token.is_cancelled() {
                 return Poll::Pending;
             }
         }
         // Drop the wakers now, not with the future.
-        (self.listening, self.alarm) = (None, None);
+        (self.registration, self.alarm) = (None, None);
         Poll::Ready(())
     }
 }

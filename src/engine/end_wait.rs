@@ -63,8 +63,8 @@ pub(super) fn wait_for_end(pool: PoolId, has_limit: bool) -> Option<EndWait> {
     Some(EndWait(Some(number)))
 }
 
-/// Whether the end of `pool` depends on the end of one of `own_pools`. It visits all waits: the end of a pool is rare, and a thread of another
-/// pool that waits for it is rarer.
+/// Whether the end of `pool` depends on the end of one of `own_pools`. It visits all waits: the end of a pool
+/// is rare, and a thread of another pool that waits for it is rarer.
 fn leads_back(waits: &Waits, pool: PoolId, own_pools: &[PoolId]) -> bool {
     let mut reached = vec![pool];
     let mut looked_at = 0;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::wakers::{Listing, Wakers};
+use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::{Registration, SharedWaiterList};
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence};
 
 /// Identifies a pause. Pauses are independent of one another.
@@ -75,7 +76,7 @@ impl Phase {
         self.pauses.remove(&id);
     }
 
-    /// Ends the pauses whose time is over. Returns when the last of the others ends, if each has a limit. It visits all pauses, which are few.
+    /// Ends the pauses whose time is over. Returns when the last of the others ends, if each has a limit. Visits all pauses; they are few.
     pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.pauses.retain(|_, until| until.is_none_or(|until| until > now));
@@ -95,7 +96,7 @@ pub(crate) struct Lifecycle {
     /// The number of threads that wait for `changed`, and of futures that wait for the pool to be idle.
     waiters: AtomicUsize,
     /// These futures. They are woken only when the pool is idle, not by other changes.
-    futures: Wakers,
+    futures: SharedWaiterList,
 }
 
 impl Lifecycle {
@@ -106,7 +107,7 @@ impl Lifecycle {
             paused: AtomicBool::new(false),
             changed: Condvar::new(),
             waiters: AtomicUsize::new(0),
-            futures: Wakers::default(),
+            futures: SharedWaiterList::default(),
         }
     }
 
@@ -176,7 +177,7 @@ impl Lifecycle {
     pub(crate) fn watch(&self) -> IdleWatch<'_> {
         self.add_waiter();
         let before = self.phase.lock().seen[RestState::Idle as usize];
-        IdleWatch { lifecycle: self, before, listing: None }
+        IdleWatch { lifecycle: self, before, registration: None }
     }
 
     /// Checks for rest. A thread that sees the pool at rest ends all waits for it, because the pool may have work again before the waiters
@@ -213,7 +214,7 @@ impl Lifecycle {
 pub(crate) struct IdleWatch<'l> {
     lifecycle: &'l Lifecycle,
     before: u64,
-    listing: Option<Listing<'l>>,
+    registration: Option<Registration<'l>>,
 }
 
 impl IdleWatch<'_> {
@@ -224,14 +225,14 @@ impl IdleWatch<'_> {
 
     /// The same, after one more check. If it is false, `waker` is woken when that changes.
     pub(crate) fn poll(&mut self, waker: &Waker, current: impl Fn() -> Option<RestState>) -> bool {
-        match &self.listing {
-            Some(listing) => listing.renew(waker),
+        match &self.registration {
+            Some(registration) => registration.replace(Waiter::Task(waker.clone())),
             // In most cases this need not register.
             None => {
                 if self.check(&current) {
                     return true;
                 }
-                self.listing = Some(self.lifecycle.futures.list(waker));
+                self.registration = Some(self.lifecycle.futures.register(Waiter::Task(waker.clone())));
             }
         }
         self.check(current)
@@ -245,7 +246,7 @@ impl IdleWatch<'_> {
         drop(phase);
         if is_idle {
             // The poll must not wake itself.
-            self.listing = None;
+            self.registration = None;
             self.lifecycle.futures.wake_all();
         }
         is_seen

@@ -228,9 +228,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Waits until all threads that were started have begun, so that a broadcast reaches them; until the deadline at most. It does so only
     /// where no user code can delay a thread's begin. Elsewhere the minimum has begun when the pool is built.
     pub(crate) fn await_beginners(&self, deadline: Option<Instant>) {
-        let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
+        let cannot_fail =
+            !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let backoff = Backoff::new();
-        while is_sure && self.mailboxes.len() < self.threads.population().0 {
+        while cannot_fail && self.mailboxes.len() < self.threads.population().0 {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return;
             }

@@ -10,9 +10,9 @@ use crate::queue::Dispatch;
 use crate::sync::{AtomicBool, IS_CHECKED, Mutex, Ordering};
 
 /// The delay of the first attempt.
-const AT_FIRST: Duration = Duration::from_millis(10);
+const FIRST_DELAY: Duration = Duration::from_millis(10);
 /// The longest delay between two attempts.
-const AT_MOST: Duration = Duration::from_secs(2);
+const MAX_DELAY: Duration = Duration::from_secs(2);
 
 /// What is known of missing workers.
 #[derive(Default)]
@@ -47,7 +47,7 @@ impl Minimum {
         let mut tries = self.tries.lock();
         let is_new = tries.next.is_none();
         if is_new {
-            let wait = AT_FIRST.saturating_mul(1 << tries.failed.min(16)).min(AT_MOST);
+            let wait = FIRST_DELAY.saturating_mul(1 << tries.failed.min(16)).min(MAX_DELAY);
             tries.next = Instant::now().checked_add(wait);
             tries.failed = tries.failed.saturating_add(1);
             self.is_missing.store(true, Ordering::Relaxed);

@@ -40,7 +40,6 @@ mod threads;
 mod user_code;
 mod views;
 pub(crate) mod wait_queue;
-mod wakers;
 mod worker;
 
 use std::hash::RandomState;
@@ -53,7 +52,7 @@ pub(crate) use pausing::Pausing;
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
 pub(crate) use views::SweptView;
 
-use crate::engine::options::{Nested, Options};
+use crate::engine::options::{Nested, Options, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
@@ -153,6 +152,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Checks the options and starts the minimum of workers.
     pub(crate) fn build(options: Options, runner: R) -> Result<Arc<Self>, BuildError> {
         options.check()?;
+        if options.panic_locations {
+            panic_location::note_locations();
+        }
         if let Some(setting) = options.about_shards().filter(|_| !D::Queue::<R::Item>::HAS_SHARDS) {
             let reason = format!("`{setting}` is set, and it has no shards");
             return Err(BuildError::Queue { dispatch: D::NAME, reason });

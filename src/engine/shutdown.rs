@@ -6,13 +6,13 @@ use std::time::Instant;
 use super::counters::{count, get};
 use super::end_wait::{EndWait, wait_for_end};
 use super::lifecycle::Phase;
-use super::wakers::Listing;
 use super::{Engine, Runner};
 use crate::engine::options::OnDrop;
 use crate::engine::stats::ShutdownReport;
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Ordering;
+use crate::sync::waiter_list::Registration;
 use crate::task::state::{Retracted, RunOutcome};
 
 /// The ways to end a pool, whatever the types of the engine. `X` is what a task that never ran comes back as.
@@ -46,7 +46,7 @@ pub(crate) struct PolledShutdown<'e> {
     before: Totals,
     /// Counts the last polling thread as waiting for the end.
     end_wait: Option<EndWait>,
-    listing: Option<Listing<'e>>,
+    registration: Option<Registration<'e>>,
 }
 
 impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
@@ -61,18 +61,18 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
         let shutdown = shutdown.get_or_insert_with(|| {
             let before = self.totals();
             self.close(|_| ());
-            PolledShutdown { before, end_wait: None, listing: None }
+            PolledShutdown { before, end_wait: None, registration: None }
         });
         // Dropped first: the wait of an earlier poll must not forbid this one, and this poll must not wake itself.
-        (shutdown.end_wait, shutdown.listing) = (None, None);
+        (shutdown.end_wait, shutdown.registration) = (None, None);
         shutdown.end_wait = wait_for_end(self.id(), false);
         if shutdown.end_wait.is_some() {
             self.try_spawn_to_demand();
-            if !self.threads.poll_end(&mut shutdown.listing, waker) {
+            if !self.threads.poll_end(&mut shutdown.registration, waker) {
                 return Poll::Pending;
             }
         }
-        (shutdown.end_wait, shutdown.listing) = (None, None);
+        (shutdown.end_wait, shutdown.registration) = (None, None);
         Poll::Ready(self.report_since(&shutdown.before))
     }
 

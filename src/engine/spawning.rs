@@ -18,12 +18,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// the pool is closed and empty again.
     pub(super) fn start_minimum(self: &Arc<Self>) -> Result<(), BuildError> {
         // Where no user code runs on a new thread, the thread cannot fail.
-        let is_sure = !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
+        let cannot_fail =
+            !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let mut starts = Vec::new();
         let mut refused = None;
         let mut any_lives = false;
         for _ in 0..self.threads.min() {
-            let (sender, receiver) = if is_sure { (None, None) } else { Some(channel()).unzip() };
+            let (sender, receiver) = if cannot_fail { (None, None) } else { Some(channel()).unzip() };
             match (self.spawn_worker(sender), receiver) {
                 (Ok(Some(worker)), Some(receiver)) => starts.push((worker, receiver)),
                 (Ok(Some(_)), None) => any_lives = true,

@@ -16,7 +16,7 @@ use crate::task::state::TaskState;
 
 /// A submission that is accepted when it is polled and there is room. It waits in the same queues as threads do. Dropping it leaves the
 /// wait queue, notifies the next, and drops the task.
-#[must_use = "futures do nothing with_token polled"]
+#[must_use = "futures do nothing unless polled"]
 pub(crate) struct SubmitFuture<'p, R: Runner, D: Dispatch> {
     engine: &'p Arc<Engine<R, D>>,
     options: SubmitOptions<'p>,

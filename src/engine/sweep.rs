@@ -8,16 +8,20 @@
 use std::time::Instant;
 
 use super::counters::count;
-use super::{Engine, Runner};
+use super::{Engine, Runner, SweptView};
 use crate::cancel::{self, CancelToken, earlier};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, fence_after_rmw};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, fence_after_rmw};
+use crate::task::closure::Task;
 use crate::task::liveness::Liveness;
 use crate::task::state::{Retracted, RunOutcome};
 
 /// So few stale entries are left alone.
-const FEW: usize = 64;
+const MIN_STALE: usize = 64;
+
+/// The dead tasks of one view.
+type DeadInView = (Vec<Task>, Arc<dyn SweptView>);
 
 /// What is known of the queue since its last sweep.
 #[derive(Default)]
@@ -113,7 +117,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Sweeps if most of the queue is stale entries, so that a loop which withdraws tasks uses bounded memory.
     #[inline]
     pub(crate) fn sweep_if_worth_it(&self) {
-        if self.id().stale_entries() > FEW {
+        if self.id().stale_entries() > MIN_STALE {
             self.sweep_if_mostly_dead();
         }
     }
@@ -125,8 +129,31 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn sweep_queue(&self, mut last: crate::sync::MutexGuard<'_, LastSweep>) {
+    fn sweep_queue(&self, last: MutexGuard<'_, LastSweep>) {
         let counting = Counting::begin(&self.sweeps);
+        let (dead, views) = self.take_out_dead(last);
+        let makes_room = !dead.is_empty();
+        let captured: Vec<_> = dead.into_iter().filter_map(|item| self.discard_dead(item)).collect();
+        drop(counting);
+        // ORDERING: SeqCst fence between the end of the count, a read-modify-write, and the looks for waiters and sleepers below.
+        fence_after_rmw();
+        self.notify_if_watched();
+        // A queue may have moved live tasks to where they are found only now (parking.md).
+        self.wake();
+        if makes_room {
+            // Only then: the head of the wait queue may be the submitter that sweeps, and would notify itself again and again.
+            self.notify_blocked();
+        }
+        for input in captured {
+            self.catch_user_panic(|| drop(input));
+        }
+        for (dead, view) in views {
+            view.discard_all(dead);
+        }
+    }
+
+    /// Takes the dead tasks out of the queue and of the views, and records what is known of the rest.
+    fn take_out_dead(&self, mut last: MutexGuard<'_, LastSweep>) -> (Vec<R::Item>, Vec<DeadInView>) {
         // ORDERING: Release, see `sweep`. It comes before the sweep, see `Sweeps::note`.
         self.sweeps.has_cancellable.store(false, Ordering::Release);
         // Read before the sweep: what is cancelled meanwhile is left to the next one.
@@ -147,27 +174,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if any_cancellable {
             self.sweeps.has_cancellable.store(true, Ordering::Relaxed);
         }
-        let makes_room = !dead.is_empty();
-        if makes_room || !views.is_empty() {
+        if !dead.is_empty() || !views.is_empty() {
             self.sweeps.has_found.store(true, Ordering::Relaxed);
         }
-        drop(last);
-        let captured: Vec<_> = dead.into_iter().filter_map(|item| self.discard_dead(item)).collect();
-        drop(counting);
-        fence_after_rmw();
-        self.notify_if_watched();
-        // A queue may have moved live tasks to where they are found only now (parking.md).
-        self.wake();
-        if makes_room {
-            // Only then: the head of the wait queue may be the submitter that sweeps, and would notify itself again and again.
-            self.notify_blocked();
-        }
-        for input in captured {
-            self.catch_user_panic(|| drop(input));
-        }
-        for (dead, view) in views {
-            view.discard_all(dead);
-        }
+        (dead, views)
     }
 
     /// Counts a dead task that was removed from the queue, and wakes its waiters. The caller drops the returned input.

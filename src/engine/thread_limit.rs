@@ -10,11 +10,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// This number of threads is allowed without asking the system.
-const UNASKED: usize = 256;
+const SAFE_THREADS: usize = 256;
 /// The limit where the system does not tell its own.
-const UNKNOWN: usize = 8_192;
+const DEFAULT_LIMIT: usize = 8_192;
 /// Memory maps of one thread: its stack, its signal stack, and a guard page for each.
-const MAPS: usize = 4;
+const MAPS_PER_THREAD: usize = 4;
 
 /// Threads that pools have started and that have not ended.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
@@ -31,7 +31,7 @@ impl ThreadPermit {
         // ORDERING: Relaxed, here and below. Only the number counts.
         let others = LIVING.fetch_add(1, Ordering::Relaxed);
         let permit = ThreadPermit(());
-        if others < UNASKED || others < limit() { Ok(permit) } else { Err(refusal(others + 1)) }
+        if others < SAFE_THREADS || others < limit() { Ok(permit) } else { Err(refusal(others + 1)) }
     }
 }
 
@@ -43,7 +43,7 @@ impl Drop for ThreadPermit {
 
 /// Fails if the number of threads is above the limit.
 pub(super) fn check(threads: usize) -> io::Result<()> {
-    if threads <= UNASKED || threads <= limit() { Ok(()) } else { Err(refusal(threads)) }
+    if threads <= SAFE_THREADS || threads <= limit() { Ok(()) } else { Err(refusal(threads)) }
 }
 
 #[cold]
@@ -71,9 +71,9 @@ fn limit() -> usize {
 fn room(living: usize, maps: Option<(usize, usize)>, threads: [Option<usize>; 2]) -> usize {
     // An eighth is left to other users.
     let most = |number: usize| number - number / 8;
-    let by_maps = maps.map(|(most_maps, in_use)| living + most(most_maps.saturating_sub(in_use)) / MAPS);
+    let by_maps = maps.map(|(most_maps, in_use)| living + most(most_maps.saturating_sub(in_use)) / MAPS_PER_THREAD);
     let by_threads = threads.into_iter().flatten().map(most);
-    by_threads.chain(by_maps).min().unwrap_or(UNKNOWN)
+    by_threads.chain(by_maps).min().unwrap_or(DEFAULT_LIMIT)
 }
 
 #[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]

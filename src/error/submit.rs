@@ -37,7 +37,7 @@ pub enum SubmitErrorKind {
 ///
 /// Implements [`Debug`](fmt::Debug) and [`Error`] for any `T`, and is `Send` and `Sync` if `T` is `Send`: the task can only be
 /// taken out by value ([`into_task`](Self::into_task)). So `?` converts it into a `Box<dyn Error + Send + Sync>`, or into the
-/// error of a crate like `anyhow`, whenever `T` is `'static`.
+/// error of a crate like `anyhow`, whenever `T` is `Send + 'static`.
 ///
 /// ```
 /// use formicary::{Pool, SubmitErrorKind};

@@ -258,6 +258,29 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
+    /// Lets the [`panic_handler`](Self::panic_handler) know where in the source a panic began ([`TaskPanic::location`]). Default: it does
+    /// not know.
+    ///
+    /// Only a panic hook learns the location, so this installs one, once for the process, which calls the hook that was there before. A
+    /// hook that the program installs later replaces it. Costs nothing until a panic.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .panic_locations()
+    ///     .panic_handler(|panic| eprintln!("{panic}"))
+    ///     .build()?;
+    /// pool.submit(|| panic!("broken"))?; // prints "worker 0 of formicary panicked at src/main.rs:6:17: broken"
+    /// # pool.wait_idle();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`TaskPanic::location`]: crate::TaskPanic::location
+    pub fn panic_locations(mut self) -> Self {
+        self.options.panic_locations = true;
+        self
+    }
+
     /// What dropping the pool does with its tasks, and whether it waits. Default: [`OnDrop::Drain`].
     ///
     /// ```

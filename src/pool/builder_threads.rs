@@ -74,6 +74,25 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
+    /// Binds each worker's thread to one processor: worker `n` to the `n`-th of those that the calling thread may use now, counted round
+    /// and round. Needs the feature `pin`. Default: threads are not bound.
+    ///
+    /// A thread stays unbound where the system does not list its processors or refuses the binding. Threads that a
+    /// [`spawn_handler`](Self::spawn_handler) starts, and inline workers, are never bound. Where more workers than processors are busy, or
+    /// other programs run, bound threads wait for their own processor while others idle: measure before you use this.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(2).pin().build()?;
+    /// assert_eq!(pool.run(|| 6 * 7)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "pin")]
+    #[doc(alias("affinity", "core_affinity", "thread_per_core"))]
+    pub fn pin(mut self) -> Self {
+        self.options.processors = Some(crate::engine::options::pinning::Processors::of_thread());
+        self
+    }
+
     /// Called on each worker's thread before its first task, with the worker's number. A panic in it is caught and counted. Default: none.
     ///
     /// ```

@@ -118,7 +118,7 @@ where
 {
     let TaskOptions { deadline, token, name } = task_options;
     let has_extra = deadline.is_some() || name.is_some();
-    let extra = has_extra.then(|| Box::new(Extra { deadline, name, view: None }));
+    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view: None }));
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(pool.engine().id()) })
 }
 

@@ -169,7 +169,7 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// A worker's own view of the queue, used only on its thread.
     type Cx;
 
-    /// Whether a push may reserve the task for the idle worker that it is told of.
+    /// Whether a push may reserve the task for the worker passed as `idle`.
     const HANDS_OVER: bool = false;
 
     /// Creates an empty, open queue, or returns a sentence that says why the shape is not possible.

@@ -140,7 +140,8 @@ impl<T> Overflow<T> {
             // before.
             queue.set_elsewhere(state.running + 1);
             if queue.load().running + state.running >= limit {
-                // A worker that found nothing because of this reservation checks again before it sleeps, and so does the caller.
+                // Another worker may have found nothing because of this reservation, and sleep. The caller checks both lists again
+                // before it sleeps (parking.md).
                 queue.set_elsewhere(state.running);
                 return None;
             }

@@ -10,6 +10,7 @@ pub(crate) mod spin;
 pub(crate) mod timer;
 pub(crate) mod user_code;
 pub(crate) mod waiter;
+pub(crate) mod waiter_list;
 pub(crate) mod waking;
 
 pub(crate) use primitives::*;

@@ -165,7 +165,7 @@ impl BlockPermits {
     ) -> Result<Arc<BlockPermit>, WouldDeadlock> {
         let mut permits = self.0.lock();
         let capacity = capacity();
-        // The last one may wait if another can stop waiting. But one that waits for room runs its own task first.
+        // The last worker may wait if another one with a fallback stops waiting. With a fallback of its own, it uses that first.
         if permits.is_last(capacity) && (has_fallback || capacity < 2 || !permits.evict_one()) {
             return Err(WouldDeadlock);
         }

@@ -249,7 +249,25 @@ impl fmt::Debug for Context<'_> {
 /// What happens to a worker's state after a panic in [`Worker::process`].
 ///
 /// ```
-/// assert_eq!(formicary::PanicPolicy::default(), formicary::PanicPolicy::Rebuild);
+/// use formicary::{Context, PanicPolicy, StatefulPool, Worker};
+///
+/// /// Counts its inputs, and panics where one is `true`.
+/// struct Counter(u32);
+/// impl Worker for Counter {
+///     type Input = bool;
+///     type Output = u32;
+///     fn process(&mut self, panics: bool, _cx: &Context<'_>) -> u32 {
+///         self.0 += 1;
+///         assert!(!panics);
+///         self.0
+///     }
+/// }
+/// for (policy, count) in [(PanicPolicy::Rebuild, 1), (PanicPolicy::Keep, 2)] {
+///     let pool = StatefulPool::builder(|_| Ok(Counter(0))).workers(1).panic_policy(policy).build()?;
+///     assert!(pool.run(true).is_err());
+///     assert_eq!(pool.run(false)?, count);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {

@@ -1,5 +1,8 @@
 //! The settings of a pool, which a builder collects and an engine reads.
 
+pub(crate) mod panic_location;
+#[cfg(feature = "pin")]
+pub(crate) mod pinning;
 mod policies;
 mod task_panic;
 mod worker_thread;
@@ -19,7 +22,10 @@ pub use worker_thread::WorkerThread;
 /// The default number of tasks that may wait beyond those that have a worker.
 ///
 /// ```
+/// let pool = formicary::Pool::new(1)?;
+/// assert_eq!(pool.stats().queue_bound, Some(formicary::DEFAULT_QUEUE));
 /// assert_eq!(formicary::DEFAULT_QUEUE, 1024);
+/// # Ok::<(), formicary::BuildError>(())
 /// ```
 pub const DEFAULT_QUEUE: usize = 1024;
 /// The default time after which an idle worker above the minimum ends.
@@ -66,10 +72,13 @@ pub(crate) struct Options {
     pub(crate) thread_name: Arc<str>,
     pub(crate) thread_names: Option<ThreadNames>,
     pub(crate) stack_size: Option<usize>,
+    #[cfg(feature = "pin")]
+    pub(crate) processors: Option<pinning::Processors>,
     pub(crate) on_thread_start: Option<Hook>,
     pub(crate) on_thread_stop: Option<Hook>,
     pub(crate) spawn_handler: Option<SpawnHandler>,
     pub(crate) panic_handler: Option<PanicHandler>,
+    pub(crate) panic_locations: bool,
     pub(crate) on_drop: OnDrop,
 }
 
@@ -90,10 +99,13 @@ impl Default for Options {
             thread_name: DEFAULT_NAME.into(),
             thread_names: None,
             stack_size: None,
+            #[cfg(feature = "pin")]
+            processors: None,
             on_thread_start: None,
             on_thread_stop: None,
             spawn_handler: None,
             panic_handler: None,
+            panic_locations: false,
             on_drop: OnDrop::default(),
         }
     }
@@ -122,6 +134,15 @@ impl Options {
     /// The pool's name.
     pub(crate) fn name(&self) -> &Arc<str> {
         self.name.as_ref().unwrap_or(&self.thread_name)
+    }
+
+    /// A thread of the pool's own, bound to its processor if the pool is pinned.
+    pub(crate) fn pinned(&self, thread: WorkerThread) -> WorkerThread {
+        #[cfg(feature = "pin")]
+        if let Some(processors) = &self.processors {
+            return processors.bind(thread);
+        }
+        thread
     }
 
     /// The name for the thread of worker `index`, or why it cannot have one.

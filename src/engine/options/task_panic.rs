@@ -28,6 +28,7 @@ pub struct TaskPanic<'a> {
     pub(crate) worker: usize,
     pub(crate) pool: &'a str,
     pub(crate) task: Option<&'a str>,
+    pub(crate) location: Option<&'a str>,
 }
 
 impl TaskPanic<'_> {
@@ -45,6 +46,26 @@ impl TaskPanic<'_> {
     /// ```
     pub fn task(&self) -> Option<&str> {
         self.task
+    }
+
+    /// Where in the source the panic began, as `file:line:column`, if the pool was built with
+    /// [`panic_locations`](crate::Builder::panic_locations). `None` otherwise, and for a panic that ran no panic hook, such as one by
+    /// [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// ```
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .panic_locations()
+    ///     .panic_handler(move |panic| drop(sender.send(panic.location().map(str::to_owned))))
+    ///     .build()?;
+    /// let line = line!() + 1;
+    /// pool.submit(|| panic!("broken"))?;
+    /// assert!(receiver.recv()?.is_some_and(|location| location.contains(&format!(":{line}:"))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn location(&self) -> Option<&str> {
+        self.location
     }
 
     /// The payload of the panic.
@@ -103,9 +124,11 @@ impl fmt::Display for TaskPanic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = crate::error::panic_text(self.payload);
         match self.task {
-            Some(task) => write!(f, "{task} panicked on worker {} of {}: {text}", self.worker, self.pool),
-            None => write!(f, "worker {} of {} panicked: {text}", self.worker, self.pool),
-        }
+            Some(task) => write!(f, "{task} panicked on worker {} of {}", self.worker, self.pool),
+            None => write!(f, "worker {} of {} panicked", self.worker, self.pool),
+        }?;
+        self.location.map_or(Ok(()), |location| write!(f, " at {location}"))?;
+        write!(f, ": {text}")
     }
 }
 

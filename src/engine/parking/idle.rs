@@ -9,7 +9,7 @@ use crate::sync::Arc;
 use super::Parker;
 
 /// No worker has this number.
-const NOBODY: usize = usize::MAX;
+const NO_WORKER: usize = usize::MAX;
 
 /// A list whose entries have small numbers, linked by index in a vector. Each operation accesses at most three entries.
 struct List<T> {
@@ -32,8 +32,8 @@ impl<T> List<T> {
     fn with_capacity(numbers: usize) -> Self {
         List {
             links: Vec::with_capacity(numbers),
-            oldest: NOBODY,
-            newest: NOBODY,
+            oldest: NO_WORKER,
+            newest: NO_WORKER,
             #[cfg(test)]
             looks: 0,
         }
@@ -55,7 +55,7 @@ impl<T> List<T> {
         let older = std::mem::replace(&mut self.newest, number);
         if let Some(link) = self.at(number) {
             debug_assert!(link.is_none(), "number {number} is on the list");
-            *link = Some(Link { item, older, newer: NOBODY });
+            *link = Some(Link { item, older, newer: NO_WORKER });
         }
         match self.at(older) {
             Some(Some(older)) => older.newer = number,
@@ -142,7 +142,7 @@ mod tests {
     impl<T> List<T> {
         fn check(&self, expected: Vec<usize>) {
             let link = |number: &usize| self.links.get(*number).and_then(Option::as_ref);
-            let some = |number: usize| Some(number).filter(|number| *number != NOBODY);
+            let some = |number: usize| Some(number).filter(|number| *number != NO_WORKER);
             let forwards = std::iter::successors(some(self.oldest), |number| some(link(number)?.newer));
             assert!(forwards.eq(expected.iter().copied()));
             let backwards = std::iter::successors(some(self.newest), |number| some(link(number)?.older));

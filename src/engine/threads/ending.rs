@@ -4,8 +4,9 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::{ThreadState, Threads, WorkerSlot};
-use crate::engine::wakers::Listing;
 use crate::sync::JoinHandle;
+use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::Registration;
 
 impl Threads {
     /// The last thing that a worker does. Its thread can be joined from now on, and joins those that have ended before. After this only
@@ -44,15 +45,15 @@ impl Threads {
 
     /// Whether every thread has ended and is joined. Joins those that have ended, and waits for no other. If one is left, `waker` is woken
     /// when there may be none.
-    pub(crate) fn poll_end<'t>(&'t self, listing: &mut Option<Listing<'t>>, waker: &Waker) -> bool {
+    pub(crate) fn poll_end<'t>(&'t self, registration: &mut Option<Registration<'t>>, waker: &Waker) -> bool {
         loop {
-            *listing = Some(self.futures.list(waker));
+            *registration = Some(self.futures.register(Waiter::Task(waker.clone())));
             let mut registry = self.registry.lock();
             let Some(next) = registry.ended.pop() else { return registry.is_over() };
             registry.joining += 1;
             drop(registry);
             // The join must not wake this poll.
-            *listing = None;
+            *registration = None;
             self.join(next);
         }
     }

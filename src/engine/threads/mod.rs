@@ -9,7 +9,7 @@ mod starting;
 
 use crossbeam_utils::CachePadded;
 
-use crate::engine::wakers::Wakers;
+use crate::sync::waiter_list::SharedWaiterList;
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::task::current_worker::PoolId;
 
@@ -34,7 +34,7 @@ pub(crate) struct Threads {
     registry: Mutex<Registry>,
     changed: Condvar,
     /// Futures that wait until every thread has ended.
-    futures: Wakers,
+    futures: SharedWaiterList,
     spawn_failing: AtomicBool,
     /// A copy of [`Registry::starting`].
     starting: AtomicUsize,
@@ -49,7 +49,7 @@ impl Threads {
             population: CachePadded::new(AtomicUsize::new(capacity * CAPACITY)),
             registry: Mutex::new(Registry::new(capacity, min)),
             changed: Condvar::new(),
-            futures: Wakers::default(),
+            futures: SharedWaiterList::default(),
             spawn_failing: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
             min: AtomicUsize::new(min),

@@ -1,4 +1,4 @@
-//! The registry of a pool's threads: their states and numbers, and how many there are. It is behind the lock of [`Threads`](super::Threads).
+//! The registry of a pool's threads: their states and numbers, and how many there are. The lock of [`Threads`](super::Threads) protects it.
 
 use std::collections::{BTreeMap, HashMap};
 

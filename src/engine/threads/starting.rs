@@ -26,7 +26,7 @@ impl Threads {
                 Some(handler) => catch_user_panic(|| handler(thread))
                     .unwrap_or_else(|| Err(io::Error::other("the spawn handler panicked")))
                     .map(|()| None),
-                None => spawn(self.pool, thread).map(Some),
+                None => spawn(self.pool, options.pinned(thread)).map(Some),
             }
         });
         let (handle, mut result) = match started {

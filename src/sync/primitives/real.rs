@@ -58,12 +58,22 @@ pub(crate) fn park(deadline: Option<Instant>) {
     });
 }
 
-/// A sequentially consistent fence for a thread whose last relevant operation before it was a read-modify-write, such as
+/// A sequentially consistent fence, for a thread whose last relevant operation before it was an atomic read-modify-write, such as
 /// releasing a lock.
+///
+/// On x86-64 this is a compiler fence, which the Rust memory model does not promise to be enough. It is assumed that
+///
+/// 1. each atomic read-modify-write that may succeed is compiled to one instruction with a `lock` prefix (or an `xchg`), and is not
+///    removed. That holds for every ordering; the release of a parking_lot lock is a compare-exchange.
+/// 2. such an instruction is a full barrier: no later load is performed before it, and its store is visible before any later load
+///    (Intel's and AMD's manuals, on memory ordering: loads and stores are not reordered with locked instructions).
+/// 3. the compiler moves no memory access across a `compiler_fence(SeqCst)`.
+///
+/// A separate fence instruction would also wait until all earlier stores have reached the cache. crossbeam-epoch rests on the same
+/// assumptions when it pins a thread on x86. Loom and shuttle do not check them: there, and on every other processor, this is a real
+/// fence, so a missing read-modify-write before a call is not found by the models. Every caller states which one precedes it.
 #[inline]
 pub(crate) fn fence_after_rmw() {
-    // On x86 no load passes a locked instruction, so only the compiler must not reorder. A separate fence instruction would also
-    // wait for all earlier stores to reach the cache. (crossbeam-epoch relies on the same.)
     #[cfg(target_arch = "x86_64")]
     std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
     #[cfg(not(target_arch = "x86_64"))]

@@ -70,7 +70,7 @@ fn run_if_unstarted<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskS
 }
 
 /// Runs the task or one that comes before it, for a worker that waits with a deadline and is the last one that could make progress.
-fn run_as_the_last<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
+fn run_as_last_worker<I: Send + 'static, T: Send + 'static>(task_state: &Arc<TaskState<I, T>>) {
     match task_state.other_view() {
         Some(view) => _ = view.run_next(),
         None => run_if_unstarted(task_state),
@@ -106,7 +106,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
         loop {
             let can_run = deadline.is_some() && can_run(&self);
             match TaskState::wait(&*self, deadline, None, can_run) {
-                Outcome::WouldDeadlock if can_run => run_as_the_last(&self),
+                Outcome::WouldDeadlock if can_run => run_as_last_worker(&self),
                 outcome => return into_join_result(outcome),
             }
         }
@@ -114,7 +114,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn run_inside(self: Arc<Self>) {
         run_if_waited_for_inside(&self, None);
-        self.run_those_before(|| Waiter::Thread(current()));
+        self.run_predecessors(|| Waiter::Thread(current()));
     }
 
     fn has_started(&self) -> bool {
@@ -131,7 +131,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
         loop {
             let can_run = deadline.is_some() && can_run(&self);
             match TaskState::await_end(&*self, deadline, token, is_younger, can_run) {
-                AwaitedEnd::WouldDeadlock if can_run => run_as_the_last(&self),
+                AwaitedEnd::WouldDeadlock if can_run => run_as_last_worker(&self),
                 end => return end,
             }
         }
@@ -160,7 +160,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
     fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {
         match self.other_view() {
             None => run_if_unstarted(&self),
-            Some(_) => self.run_those_before(waiter),
+            Some(_) => self.run_predecessors(waiter),
         }
     }
 

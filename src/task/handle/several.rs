@@ -281,7 +281,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             let leave = match own.map(|pool| (pool, self.enter_wait(pool, deadline))) {
                 None => None,
                 Some((_, Ok(leave))) => Some(leave),
-                // No other worker can make progress. Meanwhile another one may have ended a task.
+                // This is the last worker that could make progress. A task may have ended since the last check.
                 Some((pool, Err(WouldDeadlock))) => {
                     if let Some(index) = self.ended() {
                         return Next::Ended(index);

@@ -24,7 +24,7 @@ impl<I, O> TaskState<I, O> {
     /// While it is up to the caller: runs the tasks that keep the task from a permit of its view, and then the task. For a caller that
     /// holds no permit of that view.
     #[cold]
-    pub(crate) fn run_those_before(&self, waiter: impl Fn() -> Waiter) {
+    pub(crate) fn run_predecessors(&self, waiter: impl Fn() -> Waiter) {
         if let Some(view) = self.other_view() {
             while self.is_up_to_caller(&waiter) && view.run_next() {}
         }

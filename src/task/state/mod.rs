@@ -25,12 +25,12 @@ use std::sync::Arc;
 use crate::cancel::{CancelReason, CancelToken};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::WaiterList;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::task::interrupter::Interrupter;
 
 use interrupts::Interrupt;
 use packed::Packed;
-use waiters::MoreWaiters;
 
 pub(crate) use cancelling::Cancellable;
 use current::Running;
@@ -70,7 +70,7 @@ struct State<I, O> {
     is_withdrawn: bool,
     /// The first waiter, which needs no allocation.
     waiter: Option<Waiter>,
-    more_waiters: Option<Box<MoreWaiters>>,
+    more_waiters: Option<Box<WaiterList>>,
     interrupt: Interrupt,
     /// The result will not be asked for.
     detached: bool,
@@ -129,7 +129,8 @@ impl<I, O> TaskState<I, O> {
         &self.meta
     }
 
-    /// Takes the input, to run the task. An error is what the caller reports instead.
+    /// Takes the input, to run the task. A waiter that has taken it has to call [`leave_view`](Self::leave_view). An error is what the
+    /// caller reports instead.
     fn start(
         &self,
         taker: Taker,
@@ -155,9 +156,6 @@ impl<I, O> TaskState<I, O> {
                 }
                 state.stage = Stage::Running(interrupter.cloned());
                 drop(state);
-                if taker == Taker::Waiter {
-                    self.leave_view(RunOutcome::Elsewhere);
-                }
                 Ok(input.into_inner())
             }
             None => Err(self.withdrawn_outcome(&state, taker)),
@@ -188,7 +186,7 @@ impl<I, O> TaskState<I, O> {
         drop(state);
         waiter.into_iter().for_each(Waiter::wake);
         if let Some(more) = more {
-            more.wake();
+            more.wake_all();
         }
     }
 

@@ -79,6 +79,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskRef<I, O> {
         self.run_as(Taker::Waiter, completion, None, f)
     }
 
+    #[inline]
     fn run_as(
         mut self,
         taker: Taker,
@@ -90,6 +91,9 @@ impl<I: Send + 'static, O: Send + 'static> TaskRef<I, O> {
         match task_state.start(taker, interrupter, completion) {
             Err(outcome) => outcome,
             Ok(input) => {
+                if taker == Taker::Waiter {
+                    task_state.leave_view(RunOutcome::Elsewhere);
+                }
                 completion.set(Arc::clone(&task_state) as _);
                 if let Some(permit) = &task_state.meta.permit {
                     completion.hold(Arc::clone(permit));

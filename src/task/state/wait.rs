@@ -168,12 +168,12 @@ impl<I, O> TaskState<I, O> {
         let runs_what_it_awaits = self.runs_what_it_awaits(limits.deadline);
         loop {
             if runs_what_it_awaits {
-                self.run_those_before(|| Waiter::Thread(current()));
+                self.run_predecessors(|| Waiter::Thread(current()));
             }
             let has_fallback = limits.can_run && limits.deadline.is_some() && !self.has_started();
             let guard = match self.enter_wait(limits.deadline, has_fallback) {
                 Ok(guard) => guard,
-                // This is the last worker that could make progress. Meanwhile another worker may have ended the task.
+                // This is the last worker that could make progress. The task may have ended since the last check.
                 Err(WouldDeadlock) => {
                     if let Some(output) = awaited.check() {
                         return WaitEnd::Ready(output);

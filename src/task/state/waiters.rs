@@ -1,25 +1,10 @@
 //! Those who wait for one task.
 
-use std::collections::BTreeMap;
-
 use super::State;
 use crate::sync::waiter::Waiter;
 
-/// The number of the waiter whose place costs no allocation.
+/// The number of the waiter whose place costs no allocation. Those of [`WaiterList`](crate::sync::waiter_list::WaiterList) are above.
 const FIRST: u64 = 0;
-
-/// All waiters but the first, by number, in the order of their coming.
-#[derive(Default)]
-pub(super) struct MoreWaiters {
-    waiters: BTreeMap<u64, Waiter>,
-    last: u64,
-}
-
-impl MoreWaiters {
-    pub(super) fn wake(self) {
-        self.waiters.into_values().for_each(Waiter::wake);
-    }
-}
 
 impl<I, O> State<I, O> {
     /// Lists one of several waiters for a task that has not ended.
@@ -28,10 +13,7 @@ impl<I, O> State<I, O> {
             self.waiter = Some(waiter);
             return FIRST;
         }
-        let more = self.more_waiters.get_or_insert_default();
-        more.last += 1;
-        more.waiters.insert(more.last, waiter);
-        more.last
+        self.more_waiters.get_or_insert_default().push(waiter)
     }
 
     /// Takes a waiter off the list; it is to be dropped without the lock.
@@ -39,7 +21,7 @@ impl<I, O> State<I, O> {
         if place == FIRST {
             return self.waiter.take();
         }
-        self.more_waiters.as_mut()?.waiters.remove(&place)
+        self.more_waiters.as_mut()?.remove(place)
     }
 }
 

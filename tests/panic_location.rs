@@ -1,0 +1,56 @@
+//! Where a panic began, as the panic handler learns it. A process of its own: the hook is the process's.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+mod support;
+
+use std::panic::{catch_unwind, resume_unwind, set_hook, take_hook};
+use std::sync::mpsc::{Sender, channel};
+
+use formicary::{Builder, Closures, Dispatch, Pool};
+use support::{Count, on_every_dispatch};
+
+type Told = (Option<String>, String);
+
+fn telling<D: Dispatch>(sender: Sender<Told>) -> Builder<Closures, D> {
+    let tell = move |panic: &formicary::TaskPanic<'_>| {
+        drop(sender.send((panic.location().map(str::to_owned), panic.to_string())));
+    };
+    Pool::builder().workers(1).panic_handler(tell).dispatch::<D>()
+}
+
+fn locations<D: Dispatch>() {
+    let (sender, told) = channel();
+    let silent = telling::<D>(sender.clone()).build().unwrap();
+    silent.submit(|| panic!("unseen")).unwrap();
+    assert_eq!(told.recv().unwrap().0, None);
+
+    let pool = telling::<D>(sender).panic_locations().build().unwrap();
+    let line = line!() + 1;
+    pool.submit(|| panic!("seen")).unwrap();
+    let (location, text) = told.recv().unwrap();
+    let location = location.unwrap();
+    assert!(location.starts_with(&format!("{}:{line}:", file!())), "{location}");
+    assert_eq!(text, format!("worker 0 of formicary panicked at {location}: seen"));
+
+    // A panic that is passed on has run no hook, and has no other panic's location.
+    pool.submit(|| resume_unwind(Box::new("passed on"))).unwrap();
+    assert_eq!(told.recv().unwrap().0, None);
+
+    // In an operation of the standard library it is where that was called.
+    let line = line!() + 1;
+    pool.submit(|| _ = Vec::<u8>::new().remove(0)).unwrap();
+    assert!(told.recv().unwrap().0.unwrap().contains(&format!(":{line}:")));
+}
+
+#[test]
+fn the_handler_learns_where_a_panic_began() {
+    let seen = Count::new();
+    let hook = seen.clone();
+    set_hook(Box::new(move |_| _ = hook.up()));
+    on_every_dispatch!(locations);
+    // The hook that was there is called as before, once for each panic but those that are passed on.
+    let before = seen.get();
+    drop(catch_unwind(|| panic!("once more")));
+    assert_eq!(seen.get(), before + 1);
+    drop(take_hook());
+}
