@@ -75,7 +75,8 @@
 //!   `with().room_timeout(limit)` waits for a limited time.
 //! - **No task is lost.** Every refusal hands the task back ([`SubmitError`]). An accepted task runs exactly once, or is given back by
 //!   `shutdown_now`, or is counted as cancelled.
-//! - **A panic ends one task only.** It is caught, counted, and reported to the panic handler and to the waiting caller. The worker goes on.
+//! - **A panic ends one task only.** It is caught, counted, and reported to the panic handler and to the waiting caller. The worker goes
+//!   on.
 //! - **Shutdown ends.** It runs what is queued and joins every thread. Dropping a pool does the same, unless [`Builder::on_drop`] says
 //!   otherwise. On a thread of the pool itself neither waits, wherever the user's code runs there.
 //! - **A pool does not deadlock with itself.** A task may use its own pool. What it submits is never refused for lack of room and never
@@ -105,10 +106,10 @@
 //! # How it works
 //!
 //! Every pool is one engine with two parts plugged in: how a worker runs a task, which the kind of pool decides, and how a task finds a
-//! worker, which the dispatch decides. The engine does the rest: admission, parking, threads, counting, and the pool's life cycle. A submitter
-//! looks for a sleeping worker after its push, and a worker checks the queue once more after it has registered as sleeping. So at least one
-//! of the two sees the other, and no wake-up is lost; the protocol is model-checked. `DESIGN.md` in the repository follows a task from
-//! `submit` to `join`, and gives the reasons for the decisions.
+//! worker, which the dispatch decides. The engine does the rest: admission, parking, threads, counting, and the pool's life cycle. A
+//! submitter looks for a sleeping worker after its push, and a worker checks the queue once more after it has registered as sleeping. So at
+//! least one of the two sees the other, and no wake-up is lost; the protocol is model-checked. `DESIGN.md` in the repository follows a task
+//! from `submit` to `join`, and gives the reasons for the decisions.
 //!
 //! # When things go wrong
 //!

@@ -87,8 +87,8 @@ impl User {
         }
     }
 
-    /// Awaits a future, or polls it once and drops it. A task of the pool only polls it: an executor does not know what the future waits for, so
-    /// it cannot run that meanwhile, as the pool's own waits do.
+    /// Awaits a future, or polls it once and drops it. A task of the pool only polls it: an executor does not know what the future waits
+    /// for, so it cannot run that meanwhile, as the pool's own waits do.
     fn take_async<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         if !self.is_inside && self.random.once_in(2) {
             return Some(block_on(future));

@@ -113,8 +113,8 @@ where
 }
 
 impl<D: Dispatch> Pool<D> {
-    /// Runs `f` once on every worker thread of the pool, and blocks until all have run it: a sleeping worker at once, a busy one between its
-    /// task and the next. Returns the workers' answers in the order of their numbers; none if no worker is alive. It is for what each
+    /// Runs `f` once on every worker thread of the pool, and blocks until all have run it: a sleeping worker at once, a busy one between
+    /// its task and the next. Returns the workers' answers in the order of their numbers; none if no worker is alive. It is for what each
     /// thread has of its own: thread-locals to set or to clear, caches to drop, figures to collect.
     ///
     /// - It starts no thread, so it does not wait for one on a pool that is paused, has no workers, or is refused threads. Workers start on
@@ -314,9 +314,9 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
         send_to_all(&self.engine, f, |f, made| f(made.state()), None, deadline(limit))
     }
 
-    /// As [`broadcast`](Self::broadcast), and also runs `f` on every state that is made later, for a new worker or after a panic, before its
-    /// first task. No state is missed in between. A closure with the same `key` replaces the one before; [`forget`](Self::forget) removes
-    /// it. Several closures run in the order in which they were given.
+    /// As [`broadcast`](Self::broadcast), and also runs `f` on every state that is made later, for a new worker or after a panic, before
+    /// its first task. No state is missed in between. A closure with the same `key` replaces the one before; [`forget`](Self::forget)
+    /// removes it. Several closures run in the order in which they were given.
     ///
     /// Under [`PanicPolicy::Rebuild`](crate::PanicPolicy), a panic of `f` on a state that was made later counts as a failure of the
     /// factory. The closures survive a shutdown and a [`restart`](crate::PoolControl::restart).

@@ -342,8 +342,8 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
     /// Blocks while the pool is full. If the pool refuses the task (it is closed; it is full and
     /// [`nonblocking`](crate::Builder::nonblocking); or the caller is a worker that would wait for itself), the task runs on the calling
     /// thread before this returns, and the pool does not count it. If the caller is itself such a task of this scope, the new one runs when
-    /// the caller has ended, so a chain of them takes no more stack than one. A panic in it is raised at the end of the scope, as any other.
-    /// The cost is one allocation, which is freed when the task has ended.
+    /// the caller has ended, so a chain of them takes no more stack than one. A panic in it is raised at the end of the scope, as any
+    /// other. The cost is one allocation, which is freed when the task has ended.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -42,9 +42,9 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// How tasks find workers. Default: [`Stack`].
     ///
     /// ```
-    /// use formicary::{Pool, Stack};
+    /// use formicary::{Pool, Ring};
     ///
-    /// let pool = Pool::builder().workers(1).dispatch::<Stack>().build()?;
+    /// let pool: Pool<Ring> = Pool::builder().workers(1).dispatch::<Ring>().build()?;
     /// assert_eq!(pool.run(|| 1)?, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -105,8 +105,8 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// How many tasks may wait beyond those that have a worker: a pool holds at most `workers + queue` tasks. With 0 a task is accepted only
-    /// when a worker is free for it. Tasks that the pool's own tasks submit come on top ([`nested`](Self::nested)). Default: 1024.
+    /// How many tasks may wait beyond those that have a worker: a pool holds at most `workers + queue` tasks. With 0 a task is accepted
+    /// only when a worker is free for it. Tasks that the pool's own tasks submit come on top ([`nested`](Self::nested)). Default: 1024.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).queue(1).build()?;
@@ -236,8 +236,8 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// Called once for each task that panics, on the worker's thread, before the result is delivered; also for a panic in the drop of what a
-    /// cancelled task had captured. A panic in the handler is caught and counted. Default: none. The process's panic hook, which prints
+    /// Called once for each task that panics, on the worker's thread, before the result is delivered; also for a panic in the drop of what
+    /// a cancelled task had captured. A panic in the handler is caught and counted. Default: none. The process's panic hook, which prints
     /// the panic, runs in any case.
     ///
     /// ```

@@ -40,9 +40,9 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// The whole name of each thread, by its worker's number. [`thread_name`](Self::thread_name) then names only the pool. A number is below
-    /// the highest capacity that the pool has had, and is used again when its worker has ended. The names are not changed; Linux shows
-    /// the first 15 bytes.
+    /// The whole name of each thread, by its worker's number. [`thread_name`](Self::thread_name) then names only the pool. A number is
+    /// below the highest capacity that the pool has had, and is used again when its worker has ended. The names are not changed; Linux
+    /// shows the first 15 bytes.
     ///
     /// The function is called on the thread that starts a worker, often a submitter, while other submitters may wait for it: it must not
     /// wait for anything. A name that is empty or contains a NUL byte, and a panic in the function, count as a

@@ -206,7 +206,7 @@ impl<D: Dispatch> Pool<D> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
-    #[doc(alias("spawn_blocking", "Future", "apply_async", "evaluate"))]
+    #[doc(alias("spawn_blocking", "apply_async", "evaluate"))]
     pub fn spawn<F, T>(&self, f: F) -> Result<Handle<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send + 'static,

@@ -263,8 +263,18 @@ impl<X> PoolControl<X> {
     /// The number of submitters that wait for room.
     ///
     /// ```
-    /// assert_eq!(formicary::Pool::new(3)?.waiting(), 0);
-    /// # Ok::<(), formicary::BuildError>(())
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| pool.submit(|| ()));
+    ///     while pool.waiting() == 0 {
+    ///         std::thread::yield_now();
+    ///     }
+    ///     drop(pause);
+    /// });
+    /// assert_eq!(pool.waiting(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn waiting(&self) -> usize {

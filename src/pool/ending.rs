@@ -54,8 +54,8 @@ impl<X> PoolControl<X> {
     /// As [`shutdown`](Self::shutdown), as a future, which works on any executor. The first poll closes the pool; before it nothing
     /// happens. The future is ready when every thread has ended. Dropping it ends the wait and drops the waker; the shutdown goes on.
     ///
-    /// A poll may block only to join threads that have finished their work, for as long as the destructors of their thread-locals take. On a
-    /// thread of the same pool, and where threads of several pools would wait for each other's ends in a circle, the future is ready at
+    /// A poll may block only to join threads that have finished their work, for as long as the destructors of their thread-locals take. On
+    /// a thread of the same pool, and where threads of several pools would wait for each other's ends in a circle, the future is ready at
     /// once, as with `shutdown`. It runs no task: if no worker is alive for queued tasks and the system refuses a thread, it is ready, the
     /// report says what is left, and the next shutdown runs it.
     ///
@@ -107,10 +107,21 @@ impl<X> PoolControl<X> {
     /// From a task of the same pool, which cannot end meanwhile, the time is up at once.
     ///
     /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// pool.submit(|| ())?;
-    /// let (returned, report) = pool.shutdown_graceful(std::time::Duration::from_secs(60));
-    /// assert!(returned.is_empty() && report.is_complete());
+    /// use formicary::{Context, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (started, begun) = std::sync::mpsc::channel();
+    /// pool.submit(move || {
+    ///     started.send(()).unwrap();
+    ///     while Context::with(|cx| cx.is_cancelled()) == Some(false) {
+    ///         std::thread::yield_now();
+    ///     }
+    /// })?;
+    /// begun.recv()?;
+    /// pool.submit(|| println!("does not start"))?;
+    /// let (returned, _report) = pool.shutdown_graceful(std::time::Duration::from_millis(1));
+    /// assert_eq!(returned.len(), 1);
+    /// assert!(pool.shutdown().is_complete()); // the first task was told to stop
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "it holds the tasks that have not started, and says what still runs"]

@@ -49,6 +49,12 @@ where
 /// ```
 pub struct Function<F, T, R>(F, PhantomData<fn(T) -> R>);
 
+impl<F, T, R> fmt::Debug for Function<F, T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function").finish_non_exhaustive()
+    }
+}
+
 impl<F, T, R, D: Dispatch> Builder<Function<F, T, R>, D>
 where
     F: Fn(T) -> R + Send + Sync + 'static,
@@ -182,8 +188,12 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// As [`spawn`](Self::spawn), but never blocks.
     ///
     /// ```
-    /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
-    /// assert_eq!(lengths.try_spawn("formica")?.join()?, 7);
+    /// let lengths = formicary::PoolWithFunc::builder(|word: &'static str| word.len()).workers(1).queue(0).build()?;
+    /// let pause = lengths.pause();
+    /// let handle = lengths.try_spawn("formica")?;
+    /// assert!(lengths.try_spawn("lasius").is_err_and(|refusal| refusal.is_full()));
+    /// drop(pause);
+    /// assert_eq!(handle.join()?, 7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -230,8 +240,12 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// As [`run`](Self::run), but does not wait for room. It waits for the result.
     ///
     /// ```
-    /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
+    /// let lengths = formicary::PoolWithFunc::builder(|word: &'static str| word.len()).workers(1).queue(0).build()?;
     /// assert_eq!(lengths.try_run("formica")?, 7);
+    /// let pause = lengths.pause();
+    /// lengths.submit("rufa")?;
+    /// assert!(lengths.try_run("lasius").unwrap_err().is_full());
+    /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -14,8 +14,9 @@ impl Pool<Stack> {
     /// When the process ends, nothing waits for this pool: its threads end wherever they are, and queued tasks never run. A program
     /// that must not lose tasks waits for them, with [`wait_idle`](crate::PoolControl::wait_idle) or by their handles.
     ///
-    /// All code in the process shares this pool, and a change to it affects all of that code. After a [`shutdown`](crate::PoolControl::shutdown)
-    /// it refuses every task until it is restarted. A library that needs a pool to itself makes one.
+    /// All code in the process shares this pool, and a change to it affects all of that code. After a
+    /// [`shutdown`](crate::PoolControl::shutdown) it refuses every task until it is restarted. A library that needs a pool to itself makes
+    /// one.
     ///
     /// ```
     /// use formicary::Pool;

@@ -18,7 +18,7 @@ use crate::sync::clock::deadline;
 /// drop(pause);
 /// pool.wait_idle();
 /// assert_eq!(pool.stats().completed, 1);
-/// # Ok::<(), Arc<dyn std::error::Error>>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "the pool resumes when the guard is dropped"]
 pub struct PauseGuard {
@@ -39,7 +39,7 @@ impl PauseGuard {
     /// let pause = pool.pause();
     /// assert!(pause.wait_quiet());
     /// assert_eq!(pool.running(), 0);
-    /// # Ok::<(), Arc<dyn std::error::Error>>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "it does not wait on a thread of the pool"]
     pub fn wait_quiet(&self) -> bool {

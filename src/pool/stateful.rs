@@ -59,6 +59,12 @@ pub struct States<F> {
     panic_policy: PanicPolicy,
 }
 
+impl<F> fmt::Debug for States<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States").field("panic_policy", &self.panic_policy).finish_non_exhaustive()
+    }
+}
+
 impl<W, F, D: Dispatch> Builder<States<F>, D>
 where
     W: Worker,
@@ -231,8 +237,12 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     ///
     /// ```
     #[doc = square!()]
-    /// let squares = StatefulPool::new(1, |_| Ok(Square))?;
-    /// assert_eq!(squares.try_spawn(6)?.join()?, 36);
+    /// let squares = StatefulPool::builder(|_| Ok(Square)).workers(1).queue(0).build()?;
+    /// let pause = squares.pause();
+    /// let handle = squares.try_spawn(6)?;
+    /// assert!(squares.try_spawn(7).is_err_and(|refusal| refusal.is_full()));
+    /// drop(pause);
+    /// assert_eq!(handle.join()?, 36);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -283,8 +293,12 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     ///
     /// ```
     #[doc = square!()]
-    /// let squares = StatefulPool::new(1, |_| Ok(Square))?;
+    /// let squares = StatefulPool::builder(|_| Ok(Square)).workers(1).queue(0).build()?;
     /// assert_eq!(squares.try_run(6)?, 36);
+    /// let pause = squares.pause();
+    /// squares.submit(7)?;
+    /// assert!(squares.try_run(8).unwrap_err().is_full());
+    /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -125,8 +125,12 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// As [`submit`](Self::submit), but never blocks.
     ///
     /// ```
-    /// let pool = formicary::Pool::new(1)?;
-    /// pool.with().name("greet").try_submit(|| println!("hello"))?;
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
+    /// let greet = pool.with().name("greet");
+    /// greet.try_submit(|| println!("hello"))?;
+    /// assert!(greet.try_submit(|| println!("hello")).unwrap_err().is_full());
+    /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

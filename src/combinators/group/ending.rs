@@ -53,8 +53,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         Ok(values)
     }
 
-    /// Blocks as [`wait`](Self::wait) does, and returns the result of each task, in the order of submission. After a failure, tasks that had
-    /// not started are `Cancelled`, unless [`collect_all`](Self::collect_all) is set.
+    /// Blocks as [`wait`](Self::wait) does, and returns the result of each task, in the order of submission. After a failure, tasks that
+    /// had not started are `Cancelled`, unless [`collect_all`](Self::collect_all) is set.
     ///
     /// ```
     /// let pool = formicary::Pool::new(2)?;

@@ -81,7 +81,8 @@ impl<T, E> Ledger<T, E> {
         self.tried = 0;
     }
 
-    /// Registers `me` to be woken when there is a task to try, until [`remove`](Self::remove) of the ticket. `None` if there is one already.
+    /// Registers `me` to be woken when there is a task to try, until [`remove`](Self::remove) of the ticket. `None` if there is one
+    /// already.
     pub(super) fn await_task(&mut self, me: &Thread) -> Option<u64> {
         if self.has_task_to_try() {
             return None;

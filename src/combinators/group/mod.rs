@@ -87,8 +87,8 @@ impl<D: Dispatch> Pool<D> {
         Group::new(self, CancelToken::new())
     }
 
-    /// A group whose token is a child of `parent`: cancelling `parent` cancels the group, and a failure or the end of the group does not affect
-    /// `parent`.
+    /// A group whose token is a child of `parent`: cancelling `parent` cancels the group, and a failure or the end of the group does not
+    /// affect `parent`.
     ///
     /// ```
     /// use formicary::{CancelToken, Pool, SubmitErrorKind};
@@ -117,8 +117,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         Group { engine: Arc::clone(&pool.engine), shared: Arc::new(shared) }
     }
 
-    /// Limits how many tasks of the group are queued or running at a time. At the limit, [`spawn`](Self::spawn) waits. Default: no limit but
-    /// the pool's.
+    /// Limits how many tasks of the group are queued or running at a time. At the limit, [`spawn`](Self::spawn) waits. Default: no limit
+    /// but the pool's.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -139,7 +139,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         self
     }
 
-    /// Whether the group goes on after a failure. Default: `false`. [`cancel`](Self::cancel) and the parent's token cancel it in either case.
+    /// Whether the group goes on after a failure. Default: `false`. [`cancel`](Self::cancel) and the parent's token cancel it in either
+    /// case.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -198,9 +199,12 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     /// As [`spawn`](Self::spawn), but never blocks.
     ///
     /// ```
-    /// let pool = formicary::Pool::new(2)?;
+    /// let pool = formicary::Pool::builder().workers(1).queue(0).build()?;
+    /// let pause = pool.pause();
     /// let group = pool.group::<_, ()>();
     /// group.try_spawn(|_token| Ok(7))?;
+    /// assert!(group.try_spawn(|_token| Ok(8)).unwrap_err().is_full());
+    /// drop(pause);
     /// assert_eq!(group.wait().unwrap(), [7]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -232,8 +236,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
 
     /// The group's token, which its tasks are given. It is cancelled with the group: by [`cancel`](Self::cancel), by a failure, by the
     /// parent's token, and at the latest when the wait for the group ends or the group is dropped. So children of the token, and background
-    /// work that checks it, do not outlive the group, as with Go's `errgroup`. Work that goes on after a successful group takes the parent's
-    /// token.
+    /// work that checks it, do not outlive the group, as with Go's `errgroup`. Work that goes on after a successful group takes the
+    /// parent's token.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -274,10 +278,17 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
     /// let group = pool.group::<(), ()>().limit(1);
     /// group.spawn(|_token| Ok(()))?;
-    /// assert!(group.wait_timeout(std::time::Duration::from_secs(60)));
-    /// assert_eq!(group.waiting(), 0);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| group.spawn(|_token| Ok(())));
+    ///     while group.waiting() == 0 {
+    ///         std::thread::yield_now();
+    ///     }
+    ///     drop(pause);
+    /// });
+    /// assert_eq!(group.wait().unwrap().len(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn waiting(&self) -> usize {

@@ -42,8 +42,8 @@ impl<D: Dispatch> Pool<D> {
         let Ok(()) = done;
     }
 
-    /// As [`for_each`](Self::for_each), until `f` returns an error. From then on no item starts and nothing is pulled, and running items are
-    /// waited for. If the input blocks, a failure is noticed when the input returns.
+    /// As [`for_each`](Self::for_each), until `f` returns an error. From then on no item starts and nothing is pulled, and running items
+    /// are waited for. If the input blocks, a failure is noticed when the input returns.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
@@ -151,9 +151,9 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     /// ```
     ///
     /// # Panics
-    /// With the first panic of a worker. Then nothing more is pulled, items that have not started are cancelled, and running ones are waited
-    /// for. In the same way, with the reason, if the pool refuses an item or gives one back, or if this is called from a task of the same
-    /// pool and no other worker is free.
+    /// With the first panic of a worker. Then nothing more is pulled, items that have not started are cancelled, and running ones are
+    /// waited for. In the same way, with the reason, if the pool refuses an item or gives one back, or if this is called from a task of the
+    /// same pool and no other worker is free.
     pub fn for_each<I: IntoIterator<Item = W::Input>>(&self, items: I) {
         run_all_to_end(self.map_unordered(items));
     }

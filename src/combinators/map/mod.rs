@@ -43,9 +43,9 @@ pub(crate) use pools::{closure_submitter, payload_submitter};
 /// [`StatefulPool`](crate::StatefulPool) cannot: if no other worker is free, the item fails as `WouldDeadlock`.
 ///
 /// # Panics
-/// In `next`: with the task's own panic, at the position of its item; or, with the reason, if the pool refuses an item (it was shut down, or
-/// is [`nonblocking`](crate::Builder::nonblocking) and full) or an accepted task is cancelled. After that the iterator is at its end, and
-/// the rest is cancelled as by a drop. [`results`](Self::results) returns errors instead.
+/// In `next`: with the task's own panic, at the position of its item; or, with the reason, if the pool refuses an item (it was shut down,
+/// or is [`nonblocking`](crate::Builder::nonblocking) and full) or an accepted task is cancelled. After that the iterator is at its end,
+/// and the rest is cancelled as by a drop. [`results`](Self::results) returns errors instead.
 ///
 /// ```
 /// let pool = formicary::Pool::new(4)?;
@@ -82,8 +82,8 @@ impl<'p, I: Iterator, R: Send + 'static> Map<'p, I, R> {
         Map(Results { items: items.fuse(), window: Window::new(submitter, order) })
     }
 
-    /// How many items may be pulled whose results have not been returned: at least 1. Default: twice the pool's capacity, so that each worker
-    /// has an item to run and one to go on with while the caller handles a result.
+    /// How many items may be pulled whose results have not been returned: at least 1. Default: twice the pool's capacity, so that each
+    /// worker has an item to run and one to go on with while the caller handles a result.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;

@@ -171,8 +171,8 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
 }
 
 impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
-    /// Has the workers process the items of an iterator, several at a time. Returns an iterator over the outputs, in the order of the items.
-    /// See [`Map`] for how far it pulls ahead, for panics, and for its end.
+    /// Has the workers process the items of an iterator, several at a time. Returns an iterator over the outputs, in the order of the
+    /// items. See [`Map`] for how far it pulls ahead, for panics, and for its end.
     ///
     /// ```
     #[doc = square!()]

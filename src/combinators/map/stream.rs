@@ -19,8 +19,8 @@ use crate::task::worker::Worker;
 /// A [`Map`] as a stream; made by [`Map::into_stream`] and the pools' `map_stream`. It needs the feature `stream`, and works on any
 /// executor.
 ///
-/// Its items are those of [`Results`](crate::Results): a panic is an error at the position of its item, and affects no other. It pulls ahead,
-/// and ends when it is dropped, as [`Map`] does. If the pool is full, it waits for room as a future, as
+/// Its items are those of [`Results`](crate::Results): a panic is an error at the position of its item, and affects no other. It pulls
+/// ahead, and ends when it is dropped, as [`Map`] does. If the pool is full, it waits for room as a future, as
 /// [`submit_async`](crate::Pool::submit_async) does, also on a [`nonblocking`](crate::Builder::nonblocking) pool. The input is polled
 /// inside `poll_next`, and only while no result is ready.
 ///

@@ -188,8 +188,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.entries.is_empty()
     }
 
-    /// Starts tasks until the next answer is ready, which it returns, or the window or the pool is full, or `pull` has no item (now). It blocks
-    /// only in `pull`, and pulls nothing while an answer is ready.
+    /// Starts tasks until the next answer is ready, which it returns, or the window or the pool is full, or `pull` has no item (now). It
+    /// blocks only in `pull`, and pulls nothing while an answer is ready.
     pub(crate) fn fill(&mut self, mut pull: impl FnMut() -> Option<T>) -> Option<Answer<T, R>> {
         let most = self.most.unwrap_or_else(|| self.submitter.capacity().saturating_mul(2));
         loop {
@@ -299,8 +299,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.take()
     }
 
-    /// Blocks until the next answer is ready, which it returns, or until there may be one or the deadline has passed: `None`. Meanwhile a held
-    /// item waits for room.
+    /// Blocks until the next answer is ready, which it returns, or until there may be one or the deadline has passed: `None`. Meanwhile a
+    /// held item waits for room.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Answer<T, R>> {
         if self.held.is_some() {
             let token = CancelToken::new();
