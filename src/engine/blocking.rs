@@ -22,14 +22,14 @@ const SPINS_PER_ROUND: usize = if IS_CHECKED { 1 } else { 100 };
 
 /// How long the first submitter in the wait queue parks before it asks to be notified, where the backlog keeps the workers busy for
 /// longer: so many tasks for each worker, and so many in all. The workers finish several tasks in that time, and wake it once.
-const FIRST_PARK: Duration = Duration::from_micros(50);
+const PARK_WITHOUT_NOTIFICATION: Duration = Duration::from_micros(50);
 const BACKLOG_PER_WORKER: usize = 8;
 const BACKLOG_TOTAL: usize = 64;
 
-/// A place in the wait queue. Blocked workers may rely on the submitter that has it ([`CurrentPool::progress_capacity`]), so they are
-/// told when it leaves, as they are when it was notified in vain.
+/// A node in the wait queue. Blocked workers may count on this submitter to make progress ([`CurrentPool::progress_capacity`]), so their
+/// permits are checked again when it leaves, as they are when it was notified and found no room.
 pub(super) struct WaitGuard<'e, R: Runner, D: Dispatch> {
-    // In this order: the place is free when they are told.
+    // Dropped in this order: the submitter has left when the permits are checked.
     place: WaitNode<'e>,
     _shrinks: ShrinksPermits<'e, R, D>,
 }
@@ -74,8 +74,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Ok(())
     }
 
-    /// Spins for a moment before the caller enters the wait queue. Returns whether the task is in. Workers at small tasks make room for
-    /// many in that time, undisturbed by a submitter that checks for each; parking would cost more.
+    /// Spins for a moment before the caller enters the wait queue. Returns whether the task is in. Meanwhile workers with small
+    /// tasks make room for many, without a submitter that takes their cache lines for each; parking would cost more.
     fn spin_before_wait(
         self: &Arc<Self>,
         item: &mut dyn LazyItem<R::Item>,
@@ -103,7 +103,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Tries again from the wait queue. Returns whether the task is in: then the caller has to leave the queue and to call
     /// [`ensure_workers`](Self::ensure_workers). Otherwise it has to wait again.
-    pub(super) fn retry_from_queue(
+    pub(super) fn retry_from_wait_queue(
         self: &Arc<Self>,
         item: &mut (impl LazyItem<R::Item> + ?Sized),
         options: &SubmitOptions<'_>,
@@ -142,10 +142,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let _listening = options.token.map(|token| token.listen(me.clone()));
         let Some(place) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
         let mut may_park_first = self.has_backlog() && !IS_CHECKED;
-        while !self.retry_from_queue(item, options, &place)? {
+        while !self.retry_from_wait_queue(item, options, &place)? {
             if may_park_first && place.is_head() {
                 may_park_first = false;
-                let end = Instant::now() + FIRST_PARK;
+                let end = Instant::now() + PARK_WITHOUT_NOTIFICATION;
                 place.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
                 continue;
             }
@@ -161,7 +161,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Ok(())
     }
 
-    /// Whether a full queue keeps the workers busy for longer than [`FIRST_PARK`].
+    /// Whether a full queue keeps the workers busy for longer than [`PARK_WITHOUT_NOTIFICATION`].
     fn has_backlog(&self) -> bool {
         let most = BACKLOG_TOTAL.max(self.capacity().saturating_mul(BACKLOG_PER_WORKER));
         self.settings.queue().is_some_and(|queue| queue >= most)

@@ -4,9 +4,9 @@
 //! submit ── submit.rs       a worker alive? room? otherwise the reason
 //!        ── wait_queue.rs   full: wait in the lane's queue
 //!        ── queue/          push: hand to an idle worker, or queue
-//!        ── parking.rs      wake a worker unless one is searching
+//!        ── parking/        wake a worker unless one is searching
 //!        ── spawning.rs     start one more if there are more tasks than workers
-//! worker ── worker.rs       pop, run, count, notify the next submitter; or search, then sleep
+//! worker ── worker/         pop, run, count, notify the next submitter; or search, then sleep
 //!        ── mailboxes.rs    broadcasts to all workers, between their tasks
 //! owner  ── control.rs      figures, limits and settings
 //!        ── pausing.rs      pause, and wait for rest

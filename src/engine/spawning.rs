@@ -54,7 +54,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Makes sure that a worker is alive before a task is accepted. It does not wait for a thread that another submitter starts, because
     /// that may take long, or need the caller.
-    pub(super) fn ensure_worker(self: &Arc<Self>) -> io::Result<()> {
+    pub(super) fn ensure_alive(self: &Arc<Self>) -> io::Result<()> {
         if self.threads.has_worker() || self.lifecycle.is_closed() { Ok(()) } else { self.spawn_first() }
     }
 

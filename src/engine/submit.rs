@@ -15,7 +15,7 @@ use crate::task::current_worker;
 use crate::task::state::{TaskRef, TaskState};
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// The way of a task, which may have a key.
+    /// The submit options of a task, which may have a key.
     pub(crate) fn options(&self, key: Option<u64>, mode: WaitMode) -> SubmitOptions<'static> {
         SubmitOptions { lane: key.map_or(DEFAULT_LANE, |key| self.queue.lane(key)), ..SubmitOptions::from(mode) }
     }
@@ -60,8 +60,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         lane: usize,
         reserved: usize,
     ) -> Result<(), Refused> {
-        let may_help = refused == Refused::Full && self.sweep();
-        if may_help { self.queue.push(item, lane, reserved, None) } else { Err(refused) }
+        let has_made_room = refused == Refused::Full && self.sweep();
+        if has_made_room { self.queue.push(item, lane, reserved, None) } else { Err(refused) }
     }
 
     /// Submits the task that `make` makes of `input`. A refusal returns the input.
@@ -156,7 +156,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if let Some(kind) = options.cancelled() {
             return Err(kind);
         }
-        if self.ensure_worker().is_err() {
+        if self.ensure_alive().is_err() {
             return Err(SubmitErrorKind::Spawn);
         }
         if current_worker::is_inside(self.id()) {

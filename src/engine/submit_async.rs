@@ -89,7 +89,7 @@ impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> SubmitFuture<'_, R, D, L> {
         let Some(node) = &self.node else { return Some(Err(SubmitErrorKind::Overloaded)) };
         // Repeated until no notification came since the last attempt: an earlier one may have gone to the waker of an earlier poll.
         loop {
-            match self.engine.retry_from_queue(item, &self.options, node) {
+            match self.engine.retry_from_wait_queue(item, &self.options, node) {
                 Ok(true) => return Some(Ok(())),
                 Ok(false) if node.is_notified() => {}
                 Ok(false) => return None,

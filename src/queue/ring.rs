@@ -12,7 +12,7 @@ use super::ticket_counter::{Blocked, TicketCounter};
 use super::{Dispatch, LazyItem, Load, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
-/// One lock-free ring of slots for all tasks (a loop queue), first in, first out. Any worker may_start pop any task.
+/// One lock-free ring of slots for all tasks (a loop queue), first in, first out. Any worker may pop any task.
 ///
 /// The ring is allocated when the pool is built and never again: submitting does not allocate. It has a slot of at least 64
 /// bytes for each of the `workers + queue` unfinished tasks that the pool may hold, rounded up to a power of two.
@@ -79,7 +79,7 @@ impl<T> RingQueue<T> {
         self.pop_tickets.count() - control.survivors.len() as u64
     }
 
-    /// Whether one more task may_start start.
+    /// Whether one more task may start.
     fn may_start(&self, control: &Control<T>) -> bool {
         control.run_limit.allows_one_more(|| self.started_tasks(control) - control.finished_counters.finished())
     }

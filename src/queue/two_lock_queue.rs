@@ -119,7 +119,7 @@ impl<T, G, U> TwoLockQueue<T, G, U> {
         self.head.passed()
     }
 
-    /// How many tasks wait. Never too low to a thread that synchronised with the pushes: a stale count of the pops errs to the safe
+    /// How many tasks wait. Never too low for a thread that synchronised with the pushes: a stale count of the pops errs to the safe
     /// side.
     pub(super) fn len(&self) -> u64 {
         let popped = self.popped();
@@ -210,7 +210,7 @@ impl<T, G, U> TwoLockQueue<T, G, U> {
         self.head.set_passed(self.head.passed() - 1);
     }
 
-    /// Takes out all tasks, oldest first, as if they were popped. Returns how many those are.
+    /// Takes out all tasks, oldest first, as if they were popped. Returns their number.
     pub(super) fn drain_into(&self, head: &mut Head<T, G>, drained: &mut Vec<T>) -> u64 {
         self.take_into(head, drained, &mut |list, drained| list.drain_into(drained))
     }

@@ -188,8 +188,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.entries.is_empty()
     }
 
-    /// Starts tasks until the next answer is ready, which it returns, or the window or the pool is full, or `pull` has no item (now). It
-    /// blocks only in `pull`, and pulls nothing while an answer is ready.
+    /// Starts tasks. Returns the next answer as soon as it is ready, or `None` when the window or the pool is full or `pull` returns nothing.
+    /// Blocks only in `pull`, and pulls nothing while an answer is ready.
     pub(crate) fn fill(&mut self, mut pull: impl FnMut() -> Option<T>) -> Option<Answer<T, R>> {
         let most = self.most.unwrap_or_else(|| self.submitter.capacity().saturating_mul(2));
         loop {
@@ -218,8 +218,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         }
     }
 
-    /// Submits the held item, and blocks for room until the deadline at most. Returns whether there was one. For a window that is otherwise
-    /// empty, and so has nothing else to wait for.
+    /// Submits the held item, and blocks for room until the deadline at most. Returns whether there was one. To be called only when the
+    /// window is empty, since it waits for nothing else.
     pub(crate) fn enter_held(&mut self, deadline: Option<Instant>) -> bool {
         let Some(item) = self.held.take() else { return false };
         match (self.submitter.default_mode(), deadline) {
@@ -299,8 +299,8 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         self.take()
     }
 
-    /// Blocks until the next answer is ready, which it returns, or until there may be one or the deadline has passed: `None`. Meanwhile a
-    /// held item waits for room.
+    /// Blocks for the next answer and returns it. Returns `None` at the deadline, and also after a wake-up for which no answer is ready: the
+    /// caller tries again. Meanwhile a held item waits for room.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Option<Answer<T, R>> {
         if self.held.is_some() {
             let token = CancelToken::new();
@@ -322,7 +322,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         answer
     }
 
-    /// Whether the calling thread is a worker of the pool, which must not just park.
+    /// Whether the calling thread is a worker of the pool, which may deadlock if it parks without a permit.
     pub(crate) fn is_inside(&self) -> bool {
         self.submitter.is_inside()
     }

@@ -50,7 +50,7 @@ impl Source for At<'_> {
         self.must_exit()
     }
 
-    fn is_distracted(&self) -> bool {
+    fn must_stop_searching(&self) -> bool {
         self.must_exit()
     }
 

@@ -236,7 +236,7 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
         self.must_exit()
     }
 
-    fn is_distracted(&self) -> bool {
+    fn must_stop_searching(&self) -> bool {
         self.has_mail() || self.must_exit()
     }
 

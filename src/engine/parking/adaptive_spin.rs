@@ -47,7 +47,7 @@ impl AdaptiveSpin {
         let poll = || if source.peek() { source.pop() } else { None };
         spin::spin_until(self.is_long.get(), poll, |round| {
             let since = *idle_since.get_or_insert_with(Instant::now);
-            !source.is_distracted() && (round < ROUNDS || self.is_long.get() && since.elapsed() < limit)
+            !source.must_stop_searching() && (round < ROUNDS || self.is_long.get() && since.elapsed() < limit)
         })
     }
 }

@@ -20,13 +20,13 @@ pub(crate) trait Source {
     fn has_mail(&self) -> bool;
     /// Whether the worker should exit.
     fn must_exit(&self) -> bool;
-    /// Decides whether the worker exits: if so, it must.
+    /// If the worker has a reason to exit and may, unregisters it and returns `true`: then it must exit.
     fn exit(&self) -> bool;
     /// Whether there is anything to handle besides tasks. For polling; ends a search.
-    fn is_distracted(&self) -> bool;
+    fn must_stop_searching(&self) -> bool;
     /// How long the worker may be idle before it calls `expire`.
     fn expiry(&self) -> Option<Duration>;
-    /// Decides whether the worker exits after the expiry: if so, it must.
+    /// The same after the expiry: [`Expiry::Exits`] if it must exit.
     fn expire(&self) -> Expiry;
     /// Whether there are more workers than the minimum.
     fn is_above_minimum(&self) -> bool;
@@ -41,7 +41,7 @@ pub(crate) enum Expiry {
     /// It stays as one of the minimum.
     IsKept,
     /// It stays because it may be needed soon.
-    Waits,
+    Postponed,
 }
 
 /// What an idle worker is to do.
@@ -84,7 +84,7 @@ impl ExpiryCheck {
         match source.expire() {
             Expiry::Exits => None,
             Expiry::IsKept => Some(ExpiryCheck::Never),
-            Expiry::Waits => {
+            Expiry::Postponed => {
                 let least = source.expiry().unwrap_or_default().max(LEAST_BETWEEN_CHECKS);
                 Some(Instant::now().checked_add(least).map_or(ExpiryCheck::Never, ExpiryCheck::At))
             }

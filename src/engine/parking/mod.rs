@@ -202,7 +202,7 @@ impl Parking {
         fence_after_rmw();
         let must_wake =
             source.has_mail() || source.must_exit() || source.alarm() != alarm || is_kept && source.is_above_minimum();
-        if must_wake && self.wake_self(me, SEARCHER) || source.has_work() && self.wake_self_to_search(me) {
+        if must_wake && self.leave_list(me, SEARCHER) || source.has_work() && self.leave_list_to_search(me) {
             return Wakeup::Search;
         }
         // ORDERING: Relaxed, after the fence, which pairs with the one between a kept worker's entry and its look at the minimum.
@@ -220,7 +220,7 @@ impl Parking {
                 _ => {}
             }
             if deadline.is_some_and(|d| Instant::now() >= d) {
-                if self.wake_self(me, 0) {
+                if self.leave_list(me, 0) {
                     return Wakeup::Expired;
                 }
                 // Claimed at the same moment: the new state is about to be stored.
@@ -231,13 +231,13 @@ impl Parking {
     }
 
     /// Takes the calling worker off the list. `false`: another thread just did.
-    fn wake_self(&self, me: &Arc<Parker>, searcher: usize) -> bool {
+    fn leave_list(&self, me: &Arc<Parker>, searcher: usize) -> bool {
         self.remove_self(&mut self.idle.lock(), me, searcher)
     }
 
     /// The same, as a searcher, unless there is one: that one takes the task, or wakes the next worker. So of several workers that see a
     /// task being pushed only one stays awake for it.
-    fn wake_self_to_search(&self, me: &Arc<Parker>) -> bool {
+    fn leave_list_to_search(&self, me: &Arc<Parker>) -> bool {
         let mut idle = self.idle.lock();
         // ORDERING: Relaxed. A searcher that is still counted has the fence of **found** before it, and finds this sleeper.
         searchers(self.counts.load(Ordering::Relaxed)) == 0 && self.remove_self(&mut idle, me, SEARCHER)

@@ -1,7 +1,7 @@
 //! The threads of a pool: how many there may be, and which worker may start or end.
 //!
 //! `registry.rs` is what the lock protects. `starting.rs` starts threads, `ending.rs` joins them. What a worker does in between is in
-//! `worker.rs`.
+//! `engine/worker/`.
 
 mod ending;
 mod registry;

@@ -43,9 +43,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         };
         let panicked = panic.is_some();
         let answers = completion.is_pending();
-        if answers {
-            cx.tally.set_answering(true);
-        }
         if panicked && !completion.is_wanted() {
             // It has no receiver. It may hold what the task had captured, so it is dropped before the task counts as ended. The drop may
             // panic once more.

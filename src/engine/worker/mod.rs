@@ -73,7 +73,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.threads.exited(worker_slot);
         self.after_exit(worker_slot, failed);
         self.threads.thread_ended(worker_slot);
-        // Threads that wait for the pool to be quiet look again: that is cheap, and an exit is rare.
+        // Threads in `wait_idle` check again. That is cheap, and exits are rare.
         self.notify_waiters();
     }
 
@@ -147,12 +147,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Decides whether the worker exits: if so, it must.
+    /// If the worker has a reason to exit and may, unregisters it and returns `true`: then it must exit.
     fn exit_if_due(&self, me: &WorkerCx<R, D>) -> bool {
         self.exit_reason(me).is_some_and(|why| self.threads.try_exit(why))
     }
 
-    /// After a worker has exited: the others may have to exit too, or to be joined by another.
+    /// After a worker has exited: the others may have to exit too, or a replacement may have to be started.
     fn after_exit(self: &Arc<Self>, worker_slot: WorkerSlot, failed: bool) {
         // ORDERING: SeqCst fence between this worker's removal from the registry and the look at the queue. It pairs with the one in
         // `notify`, between a push and the submitter's look into the registry: one of the two sees the other.
@@ -167,7 +167,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if failed {
             self.note_missing();
         }
-        // No replacement for a worker whose state could not be built, unless another's could since: each would fail in turn. The last one
+        // No replacement for a worker whose state could not be built, unless another worker's has been built since: each would fail in turn. The last one
         // stays and cancels what is queued. An inline worker is asked again by the code that made it one.
         if !worker_slot.is_inline_worker
             && (!failed || !self.threads.is_spawn_failing() || self.threads.population().0 == 0)
@@ -207,13 +207,13 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn must_exit(&self) -> bool {
-        // With another expiry it has to compute anew when to ask.
+        // If the expiry has changed, the worker must compute anew when to try to exit.
         let is_outdated = self.engine.settings.expiry_word() != self.me.expiry.get();
         is_outdated || self.engine.exit_reason(self.me).is_some()
     }
 
     fn exit(&self) -> bool {
-        // Before the expiry is read.
+        // Stored before the expiry is read, so that a later change is noticed.
         self.me.expiry.set(self.engine.settings.expiry_word());
         self.engine.pass_late_futures();
         self.engine.exit_if_due(self.me)
@@ -223,13 +223,13 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
         self.engine.settings.expiry()
     }
 
-    fn is_distracted(&self) -> bool {
+    fn must_stop_searching(&self) -> bool {
         self.has_mail() || self.must_exit() || self.engine.lifecycle.is_paused() || self.engine.minimum.is_missing()
     }
 
     fn expire(&self) -> Expiry {
         if self.engine.queue.load().queued > 0 || self.engine.grace_ends().is_some() {
-            Expiry::Waits
+            Expiry::Postponed
         } else if self.engine.threads.try_exit(ExitReason::Expired) {
             Expiry::Exits
         } else {

@@ -31,7 +31,7 @@ pub trait Cancellable {
 
 impl<I, O> Cancellable for TaskState<I, O> {
     fn is_cancelled(&self) -> bool {
-        self.has_given_up() || self.current_token().is_some_and(CancelToken::is_cancelled)
+        self.is_stop_requested() || self.current_token().is_some_and(CancelToken::is_cancelled)
     }
 
     fn token(&self) -> &CancelToken {
@@ -42,9 +42,9 @@ impl<I, O> Cancellable for TaskState<I, O> {
             Some(parent) => parent.child(),
             None => CancelToken::new(),
         });
-        // A cancel sets `given_up` under the lock and looks for the token afterwards. Either this sees the flag, or that sees the token.
+        // A cancel sets `stop_requested` under the lock and looks for the token afterwards. Either this sees the flag, or that sees the token.
         let state = self.state.lock();
-        if self.has_given_up() {
+        if self.is_stop_requested() {
             drop(state);
             token.cancel();
         }
@@ -87,7 +87,7 @@ impl<I, O> TaskState<I, O> {
             return false;
         };
         self.withdraw(&mut state, RunOutcome::Cancelled);
-        self.note_given_up();
+        self.request_stop();
         self.finish(state, Stage::Done(Err(JoinError::new(Cause::Cancelled))));
         // The order matters. The input is dropped first, which may panic; after that the view may reuse the permit.
         let _leaves = LeavesView(self);
@@ -117,9 +117,9 @@ impl<I, O> TaskState<I, O> {
         retracted
     }
 
-    pub(super) fn has_given_up(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `note_given_up`: a task that sees the flag of its interrupter sees this one too.
-        self.given_up.load(Ordering::Acquire)
+    pub(super) fn is_stop_requested(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `request_stop`: a task that sees the flag of its interrupter sees this one too.
+        self.stop_requested.load(Ordering::Acquire)
     }
 
     /// The task's own token if it has been asked for, or else the one that it was submitted with.
@@ -129,7 +129,7 @@ impl<I, O> TaskState<I, O> {
 
     /// Why the token cancels the task. `None` if the token does not, or if the task was cancelled by its handle.
     pub(super) fn cancel_reason(&self) -> Option<CancelReason> {
-        if self.has_given_up() {
+        if self.is_stop_requested() {
             return None;
         }
         self.current_token().and_then(CancelToken::reason)
@@ -137,7 +137,7 @@ impl<I, O> TaskState<I, O> {
 
     /// Whether the task, if it is queued, will run.
     pub(super) fn liveness(&self) -> Liveness {
-        if !matches!(self.state.lock().stage, Stage::Queued(_)) || self.has_given_up() {
+        if !matches!(self.state.lock().stage, Stage::Queued(_)) || self.is_stop_requested() {
             return Liveness::Dead;
         }
         self.current_token().map_or(Liveness::Cancellable(None), Liveness::of)

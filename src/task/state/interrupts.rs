@@ -26,7 +26,7 @@ impl<I, O> TaskState<I, O> {
     pub(super) fn tell_to_stop(&self, mut state: MutexGuard<'_, State<I, O>>) {
         let Stage::Running(interrupter) = &mut state.stage else { return };
         let interrupter = interrupter.take();
-        self.note_given_up();
+        self.request_stop();
         let Some(interrupter) = interrupter else { return };
         state.interrupt.is_under_way = true;
         drop(state);
@@ -41,9 +41,9 @@ impl<I, O> TaskState<I, O> {
     }
 
     /// Marks that the task should stop. It is called under the lock, see [`Cancellable::token`](super::Cancellable::token).
-    pub(super) fn note_given_up(&self) {
-        // ORDERING: Release, see `has_given_up`.
-        self.given_up.store(true, Ordering::Release);
+    pub(super) fn request_stop(&self) {
+        // ORDERING: Release, see `is_stop_requested`.
+        self.stop_requested.store(true, Ordering::Release);
     }
 
     /// Blocks the worker, which has ended the task, until no call of the interrupter is under way.

@@ -100,8 +100,8 @@ pub struct TaskState<I, O> {
     /// A copy of [`State::is_over`] for waiters that spin.
     over: AtomicBool,
     meta: TaskMeta<I, O>,
-    /// The task should stop, because its handle or its caller says so.
-    given_up: AtomicBool,
+    /// The handle or the caller has asked the task to stop.
+    stop_requested: AtomicBool,
     /// The task's own token, once it was asked for.
     token: OnceLock<CancelToken>,
 }
@@ -120,7 +120,7 @@ impl<I, O> TaskState<I, O> {
             }),
             over: AtomicBool::new(false),
             meta,
-            given_up: AtomicBool::new(false),
+            stop_requested: AtomicBool::new(false),
             token: OnceLock::new(),
         })
     }
@@ -129,7 +129,7 @@ impl<I, O> TaskState<I, O> {
         &self.meta
     }
 
-    /// Takes the input, to run the task. An error is what the caller reports instead.
+    /// Takes the input, to run the task. On an error the task must not run, and the caller reports that outcome.
     fn start(
         &self,
         taker: Taker,

@@ -267,7 +267,7 @@ impl<I, O> TaskState<I, O> {
                 state.detached = true;
                 state.stage = other;
                 self.tell_to_stop(state);
-                if self.has_given_up() {
+                if self.is_stop_requested() {
                     self.cancel_token();
                 }
                 match kind {
