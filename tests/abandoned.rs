@@ -193,7 +193,7 @@ fn given_back<D: Dispatch>() {
 }
 
 #[test]
-fn b14_work_given_back_at_the_end_leaves_nobody_waiting() {
+fn b14_work_given_back_at_the_end_leaves_no_caller_waiting() {
     on_every_dispatch!(given_back);
 }
 
@@ -211,7 +211,7 @@ fn run_to_the_end<D: Dispatch>() {
 }
 
 #[test]
-fn b14_a_shutdown_and_a_change_of_size_leave_nobody_waiting() {
+fn b14_a_shutdown_and_a_change_of_size_leave_no_caller_waiting() {
     on_every_dispatch!(run_to_the_end);
 }
 
@@ -230,7 +230,7 @@ fn dropped<D: Dispatch>() {
 }
 
 #[test]
-fn b14_a_dropped_pool_leaves_nobody_waiting() {
+fn b14_a_dropped_pool_leaves_no_caller_waiting() {
     on_every_dispatch!(dropped);
 }
 
@@ -249,6 +249,6 @@ fn no_state<D: Dispatch>() {
 }
 
 #[test]
-fn b14_a_factory_that_fails_leaves_nobody_waiting() {
+fn b14_a_factory_that_fails_leaves_no_caller_waiting() {
     on_every_dispatch!(no_state);
 }

@@ -127,7 +127,7 @@ fn one_line<D: Dispatch>() {
 }
 
 #[test]
-fn a27_futures_and_threads_wait_in_one_line() {
+fn a27_futures_and_threads_wait_in_one_queue() {
     on_every_dispatch!(one_line);
 }
 
@@ -175,7 +175,7 @@ fn dropped_in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a_future_that_is_dropped_in_line_strands_nobody() {
+fn a_future_that_is_dropped_while_it_waits_strands_no_submitter() {
     on_every_dispatch!(dropped_in_line);
 }
 
@@ -241,7 +241,7 @@ fn first_in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a28_the_first_in_line_keeps_its_place_but_no_room() {
+fn a28_the_head_of_the_queue_keeps_its_place_but_no_room() {
     on_every_dispatch!(first_in_line);
 }
 
@@ -290,7 +290,7 @@ fn closing<D: Dispatch>() {
 }
 
 #[test]
-fn a28_closing_ends_futures_in_line() {
+fn a28_closing_ends_waiting_futures() {
     on_every_dispatch!(closing);
 }
 
@@ -358,7 +358,7 @@ fn crowd<D: Dispatch>() {
 }
 
 #[test]
-fn b21_futures_and_threads_crowd_at_the_door() {
+fn b21_many_futures_and_threads_wait_for_room() {
     on_every_dispatch!(crowd);
 }
 

@@ -193,7 +193,7 @@ fn not_there<D: Dispatch>() {
 }
 
 #[test]
-fn workers_that_are_not_there_keep_nobody_waiting() {
+fn workers_that_are_not_there_keep_no_caller_waiting() {
     on_every_dispatch!(not_there);
 }
 

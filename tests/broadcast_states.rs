@@ -295,7 +295,7 @@ fn against_the_end<D: Dispatch>() {
 }
 
 #[test]
-fn b14_the_end_of_the_pool_leaves_nobody_waiting() {
+fn b14_the_end_of_the_pool_leaves_no_caller_waiting() {
     on_every_dispatch!(against_the_end);
 }
 

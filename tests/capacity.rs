@@ -248,7 +248,7 @@ fn b10_a_short_expiry_spares_the_worker_in_use() {
 
 /// Where a pool has become smaller than it has workers, and some are only starting, one that is up goes on working.
 #[test]
-fn a_surplus_that_is_still_starting_holds_nobody_up() {
+fn a_surplus_that_is_still_starting_holds_up_no_task() {
     for_each(|variant| {
         let (starting, gate, ran) = (Gate::new(), Gate::new(), Count::new());
         let hook = starting.clone();

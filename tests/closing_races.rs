@@ -197,7 +197,7 @@ fn give_back_closures<D: Dispatch>() {
 }
 
 #[test]
-fn b14_closures_given_back_leave_nobody_waiting() {
+fn b14_closures_given_back_leave_no_caller_waiting() {
     on_every_dispatch!(give_back_closures);
 }
 
@@ -261,7 +261,7 @@ fn give_back_payloads<D: Dispatch>() {
 }
 
 #[test]
-fn b14_payloads_given_back_leave_nobody_waiting() {
+fn b14_payloads_given_back_leave_no_caller_waiting() {
     on_every_dispatch!(give_back_payloads);
 }
 

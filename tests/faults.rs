@@ -234,13 +234,13 @@ fn killed_in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a_submitter_that_is_killed_in_line_strands_nobody() {
+fn a_submitter_that_is_killed_while_it_waits_strands_no_other() {
     on_every_dispatch!(killed_in_line);
 }
 
 /// An iterator that panics after its first item has stood in line, with others behind.
 #[test]
-fn an_iterator_that_panics_at_a_full_door_strands_nobody() {
+fn an_iterator_that_panics_on_a_full_pool_strands_no_submitter() {
     for_each(|variant| {
         let (pool, gate, ran) = (variant.build(Setup::new(1, 0)), Gate::new(), Count::new());
         pool.submit(gate.task()).unwrap();

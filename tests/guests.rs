@@ -67,7 +67,7 @@ impl Refusing {
 
     /// `submit` runs on a thread of its own, and is to submit a first task. When it has asked for a thread, the only worker leaves, and
     /// `tasks` come that count on that thread. Then it is refused.
-    fn make_guest(
+    fn make_inline_worker(
         &self,
         submit_here: &dyn Fn(Task),
         submit: impl FnOnce() + Send + 'static,
@@ -90,7 +90,7 @@ impl Refusing {
 
 /// B20: when there are threads again, a guest in the middle of a long queue is let go, and the place that it had is another's.
 #[test]
-fn b20_a_guest_is_relieved_when_there_are_threads_again() {
+fn b20_an_inline_worker_leaves_when_threads_can_be_had_again() {
     for_each(|variant| {
         let (refusing, setup) = Refusing::new();
         let pool = variant.build(setup);
@@ -103,7 +103,7 @@ fn b20_a_guest_is_relieved_when_there_are_threads_again() {
         let tasks = std::iter::repeat_with(task).take(7).collect();
         let (own, count) = (Arc::clone(&pool), ran.clone());
         let submit_here = |task| pool.submit(task).unwrap();
-        let submitter = refusing.make_guest(&submit_here, move || own.submit(count.task()).unwrap(), tasks);
+        let submitter = refusing.make_inline_worker(&submit_here, move || own.submit(count.task()).unwrap(), tasks);
         first.await_arrivals(1);
         refusing.leaving.pass(1);
         eventually("the last worker has left", || pool.stats().live == 1);
@@ -126,13 +126,13 @@ fn b20_a_guest_is_relieved_when_there_are_threads_again() {
 
 /// D09: a guest is inside as well: what its tasks submit goes in beyond the bound, and the guest runs it.
 #[test]
-fn d09_what_a_guests_tasks_submit_is_never_refused() {
+fn d09_what_an_inline_workers_tasks_submit_is_never_refused() {
     for_each(|variant| {
         let (refusing, mut setup) = Refusing::new();
         setup.queue = Some(Some(0));
         let pool = variant.build(setup);
-        let (ran, guest) = (Count::new(), Arc::new(OnceLock::new()));
-        let (inner, count, here) = (Arc::downgrade(&pool), ran.clone(), Arc::clone(&guest));
+        let (ran, inline_worker) = (Count::new(), Arc::new(OnceLock::new()));
+        let (inner, count, here) = (Arc::downgrade(&pool), ran.clone(), Arc::clone(&inline_worker));
         let parent = Task::new(move || {
             here.set(thread::current().id()).unwrap();
             let pool = inner.upgrade().unwrap();
@@ -140,20 +140,21 @@ fn d09_what_a_guests_tasks_submit_is_never_refused() {
         });
         let own = Arc::clone(&pool);
         let submit_here = |task| pool.submit(task).unwrap();
-        let submitter = refusing.make_guest(&submit_here, move || own.submit(Task::new(|| ())).unwrap(), vec![parent]);
+        let submitter =
+            refusing.make_inline_worker(&submit_here, move || own.submit(Task::new(|| ())).unwrap(), vec![parent]);
         let id = submitter.thread().id();
         eventually("all have run", || ran.get() == 20);
         refusing.leaving.open();
         submitter.join().unwrap();
         assert!(pool.wait_idle());
-        assert_eq!((guest.get(), ran.get(), pool.stats().overcommitted), (Some(&id), 20, 0));
+        assert_eq!((inline_worker.get(), ran.get(), pool.stats().overcommitted), (Some(&id), 20, 0));
         assert_conserved(&*pool);
     });
 }
 
 /// B20 and B05: a worker of one pool that is another's guest still is a worker of its own: what the other's task waits for it runs.
 #[test]
-fn b05_b20_a_worker_that_is_another_pools_guest_does_not_wait_for_itself() {
+fn b05_b20_a_worker_that_is_another_pools_inline_worker_does_not_wait_for_itself() {
     fn test<D: Dispatch>() {
         let (refusing, setup) = Refusing::new();
         let other: Builder<_, D> = setup.on(Pool::builder()).dispatch();
@@ -168,7 +169,7 @@ fn b05_b20_a_worker_that_is_another_pools_guest_does_not_wait_for_itself() {
         let submits = Arc::clone(&own);
         let submit_here = |task: Task| other.submit(|| task.run()).unwrap();
         let submit = move || submits.run(move || by.submit(|| ()).unwrap()).unwrap();
-        let submitter = refusing.make_guest(&submit_here, submit, vec![nested]);
+        let submitter = refusing.make_inline_worker(&submit_here, submit, vec![nested]);
         refusing.leaving.open();
         submitter.join().unwrap();
         // It may have been the leaving worker that ran the task, as a guest.
@@ -199,7 +200,7 @@ struct Late<D: Dispatch> {
 
 /// It submits `task`; `behind` has others stand in line behind it.
 fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D>>)) -> Late<D> {
-    let (system, busy, in_line, goes) = (System::default(), Gate::new(), Gate::new(), Gate::new());
+    let (system, busy, is_waiting, goes) = (System::default(), Gate::new(), Gate::new(), Gate::new());
     let of_handler = system.clone();
     let builder: Builder<_, D> = fleeting(workers, 1).on(Pool::builder()).dispatch();
     let pool = Arc::new(builder.spawn_handler(move |thread| of_handler.start(thread)).build().unwrap());
@@ -212,18 +213,18 @@ fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D
     pool.submit(|| ()).unwrap();
     let submitter = thread::Builder::new().name(LATE.to_owned());
     let submitter = submitter.spawn({
-        let (pool, in_line, goes) = (Arc::clone(&pool), in_line.clone(), goes.clone());
+        let (pool, is_waiting, goes) = (Arc::clone(&pool), is_waiting.clone(), goes.clone());
         move || {
             let bell = Bell::new();
             let mut entering = pin!(pool.submit_async(|| task.run()));
             assert!(poll_with(entering.as_mut(), &bell).is_pending());
-            in_line.open();
+            is_waiting.open();
             goes.wait();
             assert!(poll_with(entering.as_mut(), &bell).is_ready());
         }
     });
     let submitter = submitter.unwrap();
-    in_line.wait();
+    is_waiting.wait();
     behind(&pool);
     busy.open();
     goes.await_arrivals(1);
@@ -234,7 +235,7 @@ fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D
 
 /// B20: where there is room for one worker only, a guest makes way for it.
 #[test]
-fn b20_a_guest_makes_way_for_the_only_worker() {
+fn b20_an_inline_worker_leaves_for_the_only_worker() {
     fn test<D: Dispatch>() {
         let (first, other) = (Gate::new(), Gate::new());
         let Late { pool, system, goes, submitter } = late::<D>(1, first.task(), |_| ());
@@ -257,7 +258,7 @@ fn b20_a_guest_makes_way_for_the_only_worker() {
 
 /// B08 and B20: a guest has left the line: those behind it enter while it works. (One of them may do the work instead.)
 #[test]
-fn b08_b20_a_guest_does_not_stand_in_line() {
+fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
     fn test<D: Dispatch>() {
         let (own, others) = (Arc::new(OnceLock::new()), Count::new());
         let known: Arc<OnceLock<Weak<Pool<D>>>> = Arc::clone(&own);
@@ -286,7 +287,7 @@ fn b08_b20_a_guest_does_not_stand_in_line() {
 
 /// B20 and A25: a guest that waits for the end of a pause is let go when another worker can do so: it asks when its expiry is over.
 #[test]
-fn b20_a_guest_that_sleeps_is_relieved() {
+fn b20_a_parked_inline_worker_leaves_for_a_worker() {
     fn test<D: Dispatch>() {
         let ran = Count::new();
         let Late { pool, system, goes, submitter } = late::<D>(2, ran.task(), |_| ());

@@ -51,7 +51,7 @@ fn b01_panic_lets_a_blocked_submitter_in() {
 
 /// B01: nothing but panics, from many submitters, through a pool that hands off only.
 #[test]
-fn b01_workers_that_all_panic_strand_nobody() {
+fn b01_workers_that_all_panic_strand_no_submitter() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(2, 0));
         together(6, |_| {
@@ -235,7 +235,7 @@ fn b17_workers_are_started_while_tasks_wait() {
 
 /// B17: behind one long task nobody waits as long as another worker is free.
 #[test]
-fn b17_a_long_task_holds_nobody_up() {
+fn b17_a_long_task_holds_up_no_other() {
     for_each(|variant| {
         let pool = variant.build(Setup::roomy(2));
         for _ in 0..50 {

@@ -56,11 +56,11 @@ fn a41_a_slow_item_does_not_leave_workers_idle() {
 
 /// Others fill the pool, and nothing of its own is under way: it stands in line.
 #[test]
-fn a41_it_stands_in_line_where_others_fill_the_pool() {
-    on_every_dispatch!(stands_in_line);
+fn a41_it_waits_where_others_fill_the_pool() {
+    on_every_dispatch!(waits);
 }
 
-fn stands_in_line<D: Dispatch>() {
+fn waits<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).dispatch::<D>().build().unwrap();
     let gate = Gate::new();
     let held = gate.clone();

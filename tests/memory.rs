@@ -101,7 +101,7 @@ fn d04_a_token_keeps_nothing_of_children_that_are_gone() {
 }
 
 /// What stands in a queue for tasks that were run by their waiter, or cancelled, while nobody takes anything out.
-fn dead_tickets<D: Dispatch>() {
+fn retracted_tasks<D: Dispatch>() {
     let rounds = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
     let builder = Pool::builder().workers(1).dispatch::<D>();
     // A ring has a bound, which is enough of one.
@@ -134,9 +134,9 @@ fn dead_tickets<D: Dispatch>() {
 
 /// D18: a loop in a task that joins what it spawns takes no more and more memory, and neither does one that cancels it.
 #[test]
-fn d18_dead_tickets_do_not_pile_up() {
+fn d18_retracted_tasks_do_not_pile_up() {
     let _alone = ALONE.lock();
-    on_every_dispatch!(dead_tickets);
+    on_every_dispatch!(retracted_tasks);
 }
 
 /// What stands in a view, and in the queue of its pool, for tasks of the view that were run by their waiter, or cancelled.

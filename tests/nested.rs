@@ -146,7 +146,7 @@ fn b05_a_worker_waits_while_another_is_free() {
 
 /// B05: the same, and the other worker comes to the door too: one of the two must not wait.
 #[test]
-fn b05_all_workers_at_the_door_at_once() {
+fn b05_all_workers_wait_for_room_at_once() {
     for workers in [2, 3, 4] {
         for_each(move |variant| {
             for _ in 0..50 {
@@ -473,8 +473,8 @@ fn one_at_the_door<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(2).queue(0).nested(Nested::Bounded).dispatch::<D>().build().unwrap());
     let inner = pool.clone();
     let sum = pool.run(move || {
-        let door = inner.clone();
-        let handle = inner.spawn(move || door.spawn(|| 20).unwrap().join().unwrap() + 1).unwrap();
+        let waits = inner.clone();
+        let handle = inner.spawn(move || waits.spawn(|| 20).unwrap().join().unwrap() + 1).unwrap();
         eventually("the other one is at the door", || inner.waiting() == 1);
         handle.join().unwrap() + 1
     });
@@ -482,6 +482,6 @@ fn one_at_the_door<D: Dispatch>() {
 }
 
 #[test]
-fn b05_a_worker_waits_for_one_at_the_door() {
+fn b05_a_worker_waits_for_one_that_waits_for_room() {
     on_every_dispatch!(one_at_the_door);
 }

@@ -245,7 +245,7 @@ impl Case {
 /// D11, B20: while a handler starts the first worker of a pool, it and other threads may use that pool. What is accepted meanwhile
 /// runs, also if threads are refused then.
 #[test]
-fn d11_b20_a_spawn_handler_waits_for_whoever_submits() {
+fn d11_b20_a_spawn_handler_waits_for_a_submitter() {
     for_each(|variant| Case::all().into_iter().for_each(|case| case.test(variant)));
 }
 

@@ -72,7 +72,7 @@ fn takes_any(pool: &AnyPool, gate: &Gate) {
 }
 
 #[test]
-fn a_lower_bound_holds_for_newcomers_and_sends_nobody_away() {
+fn a_lower_bound_holds_for_newcomers_and_turns_no_waiter_away() {
     for_each_elastic(|variant| {
         let (pool, gate) = held(variant, Setup::new(1, 10));
         takes(&pool, &gate, 10);

@@ -258,7 +258,7 @@ fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
 /// B05, B20: states cannot be built for a while, and one worker is left. When it has a state again, so can others: it may wait for room
 /// in the queue, for one of them is started to make some.
 #[test]
-fn b05_b20_whoever_waits_when_states_can_be_had_again_gets_help() {
+fn b05_b20_a_waiting_submitter_gets_help_when_states_can_be_had_again() {
     fn test<D: Dispatch>() {
         let (works, rebuilds, held) = (Arc::new(AtomicBool::new(true)), Gate::new(), Gate::new());
         let (factory_works, rebuilding) = (Arc::clone(&works), rebuilds.clone());

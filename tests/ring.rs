@@ -225,7 +225,7 @@ impl Worker for Holds {
 /// Values whose caller gave up while they were queued: he has them back, what is left of them in the ring is nothing. Those
 /// of handles that nobody joins are dropped with the result.
 #[test]
-fn a_value_that_nobody_waits_for_is_dropped_once() {
+fn a_value_without_a_receiver_is_dropped_once() {
     for panics in PANICS {
         within(LIMIT, "cancelled", move || {
             let (gate, drops) = (Gate::new(), Drops::new(9, panics));

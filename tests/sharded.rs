@@ -127,7 +127,7 @@ fn the_bound_is_exact_over_all_shards() {
 /// B11: one key has taken all that its shard can hold, and the workers that run it. Whoever has no key is let in at once
 /// while there is room anywhere, and runs on the other workers.
 #[test]
-fn b11_a_full_shard_holds_up_nobody_without_a_key() {
+fn b11_a_full_shard_holds_up_no_submitter_without_a_key() {
     for_each_kind(|kind| {
         for balance in BALANCES {
             for (workers, queue, shards) in [(4, 0, 2), (4, 2, 2), (6, 3, 3)] {

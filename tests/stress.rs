@@ -58,7 +58,7 @@ impl Drop for Token {
 
 /// What is known of a pool without asking it.
 #[derive(Default)]
-struct Book {
+struct Ledger {
     entries: Mutex<Vec<Arc<Entry>>>,
     running: Count,
     /// The most tasks that may run, and how often that has begun or ended to change.
@@ -69,7 +69,7 @@ struct Book {
     returned: AtomicUsize,
 }
 
-impl Book {
+impl Ledger {
     fn change_limit(&self, change: impl FnOnce(usize) -> usize) {
         self.changes.fetch_add(1, SeqCst);
         self.limit.store(change(self.limit.load(SeqCst)), SeqCst);
@@ -81,23 +81,23 @@ impl Book {
         let entry =
             Arc::new(Entry { said: Mutex::new(Said::Nothing), runs: AtomicUsize::new(0), drops: AtomicUsize::new(0) });
         self.entries.lock().push(Arc::clone(&entry));
-        let (book, pool, token) = (Arc::clone(self), Weak::clone(pool), Token(Arc::clone(&entry)));
+        let (ledger, pool, token) = (Arc::clone(self), Weak::clone(pool), Token(Arc::clone(&entry)));
         let mut random = Random(random.next());
         let task = Task::new(move || {
             token.0.runs.fetch_add(1, SeqCst);
-            let (changes, limit) = (book.changes.load(SeqCst), book.limit.load(SeqCst));
-            let running = book.running.up();
+            let (changes, limit) = (ledger.changes.load(SeqCst), ledger.limit.load(SeqCst));
+            let running = ledger.running.up();
             // While the limit changes it is not known which one held when this one was counted.
-            if changes % 2 == 0 && changes == book.changes.load(SeqCst) {
-                book.excess.fetch_max(running.saturating_sub(limit), SeqCst);
+            if changes % 2 == 0 && changes == ledger.changes.load(SeqCst) {
+                ledger.excess.fetch_max(running.saturating_sub(limit), SeqCst);
             }
             if random.below(3) == 0 {
                 shift(random.micros(60));
             }
-            book.running.down();
+            ledger.running.down();
             // From here on another may run in this one's place.
             match random.below(8) {
-                0 | 1 if !is_inner => _ = pool.upgrade().map(|pool| book.submit(&pool, &mut random, true)),
+                0 | 1 if !is_inner => _ = pool.upgrade().map(|pool| ledger.submit(&pool, &mut random, true)),
                 2 => quiet_panic(),
                 _ => {}
             }
@@ -211,17 +211,17 @@ impl<D: Dispatch> Stressed for StatefulPool<RunTask, D> {
 }
 
 /// Changes the pool until it is closed.
-fn disturb(pool: &dyn WorkerPool<Task>, book: &Book, mut random: Random) {
+fn disturb(pool: &dyn WorkerPool<Task>, ledger: &Ledger, mut random: Random) {
     for _ in 0..20 {
         match random.below(3) {
             0 => {
                 let workers = 1 + random.below(4);
-                book.change_limit(|limit| limit.max(workers));
+                ledger.change_limit(|limit| limit.max(workers));
                 pool.tune(workers).unwrap();
                 // Those that ran already may go on. If they end soon, no more than this may ever run.
                 for _ in 0..50 {
                     if pool.running() <= workers {
-                        book.change_limit(|_| workers);
+                        ledger.change_limit(|_| workers);
                         break;
                     }
                     std::thread::yield_now();
@@ -250,18 +250,18 @@ fn one_pool(build: fn(Setup) -> Result<Arc<dyn Stressed>, BuildError>, seed: u64
     setup.thread_name = Some(name.clone());
     setup.min_workers = Some(random.below(workers + 1));
     setup.expiry = Some((random.below(3) != 0).then(|| random.micros(1000)));
-    let (mut kept, book) = (build(setup).unwrap(), Arc::new(Book::default()));
-    book.limit.store(workers, SeqCst);
+    let (mut kept, ledger) = (build(setup).unwrap(), Arc::new(Ledger::default()));
+    ledger.limit.store(workers, SeqCst);
     loop {
-        let pool = live(kept, &book, &mut random);
+        let pool = live(kept, &ledger, &mut random);
         if pool.is_none() {
             // It may have been one of its own workers that dropped it last, which does not wait.
             eventually("every task has ended", || {
-                book.entries.lock().iter().all(|entry| Arc::strong_count(entry) == 1)
+                ledger.entries.lock().iter().all(|entry| Arc::strong_count(entry) == 1)
             });
         }
         eventually("no thread is left", || threads_named(&name) == 0);
-        let (ran, least, most) = book.check();
+        let (ran, least, most) = ledger.check();
         let Some(pool) = pool else { return };
         let stats = pool.stats();
         assert_conserved(&*pool);
@@ -276,14 +276,14 @@ fn one_pool(build: fn(Setup) -> Result<Arc<dyn Stressed>, BuildError>, seed: u64
 }
 
 /// Many use a pool, and one ends it meanwhile. It comes back unless its end was that all had dropped it.
-fn live(pool: Arc<dyn Stressed>, book: &Arc<Book>, random: &mut Random) -> Option<Arc<dyn Stressed>> {
+fn live(pool: Arc<dyn Stressed>, ledger: &Arc<Ledger>, random: &mut Random) -> Option<Arc<dyn Stressed>> {
     std::thread::scope(|scope| {
         for _ in 0..3 {
             let (pool, mut random) = (Arc::clone(&pool), Random(random.next()));
             scope.spawn(move || {
                 let mut refused = 0;
                 for _ in 0..40 {
-                    refused += u32::from(book.submit(&pool, &mut random, false));
+                    refused += u32::from(ledger.submit(&pool, &mut random, false));
                     if refused == 3 {
                         break;
                     }
@@ -291,7 +291,7 @@ fn live(pool: Arc<dyn Stressed>, book: &Arc<Book>, random: &mut Random) -> Optio
             });
         }
         let (disturbed, other) = (Arc::clone(&pool), Random(random.next()));
-        scope.spawn(move || disturb(&*disturbed, book, other));
+        scope.spawn(move || disturb(&*disturbed, ledger, other));
 
         shift(random.micros(1500));
         let returned = match random.below(5) {
@@ -304,7 +304,7 @@ fn live(pool: Arc<dyn Stressed>, book: &Arc<Book>, random: &mut Random) -> Optio
             }
             _ => Vec::new(),
         };
-        book.returned.fetch_add(returned.len(), SeqCst);
+        ledger.returned.fetch_add(returned.len(), SeqCst);
         drop(returned);
         assert!(pool.shutdown().is_complete());
         Some(pool)

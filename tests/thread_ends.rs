@@ -313,7 +313,7 @@ fn d01_a_pool_lives_at_the_very_end_of_a_thread() {
 }
 
 /// A thread that was promised to the pool never comes: whoever drops it there has to do the work.
-fn a_guest<D: Dispatch>() {
+fn an_inline_worker<D: Dispatch>() {
     let (promised, asked) = (Arc::new(Mutex::new(None)), AtomicUsize::new(0));
     let hold_back = Arc::clone(&promised);
     let handler = move |thread: WorkerThread| {
@@ -330,18 +330,18 @@ fn a_guest<D: Dispatch>() {
     group.spawn(move |_| Ok(own.spawn(|| 1).unwrap().join().unwrap())).unwrap();
     let handle = view.spawn(|| 2).unwrap();
     let thread = promised.lock().take();
-    at_the_end_of_a_thread("a guest", move || drop(thread));
+    at_the_end_of_a_thread("an inline worker", move || drop(thread));
     assert_eq!(group.wait().unwrap(), [1]);
     assert_eq!(handle.join().unwrap(), 2);
 }
 
 /// D01: threads whose locals are gone run what no worker does.
 #[test]
-fn d01_a_guest_at_the_very_end_of_a_thread() {
-    in_a_process("d01_a_guest_at_the_very_end_of_a_thread", || {
+fn d01_an_inline_worker_at_the_very_end_of_a_thread() {
+    in_a_process("d01_an_inline_worker_at_the_very_end_of_a_thread", || {
         macro_rules! run {
             ($dispatch:ty, $name:literal) => {
-                within(LIMIT, $name, a_guest::<$dispatch>)
+                within(LIMIT, $name, an_inline_worker::<$dispatch>)
             };
         }
         each_dispatch!(run);

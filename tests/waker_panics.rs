@@ -52,7 +52,7 @@ fn is_cancelled<T: Send>(handle: Handle<T>) -> bool {
     handle.join().is_err_and(|error| error.is_cancelled())
 }
 
-fn recalled<D: Dispatch>() {
+fn retracted<D: Dispatch>() {
     let (pool, gate) = occupied::<D>(8);
     let calls = Count::new();
     let mut handles: Vec<_> = (0..4).map(|n| pool.spawn(move || n).unwrap()).collect();
@@ -75,8 +75,8 @@ fn recalled<D: Dispatch>() {
 }
 
 #[test]
-fn a36_shutdown_now_recalls_all_past_a_waker_that_panics() {
-    on_every_dispatch!(recalled);
+fn a36_shutdown_now_retracts_all_past_a_waker_that_panics() {
+    on_every_dispatch!(retracted);
 }
 
 fn several<D: Dispatch>() {
@@ -130,7 +130,7 @@ fn in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a27_a_worker_outlives_a_waker_that_panics_at_the_door() {
+fn a27_a_worker_outlives_a_waker_that_panics_in_the_wait_queue() {
     on_every_dispatch!(in_line);
 }
 

@@ -21,7 +21,7 @@ const MOST_IN_TREES: usize = 600;
 /// The books of one plan. Whatever a pool is given holds an `Arc` of it, so that who is left alone with it knows that nothing is
 /// left.
 pub(crate) struct Ledger {
-    fates: Vec<Fate>,
+    records: Vec<Record>,
     jobs: AtomicUsize,
     completed: AtomicU64,
     panicked: AtomicU64,
@@ -47,7 +47,7 @@ pub(crate) struct Ledger {
 }
 
 #[derive(Default)]
-struct Fate {
+struct Record {
     entry: AtomicU8,
     ran: AtomicU8,
     /// How often it came back, in a refusal or from a shutdown.
@@ -61,7 +61,7 @@ struct Fate {
     is_outside: AtomicBool,
 }
 
-impl Fate {
+impl Record {
     fn may_be_cancelled(&self) -> bool {
         self.may_be_cancelled.load(SeqCst) == 1
             || self.token.get().is_some_and(CancelToken::is_cancelled)
@@ -106,7 +106,7 @@ struct Sums {
 impl Ledger {
     pub(crate) fn new(bound: usize) -> Arc<Self> {
         Arc::new(Ledger {
-            fates: std::iter::repeat_with(Fate::default).take(MOST_JOBS).collect(),
+            records: std::iter::repeat_with(Record::default).take(MOST_JOBS).collect(),
             jobs: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
@@ -137,7 +137,7 @@ impl Ledger {
         match &of {
             Of::Pool => {}
             Of::View(account) => {
-                drop(self.fates[id].account.set(Arc::clone(account)));
+                drop(self.records[id].account.set(Arc::clone(account)));
                 // Whoever closes the pool sees the job, or is seen.
                 if self.is_closed.load(SeqCst) {
                     self.may_be_cancelled(id);
@@ -163,16 +163,16 @@ impl Ledger {
 
     /// A job's turn: `false` if it has come back and is not to run.
     pub(crate) fn starts(&self, id: usize, of: &Of) -> bool {
-        let fate = &self.fates[id];
+        let record = &self.records[id];
         if let Some(back) = IDENTIFIES.get() {
-            fate.back.fetch_add(1, SeqCst);
-            fate.is_outside.store(back == Back::FromView, SeqCst);
+            record.back.fetch_add(1, SeqCst);
+            record.is_outside.store(back == Back::FromView, SeqCst);
             if let (Of::View(account), Back::FromPool | Back::FromView) = (of, back) {
                 account.came_back();
             }
             return false;
         }
-        fate.ran.fetch_add(1, SeqCst);
+        record.ran.fetch_add(1, SeqCst);
         // A job that runs on top of another has its place.
         if DEPTH.replace(DEPTH.get() + 1) == 0 && !self.is_planner() {
             let running = self.running.fetch_add(1, SeqCst) + 1;
@@ -190,7 +190,7 @@ impl Ledger {
         }
         let is_perhaps = matches!(of, Of::Scope(true));
         let is_outside = is_perhaps || self.is_planner();
-        self.fates[id].is_outside.store(is_outside, SeqCst);
+        self.records[id].is_outside.store(is_outside, SeqCst);
         let count = match (is_outside, panics) {
             (false, false) => &self.completed,
             (false, true) => &self.panicked,
@@ -230,9 +230,9 @@ impl Ledger {
     }
 
     fn enters(&self, id: usize, entry: u8) {
-        let before = self.fates[id].entry.swap(entry, SeqCst);
+        let before = self.records[id].entry.swap(entry, SeqCst);
         assert_eq!(before, 0, "job {id} has two answers");
-        match (self.fates[id].account.get(), entry) {
+        match (self.records[id].account.get(), entry) {
             (Some(account), ACCEPTED) => account.accepted(),
             (Some(account), UNSURE) => account.unsure(),
             _ => {}
@@ -243,7 +243,7 @@ impl Ledger {
     pub(crate) fn closes(&self) {
         self.is_closed.store(true, SeqCst);
         let jobs = 0..self.jobs.load(SeqCst);
-        jobs.filter(|id| self.fates[*id].account.get().is_some()).for_each(|id| self.may_be_cancelled(id));
+        jobs.filter(|id| self.records[*id].account.get().is_some()).for_each(|id| self.may_be_cancelled(id));
     }
 
     /// It is open again, and nobody closes it meanwhile.
@@ -253,15 +253,15 @@ impl Ledger {
 
     /// From now on the job may be cancelled, whether it is said by a token or not.
     pub(crate) fn may_be_cancelled(&self, id: usize) {
-        self.fates[id].may_be_cancelled.store(1, SeqCst);
+        self.records[id].may_be_cancelled.store(1, SeqCst);
     }
 
     pub(crate) fn has_token(&self, id: usize, token: &CancelToken) {
-        drop(self.fates[id].token.set(token.clone()));
+        drop(self.records[id].token.set(token.clone()));
     }
 
     pub(crate) fn ran(&self, id: usize) -> u8 {
-        self.fates[id].ran.load(SeqCst)
+        self.records[id].ran.load(SeqCst)
     }
 
     /// Whether a tree may have one more job.
@@ -338,15 +338,16 @@ impl Ledger {
     }
 
     /// The same for a pool that has no counts to show any more.
-    pub(crate) fn check_fates(&self, is_faulty: bool) {
+    pub(crate) fn check_records(&self, is_faulty: bool) {
         let _ = self.sums(is_faulty);
     }
 
     /// Whether a job that was accepted, and that nobody may cancel, has not had its turn.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.fates[..self.jobs.load(SeqCst)].iter().any(|fate| {
-            let is_waiting = fate.ran.load(SeqCst) + fate.back.load(SeqCst) == 0 && fate.entry.load(SeqCst) == ACCEPTED;
-            is_waiting && !fate.may_be_cancelled()
+        self.records[..self.jobs.load(SeqCst)].iter().any(|record| {
+            let is_waiting =
+                record.ran.load(SeqCst) + record.back.load(SeqCst) == 0 && record.entry.load(SeqCst) == ACCEPTED;
+            is_waiting && !record.may_be_cancelled()
         })
     }
 
@@ -354,12 +355,12 @@ impl Ledger {
         let complaints = self.complaints.lock().unwrap();
         assert!(complaints.is_empty(), "{complaints:?}");
         let mut sums = Sums { accepted: 0, unsure: 0, back: 0, lost: 0 };
-        for (id, fate) in self.fates[..self.jobs.load(SeqCst)].iter().enumerate() {
-            let (ran, back) = (fate.ran.load(SeqCst), fate.back.load(SeqCst));
-            let is_outside = fate.is_outside.load(SeqCst);
-            match fate.entry.load(SeqCst) {
+        for (id, record) in self.records[..self.jobs.load(SeqCst)].iter().enumerate() {
+            let (ran, back) = (record.ran.load(SeqCst), record.back.load(SeqCst));
+            let is_outside = record.is_outside.load(SeqCst);
+            match record.entry.load(SeqCst) {
                 ACCEPTED => {
-                    let may_be_cancelled = is_faulty || fate.may_be_cancelled();
+                    let may_be_cancelled = is_faulty || record.may_be_cancelled();
                     match ran + back {
                         // From a view, where the pool has not seen it.
                         1 if is_outside => {}
@@ -367,7 +368,7 @@ impl Ledger {
                             sums.accepted += 1;
                             sums.back += u64::from(back);
                         }
-                        0 if may_be_cancelled && fate.account.get().is_some() => sums.unsure += 1,
+                        0 if may_be_cancelled && record.account.get().is_some() => sums.unsure += 1,
                         0 if may_be_cancelled => {
                             sums.accepted += 1;
                             sums.lost += 1;

@@ -9,15 +9,15 @@ use formicary::{CallError, SubmitErrorKind};
 use super::closures::View;
 use super::job::{HELD, Job, Nest, Nested, Of, Output, What};
 use super::ledger::Ledger;
-use super::subjects::{Entered, Patience, Subject, Way};
+use super::subjects::{Entered, Subject, WaitMode, Way};
 
 impl<S: Subject> Nest for S {
     fn nest(&self, how: Nested, ledger: &Arc<Ledger>) {
         match how {
             Nested::Try => submit(ledger, &Of::Pool, |job| self.enter(job, Way::Try)),
             Nested::Submit => submit(ledger, &Of::Pool, |job| self.enter(job, Way::Block)),
-            Nested::Call => call(ledger, &Of::Pool, What::Return, |job| self.call(job, Patience::Endless)),
-            Nested::CallPanicking => call(ledger, &Of::Pool, What::Panic, |job| self.call(job, Patience::Endless)),
+            Nested::Call => call(ledger, &Of::Pool, What::Return, |job| self.call(job, WaitMode::Endless)),
+            Nested::CallPanicking => call(ledger, &Of::Pool, What::Panic, |job| self.call(job, WaitMode::Endless)),
             Nested::Close => {
                 ledger.closes();
                 let _report = self.shutdown_timeout(Duration::ZERO);

@@ -166,8 +166,8 @@ impl Model {
     /// No more than there is room for: the rest would wait.
     fn put_all(&mut self, count: u64) {
         let room = self.slots.saturating_sub(self.queued.len());
-        let house = (self.capacity + self.queue).saturating_sub(self.queued.len() + self.running.len());
-        let count = count.min(room.min(house) as u64);
+        let room_in_pool = (self.capacity + self.queue).saturating_sub(self.queued.len() + self.running.len());
+        let count = count.min(room.min(room_in_pool) as u64);
         let items: Vec<Item> = (0..count).map(|_| self.item()).collect();
         let numbers: Vec<u64> = items.iter().map(|item| item.number).collect();
         match self.pool.submit_all(items) {

@@ -58,7 +58,7 @@ pub(crate) trait Subject: WorkerPool<Self::Item> + Sized + 'static {
     fn enter_all(&self, jobs: Vec<Job>) -> Result<usize, (usize, SubmitErrorKind)>;
 
     /// Waits for the job's output; where the kind can, no longer than a moment, or until the token is cancelled.
-    fn call(&self, job: Job, patience: Patience<'_>) -> Result<Output, CallError<()>>;
+    fn call(&self, job: Job, wait: WaitMode<'_>) -> Result<Output, CallError<()>>;
 
     /// Notes that an item came back.
     fn back(item: Self::Item);
@@ -73,7 +73,7 @@ pub(crate) trait Subject: WorkerPool<Self::Item> + Sized + 'static {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum Patience<'t> {
+pub(crate) enum WaitMode<'t> {
     Endless,
     Moment,
     Token(&'t CancelToken),
@@ -173,7 +173,7 @@ impl<D: Keyed> Subject for Pool<D> {
         })
     }
 
-    fn call(&self, job: Job, _patience: Patience<'_>) -> Result<Output, CallError<()>> {
+    fn call(&self, job: Job, _wait: WaitMode<'_>) -> Result<Output, CallError<()>> {
         self.run(move || job.run()).map_err(|error| fail(error, identify))
     }
 
@@ -225,7 +225,7 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
         })
     }
 
-    fn call(&self, job: Job, _patience: Patience<'_>) -> Result<Output, CallError<()>> {
+    fn call(&self, job: Job, _wait: WaitMode<'_>) -> Result<Output, CallError<()>> {
         self.run(job).map_err(|error| fail(error, job_back))
     }
 
@@ -275,12 +275,12 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
         })
     }
 
-    fn call(&self, job: Job, patience: Patience<'_>) -> Result<Output, CallError<()>> {
-        let result = match patience {
-            Patience::Endless => self.run(job),
-            Patience::Moment => self.with().timeout(MOMENT).run(job),
-            Patience::Token(token) => self.with().token(token).run(job),
-            Patience::Keyed(key) => D::process(self, key, job),
+    fn call(&self, job: Job, wait: WaitMode<'_>) -> Result<Output, CallError<()>> {
+        let result = match wait {
+            WaitMode::Endless => self.run(job),
+            WaitMode::Moment => self.with().timeout(MOMENT).run(job),
+            WaitMode::Token(token) => self.with().token(token).run(job),
+            WaitMode::Keyed(key) => D::process(self, key, job),
         };
         result.map_err(|error| fail(error, job_back))
     }

@@ -6,7 +6,7 @@ use super::super::job::What;
 use super::super::ledger::Ledger;
 use super::super::subjects::{MOMENT, Subject, Way};
 use super::Driver;
-use super::submits::Door;
+use super::submits::SubmitMode;
 
 /// What the pool had to do when it was dropped.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl<S: Subject> Driver<'_, S> {
             }
             _ => {
                 for what in [What::Hold, What::Return, What::Panic] {
-                    self.submit(&Door::Try, what);
+                    self.submit(&SubmitMode::Try, what);
                 }
                 if gives_up {
                     self.ledger.closes();

@@ -8,7 +8,7 @@ use formicary::CancelToken;
 use super::super::job::What;
 use super::super::subjects::{Subject, Way};
 use super::Driver;
-use super::submits::{Door, not_held};
+use super::submits::{SubmitMode, not_held};
 
 impl<S: Subject> Driver<'_, S> {
     /// Fills the shard of a key, on a pool where nothing else is going on.
@@ -26,7 +26,7 @@ impl<S: Subject> Driver<'_, S> {
         }
         self.pauses.push(self.pool.pause());
         let most = room.map_or(3, |room| room + 1);
-        let accepted = (0..most).take_while(|_| self.submit(&Door::TryKeyed(key), What::Return)).count();
+        let accepted = (0..most).take_while(|_| self.submit(&SubmitMode::TryKeyed(key), What::Return)).count();
         if self.pool.is_closed() {
             return;
         }
@@ -44,7 +44,7 @@ impl<S: Subject> Driver<'_, S> {
         assert_eq!(accepted, share, "the share of shard {shard} of {} in {room}", after.len());
         // Whoever waits for this shard holds up nobody who has no key.
         self.block(What::Return, Way::Keyed(key));
-        let others = (share..=room).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        let others = (share..=room).take_while(|_| self.submit(&SubmitMode::Try, What::Return)).count();
         assert_eq!(others, room - share, "room beside a full shard");
     }
 
@@ -59,7 +59,7 @@ impl<S: Subject> Driver<'_, S> {
         if self.pool.is_closed() {
             return;
         }
-        assert!(self.submit(&Door::Try, What::Return), "an idle pool is full");
+        assert!(self.submit(&SubmitMode::Try, What::Return), "an idle pool is full");
         self.await_quiet();
         let job = self.ledger.job(What::Return);
         let id = job.id;
@@ -70,7 +70,7 @@ impl<S: Subject> Driver<'_, S> {
         // From behind them.
         let pause = self.pool.pause();
         let room = self.room().unwrap_or(1..=1);
-        let accepted = (0..*room.end()).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        let accepted = (0..*room.end()).take_while(|_| self.submit(&SubmitMode::Try, What::Return)).count();
         assert!(room.contains(&accepted), "{accepted} instead of {room:?} in an idle pool");
         self.block(What::Return, Way::Block);
         drop(pause);
@@ -92,17 +92,17 @@ impl<S: Subject> Driver<'_, S> {
         let parent = CancelToken::new();
         let (mut withdrawn, mut cancelled) = (Vec::new(), Vec::new());
         for at in 0..*room.start() {
-            let fate = how >> (at % 4 * 2) & 3;
-            let job = self.ledger.job(if fate == 3 { What::Return } else { not_held(what) });
-            let (id, token) = (job.id, if fate == 2 { parent.child() } else { CancelToken::new() });
-            let way = if matches!(fate, 0 | 2) { Way::Token(&token) } else { Way::Handle };
+            let kind = how >> (at % 4 * 2) & 3;
+            let job = self.ledger.job(if kind == 3 { What::Return } else { not_held(what) });
+            let (id, token) = (job.id, if kind == 2 { parent.child() } else { CancelToken::new() });
+            let way = if matches!(kind, 0 | 2) { Way::Token(&token) } else { Way::Handle };
             // There is room, so it does not block.
             let entered = self.pool.enter(job, way);
             let handle =
                 entered.unwrap_or_else(|kind| panic!("a pool with room for {room:?} has none for {at}: {kind:?}"));
             self.ledger.accepted(id);
-            withdrawn.extend((fate == 1 && handle.is_some()).then_some(self.handles.len()));
-            if matches!(fate, 0 | 2) {
+            withdrawn.extend((kind == 1 && handle.is_some()).then_some(self.handles.len()));
+            if matches!(kind, 0 | 2) {
                 self.ledger.has_token(id, &token);
                 cancelled.push(token);
             }
@@ -118,7 +118,7 @@ impl<S: Subject> Driver<'_, S> {
         );
         parent.cancel();
         cancelled.iter().for_each(CancelToken::cancel);
-        let accepted = (0..=*room.end()).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        let accepted = (0..=*room.end()).take_while(|_| self.submit(&SubmitMode::Try, What::Return)).count();
         if self.room().is_some() {
             let expected = dead..=room.end() - (room.start() - dead);
             assert!(expected.contains(&accepted), "{accepted} instead of {expected:?} for {dead} dead in {room:?}");

@@ -20,9 +20,9 @@ use super::Driver;
 choices! {
     #[derive(Debug)]
     pub(super) enum FutureStep {
-        Submit(Ticket, What),
+        Submit(AsyncMode, What),
         /// Made and dropped.
-        Unpolled(Ticket, What),
+        Unpolled(AsyncMode, What),
         Poll(u8),
         Drop(u8),
         /// Waits for all of them.
@@ -34,7 +34,7 @@ choices! {
 
 choices! {
     #[derive(Clone, Copy, Debug)]
-    pub(super) enum Ticket {
+    pub(super) enum AsyncMode {
         Plain,
         Handle,
         Token(u8),
@@ -102,10 +102,10 @@ impl<S: Subject> Driver<'_, S> {
     pub(super) fn future(&mut self, step: &FutureStep) {
         let count = self.futures.len();
         match step {
-            FutureStep::Submit(ticket, what) if count < 4 => self.submit_async(*ticket, *what),
+            FutureStep::Submit(mode, what) if count < 4 => self.submit_async(*mode, *what),
             FutureStep::Submit(..) => {}
-            FutureStep::Unpolled(ticket, what) => {
-                let (token, has_handle) = self.ticket(*ticket);
+            FutureStep::Unpolled(mode, what) => {
+                let (token, has_handle) = self.mode(*mode);
                 let job = self.ledger.job(*what);
                 self.ledger.dropped(job.id);
                 let pool = Arc::clone(&self.pool);
@@ -124,17 +124,17 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    fn ticket(&self, ticket: Ticket) -> (Option<CancelToken>, bool) {
-        match ticket {
-            Ticket::Plain => (None, false),
-            Ticket::Handle => (None, true),
-            Ticket::Token(token) => (Some(self.token(token)), false),
-            Ticket::HandleToken(token) => (Some(self.token(token)), true),
+    fn mode(&self, mode: AsyncMode) -> (Option<CancelToken>, bool) {
+        match mode {
+            AsyncMode::Plain => (None, false),
+            AsyncMode::Handle => (None, true),
+            AsyncMode::Token(token) => (Some(self.token(token)), false),
+            AsyncMode::HandleToken(token) => (Some(self.token(token)), true),
         }
     }
 
-    fn submit_async(&mut self, ticket: Ticket, what: What) {
-        let (token, has_handle) = self.ticket(ticket);
+    fn submit_async(&mut self, mode: AsyncMode, what: What) {
+        let (token, has_handle) = self.mode(mode);
         let job = self.ledger.job(what);
         let id = job.id;
         self.holds |= what.holds();
@@ -188,7 +188,7 @@ impl<S: Subject> Driver<'_, S> {
     pub(super) fn check_told(&self) {
         let mut ids = self.futures.iter().filter(|kept| !kept.waking.is_woken()).map(|kept| kept.id);
         // A task that closes it as well may be in the middle of telling.
-        assert!(self.holds_closers() || ids.next().is_none(), "a submission is in line at a closed door");
+        assert!(self.holds_closers() || ids.next().is_none(), "a submission is in line at a closed mode");
     }
 
     /// Polls those that are woken until all are over. The pool must be at work, or closed.

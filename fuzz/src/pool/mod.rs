@@ -31,7 +31,7 @@ use super::keys::Keyed;
 use super::ledger::Ledger;
 use super::shape::Shape;
 use super::states::{Adept, Faults};
-use super::subjects::{MOMENT, Patience, Subject, Way};
+use super::subjects::{MOMENT, Subject, WaitMode, Way};
 use super::{Sequence, await_no_threads, eventually, thread_name};
 
 #[derive(Arbitrary, Debug)]
@@ -136,21 +136,21 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn carry_out(&mut self, operation: &Operation) {
         match operation {
-            Operation::Submit(door, what) => {
-                self.submit(door, *what);
+            Operation::Submit(mode, what) => {
+                self.submit(mode, *what);
             }
             Operation::SubmitAll(count, what) => self.submit_all(usize::from(count % 8), *what),
             Operation::Block(what) => self.block(*what, Way::Block),
             Operation::BlockKeyed(what, key) => self.block(*what, Way::Keyed(*key)),
             Operation::BlockCall(what) => self.block_call(*what),
-            Operation::Call(what) => self.call(*what, Patience::Endless),
-            Operation::CallWithLimit(what) => self.call(*what, Patience::Moment),
+            Operation::Call(what) => self.call(*what, WaitMode::Endless),
+            Operation::CallWithLimit(what) => self.call(*what, WaitMode::Moment),
             Operation::CallWithToken(what, token) => {
                 let token = self.token(*token).child();
                 token.cancel_after(MOMENT);
-                self.call(*what, Patience::Token(&token));
+                self.call(*what, WaitMode::Token(&token));
             }
-            Operation::CallKeyed(what, key) => self.call(*what, Patience::Keyed(*key)),
+            Operation::CallKeyed(what, key) => self.call(*what, WaitMode::Keyed(*key)),
             Operation::Fill(key) => self.fill(*key),
             Operation::Future(step) => self.future(step),
             Operation::View(which, step) => self.view(*which, step),
@@ -347,7 +347,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         self.ledger.gate().open();
         let mut last = Last::default();
         if self.plan.drops {
-            // Those at the door have a share in the pool.
+            // Those at the mode have a share in the pool.
             self.resume();
             self.join_blocked();
             last = self.give_last();
@@ -377,7 +377,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         }
         handles.into_iter().for_each(|(_, handle)| drop(handle.join()));
         last.check(&ledger);
-        ledger.check_fates(is_faulty || last.is_cancelled);
+        ledger.check_records(is_faulty || last.is_cancelled);
         drop((pauses, faults));
         eventually(|| Arc::strong_count(&ledger) == 1);
     }

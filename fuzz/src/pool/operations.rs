@@ -5,13 +5,13 @@ use super::super::states::Fault;
 use super::super::subjects::Order;
 use super::futures::FutureStep;
 use super::scopes::Turn;
-use super::submits::Door;
+use super::submits::SubmitMode;
 use super::views::ViewStep;
 
 choices! {
     #[derive(Debug)]
     pub(super) enum Operation {
-        Submit(Door, What),
+        Submit(SubmitMode, What),
         SubmitAll(u8, What),
         /// A thread of its own submits and blocks.
         Block(What),

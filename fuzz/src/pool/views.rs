@@ -8,7 +8,7 @@ use super::super::closures::View;
 use super::super::job::{Of, What};
 use super::super::subjects::{MOMENT, Subject, Way};
 use super::Driver;
-use super::submits::{Door, not_held};
+use super::submits::{SubmitMode, not_held};
 
 choices! {
     #[derive(Debug)]
@@ -122,7 +122,7 @@ impl<S: Subject> Driver<'_, S> {
             turn += 1;
             let is_in = match views.get(open[at]) {
                 Some(view) => self.submit_to_view(view, What::Return, Way::Try),
-                None => self.submit(&Door::Try, What::Return),
+                None => self.submit(&SubmitMode::Try, What::Return),
             };
             if !is_in {
                 open.remove(at);
