@@ -1,4 +1,4 @@
-//! B14: queued work that will never run, and whoever waits for it.
+//! B14: queued work that never runs, and the callers that wait for it.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;

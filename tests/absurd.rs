@@ -98,7 +98,7 @@ fn d06_child_with_few_memory_maps() {
     // SAFETY: asks for a number.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: new memory, that nobody uses.
+    // SAFETY: the memory is new, and nothing else refers to it.
     let start = unsafe { libc::mmap(std::ptr::null_mut(), pages * page, libc::PROT_NONE, flags, -1, 0) };
     assert_ne!(start, libc::MAP_FAILED);
     for n in (0..pages).step_by(2) {

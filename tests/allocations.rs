@@ -187,8 +187,8 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A token costs the slot that a task with options has, and nothing more as long as the task does not ask for its own one; entering as a
-/// future costs nothing. What is shared, costs one allocation more.
+/// A token costs the task state that a task with options has, and nothing more until the task asks for a token of its own.
+/// Submitting as a future costs nothing. Shared state costs one more allocation.
 fn tokens_and_futures() {
     let (none, one) = ([0; 2], [TASKS; 2]);
     let (pool, token) = (closures::<Ring>(), CancelToken::new());
@@ -198,7 +198,7 @@ fn tokens_and_futures() {
     let spawned = |n| assert_eq!(ready(pool.spawn_async(move || n)).unwrap().join().unwrap(), n);
     assert_eq!(counted(&spawned), one, "spawn_async and join");
     let shared = |n| assert_eq!(pool.spawn(move || n).unwrap().shared().join().unwrap(), &n);
-    // The list of those who wait is one more, where the result is not there yet.
+    // The list of waiters is one more allocation while the result is not there yet.
     let counts = counted(&shared);
     assert!(counts.iter().all(|n| (2 * TASKS..=3 * TASKS).contains(n)), "{counts:?} for shared handles");
     let cancellable = |n| assert_eq!(pool.with().token(&token).spawn(move || n).unwrap().join().unwrap(), n);

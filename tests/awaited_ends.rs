@@ -44,7 +44,7 @@ fn an_idle_pool_is_awaited() {
     });
 }
 
-/// Threads and futures that wait for the same moment, and tasks that come again: nobody is forgotten.
+/// Threads and futures that wait for the same moment, and tasks that are submitted anew: every waiter is woken.
 #[test]
 fn threads_and_futures_wait_for_the_same_idle_moment() {
     for_each(|variant| {
@@ -155,7 +155,7 @@ fn a_dropped_future_leaves_no_waker_and_the_shutdown_goes_on() {
     });
 }
 
-/// Looks at the pool, and changes it, where it is woken.
+/// Reads the pool's figures and reconfigures the pool, on the thread that wakes it.
 struct Meddles {
     pool: AnyPool,
     woken: AtomicUsize,

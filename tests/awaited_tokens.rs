@@ -1,4 +1,4 @@
-//! Those who wait for tokens as futures: their wakers, their order, and the thread that keeps the time for them.
+//! Futures that wait for tokens: their wakers, their order, and the timer thread.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -19,7 +19,7 @@ fn poll_all(futures: &mut [Pin<Box<Cancelled<'_>>>], bell: &Arc<Bell>) {
     assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), bell).is_pending()));
 }
 
-/// D15: joining and leaving those who wait costs the same at any depth and in any company.
+/// D15: adding and removing a waiter costs the same at any depth and with any number of other waiters.
 #[test]
 fn d15_waiting_is_not_linear_in_depth_or_company() {
     within(LIMIT, "waiting", || {
@@ -49,7 +49,7 @@ impl Wake for Listed {
     }
 }
 
-/// Those who wait anywhere below are woken in the order in which they came.
+/// Waiters at any level below are woken in the order in which they came.
 #[test]
 fn those_who_wait_are_woken_in_order() {
     let (chain, woken) = (chain(5), Arc::default());
@@ -147,7 +147,7 @@ impl Curious {
     }
 }
 
-/// D11: a waker may use its token, its token's family and the timer in whatever it does: nothing is locked when it is called.
+/// D11: a waker may use its token, its token's relatives and the timer: no lock is held when it runs.
 #[test]
 fn d11_no_waker_of_a_token_is_called_under_a_lock() {
     within(LIMIT, "wakers", || {

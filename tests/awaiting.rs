@@ -97,8 +97,8 @@ fn all_kinds_are_used_without_blocking() {
     on_every_dispatch!(kinds);
 }
 
-/// Threads and futures stand in one line, first come first served. A future that the system keeps from being polled for long may be
-/// passed, so not every round needs to show it; threads among themselves are in order in any case.
+/// Threads and futures wait in one FIFO queue. A future that the scheduler keeps from being polled for long may be overtaken, so
+/// not every round needs to show the order. Threads among themselves are always in order.
 fn one_line<D: Dispatch>() {
     let round = || {
         let (pool, gate) = full::<D>();
@@ -131,7 +131,7 @@ fn a27_futures_and_threads_wait_in_one_queue() {
     on_every_dispatch!(one_line);
 }
 
-/// A future in line is dropped, wherever it stands and also when it has just been called: those behind it get in.
+/// A waiting future is dropped, at any place in the wait queue, also when it has just been notified: those behind it get in.
 fn dropped_in_line<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
@@ -157,8 +157,8 @@ fn dropped_in_line<D: Dispatch>() {
             }
             1 => {
                 gate.open();
-                // Called, and not polled again.
-                eventually("the first is called", || bell.rung() > 0);
+                // Notified, and not polled again.
+                eventually("the first is notified", || bell.rung() > 0);
                 drop(first);
             }
             _ => {
@@ -224,14 +224,14 @@ fn the_waker_of_the_last_poll_is_woken() {
     on_every_dispatch!(wakers_change);
 }
 
-/// A future that was called to the door and does not come keeps its place in the line, but no room: whoever comes later may take that.
+/// A future that was notified and is not polled keeps its place in the wait queue, but no room: a later submitter may take that.
 fn first_in_line<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let bell = Bell::new();
     let mut first = Box::pin(pool.submit_async(|| ()));
     assert!(poll_with(first.as_mut(), &bell).is_pending());
     gate.open();
-    eventually("it is called", || bell.rung() > 0);
+    eventually("it is notified", || bell.rung() > 0);
     assert!(pool.wait_idle());
     pool.with().room_timeout(LIMIT).submit(|| ()).unwrap();
     assert!(pool.wait_idle());
@@ -263,7 +263,7 @@ fn a_future_is_polled_here_and_awaited_there() {
     on_every_dispatch!(moved);
 }
 
-/// The end of the pool sends those in line away, each with its task.
+/// The end of the pool refuses all waiting futures, and each gets its task back.
 fn closing<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let waiters: Vec<_> = (0..6)
@@ -294,7 +294,7 @@ fn a28_closing_ends_waiting_futures() {
     on_every_dispatch!(closing);
 }
 
-/// A future in line is one who waits; one that was not polled is not.
+/// A future in the wait queue counts as waiting; one that was not polled does not.
 fn counted<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).max_blocking(2).dispatch::<D>().build().unwrap();
     let gate = Gate::new();
@@ -320,7 +320,8 @@ fn max_blocking_counts_futures_too() {
     on_every_dispatch!(counted);
 }
 
-/// Many futures and threads at a small pool, some of them dropped after a poll: all others get in, and all results come out.
+/// Many futures and threads submit to a small pool, and some futures are dropped after a poll: all others get in, and all results
+/// arrive.
 fn crowd<D: Dispatch>() {
     let pool = pool::<D>(2, 1);
     let entered = AtomicUsize::new(0);
@@ -425,7 +426,7 @@ fn awaiting_tokens_leaves_no_thread_behind() {
         block_on(token.child().cancelled());
         assert!(token.is_cancelled());
 
-        // A limit that is set or shortened while somebody waits.
+        // A limit that is set or shortened while a future waits.
         let token = CancelToken::new();
         let bell = Bell::new();
         let mut waits = Box::pin(token.cancelled());

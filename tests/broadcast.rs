@@ -92,7 +92,7 @@ fn it_needs_no_room() {
     on_every_dispatch!(full_house);
 }
 
-/// Nobody who gives an order knows when the others do: the workers agree all the same.
+/// The broadcasters are not synchronised with each other: all workers run the broadcasts in the same order all the same.
 fn several_at_once<D: Dispatch>() {
     let pool = full::<D>(3);
     together(4, |n| {

@@ -153,7 +153,7 @@ fn a_busy_worker_does_it_after_its_task() {
     on_every_dispatch!(busy);
 }
 
-/// Workers that do not come, or are not there, keep nobody waiting.
+/// Workers that are late, or do not exist, do not block the broadcaster.
 fn not_there<D: Dispatch>() {
     let call = || told(|| 1);
     for pool in kinds::<D>(&full(2)) {

@@ -238,7 +238,7 @@ impl Worker for Ending {
     }
 }
 
-/// The pool shrinks, or closes, with an order for workers that are busy: they follow it before they end.
+/// The pool shrinks, or closes, with a broadcast for busy workers: they run it before they exit.
 fn ending<D: Dispatch>() {
     for closes in [false, true] {
         let untold = Arc::new(AtomicUsize::new(0));

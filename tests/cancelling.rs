@@ -1,4 +1,4 @@
-//! A21: telling work to stop: closures that are cancelled at the door, in the queue and while they run.
+//! A21: telling work to stop: closures that are cancelled while their submitter waits for room, in the queue and while they run.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -140,8 +140,8 @@ fn a21_a_hundred_thousand_tasks_with_one_token() {
     on_every_dispatch!(a_hundred_thousand);
 }
 
-/// Cancelled at the door: the task comes back, and whoever stands behind it gets the call that it had.
-fn at_the_door<D: Dispatch>() {
+/// Cancelled while its submitter waits for room: the task comes back, and the submitter behind it gets the notification.
+fn waiting_for_room<D: Dispatch>() {
     for round in 0..20 {
         let pool = pool::<D>(1, 0);
         let gate = occupy(&pool);
@@ -172,7 +172,7 @@ fn at_the_door<D: Dispatch>() {
 
 #[test]
 fn a21_a_token_calls_a_submitter_out_of_the_line() {
-    on_every_dispatch!(at_the_door);
+    on_every_dispatch!(waiting_for_room);
 }
 
 /// What is cancelled and then given back or shut down is counted once.
@@ -203,7 +203,7 @@ fn a21_cancelling_and_shutting_down_count_a_task_once() {
     on_every_dispatch!(cancelled_and_taken_out);
 }
 
-/// Cancelling a running task and asking it for its token at the same time: the token must hear of it, whoever is first.
+/// Cancelling a running task and asking its handle for a token at the same time: the token is cancelled, whichever comes first.
 #[test]
 fn a21_a_token_that_is_made_while_its_task_is_cancelled() {
     within(LIMIT, "tokens", || {

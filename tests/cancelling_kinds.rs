@@ -42,7 +42,7 @@ fn a21_cancelled_before_it_is_submitted() {
     on_every_dispatch!(before);
 }
 
-/// A deadline at the door is a time limit, also one that is set or shortened while the submitter waits, and on a token above.
+/// A deadline limits the wait for room, also one that is set or shortened while the submitter waits, and on a token above.
 fn late_at_the_door<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let function = Arc::new(PoolWithFunc::builder(Gate::wait_as).workers(1).queue(0).dispatch::<D>().build().unwrap());
@@ -91,7 +91,7 @@ impl Worker for Obeys {
 
     fn process(&mut self, started: Gate, cx: &Context<'_>) -> bool {
         started.wait();
-        let token = cx.token().expect("somebody waits for it");
+        let token = cx.token().expect("a caller waits for it");
         token.wait();
         cx.is_cancelled()
     }
@@ -129,7 +129,7 @@ fn states<D: Dispatch>() {
     let token = CancelToken::new();
     let (started, calls, stops) = (open_gate(), Arc::clone(&pool), token.clone());
     let came = started.clone();
-    // The worker may end, because of the token too, before its caller looks.
+    // The token may end the worker's task before the caller checks.
     let call = thread::spawn(move || calls.with().token(&stops).run(came).unwrap_or_else(|e| e.is_cancelled()));
     started.await_arrivals(1);
     token.cancel();

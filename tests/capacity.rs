@@ -272,7 +272,7 @@ fn a_surplus_that_is_still_starting_holds_up_no_task() {
     });
 }
 
-/// Whoever is about to leave is not dismissed for another one.
+/// A worker that is already exiting is not sent away in place of another one.
 #[test]
 fn shrinking_twice_ends_no_more_than_it_must() {
     for_each(|variant| {
@@ -282,7 +282,7 @@ fn shrinking_twice_ends_no_more_than_it_must() {
         setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
         let pool = variant.build(setup);
         for capacity in [3, 2] {
-            // Those that sleep are the ones that are dismissed. It never is the cause of a failure that one does not.
+            // Let the workers park: parked workers are the ones that are told to exit. The test holds without it.
             sleep(Duration::from_millis(10));
             pool.tune(capacity).unwrap();
             leaving.await_arrivals(4 - capacity);

@@ -159,7 +159,7 @@ fn a_bad_size_changes_nothing() {
     });
 }
 
-/// A37: what runs goes on, what is queued waits, those who submit queue up.
+/// A37: running tasks go on, queued tasks wait, and submitters queue up.
 #[test]
 fn a37_while_paused_nothing_starts() {
     for_each(|variant| {
@@ -333,7 +333,7 @@ fn a22_figures_are_zero_at_first_and_exact_after_ten_thousand_tasks() {
     });
 }
 
-/// A reader that looks all the time sees figures that fit together, and hinders nobody.
+/// A reader that polls the figures all the time sees consistent ones, and blocks no thread.
 #[test]
 fn figures_hold_together_while_tasks_run() {
     for_each(|variant| {

@@ -109,7 +109,7 @@ fn b06_one_submit_against_one_shutdown() {
     });
 }
 
-/// B08: after a close everything that waits can still be called, and returns.
+/// B08: after a close every waiting function can still be called, and returns.
 #[test]
 fn b08_waiting_works_after_the_close() {
     for_each(|variant| {
@@ -155,12 +155,12 @@ fn b08_a_timed_close_ends_with_the_pool() {
     });
 }
 
-/// Somebody who waits for the answer `f` gives.
+/// A thread that waits for the answer that `f` gives.
 fn caller<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(f)
 }
 
-/// B14: tasks taken out of the queue leave nobody waiting: handles say cancelled, callers get their input back.
+/// B14: tasks that are taken out of the queue leave no caller waiting: handles say cancelled, callers get their input back.
 fn give_back_closures<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
     let gate = Gate::new();

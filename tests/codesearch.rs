@@ -106,7 +106,7 @@ fn crooked_tree() -> Tree {
     tree.file("binary", b"TODO\0unsafe impl\nTODO\n");
     tree.file("long", [b"y".repeat(300_000), b"TODO\nx\n".to_vec()].concat());
     tree.file("-dash", "TODO: dash\n");
-    tree.pipe("a pipe that nobody writes to");
+    tree.pipe("a pipe without a writer");
     symlink("plain.rs", tree.path("link to a file")).unwrap();
     symlink("deep", tree.path("link to a directory")).unwrap();
     symlink("nowhere", tree.path("link to nothing")).unwrap();

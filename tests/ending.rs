@@ -1,4 +1,4 @@
-//! Ending: draining, giving back, many who end at once, restart, drop.
+//! Ending: draining, giving back, many ends at once, restart, drop.
 
 mod support;
 
@@ -46,7 +46,7 @@ fn a08_shutdown_lets_all_blocked_submitters_go() {
             .collect();
         await_waiting(&*pool, 10);
         let ended = aside(&pool, |pool| pool.shutdown());
-        // The gate is shut: nobody gets in, all of them are sent away.
+        // The gate is shut: no submitter gets in, and all of them are refused.
         for submitter in blocked {
             assert!(submitter.join().unwrap().unwrap_err().is_closed());
         }

@@ -206,7 +206,7 @@ fn d24_every_kind_has_its_question() {
     });
 }
 
-/// Asks its own pool for what it would wait for itself for: an order to all workers, and a call.
+/// Asks its own pool for a broadcast to all workers and for a call: it would wait for itself.
 struct Nests(Weak<StatefulPool<Nests>>);
 
 type Refusals = (Option<SubmitError<fn(&mut Nests)>>, Option<CallError<bool>>);
@@ -282,7 +282,7 @@ fn say_once<D: Dispatch>() {
     assert_eq!(texts(&error)[0], "the factory failed to create the state of worker 0");
     assert_eq!(texts(&error)[1..], cause);
 
-    // The same truth, whoever asks.
+    // The error answers the same on every thread.
     let no_state = "the task was cancelled: its worker's state could not be created";
     let error: JoinError = fragile::<D>().spawn(false).unwrap().join().unwrap_err();
     assert_eq!((&*texts(&error)[0], &texts(&error)[1..]), (no_state, &cause.map(String::from)[..]));

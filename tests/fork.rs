@@ -179,7 +179,7 @@ fn an_awaited_deadline() {
     assert_eq!(end, End::Well);
 }
 
-/// One after the other: a child may only be made while nobody else does anything.
+/// One after the other: a child may be made only while no other thread does anything.
 #[test]
 fn a_child_has_no_workers_of_its_parent() {
     on_every_dispatch!(a_new_pool);

@@ -206,7 +206,7 @@ fn a45_waiting_for_so_long() {
     on_every_dispatch!(timed);
 }
 
-/// However a group ends, its token ends with it, and so do a child of that and whoever waits for either; the parent's does not.
+/// However a group ends, its token ends with it, and with that its child tokens and their waiters; the parent's token does not.
 fn token_ends<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     for how in 0..5 {

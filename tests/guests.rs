@@ -1,5 +1,5 @@
-//! B20: whoever is refused a thread while tasks are queued and no worker is left does the work, as a guest: what it may hold up
-//! meanwhile, and when it is let go.
+//! B20: a thread that is refused a worker while tasks are queued and no worker is left runs them itself, as an inline worker: what
+//! it may hold up meanwhile, and when it may leave.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -21,7 +21,7 @@ use support::{
 /// Long beyond any limit of a test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Whether there are threads.
+/// Whether the system gives threads.
 #[derive(Clone, Default)]
 struct System(Arc<AtomicBool>);
 
@@ -35,17 +35,17 @@ impl System {
     }
 }
 
-/// No worker but those that tasks ask for, and gone as soon as they are idle.
+/// Workers are started on demand only, and exit as soon as they are idle.
 fn fleeting(workers: usize, queue: usize) -> Setup {
     Setup::fleeting(workers, queue, Duration::from_millis(30))
 }
 
-/// A pool of two workers whose next submitter becomes a guest.
+/// A pool of two workers whose next submitter becomes an inline worker.
 struct Refusing {
     system: System,
-    /// Where the next one to ask for a thread is, before it is refused.
+    /// Holds the next request for a thread, before it is refused.
     asking: Gate,
-    /// Where the last worker is, on its way out.
+    /// Holds the last worker while it exits.
     leaving: Gate,
 }
 
@@ -65,8 +65,8 @@ impl Refusing {
         (Refusing { system, asking, leaving }, setup)
     }
 
-    /// `submit` runs on a thread of its own, and is to submit a first task. When it has asked for a thread, the only worker leaves, and
-    /// `tasks` come that count on that thread. Then it is refused.
+    /// `submit` runs on a thread of its own and submits a first task. When it has asked for a thread, the only worker exits, and
+    /// `tasks` are submitted that count on that thread. Then the thread is refused.
     fn make_inline_worker(
         &self,
         submit_here: &dyn Fn(Task),
@@ -88,7 +88,7 @@ impl Refusing {
     }
 }
 
-/// B20: when there are threads again, a guest in the middle of a long queue is let go, and the place that it had is another's.
+/// B20: when threads can be had again, an inline worker in the middle of a long queue may leave, and a new worker takes its place.
 #[test]
 fn b20_an_inline_worker_leaves_when_threads_can_be_had_again() {
     for_each(|variant| {
@@ -110,10 +110,10 @@ fn b20_an_inline_worker_leaves_when_threads_can_be_had_again() {
         assert_eq!((pool.queued(), ran.get()), (6, 1));
         refusing.system.give(true);
         first.open();
-        // The next worker is there before the guest has gone, and finds no room for one more.
+        // The next worker starts before the inline worker has left, and there is no room for one more.
         others.await_arrivals(1);
         refusing.leaving.open();
-        // The others are held, so they are not at it.
+        // The other tasks are held, so the submitter runs none of them.
         submitter.join().unwrap();
         others.await_arrivals(2);
         others.open();
@@ -124,7 +124,7 @@ fn b20_an_inline_worker_leaves_when_threads_can_be_had_again() {
     });
 }
 
-/// D09: a guest is inside as well: what its tasks submit goes in beyond the bound, and the guest runs it.
+/// D09: an inline worker is inside the pool as well: what its tasks submit goes in beyond the bound, and the inline worker runs it.
 #[test]
 fn d09_what_an_inline_workers_tasks_submit_is_never_refused() {
     for_each(|variant| {
@@ -152,7 +152,8 @@ fn d09_what_an_inline_workers_tasks_submit_is_never_refused() {
     });
 }
 
-/// B20 and B05: a worker of one pool that is another's guest still is a worker of its own: what the other's task waits for it runs.
+/// B20 and B05: a worker of one pool that is another pool's inline worker still is a worker of its own pool: it runs what the other
+/// pool's task waits for.
 #[test]
 fn b05_b20_a_worker_that_is_another_pools_inline_worker_does_not_wait_for_itself() {
     fn test<D: Dispatch>() {
@@ -172,7 +173,7 @@ fn b05_b20_a_worker_that_is_another_pools_inline_worker_does_not_wait_for_itself
         let submitter = refusing.make_inline_worker(&submit_here, submit, vec![nested]);
         refusing.leaving.open();
         submitter.join().unwrap();
-        // It may have been the leaving worker that ran the task, as a guest.
+        // The exiting worker may have run the task, as an inline worker.
         assert!(other.wait_idle() && own.wait_idle());
         assert_eq!(answer.get(), 1);
     }
@@ -189,16 +190,16 @@ fn sleeps(name: &str) -> bool {
     stats.into_iter().any(|stat| stat.contains(&format!("({name}) S")))
 }
 
-/// A submitter that stands in line when the last worker expires.
+/// A submitter that waits for room when the last worker expires.
 struct Late<D: Dispatch> {
     pool: Arc<Pool<D>>,
     system: System,
-    /// Where it is, with room in the pool, no worker alive, and no thread to be had. Then it submits its task.
+    /// Holds the submitter, with room in the pool, no worker alive, and no thread to be had. Then it submits its task.
     goes: Gate,
     submitter: thread::JoinHandle<()>,
 }
 
-/// It submits `task`; `behind` has others stand in line behind it.
+/// It submits `task`; `behind` makes other submitters wait behind it.
 fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D>>)) -> Late<D> {
     let (system, busy, is_waiting, goes) = (System::default(), Gate::new(), Gate::new(), Gate::new());
     let of_handler = system.clone();
@@ -233,7 +234,7 @@ fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D
     Late { pool, system, goes, submitter }
 }
 
-/// B20: where there is room for one worker only, a guest makes way for it.
+/// B20: where there is room for one worker only, an inline worker leaves for it.
 #[test]
 fn b20_an_inline_worker_leaves_for_the_only_worker() {
     fn test<D: Dispatch>() {
@@ -245,7 +246,7 @@ fn b20_an_inline_worker_leaves_for_the_only_worker() {
         pool.submit(move || held.wait()).unwrap();
         system.give(true);
         first.open();
-        // The other task is held, so it is not at it.
+        // The other task is held, so the submitter does not run it.
         submitter.join().unwrap();
         other.await_arrivals(1);
         other.open();
@@ -256,7 +257,8 @@ fn b20_an_inline_worker_leaves_for_the_only_worker() {
     on_every_dispatch!(test);
 }
 
-/// B08 and B20: a guest has left the line: those behind it enter while it works. (One of them may do the work instead.)
+/// B08 and B20: an inline worker has left the wait queue: those behind it enter while it works. (One of them may do the work
+/// instead.)
 #[test]
 fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
     fn test<D: Dispatch>() {
@@ -285,7 +287,8 @@ fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
     on_every_dispatch!(test);
 }
 
-/// B20 and A25: a guest that waits for the end of a pause is let go when another worker can do so: it asks when its expiry is over.
+/// B20 and A25: an inline worker that waits for the end of a pause may leave when a worker can take its place: it checks when its
+/// expiry is over.
 #[test]
 fn b20_a_parked_inline_worker_leaves_for_a_worker() {
     fn test<D: Dispatch>() {
@@ -307,7 +310,7 @@ fn b20_a_parked_inline_worker_leaves_for_a_worker() {
     on_every_dispatch!(test);
 }
 
-/// In a pause, a task is accepted while the last worker leaves, and no other can be had. Nothing is left then but the task.
+/// In a pause, a task is accepted while the last worker exits, and no other can be had. Only the task is left then.
 fn left_in_a_pause(name: &str, variant: Variant, task: Task) -> (AnyPool, PauseGuard) {
     let (system, leaving) = (System::default(), Gate::new());
     let (of_handler, hook) = (system.clone(), leaving.clone());
@@ -341,7 +344,7 @@ fn b20_the_end_of_a_pause_needs_no_thread() {
     });
 }
 
-/// B20 and A29: a shutdown with a time limit keeps it: it does not begin a task itself. What is left is said, and the next shutdown runs it.
+/// B20 and A29: a shutdown with a time limit starts no task itself. It reports what is left, and the next shutdown runs it.
 #[test]
 fn b20_a_shutdown_with_a_limit_begins_no_task_itself() {
     for_each(|variant| {
@@ -358,7 +361,7 @@ fn b20_a_shutdown_with_a_limit_begins_no_task_itself() {
     });
 }
 
-/// B20 and A30: nor does a graceful one, which gives it back.
+/// B20 and A30: a graceful shutdown starts no task itself, either: it gives the task back.
 #[test]
 fn b20_a_graceful_shutdown_gives_back_what_has_no_worker() {
     for_each(|variant| {

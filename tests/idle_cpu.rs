@@ -133,7 +133,7 @@ fn b19_a_paused_pool_uses_no_cpu() {
     });
 }
 
-/// B19: one busy worker, idle ones beside it, as many tasks running as may: nobody polls for the end.
+/// B19: one busy worker, idle ones beside it, as many tasks running as may: no thread polls for the end.
 #[test]
 fn b19_workers_beside_a_busy_one_use_no_cpu() {
     for_each(|variant| {
@@ -147,7 +147,7 @@ fn b19_workers_beside_a_busy_one_use_no_cpu() {
     });
 }
 
-/// B19 and B08: who waits (at the door, for idleness, for the end with a time limit) sleeps.
+/// B19 and B08: a thread that waits (for room, for idleness, for the end with a time limit) sleeps.
 #[test]
 fn b19_b08_waiting_callers_use_no_cpu() {
     for_each(|variant| {
@@ -162,9 +162,9 @@ fn b19_b08_waiting_callers_use_no_cpu() {
             };
             waiter(|pool| drop(pool.submit(Task::new(|| ()))));
             waiter(|pool| drop(pool.submit_timeout(Task::new(|| ()), Duration::from_secs(600))));
-            eventually("two at the door", || pool.waiting() == 2);
+            eventually("two wait for room", || pool.waiting() == 2);
             waiter(|pool| assert!(pool.wait_idle_timeout(Duration::from_secs(600))));
-            assert_quiet("submitters at the door", "b19wait");
+            assert_quiet("submitters that wait for room", "b19wait");
             waiter(|pool| assert!(pool.shutdown_timeout(Duration::from_secs(600)).is_complete()));
             eventually("closed", || pool.is_closed());
             assert_quiet("a timed end", "b19wait");

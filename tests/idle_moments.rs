@@ -1,4 +1,4 @@
-//! D26: everyone who waits for a pool to be idle gets out when it is, whatever it is given to do in the next moment.
+//! D26: every thread that waits for a pool to be idle returns when it is, whatever is submitted in the next moment.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;

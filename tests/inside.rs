@@ -141,7 +141,8 @@ fn d09_no_task_of_a_closure_is_refused_for_want_of_room() {
     on_every_dispatch!(closures);
 }
 
-/// D09: nested tasks take no room of outsiders, who find exactly as much as without them; and are counted.
+/// D09: nested tasks take no room from outside submitters, which find exactly as much as without them; and nested tasks are
+/// counted.
 #[test]
 fn d09_the_bound_is_for_outsiders() {
     for_each(|variant| {

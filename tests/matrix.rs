@@ -76,7 +76,7 @@ impl Case {
         self.cancel != Cancel::BeforeStart && self.end != End::NowWhileQueued
     }
 
-    /// Whether the task, if it runs, ends with a panic that whoever waits sees.
+    /// Whether the task, if it runs, ends with a panic that its waiter sees.
     fn is_panic_seen(&self) -> bool {
         matches!(self.panics, Panics::InTask | Panics::InDropOfCaptures)
     }
@@ -282,7 +282,7 @@ enum Answer {
     Value,
     Panic,
     Cancelled,
-    /// Nobody asked.
+    /// No caller asked.
     None,
 }
 

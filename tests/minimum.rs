@@ -1,5 +1,5 @@
-//! D22, D23: a minimum that was lost to a failing factory, or to refused threads, comes back without load; and whoever had a task
-//! meanwhile is told the reason.
+//! D22, D23: a minimum that was lost to a failing factory, or to refused threads, is restored without load; and callers with tasks
+//! meanwhile are told the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;

@@ -45,7 +45,7 @@ fn first_success<D: Dispatch>() {
     });
     let occupied = [heeds(&running, &seen), heeds(&running, &seen), wins, never];
     assert_eq!(pool.race(occupied).unwrap(), 7);
-    // Both are still at it, with nobody waiting for them.
+    // Both still run, without a waiter.
     assert_eq!(Arc::strong_count(&witness), 1);
     seen.await_arrivals(2);
     assert_eq!(pool.stats().completed, 1);
@@ -116,7 +116,7 @@ fn while_submitting<D: Dispatch>() {
                 })
             }))
         });
-        // The first runs, and the second waits at the door.
+        // The first runs, and the second waits for room.
         support::await_waiting(&*pool, 1);
         go.open();
         assert_eq!(racing.join().unwrap().unwrap(), 0);

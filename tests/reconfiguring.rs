@@ -80,7 +80,7 @@ fn a_lower_bound_holds_for_newcomers_and_turns_no_waiter_away() {
         await_waiting(&*pool, 1);
         pool.reconfigure(&queue(4)).unwrap();
         assert_eq!((pool.queued(), pool.waiting(), pool.stats().queue_bound), (10, 1, Some(4)));
-        // Until fewer than the new bound are left nobody comes in.
+        // No submitter gets in until fewer than the new bound are left.
         for ended in 1..=6 {
             gate.pass(1);
             gate.await_arrivals(ended + 1);
@@ -195,7 +195,7 @@ fn refusing_where_it_would_block_can_be_changed() {
         await_waiting(&*pool, 1);
         pool.reconfigure(&Reconfigure::new().nonblocking(true)).unwrap();
         assert_eq!(pool.submit(gate.task()).unwrap_err().kind(), SubmitErrorKind::Full);
-        assert_eq!(pool.waiting(), 1, "who waits already goes on");
+        assert_eq!(pool.waiting(), 1, "a waiting submitter goes on");
         pool.reconfigure(&Reconfigure::new().nonblocking(false)).unwrap();
         let also_waits = blocked(&pool, &gate);
         await_waiting(&*pool, 2);

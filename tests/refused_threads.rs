@@ -290,7 +290,7 @@ fn b05_b20_a_waiting_submitter_gets_help_when_states_can_be_had_again() {
         assert!(pool.run(Task::new(|| ())).is_err());
         eventually("one worker is left", || pool.stats().live == 1);
 
-        // It takes this task, and then the house is full.
+        // It takes this task, and then the pool is full.
         let (own, count) = (Arc::downgrade(&pool), Count::new());
         let last = count.task();
         let nested = Task::new(move || drop(own.upgrade().unwrap().spawn(last).unwrap()));

@@ -212,7 +212,8 @@ fn a43_a_closed_pool_s_tasks_run_on_the_caller() {
     on_every_dispatch!(closed);
 }
 
-/// A43: `shutdown_now` takes tasks out of the queue: nobody gets the closures, which borrow; the scope's own thread runs them.
+/// A43: `shutdown_now` takes tasks out of the queue, but does not return the closures, which borrow: the scope's own thread runs
+/// them.
 fn taken_out<D: Dispatch>() {
     let (pool, gate) = (pool::<D>(1, 10), Gate::new());
     let here = std::thread::current().id();

@@ -112,7 +112,7 @@ fn in_order_of_ends<D: Dispatch>() {
     }
     assert!(matches!(results.next_timeout(Duration::ZERO), Some(None)));
     assert!(results.next().is_none() && results.next().is_none());
-    // All ended, and looked at by nobody meanwhile.
+    // All ended, and were not polled meanwhile.
     let (gates, handles) = gated(&pool, 5);
     let results = as_completed(handles);
     let order = [4, 1, 3, 0, 2];
@@ -269,7 +269,7 @@ fn the_last_worker_with_state_is_refused() {
     on_every_dispatch!(last_of_states);
 }
 
-/// Every worker waits for the next one's task, in a circle: somebody is told, and nobody waits for ever.
+/// Every worker waits for the next one's task, in a circle: one of them gets the deadlock error, and no wait is endless.
 fn circle<D: Dispatch>() {
     let pool = pool::<D>(3, 10);
     let circle: Arc<Mutex<Vec<Option<Handle<bool>>>>> = Arc::default();
@@ -300,7 +300,7 @@ fn a_circle_of_waits_ends() {
     on_every_dispatch!(circle);
 }
 
-/// Many rounds in which tasks end while somebody is about to sleep.
+/// Many rounds in which tasks end while a waiter is about to sleep.
 fn no_end_is_lost<D: Dispatch>() {
     let pool = pool::<D>(3, 100);
     for round in 0..1000_usize {

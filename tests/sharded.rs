@@ -124,8 +124,8 @@ fn the_bound_is_exact_over_all_shards() {
     });
 }
 
-/// B11: one key has taken all that its shard can hold, and the workers that run it. Whoever has no key is let in at once
-/// while there is room anywhere, and runs on the other workers.
+/// B11: one key has taken all that its shard can hold, and the workers that run it. A submitter without a key is let in at once
+/// while there is room anywhere, and its task runs on the other workers.
 #[test]
 fn b11_a_full_shard_holds_up_no_submitter_without_a_key() {
     for_each_kind(|kind| {
@@ -249,7 +249,7 @@ fn endless(pool: &ShardedPool, key: u64, stop: Arc<AtomicBool>, rounds: Count) -
     })
 }
 
-/// More shards than workers: a shard with nobody of its own is served though the worker's own shard never runs dry.
+/// More shards than workers: a shard without a worker of its own is served though the worker's own shard never runs dry.
 #[test]
 fn a_shard_without_workers_is_not_starved() {
     for_each_kind(|kind| {

@@ -18,8 +18,7 @@ enum Work {
     Nothing,
     /// Wait at the gate.
     Hold(Gate),
-    /// Pass the gate, and go on until somebody wants it to stop; then wait so long for the interrupt. The answer says how it
-    /// was told.
+    /// Pass the gate, and go on until told to stop; then wait so long for the interrupt. The answer says how it was told.
     UntilStopped(Gate, Duration),
 }
 
@@ -116,7 +115,7 @@ impl<D: Dispatch> Bench<D> {
         Bench { pool, interrupts, began, ready }
     }
 
-    /// Calls with `number` and `work`, and has the call stopped; who asks does so when `reached` returns.
+    /// Calls with `number` and `work`, and has the call stopped when `reached` returns.
     fn call(&self, how: How, job: Job, reached: impl Fn() + Send) -> Result<Told, CallError<Job>> {
         // Long enough to be under way by then.
         let limit = Duration::from_millis(30);
@@ -194,7 +193,7 @@ fn before<D: Dispatch>() {
     bench.pool.wait_idle();
     let stats = bench.pool.stats();
     assert_eq!((bench.began.get(), stats.completed, stats.submitted, stats.rejected), (0, 0, 0, 5));
-    // The time of a deadline that is past is up while nobody can have started the task.
+    // A past deadline is up before a worker can have started the task.
     let pause = bench.pool.pause();
     assert_back(How::Limit, 6, bench.pool.with().timeout(Duration::ZERO).run(Job { number: 6, work: Work::Nothing }));
     assert_back(
@@ -318,7 +317,7 @@ fn handles<D: Dispatch>() {
     gate.open();
     let all = Told { interrupted: true, context: true, token: true };
     let patient = |number, patience| Job { number, work: Work::UntilStopped(gate.clone(), patience) };
-    // A token alone interrupts nobody.
+    // A token alone interrupts no task.
     let job = |number| patient(number, Duration::from_millis(20));
     let handle = bench.pool.spawn(patient(1, LIMIT)).unwrap();
     gate.await_arrivals(1);

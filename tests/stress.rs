@@ -31,7 +31,7 @@ fn rounds(usual: u32) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Said {
     Nothing,
-    /// It came back from the door, or out of the queue to the caller who waited for it.
+    /// It was refused, or retracted from the queue for the caller that waited for it.
     NotRun,
     /// It runs, or a shutdown gives it back.
     Accepted,
@@ -40,14 +40,14 @@ enum Said {
     Ran,
 }
 
-/// The life of one task.
+/// The record of one task.
 struct Entry {
     said: Mutex<Said>,
     runs: AtomicUsize,
     drops: AtomicUsize,
 }
 
-/// What a task captures of its entry.
+/// What a task captures.
 struct Token(Arc<Entry>);
 
 impl Drop for Token {
@@ -76,7 +76,7 @@ impl Ledger {
         self.changes.fetch_add(1, SeqCst);
     }
 
-    /// A task that does something or other, perhaps submitting one more that does not.
+    /// A task that does something at random, perhaps submitting one more that does not.
     fn task(self: &Arc<Self>, pool: &Weak<dyn Stressed>, random: &mut Random, is_inner: bool) -> (Task, Arc<Entry>) {
         let entry =
             Arc::new(Entry { said: Mutex::new(Said::Nothing), runs: AtomicUsize::new(0), drops: AtomicUsize::new(0) });
@@ -105,7 +105,7 @@ impl Ledger {
         (task, entry)
     }
 
-    /// Submits by one of the roads; says whether that was in vain because the pool is closed.
+    /// Submits by one of the methods; returns whether the pool refused because it is closed.
     fn submit(self: &Arc<Self>, pool: &Arc<dyn Stressed>, random: &mut Random, is_inner: bool) -> bool {
         let weak = Arc::downgrade(pool);
         let (task, entry) = self.task(&weak, random, is_inner);
@@ -130,15 +130,15 @@ impl Ledger {
         result.is_err_and(|refusal| refusal.is_closed())
     }
 
-    /// Holds what the tasks lived through against what the submitters were told. How many ran, were accepted for
-    /// certain, and may have been accepted.
+    /// Compares what became of the tasks with what the submitters were told. Returns how many ran, were certainly accepted, and may
+    /// have been accepted.
     fn check(&self) -> (u64, u64, u64) {
         let (mut ran, mut accepted, mut perhaps, mut given_back) = (0, 0, 0, 0);
         for entry in &*self.entries.lock() {
             let said = *entry.said.lock();
             let (runs, drops) = (entry.runs.load(SeqCst), entry.drops.load(SeqCst));
             assert!(runs <= 1 && drops == 1, "{said:?}: ran {runs} times, dropped {drops} times");
-            assert_eq!(Arc::strong_count(entry), 1, "{said:?}: somebody holds the captured value");
+            assert_eq!(Arc::strong_count(entry), 1, "{said:?}: the captured value is still held");
             match said {
                 Said::Nothing => panic!("a submitter was not answered"),
                 Said::NotRun | Said::GivenBack => assert_eq!(runs, 0, "{said:?}"),
@@ -255,7 +255,7 @@ fn one_pool(build: fn(Setup) -> Result<Arc<dyn Stressed>, BuildError>, seed: u64
     loop {
         let pool = live(kept, &ledger, &mut random);
         if pool.is_none() {
-            // It may have been one of its own workers that dropped it last, which does not wait.
+            // One of its own workers may have dropped it last, and does not wait.
             eventually("every task has ended", || {
                 ledger.entries.lock().iter().all(|entry| Arc::strong_count(entry) == 1)
             });
@@ -275,7 +275,7 @@ fn one_pool(build: fn(Setup) -> Result<Arc<dyn Stressed>, BuildError>, seed: u64
     }
 }
 
-/// Many use a pool, and one ends it meanwhile. It comes back unless its end was that all had dropped it.
+/// Many threads use a pool, and one ends it meanwhile. Returns the pool unless it ended because all owners dropped it.
 fn live(pool: Arc<dyn Stressed>, ledger: &Arc<Ledger>, random: &mut Random) -> Option<Arc<dyn Stressed>> {
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -334,7 +334,7 @@ fn short_lived_pools() {
     each_dispatch!(on);
 }
 
-/// Four submitters and four workers in the narrowest of places: nothing is lost, nothing comes twice.
+/// Four submitters and four workers on the smallest queues: nothing is lost, nothing comes twice.
 fn contention<D: Dispatch>() {
     for queue in 1..=3 {
         // A pool that was built for fewer workers has the fewest slots.
@@ -369,7 +369,7 @@ struct Plain(UnsafeCell<u64>);
 // SAFETY: the test below touches it in a task, or after it has waited for the task.
 unsafe impl Sync for Plain {}
 
-/// Who finds the pool idle sees what its tasks did, and the next task does: of use under ThreadSanitizer.
+/// A thread that finds the pool idle sees the effects of its tasks, and so does the next task. For ThreadSanitizer.
 fn plain_memory<D: Dispatch>() {
     let pool = Pool::builder().workers(2).queue(1).dispatch::<D>().build().unwrap();
     let memory = Arc::new(Plain::default());
@@ -381,7 +381,7 @@ fn plain_memory<D: Dispatch>() {
             unsafe { *cell.get() += 1 };
         })
         .unwrap();
-        // Often the task has ended by then, and nobody is woken.
+        // Often the task has ended by then, and there is no wake-up.
         shift(Duration::from_micros(round % 30));
         assert!(pool.wait_idle());
         // SAFETY: the only task has ended.

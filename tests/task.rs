@@ -1,4 +1,4 @@
-//! A task is a closure: stored in line when it is small, dropped exactly once, and handed back as what it was.
+//! A task is a closure: stored inline when it is small, dropped exactly once, and handed back as what it was.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

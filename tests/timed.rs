@@ -63,7 +63,7 @@ fn a_call_that_times_out_in_the_queue_has_its_input_back_and_never_runs() {
                 other => panic!("{other}"),
             }
         };
-        // The first has a place in the queue. D18: it leaves that to another, so the second waits at the door.
+        // The first has room in the queue. D18: it leaves that to another, so the second waits for room.
         assert_eq!(refused(Duration::from_millis(1)).kind(), SubmitErrorKind::TimedOut);
         let other = pool.try_spawn(Box::new(|_| 0)).unwrap();
         assert_eq!(refused(Duration::ZERO).kind(), SubmitErrorKind::TimedOut);
@@ -155,7 +155,7 @@ impl Worker for Readies {
     }
 }
 
-/// The worker is past every look at the capacity when the pool shrinks: it is getting ready.
+/// The worker is past every check of the capacity when the pool shrinks: it is getting ready.
 #[test]
 fn a_worker_that_gets_ready_while_the_pool_shrinks_starts_nothing() {
     limited(|| {

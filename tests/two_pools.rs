@@ -1,5 +1,5 @@
-//! D28: two pools of one worker each whose tasks wait for each other in a circle. Nobody is told, as each of them waits for a pool
-//! that it is not a worker of; a time limit at any one place of the circle ends it, and both pools end as ever.
+//! D28: two pools of one worker each whose tasks wait for each other in a circle. Neither gets a deadlock error, as each waits for
+//! a pool that it is not a worker of; a time limit at any one place of the circle ends it, and both pools end as ever.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -46,7 +46,7 @@ fn at_the_last_place<D: Dispatch>() {
     assert!(circle::<D, _>(1, move |a| a.spawn(work).unwrap().join_timeout(MOMENT).is_none()));
     assert_eq!(ran.get(), 1, "the task itself goes on without its waiter");
 
-    // The circle is closed at the door already.
+    // Here the circle closes while the task waits for room.
     let work = task();
     let refusal =
         circle::<D, _>(0, move |a| a.with().room_timeout(MOMENT).submit(work).map_err(|refusal| refusal.kind()));

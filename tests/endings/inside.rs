@@ -55,7 +55,7 @@ fn after_thread_locals(f: impl FnOnce() + Send + 'static) {
 #[cfg(not(target_os = "linux"))]
 use at_thread_end as after_thread_locals;
 
-/// What is done with the pool. It is dropped after that, and nobody else owns it.
+/// What is done with the pool. It is dropped after that, and has no other owner.
 type Act = fn(&AnyPool);
 const ACTS: [Act; 10] = [
     |_| (),

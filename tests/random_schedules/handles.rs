@@ -1,4 +1,4 @@
-//! Those who wait for results: handles, calls, cancelling, and pools that are used from inside their own tasks.
+//! Threads that wait for results: handles, calls, cancelling, and pools that are used from inside their own tasks.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, ledger: &Ledger, token: &CancelToken) 
     let was_queued = draw(4) == 0 && handle.cancel();
     let result = match draw(4) {
         0 => {
-            // Cancelled, or on its own way; the pool's figures tell.
+            // Cancelled; the pool's figures tell.
             if was_queued {
                 ledger.came_back(number);
                 return;
@@ -112,7 +112,7 @@ fn every_handle_tells_the_truth<D: Dispatch>() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(pool.shutdown().is_complete());
     let stats = pool.stats();
-    // What the end took out, handles said to be cancelled.
+    // Handles of tasks that the end took out said cancelled.
     ledger.check(&stats, stats.returned);
     check_threads(&stats);
 }
@@ -122,8 +122,8 @@ fn p03_every_handle_tells_the_truth() {
     on_each_dispatch!(every_handle_tells_the_truth);
 }
 
-/// Tasks that wait for tasks of their own pool, at a gate that may be full, on a pool of one worker or two: nobody is left
-/// waiting, and nobody is refused.
+/// Tasks that wait for tasks of their own pool, which may be full, on a pool of one worker or two: every wait ends, and no
+/// submission is refused.
 fn a_pool_does_not_wait_for_itself<D: Dispatch>() {
     let (pool, ledger) = (pool::<D>(1 + draw(2), draw(2)), Ledger::default());
     let threads: Vec<_> = (0..2)
@@ -167,8 +167,8 @@ fn p03_a_pool_does_not_wait_for_itself() {
     on_each_dispatch!(a_pool_does_not_wait_for_itself);
 }
 
-/// Groups, scopes and views of one pool at a time: a scope ends when its tasks have, a group tells of its failure, a view
-/// keeps its limit.
+/// Groups, scopes and views of one pool at a time: a scope ends when its tasks have, a group reports its failure, a view keeps its
+/// limit.
 fn groups_scopes_and_views<D: Dispatch>() {
     let pool = pool::<D>(1 + draw(2), draw(2));
     let threads = [
@@ -233,7 +233,7 @@ struct Counter {
     processed: usize,
 }
 
-/// An input that tells of its record.
+/// An input that records what becomes of it.
 struct Input {
     entry: Entry,
     panics: bool,
@@ -254,8 +254,8 @@ impl Worker for Counter {
     }
 }
 
-/// Calls, panics that cost a state, a broadcast that is remembered, resizing and an end: who calls after the broadcast meets
-/// no state that has missed it.
+/// Calls, panics that cost a state, a broadcast that is remembered, resizing and an end: a call after the broadcast meets no state
+/// that has missed it.
 fn every_state_hears_of_a_broadcast<D: Dispatch>() {
     let workers = 1 + draw(2);
     let builder = StatefulPool::builder(|_| Ok(Counter { version: 0, processed: 0 })).dispatch::<D>();
@@ -333,7 +333,7 @@ impl Worker for Nested {
     }
 }
 
-/// Workers with state that call their own pool: each call is answered, or refused because nobody would be left to answer it.
+/// Workers with state call their own pool: each call is answered, or refused because no worker would be left to answer it.
 fn no_call_waits_for_ever<D: Dispatch>() {
     let workers = 1 + draw(2);
     let builder = StatefulPool::builder(|_| Ok(Nested)).dispatch::<D>().workers(workers).min_workers(draw(workers + 1));
@@ -356,7 +356,7 @@ fn no_call_waits_for_ever<D: Dispatch>() {
         let call = Arc::clone(&call);
         thread::spawn(move || {
             let depth = draw(3);
-            // From outside nothing is refused; with nobody inside to wait for, everything is answered.
+            // A call from outside is never refused; without a nested call every call is answered.
             assert!(call(depth) || depth > 0);
         })
     });
@@ -372,7 +372,7 @@ fn p03_no_call_waits_for_ever() {
     on_each_dispatch!(no_call_waits_for_ever);
 }
 
-/// Tasks in a full queue are cancelled, by token and by handle, while others want in and workers take what they find: who comes after
+/// Tasks in a full queue are cancelled, by token and by handle, while submitters wait and workers pop: a submitter that comes after
 /// the cancelling finds the room, no more than there is, and each task is counted and dropped once.
 fn what_is_dead_holds_no_place<D: Dispatch>() {
     let (queue, ledger, token) = (1 + draw(2), Ledger::default(), CancelToken::new());
@@ -412,7 +412,7 @@ fn what_is_dead_holds_no_place<D: Dispatch>() {
     }
     let mut entered = 0;
     if draw(2) == 0 {
-        // Whoever comes now finds room, but for what the other one has taken.
+        // A submitter finds room now, but for what the other one has taken.
         while submit(&pool, &ledger) {
             entered += 1;
         }

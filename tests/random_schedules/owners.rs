@@ -43,7 +43,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// One submission by any road; nothing waits that needs this thread. A task may panic, take its time, or submit another.
+/// One submission by any method that does not wait for this thread. A task may panic, take its time, or submit another.
 fn submit_something(pool: &AnyPool, ledger: &Ledger) {
     let make = {
         let (pool, ledger) = (Arc::downgrade(pool), ledger.clone());
@@ -119,7 +119,7 @@ fn do_something(pool: &AnyPool, ledger: &Ledger) {
     }
 }
 
-/// One of the ways to end a pool; says how many tasks were given back.
+/// One of the ways to end a pool; returns how many tasks were given back.
 fn end(pool: &AnyPool, ledger: &Ledger) -> u64 {
     match draw(4) {
         0 => {
@@ -135,8 +135,8 @@ fn end(pool: &AnyPool, ledger: &Ledger) -> u64 {
     }
 }
 
-/// Two submitters, an owner, and somebody who may close the pool, all at once. What was accepted has run or came back, exactly
-/// once, and all books agree.
+/// Two submitters, an owner, and a thread that may close the pool, all at once. Each accepted task has run or came back, exactly
+/// once, and the ledger agrees with the pool's figures.
 fn everything_at_once(variant: Variant) {
     let (pool, ledger) = (variant.build(any_setup()), Ledger::default());
     let mut threads = Vec::new();
@@ -179,8 +179,8 @@ fn p03_everything_at_once() {
     on_each("everything_at_once", everything_at_once);
 }
 
-/// Workers expire at once, and threads are refused: also when a submitter found a worker alive that is gone when its task is in. What
-/// was accepted runs, with nobody else coming; or is cancelled, where states cannot be made.
+/// Workers expire at once, and threads are refused, also when a submitter found a worker alive that has exited when its task is in.
+/// Every accepted task runs without a further submission, or is cancelled where states cannot be made.
 fn what_was_accepted_runs_without_threads(variant: Variant) {
     let fails = draw(2) == 0;
     let factory = move |_| if fails && draw(2) == 0 { Err("a test's failure".into()) } else { Ok(()) };
@@ -216,7 +216,8 @@ fn b05_p03_what_was_accepted_runs_without_threads() {
     on_each("what_was_accepted_runs_without_threads", what_was_accepted_runs_without_threads);
 }
 
-/// One worker is alive and no other can be had: nobody is refused for that, not even while another submitter tries to start one.
+/// One worker is alive and no other can be had: no submitter is refused for that, not even while another one tries to start a
+/// thread.
 fn a_living_worker_is_enough(variant: Variant) {
     let first = AtomicBool::new(true);
     let spawn_handler = move |thread: formicary::WorkerThread| {
@@ -249,7 +250,8 @@ fn b20_p03_a_living_worker_is_enough() {
     on_each("a_living_worker_is_enough", a_living_worker_is_enough);
 }
 
-/// A spawn handler that starts a pool's first worker waits for another thread that submits. Threads are refused: what was accepted runs.
+/// A spawn handler that starts a pool's first worker waits for another thread that submits. Threads are refused: accepted tasks
+/// run.
 fn a_spawn_handler_waits_for_a_submitter(variant: Variant) {
     let (asked, submitted) = (Gate::default(), Gate::default());
     let (comes, goes, first) = (asked.clone(), submitted.clone(), AtomicBool::new(true));
@@ -291,7 +293,7 @@ fn d11_p03_a_spawn_handler_waits_for_a_submitter() {
     on_each("a_spawn_handler_waits_for_a_submitter", a_spawn_handler_waits_for_a_submitter);
 }
 
-/// A submitter that found the pool open, and is late, starts no thread in one that has ended.
+/// A late submitter that found the pool open starts no thread after the pool has ended.
 fn no_thread_is_started_after_the_end(variant: Variant) {
     let (has_ended, is_late) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (ended, late) = (Arc::clone(&has_ended), Arc::clone(&is_late));
@@ -320,7 +322,7 @@ fn b04_p03_no_thread_is_started_after_the_end() {
     on_each("no_thread_is_started_after_the_end", no_thread_is_started_after_the_end);
 }
 
-/// The last owner drops the pool while others may still be at work in it: what was accepted runs.
+/// The last owner drops the pool while other threads may still use it: accepted tasks run.
 fn dropping_runs_what_was_accepted(variant: Variant) {
     let (pool, ledger) = (variant.build(any_setup()), Ledger::default());
     let submit = |pool: &AnyPool, ledger: &Ledger| {
@@ -342,7 +344,7 @@ fn p03_dropping_runs_what_was_accepted() {
     on_each("dropping_runs_what_was_accepted", dropping_runs_what_was_accepted);
 }
 
-/// A gate that tasks wait at until another opens it.
+/// A gate that tasks wait at until another task opens it.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -360,8 +362,8 @@ impl Gate {
     }
 }
 
-/// No task waits while a worker could run it, whatever else happens: one ends only when another has run. Pauses end, and the
-/// pool comes to have two workers or three in the end.
+/// No task waits while a worker could run it: one task ends only when another has run. Pauses end, and the pool has two or three
+/// workers in the end.
 fn no_task_waits_for_a_long_one(variant: Variant) {
     let workers = 1 + draw(2);
     let setup = Setup { min_workers: Some(draw(workers + 1)), ..setup(workers, draw(2)) };
@@ -397,8 +399,8 @@ fn p03_no_task_waits_for_a_long_one() {
     on_each("no_task_waits_for_a_long_one", no_task_waits_for_a_long_one);
 }
 
-/// The bound is exact: on a paused pool, after a `tune`, two who try until it is full get in as many tasks as there is room for,
-/// and then as many run at a time as there may be workers, at most.
+/// The bound is exact: on a paused pool, after a `tune`, two submitters that try until it is full get in exactly as many tasks as
+/// there is room for, and then no more tasks run at a time than there may be workers.
 fn the_bound_is_exact(variant: Variant) {
     let queue = draw(3);
     let (pool, ledger) = (variant.build(setup(MOST, queue)), Ledger::default());
@@ -448,7 +450,7 @@ fn p03_the_bound_is_exact() {
     on_each("the_bound_is_exact", the_bound_is_exact);
 }
 
-/// Once `tune` has returned, fewer start: those at work end, and no more than the new capacity run at a time after that.
+/// Once `tune` has returned, fewer tasks start: when the running ones have ended, no more than the new capacity run at a time.
 fn fewer_run_after_a_tune(variant: Variant) {
     let (pool, ledger) = (variant.build(setup(3, 3)), Ledger::default());
     let submitter = {
@@ -463,7 +465,7 @@ fn fewer_run_after_a_tune(variant: Variant) {
     stumble();
     let capacity = 1 + draw(2);
     pool.tune(capacity).unwrap();
-    // Those that run now may run on; after the pause they have ended.
+    // Tasks that run now may run on; they have ended when the pause is quiet.
     let pause = pool.pause();
     assert!(pause.wait_quiet());
     ledger.forget_peak();
@@ -481,7 +483,7 @@ fn p03_fewer_run_after_a_tune() {
     on_each("fewer_run_after_a_tune", fewer_run_after_a_tune);
 }
 
-/// A task that submits two others, so many levels deep. Each of these is beyond the bound, so only the close refuses them.
+/// A task that submits two others, `levels` deep. Each of these is beyond the bound, so only the close refuses them.
 fn tree(pool: &std::sync::Weak<dyn formicary::WorkerPool<formicary::Task>>, ledger: &Ledger, levels: usize) {
     stumble();
     let children = if levels > 1 { 2 } else { 0 };
@@ -495,8 +497,8 @@ fn tree(pool: &std::sync::Weak<dyn formicary::WorkerPool<formicary::Task>>, ledg
     }
 }
 
-/// Trees of tasks against pauses, changes of the capacity and every end: nothing starts in a pause, no more run than may, and the
-/// books agree.
+/// Trees of tasks against pauses, changes of the capacity and every end: nothing starts in a pause, no more tasks run than may, and
+/// the ledger agrees with the pool's figures.
 fn nested_tasks_heed_the_owner(variant: Variant) {
     let (pool, ledger) = (variant.build(any_setup()), Ledger::default());
     let submitter = {

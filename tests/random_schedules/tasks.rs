@@ -1,7 +1,7 @@
-//! Tasks that tell what became of them.
+//! Tasks that record what becomes of them.
 
 use std::sync::Arc;
-// Not shuttle's: books of the test, which must not add steps to a schedule.
+// Not shuttle's: the test's own records must not add steps to a schedule.
 use std::sync::Mutex;
 
 use formicary::{Stats, Task};
@@ -32,7 +32,7 @@ struct Inner {
     running: usize,
     peak: usize,
     refusals: u64,
-    /// The thread that has tasks tell it their numbers, instead of running.
+    /// The thread on which tasks only report their numbers, instead of running.
     taker: Option<ThreadId>,
 }
 
@@ -58,7 +58,7 @@ impl Drop for Running<'_> {
 }
 
 impl Entry {
-    /// The task runs, unless it is only asked for its number: `body` is what it does.
+    /// Runs `body`, unless the task is only asked for its number.
     pub fn run<T>(self, body: impl FnOnce() -> T) -> Option<T> {
         {
             let mut inner = self.ledger.0.lock().unwrap();
@@ -118,7 +118,7 @@ impl Ledger {
         self.edit(number, |record| record.back = true);
     }
 
-    /// The pool gave these back; says how many.
+    /// The pool gave these back; returns how many.
     pub fn take_back(&self, tasks: Vec<Task>) -> u64 {
         let count = tasks.len() as u64;
         self.0.lock().unwrap().taker = Some(current().id());
@@ -132,7 +132,7 @@ impl Ledger {
         self.0.lock().unwrap().refusals += 1;
     }
 
-    /// Tasks of an idle pool that were accepted and dropped unstarted had no state to run with.
+    /// Accepted tasks of an idle pool that were dropped unstarted had no state to run with.
     pub fn note_cancelled(&self) {
         let mut inner = self.0.lock().unwrap();
         let cancelled =
@@ -167,8 +167,8 @@ impl Ledger {
         self.0.lock().unwrap().records.iter().filter(|record| which(record)).count()
     }
 
-    /// On a pool that has ended, or is idle: each task ran once, or came back and did not run, and nothing of it is left; and
-    /// the pool's own books say the same. `given_back` is what the pool itself returned of what it had accepted.
+    /// Checks a pool that has ended, or is idle: each task ran once, or came back and did not run; nothing of it is left; and the
+    /// pool's figures say the same. `given_back` is how many accepted tasks the pool returned.
     pub fn check(&self, stats: &Stats, given_back: u64) {
         for (number, record) in self.records().into_iter().enumerate() {
             let Record { accepted, back, ran, dropped, .. } = record;

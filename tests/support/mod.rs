@@ -274,8 +274,8 @@ pub fn chain(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }
 
-/// Waits until `condition` holds; fails after [`LIMIT`]. For states that a pool reaches by itself and tells
-/// nobody, such as a thread that is gone.
+/// Waits until `condition` holds; fails after [`LIMIT`]. For states that a pool reaches without a notification, such as a thread
+/// that is gone.
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !condition() {
@@ -284,14 +284,14 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// A door that tasks wait at until it is opened; knows how many have come to it.
+/// A gate that tasks wait at until it is opened; counts the tasks that have come to it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 
 #[derive(Default)]
 struct GateState {
     open: bool,
-    /// Tokens for those who may pass one at a time.
+    /// Permits for tasks that may pass one at a time.
     passes: usize,
     arrived: usize,
 }
@@ -433,7 +433,7 @@ pub fn quiet_panics() {
     });
 }
 
-/// Waits until `count` submitters are blocked at the pool's door.
+/// Waits until `count` submitters wait for room.
 pub fn await_waiting<T>(pool: &dyn WorkerPool<T>, count: usize) {
     eventually("so many submitters wait", || pool.waiting() == count);
 }
