@@ -15,7 +15,7 @@ use formicary::Task;
 const TASKS: u64 = 64;
 const MICROS: u64 = 20;
 const WORKERS: usize = 2;
-/// Longer than a worker looks for work before it sleeps.
+/// Longer than a worker spins before it parks.
 const REST: Duration = Duration::from_millis(1);
 
 fn bursts(criterion: &mut Criterion) {

@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use formicary::{Task, WorkerPool};
 
 const WORKERS: usize = 2;
-/// Longer than a worker looks for work before it sleeps.
+/// Longer than a worker spins before it parks.
 const REST: Duration = Duration::from_micros(200);
 /// From one task of the trickle to the next; each takes [`WORK`] microseconds.
 const PACE: Duration = Duration::from_micros(50);

@@ -115,7 +115,7 @@ fn each<D: Dispatch>(test: fn(&dyn Enter, &Work)) {
     }
 }
 
-fn in_line<D: Dispatch>() {
+fn in_the_queue<D: Dispatch>() {
     each::<D>(|way, work| {
         let (token, bell, other) = (CancelToken::new(), Bell::new(), Bell::new());
         let (mut first, free) = (way.enter(&token), CancelToken::new());
@@ -135,8 +135,8 @@ fn in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a21_a_token_calls_a_future_out_of_the_line() {
-    on_every_dispatch!(in_line);
+fn a21_a_token_takes_a_future_out_of_the_wait_queue() {
+    on_every_dispatch!(in_the_queue);
 }
 
 fn early_and_late<D: Dispatch>() {

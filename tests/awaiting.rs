@@ -99,7 +99,7 @@ fn all_kinds_are_used_without_blocking() {
 
 /// Threads and futures wait in one FIFO queue. A future that the scheduler keeps from being polled for long may be overtaken, so
 /// not every round needs to show the order. Threads among themselves are always in order.
-fn one_line<D: Dispatch>() {
+fn one_queue<D: Dispatch>() {
     let round = || {
         let (pool, gate) = full::<D>();
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -128,11 +128,11 @@ fn one_line<D: Dispatch>() {
 
 #[test]
 fn a27_futures_and_threads_wait_in_one_queue() {
-    on_every_dispatch!(one_line);
+    on_every_dispatch!(one_queue);
 }
 
 /// A waiting future is dropped, at any place in the wait queue, also when it has just been notified: those behind it get in.
-fn dropped_in_line<D: Dispatch>() {
+fn dropped_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
         let (bell, captured) = (Bell::new(), Arc::new(()));
@@ -176,7 +176,7 @@ fn dropped_in_line<D: Dispatch>() {
 
 #[test]
 fn a_future_that_is_dropped_while_it_waits_strands_no_submitter() {
-    on_every_dispatch!(dropped_in_line);
+    on_every_dispatch!(dropped_while_waiting);
 }
 
 /// Every poll with another waker: the last one is woken, and no other.
@@ -225,7 +225,7 @@ fn the_waker_of_the_last_poll_is_woken() {
 }
 
 /// A future that was notified and is not polled keeps its place in the wait queue, but no room: a later submitter may take that.
-fn first_in_line<D: Dispatch>() {
+fn head_of_the_queue<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let bell = Bell::new();
     let mut first = Box::pin(pool.submit_async(|| ()));
@@ -242,7 +242,7 @@ fn first_in_line<D: Dispatch>() {
 
 #[test]
 fn a28_the_head_of_the_queue_keeps_its_place_but_no_room() {
-    on_every_dispatch!(first_in_line);
+    on_every_dispatch!(head_of_the_queue);
 }
 
 /// A future is polled once here and then awaited there.

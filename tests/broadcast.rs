@@ -76,7 +76,7 @@ fn it_goes_on_while_the_pool_is_paused() {
     on_every_dispatch!(paused);
 }
 
-fn full_house<D: Dispatch>() {
+fn full_pool<D: Dispatch>() {
     let builder = StatefulPool::builder(|_| Ok(Notes::default())).workers(1).queue(1).dispatch::<D>();
     let pool = builder.build().unwrap();
     let pause = pool.pause();
@@ -89,7 +89,7 @@ fn full_house<D: Dispatch>() {
 
 #[test]
 fn it_needs_no_room() {
-    on_every_dispatch!(full_house);
+    on_every_dispatch!(full_pool);
 }
 
 /// The broadcasters are not synchronised with each other: all workers run the broadcasts in the same order all the same.

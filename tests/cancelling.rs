@@ -171,7 +171,7 @@ fn waiting_for_room<D: Dispatch>() {
 }
 
 #[test]
-fn a21_a_token_calls_a_submitter_out_of_the_line() {
+fn a21_a_token_takes_a_submitter_out_of_the_wait_queue() {
     on_every_dispatch!(waiting_for_room);
 }
 

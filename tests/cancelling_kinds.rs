@@ -43,7 +43,7 @@ fn a21_cancelled_before_it_is_submitted() {
 }
 
 /// A deadline limits the wait for room, also one that is set or shortened while the submitter waits, and on a token above.
-fn late_at_the_door<D: Dispatch>() {
+fn late_while_waiting<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let function = Arc::new(PoolWithFunc::builder(Gate::wait_as).workers(1).queue(0).dispatch::<D>().build().unwrap());
     let gate = occupy(&pool);
@@ -67,8 +67,8 @@ fn late_at_the_door<D: Dispatch>() {
 }
 
 #[test]
-fn a21_a_tokens_deadline_is_a_time_limit_at_the_door() {
-    on_every_dispatch!(late_at_the_door);
+fn a21_a_tokens_deadline_limits_the_wait_for_room() {
+    on_every_dispatch!(late_while_waiting);
 }
 
 /// What `wait` is as a function: so that a pool can be made of it.

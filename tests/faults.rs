@@ -191,7 +191,7 @@ fn full<D: Dispatch>() -> (Arc<Pool<D>>, Gate) {
 }
 
 /// A submitter's frame is unwound while it waits for room, before, after or at the moment it is notified: those behind get in.
-fn killed_in_line<D: Dispatch>() {
+fn killed_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
         let captured = Arc::new(());
@@ -235,7 +235,7 @@ fn killed_in_line<D: Dispatch>() {
 
 #[test]
 fn a_submitter_that_is_killed_while_it_waits_strands_no_other() {
-    on_every_dispatch!(killed_in_line);
+    on_every_dispatch!(killed_while_waiting);
 }
 
 /// An iterator panics after its first item has waited for room, with other submitters behind it.

@@ -235,7 +235,7 @@ fn b20_shutdown_needs_no_new_thread() {
 
 /// B20 and B05: a worker that waits for room must not count on workers that the system refuses.
 #[test]
-fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
+fn b20_a_lone_worker_that_waits_for_room_does_not_hang() {
     for_each(|variant| {
         let pool = variant.build(system(Setup::new(4, 0), |n| n == 0));
         let ran = Count::new();

@@ -211,7 +211,7 @@ fn a16_what_is_over_before_the_call_never_starts() {
     on_every_dispatch!(before);
 }
 
-fn at_a_full_door<D: Dispatch>() {
+fn on_a_full_pool<D: Dispatch>() {
     let bench = Bench::<D>::new(0);
     let gate = Gate::new();
     let held = bench.pool.spawn(Job { number: 0, work: Work::Hold(gate.clone()) }).unwrap();
@@ -228,8 +228,8 @@ fn at_a_full_door<D: Dispatch>() {
 }
 
 #[test]
-fn a16_a_call_at_a_full_door_ends_with_its_input() {
-    on_every_dispatch!(at_a_full_door);
+fn a16_a_call_to_a_full_pool_ends_with_its_input() {
+    on_every_dispatch!(on_a_full_pool);
 }
 
 fn in_the_queue<D: Dispatch>() {

@@ -164,7 +164,7 @@ fn a41_a_streams_failures_come_at_their_places() {
 }
 
 /// Other submitters fill the pool: the stream waits for room, its thread does not.
-fn in_line<D: Dispatch>() {
+fn in_the_queue<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).dispatch::<D>().build().unwrap();
     let (gate, pulls) = (Gate::new(), Count::new());
     let (held, puller) = (gate.clone(), pulls.clone());
@@ -202,8 +202,8 @@ fn in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a41_a_stream_waits_at_the_door_without_a_thread() {
-    on_every_dispatch!(in_line);
+fn a41_a_stream_waits_for_room_without_a_thread() {
+    on_every_dispatch!(in_the_queue);
 }
 
 fn dropped<D: Dispatch>() {

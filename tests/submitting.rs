@@ -187,7 +187,7 @@ fn a27_blocked_submitters_get_in_in_order() {
 
 /// Another submitter tries all the time while there is room for the waiting one.
 #[test]
-fn a_newcomer_does_not_pass_those_in_line() {
+fn a_newcomer_does_not_overtake_waiting_submitters() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(1, 0));
         for _ in 0..100 {
@@ -346,7 +346,7 @@ fn a_task_may_submit_to_its_own_pool() {
 
 /// Every worker submits to its own full pool: it runs tasks there, or is told that it would deadlock.
 #[test]
-fn workers_at_their_own_full_door_do_not_hang() {
+fn workers_that_submit_to_their_own_full_pool_do_not_hang() {
     for_each(|variant| {
         for (workers, queue) in [(1, 0), (1, 2), (2, 0), (3, 1)] {
             let pool = variant.build(Setup::new(workers, queue).bounded());

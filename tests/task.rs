@@ -44,7 +44,7 @@ fn task_of<const BYTES: usize>() -> Task {
 }
 
 #[test]
-fn closures_of_up_to_48_bytes_are_stored_in_line() {
+fn closures_of_up_to_48_bytes_are_stored_inline() {
     assert_eq!(allocations(|| task_of::<0>().run()), 0);
     assert_eq!(allocations(|| task_of::<1>().run()), 0);
     assert_eq!(allocations(|| task_of::<48>().run()), 0);

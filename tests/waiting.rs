@@ -506,7 +506,7 @@ fn woken_meanwhile<D: Dispatch>() {
 }
 
 #[test]
-fn a_long_wake_up_does_not_hold_up_the_next_in_line() {
+fn a_long_wake_up_does_not_hold_up_the_next_waiter() {
     on_every_dispatch!(woken_meanwhile);
 }
 

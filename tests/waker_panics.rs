@@ -110,7 +110,7 @@ fn a33_all_who_wait_for_a_task_are_told_past_a_waker_that_panics() {
     on_every_dispatch!(several);
 }
 
-fn in_line<D: Dispatch>() {
+fn in_the_queue<D: Dispatch>() {
     let (pool, gate) = occupied::<D>(0);
     let calls = Count::new();
     let mut first = Box::pin(pool.submit_async(|| ()));
@@ -131,7 +131,7 @@ fn in_line<D: Dispatch>() {
 
 #[test]
 fn a27_a_worker_outlives_a_waker_that_panics_in_the_wait_queue() {
-    on_every_dispatch!(in_line);
+    on_every_dispatch!(in_the_queue);
 }
 
 fn closing<D: Dispatch>() {

@@ -23,7 +23,7 @@ pub fn tiny_task() -> Task {
     Task::new(|| add(1))
 }
 
-/// Who submits, and how.
+/// How many threads submit, and how.
 #[derive(Clone, Copy)]
 pub struct Load {
     pub submitters: u64,

@@ -128,8 +128,8 @@ pub fn sampled(iterations: u64, most: u64, mut measure: impl FnMut() -> Duration
     sum.mul_f64(iterations as f64 / times as f64)
 }
 
-/// Work for the processor: about so many microseconds on a core of one's own. The same steps whoever does them, so that
-/// a task that is interrupted does not get shorter.
+/// Work for the processor: about so many microseconds on an otherwise idle core. The number of steps is fixed, so a task that is
+/// preempted does not get shorter.
 pub fn spin(micros: u64) {
     static STEPS: LazyLock<u64> = LazyLock::new(|| {
         const TRY: u64 = 20_000;

@@ -92,7 +92,7 @@ impl Account {
         self.is_over.load(SeqCst)
     }
 
-    /// The law for a view that nobody uses.
+    /// The conservation law for a view that is not in use.
     pub(crate) fn check(&self, figures: &LimitedStats) {
         let context = || format!("{figures:?}");
         assert_eq!((figures.queued, figures.running), (0, 0), "a view: {}", context());

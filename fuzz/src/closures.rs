@@ -53,7 +53,7 @@ impl<D: Keyed> Closures for Pool<D> {
         let seen: Vec<AtomicU8> = (0..first.len()).map(|_| AtomicU8::new(0)).collect();
         let last = AtomicU8::new(0);
         let count = chain.len();
-        // Whether it ends by a panic or not, nobody borrows after it.
+        // However it ends, by a panic or not, nothing borrows after it.
         let _checked = Checked { seen: &seen, last: &last, count };
         self.scope(|s| {
             for (job, seen) in first.into_iter().zip(&seen) {

@@ -1,4 +1,4 @@
-//! What became of every task of a plan, and the law that the pool's own counts must agree with.
+//! What became of every task of a plan, and the conservation law that the pool's own counts must obey.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +18,7 @@ const MOST_JOBS: usize = 4096;
 /// As many as trees may have in all.
 const MOST_IN_TREES: usize = 600;
 
-/// The books of one plan. Whatever a pool is given holds an `Arc` of it, so that who is left alone with it knows that nothing is
-/// left.
+/// The records of one plan. Everything that is given to a pool holds an `Arc` of it, so a sole owner knows that nothing is left.
 pub(crate) struct Ledger {
     records: Vec<Record>,
     jobs: AtomicUsize,
@@ -40,7 +39,7 @@ pub(crate) struct Ledger {
     is_closed: AtomicBool,
     complaints: Mutex<Vec<String>>,
     gate: Gate,
-    /// The plan's thread, which runs what the pool does not: it is no worker.
+    /// The plan's thread, which runs what the pool does not. It is no worker.
     planner: ThreadId,
     /// The pool, for tasks that use it.
     pub(crate) nest: OnceLock<Weak<dyn Nest>>,
@@ -53,11 +52,11 @@ struct Record {
     /// How often it came back, in a refusal or from a shutdown.
     back: AtomicU8,
     may_be_cancelled: AtomicU8,
-    /// Who cancels this one.
+    /// The token that cancels it.
     token: OnceLock<CancelToken>,
-    /// The account of its view, if it is one of a view.
+    /// The account of its view, if it was submitted to one.
     account: OnceLock<Arc<Account>>,
-    /// Nothing of it is in the pool's books, or nobody can tell.
+    /// The pool's figures do not count it, or it is unknown whether they do.
     is_outside: AtomicBool,
 }
 
@@ -73,14 +72,14 @@ const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 2;
 /// Came back from a call: it may have been in the pool meanwhile.
 const UNSURE: u8 = 3;
-/// An item of a map: accepted if it ran, and otherwise nobody can tell.
+/// An item of a map: accepted if it ran, and otherwise unknown.
 const MAPPED: u8 = 4;
-/// Of a scope: it runs, wherever that is.
+/// A task of a scope: it runs, on whatever thread.
 const SCOPED: u8 = 5;
-/// Went down with what was to bring it in.
+/// Dropped together with its unfinished submission.
 const DROPPED: u8 = 6;
 
-/// Why a job that is called only tells its number.
+/// Why a job that is run only reports its number.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Back {
     Refused,
@@ -89,7 +88,7 @@ pub(crate) enum Back {
 }
 
 thread_local! {
-    /// Whether a job that is run here is only asked for its number, and why.
+    /// Whether a job that is run here only reports its number, and why.
     static IDENTIFIES: Cell<Option<Back>> = const { Cell::new(None) };
     /// How many jobs this thread is in.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -125,7 +124,7 @@ impl Ledger {
         })
     }
 
-    /// A new job, which nothing has become of yet.
+    /// A new job, with an empty record.
     pub(crate) fn job(self: &Arc<Self>, what: What) -> Job {
         self.job_of(Of::Pool, what)
     }
@@ -138,7 +137,7 @@ impl Ledger {
             Of::Pool => {}
             Of::View(account) => {
                 drop(self.records[id].account.set(Arc::clone(account)));
-                // Whoever closes the pool sees the job, or is seen.
+                // A thread that closes the pool sees the job, or this thread sees the close.
                 if self.is_closed.load(SeqCst) {
                     self.may_be_cancelled(id);
                 }
@@ -148,7 +147,7 @@ impl Ledger {
         Job::new(id, what, of, self.gate.now(), Arc::clone(self))
     }
 
-    /// `f` runs jobs, which are those that came back, and does not really run them.
+    /// Calls `f`, which runs the jobs that came back: they only report their numbers.
     pub(crate) fn identify(back: Back, f: impl FnOnce()) {
         IDENTIFIES.set(Some(back));
         // A task whose token is cancelled drops its job unasked, which may be meant to panic.
@@ -161,7 +160,7 @@ impl Ledger {
         IDENTIFIES.get().is_some()
     }
 
-    /// A job's turn: `false` if it has come back and is not to run.
+    /// A job starts: `false` if it has come back and must not run.
     pub(crate) fn starts(&self, id: usize, of: &Of) -> bool {
         let record = &self.records[id];
         if let Some(back) = IDENTIFIES.get() {
@@ -173,7 +172,7 @@ impl Ledger {
             return false;
         }
         record.ran.fetch_add(1, SeqCst);
-        // A job that runs on top of another has its place.
+        // A job that runs inside another one does not count again.
         if DEPTH.replace(DEPTH.get() + 1) == 0 && !self.is_planner() {
             let running = self.running.fetch_add(1, SeqCst) + 1;
             let bound = self.bound.load(SeqCst);
@@ -246,12 +245,12 @@ impl Ledger {
         jobs.filter(|id| self.records[*id].account.get().is_some()).for_each(|id| self.may_be_cancelled(id));
     }
 
-    /// It is open again, and nobody closes it meanwhile.
+    /// It is open again, and no thread closes it meanwhile.
     pub(crate) fn reopens(&self) {
         self.is_closed.store(false, SeqCst);
     }
 
-    /// From now on the job may be cancelled, whether it is said by a token or not.
+    /// From now on the job may be cancelled, by a token or otherwise.
     pub(crate) fn may_be_cancelled(&self, id: usize) {
         self.records[id].may_be_cancelled.store(1, SeqCst);
     }
@@ -312,7 +311,7 @@ impl Ledger {
         &self.gate
     }
 
-    /// The law of conservation, on a quiet pool on which nobody is submitting. `is_faulty` pools may cancel anything.
+    /// The conservation law, on a quiet pool without submitters. `is_faulty` pools may cancel anything.
     pub(crate) fn check(&self, stats: &Stats, returned: u64, is_faulty: bool) {
         let sums = self.sums(is_faulty);
         let context = || format!("{stats:?}");
@@ -330,7 +329,7 @@ impl Ledger {
         let within = |least: u64, count: u64| least <= count && count <= least + sums.unsure;
         assert!(within(sums.accepted, stats.submitted), "submitted, not {}: {}", sums.accepted, context());
         assert!(within(returned, stats.returned), "returned, not {returned}: {}", context());
-        // A task that came back and whose token is cancelled does not run any more, and so does not tell its number.
+        // A returned task whose token is cancelled does not run, and so does not report its number.
         let silent = returned.checked_sub(sums.back).filter(|silent| *silent <= sums.lost + sums.unsure);
         let silent = silent.unwrap_or_else(|| panic!("given back, not {}: {}", sums.back, context()));
         let lost = sums.lost.saturating_sub(silent);
@@ -342,7 +341,7 @@ impl Ledger {
         let _ = self.sums(is_faulty);
     }
 
-    /// Whether a job that was accepted, and that nobody may cancel, has not had its turn.
+    /// Whether an accepted job that nothing may cancel has not run yet.
     pub(crate) fn has_waiting(&self) -> bool {
         self.records[..self.jobs.load(SeqCst)].iter().any(|record| {
             let is_waiting =

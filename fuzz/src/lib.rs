@@ -52,7 +52,7 @@ const OPERATIONS: usize = 48;
 /// How long a plan may take: a thousand times what it needs, on a machine that does something else as well.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Carries out the plan that `input` stands for.
+/// Decodes `input` to a plan and carries it out.
 ///
 /// # Panics
 /// If something that must hold does not, or if there is no such target.
@@ -110,7 +110,7 @@ fn await_no_threads(prefix: &str) {
     eventually(|| threads_named(prefix) == 0);
 }
 
-/// Waits for what comes by itself and tells nobody. The plan's own limit ends it.
+/// Polls for a state that comes without a notification. The plan's own limit ends it.
 fn eventually(condition: impl Fn() -> bool) {
     for round in 0_u32.. {
         if condition() {

@@ -61,7 +61,7 @@ pub(crate) fn drive(plan: &Plan) {
     let (workers, queue) = (1 + usize::from(plan.workers % 3), usize::from(plan.queue % 10));
     let run = move |item: Item| {
         let (end, ended) = channel();
-        // Where nobody listens any more, the plan has failed.
+        // If the receiver is gone, the plan has failed.
         if starts.send((item.check(), end)).is_ok() {
             let _end = ended.recv();
         }
@@ -163,7 +163,7 @@ impl Model {
         }
     }
 
-    /// No more than there is room for: the rest would wait.
+    /// Submits no more than there is room for: the rest would wait.
     fn put_all(&mut self, count: u64) {
         let room = self.slots.saturating_sub(self.queued.len());
         let room_in_pool = (self.capacity + self.queue).saturating_sub(self.queued.len() + self.running.len());

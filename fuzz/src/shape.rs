@@ -12,7 +12,7 @@ use super::keys::Keyed;
 use super::ledger::Ledger;
 use super::subjects::MOMENT;
 
-/// Stands for a queue without a bound, and is one where there must be one.
+/// Means a queue without a bound, or is the bound where there must be one.
 const NO_BOUND: usize = 7;
 
 /// The options of a pool.

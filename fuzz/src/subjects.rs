@@ -306,7 +306,7 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
             }
         };
         let Some(answers) = answers else {
-            assert!(self.is_closed(), "an open pool takes an order");
+            assert!(self.is_closed(), "an open pool accepts a broadcast");
             return;
         };
         assert!(answers.windows(2).all(|two| two[0].0 <= two[1].0), "answers in the order of the workers");

@@ -62,7 +62,7 @@ struct Node {
     seen: Option<CancelReason>,
     is_due: bool,
     is_timed: bool,
-    /// Somebody has waited for it, and so it stays to be cancelled in the end.
+    /// A thread has waited for it, so it stays to be cancelled in the end.
     is_awaited: bool,
 }
 
@@ -131,7 +131,7 @@ impl Forest {
             Operation::CancelAfter(of, is_due) => {
                 let index = self.index(of);
                 self.token(index).cancel_after(if is_due { Duration::ZERO } else { NEVER });
-                // If it is cancelled already, that stays the reason, though nobody has asked.
+                // If it is cancelled already, that stays the reason, though it was not checked.
                 self.reason(index);
                 let node = &mut self.nodes[index].1;
                 node.is_due |= is_due;
@@ -263,7 +263,7 @@ impl Forest {
         self.check_wakers();
     }
 
-    /// Who waits for a token that is cancelled has been woken.
+    /// Waiters of a cancelled token have been woken.
     fn check_wakers(&mut self) {
         for at in 0..self.futures.len() {
             let Polled { node, ref waking, is_ready, .. } = self.futures[at];

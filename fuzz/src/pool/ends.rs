@@ -48,7 +48,7 @@ impl<S: Subject> Driver<'_, S> {
                         }
                     }
                 }
-                // Who closes it lets them run.
+                // The thread that closes it lets them run.
                 if self.holds_closers() {
                     last.unstarted.clear();
                 }

@@ -1,5 +1,5 @@
-//! Who finds room: what a key may take, which is its shard's share, all of it and no more, and always of the same shard; and that
-//! nothing takes room which does not use it.
+//! Which submitters find room. A key may take its shard's share, all of it and no more, and always of the same shard; and nothing
+//! takes room that does not use it.
 
 use std::ops::RangeInclusive;
 
@@ -42,13 +42,13 @@ impl<S: Subject> Driver<'_, S> {
         };
         let share = room / after.len() + usize::from(shard < room % after.len());
         assert_eq!(accepted, share, "the share of shard {shard} of {} in {room}", after.len());
-        // Whoever waits for this shard holds up nobody who has no key.
+        // A submitter that waits for this shard holds up none without a key.
         self.block(What::Return, Way::Keyed(key));
         let others = (share..=room).take_while(|_| self.submit(&SubmitMode::Try, What::Return)).count();
         assert_eq!(others, room - share, "room beside a full shard");
     }
 
-    /// The futures that are kept, whether they were woken or not, are not polled here: who submits gets in all the same.
+    /// The kept futures, woken or not, are not polled here: submitters get in all the same.
     pub(super) fn pass(&mut self) {
         self.open();
         self.pauses.clear();
@@ -126,7 +126,7 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// Waits until nothing is queued or running and nobody of the plan's making is about to submit, but for futures.
+    /// Waits until nothing is queued or running and no thread of the plan is about to submit. Futures are not waited for.
     pub(super) fn await_quiet(&mut self) {
         while !self.is_alone() {
             std::thread::yield_now();

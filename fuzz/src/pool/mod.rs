@@ -89,10 +89,10 @@ struct Driver<'p, S: Subject> {
     pauses: Vec<PauseGuard>,
     handles: Vec<(usize, Handle<Output>)>,
     tokens: [CancelToken; 2],
-    /// Submissions that have been polled and are not over. Whoever stands behind one of them waits for the plan's thread.
+    /// Submissions that have been polled and are not over. A submitter behind one of them waits for the plan's thread.
     futures: Vec<Kept>,
     views: [Option<Arc<dyn View>>; 3],
-    /// Whether a view was dropped with jobs: they go on, and nobody is asked any more when they have ended.
+    /// Whether a view was dropped with jobs: they go on, and their end cannot be asked for any more.
     is_trailing: bool,
     /// Which shard a key goes to, as far as was seen.
     shards: HashMap<u8, usize>,
@@ -347,7 +347,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         self.ledger.gate().open();
         let mut last = Last::default();
         if self.plan.drops {
-            // Those at the mode have a share in the pool.
+            // Waiting submitters own a share of the pool.
             self.resume();
             self.join_blocked();
             last = self.give_last();
@@ -364,7 +364,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         let Driver { pool, ledger, handles, faults, pauses, views, is_faulty, .. } = self;
         ledger.closes();
         drop(pool);
-        // Whoever would wait for what is held would do so for ever.
+        // A wait for a held job would never end.
         ledger.gate().open();
         // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was let go. A thread that is
         // still to come has no name yet.

@@ -47,7 +47,7 @@ choices! {
         View(u8, ViewStep),
         /// So many jobs that borrow, and then some that spawn one another.
         Scope(u8, u8, What, Turn),
-        /// The futures that are kept hold up nobody.
+        /// The kept futures hold up no submitter.
         Pass,
         /// A full queue whose tasks are cancelled, by token or handle as these bits say, has its room again.
         Bury(u8, What),

@@ -1,4 +1,4 @@
-//! The ways in that a plan's thread, or one of its making, takes: submits and calls.
+//! How a plan's thread, or one that it starts, submits and calls.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,7 +25,7 @@ choices! {
 }
 
 impl<S: Subject> Driver<'_, S> {
-    /// Hands a job in; says whether the pool took it.
+    /// Submits a job; returns whether the pool took it.
     pub(super) fn submit(&mut self, mode: &SubmitMode, what: What) -> bool {
         let job = self.ledger.job(what);
         let (id, is_stuck) = (job.id, self.is_stuck());
@@ -82,12 +82,12 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// A task that closes the pool closes its queue first, so that somebody is refused before the pool says why.
+    /// A task that closes the pool closes its queue first, so a submitter may be refused before the pool gives the reason.
     pub(super) fn may_be_closed(&self) -> bool {
         self.pool.is_closed() || self.holds_closers()
     }
 
-    /// Whether the pool may give that as a reason, whoever submits.
+    /// Whether the pool may give that as a reason to any submitter.
     pub(super) fn may_refuse(&self, kind: SubmitErrorKind) -> bool {
         match kind {
             SubmitErrorKind::Full => self.plan.shape.is_nonblocking(),
@@ -199,7 +199,7 @@ impl<S: Subject> Driver<'_, S> {
     }
 }
 
-/// For a job that is waited for by who would open the gate.
+/// For a job that is waited for by the thread that would open the gate.
 pub(super) fn not_held(what: What) -> What {
     match what {
         What::Hold => What::Return,

@@ -113,7 +113,7 @@ impl<S: Subject> Driver<'_, S> {
         }
         self.pauses.push(self.pool.pause());
         let beside = room.end() - self.pool.capacity();
-        // The last stands for the pool itself.
+        // The last one means the pool itself.
         let mut open: Vec<usize> = (0..=views.len()).collect();
         open.rotate_left(usize::from(order / 2) % (views.len() + 1));
         let (mut turn, mut own, mut waiting) = (0, 0, 0);

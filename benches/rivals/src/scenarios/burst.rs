@@ -28,7 +28,7 @@ pub fn burst<C: Closures>(ask: Ask) -> Row {
     row
 }
 
-/// Measures bursts that somebody `begin`s, told how many steps a task has.
+/// Measures bursts that `begin` starts, given how many steps a task has.
 pub fn bursts(ask: Ask, begin: impl Fn(u64)) -> Row {
     let bursts = ask.count(200, 5);
     let steps = work::steps_for(Duration::from_micros(20));

@@ -19,12 +19,12 @@ struct Gate {
 
 impl Gate {
     fn pass(&self) {
-        let open = self.open.lock().expect("nobody panics here");
+        let open = self.open.lock().expect("no panic under this lock");
         drop(self.opened.wait_while(open, |open| !*open));
     }
 
     fn open(&self) {
-        *self.open.lock().expect("nobody panics here") = true;
+        *self.open.lock().expect("no panic under this lock") = true;
         self.opened.notify_all();
     }
 }
@@ -75,7 +75,7 @@ pub fn pending<C: Closures>(ask: Ask) -> Row {
     row
 }
 
-/// Counts, or stands before the gate.
+/// Counts, or waits at the gate.
 #[derive(Default)]
 pub struct Gated;
 
