@@ -38,7 +38,7 @@ impl Worker for Doubles {
     }
 }
 
-/// A20, A33: results by `.await`, before and after their end, with all that can become of a task.
+/// A20, A33: results by `.await`, before and after the task's end, with every outcome of a task.
 fn results<D: Dispatch>() {
     quiet_panics();
     let pool = pool::<D>(2, 100);
@@ -72,7 +72,7 @@ fn a20_awaiting_gives_what_joining_gives() {
     on_every_dispatch!(results);
 }
 
-/// All three kinds, in and out without a thread that waits.
+/// All three kinds of pool, submitted to and joined without a thread that waits.
 fn kinds<D: Dispatch>() {
     let closures = pool::<D>(1, 1);
     let sum = Arc::new(AtomicUsize::new(0));
@@ -245,7 +245,7 @@ fn a28_the_head_of_the_queue_keeps_its_place_but_no_room() {
     on_every_dispatch!(head_of_the_queue);
 }
 
-/// A future is polled once here and then awaited there.
+/// A future is polled once on this thread and then awaited on another.
 fn moved<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let here = Bell::new();
@@ -363,7 +363,7 @@ fn b21_many_futures_and_threads_wait_for_room() {
     on_every_dispatch!(crowd);
 }
 
-/// On a runtime of several threads, with its timers and its way of dropping what is late.
+/// On a runtime of several threads, with its timers and its dropping of late futures.
 fn on_tokio<D: Dispatch>() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let pool = pool::<D>(2, 2);
@@ -378,7 +378,7 @@ fn on_tokio<D: Dispatch>() {
             assert_eq!(task.await.unwrap(), n * n);
         }
 
-        // A full pool, and futures that are given up by the runtime's clock.
+        // A full pool, and futures that the runtime's timer drops.
         let gate = Gate::new();
         for _ in 0..4 {
             let held = gate.clone();
@@ -409,8 +409,8 @@ fn tokio_awaits_tasks_and_room() {
 
 const TIMER: &str = "formicary-timer";
 
-/// Awaiting a token: cancelled, from above, by time, too late, and dropped. The thread that keeps the time goes soon after the last
-/// future that needs it.
+/// Awaiting a token: cancelled, by a token above, by time, too late, and dropped. The timer thread exits soon after the last future
+/// that needs it.
 #[test]
 fn awaiting_tokens_leaves_no_thread_behind() {
     within(LIMIT, "tokens", || {
@@ -448,7 +448,7 @@ fn awaiting_tokens_leaves_no_thread_behind() {
         eventually("the thread is gone", || threads_named(TIMER) == 0);
         assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
 
-        // It comes and goes while others come and go.
+        // The timer thread starts and exits while futures come and go.
         together(4, |n| {
             for i in 0..100 {
                 let token = CancelToken::new();

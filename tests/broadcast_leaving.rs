@@ -1,4 +1,4 @@
-//! A broadcast to workers that have just been told to leave.
+//! A broadcast to workers that have just been told to exit.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;

@@ -36,7 +36,7 @@ impl Worker for Careful {
     }
 }
 
-/// A pool of one worker that counts what its panic handler is told.
+/// A pool of one worker that counts the calls of its panic handler.
 fn with<K, D: Dispatch>(builder: Builder<K>, told: &Count) -> Builder<K, D> {
     let told = told.clone();
     builder.workers(1).min_workers(1).dispatch::<D>().panic_handler(move |_| {
@@ -113,7 +113,7 @@ fn a21_a_capture_whose_drop_panics_does_not_unsay_a_cancel() {
     on_every_dispatch!(kinds);
 }
 
-/// The worker that waits for the task is the one that finds it cancelled, before the queue comes to it.
+/// The worker that waits for the task finds it cancelled, before it pops it from the queue.
 fn inside<D: Dispatch>() {
     let told = Count::new();
     let pool: Arc<Pool<D>> = Arc::new(with(Pool::builder(), &told).build().unwrap());

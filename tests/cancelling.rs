@@ -12,7 +12,7 @@ use support::races::together;
 use support::tokens::own_token;
 use support::{Count, Gate, LIMIT, assert_conserved, await_waiting, on_every_dispatch, within};
 
-/// A21: what is queued is skipped and counted as cancelled, what runs sees it and ends, and the shutdown returns.
+/// A21: queued tasks are skipped and counted as cancelled, running ones see it and end, and the shutdown returns.
 fn queued_and_running<D: Dispatch>() {
     let pool = pool::<D>(2, 100);
     let (all, ran, started) = (CancelToken::new(), Count::new(), Gate::new());
@@ -83,7 +83,7 @@ fn a21_a_handle_cancels_its_own_task_alone() {
     on_every_dispatch!(by_handle);
 }
 
-/// A21: a task that has ended does not mind, and what it captured is dropped at the moment of the cancelling.
+/// A21: a finished task is unaffected, and the captures of a queued one are dropped at the moment of the cancelling.
 fn late_and_early<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let handle = pool.spawn(|| 7).unwrap();
@@ -108,7 +108,7 @@ fn a21_cancelling_too_late_and_in_time() {
     on_every_dispatch!(late_and_early);
 }
 
-/// A21: 100,000 tasks with one token. Cancelling runs no user code and touches no task: they leave when their turn comes.
+/// A21: 100,000 tasks with one token. Cancelling runs no user code and touches no task: workers discard them when their turn comes.
 fn a_hundred_thousand<D: Dispatch>() {
     const TASKS: usize = 100_000;
     let pool = pool::<D>(2, TASKS);

@@ -1,4 +1,4 @@
-//! A21: telling work to stop, in pools of every kind and by every way in.
+//! A21: telling work to stop, in pools of every kind and by every way to submit.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -12,7 +12,7 @@ use support::closures::{occupy, pool};
 use support::tokens::{cancelled, past};
 use support::{Count, Gate, LIMIT, await_waiting, on_every_dispatch};
 
-/// Cancelled before: refused with the task and the reason, by every way in.
+/// Cancelled before: refused with the task and the reason, by every way to submit.
 fn before<D: Dispatch>() {
     let closures = pool::<D>(1, 4);
     let function = PoolWithFunc::builder(|n: u32| n).workers(1).dispatch::<D>().build().unwrap();
@@ -71,7 +71,7 @@ fn a21_a_tokens_deadline_limits_the_wait_for_room() {
     on_every_dispatch!(late_while_waiting);
 }
 
-/// What `wait` is as a function: so that a pool can be made of it.
+/// `wait` as a function item, so that a pool can be made of it.
 trait WaitAs {
     fn wait_as(self);
 }
@@ -121,7 +121,7 @@ fn states<D: Dispatch>() {
     assert!(!running.cancel(), "it has started");
     assert!(running.join().unwrap());
 
-    // A call that is given up: what runs sees that in its token, which it has asked for before.
+    // A call that is given up: the running task sees that in its token, which it has asked for before.
     let error = pool.with().timeout(Duration::from_millis(20)).run(open_gate()).unwrap_err();
     assert!(error.is_timed_out());
     assert!(pool.wait_idle());

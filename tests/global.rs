@@ -41,7 +41,7 @@ fn the_pool_of_all() {
         assert!(pool.wait_idle());
         assert_eq!((count.get(), pool.stats().completed), (800, 800));
 
-        // Its end is everybody's.
+        // Its end affects every user.
         assert!(pool.shutdown().is_complete());
         assert!(Pool::global().try_submit(|| ()).unwrap_err().is_closed());
         pool.restart().unwrap();

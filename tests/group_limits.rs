@@ -155,7 +155,7 @@ fn a45_a_group_whose_tasks_are_given_back() {
     on_every_dispatch!(given_back);
 }
 
-/// A setting that cannot be is a panic that says which and why; so is one that comes too late.
+/// An impossible setting panics and says which one and why; so does one that comes too late.
 fn bad_settings<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let started = || {
@@ -215,7 +215,7 @@ fn line_up<'s, D: Dispatch>(
     (0..count).map(start).collect()
 }
 
-/// How often the calling thread has gone to sleep (Linux).
+/// How often the calling thread has slept (Linux).
 fn sleeps() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok());

@@ -1,4 +1,4 @@
-//! B19, D20: a pool that has nothing to do does nothing. The one place where time is measured.
+//! B19, D20: an idle pool uses no processor time. The one place where time is measured.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -105,7 +105,7 @@ fn b19_idle_workers_use_no_cpu() {
     }
 }
 
-/// B19: the minimum stays, however short the expiry, and does not ask all the time whether it may go.
+/// B19: the minimum stays, however short the expiry, and does not poll whether it may exit.
 #[test]
 fn b19_workers_that_may_not_expire_use_no_cpu() {
     for_each(|variant| {
@@ -117,7 +117,7 @@ fn b19_workers_that_may_not_expire_use_no_cpu() {
     });
 }
 
-/// B19: a pause with tasks queued; the workers may not start them and do not ask all the time.
+/// B19: a pause with tasks queued; the workers may not start them and do not poll.
 #[test]
 fn b19_a_paused_pool_uses_no_cpu() {
     for_each(|variant| {

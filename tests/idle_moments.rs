@@ -36,8 +36,8 @@ struct Place<P> {
     running: fn(&P) -> usize,
 }
 
-/// Several wait for a pool, or a view of one, that is at a task. The first that gets out submits another one, which ends when all are
-/// out.
+/// Several threads wait for a pool, or a view of one, that runs a task. The first one that returns submits another task, which ends
+/// when all have returned.
 fn all_get_out<P: Send + Sync + 'static>(name: &'static str, pool: &Arc<P>, place: &Place<P>) {
     let Place { submit, wait, running } = *place;
     let (first, second, out) = (Gate::new(), Gate::new(), Count::new());

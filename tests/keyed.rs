@@ -1,5 +1,4 @@
-//! Tasks with a key: the same key goes to the same shard, takes no more than that shard's share, and waits in a line of its
-//! own.
+//! Tasks with a key: the same key goes to the same shard, takes no more than that shard's share, and waits in that shard's lane.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -10,7 +9,7 @@ use formicary::{Balance, Context, Pool, PoolWithFunc, Sharded, StatefulPool, Sub
 use support::sharded::{ShardedPool, for_each_kind, shares};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
 
-/// A thread that submits `task` with a key; its end says how that went.
+/// A thread that submits `task` with a key and returns the result.
 fn submitter(pool: &ShardedPool, key: u64, task: Task) -> std::thread::JoinHandle<Result<(), SubmitErrorKind>> {
     let pool = pool.clone();
     std::thread::spawn(move || pool.submit_keyed(key, task).map_err(|refusal| refusal.kind()))
@@ -140,7 +139,7 @@ fn a_greedy_key_takes_no_more_than_its_shards_share() {
     });
 }
 
-/// At a full shard a submitter with the key waits, while those without a key pass and run. The end of other tasks does not
+/// At a full shard a submitter with the key waits, while those without a key overtake it and run. The end of other tasks does not
 /// let it in; the end of one of its shard does.
 #[test]
 fn a_full_shard_lets_its_waiter_in_when_a_task_of_it_ends() {

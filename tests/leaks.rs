@@ -17,7 +17,7 @@ fn carries<T: Send + Sync + 'static>(value: &Arc<T>) -> Task {
     Task::new(move || assert!(Arc::strong_count(&value) > 1))
 }
 
-/// B04: a pool that is just dropped leaves no thread behind, and runs what it had accepted.
+/// B04: a dropped pool leaves no thread behind, and runs what it had accepted.
 #[test]
 fn b04_a_dropped_pool_leaves_no_thread() {
     for_each(|variant| {

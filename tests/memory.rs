@@ -53,7 +53,7 @@ fn b23_after_a_burst_threads_and_memory_go_back() {
     burst(1);
 }
 
-/// B23: also where no worker ever leaves, because the minimum is all there is.
+/// B23: also where no worker ever exits, because the minimum is all there is.
 #[test]
 fn b23_memory_goes_back_without_a_worker_leaving() {
     let _alone = ALONE.lock();
@@ -104,7 +104,7 @@ fn d04_a_token_keeps_nothing_of_children_that_are_gone() {
 fn retracted_tasks<D: Dispatch>() {
     let rounds = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
     let builder = Pool::builder().workers(1).dispatch::<D>();
-    // A ring has a bound, which is enough of one.
+    // A ring needs a bound.
     let pool = Arc::new(if D::NAME == "Ring" { builder } else { builder.unbounded_queue() }.build().unwrap());
     let inner = Arc::downgrade(&pool);
     let most = pool.run(move || {
@@ -132,7 +132,7 @@ fn retracted_tasks<D: Dispatch>() {
     assert_conserved(&*pool);
 }
 
-/// D18: a loop in a task that joins what it spawns takes no more and more memory, and neither does one that cancels it.
+/// D18: a loop in a task that joins what it spawns does not take more and more memory, and neither does one that cancels it.
 #[test]
 fn d18_retracted_tasks_do_not_pile_up() {
     let _alone = ALONE.lock();

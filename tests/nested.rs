@@ -119,7 +119,7 @@ fn b05_a37_a_waiting_worker_starts_nothing_in_a_paused_pool() {
     });
 }
 
-/// B05: while another worker is free to make room, the submitting one waits for it, and none is refused; nor the next time, when that
+/// B05: while another worker is free to make room, the submitting one waits for it and is not refused; nor the next time, when that
 /// wait is over.
 #[test]
 fn b05_a_worker_waits_while_another_is_free() {
@@ -349,7 +349,7 @@ fn b05_run_and_join_from_inside() {
     on_every_dispatch!(run_and_join);
 }
 
-/// B05: while the pool runs its queue empty before its end, a task may still wait for one that it had spawned.
+/// B05: while the pool drains its queue before its end, a task may still wait for one that it had spawned.
 fn join_while_closing<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
     let (inner, gate) = (Arc::downgrade(&pool), Gate::new());
@@ -402,7 +402,7 @@ fn b05_call_from_inside() {
     on_every_dispatch!(call_from_inside);
 }
 
-/// Asks its own pool for what is one less, `input` times; says how many of the calls were refused.
+/// Calls its own pool with one less, `input` times; returns how many of the calls were refused.
 struct Asks<D: Dispatch>(Arc<OnceLock<Asked<D>>>);
 
 type Asked<D> = Weak<StatefulPool<Asks<D>, D>>;
@@ -446,8 +446,8 @@ fn b05_process_from_inside() {
     on_every_dispatch!(process_from_inside);
 }
 
-/// B05: a task ends its pool, and then joins a child that was given back and asks for one more: both are told so,
-/// and each task is counted once.
+/// B05: a task ends its pool, and then joins a child that was given back and submits one more: it gets an error for both, and each
+/// task is counted once.
 fn join_what_was_given_back<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
     let inner = Arc::downgrade(&pool);

@@ -94,7 +94,7 @@ trait Kind: WorkerPool<Self::Item> {
     type Item;
     const GIVES_HANDLES: bool = true;
     fn item(input: Input) -> Self::Item;
-    /// Waits for the answer; drops it, or what came instead, and says whether it was an answer.
+    /// Waits for the answer; drops it, or what came instead, and returns whether it was an answer.
     fn call(&self, input: Input) -> bool;
     /// Submits a task without a receiver, whose token is cancelled already.
     fn submit_cancelled(&self, input: Input);
@@ -105,7 +105,7 @@ trait Kind: WorkerPool<Self::Item> {
     fn leave(&self, _trap: &Trap) {}
 }
 
-/// Says whether it is an answer. An error may hold a bomb, which is not the pool's any more.
+/// Returns whether it is an answer. An error may hold a bomb, which does not belong to the pool any more.
 fn is_answer(trap: &Trap, result: Result<Value, CallError<Input>>) -> bool {
     let is_answer = result.is_ok();
     match result {
@@ -231,7 +231,7 @@ fn traffic<K: Kind>(pool: &K, trap: &Trap) {
     assert!(pool.wait_idle());
 }
 
-/// Nothing is owed, and every worker can be had.
+/// No task is missing, and every worker can be had.
 fn assert_works<K: Kind>(pool: &K, trap: &Trap) {
     let gate = Gate::new();
     // A worker whose state could not be made may still be exiting; the next submit finds it gone.

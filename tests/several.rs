@@ -58,7 +58,7 @@ fn the_first_end_is_told_by_its_index() {
     on_every_dispatch!(any);
 }
 
-/// However a task ends.
+/// With every outcome of a task.
 fn ends<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let pause = pool.pause();
@@ -189,7 +189,7 @@ fn inside_with_a_limit<D: Dispatch>() {
     let other = pool.spawn(move || held.wait()).unwrap();
     gate.await_arrivals(1);
     let unhurried = pool.run(move || {
-        // The other worker is at work, and can be waited for.
+        // The other worker is busy, and can be waited for.
         let mut handles = [own.spawn(|| ()).unwrap()];
         wait_any_timeout(&mut handles, Duration::from_millis(1))
     });
@@ -225,7 +225,8 @@ impl Worker for Runs {
     }
 }
 
-/// A worker with state can run nothing: the last one is refused, and does not wait for ever. Unless another pool ends the wait.
+/// A worker with state cannot run other tasks: the last one is refused, and does not wait for ever. Unless another pool ends the
+/// wait.
 fn last_of_states<D: Dispatch>() {
     let pool = Arc::new(StatefulPool::builder(|_| Ok(Runs)).workers(1).queue(10).dispatch::<D>().build().unwrap());
     let own = Arc::clone(&pool);

@@ -13,7 +13,7 @@ use support::races::together;
 use support::sharded::{BALANCES, ShardedPool, for_each_kind, hold_workers_of, key_of_each, shares};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, eventually, within};
 
-/// So many workers from the start, none of which expires: the homes of all are settled.
+/// So many workers from the start, none of which expires: each has its shard for good.
 fn settled(workers: usize, queue: usize) -> Setup {
     Setup { min_workers: Some(workers), expiry: Some(None), ..Setup::new(workers, queue) }
 }
@@ -36,7 +36,7 @@ fn a13_fifty_long_tasks_fill_ten_shards_evenly() {
     });
 }
 
-/// Where the shards are uneven the least loaded one is filled first, until they are even.
+/// If the shards are uneven, the least loaded one is filled first, until they are even.
 #[test]
 fn least_loaded_levels_out() {
     for_each_kind(|kind| {
@@ -171,7 +171,7 @@ fn idle_workers_steal_what_waits_for_a_busy_one() {
     });
 }
 
-/// A worker that serves its own shard steals nothing; what it takes of another is stolen, also if that has no workers.
+/// A worker that pops from its own shard steals nothing; what it pops from another is stolen, also if that has no workers.
 #[test]
 fn what_a_worker_takes_of_its_own_shard_is_not_stolen() {
     for_each_kind(|kind| {

@@ -130,8 +130,8 @@ impl Worker for Runs {
     }
 }
 
-/// Workers with state cannot run the task in the middle of their own: the last of them is refused, the others wait, and have
-/// the result; so has the refused one, later.
+/// Workers with state cannot run the task in the middle of their own: the last of them is refused, the others wait and get the
+/// result; the refused one can have it later.
 fn last_of_states<D: Dispatch>() {
     const REFUSED: u32 = 1000;
     let pool = StatefulPool::builder(|_| Ok(Runs)).workers(3).queue(10).dispatch::<D>().build().unwrap();

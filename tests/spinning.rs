@@ -62,7 +62,7 @@ fn d13_a_spinning_worker_hears_its_end() {
     });
 }
 
-/// One above the minimum expires when its time is over, and not when it is tired of looking.
+/// One above the minimum expires when its time is over, and not when it stops spinning.
 #[test]
 fn d13_a_spinning_worker_expires() {
     for_each(|variant| {

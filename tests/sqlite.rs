@@ -1,4 +1,4 @@
-//! B16 with a real library: each worker holds an SQLite connection, whose interrupt handle stops what it is at.
+//! B16 with a real library: each worker holds an SQLite connection, whose interrupt handle stops its query.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -77,7 +77,7 @@ const FOR_EVER: u64 = u64::MAX / 4;
 fn count_for<D: Dispatch>(pool: &StatefulPool<Counter, D>, time: Duration) -> u64 {
     let mut count = 100;
     loop {
-        // The best of some: a single one may have been held up.
+        // The best of several: a single one may have been delayed.
         let takes = (0..5).map(|_| {
             let start = Instant::now();
             assert_eq!(pool.run(count).unwrap(), Some(count));

@@ -33,7 +33,7 @@ fn tasks_one_after_the_other_stay_on_the_newest_idle_worker() {
     });
 }
 
-/// One worker runs tasks in the order in which they were submitted, whether they were handed over or queued.
+/// One worker runs tasks in the order in which they were submitted, whether they were handed off or queued.
 #[test]
 fn tasks_run_first_in_first_out() {
     for_each(|variant| {

@@ -22,7 +22,7 @@ enum Work {
     UntilStopped(Gate, Duration),
 }
 
-/// What a call gives away, and wants to have back.
+/// What a call gives away, and gets back.
 struct Job {
     number: u32,
     work: Work,
@@ -277,7 +277,7 @@ fn running<D: Dispatch>() {
         assert_eq!((error.is_timed_out(), error.is_cancelled(), error.is_panic()), (timed, !timed, false), "{how:?}");
         assert!(bench.pool.wait_idle(), "it was told to stop");
         assert_eq!(bench.interrupts.get(), 1, "{how:?}");
-        // The next one knows nothing of it.
+        // The next task is not affected.
         let told = bench.pool.run(Job { number: 2, work: Work::Nothing }).unwrap();
         assert_eq!(told, Told::default());
         let stats = bench.pool.stats();
@@ -310,7 +310,7 @@ fn a16_a_token_that_comes_too_late_changes_nothing() {
     on_every_dispatch!(too_late);
 }
 
-/// Handles: the task is told in the ways that there are, and its answer can be joined all the same.
+/// Handles: the task is told in every way, and its answer can be joined all the same.
 fn handles<D: Dispatch>() {
     let bench = Bench::<D>::new(8);
     let gate = Gate::new();

@@ -1,4 +1,4 @@
-//! Everything at once, many times over: short-lived pools of all kinds under everything that one can do to them.
+//! Everything at once, many times over: short-lived pools of all kinds under every operation that there is.
 //!
 //! `FORMICARY_STRESS_ROUNDS` multiplies the number of rounds (a fraction will do). A failure names the seed of its pool;
 //! the pool's size and what each thread does follow from it, their order does not.
@@ -21,7 +21,7 @@ use support::{
     Count, LIMIT, RunTask, Setup, assert_conserved, each_dispatch, eventually, on_every_dispatch, threads_named, within,
 };
 
-/// So many rounds, or as many more or fewer as the environment says.
+/// The number of rounds, scaled as the environment says.
 fn rounds(usual: u32) -> u32 {
     let factor = std::env::var("FORMICARY_STRESS_ROUNDS").map_or(1.0, |text| text.parse().expect("a number"));
     (1..).take_while(|n| f64::from(n - 1) < f64::from(usual) * factor).last().unwrap_or(1)
@@ -87,7 +87,7 @@ impl Ledger {
             token.0.runs.fetch_add(1, SeqCst);
             let (changes, limit) = (ledger.changes.load(SeqCst), ledger.limit.load(SeqCst));
             let running = ledger.running.up();
-            // While the limit changes it is not known which one held when this one was counted.
+            // While the limit changes, it is unknown which one held when this task was counted.
             if changes % 2 == 0 && changes == ledger.changes.load(SeqCst) {
                 ledger.excess.fetch_max(running.saturating_sub(limit), SeqCst);
             }
@@ -156,7 +156,7 @@ impl Ledger {
     }
 }
 
-/// A pool with its own way to ask for an answer, which it may wait for or not.
+/// A pool whose own calls return answers, which the caller may wait for or not.
 trait Stressed: WorkerPool<Task> {
     fn ask(&self, task: Task, random: &mut Random) -> Said;
 }

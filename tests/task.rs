@@ -109,7 +109,7 @@ fn captures_are_dropped_exactly_once() {
     check::<100>();
 }
 
-/// A drop that panics takes nothing with it: not the worker, not the count.
+/// A drop that panics affects neither the worker nor the count.
 #[test]
 fn a_capture_whose_drop_panics_is_a_panic_of_the_task() {
     struct Bomb;

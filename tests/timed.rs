@@ -27,7 +27,7 @@ fn limited<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     within(LIMIT, "this test", body)
 }
 
-/// A15: with a time limit that is not hit.
+/// A15: with a time limit that is not reached.
 #[test]
 fn a15_a_time_limit_that_is_not_hit_changes_nothing() {
     limited(|| {
@@ -89,7 +89,7 @@ impl Worker for Stubborn {
     type Output = bool;
 
     fn process(&mut self, for_ever: bool, _cx: &Context<'_>) -> bool {
-        // Taking the mark off is all that ends it, so that no mark is left for the next task.
+        // Only taking the mark off ends it, so no mark is left for the next task.
         while for_ever && !self.stop.swap(false, SeqCst) {
             thread::yield_now();
         }
@@ -235,7 +235,7 @@ fn a_timed_calls_context_tells_deadline_and_cancellation() {
     });
 }
 
-/// Knows which task it is at while an interrupt may come.
+/// Knows which task it runs while an interrupt may come.
 struct Marked {
     current: Arc<AtomicUsize>,
     strays: Count,
@@ -313,7 +313,7 @@ fn an_interrupt_never_reaches_a_later_task() {
     });
 }
 
-/// A worker that runs when a graceful shutdown's time is over is told to stop, and after a restart no more.
+/// A worker that runs a task when a graceful shutdown's time is over is told to stop, and after a restart no more.
 #[test]
 fn a_graceful_shutdown_tells_what_runs_to_stop() {
     struct Asks;

@@ -1,4 +1,5 @@
-//! Waiting for room: what a future that is not polled may hold up, what user code of wakers may do, and what a long line costs.
+//! Waiting for room: what a future that is not polled may hold up, what user code in wakers may do, and what a long wait queue
+//! costs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -19,7 +20,8 @@ use support::closures::{assert_quiet, occupy, pool};
 use support::waking::{Bell, block_on, poll_with};
 use support::{Gate, LIMIT, await_waiting, eventually, on_every_dispatch, within};
 
-/// D10: a future that was polled once, and is kept: the idle pool takes tasks from newcomers of every kind, and then its own.
+/// D10: a future that was polled once and is kept: the idle pool takes tasks from later submitters of every kind, and then the
+/// future's own.
 fn kept<D: Dispatch>() {
     for kept in [1, 2, 40] {
         let pool = pool::<D>(1, 1);
@@ -568,7 +570,7 @@ impl<'p, E> Executor<'p, E> {
 /// So many wait that a pass over all of them for each would take minutes.
 const CROWD: usize = 100_000;
 
-/// D15: a crowd waits, and goes again: from behind, from the front, from the middle.
+/// D15: many submissions wait, and are dropped again: from the back, from the front, from the middle.
 fn crowd_leaves<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let gate = occupy(&pool);
@@ -596,7 +598,7 @@ fn d15_leaving_a_long_line_does_not_take_long() {
     on_every_dispatch!(crowd_leaves);
 }
 
-/// D15: a crowd gets in.
+/// D15: many waiting submissions get in.
 fn crowd_enters<D: Dispatch>() {
     let pool = pool::<D>(1, 1000);
     let gate = occupy(&pool);

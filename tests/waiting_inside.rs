@@ -252,7 +252,7 @@ fn d07_limits_are_kept_where_another_is_free() {
     on_every_dispatch!(limits_are_kept);
 }
 
-/// How deep: far beyond what is allowed to tasks that have nothing to do with each other.
+/// How deep: far beyond the limit for tasks that have nothing to do with each other.
 const DEEP: usize = 3000;
 
 /// A way in which one task waits for the next.

@@ -62,7 +62,7 @@ struct Inner {
     always: bool,
     armed: AtomicBool,
     sprung: AtomicUsize,
-    /// As many as there are values of the test in the world, and one.
+    /// The live values of the test, plus one.
     values: Arc<()>,
 }
 
@@ -75,7 +75,7 @@ impl Trap {
     /// The code of `here`.
     pub fn pass(&self, here: Place) {
         let Inner { place, always, armed, sprung, .. } = &*self.0;
-        // A panic on top of another would be the end of the process.
+        // A panic during another one would abort the process.
         if here != *place || thread::panicking() {
             return;
         }
