@@ -122,7 +122,7 @@ fn from_inside<D: Dispatch>() {
         u32::from(!pool.forget("key"))
     };
     assert_eq!(pool.run(Box::new(task.clone())).unwrap(), 1);
-    // A broadcast's closure is inside the pool, too.
+    // The closure of a broadcast runs inside the pool, too.
     assert_eq!(all(pool.broadcast(task).unwrap()), [(0, 1), (1, 1)]);
     assert!(pool.wait_idle());
     assert!(all(pool.broadcast(|notes: &mut Notes| notes.0.len()).unwrap()).iter().all(|(_, len)| *len == 0));

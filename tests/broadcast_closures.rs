@@ -212,7 +212,7 @@ fn refused<D: Dispatch>() {
             move || assert_eq!(inside(), 1)
         }));
         assert!(pool.control().wait_idle());
-        // A broadcast's closure is inside the pool, too.
+        // The closure of a broadcast runs inside the pool, too.
         assert_eq!(all(pool.tell(told(inside), None).unwrap()), [(0, 1), (1, 1)]);
         assert_eq!(pool.control().stats().panicked, 0);
         pool.control().shutdown();

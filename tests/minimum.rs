@@ -12,11 +12,11 @@ use formicary::{Dispatch, StatefulPool, SubmitErrorKind, Task};
 use support::races::quiet_panic;
 use support::{Count, Gate, RunTask, Setup, assert_conserved, eventually, for_each, on_every_dispatch, start_thread};
 
-/// A factory that works while the flag is set, and counts its calls.
+/// A factory that fails while `fails` is set, and counts its calls.
 #[derive(Clone, Default)]
 struct Factory {
     fails: Arc<AtomicBool>,
-    /// So often it fails anyway.
+    /// How many calls fail in any case.
     failures: Arc<AtomicUsize>,
     asked: Arc<AtomicUsize>,
 }

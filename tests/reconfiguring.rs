@@ -12,7 +12,7 @@ use formicary::{BuildError, Pool, Reconfigure, Sharded, SubmitErrorKind, Task};
 use support::races::together;
 use support::{AnyPool, Count, Gate, Setup, Variant, assert_conserved, await_waiting, eventually, for_each};
 
-/// The pools whose queue's bound can be changed.
+/// Runs `test` on each kind of pool whose queue bound can be changed.
 fn for_each_elastic(test: impl Fn(Variant) + Send + Clone + 'static) {
     for_each(move |variant| {
         if !variant.preallocates {
