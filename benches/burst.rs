@@ -1,5 +1,5 @@
-//! Sixty-four tasks of about 20 µs at once, then nothing for a while: how long until all of them are done by two workers that
-//! had gone to sleep. 640 µs of work for each is the least that it can take on a machine that has two cores to spare.
+//! Sixty-four tasks of about 20 µs at once, then a pause: how long until two parked workers have done all of them. 640 µs of work
+//! for each is the least that it can take on a machine with two idle cores.
 //!
 //! `cargo bench --bench burst`
 

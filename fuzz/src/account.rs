@@ -1,4 +1,4 @@
-//! What became of a view's jobs, and how many of them run: what the view's own figures must agree with.
+//! What became of a view's jobs, and how many of them run. The view's own figures must agree.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -23,7 +23,7 @@ pub(crate) struct Account {
     unsure: AtomicU64,
     completed: AtomicU64,
     panicked: AtomicU64,
-    /// Given back, and asked for their numbers, which the view takes for running.
+    /// Given back; reporting their numbers counts as running in the view.
     back: AtomicU64,
     /// The view was closed or dropped, and may have dropped what waited in it.
     is_over: AtomicBool,
@@ -49,7 +49,7 @@ impl Account {
         })
     }
 
-    /// A job's turn. One that runs on top of another of the same view is in that one's place.
+    /// A job starts. One that runs inside another one of the same view does not count again.
     pub(crate) fn hold(&self, ledger: &Ledger) -> Held<'_> {
         let is_on_top = HELD.with_borrow(|held| held.contains(&std::ptr::from_ref(self)));
         HELD.with_borrow_mut(|held| held.push(self));

@@ -150,12 +150,12 @@ impl Ledger {
     /// Calls `f`, which runs the jobs that came back: they only report their numbers.
     pub(crate) fn identify(back: Back, f: impl FnOnce()) {
         IDENTIFIES.set(Some(back));
-        // A task whose token is cancelled drops its job unasked, which may be meant to panic.
+        // A task whose token is cancelled drops its job without running it, and that drop may be meant to panic.
         let _dropped = catch_unwind(AssertUnwindSafe(f));
         IDENTIFIES.set(None);
     }
 
-    /// Whether this thread only asks jobs for their numbers.
+    /// Whether jobs on this thread only report their numbers.
     pub(crate) fn identifies() -> bool {
         IDENTIFIES.get().is_some()
     }
@@ -223,7 +223,7 @@ impl Ledger {
         self.enters(id, MAPPED);
     }
 
-    /// It was dropped before anything was said about it.
+    /// It was dropped before its submission had a result.
     pub(crate) fn dropped(&self, id: usize) {
         self.enters(id, DROPPED);
     }
@@ -302,7 +302,7 @@ impl Ledger {
         self.bound.store(workers, SeqCst);
     }
 
-    /// Something is wrong, and this thread is one on which a panic might be caught.
+    /// Records a fault, on a thread on which a panic might be caught.
     pub(crate) fn complain(&self, complaint: String) {
         self.complaints.lock().unwrap().push(complaint);
     }
@@ -361,7 +361,7 @@ impl Ledger {
                 ACCEPTED => {
                     let may_be_cancelled = is_faulty || record.may_be_cancelled();
                     match ran + back {
-                        // From a view, where the pool has not seen it.
+                        // From a view: the pool has not seen it.
                         1 if is_outside => {}
                         1 => {
                             sums.accepted += 1;

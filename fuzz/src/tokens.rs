@@ -47,9 +47,9 @@ choices! {
         Resume,
         /// A child of a child of a child, so many times; those between are held, or are not.
         Chain(u8, u8, bool),
-        /// The token goes; those above and below stay.
+        /// The token is dropped; those above and below stay.
         Drop(u8),
-        /// A copy of it comes and goes.
+        /// A clone of it is made and dropped.
         Clone(u8),
     }
 }
@@ -58,7 +58,7 @@ choices! {
 #[derive(Default)]
 struct Node {
     parent: Option<usize>,
-    /// Why it is cancelled, as far as anybody has looked. The first reason stays, seen or not.
+    /// Why it is cancelled, as far as it was checked. The first reason stays, seen or not.
     seen: Option<CancelReason>,
     is_due: bool,
     is_timed: bool,
@@ -91,7 +91,7 @@ struct Spawned {
 }
 
 struct Forest {
-    /// Those that were dropped are still above those below them.
+    /// Dropped ones still are above those below them.
     nodes: Vec<(Option<CancelToken>, Node)>,
     threads: Vec<JoinHandle<()>>,
     futures: Vec<Polled>,
@@ -268,7 +268,7 @@ impl Forest {
         for at in 0..self.futures.len() {
             let Polled { node, ref waking, is_ready, .. } = self.futures[at];
             let woken = waking.0.load(SeqCst);
-            // A deadline that was there already wakes when the timer's thread comes to it.
+            // An earlier deadline wakes when the timer thread gets to it.
             let is_asked = self.line(node).any(|above| self.nodes[above].1.seen == Some(CancelReason::Asked));
             assert!(is_ready || !is_asked || woken > 0, "a future on token {node} is not woken");
         }
@@ -331,7 +331,7 @@ impl Forest {
         }
     }
 
-    /// Tasks start that are not cancelled, and no others.
+    /// Tasks that are not cancelled start, and no others.
     fn resume(&mut self) {
         self.pause = None;
         assert!(self.pool.wait_idle());

@@ -1,4 +1,4 @@
-//! The end of a pool that is dropped as it is, which may wait, or cancel, or leave it to its workers.
+//! The end of a pool that is dropped without a shutdown: the drop may wait, or cancel, or leave the tasks to the workers.
 
 use formicary::{OnDrop, SubmitErrorKind};
 

@@ -11,7 +11,7 @@ use super::Driver;
 use super::submits::{SubmitMode, not_held};
 
 impl<S: Subject> Driver<'_, S> {
-    /// Fills the shard of a key, on a pool where nothing else is going on.
+    /// Fills the shard of a key, on a pool without other activity.
     pub(super) fn fill(&mut self, key: u8) {
         self.resume();
         if !self.is_alone() || self.is_trailing || self.is_faulty {
@@ -77,7 +77,7 @@ impl<S: Subject> Driver<'_, S> {
         self.await_quiet();
     }
 
-    /// Fills a paused pool with tasks of which most are cancelled then: they have no room any more.
+    /// Fills a paused pool with tasks of which most are then cancelled: these have no room any more.
     pub(super) fn bury(&mut self, how: u8, what: What) {
         self.resume();
         if self.is_trailing || self.is_faulty {

@@ -109,7 +109,7 @@ impl<S: Subject> Driver<'_, S> {
                 let job = self.ledger.job(*what);
                 self.ledger.dropped(job.id);
                 let pool = Arc::clone(&self.pool);
-                // What the job captured may be meant to panic.
+                // The drop of the job's captures may be meant to panic.
                 let _dropped = catch_unwind(AssertUnwindSafe(|| drop(pool.entering(job, token.as_ref(), has_handle))));
             }
             FutureStep::Poll(which) if count > 0 => self.poll_kept(usize::from(*which) % count),

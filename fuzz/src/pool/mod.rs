@@ -1,6 +1,6 @@
 //! The targets `stack_pool`, `loop_pool`, `sharded_pool` and `stateful_pool`: one driver for every kind of pool on every dispatch.
 //!
-//! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: where the pool is
+//! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: if the pool is
 //! paused, or a task waits for the gate, it waits with a limit, or opens and resumes first.
 
 mod ends;
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
     /// Which kind of pool, or which dispatch.
     which: u8,
     shape: Shape,
-    /// Whether the pool is dropped at the end as it is, and not shut down first.
+    /// Whether the pool is dropped at the end without a shutdown.
     drops: bool,
     operations: Sequence<Operation>,
 }
@@ -84,7 +84,7 @@ struct Driver<'p, S: Subject> {
     faults: Arc<Faults>,
     /// Whether anything may be cancelled for want of a state, or refused for want of a worker.
     is_faulty: bool,
-    /// Whether a task may wait for the gate, so that waiting for it would be for ever.
+    /// Whether a task may wait for the gate, so that waiting for the task might never end.
     holds: bool,
     pauses: Vec<PauseGuard>,
     handles: Vec<(usize, Handle<Output>)>,
@@ -94,7 +94,7 @@ struct Driver<'p, S: Subject> {
     views: [Option<Arc<dyn View>>; 3],
     /// Whether a view was dropped with jobs: they go on, and their end cannot be asked for any more.
     is_trailing: bool,
-    /// Which shard a key goes to, as far as was seen.
+    /// The shard of each key that was observed.
     shards: HashMap<u8, usize>,
     blocked: Vec<JoinHandle<()>>,
     returned: u64,
@@ -230,7 +230,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         (count > 0).then(|| self.handles.swap_remove(usize::from(which) % count))
     }
 
-    /// Whether waiting for a task might be for ever.
+    /// Whether waiting for a task might never end.
     fn is_stuck(&self) -> bool {
         self.holds || !self.pauses.is_empty() || !self.futures.is_empty()
     }
@@ -255,7 +255,7 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn cancel_handle_at(&self, at: usize) {
         let (id, handle) = &self.handles[at];
-        // What the job captured is dropped here, which may be meant to panic.
+        // The job's captures are dropped here, which may be meant to panic.
         let is_before_start = catch_unwind(AssertUnwindSafe(|| handle.cancel())).unwrap_or(true);
         if is_before_start {
             self.ledger.may_be_cancelled(*id);
@@ -299,9 +299,9 @@ impl<'p, S: Subject> Driver<'p, S> {
     }
 
     fn wait_idle(&mut self) {
-        // Before it is idle: what they brought in is over then.
+        // Before it is idle: what they submitted is over then.
         let (is_stuck, is_alone) = (self.is_stuck(), self.is_alone());
-        // What waits in a view is nothing to the pool.
+        // The pool does not count what waits in a view.
         let mut is_quiet = self.views.iter().flatten().all(|view| match is_stuck {
             true => view.wait_idle_timeout(MOMENT),
             false => view.wait_idle(),
@@ -366,8 +366,8 @@ impl<'p, S: Subject> Driver<'p, S> {
         drop(pool);
         // A wait for a held job would never end.
         ledger.gate().open();
-        // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was let go. A thread that is
-        // still to come has no name yet.
+        // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was detached. A thread
+        // that has not started yet has no name.
         eventually(|| is_faulty || last.is_cancelled || !ledger.has_waiting());
         eventually(|| handles.iter().all(|(_, handle)| handle.is_finished()));
         await_no_threads(name);

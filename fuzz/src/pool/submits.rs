@@ -145,7 +145,7 @@ impl<S: Subject> Driver<'_, S> {
         if self.blocked.len() < 3 {
             let job = self.ledger.job_of(of, not_held(what));
             let thread = std::thread::spawn(move || f(job));
-            // It has the time to come to where it blocks; whether it does is for the machine to say.
+            // It gets the time to block; whether it does depends on the machine.
             let end = Instant::now() + MOMENT;
             while !thread.is_finished() && Instant::now() < end {
                 std::thread::yield_now();
@@ -154,7 +154,7 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// Whether no other thread of the plan's making uses the pool.
+    /// Whether no other thread of the plan uses the pool.
     pub(super) fn is_alone(&mut self) -> bool {
         while let Some(at) = self.blocked.iter().position(JoinHandle::is_finished) {
             self.blocked.swap_remove(at).join().expect("a submitter does not panic");

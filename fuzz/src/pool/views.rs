@@ -131,7 +131,7 @@ impl<S: Subject> Driver<'_, S> {
             own += usize::from(open[at] == views.len());
             let in_views: Vec<usize> = views.iter().map(|view| view.stats().queued).collect();
             let (before, queued) = (waiting, self.pool.stats().queued);
-            // One that has its place is in the pool's queue.
+            // A job with a permit is in the pool's queue.
             waiting = own + in_views.iter().sum::<usize>() - queued;
             let context = format!("{in_views:?} in views, {waiting} of them waiting, {queued} in a pool with {room:?}");
             assert!(waiting == before || waiting + queued <= *room.end(), "{context}");
@@ -151,9 +151,9 @@ impl<S: Subject> Driver<'_, S> {
         drop(view);
     }
 
-    /// Hands a job in; says whether the view took it.
+    /// Submits a job; returns whether the view took it.
     fn submit_to_view(&mut self, view: &Arc<dyn View>, what: What, way: Way<'_>) -> bool {
-        // Room in it might be for this thread to make.
+        // Only this thread might make room in it.
         let way = if self.is_stuck() { Way::Try } else { way };
         let job = self.ledger.job_of(Of::View(Arc::clone(view.account())), what);
         let id = job.id;

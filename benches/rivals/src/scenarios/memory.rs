@@ -33,7 +33,7 @@ const WORKERS: u64 = 2;
 /// Room beyond the tasks, for the sake of queues that are made of several.
 const MARGIN: u64 = 4096;
 
-/// Two workers stand before a gate while `tasks` tasks are queued.
+/// Two workers wait at a gate while `tasks` tasks are queued.
 fn behind_gate(tasks: u64, base: u64, stand: impl Fn(), queue: impl Fn(u64)) -> Row {
     TALLY.begin(WORKERS);
     (0..WORKERS).for_each(|_| stand());
@@ -104,7 +104,7 @@ pub fn workers(ask: Ask) -> usize {
     ask.count(1000, 20) as usize
 }
 
-/// A moment after the last task, for threads to fall asleep in.
+/// A moment after the last task, for threads to park.
 pub fn idle_row(base: u64, workers: usize) -> Row {
     let meter = Meter::start();
     std::thread::sleep(Duration::from_millis(100));
