@@ -302,7 +302,7 @@ fn late_in(pool: &dyn Tells, limit: Duration) -> bool {
 }
 
 #[test]
-fn a_limit_leaves_out_who_has_not_begun() {
+fn a_limit_leaves_out_workers_that_have_not_begun() {
     on_every_dispatch!(late);
 }
 
@@ -333,6 +333,6 @@ fn against_changes<D: Dispatch>() {
 }
 
 #[test]
-fn no_change_of_the_pool_leaves_anybody_waiting() {
+fn no_change_of_the_pool_leaves_a_submitter_waiting() {
     on_every_dispatch!(against_changes);
 }

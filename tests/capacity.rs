@@ -272,7 +272,7 @@ fn a_surplus_that_is_still_starting_holds_up_no_task() {
     });
 }
 
-/// A worker that is already exiting is not sent away in place of another one.
+/// A worker that is already exiting is not told to exit in place of another one.
 #[test]
 fn shrinking_twice_ends_no_more_than_it_must() {
     for_each(|variant| {

@@ -125,7 +125,7 @@ fn d24_a_downcast_gives_the_task_back() {
 
 /// D24: a refusal may be dropped on another thread than the one that was refused.
 #[test]
-fn d24_a_refusal_goes_to_another_thread_and_is_looked_at_by_two() {
+fn d24_a_refusal_goes_to_another_thread_and_is_read_by_two() {
     let pool = Pool::new(1).unwrap();
     assert!(pool.shutdown().is_complete());
     let refusal = pool.submit(move || for _ in unshared().0 {}).unwrap_err();

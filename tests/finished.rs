@@ -82,7 +82,7 @@ fn scope<D: Dispatch>(pool: &Pool<D>) {
 
 /// D14: a scope in a worker, whose tasks the other workers run.
 #[test]
-fn d14_a_scope_lets_go_of_what_has_ended() {
+fn d14_a_scope_releases_what_has_ended() {
     fn test<D: Dispatch>() {
         inside::<D>(2, scope);
         scope(&pool::<D>(2, 100));
@@ -140,7 +140,7 @@ fn group<D: Dispatch>(pool: &Pool<D>, collects_all: bool, waits: bool) {
 
 /// D14: a group keeps the results, and nothing else, be it in a worker or outside.
 #[test]
-fn d14_a_group_lets_go_of_what_has_ended() {
+fn d14_a_group_releases_what_has_ended() {
     fn test<D: Dispatch>() {
         for collects_all in [false, true] {
             for waits in [false, true] {
@@ -158,7 +158,7 @@ fn d14_a_group_lets_go_of_what_has_ended() {
 
 /// D14: tasks that are found late to have ended, or are cancelled, are released as well, and the first failure is still known.
 #[test]
-fn d14_a_group_that_fails_lets_go() {
+fn d14_a_group_that_fails_releases_its_tasks() {
     fn test<D: Dispatch>() {
         let (pool, gate, living) = (pool::<D>(2, TASKS), Gate::new(), Arc::default());
         let before = bytes();

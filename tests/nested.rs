@@ -171,7 +171,7 @@ fn b05_all_workers_wait_for_room_at_once() {
 
 /// B05: two workers wait for the third, and the pool shrinks: when the third exits, the others lose their permit to wait.
 #[test]
-fn b05_shrinking_withdraws_the_leave_to_wait() {
+fn b05_shrinking_revokes_the_permit_to_wait() {
     for_each(|variant| {
         let (pool, meet, busy) = (variant.build(Setup::new(3, 0).bounded()), Gate::new(), Gate::new());
         let ran = Count::new();

@@ -128,7 +128,7 @@ fn a_cancel_is_not_lost_on_one_who_is_just_going_to_wait() {
 /// cancel.
 #[test]
 fn a_token_is_cancelled_no_later_than_those_above_it() {
-    within(LIMIT, "looking", || {
+    within(LIMIT, "checking", || {
         for round in 0..2000 {
             let root = CancelToken::new();
             let middle = Mutex::new(Some(root.child()));
