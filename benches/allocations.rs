@@ -1,8 +1,8 @@
 //! What a task costs in allocations, for every way to submit one and every dispatch: of a pool of two workers that has run
 //! for a while, with a queue of 510. `tests/allocations.rs` asserts what is promised of this.
 //!
-//! Two figures where they differ: in bursts of 400 tasks, which fill the queue, and one by one. They are those of the whole
-//! process: what a task does by itself is nothing here.
+//! Two figures where they differ: in bursts of 400 tasks, which fill the queue, and one by one. They cover the whole process; the
+//! tasks themselves allocate nothing.
 //!
 //! `cargo bench --bench allocations`; some ways with a name, `-- spawn`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a benchmark that cannot start fails by panicking
@@ -39,7 +39,7 @@ impl Worker for Same {
     }
 }
 
-/// What a future that is ready at once gives.
+/// The output of a future that is ready at once.
 fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Poller::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

@@ -1,5 +1,5 @@
-//! Sixty-four tasks of about 20 µs at once, then nothing for a while: how long until all of them are done by two workers that
-//! had gone to sleep. 640 µs of work for each is the least that it can take on a machine that has two cores to spare.
+//! Sixty-four tasks of about 20 µs at once, then a pause: how long until two parked workers have done all of them. 640 µs of work
+//! for each is the least that it can take on a machine with two idle cores.
 //!
 //! `cargo bench --bench burst`
 
@@ -15,7 +15,7 @@ use formicary::Task;
 const TASKS: u64 = 64;
 const MICROS: u64 = 20;
 const WORKERS: usize = 2;
-/// Longer than a worker looks for work before it sleeps.
+/// Longer than a worker spins before it parks.
 const REST: Duration = Duration::from_millis(1);
 
 fn bursts(criterion: &mut Criterion) {

@@ -1,4 +1,4 @@
-//! What submitters do to each other: the same tiny tasks through two workers, from 1, 2, 4, 8 and 16 threads.
+//! How submitters slow each other down: the same tiny tasks through two workers, from 1, 2, 4, 8 and 16 threads.
 //!
 //! `cargo bench --bench contention`; one count of them with `-- "16 submitters"`.
 

@@ -1,10 +1,10 @@
 //! Small programs for `ci/instructions.sh`, which has valgrind count what each thread of them executes: the same number on
 //! every run, whatever else the machine does. By itself this only shows that they work.
 //!
-//! A program lets one worker and one submitter work after each other, never at the same time: who waits does so parked, and
-//! nobody looks around for work. So what is spent on waiting and waking is not in these figures: how long a thread looks before
-//! it sleeps is up to the scheduler, and `benches/roundtrip.rs` times it.
-//! A program leaves as soon as it has done its job; taking the pool down again is not counted.
+//! In a program one worker and one submitter take turns and never run at the same time: the waiting one is parked, and no thread
+//! spins. So these figures leave out the cost of waiting and waking: how long a thread spins before it parks depends on the
+//! scheduler, and `benches/roundtrip.rs` times it. A program exits as soon as it has done its job, so they leave out the pool's
+//! shutdown, too.
 #![allow(clippy::expect_used)] // a program that cannot start fails by panicking
 
 mod common;

@@ -1,5 +1,5 @@
-//! How long a task waits before it starts, though two workers have time for it: where all have gone to sleep, and where a short
-//! task comes along now and then.
+//! How long a task waits before it starts, though two workers have time for it: if both are parked, and if a short task arrives now
+//! and then.
 //!
 //! `cargo bench --bench latency`; `-- trickle` for one of the two.
 
@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use formicary::{Task, WorkerPool};
 
 const WORKERS: usize = 2;
-/// Longer than a worker looks for work before it sleeps.
+/// Longer than a worker spins before it parks.
 const REST: Duration = Duration::from_micros(200);
 /// From one task of the trickle to the next; each takes [`WORK`] microseconds.
 const PACE: Duration = Duration::from_micros(50);
@@ -38,7 +38,7 @@ impl Waits {
         assert!(pool.submit(self.task(work)).is_ok(), "the pool is open");
     }
 
-    /// The sum so far; begins anew.
+    /// Returns the sum so far and resets it.
     fn take(&self) -> Duration {
         Duration::from_nanos(self.0.swap(0, Relaxed))
     }
@@ -59,7 +59,7 @@ fn idle(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The next task comes at its time, whether the one before it has started or not.
+/// The next task is submitted on time, whether the one before it has started or not.
 fn trickle(criterion: &mut Criterion) {
     spin(1); // measures what a microsecond is
     let mut group = criterion.benchmark_group("latency/trickle");

@@ -1,4 +1,4 @@
-//! What it costs to have a pool: building it, one task and its end; growing and shrinking; pausing and resuming.
+//! The cost of a pool: building it, one task and its end; growing and shrinking; pausing and resuming.
 //!
 //! `cargo bench --bench lifecycle`; a part of it with a name, `-- tune`.
 
@@ -29,7 +29,7 @@ fn build(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From one worker to four and back. There is nothing to do for them, so no thread starts: this is the call itself.
+/// From one worker to four and back. There is no work, so no thread starts: this is the call itself.
 fn tune(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lifecycle/tune up and down");
     let setup = Setup { workers: Some(WORKERS), min_workers: Some(1), ..Setup::default() };

@@ -1,8 +1,8 @@
 //! What a pool holds, in bytes: for each task that is queued, and for each worker that is idle.
 //!
-//! Two figures each. The heap's is what is asked of the allocator, and exact; it knows nothing of stacks. The resident one is
-//! what the system says of the process (Linux), in whole pages. Each row is measured in a process of its own, so that no
-//! row lives on what another one has left behind.
+//! Two figures each. The heap figure is what is asked of the allocator, and exact; it does not include stacks. The resident figure
+//! is what the system reports for the process (Linux), in whole pages. Each row is measured in a process of its own, so that no row
+//! reuses memory that another one has freed.
 //!
 //! `cargo bench --bench memory`; some rows with a name, `-- Ring`.
 #![allow(clippy::expect_used)] // a benchmark that cannot start fails by panicking
@@ -56,7 +56,7 @@ fn queued<T>(candidate: &Candidate<T>, item: impl Fn() -> T) -> [u64; 2] {
     each
 }
 
-/// To one worker come many, and all of them run a task, so that their stacks have been in use.
+/// One worker grows to many, and all of them run a task, so that their stacks have been used.
 fn idle(candidate: &Candidate<Task>) -> [u64; 2] {
     let (more, mut setup) = (many(WORKERS) as usize, Setup::default());
     setup.workers = Some(1 + more);

@@ -1,4 +1,4 @@
-//! What a question and its answer cost: one caller, one worker, and nothing to do in between.
+//! The cost of a call and its answer: one caller, one worker, and nothing else to do.
 //!
 //! `cargo bench --bench roundtrip`
 
@@ -22,7 +22,7 @@ impl Worker for Next {
     }
 }
 
-/// The three ways to ask, on one dispatch.
+/// The three kinds of call, on one dispatch.
 fn kinds<D: Dispatch>(group: &mut BenchmarkGroup<'_, WallTime>) {
     let mut ask = |name: &str, ask: &dyn Fn(u64) -> Option<u64>| {
         group.bench_function(format!("{name}<{}>", D::NAME), |bencher| {

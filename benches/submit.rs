@@ -1,4 +1,4 @@
-//! What it costs to submit: tiny tasks through two workers, from one submitter and from four, one by one and in slices.
+//! The cost of a submit: tiny tasks through two workers, from one submitter and from four, one by one and in slices.
 //!
 //! `cargo bench --bench submit`; a part of it with a name, `cargo bench --bench submit -- "four submitters"`.
 

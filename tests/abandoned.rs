@@ -1,4 +1,4 @@
-//! B14: queued work that will never run, and whoever waits for it.
+//! B14: queued work that never runs, and the callers that wait for it.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -19,7 +19,7 @@ use support::{Gate, LIMIT, eventually, on_every_dispatch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Ran,
-    /// It did not run; a call has its input back.
+    /// It did not run. A call gets its input back.
     Never,
 }
 
@@ -51,7 +51,7 @@ fn wait_for(submit: impl Fn() -> Handle<()>) -> Waiters {
     waiters
 }
 
-/// Its callers, and how many tasks they are.
+/// The callers, and how many tasks they wait for.
 struct Bench<P> {
     pool: P,
     gate: Gate,
@@ -71,7 +71,7 @@ impl Worker for Runs {
     }
 }
 
-/// The only worker is held at the gate, and everyone waits for what is queued behind.
+/// The only worker is held at the gate, and all callers wait for what is queued behind.
 fn stateful<D: Dispatch>(
     held: impl FnOnce() + Send + 'static,
     works: Arc<AtomicBool>,
@@ -153,13 +153,13 @@ impl<P> Bench<Arc<P>>
 where
     P: WorkerPool<Task> + 'static,
 {
-    /// Ends the pool in the way of `stop`, and lets the worker go on; what is queued runs never, or ever.
+    /// Ends the pool by `stop`, and lets the worker go on; then the queued tasks run, or never do.
     fn stop(self, expected: End, stop: impl FnOnce(&P) + Send) {
         let Bench { pool, gate, waiters, tasks } = self;
         thread::scope(|scope| {
             let stopping = scope.spawn(|| stop(&pool));
             if expected == End::Never {
-                // Not when the running task has ended, but at once.
+                // At once, and not only when the running task has ended.
                 for waiter in waiters {
                     assert_eq!(waiter.join().unwrap(), End::Never);
                 }
@@ -193,7 +193,7 @@ fn given_back<D: Dispatch>() {
 }
 
 #[test]
-fn b14_work_given_back_at_the_end_leaves_nobody_waiting() {
+fn b14_work_given_back_at_the_end_leaves_no_caller_waiting() {
     on_every_dispatch!(given_back);
 }
 
@@ -211,7 +211,7 @@ fn run_to_the_end<D: Dispatch>() {
 }
 
 #[test]
-fn b14_a_shutdown_and_a_change_of_size_leave_nobody_waiting() {
+fn b14_a_shutdown_and_a_change_of_size_leave_no_caller_waiting() {
     on_every_dispatch!(run_to_the_end);
 }
 
@@ -230,7 +230,7 @@ fn dropped<D: Dispatch>() {
 }
 
 #[test]
-fn b14_a_dropped_pool_leaves_nobody_waiting() {
+fn b14_a_dropped_pool_leaves_no_caller_waiting() {
     on_every_dispatch!(dropped);
 }
 
@@ -249,6 +249,6 @@ fn no_state<D: Dispatch>() {
 }
 
 #[test]
-fn b14_a_factory_that_fails_leaves_nobody_waiting() {
+fn b14_a_factory_that_fails_leaves_no_caller_waiting() {
     on_every_dispatch!(no_state);
 }

@@ -1,4 +1,4 @@
-//! D06: absurd values end in an error, or in a lower number; never in an abort, and not in a hang either.
+//! D06: absurd values lead to an error or a lower number, never to an abort or a hang.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use formicary::{BuildError, Dispatch, MAX_WORKERS, Pool, Sharded, Task};
 use support::{Count, Setup, assert_conserved, for_each, on_every_dispatch};
 
-/// A pool that could be built in spite of its options works.
+/// A pool that was built in spite of its options works.
 fn works(pool: Result<support::AnyPool, BuildError>) {
     let Ok(pool) = pool else { return };
     let ran = Count::new();
@@ -98,7 +98,7 @@ fn d06_child_with_few_memory_maps() {
     // SAFETY: asks for a number.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: new memory, that nobody uses.
+    // SAFETY: the memory is new, and nothing else refers to it.
     let start = unsafe { libc::mmap(std::ptr::null_mut(), pages * page, libc::PROT_NONE, flags, -1, 0) };
     assert_ne!(start, libc::MAP_FAILED);
     for n in (0..pages).step_by(2) {
@@ -119,7 +119,7 @@ fn d06_child_with_few_memory_maps() {
     }
     let stats = pool.stats();
     let error = Pool::builder().unlimited_workers().min_workers(60_000).build();
-    // Before anything can fail, for the pool's drop waits for the tasks.
+    // Before anything can fail: the pool's drop waits for the tasks.
     gate.open();
     assert!(stats.live < TASKS && stats.failed_starts > 0, "{stats:?}");
     match error {

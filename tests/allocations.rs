@@ -35,11 +35,11 @@ fn add(n: u64) {
     SUM.fetch_add(n, Relaxed);
 }
 
-/// Lets the calling thread do for the first time what has to be allocated once for each thread.
+/// Makes the calling thread allocate what is allocated once for each thread.
 fn warm_up_thread() {
     let lock = parking_lot::Mutex::new(());
     parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
-    // What it sleeps with when it waits for a pool.
+    // What it parks with when it waits for a pool.
     assert!(!CancelToken::new().wait_timeout(Duration::from_millis(1)));
     add(0);
 }
@@ -79,8 +79,8 @@ fn closures<D: Dispatch>() -> Pool<D> {
     pool
 }
 
-/// How many allocations `TASKS` tasks take: in bursts that fill the queue, and one by one, each time with workers that have
-/// fallen asleep or are about to.
+/// How many allocations `TASKS` tasks take: in bursts that fill the queue, and one by one, each time with workers that are parked
+/// or about to park.
 fn count(submit: impl Fn(u64), wait_idle: impl Fn() -> bool) -> [usize; 2] {
     [400, 1].map(|burst| {
         let run = |tasks| {
@@ -124,7 +124,7 @@ fn small_tasks<D: Dispatch>(most: usize) {
     assert_eq!(size_of_val(&large(0)), 48);
     assert_few(count(|n| pool.submit(large(n)).unwrap(), || pool.wait_idle()), "submit of 48 bytes");
 
-    // Control: the count sees what there is to be seen.
+    // Control: the count sees allocations.
     let larger = |n| {
         let captured = [n; 7];
         move || add(black_box(captured)[6])
@@ -145,7 +145,7 @@ impl Worker for Adder {
     }
 }
 
-/// A result with a handle takes one allocation; one that its caller waits for takes none.
+/// A result with a handle takes one allocation; one that its caller blocks for takes none.
 fn tasks_with_results() {
     let exactly = [TASKS; 2];
     let pool = closures::<Ring>();
@@ -179,7 +179,7 @@ fn tasks_with_results() {
     assert_eq!(count(|n| assert_eq!(pool.run(n).unwrap(), n), || pool.wait_idle()), [0; 2], "call");
 }
 
-/// What a future that is ready at once gives.
+/// The output of a future that is ready at once.
 fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Poller::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -187,8 +187,8 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A token costs the slot that a task with options has, and nothing more as long as the task does not ask for its own one; entering as a
-/// future costs nothing. What is shared, costs one allocation more.
+/// A token costs the task state that a task with options has, and nothing more until the task asks for a token of its own.
+/// Submitting as a future costs nothing. Shared state costs one more allocation.
 fn tokens_and_futures() {
     let (none, one) = ([0; 2], [TASKS; 2]);
     let (pool, token) = (closures::<Ring>(), CancelToken::new());
@@ -198,7 +198,7 @@ fn tokens_and_futures() {
     let spawned = |n| assert_eq!(ready(pool.spawn_async(move || n)).unwrap().join().unwrap(), n);
     assert_eq!(counted(&spawned), one, "spawn_async and join");
     let shared = |n| assert_eq!(pool.spawn(move || n).unwrap().shared().join().unwrap(), &n);
-    // The list of those who wait is one more, where the result is not there yet.
+    // The list of waiters is one more allocation while the result is not there yet.
     let counts = counted(&shared);
     assert!(counts.iter().all(|n| (2 * TASKS..=3 * TASKS).contains(n)), "{counts:?} for shared handles");
     let cancellable = |n| assert_eq!(pool.with().token(&token).spawn(move || n).unwrap().join().unwrap(), n);

@@ -15,7 +15,7 @@ use support::{Count, Gate, on_every_dispatch};
 /// The kind of the refusal, if it was refused.
 type Entering<'a> = Pin<Box<dyn Future<Output = Result<(), SubmitErrorKind>> + Send + 'a>>;
 
-/// What all tasks do: come to the gate, and count when they are through.
+/// What all tasks do: wait at the gate, then count.
 #[derive(Clone, Default)]
 struct Work(Gate, Count);
 
@@ -35,7 +35,7 @@ impl Worker for Work {
     }
 }
 
-/// One way into a pool.
+/// One way to submit to a pool.
 trait Enter {
     fn enter<'a>(&'a self, token: &'a CancelToken) -> Entering<'a>;
     fn waiting(&self) -> usize;
@@ -92,7 +92,7 @@ way_in!(State, StatefulPool<Work, D>, |me, token| async move {
     })
 });
 
-/// Runs a test on each way into a pool of one worker without a queue, which is held at the gate.
+/// Runs a test for each way to submit to a pool of one worker without a queue, which is held at the gate.
 fn each<D: Dispatch>(test: fn(&dyn Enter, &Work)) {
     let new = Work::default;
     let pool = || Pool::builder().workers(1).queue(0).dispatch::<D>().build().unwrap();
@@ -115,7 +115,7 @@ fn each<D: Dispatch>(test: fn(&dyn Enter, &Work)) {
     }
 }
 
-fn in_line<D: Dispatch>() {
+fn in_the_queue<D: Dispatch>() {
     each::<D>(|way, work| {
         let (token, bell, other) = (CancelToken::new(), Bell::new(), Bell::new());
         let (mut first, free) = (way.enter(&token), CancelToken::new());
@@ -135,8 +135,8 @@ fn in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a21_a_token_calls_a_future_out_of_the_line() {
-    on_every_dispatch!(in_line);
+fn a21_a_token_takes_a_future_out_of_the_wait_queue() {
+    on_every_dispatch!(in_the_queue);
 }
 
 fn early_and_late<D: Dispatch>() {
@@ -150,7 +150,7 @@ fn early_and_late<D: Dispatch>() {
         timed.cancel_after(Duration::from_millis(5));
         assert_eq!(block_on(way.enter(&timed)), Err(SubmitErrorKind::TimedOut));
         assert_eq!(way.waiting(), 0);
-        // Once it has entered, its token cancels it in the queue; there is room as soon as the first has ended.
+        // After it has been accepted, its token cancels it in the queue; there is room as soon as the first has ended.
         let token = CancelToken::new();
         let mut entering = way.enter(&token);
         assert!(poll_with(entering.as_mut(), &bell).is_pending());

@@ -35,7 +35,7 @@ fn an_idle_pool_is_awaited() {
             eventually("one has ended", || pool.stats().completed == passed as u64 + 1);
         }
         eventually("it is told", || bell.rung() == 1);
-        // It was idle, whatever came after that.
+        // It was idle, whatever was submitted after that.
         pool.submit(gate.task()).unwrap();
         assert_eq!(poll_with(idle.as_mut(), &bell), Poll::Ready(true));
         gate.open();
@@ -44,7 +44,7 @@ fn an_idle_pool_is_awaited() {
     });
 }
 
-/// Threads and futures that wait for the same moment, and tasks that come again: nobody is forgotten.
+/// Threads and futures that wait for the same moment, and tasks that are submitted anew: every waiter is woken.
 #[test]
 fn threads_and_futures_wait_for_the_same_idle_moment() {
     for_each(|variant| {
@@ -155,7 +155,7 @@ fn a_dropped_future_leaves_no_waker_and_the_shutdown_goes_on() {
     });
 }
 
-/// Looks at the pool, and changes it, where it is woken.
+/// Reads the pool's figures and reconfigures the pool, on the thread that wakes it.
 struct Meddles {
     pool: AnyPool,
     woken: AtomicUsize,
@@ -167,7 +167,7 @@ impl Wake for Meddles {
         drop(pool.stats());
         drop(pool.pause());
         pool.tune(2).unwrap();
-        // In a thread of the pool they do not wait, elsewhere there is nothing to wait for any more.
+        // On a worker of the pool they do not wait; elsewhere there is nothing left to wait for.
         let _ = pool.wait_idle_timeout(Duration::ZERO);
         let _ = pool.try_submit(Task::new(|| ()));
         woken.fetch_add(1, SeqCst);
@@ -247,7 +247,7 @@ fn a_circle_of_ends_is_not_waited_for() {
     on_every_dispatch!(circle);
 }
 
-/// Where no thread can be had for what is queued, the end is not waited for, and the next shutdown sees to it.
+/// If no thread can be had for queued tasks, the future does not wait for the end, and the next shutdown runs them.
 #[test]
 fn what_no_thread_is_left_for_is_in_the_report() {
     for_each(|variant| {
@@ -259,7 +259,7 @@ fn what_no_thread_is_left_for_is_in_the_report() {
         let (ran, pause) = (Count::new(), pool.pause());
         pool.submit(ran.task()).unwrap();
         refuses.store(true, SeqCst);
-        // The worker that was started for it is there, or is gone and cannot be had again.
+        // The worker that was started for it is alive, or has exited and cannot be replaced.
         let report = block_on(pool.shutdown_async());
         assert_eq!((report.workers, report.running), (0, 0));
         assert_eq!(report.queued + ran.get(), 1, "{report:?}");

@@ -1,4 +1,4 @@
-//! Those who wait for tokens as futures: their wakers, their order, and the thread that keeps the time for them.
+//! Futures that wait for tokens: their wakers, their order, and the timer thread.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -19,7 +19,7 @@ fn poll_all(futures: &mut [Pin<Box<Cancelled<'_>>>], bell: &Arc<Bell>) {
     assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), bell).is_pending()));
 }
 
-/// D15: joining and leaving those who wait costs the same at any depth and in any company.
+/// D15: adding and removing a waiter costs the same at any depth and with any number of other waiters.
 #[test]
 fn d15_waiting_is_not_linear_in_depth_or_company() {
     within(LIMIT, "waiting", || {
@@ -49,7 +49,7 @@ impl Wake for Listed {
     }
 }
 
-/// Those who wait anywhere below are woken in the order in which they came.
+/// Waiters at any level below are woken in the order in which they came.
 #[test]
 fn those_who_wait_are_woken_in_order() {
     let (chain, woken) = (chain(5), Arc::default());
@@ -86,7 +86,7 @@ fn d03_wakers_that_wake_need_no_stack() {
     });
 }
 
-/// What a waker of [`Curious`] does at every occasion.
+/// What a waker of [`Curious`] does in every call.
 fn use_all(token: &CancelToken) {
     let bell = Bell::new();
     let below = token.child();
@@ -147,7 +147,7 @@ impl Curious {
     }
 }
 
-/// D11: a waker may use its token, its token's family and the timer in whatever it does: nothing is locked when it is called.
+/// D11: a waker may use its token, its token's relatives and the timer: no lock is held when it runs.
 #[test]
 fn d11_no_waker_of_a_token_is_called_under_a_lock() {
     within(LIMIT, "wakers", || {
@@ -165,7 +165,7 @@ fn d11_no_waker_of_a_token_is_called_under_a_lock() {
                 assert!(futures.iter_mut().all(|future| poll(future).is_pending()));
             }
             futures.pop();
-            // One that is forgotten keeps its entry until the token goes.
+            // A forgotten one keeps its entry until the token is dropped.
             std::mem::forget(futures.pop());
             root.cancel_after(LIMIT);
             assert!(futures.iter_mut().all(|future| poll(future).is_pending()));
@@ -188,14 +188,14 @@ fn d11_no_waker_of_a_token_is_called_under_a_lock() {
     });
 }
 
-/// The threads of this process that keep the time, by their numbers (Linux).
+/// The timer threads of this process, by their numbers (Linux).
 fn timers() -> Vec<std::ffi::OsString> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let comm = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
     tasks.filter(|task| comm(task).starts_with("formicary-timer")).map(|task| task.file_name()).collect()
 }
 
-/// D21: a thousand deadlines that are awaited are one thread; a thousand that are given up are one as well, and not one each.
+/// D21: a thousand awaited deadlines need one thread, and so do a thousand that are given up.
 #[test]
 #[cfg(target_os = "linux")]
 fn d21_a_thousand_deadlines_are_one_thread() {
@@ -213,7 +213,7 @@ fn d21_a_thousand_deadlines_are_one_thread() {
             poll_all(&mut [Box::pin(token.cancelled())], &bell);
             seen.extend(timers());
         }
-        // It stays for a second after its last alarm, so another one is needed only where the test is held up for as long.
+        // It stays for a second after its last alarm, so another one is needed only if the test is delayed for as long.
         let most = 1 + start.elapsed().as_secs() as usize;
         assert!((1..=most).contains(&seen.len()), "{} threads", seen.len());
         assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");

@@ -38,7 +38,7 @@ impl Worker for Doubles {
     }
 }
 
-/// A20, A33: results by `.await`, before and after their end, with all that can become of a task.
+/// A20, A33: results by `.await`, before and after the task's end, with every outcome of a task.
 fn results<D: Dispatch>() {
     quiet_panics();
     let pool = pool::<D>(2, 100);
@@ -72,7 +72,7 @@ fn a20_awaiting_gives_what_joining_gives() {
     on_every_dispatch!(results);
 }
 
-/// All three kinds, in and out without a thread that waits.
+/// All three kinds of pool, submitted to and joined without a thread that waits.
 fn kinds<D: Dispatch>() {
     let closures = pool::<D>(1, 1);
     let sum = Arc::new(AtomicUsize::new(0));
@@ -97,9 +97,9 @@ fn all_kinds_are_used_without_blocking() {
     on_every_dispatch!(kinds);
 }
 
-/// Threads and futures stand in one line, first come first served. A future that the system keeps from being polled for long may be
-/// passed, so not every round needs to show it; threads among themselves are in order in any case.
-fn one_line<D: Dispatch>() {
+/// Threads and futures wait in one FIFO queue. A future that the scheduler keeps from being polled for long may be overtaken, so
+/// not every round needs to show the order. Threads among themselves are always in order.
+fn one_queue<D: Dispatch>() {
     let round = || {
         let (pool, gate) = full::<D>();
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -127,12 +127,12 @@ fn one_line<D: Dispatch>() {
 }
 
 #[test]
-fn a27_futures_and_threads_wait_in_one_line() {
-    on_every_dispatch!(one_line);
+fn a27_futures_and_threads_wait_in_one_queue() {
+    on_every_dispatch!(one_queue);
 }
 
-/// A future in line is dropped, wherever it stands and also when it has just been called: those behind it get in.
-fn dropped_in_line<D: Dispatch>() {
+/// A waiting future is dropped, at any place in the wait queue, also when it has just been notified: those behind it get in.
+fn dropped_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
         let (bell, captured) = (Bell::new(), Arc::new(()));
@@ -157,8 +157,8 @@ fn dropped_in_line<D: Dispatch>() {
             }
             1 => {
                 gate.open();
-                // Called, and not polled again.
-                eventually("the first is called", || bell.rung() > 0);
+                // Notified, and not polled again.
+                eventually("the first is notified", || bell.rung() > 0);
                 drop(first);
             }
             _ => {
@@ -175,8 +175,8 @@ fn dropped_in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a_future_that_is_dropped_in_line_strands_nobody() {
-    on_every_dispatch!(dropped_in_line);
+fn a_future_that_is_dropped_while_it_waits_strands_no_submitter() {
+    on_every_dispatch!(dropped_while_waiting);
 }
 
 /// Every poll with another waker: the last one is woken, and no other.
@@ -224,14 +224,14 @@ fn the_waker_of_the_last_poll_is_woken() {
     on_every_dispatch!(wakers_change);
 }
 
-/// A future that was called to the door and does not come keeps its place in the line, but no room: whoever comes later may take that.
-fn first_in_line<D: Dispatch>() {
+/// A future that was notified and is not polled keeps its place in the wait queue, but no room: a later submitter may take that.
+fn head_of_the_queue<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let bell = Bell::new();
     let mut first = Box::pin(pool.submit_async(|| ()));
     assert!(poll_with(first.as_mut(), &bell).is_pending());
     gate.open();
-    eventually("it is called", || bell.rung() > 0);
+    eventually("it is notified", || bell.rung() > 0);
     assert!(pool.wait_idle());
     pool.with().room_timeout(LIMIT).submit(|| ()).unwrap();
     assert!(pool.wait_idle());
@@ -241,11 +241,11 @@ fn first_in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a28_the_first_in_line_keeps_its_place_but_no_room() {
-    on_every_dispatch!(first_in_line);
+fn a28_the_head_of_the_queue_keeps_its_place_but_no_room() {
+    on_every_dispatch!(head_of_the_queue);
 }
 
-/// A future is polled once here and then awaited there.
+/// A future is polled once on this thread and then awaited on another.
 fn moved<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let here = Bell::new();
@@ -263,7 +263,7 @@ fn a_future_is_polled_here_and_awaited_there() {
     on_every_dispatch!(moved);
 }
 
-/// The end of the pool sends those in line away, each with its task.
+/// The end of the pool refuses all waiting futures, and each gets its task back.
 fn closing<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let waiters: Vec<_> = (0..6)
@@ -290,11 +290,11 @@ fn closing<D: Dispatch>() {
 }
 
 #[test]
-fn a28_closing_ends_futures_in_line() {
+fn a28_closing_ends_waiting_futures() {
     on_every_dispatch!(closing);
 }
 
-/// A future in line is one who waits; one that was not polled is not.
+/// A future in the wait queue counts as waiting; one that was not polled does not.
 fn counted<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).max_blocking(2).dispatch::<D>().build().unwrap();
     let gate = Gate::new();
@@ -320,7 +320,8 @@ fn max_blocking_counts_futures_too() {
     on_every_dispatch!(counted);
 }
 
-/// Many futures and threads at a small pool, some of them dropped after a poll: all others get in, and all results come out.
+/// Many futures and threads submit to a small pool, and some futures are dropped after a poll: all others get in, and all results
+/// arrive.
 fn crowd<D: Dispatch>() {
     let pool = pool::<D>(2, 1);
     let entered = AtomicUsize::new(0);
@@ -358,11 +359,11 @@ fn crowd<D: Dispatch>() {
 }
 
 #[test]
-fn b21_futures_and_threads_crowd_at_the_door() {
+fn b21_many_futures_and_threads_wait_for_room() {
     on_every_dispatch!(crowd);
 }
 
-/// On a runtime of several threads, with its timers and its way of dropping what is late.
+/// On a runtime of several threads, with its timers and its dropping of late futures.
 fn on_tokio<D: Dispatch>() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let pool = pool::<D>(2, 2);
@@ -377,7 +378,7 @@ fn on_tokio<D: Dispatch>() {
             assert_eq!(task.await.unwrap(), n * n);
         }
 
-        // A full pool, and futures that are given up by the runtime's clock.
+        // A full pool, and futures that the runtime's timer drops.
         let gate = Gate::new();
         for _ in 0..4 {
             let held = gate.clone();
@@ -408,8 +409,8 @@ fn tokio_awaits_tasks_and_room() {
 
 const TIMER: &str = "formicary-timer";
 
-/// Awaiting a token: cancelled, from above, by time, too late, and dropped. The thread that keeps the time goes soon after the last
-/// future that needs it.
+/// Awaiting a token: cancelled, by a token above, by time, too late, and dropped. The timer thread exits soon after the last future
+/// that needs it.
 #[test]
 fn awaiting_tokens_leaves_no_thread_behind() {
     within(LIMIT, "tokens", || {
@@ -425,7 +426,7 @@ fn awaiting_tokens_leaves_no_thread_behind() {
         block_on(token.child().cancelled());
         assert!(token.is_cancelled());
 
-        // A limit that is set or shortened while somebody waits.
+        // A limit that is set or shortened while a future waits.
         let token = CancelToken::new();
         let bell = Bell::new();
         let mut waits = Box::pin(token.cancelled());
@@ -447,7 +448,7 @@ fn awaiting_tokens_leaves_no_thread_behind() {
         eventually("the thread is gone", || threads_named(TIMER) == 0);
         assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
 
-        // It comes and goes while others come and go.
+        // The timer thread starts and exits while futures come and go.
         together(4, |n| {
             for i in 0..100 {
                 let token = CancelToken::new();

@@ -1,4 +1,4 @@
-//! Broadcasts: a closure for every worker's state, when it is carried out, and when it is refused.
+//! Broadcasts: a closure for every worker's state, when it runs, and when it is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -76,7 +76,7 @@ fn it_goes_on_while_the_pool_is_paused() {
     on_every_dispatch!(paused);
 }
 
-fn full_house<D: Dispatch>() {
+fn full_pool<D: Dispatch>() {
     let builder = StatefulPool::builder(|_| Ok(Notes::default())).workers(1).queue(1).dispatch::<D>();
     let pool = builder.build().unwrap();
     let pause = pool.pause();
@@ -89,10 +89,10 @@ fn full_house<D: Dispatch>() {
 
 #[test]
 fn it_needs_no_room() {
-    on_every_dispatch!(full_house);
+    on_every_dispatch!(full_pool);
 }
 
-/// Nobody who gives an order knows when the others do: the workers agree all the same.
+/// The broadcasters are not synchronised with each other: all workers run the broadcasts in the same order all the same.
 fn several_at_once<D: Dispatch>() {
     let pool = full::<D>(3);
     together(4, |n| {
@@ -122,7 +122,7 @@ fn from_inside<D: Dispatch>() {
         u32::from(!pool.forget("key"))
     };
     assert_eq!(pool.run(Box::new(task.clone())).unwrap(), 1);
-    // A broadcast is inside as well.
+    // The closure of a broadcast runs inside the pool, too.
     assert_eq!(all(pool.broadcast(task).unwrap()), [(0, 1), (1, 1)]);
     assert!(pool.wait_idle());
     assert!(all(pool.broadcast(|notes: &mut Notes| notes.0.len()).unwrap()).iter().all(|(_, len)| *len == 0));

@@ -88,7 +88,7 @@ fn told(f: impl Fn() -> usize + Send + Sync + 'static) -> Told {
     Arc::new(f)
 }
 
-/// Each of the minimum does it once, on its own thread, also of a pool that was built a moment ago.
+/// Each worker of the minimum runs it once, on its own thread, also in a pool that was built a moment ago.
 fn everyone<D: Dispatch>() {
     for round in 0..50 {
         for pool in kinds::<D>(&full(4)) {
@@ -133,7 +133,7 @@ fn busy<D: Dispatch>() {
                     None,
                 )
             });
-            // The idle one has done it. The busy one does it after its task, and before what is queued behind that.
+            // The idle worker has run it. The busy one runs it after its task, and before what is queued behind that.
             at.await_arrivals(1);
             assert!(!answers.is_finished());
             let pause = pool.control().pause();
@@ -153,7 +153,7 @@ fn a_busy_worker_does_it_after_its_task() {
     on_every_dispatch!(busy);
 }
 
-/// Workers that do not come, or are not there, keep nobody waiting.
+/// Workers that are late, or do not exist, do not block the broadcaster.
 fn not_there<D: Dispatch>() {
     let call = || told(|| 1);
     for pool in kinds::<D>(&full(2)) {
@@ -163,14 +163,14 @@ fn not_there<D: Dispatch>() {
         assert_eq!(pool.control().queued(), 1);
         drop(pause);
     }
-    // Not started, and gone again.
+    // Not started yet, and expired.
     for pool in kinds::<D>(&Setup::fleeting(2, 10, Duration::from_millis(1))) {
         assert!(pool.tell(call(), None).unwrap().is_empty());
         pool.submit(Task::new(|| ()));
         eventually("it expires", || pool.control().stats().live == 0);
         assert!(pool.tell(call(), None).unwrap().is_empty());
     }
-    // One has its thread, the others are refused; and a spawn handler keeps one for later.
+    // One worker has its thread, the others are refused; and a spawn handler keeps one for later.
     let kept = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let keeps = Arc::clone(&kept);
     let handler = move |thread: WorkerThread| {
@@ -193,7 +193,7 @@ fn not_there<D: Dispatch>() {
 }
 
 #[test]
-fn workers_that_are_not_there_keep_nobody_waiting() {
+fn workers_that_are_not_there_keep_no_caller_waiting() {
     on_every_dispatch!(not_there);
 }
 
@@ -212,7 +212,7 @@ fn refused<D: Dispatch>() {
             move || assert_eq!(inside(), 1)
         }));
         assert!(pool.control().wait_idle());
-        // A broadcast is inside as well.
+        // The closure of a broadcast runs inside the pool, too.
         assert_eq!(all(pool.tell(told(inside), None).unwrap()), [(0, 1), (1, 1)]);
         assert_eq!(pool.control().stats().panicked, 0);
         pool.control().shutdown();
@@ -255,16 +255,17 @@ fn a_panic_is_an_answer_and_the_worker_goes_on() {
     on_every_dispatch!(panicking);
 }
 
-/// One is at a task, one at the closure, one has answered when the time is up. The first never does it, the second ends what it is at.
+/// When the time is up, one worker runs a task, one runs the closure, one has answered. The first never runs the closure, the
+/// second runs it to its end.
 fn late<D: Dispatch>() {
     for kind in 0..3 {
         let limits = (0..8).map(|n| Duration::from_millis(20 << n));
-        // On a busy machine the limit may be too short for the one that answers.
+        // On a busy machine the limit may be too short for the third.
         assert!(limits.into_iter().any(|limit| late_in(&*kinds::<D>(&full(3))[kind], limit)));
     }
 }
 
-/// Says whether one has answered within the limit.
+/// Returns whether one has answered within the limit.
 fn late_in(pool: &dyn Tells, limit: Duration) -> bool {
     let (task, at, first) = (Gate::new(), Gate::new(), Arc::new(AtomicBool::new(true)));
     pool.submit(task.task());
@@ -286,7 +287,7 @@ fn late_in(pool: &dyn Tells, limit: Duration) -> bool {
         let missing: Vec<_> = missing.into_iter().map(|(_, answer)| answer.unwrap_err()).collect();
         assert!(missing.iter().all(|error| error.is_timed_out()), "{missing:?}");
         assert_eq!(missing.iter().filter(|error| error.is_cancelled()).count(), 1, "{missing:?}");
-        // The worker that is at it has the closure still; the one at its task has not.
+        // The worker that runs the closure still holds it; the one that runs its task does not.
         assert!(Arc::strong_count(&call) > 1);
         first.store(true, SeqCst);
     }
@@ -301,7 +302,7 @@ fn late_in(pool: &dyn Tells, limit: Duration) -> bool {
 }
 
 #[test]
-fn a_limit_leaves_out_who_has_not_begun() {
+fn a_limit_leaves_out_workers_that_have_not_begun() {
     on_every_dispatch!(late);
 }
 
@@ -332,6 +333,6 @@ fn against_changes<D: Dispatch>() {
 }
 
 #[test]
-fn no_change_of_the_pool_leaves_anybody_waiting() {
+fn no_change_of_the_pool_leaves_a_submitter_waiting() {
     on_every_dispatch!(against_changes);
 }

@@ -1,4 +1,4 @@
-//! A broadcast to workers that have just been told to leave.
+//! A broadcast to workers that have just been told to exit.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use formicary::{Context, Dispatch, StatefulPool, Worker};
 use support::{Gate, on_every_dispatch};
 
-/// Counts what it was told, and whether it ended with an order that it had been given.
+/// Counts the broadcasts that it has run.
 struct Told(Arc<AtomicUsize>);
 
 impl Worker for Told {
@@ -19,9 +19,9 @@ impl Worker for Told {
     fn process(&mut self, (): (), _: &Context<'_>) {}
 }
 
-/// Sleeping workers are dismissed, and an order comes before they have woken up. Whoever still has a state has been given it:
-/// so he does it, and nobody waits for his thread to end, which here ends only after the broadcast.
-fn dismissed<D: Dispatch>() {
+/// Parked workers are told to exit, and a broadcast comes before they have woken up. A worker that still has its state runs the
+/// broadcast. The broadcaster does not wait for the worker's thread, which here ends only after the broadcast.
+fn exiting<D: Dispatch>() {
     let mut told_late = 0;
     for _ in 0..200 {
         let (runs, ended) = (Arc::new(AtomicUsize::new(0)), Gate::new());
@@ -37,10 +37,10 @@ fn dismissed<D: Dispatch>() {
         ended.open();
         assert!(pool.shutdown().is_complete());
     }
-    assert!(told_late > 0, "no worker was given an order on its way out: nothing was tested");
+    assert!(told_late > 0, "no worker got a broadcast while it exited: nothing was tested");
 }
 
 #[test]
 fn a_worker_that_was_told_to_leave_still_does_what_it_was_given() {
-    on_every_dispatch!(dismissed);
+    on_every_dispatch!(exiting);
 }

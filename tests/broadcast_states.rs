@@ -1,4 +1,4 @@
-//! Broadcasts to workers that come, go, and lose their states; and what later states are told.
+//! Broadcasts to workers that start, exit, and lose their states; and what later states are given.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -40,7 +40,7 @@ fn panicking<D: Dispatch>() {
         assert!(answers.iter().all(|(_, answer)| answer.as_ref().is_err_and(|error| error.is_panic())));
         let stats = pool.stats();
         assert_eq!((told.get(), stats.handler_panics, stats.panicked, stats.submitted), (2, 2, 0, 0));
-        // A state that is gone has nothing to answer; it is made anew for a task.
+        // A lost state has no answer; it is made anew for a task.
         let keeps = policy == PanicPolicy::Keep;
         assert_eq!(pool.broadcast(|_: &mut Notes| ()).unwrap().len(), if keeps { 2 } else { 0 });
         assert_eq!(pool.run(digits()).unwrap(), u32::from(keeps));
@@ -65,13 +65,13 @@ fn lost_state<D: Dispatch>() {
     gate.await_arrivals(1);
     told.open();
     std::thread::scope(|scope| {
-        // Two, the second behind the first: both go with the state.
+        // Two broadcasts, the second behind the first: both are lost with the state.
         let tell = || {
             let told = told.clone();
             pool.broadcast(move |_: &mut Notes| told.wait())
         };
         let asking = [scope.spawn(tell), scope.spawn(tell)];
-        // The idle worker has done it, so the busy one has been given it.
+        // The idle worker has run it, so the busy one has received it.
         told.await_arrivals(2);
         gate.open();
         for answers in asking {
@@ -138,7 +138,7 @@ fn what_is_remembered_is_done_by_every_later_state_before_its_first_task() {
     on_every_dispatch!(remembered);
 }
 
-/// A new state that cannot do what is remembered is no state.
+/// A new state that fails a remembered broadcast is discarded.
 fn remembered_panic<D: Dispatch>() {
     let pool = full::<D>(1);
     let fails = Arc::new(AtomicBool::new(false));
@@ -164,7 +164,7 @@ fn a_remembered_panic_is_a_failure_of_the_factory() {
     on_every_dispatch!(remembered_panic);
 }
 
-/// Workers come and go while everyone is told something: each state has seen a gapless end of what was told.
+/// Workers start and exit while broadcasts run: each state has seen a gapless tail of them.
 fn while_workers_come_and_go<D: Dispatch>() {
     let builder = StatefulPool::builder(|_| Ok(Notes::default())).workers(4).min_workers(0);
     let pool = builder.expiry(Duration::from_millis(1)).queue(1000).dispatch::<D>().build().unwrap();
@@ -180,7 +180,7 @@ fn while_workers_come_and_go<D: Dispatch>() {
                     before
                 });
                 for (_, last) in all(before.unwrap()) {
-                    // A state that was there is told everything.
+                    // A state that existed before gets every broadcast.
                     if last.is_some_and(|last| last + 1 != n) {
                         strays.lock().insert((last, n));
                     }
@@ -198,7 +198,7 @@ fn while_workers_come_and_go<D: Dispatch>() {
         }
         _ => {
             while !done.load(SeqCst) {
-                // What was told before a task was submitted is known to the worker that runs it.
+                // A worker that runs a task has run all broadcasts from before the submit.
                 let known = told.load(SeqCst) as u32;
                 let tasks: Vec<_> = (0..8)
                     .map(|_| pool.spawn(Box::new(|notes: &mut Notes| notes.0.last().copied().unwrap_or(0))).unwrap())
@@ -219,7 +219,7 @@ fn no_state_misses_anything_while_workers_come_and_go() {
     on_every_dispatch!(while_workers_come_and_go);
 }
 
-/// Notes whether it was told before it ended.
+/// Records whether it ran the broadcast before it ended.
 struct Ending {
     told: bool,
     untold: Arc<AtomicUsize>,
@@ -238,7 +238,7 @@ impl Worker for Ending {
     }
 }
 
-/// The pool shrinks, or closes, with an order for workers that are busy: they follow it before they end.
+/// The pool shrinks, or closes, with a broadcast for busy workers: they run it before they exit.
 fn ending<D: Dispatch>() {
     for closes in [false, true] {
         let untold = Arc::new(AtomicUsize::new(0));
@@ -257,7 +257,7 @@ fn ending<D: Dispatch>() {
                     state.told = true;
                 })
             });
-            // The idle one has done it, so the busy ones have been given it.
+            // The idle worker has run it, so the busy ones have received it.
             told.await_arrivals(1);
             let end = scope.spawn(|| match closes {
                 true => assert!(pool.shutdown().is_complete()),
@@ -295,11 +295,11 @@ fn against_the_end<D: Dispatch>() {
 }
 
 #[test]
-fn b14_the_end_of_the_pool_leaves_nobody_waiting() {
+fn b14_the_end_of_the_pool_leaves_no_caller_waiting() {
     on_every_dispatch!(against_the_end);
 }
 
-/// The factory fails for those that come later: they have no state to be told anything.
+/// The factory fails for later workers: they have no state for a broadcast.
 #[test]
 fn a_worker_whose_factory_fails_is_left_out() {
     support::within(support::LIMIT, "this test", || {

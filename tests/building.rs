@@ -11,8 +11,8 @@ use formicary::{BuildError, DEFAULT_NAME, DEFAULT_QUEUE, MAX_WORKERS, Pool, Subm
 use parking_lot::Mutex;
 use support::{AnyPool, Count, Gate, LIMIT, Setup, eventually, for_each, quiet_panics};
 
-/// Has `count` workers alive at once, then all idle. None of them is idle before they have met, however short the expiry: one that is
-/// started finds its task queued, and those before it are at theirs.
+/// Makes `count` workers alive at once, then all idle. None is idle before all have met, however short the expiry: a started worker
+/// finds its task queued, and those before it run theirs.
 fn start_workers(pool: &AnyPool, count: usize) {
     let gate = Gate::new();
     for at_work in 1..=count {
@@ -107,7 +107,7 @@ fn a35_tasks_one_after_the_other_use_one_worker() {
     });
 }
 
-/// A05: all but the minimum go, exactly; the pool with an expiry is the clock of the one without.
+/// A05: all but the minimum expire, exactly; the pool with an expiry is the clock of the one without.
 #[test]
 fn a05_idle_workers_go_after_the_expiry_or_stay_without_one() {
     for_each(|variant| {
@@ -135,7 +135,7 @@ fn a05_idle_workers_go_after_the_expiry_or_stay_without_one() {
 #[test]
 fn a02_after_all_workers_expired_a_submit_starts_one() {
     for_each(|variant| {
-        // Long enough for a submit: a worker may not go again before it has got the task it was started for.
+        // Long enough for a submit: a worker must not expire before it has got the task that it was started for.
         let expiry = Some(Some(Duration::from_millis(30)));
         let pool = variant.build(Setup { min_workers: Some(0), expiry, ..Setup::new(3, 3) });
         let count = Count::new();
@@ -321,7 +321,7 @@ fn a_spawn_handler_that_drops_the_thread_counts_as_refusing_it() {
     });
 }
 
-/// D23: a value that nothing can be done with is an error that names the setting and the value, and never another value.
+/// D23: an unusable value is an error that names the setting and the value, and is never replaced by another value.
 #[test]
 fn d23_absurd_values_are_errors_that_name_them() {
     for_each(|variant| {
@@ -346,7 +346,7 @@ fn d23_absurd_values_are_errors_that_name_them() {
     });
 }
 
-/// D23: and a value that is merely at the end of its range means what it says.
+/// D23: a value at the end of its range means what it says.
 #[test]
 fn d23_the_ends_of_each_range_are_taken_at_their_word() {
     for_each(|variant| {
@@ -380,7 +380,7 @@ fn d23_the_ends_of_each_range_are_taken_at_their_word() {
     });
 }
 
-/// D23: settings that a later one would make meaningless are told so.
+/// D23: settings that a later one would make meaningless are reported.
 #[test]
 fn d23_what_is_set_for_shards_is_not_ignored_elsewhere() {
     use formicary::{Balance, Ring, Sharded, Stack};

@@ -1,5 +1,5 @@
-//! A cancelled task is dropped, on a worker or by whoever ends what it belongs to, and what it captured panics in its drop: it was
-//! cancelled all the same.
+//! A cancelled task is dropped, on a worker or by the thread that ends its owner, and what it captured panics in its drop: it
+//! counts as cancelled all the same.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -36,7 +36,7 @@ impl Worker for Careful {
     }
 }
 
-/// A pool of one worker that counts what its panic handler is told.
+/// A pool of one worker that counts the calls of its panic handler.
 fn with<K, D: Dispatch>(builder: Builder<K>, told: &Count) -> Builder<K, D> {
     let told = told.clone();
     builder.workers(1).min_workers(1).dispatch::<D>().panic_handler(move |_| {
@@ -113,7 +113,7 @@ fn a21_a_capture_whose_drop_panics_does_not_unsay_a_cancel() {
     on_every_dispatch!(kinds);
 }
 
-/// The worker that waits for the task is the one that finds it cancelled, before the queue comes to it.
+/// The worker that waits for the task finds it cancelled, before it pops it from the queue.
 fn inside<D: Dispatch>() {
     let told = Count::new();
     let pool: Arc<Pool<D>> = Arc::new(with(Pool::builder(), &told).build().unwrap());
@@ -188,7 +188,8 @@ fn a21_a_capture_whose_drop_panics_on_its_owners_thread_is_counted() {
     on_every_dispatch!(on_the_owners_thread);
 }
 
-/// A task that was given back belongs to whoever runs it: a panic is his, also that of a drop in place of a run.
+/// A task that was given back belongs to the caller that runs it, and so does its panic, also one in a drop that takes the place of
+/// a run.
 fn a_task_in_hand_panics_for_its_holder<D: Dispatch>() {
     let pool: Pool<D> = Pool::builder().workers(1).queue(4).dispatch().build().unwrap();
     let (pause, token) = (pool.pause(), CancelToken::new());

@@ -1,4 +1,4 @@
-//! A21: telling work to stop: closures that are cancelled at the door, in the queue and while they run.
+//! A21: telling work to stop: closures that are cancelled while their submitter waits for room, in the queue and while they run.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -12,7 +12,7 @@ use support::races::together;
 use support::tokens::own_token;
 use support::{Count, Gate, LIMIT, assert_conserved, await_waiting, on_every_dispatch, within};
 
-/// A21: what is queued is skipped and counted as cancelled, what runs sees it and ends, and the shutdown returns.
+/// A21: queued tasks are skipped and counted as cancelled, running ones see it and end, and the shutdown returns.
 fn queued_and_running<D: Dispatch>() {
     let pool = pool::<D>(2, 100);
     let (all, ran, started) = (CancelToken::new(), Count::new(), Gate::new());
@@ -83,7 +83,7 @@ fn a21_a_handle_cancels_its_own_task_alone() {
     on_every_dispatch!(by_handle);
 }
 
-/// A21: a task that has ended does not mind, and what it captured is dropped at the moment of the cancelling.
+/// A21: a finished task is unaffected, and the captures of a queued one are dropped at the moment of the cancelling.
 fn late_and_early<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let handle = pool.spawn(|| 7).unwrap();
@@ -108,7 +108,7 @@ fn a21_cancelling_too_late_and_in_time() {
     on_every_dispatch!(late_and_early);
 }
 
-/// A21: 100,000 tasks with one token. Cancelling runs no user code and touches no task: they leave when their turn comes.
+/// A21: 100,000 tasks with one token. Cancelling runs no user code and touches no task: workers discard them when their turn comes.
 fn a_hundred_thousand<D: Dispatch>() {
     const TASKS: usize = 100_000;
     let pool = pool::<D>(2, TASKS);
@@ -140,8 +140,8 @@ fn a21_a_hundred_thousand_tasks_with_one_token() {
     on_every_dispatch!(a_hundred_thousand);
 }
 
-/// Cancelled at the door: the task comes back, and whoever stands behind it gets the call that it had.
-fn at_the_door<D: Dispatch>() {
+/// Cancelled while its submitter waits for room: the task comes back, and the submitter behind it gets the notification.
+fn waiting_for_room<D: Dispatch>() {
     for round in 0..20 {
         let pool = pool::<D>(1, 0);
         let gate = occupy(&pool);
@@ -171,8 +171,8 @@ fn at_the_door<D: Dispatch>() {
 }
 
 #[test]
-fn a21_a_token_calls_a_submitter_out_of_the_line() {
-    on_every_dispatch!(at_the_door);
+fn a21_a_token_takes_a_submitter_out_of_the_wait_queue() {
+    on_every_dispatch!(waiting_for_room);
 }
 
 /// What is cancelled and then given back or shut down is counted once.
@@ -203,7 +203,7 @@ fn a21_cancelling_and_shutting_down_count_a_task_once() {
     on_every_dispatch!(cancelled_and_taken_out);
 }
 
-/// Cancelling a running task and asking it for its token at the same time: the token must hear of it, whoever is first.
+/// Cancelling a running task and asking its handle for a token at the same time: the token is cancelled, whichever comes first.
 #[test]
 fn a21_a_token_that_is_made_while_its_task_is_cancelled() {
     within(LIMIT, "tokens", || {

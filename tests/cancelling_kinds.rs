@@ -1,4 +1,4 @@
-//! A21: telling work to stop, in pools of every kind and by every way in.
+//! A21: telling work to stop, in pools of every kind and by every way to submit.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -12,7 +12,7 @@ use support::closures::{occupy, pool};
 use support::tokens::{cancelled, past};
 use support::{Count, Gate, LIMIT, await_waiting, on_every_dispatch};
 
-/// Cancelled before: refused with the task and the reason, by every way in.
+/// Cancelled before: refused with the task and the reason, by every way to submit.
 fn before<D: Dispatch>() {
     let closures = pool::<D>(1, 4);
     let function = PoolWithFunc::builder(|n: u32| n).workers(1).dispatch::<D>().build().unwrap();
@@ -42,8 +42,8 @@ fn a21_cancelled_before_it_is_submitted() {
     on_every_dispatch!(before);
 }
 
-/// A deadline at the door is a time limit, also one that is set or shortened while the submitter waits, and on a token above.
-fn late_at_the_door<D: Dispatch>() {
+/// A deadline limits the wait for room, also one that is set or shortened while the submitter waits, and on a token above.
+fn late_while_waiting<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let function = Arc::new(PoolWithFunc::builder(Gate::wait_as).workers(1).queue(0).dispatch::<D>().build().unwrap());
     let gate = occupy(&pool);
@@ -67,11 +67,11 @@ fn late_at_the_door<D: Dispatch>() {
 }
 
 #[test]
-fn a21_a_tokens_deadline_is_a_time_limit_at_the_door() {
-    on_every_dispatch!(late_at_the_door);
+fn a21_a_tokens_deadline_limits_the_wait_for_room() {
+    on_every_dispatch!(late_while_waiting);
 }
 
-/// What `wait` is as a function: so that a pool can be made of it.
+/// `wait` as a function item, so that a pool can be made of it.
 trait WaitAs {
     fn wait_as(self);
 }
@@ -91,7 +91,7 @@ impl Worker for Obeys {
 
     fn process(&mut self, started: Gate, cx: &Context<'_>) -> bool {
         started.wait();
-        let token = cx.token().expect("somebody waits for it");
+        let token = cx.token().expect("a caller waits for it");
         token.wait();
         cx.is_cancelled()
     }
@@ -121,7 +121,7 @@ fn states<D: Dispatch>() {
     assert!(!running.cancel(), "it has started");
     assert!(running.join().unwrap());
 
-    // A call that is given up: what runs sees that in its token, which it has asked for before.
+    // A call that is given up: the running task sees that in its token, which it has asked for before.
     let error = pool.with().timeout(Duration::from_millis(20)).run(open_gate()).unwrap_err();
     assert!(error.is_timed_out());
     assert!(pool.wait_idle());
@@ -129,7 +129,7 @@ fn states<D: Dispatch>() {
     let token = CancelToken::new();
     let (started, calls, stops) = (open_gate(), Arc::clone(&pool), token.clone());
     let came = started.clone();
-    // The worker may end, because of the token too, before its caller looks.
+    // The token may end the worker's task before the caller checks.
     let call = thread::spawn(move || calls.with().token(&stops).run(came).unwrap_or_else(|e| e.is_cancelled()));
     started.await_arrivals(1);
     token.cancel();

@@ -22,7 +22,7 @@ fn counting(threads: &Count, mut setup: Setup) -> Setup {
     setup
 }
 
-/// A task that counts those that run beside it.
+/// A task that counts the tasks that run at the same time.
 fn beside(running: &Count) -> Task {
     let running = running.clone();
     Task::new(move || {
@@ -32,7 +32,7 @@ fn beside(running: &Count) -> Task {
     })
 }
 
-/// B02: many first submitters at once start as many workers as are allowed, and no more.
+/// B02: many concurrent first submitters start as many workers as are allowed, and no more.
 #[test]
 fn b02_a_race_of_first_submits_starts_no_worker_too_many() {
     for_each(|variant| {
@@ -52,7 +52,7 @@ fn b02_a_race_of_first_submits_starts_no_worker_too_many() {
     });
 }
 
-/// B02: the same while workers expire and others take their place.
+/// B02: the same while workers expire and new ones replace them.
 #[test]
 fn b02_a_race_with_expiry_starts_no_worker_too_many() {
     for_each(|variant| {
@@ -84,7 +84,7 @@ fn twenty_idle(variant: support::Variant) -> AnyPool {
     pool
 }
 
-/// B02: shrinking ends idle workers; what comes next finds two.
+/// B02: shrinking ends idle workers; later tasks find two.
 #[test]
 fn b02_tune_down_ends_idle_workers() {
     for_each(|variant| {
@@ -95,7 +95,7 @@ fn b02_tune_down_ends_idle_workers() {
     });
 }
 
-/// B02: right after the shrinking returns, while surplus workers may still be there, two tasks run and not twenty.
+/// B02: right after the shrinking returns, while surplus workers may still be alive, two tasks run and not twenty.
 #[test]
 fn b02_tune_down_holds_at_once() {
     for_each(|variant| {
@@ -222,7 +222,7 @@ fn use_steadily(pool: &AnyPool, expiry: Duration) -> Option<HashSet<ThreadId>> {
     Some(std::mem::take(&mut *seen.lock()))
 }
 
-/// B10: a worker that is used more often than it would expire does not expire, even when others around it do.
+/// B10: a worker that is used more often than its expiry does not expire, even when others beside it do.
 #[test]
 fn b10_a_short_expiry_spares_the_worker_in_use() {
     for_each(|variant| {
@@ -246,9 +246,9 @@ fn b10_a_short_expiry_spares_the_worker_in_use() {
     });
 }
 
-/// Where a pool has become smaller than it has workers, and some are only starting, one that is up goes on working.
+/// After a pool has become smaller than its number of workers, of which some are only starting, a running worker goes on working.
 #[test]
-fn a_surplus_that_is_still_starting_holds_nobody_up() {
+fn a_surplus_that_is_still_starting_holds_up_no_task() {
     for_each(|variant| {
         let (starting, gate, ran) = (Gate::new(), Gate::new(), Count::new());
         let hook = starting.clone();
@@ -272,7 +272,7 @@ fn a_surplus_that_is_still_starting_holds_nobody_up() {
     });
 }
 
-/// Whoever is about to leave is not dismissed for another one.
+/// A worker that is already exiting is not told to exit in place of another one.
 #[test]
 fn shrinking_twice_ends_no_more_than_it_must() {
     for_each(|variant| {
@@ -282,7 +282,7 @@ fn shrinking_twice_ends_no_more_than_it_must() {
         setup.on_thread_stop = Some(Arc::new(move |_| hook.wait()));
         let pool = variant.build(setup);
         for capacity in [3, 2] {
-            // Those that sleep are the ones that are dismissed. It never is the cause of a failure that one does not.
+            // Let the workers park: parked workers are the ones that are told to exit. The test holds without it.
             sleep(Duration::from_millis(10));
             pool.tune(capacity).unwrap();
             leaving.await_arrivals(4 - capacity);

@@ -1,4 +1,4 @@
-//! Changing and watching: resizing, pausing, waiting for idleness, the figures.
+//! Changing and observing a pool: resizing, pausing, waiting for idleness, the figures.
 
 mod support;
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use formicary::{MAX_WORKERS, ShardStats, Stats, Task};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, for_each, quiet_panics};
 
-/// Long enough for what must not happen to happen, were it possible; never the cause of a failure.
+/// Long enough for a wrong event to happen. Never the cause of a failure.
 const MOMENT: Duration = Duration::from_millis(10);
 
 /// A11
@@ -118,7 +118,7 @@ fn shrinking_retires_the_idle_at_once_and_the_busy_after_their_task() {
         gate.open();
         eventually("the busy have gone", || pool.stats().live == 2);
         assert_eq!(pool.stats().retired, 6);
-        // A minimum above the capacity has sunk with it.
+        // A minimum above the capacity is lowered with it.
         pool.tune(1).unwrap();
         eventually("one is left", || pool.stats().live == 1);
     });
@@ -159,7 +159,7 @@ fn a_bad_size_changes_nothing() {
     });
 }
 
-/// A37: what runs goes on, what is queued waits, those who submit queue up.
+/// A37: running tasks go on, queued tasks wait, and submitters queue up.
 #[test]
 fn a37_while_paused_nothing_starts() {
     for_each(|variant| {
@@ -236,7 +236,7 @@ fn a37_shutdown_overrides_a_pause() {
         assert_eq!(count.get(), 0);
         assert!(pool.shutdown().is_complete());
         assert_eq!(count.get(), 10);
-        // Nor does the old pause reach into the pool's next life.
+        // Nor does the old pause affect the pool after its restart.
         pool.restart().unwrap();
         pool.submit(count.task()).unwrap();
         assert!(pool.wait_idle());
@@ -333,7 +333,7 @@ fn a22_figures_are_zero_at_first_and_exact_after_ten_thousand_tasks() {
     });
 }
 
-/// A reader that looks all the time sees figures that fit together, and hinders nobody.
+/// A reader that polls the figures all the time sees consistent ones, and blocks no thread.
 #[test]
 fn figures_hold_together_while_tasks_run() {
     for_each(|variant| {
@@ -360,7 +360,7 @@ fn figures_hold_together_while_tasks_run() {
     });
 }
 
-/// A pause with a time limit ends by itself even if it was hidden behind one without.
+/// A pause with a time limit ends by itself, even if one without a limit hid it.
 #[test]
 fn a37_a_timed_pause_under_an_open_one_still_ends() {
     for_each(|variant| {
@@ -371,8 +371,7 @@ fn a37_a_timed_pause_under_an_open_one_still_ends() {
         let open = pool.pause();
         let timed = pool.pause_timeout(2 * MOMENT);
         pool.submit(count.task()).unwrap();
-        // Gives the worker time to fall asleep without an alarm, which is the case to be tested; in the other
-        // case the test passes too.
+        // Gives the worker time to park without a timeout, which is the case under test; in the other case the test passes too.
         thread::sleep(MOMENT);
         drop(open);
         pool.wait_idle();
@@ -381,7 +380,7 @@ fn a37_a_timed_pause_under_an_open_one_still_ends() {
     });
 }
 
-/// The same while the worker is about to fall asleep, at any moment of that.
+/// The same while the worker is about to park, at any moment of that.
 #[test]
 fn a37_a_timed_pause_is_not_missed_by_a_worker_that_falls_asleep() {
     for_each(|variant| {

@@ -1,4 +1,4 @@
-//! What happens when a pool is closed in the middle of everything.
+//! Closing a pool while everything else goes on.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -15,15 +15,15 @@ use support::on_every_dispatch;
 use support::races::{shift, together};
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 
-/// Ways to end a pool; each says how many tasks it gave back.
+/// Ways to end a pool; each returns how many tasks it gave back.
 const ENDS: [fn(&AnyPool) -> usize; 3] = [
     |pool| usize::from(!pool.shutdown().is_complete()),
     |pool| usize::from(!pool.shutdown_timeout(Duration::from_secs(3600)).is_complete()),
     |pool| pool.shutdown_now().len(),
 ];
 
-/// B03 and B06: many submits by every road race with every kind of end. None panics or hangs, each is let in or
-/// told that the pool is closed, and what was let in has run or is given back.
+/// B03 and B06: many submits of every kind race with every kind of end. None panics or hangs, each is accepted or told that the
+/// pool is closed, and each accepted task has run or is given back.
 #[test]
 fn b03_b06_submits_racing_with_the_end() {
     for (kind, end) in ENDS.into_iter().enumerate() {
@@ -86,7 +86,7 @@ fn b06_ten_thousand_submits_and_a_shutdown() {
     });
 }
 
-/// B06: the last worker has seen the pool closed while a task is still coming in: again and again, as close as can be.
+/// B06: the last worker has seen the pool closed while a task is still being submitted: again and again, as close as possible.
 #[test]
 fn b06_one_submit_against_one_shutdown() {
     for_each(|variant| {
@@ -109,7 +109,7 @@ fn b06_one_submit_against_one_shutdown() {
     });
 }
 
-/// B08: after a close everything that waits can still be called, and returns.
+/// B08: after a close every waiting function can still be called, and returns.
 #[test]
 fn b08_waiting_works_after_the_close() {
     for_each(|variant| {
@@ -155,12 +155,12 @@ fn b08_a_timed_close_ends_with_the_pool() {
     });
 }
 
-/// Somebody who waits for the answer `f` gives.
+/// A thread that waits for the answer that `f` gives.
 fn caller<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(f)
 }
 
-/// B14: tasks taken out of the queue leave nobody waiting: handles say cancelled, callers get their input back.
+/// B14: tasks that are taken out of the queue leave no caller waiting: handles say cancelled, callers get their input back.
 fn give_back_closures<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
     let gate = Gate::new();
@@ -197,7 +197,7 @@ fn give_back_closures<D: Dispatch>() {
 }
 
 #[test]
-fn b14_closures_given_back_leave_nobody_waiting() {
+fn b14_closures_given_back_leave_no_caller_waiting() {
     on_every_dispatch!(give_back_closures);
 }
 
@@ -213,7 +213,7 @@ impl Worker for Waits {
     }
 }
 
-/// B14: the same where payloads are queued, for both kinds of pool that do.
+/// B14: the same where payloads are queued, for both kinds of pool that queue them.
 fn give_back_payloads<D: Dispatch>() {
     let gate = Gate::new();
     let hold = gate.clone();
@@ -261,7 +261,7 @@ fn give_back_payloads<D: Dispatch>() {
 }
 
 #[test]
-fn b14_payloads_given_back_leave_nobody_waiting() {
+fn b14_payloads_given_back_leave_no_caller_waiting() {
     on_every_dispatch!(give_back_payloads);
 }
 
@@ -290,7 +290,7 @@ fn b15_ending_more_than_once() {
     });
 }
 
-/// B15: sizes that no pool can have are errors that name them, at build and later, and change nothing.
+/// B15: impossible sizes are errors that name them, at build and later, and change nothing.
 #[test]
 fn b15_impossible_sizes_are_errors() {
     for_each(|variant| {

@@ -52,7 +52,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A directory that is gone when the test is over.
+/// A directory that is deleted when the test is over.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -106,7 +106,7 @@ fn crooked_tree() -> Tree {
     tree.file("binary", b"TODO\0unsafe impl\nTODO\n");
     tree.file("long", [b"y".repeat(300_000), b"TODO\nx\n".to_vec()].concat());
     tree.file("-dash", "TODO: dash\n");
-    tree.pipe("a pipe that nobody writes to");
+    tree.pipe("a pipe without a writer");
     symlink("plain.rs", tree.path("link to a file")).unwrap();
     symlink("deep", tree.path("link to a directory")).unwrap();
     symlink("nowhere", tree.path("link to nothing")).unwrap();
@@ -126,7 +126,7 @@ fn sorted_lines(bytes: &[u8]) -> Vec<String> {
     lines
 }
 
-/// What `grep` says about `paths`. In the C locale it takes every file without a NUL for text.
+/// The output of `grep` for `paths`. In the C locale it takes every file without a NUL for text.
 fn grep(pattern: &str, paths: &[PathBuf]) -> Output {
     let mut grep = Command::new("grep");
     grep.args(["-rnEHI", "-e", pattern]).args(paths).env("LC_ALL", "C").stdin(Stdio::null());
@@ -235,7 +235,7 @@ fn refuses_bad_arguments() {
     }
 }
 
-/// A socket cannot be opened as a file by anyone, be it the superuser.
+/// A socket cannot be opened as a file, not even by the superuser.
 #[test]
 fn goes_on_after_what_it_cannot_read() {
     let tree = Tree::new();
@@ -292,7 +292,7 @@ impl HeldUp {
         HeldUp { tree, child, pipe }
     }
 
-    /// Ctrl-C, and waits until it has been taken in.
+    /// Sends Ctrl-C, and waits until it has been handled.
     fn interrupt(&mut self) {
         self.kill();
         let stderr = self.child.stderr.take().unwrap();

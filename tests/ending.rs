@@ -1,4 +1,4 @@
-//! Ending: draining, giving back, many who end at once, restart, drop.
+//! Ending: draining, giving back, many ends at once, restart, drop.
 
 mod support;
 
@@ -46,7 +46,7 @@ fn a08_shutdown_lets_all_blocked_submitters_go() {
             .collect();
         await_waiting(&*pool, 10);
         let ended = aside(&pool, |pool| pool.shutdown());
-        // The gate is shut: nobody gets in, all of them are sent away.
+        // The gate is shut: no submitter gets in, and all of them are refused.
         for submitter in blocked {
             assert!(submitter.join().unwrap().unwrap_err().is_closed());
         }
@@ -80,7 +80,7 @@ fn a09_restart_makes_a_closed_pool_work_again() {
     });
 }
 
-/// A worker that has left is not at work any more.
+/// A worker that has exited is not busy any more.
 #[test]
 fn a09_the_workers_of_two_lives_never_ran_at_a_time() {
     for_each(|variant| {
@@ -115,7 +115,7 @@ fn only_a_pool_that_has_ended_can_be_restarted() {
     });
 }
 
-/// A12: the patience is far beyond the test's limit, so that waiting until it is over would fail.
+/// A12: the limit is far beyond the test's limit, so that waiting until it is over would fail.
 #[test]
 fn a12_a_timed_shutdown_returns_when_the_pool_is_empty() {
     for_each(|variant| {
@@ -260,7 +260,7 @@ fn a38_no_thread_is_left_after_the_end() {
             gate.open();
             end(&pool);
             drop(pool);
-            // At once: the threads are joined. The kernel's own list may lag by a moment.
+            // The threads have been joined. The kernel's own list may lag by a moment.
             eventually("no thread is left", || threads_named(&name) == 0);
         }
     });

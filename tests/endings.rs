@@ -179,7 +179,7 @@ fn restarted_and_dropped<D: Dispatch>() {
     (0..8).for_each(|_| pool.submit(task()).unwrap());
 }
 
-/// The process ends with tasks running and queued. Nothing is dropped, and nothing is used that was.
+/// The process ends with tasks running and queued. Nothing is dropped, so nothing dropped is used.
 fn left_by_exit<D: Dispatch>() {
     let (_pool, _gate) = busy::<D>();
     exit(0);

@@ -15,7 +15,7 @@ use formicary::{
 };
 use support::{LIMIT, chain, on_every_dispatch, quiet_panics, within};
 
-/// The error that users have where they do not care which it is.
+/// The error type of users for whom the kind does not matter.
 type AnyError = Box<dyn Error + Send + Sync>;
 
 /// `Send`, and not `Sync`.
@@ -37,7 +37,7 @@ impl Worker for Takes {
     }
 }
 
-/// Each way into each kind of pool, refused, with `?` into an error of the type `$error`.
+/// Each way to submit to each kind of pool, refused, with `?` into an error of the type `$error`.
 macro_rules! every_way {
     ($name:ident, $error:ty) => {
         fn $name<D: Dispatch>(way: usize) -> Result<(), $error> {
@@ -101,7 +101,7 @@ fn d24_every_refusal_converts_with_a_question_mark() {
     on_every_dispatch!(converts);
 }
 
-/// D24: and what was refused can be had out of it again, whole.
+/// D24: the refused task can be taken out of it again, whole.
 #[test]
 fn d24_a_downcast_gives_the_task_back() {
     let pool = PoolWithFunc::new(1, |input: Unshared| input.1.get()).unwrap();
@@ -123,9 +123,9 @@ fn d24_a_downcast_gives_the_task_back() {
     assert_eq!((error.into_task().1.get(), rest.count()), (7, 1));
 }
 
-/// D24: a refusal may end on another thread than the one that was refused.
+/// D24: a refusal may be dropped on another thread than the one that was refused.
 #[test]
-fn d24_a_refusal_goes_to_another_thread_and_is_looked_at_by_two() {
+fn d24_a_refusal_goes_to_another_thread_and_is_read_by_two() {
     let pool = Pool::new(1).unwrap();
     assert!(pool.shutdown().is_complete());
     let refusal = pool.submit(move || for _ in unshared().0 {}).unwrap_err();
@@ -139,11 +139,11 @@ fn d24_a_refusal_goes_to_another_thread_and_is_looked_at_by_two() {
     std::thread::spawn(move || drop(refusal)).join().unwrap();
 }
 
-/// D24: each kind has its question, of a refusal and of a call's error alike.
+/// D24: each kind has its predicate, on a refusal and on a call's error alike.
 #[test]
 fn d24_every_kind_has_its_question() {
     within(LIMIT, "questions", || {
-        /// Which of the questions say yes.
+        /// Which of the predicates hold.
         macro_rules! yes {
             ($error:expr) => {{
                 let error = &$error;
@@ -206,7 +206,7 @@ fn d24_every_kind_has_its_question() {
     });
 }
 
-/// Asks its own pool for what it would wait for itself for: an order to all workers, and a call.
+/// Asks its own pool for a broadcast to all workers and for a call: it would wait for itself.
 struct Nests(Weak<StatefulPool<Nests>>);
 
 type Refusals = (Option<SubmitError<fn(&mut Nests)>>, Option<CallError<bool>>);
@@ -261,7 +261,7 @@ fn fragile<D: Dispatch>() -> StatefulPool<Fragile, D> {
     pool
 }
 
-/// The texts of the chain, none of which says what another one does.
+/// The texts of the chain, none of which repeats another.
 fn texts(error: &dyn Error) -> Vec<String> {
     let texts = chain(error);
     for (n, text) in texts.iter().enumerate() {
@@ -282,7 +282,7 @@ fn say_once<D: Dispatch>() {
     assert_eq!(texts(&error)[0], "the factory failed to create the state of worker 0");
     assert_eq!(texts(&error)[1..], cause);
 
-    // The same truth, whoever asks.
+    // The error answers the same on every thread.
     let no_state = "the task was cancelled: its worker's state could not be created";
     let error: JoinError = fragile::<D>().spawn(false).unwrap().join().unwrap_err();
     assert_eq!((&*texts(&error)[0], &texts(&error)[1..]), (no_state, &cause.map(String::from)[..]));
@@ -307,7 +307,7 @@ fn say_once<D: Dispatch>() {
     assert_eq!((error.index, &texts(&error)[1..]), (0, &cause.map(String::from)[..]));
     let error = anyhow::Error::from(error).downcast::<GroupError<Arc<dyn Error + Send + Sync>>>().unwrap();
     assert_eq!(texts(&error.failure)[1..], cause);
-    // An error that is not one by its type.
+    // An error whose type does not implement `Error`.
     let group = pool.group::<u8, anyhow::Error>();
     group.spawn(|_| Err(anyhow::Error::from(outer()).context("page 7"))).unwrap();
     let all = || -> anyhow::Result<Vec<u8>> { Ok(group.wait().map_err(GroupError::into_dyn)?) };
@@ -331,7 +331,7 @@ fn d23_a_chain_says_each_thing_once() {
     on_every_dispatch!(say_once);
 }
 
-/// D23: where an error becomes a panic's text, its causes are in that.
+/// D23: where an error becomes a panic's text, that text has the causes.
 #[test]
 fn d23_a_maps_panic_names_the_cause() {
     quiet_panics();

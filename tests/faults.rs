@@ -1,4 +1,4 @@
-//! Faults: threads and states that cannot be had, in tables; submitters that are killed in line; tasks that unwind, forget or
+//! Faults: threads and states that cannot be had, in tables; submitters that unwind while they wait; tasks that unwind, forget or
 //! own what they should not.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
@@ -159,7 +159,7 @@ fn factories<D: Dispatch>() {
 
             good.store(true, SeqCst);
             let gate = Gate::new();
-            // One whose state could not be made may still be on its way out; the next submit finds it gone.
+            // A worker whose state could not be made may still be exiting; the next submit finds it gone.
             eventually("every worker can be had", || {
                 let gate = gate.clone();
                 let waits: <Counted as Worker>::Input = Box::new(move |_| gate.wait());
@@ -190,8 +190,8 @@ fn full<D: Dispatch>() -> (Arc<Pool<D>>, Gate) {
     (pool, gate)
 }
 
-/// A submitter's frame is unwound while it stands in line, before, after or at the moment it is called: those behind get in.
-fn killed_in_line<D: Dispatch>() {
+/// A submitter's frame is unwound while it waits for room, before, after or at the moment it is notified: those behind get in.
+fn killed_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
         let captured = Arc::new(());
@@ -234,13 +234,13 @@ fn killed_in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a_submitter_that_is_killed_in_line_strands_nobody() {
-    on_every_dispatch!(killed_in_line);
+fn a_submitter_that_is_killed_while_it_waits_strands_no_other() {
+    on_every_dispatch!(killed_while_waiting);
 }
 
-/// An iterator that panics after its first item has stood in line, with others behind.
+/// An iterator panics after its first item has waited for room, with other submitters behind it.
 #[test]
-fn an_iterator_that_panics_at_a_full_door_strands_nobody() {
+fn an_iterator_that_panics_on_a_full_pool_strands_no_submitter() {
     for_each(|variant| {
         let (pool, gate, ran) = (variant.build(Setup::new(1, 0)), Gate::new(), Count::new());
         pool.submit(gate.task()).unwrap();
@@ -268,7 +268,7 @@ fn an_iterator_that_panics_at_a_full_door_strands_nobody() {
     });
 }
 
-/// The task unwinds because its caller leaves, or as he does.
+/// The task unwinds because its caller stops waiting, or at that moment.
 fn unwinds_as_the_caller_leaves<D: Dispatch>() {
     let (states, reports) = (Count::new(), Count::new());
     let (made, told) = (states.clone(), reports.clone());
@@ -286,7 +286,7 @@ fn unwinds_as_the_caller_leaves<D: Dispatch>() {
                 }
                 quiet_panic();
             }),
-            // About when the caller goes.
+            // At about the moment when the caller stops waiting.
             _ => Box::new(move |_| {
                 support::races::shift(Duration::from_millis(1));
                 quiet_panic();
@@ -334,7 +334,7 @@ fn forgotten<D: Dispatch>() {
     assert!(pool.wait_idle());
     assert_eq!((pool.stats().completed, Arc::strong_count(&captured)), (8, 1));
 
-    // A future that is forgotten in line holds up those behind, but not the end.
+    // A forgotten future in the wait queue holds up those behind it, but not the end.
     let (full, gate) = full::<D>();
     let mut entering = Box::pin(full.submit_async(|| ()));
     assert!(poll_with(entering.as_mut(), &Bell::new()).is_pending());

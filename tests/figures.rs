@@ -1,4 +1,4 @@
-//! What a pool says of itself: its name, its bound, and its refusals by kind.
+//! What a pool reports: its name, its bound, and its refusals by kind.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -130,14 +130,14 @@ fn what_would_deadlock_is_a_kind() {
     on_every_dispatch!(deadlock);
 }
 
-/// A task that no state could be made for was accepted: it is no refusal.
+/// A task for which no state could be made was accepted: it is no refusal.
 #[test]
 fn what_had_no_state_counts_as_cancelled() {
     fn fails<D: Dispatch>() {
         let builder = StatefulPool::builder(|_| Err::<Submits, _>("a test's failure".into()));
         let pool = builder.workers(1).min_workers(0).dispatch::<D>().build().unwrap();
         assert!(pool.run(()).unwrap_err().is_no_state());
-        // Its caller is told before it is counted.
+        // Its caller is notified before it is counted.
         assert!(pool.wait_idle());
         let stats = pool.stats();
         assert_eq!((stats.rejected, stats.refusals, stats.cancelled), (0, Refusals::default(), 1));

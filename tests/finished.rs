@@ -1,4 +1,4 @@
-//! D14: what has ended keeps no memory while the scope or the group that it was in is still open.
+//! D14: finished tasks keep no memory while their scope or group is still open.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -27,7 +27,7 @@ const REST: usize = TASKS * 128;
 /// One test at a time: the bytes are counted for the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Something to capture, which knows how many of it there are.
+/// A value to capture, which counts its live instances.
 struct Captured(Arc<AtomicUsize>, #[allow(dead_code)] [u8; CAPTURED]); // to be large is all that it is for
 
 impl Captured {
@@ -82,7 +82,7 @@ fn scope<D: Dispatch>(pool: &Pool<D>) {
 
 /// D14: a scope in a worker, whose tasks the other workers run.
 #[test]
-fn d14_a_scope_lets_go_of_what_has_ended() {
+fn d14_a_scope_releases_what_has_ended() {
     fn test<D: Dispatch>() {
         inside::<D>(2, scope);
         scope(&pool::<D>(2, 100));
@@ -140,7 +140,7 @@ fn group<D: Dispatch>(pool: &Pool<D>, collects_all: bool, waits: bool) {
 
 /// D14: a group keeps the results, and nothing else, be it in a worker or outside.
 #[test]
-fn d14_a_group_lets_go_of_what_has_ended() {
+fn d14_a_group_releases_what_has_ended() {
     fn test<D: Dispatch>() {
         for collects_all in [false, true] {
             for waits in [false, true] {
@@ -156,9 +156,9 @@ fn d14_a_group_lets_go_of_what_has_ended() {
     on_every_dispatch!(test);
 }
 
-/// D14: what is found to have ended late, or is cancelled, is let go of as well, and the first failure is still known.
+/// D14: tasks that are found late to have ended, or are cancelled, are released as well, and the first failure is still known.
 #[test]
-fn d14_a_group_that_fails_lets_go() {
+fn d14_a_group_that_fails_releases_its_tasks() {
     fn test<D: Dispatch>() {
         let (pool, gate, living) = (pool::<D>(2, TASKS), Gate::new(), Arc::default());
         let before = bytes();

@@ -1,4 +1,4 @@
-//! `for_each` of the kinds whose work is bound: it is done when it returns, and stops at a failure.
+//! `for_each` of the kinds with fixed work: it is done when it returns, and stops at a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;

@@ -59,7 +59,7 @@ fn in_a_child(body: impl FnOnce()) -> End {
     }
 }
 
-/// All threads but this one, each with how often it has gone to sleep or was sent off its processor; `None` if one is awake.
+/// All threads but this one, each with its number of context switches; `None` if one is awake.
 fn sleepers() -> Option<Vec<(OsString, [u64; 2])>> {
     // SAFETY: asks for a number.
     let me = unsafe { libc::gettid() }.to_string();
@@ -82,8 +82,8 @@ fn field<'s>(status: &'s str, name: &str) -> &'s str {
     line.split_whitespace().next().unwrap()
 }
 
-/// Whether every thread but this one sleeps, and so holds none of its short locks. They are looked at one after the other, so one could
-/// wake another that was looked at before; but one that has slept both times and did not run in between has slept all the while.
+/// Whether every thread but this one sleeps, and so holds none of its short locks. The check reads them one after the other, so one
+/// could wake another that was read before; but a thread that slept both times and did not run in between has slept all the while.
 fn others_sleep() -> bool {
     let before = sleepers();
     before.is_some() && before == sleepers()
@@ -98,7 +98,7 @@ fn parent<D: Dispatch>() -> Pool<D> {
     pool
 }
 
-/// A new pool in the child is a pool like any other.
+/// A new pool in the child works like any other.
 fn a_new_pool<D: Dispatch>() {
     let pool = parent::<D>();
     let end = in_a_child(|| {
@@ -161,8 +161,8 @@ fn leaving<D: Dispatch>() {
     assert!(pool.unwrap().shutdown().is_complete());
 }
 
-/// The thread that keeps the time is not in the child. The first future that waits for a time there starts another one, and that
-/// serves also those of the parent.
+/// The timer thread does not exist in the child. The first future there that waits for a time starts another one, which serves also
+/// the parent's futures.
 fn an_awaited_deadline() {
     let (token, bell) = (CancelToken::new(), Bell::new());
     token.cancel_after(10 * LIMIT);
@@ -179,7 +179,7 @@ fn an_awaited_deadline() {
     assert_eq!(end, End::Well);
 }
 
-/// One after the other: a child may only be made while nobody else does anything.
+/// One after the other: a child may be made only while no other thread does anything.
 #[test]
 fn a_child_has_no_workers_of_its_parent() {
     on_every_dispatch!(a_new_pool);

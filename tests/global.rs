@@ -20,7 +20,7 @@ fn the_pool_of_all() {
         drop(own);
         assert_eq!(threads_named(formicary::DEFAULT_NAME), 0);
 
-        // It is made once, whoever comes first.
+        // It is built once, whichever thread comes first.
         let pools = Arc::new(Mutex::new(Vec::new()));
         together(8, |_| pools.lock().push(Pool::global()));
         assert!(pools.lock().iter().all(|pool| std::ptr::eq(*pool, Pool::global())));
@@ -41,7 +41,7 @@ fn the_pool_of_all() {
         assert!(pool.wait_idle());
         assert_eq!((count.get(), pool.stats().completed), (800, 800));
 
-        // Its end is everybody's.
+        // Its end affects every user.
         assert!(pool.shutdown().is_complete());
         assert!(Pool::global().try_submit(|| ()).unwrap_err().is_closed());
         pool.restart().unwrap();

@@ -1,4 +1,4 @@
-//! Ends with a time limit, and ends at once: what runs, what comes back, who is told.
+//! Ends with a time limit, and ends at once: what runs, what comes back, what each waiter is told.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -24,7 +24,7 @@ fn a_graceful_shutdown_runs_what_it_can() {
     });
 }
 
-/// After its time it gives back what has not started, and says what still runs without waiting for it.
+/// After its time it gives back what has not started, and reports what still runs without waiting for it.
 #[test]
 fn a_graceful_shutdown_gives_back_what_it_cannot_run() {
     for_each(|variant| {
@@ -43,7 +43,7 @@ fn a_graceful_shutdown_gives_back_what_it_cannot_run() {
     });
 }
 
-/// A report is of one end: what came of tasks before that, and before an earlier end, is in the pool's figures only.
+/// A report is about one end: tasks from before it, and from before an earlier end, are in the pool's figures only.
 fn a_report_is_of_one_end<D: Dispatch>() {
     let pool: Pool<D> = Pool::builder().workers(1).queue(8).dispatch().build().unwrap();
     for life in 1..3 {
@@ -72,7 +72,7 @@ fn reports_are_of_one_end() {
     on_every_dispatch!(a_report_is_of_one_end);
 }
 
-/// After its time it cancels the tokens of what runs, and only those: the token that the task was submitted with stays.
+/// After its time it cancels the tokens of running tasks, and only those: the token that the task was submitted with stays.
 fn a_graceful_shutdown_cancels_the_tokens_of_what_runs<D: Dispatch>() {
     let (pool, mine, started) = (Pool::<D>::with_workers(1).unwrap(), CancelToken::new(), Gate::new());
     let begun = started.clone();
@@ -97,7 +97,7 @@ fn a_graceful_shutdown_cancels_tokens() {
     on_every_dispatch!(a_graceful_shutdown_cancels_the_tokens_of_what_runs);
 }
 
-/// A paused pool that is shut down now runs nothing of what it holds.
+/// A paused pool runs nothing of what it holds when `shutdown_now` ends it.
 #[test]
 fn a36_shutdown_now_starts_nothing_in_a_paused_pool() {
     for_each(|variant| {

@@ -55,7 +55,7 @@ fn a29_the_first_error_cancels_the_rest() {
     on_every_dispatch!(fails_fast);
 }
 
-/// A29: a panic is a failure, too; the first in time is the one that is told, also if a later one comes earlier in order.
+/// A29: a panic is a failure, too. The first failure in time is reported, even if a later one comes earlier in the order of tasks.
 fn first_in_time<D: Dispatch>() {
     quiet_panics();
     let (pool, gate) = (pool::<D>(2, 10), Gate::new());
@@ -145,7 +145,7 @@ fn a30_an_empty_group_ends_at_once() {
 }
 
 /// A31: stopping from inside, by the token that is given and by a clone that was captured; from outside by the group and by a
-/// parent. Nobody failed, so the error is the first task that never ran.
+/// parent. No task failed, so the error is the first task that never ran.
 fn cancelled<D: Dispatch>() {
     for how in 0..4 {
         let (pool, gate, ran, parent) = (pool::<D>(1, 10), Gate::new(), Count::new(), CancelToken::new());
@@ -191,7 +191,7 @@ fn a31_a_group_is_cancelled_from_inside_and_outside() {
     on_every_dispatch!(cancelled);
 }
 
-/// A31: the one who waits learns of the cancelling though the group's tasks stand behind others that go on for long.
+/// A31: the waiting thread learns of the cancelling though the group's tasks are queued behind long ones.
 fn cancelled_while_waiting<D: Dispatch>() {
     let (pool, gate) = (pool::<D>(1, 10), Gate::new());
     pool.submit({
@@ -227,7 +227,7 @@ fn a31_cancelling_reaches_the_waiting() {
     on_every_dispatch!(cancelled_while_waiting);
 }
 
-/// A31: a group whose parent has a time limit is cancelled by it while somebody waits.
+/// A31: a group whose parent has a time limit is cancelled by it while a thread waits.
 fn parent_deadline<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let pause = pool.pause();

@@ -47,7 +47,7 @@ fn b22_waiting_ends_after_all_that_started() {
     on_every_dispatch!(never_before);
 }
 
-/// B22: a task that takes no notice of the cancelling is waited for all the same.
+/// B22: a task that ignores the cancelling is waited for all the same.
 fn stubborn<D: Dispatch>() {
     let (pool, gate, ended) = (pool::<D>(2, 10), Gate::new(), Arc::new(AtomicBool::new(false)));
     let group = pool.group::<(), ()>();
@@ -76,7 +76,7 @@ fn b22_who_ignores_the_token_is_waited_for() {
     on_every_dispatch!(stubborn);
 }
 
-/// A42: a group that collects all: every task runs, and what became of each is there, in order.
+/// A42: a group that collects all: every task runs, and every outcome is there, in order.
 fn collects_all<D: Dispatch>() {
     quiet_panics();
     let pool = pool::<D>(3, 5);
@@ -145,8 +145,8 @@ fn a42_values_from_after_a_failure_are_kept() {
     on_every_dispatch!(collect_after_failure);
 }
 
-/// A group that is dropped without waiting: what has not started never runs and is dropped at once; what runs is told and not
-/// waited for.
+/// A group that is dropped without waiting: tasks that have not started never run and are dropped at once; running ones are
+/// cancelled and not waited for.
 fn dropped<D: Dispatch>() {
     let (pool, gate, ran) = (pool::<D>(1, 10), Gate::new(), Count::new());
     let group = pool.group::<(), ()>();
@@ -206,7 +206,7 @@ fn a45_waiting_for_so_long() {
     on_every_dispatch!(timed);
 }
 
-/// However a group ends, its token ends with it, and so do a child of that and whoever waits for either; the parent's does not.
+/// However a group ends, its token ends with it, and with that its child tokens and their waiters; the parent's token does not.
 fn token_ends<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     for how in 0..5 {

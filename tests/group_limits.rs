@@ -73,7 +73,8 @@ fn a45_a_group_keeps_its_limit() {
     on_every_dispatch!(limited);
 }
 
-/// A45: who waits at the limit is sent away when the group fails or is cancelled, with the closure; and when the pool is closed.
+/// A45: a submitter that waits at the limit is refused when the group fails or is cancelled, and when the pool is closed; it gets
+/// its closure back.
 fn limit_and_end<D: Dispatch>() {
     quiet_panics();
     for how in 0..4 {
@@ -154,7 +155,7 @@ fn a45_a_group_whose_tasks_are_given_back() {
     on_every_dispatch!(given_back);
 }
 
-/// A setting that cannot be is a panic that says which and why; so is one that comes too late.
+/// An impossible setting panics and says which one and why; so does one that comes too late.
 fn bad_settings<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let started = || {
@@ -194,7 +195,7 @@ fn a45_bad_settings_of_a_group_are_panics() {
     on_every_dispatch!(bad_settings);
 }
 
-/// Starts `count` threads that each spawn one task, in this order, and waits until all stand at the group's limit.
+/// Starts `count` threads that each spawn one task, in this order, and returns when all wait at the group's limit.
 fn line_up<'s, D: Dispatch>(
     scope: &'s Scope<'s, '_>,
     group: &'s Group<usize, (), D>,
@@ -208,20 +209,20 @@ fn line_up<'s, D: Dispatch>(
             let entered = group.spawn(move |_| task(n)).map_err(|refusal| refusal.kind());
             (entered, sleeps() - before)
         });
-        eventually("it is in line", || group.waiting() == n + 1);
+        eventually("it waits", || group.waiting() == n + 1);
         thread
     };
     (0..count).map(start).collect()
 }
 
-/// How often the calling thread has gone to sleep (Linux).
+/// How often the calling thread has slept (Linux).
 fn sleeps() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok());
     count.unwrap_or(0)
 }
 
-/// D16: those who wait at the limit enter in the order in which they came, and each end wakes one of them.
+/// D16: submitters that wait at the limit enter in the order in which they came, and each task that ends wakes one of them.
 fn in_order<D: Dispatch>() {
     const THREADS: usize = 200;
     let (pool, gate, order) = (pool::<D>(2, 1000), Gate::new(), Arc::new(Mutex::new(Vec::new())));
@@ -261,7 +262,7 @@ fn d16_one_place_wakes_one_in_order() {
     on_every_dispatch!(in_order);
 }
 
-/// D16: a group that is cancelled sends all away who wait, and one that goes on has place for who comes then.
+/// D16: a cancelled group refuses all waiting submitters, and one that goes on has room for later ones.
 fn sent_away<D: Dispatch>() {
     for fails in [false, true] {
         let (pool, gate) = (pool::<D>(2, 1000), Gate::new());
@@ -299,8 +300,8 @@ fn d16_a_cancelled_group_sends_all_away() {
     on_every_dispatch!(sent_away);
 }
 
-/// D16, B05: the only worker stands in a group's line behind somebody from outside; when that one is in, the worker runs its task.
-fn only_worker_in_line<D: Dispatch>() {
+/// D16, B05: the only worker waits at a group's limit behind an outside submitter; when that one is in, the worker runs its task.
+fn only_worker_waits<D: Dispatch>() {
     for round in 0..200 {
         let (pool, gate) = (pool::<D>(1, 10), Gate::new());
         let group = Arc::new(pool.group::<_, ()>().limit(1));
@@ -322,7 +323,7 @@ fn only_worker_in_line<D: Dispatch>() {
         gate.await_arrivals(2);
         std::thread::scope(|scope| {
             let outsider = scope.spawn(|| group.spawn(|_| Ok(1)).unwrap());
-            eventually("the outsider is in line", || group.waiting() == 1);
+            eventually("the outsider waits", || group.waiting() == 1);
             shift(Duration::from_micros(round % 10));
             gate.open();
             outsider.join().unwrap();
@@ -334,6 +335,6 @@ fn only_worker_in_line<D: Dispatch>() {
 }
 
 #[test]
-fn d16_the_only_worker_in_line() {
-    on_every_dispatch!(only_worker_in_line);
+fn d16_the_only_worker_waits() {
+    on_every_dispatch!(only_worker_waits);
 }

@@ -1,5 +1,5 @@
-//! B20: whoever is refused a thread while tasks are queued and no worker is left does the work, as a guest: what it may hold up
-//! meanwhile, and when it is let go.
+//! B20: a thread that is refused a worker while tasks are queued and no worker is left runs them itself, as an inline worker: what
+//! it may hold up meanwhile, and when it may leave.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -21,7 +21,7 @@ use support::{
 /// Long beyond any limit of a test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Whether there are threads.
+/// Whether the system gives threads.
 #[derive(Clone, Default)]
 struct System(Arc<AtomicBool>);
 
@@ -35,17 +35,17 @@ impl System {
     }
 }
 
-/// No worker but those that tasks ask for, and gone as soon as they are idle.
+/// Workers are started on demand only, and exit as soon as they are idle.
 fn fleeting(workers: usize, queue: usize) -> Setup {
     Setup::fleeting(workers, queue, Duration::from_millis(30))
 }
 
-/// A pool of two workers whose next submitter becomes a guest.
+/// A pool of two workers whose next submitter becomes an inline worker.
 struct Refusing {
     system: System,
-    /// Where the next one to ask for a thread is, before it is refused.
+    /// Holds the next request for a thread, before it is refused.
     asking: Gate,
-    /// Where the last worker is, on its way out.
+    /// Holds the last worker while it exits.
     leaving: Gate,
 }
 
@@ -65,9 +65,9 @@ impl Refusing {
         (Refusing { system, asking, leaving }, setup)
     }
 
-    /// `submit` runs on a thread of its own, and is to submit a first task. When it has asked for a thread, the only worker leaves, and
-    /// `tasks` come that count on that thread. Then it is refused.
-    fn make_guest(
+    /// `submit` runs on a thread of its own and submits a first task. When it has asked for a thread, the only worker exits, and
+    /// `tasks` are submitted that count on that thread. Then the thread is refused.
+    fn make_inline_worker(
         &self,
         submit_here: &dyn Fn(Task),
         submit: impl FnOnce() + Send + 'static,
@@ -88,9 +88,9 @@ impl Refusing {
     }
 }
 
-/// B20: when there are threads again, a guest in the middle of a long queue is let go, and the place that it had is another's.
+/// B20: when threads can be had again, an inline worker in the middle of a long queue may leave, and a new worker takes its place.
 #[test]
-fn b20_a_guest_is_relieved_when_there_are_threads_again() {
+fn b20_an_inline_worker_leaves_when_threads_can_be_had_again() {
     for_each(|variant| {
         let (refusing, setup) = Refusing::new();
         let pool = variant.build(setup);
@@ -103,17 +103,17 @@ fn b20_a_guest_is_relieved_when_there_are_threads_again() {
         let tasks = std::iter::repeat_with(task).take(7).collect();
         let (own, count) = (Arc::clone(&pool), ran.clone());
         let submit_here = |task| pool.submit(task).unwrap();
-        let submitter = refusing.make_guest(&submit_here, move || own.submit(count.task()).unwrap(), tasks);
+        let submitter = refusing.make_inline_worker(&submit_here, move || own.submit(count.task()).unwrap(), tasks);
         first.await_arrivals(1);
         refusing.leaving.pass(1);
         eventually("the last worker has left", || pool.stats().live == 1);
         assert_eq!((pool.queued(), ran.get()), (6, 1));
         refusing.system.give(true);
         first.open();
-        // The next worker is there before the guest has gone, and finds no room for one more.
+        // The next worker starts before the inline worker has left, and there is no room for one more.
         others.await_arrivals(1);
         refusing.leaving.open();
-        // The others are held, so they are not at it.
+        // The other tasks are held, so the submitter runs none of them.
         submitter.join().unwrap();
         others.await_arrivals(2);
         others.open();
@@ -124,15 +124,15 @@ fn b20_a_guest_is_relieved_when_there_are_threads_again() {
     });
 }
 
-/// D09: a guest is inside as well: what its tasks submit goes in beyond the bound, and the guest runs it.
+/// D09: an inline worker is inside the pool as well: what its tasks submit goes in beyond the bound, and the inline worker runs it.
 #[test]
-fn d09_what_a_guests_tasks_submit_is_never_refused() {
+fn d09_what_an_inline_workers_tasks_submit_is_never_refused() {
     for_each(|variant| {
         let (refusing, mut setup) = Refusing::new();
         setup.queue = Some(Some(0));
         let pool = variant.build(setup);
-        let (ran, guest) = (Count::new(), Arc::new(OnceLock::new()));
-        let (inner, count, here) = (Arc::downgrade(&pool), ran.clone(), Arc::clone(&guest));
+        let (ran, inline_worker) = (Count::new(), Arc::new(OnceLock::new()));
+        let (inner, count, here) = (Arc::downgrade(&pool), ran.clone(), Arc::clone(&inline_worker));
         let parent = Task::new(move || {
             here.set(thread::current().id()).unwrap();
             let pool = inner.upgrade().unwrap();
@@ -140,20 +140,22 @@ fn d09_what_a_guests_tasks_submit_is_never_refused() {
         });
         let own = Arc::clone(&pool);
         let submit_here = |task| pool.submit(task).unwrap();
-        let submitter = refusing.make_guest(&submit_here, move || own.submit(Task::new(|| ())).unwrap(), vec![parent]);
+        let submitter =
+            refusing.make_inline_worker(&submit_here, move || own.submit(Task::new(|| ())).unwrap(), vec![parent]);
         let id = submitter.thread().id();
         eventually("all have run", || ran.get() == 20);
         refusing.leaving.open();
         submitter.join().unwrap();
         assert!(pool.wait_idle());
-        assert_eq!((guest.get(), ran.get(), pool.stats().overcommitted), (Some(&id), 20, 0));
+        assert_eq!((inline_worker.get(), ran.get(), pool.stats().overcommitted), (Some(&id), 20, 0));
         assert_conserved(&*pool);
     });
 }
 
-/// B20 and B05: a worker of one pool that is another's guest still is a worker of its own: what the other's task waits for it runs.
+/// B20 and B05: a worker of one pool that is another pool's inline worker still is a worker of its own pool: it runs what the other
+/// pool's task waits for.
 #[test]
-fn b05_b20_a_worker_that_is_another_pools_guest_does_not_wait_for_itself() {
+fn b05_b20_a_worker_that_is_another_pools_inline_worker_does_not_wait_for_itself() {
     fn test<D: Dispatch>() {
         let (refusing, setup) = Refusing::new();
         let other: Builder<_, D> = setup.on(Pool::builder()).dispatch();
@@ -168,10 +170,10 @@ fn b05_b20_a_worker_that_is_another_pools_guest_does_not_wait_for_itself() {
         let submits = Arc::clone(&own);
         let submit_here = |task: Task| other.submit(|| task.run()).unwrap();
         let submit = move || submits.run(move || by.submit(|| ()).unwrap()).unwrap();
-        let submitter = refusing.make_guest(&submit_here, submit, vec![nested]);
+        let submitter = refusing.make_inline_worker(&submit_here, submit, vec![nested]);
         refusing.leaving.open();
         submitter.join().unwrap();
-        // It may have been the leaving worker that ran the task, as a guest.
+        // The exiting worker may have run the task, as an inline worker.
         assert!(other.wait_idle() && own.wait_idle());
         assert_eq!(answer.get(), 1);
     }
@@ -188,18 +190,18 @@ fn sleeps(name: &str) -> bool {
     stats.into_iter().any(|stat| stat.contains(&format!("({name}) S")))
 }
 
-/// A submitter that stands in line when the last worker expires.
+/// A submitter that waits for room when the last worker expires.
 struct Late<D: Dispatch> {
     pool: Arc<Pool<D>>,
     system: System,
-    /// Where it is, with room in the pool, no worker alive, and no thread to be had. Then it submits its task.
+    /// Holds the submitter, with room in the pool, no worker alive, and no thread to be had. Then it submits its task.
     goes: Gate,
     submitter: thread::JoinHandle<()>,
 }
 
-/// It submits `task`; `behind` has others stand in line behind it.
+/// It submits `task`; `behind` makes other submitters wait behind it.
 fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D>>)) -> Late<D> {
-    let (system, busy, in_line, goes) = (System::default(), Gate::new(), Gate::new(), Gate::new());
+    let (system, busy, is_waiting, goes) = (System::default(), Gate::new(), Gate::new(), Gate::new());
     let of_handler = system.clone();
     let builder: Builder<_, D> = fleeting(workers, 1).on(Pool::builder()).dispatch();
     let pool = Arc::new(builder.spawn_handler(move |thread| of_handler.start(thread)).build().unwrap());
@@ -212,18 +214,18 @@ fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D
     pool.submit(|| ()).unwrap();
     let submitter = thread::Builder::new().name(LATE.to_owned());
     let submitter = submitter.spawn({
-        let (pool, in_line, goes) = (Arc::clone(&pool), in_line.clone(), goes.clone());
+        let (pool, is_waiting, goes) = (Arc::clone(&pool), is_waiting.clone(), goes.clone());
         move || {
             let bell = Bell::new();
             let mut entering = pin!(pool.submit_async(|| task.run()));
             assert!(poll_with(entering.as_mut(), &bell).is_pending());
-            in_line.open();
+            is_waiting.open();
             goes.wait();
             assert!(poll_with(entering.as_mut(), &bell).is_ready());
         }
     });
     let submitter = submitter.unwrap();
-    in_line.wait();
+    is_waiting.wait();
     behind(&pool);
     busy.open();
     goes.await_arrivals(1);
@@ -232,9 +234,9 @@ fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D
     Late { pool, system, goes, submitter }
 }
 
-/// B20: where there is room for one worker only, a guest makes way for it.
+/// B20: where there is room for one worker only, an inline worker leaves for it.
 #[test]
-fn b20_a_guest_makes_way_for_the_only_worker() {
+fn b20_an_inline_worker_leaves_for_the_only_worker() {
     fn test<D: Dispatch>() {
         let (first, other) = (Gate::new(), Gate::new());
         let Late { pool, system, goes, submitter } = late::<D>(1, first.task(), |_| ());
@@ -244,7 +246,7 @@ fn b20_a_guest_makes_way_for_the_only_worker() {
         pool.submit(move || held.wait()).unwrap();
         system.give(true);
         first.open();
-        // The other task is held, so it is not at it.
+        // The other task is held, so the submitter does not run it.
         submitter.join().unwrap();
         other.await_arrivals(1);
         other.open();
@@ -255,9 +257,10 @@ fn b20_a_guest_makes_way_for_the_only_worker() {
     on_every_dispatch!(test);
 }
 
-/// B08 and B20: a guest has left the line: those behind it enter while it works. (One of them may do the work instead.)
+/// B08 and B20: an inline worker has left the wait queue: those behind it enter while it works. (One of them may do the work
+/// instead.)
 #[test]
-fn b08_b20_a_guest_does_not_stand_in_line() {
+fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
     fn test<D: Dispatch>() {
         let (own, others) = (Arc::new(OnceLock::new()), Count::new());
         let known: Arc<OnceLock<Weak<Pool<D>>>> = Arc::clone(&own);
@@ -284,9 +287,10 @@ fn b08_b20_a_guest_does_not_stand_in_line() {
     on_every_dispatch!(test);
 }
 
-/// B20 and A25: a guest that waits for the end of a pause is let go when another worker can do so: it asks when its expiry is over.
+/// B20 and A25: an inline worker that waits for the end of a pause may leave when a worker can take its place: it checks when its
+/// expiry is over.
 #[test]
-fn b20_a_guest_that_sleeps_is_relieved() {
+fn b20_a_parked_inline_worker_leaves_for_a_worker() {
     fn test<D: Dispatch>() {
         let ran = Count::new();
         let Late { pool, system, goes, submitter } = late::<D>(2, ran.task(), |_| ());
@@ -306,7 +310,7 @@ fn b20_a_guest_that_sleeps_is_relieved() {
     on_every_dispatch!(test);
 }
 
-/// In a pause, a task is accepted while the last worker leaves, and no other can be had. Nothing is left then but the task.
+/// In a pause, a task is accepted while the last worker exits, and no other can be had. Only the task is left then.
 fn left_in_a_pause(name: &str, variant: Variant, task: Task) -> (AnyPool, PauseGuard) {
     let (system, leaving) = (System::default(), Gate::new());
     let (of_handler, hook) = (system.clone(), leaving.clone());
@@ -340,7 +344,7 @@ fn b20_the_end_of_a_pause_needs_no_thread() {
     });
 }
 
-/// B20 and A29: a shutdown with a time limit keeps it: it does not begin a task itself. What is left is said, and the next shutdown runs it.
+/// B20 and A29: a shutdown with a time limit starts no task itself. It reports what is left, and the next shutdown runs it.
 #[test]
 fn b20_a_shutdown_with_a_limit_begins_no_task_itself() {
     for_each(|variant| {
@@ -357,7 +361,7 @@ fn b20_a_shutdown_with_a_limit_begins_no_task_itself() {
     });
 }
 
-/// B20 and A30: nor does a graceful one, which gives it back.
+/// B20 and A30: a graceful shutdown starts no task itself, either: it gives the task back.
 #[test]
 fn b20_a_graceful_shutdown_gives_back_what_has_no_worker() {
     for_each(|variant| {

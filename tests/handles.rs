@@ -1,4 +1,4 @@
-//! B21: a result that is left, taken, awaited for a while and thrown away, all at the same moment.
+//! B21: a result that is dropped, taken, awaited for a while and discarded, all at the same moment.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -182,7 +182,7 @@ fn b21_handles_of_workers_racing_with_their_tasks() {
     on_every_dispatch!(states);
 }
 
-/// B21: the handle is the last to know the pool: it is joined while the pool is dropped.
+/// B21: the handle is the pool's last reference: it is joined while the pool is dropped.
 fn pool_dropped<D: Dispatch>() {
     let living = Count::new();
     for number in 1..300 {

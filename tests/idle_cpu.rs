@@ -1,4 +1,4 @@
-//! B19, D20: a pool that has nothing to do does nothing. The one place where time is measured.
+//! B19, D20: an idle pool uses no processor time. The one place where time is measured.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -105,7 +105,7 @@ fn b19_idle_workers_use_no_cpu() {
     }
 }
 
-/// B19: the minimum stays, however short the expiry, and does not ask all the time whether it may go.
+/// B19: the minimum stays, however short the expiry, and does not poll whether it may exit.
 #[test]
 fn b19_workers_that_may_not_expire_use_no_cpu() {
     for_each(|variant| {
@@ -117,7 +117,7 @@ fn b19_workers_that_may_not_expire_use_no_cpu() {
     });
 }
 
-/// B19: a pause with tasks queued; the workers may not start them and do not ask all the time.
+/// B19: a pause with tasks queued; the workers may not start them and do not poll.
 #[test]
 fn b19_a_paused_pool_uses_no_cpu() {
     for_each(|variant| {
@@ -133,7 +133,7 @@ fn b19_a_paused_pool_uses_no_cpu() {
     });
 }
 
-/// B19: one busy worker, idle ones beside it, as many tasks running as may: nobody polls for the end.
+/// B19: one busy worker, idle ones beside it, as many tasks running as may: no thread polls for the end.
 #[test]
 fn b19_workers_beside_a_busy_one_use_no_cpu() {
     for_each(|variant| {
@@ -147,7 +147,7 @@ fn b19_workers_beside_a_busy_one_use_no_cpu() {
     });
 }
 
-/// B19 and B08: who waits (at the door, for idleness, for the end with a time limit) sleeps.
+/// B19 and B08: a thread that waits (for room, for idleness, for the end with a time limit) sleeps.
 #[test]
 fn b19_b08_waiting_callers_use_no_cpu() {
     for_each(|variant| {
@@ -162,9 +162,9 @@ fn b19_b08_waiting_callers_use_no_cpu() {
             };
             waiter(|pool| drop(pool.submit(Task::new(|| ()))));
             waiter(|pool| drop(pool.submit_timeout(Task::new(|| ()), Duration::from_secs(600))));
-            eventually("two at the door", || pool.waiting() == 2);
+            eventually("two wait for room", || pool.waiting() == 2);
             waiter(|pool| assert!(pool.wait_idle_timeout(Duration::from_secs(600))));
-            assert_quiet("submitters at the door", "b19wait");
+            assert_quiet("submitters that wait for room", "b19wait");
             waiter(|pool| assert!(pool.shutdown_timeout(Duration::from_secs(600)).is_complete()));
             eventually("closed", || pool.is_closed());
             assert_quiet("a timed end", "b19wait");

@@ -1,4 +1,4 @@
-//! D26: everyone who waits for a pool to be idle gets out when it is, whatever it is given to do in the next moment.
+//! D26: every thread that waits for a pool to be idle returns when it is, whatever is submitted in the next moment.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -36,8 +36,8 @@ struct Place<P> {
     running: fn(&P) -> usize,
 }
 
-/// Several wait for a pool, or a view of one, that is at a task. The first that gets out submits another one, which ends when all are
-/// out.
+/// Several threads wait for a pool, or a view of one, that runs a task. The first one that returns submits another task, which ends
+/// when all have returned.
 fn all_get_out<P: Send + Sync + 'static>(name: &'static str, pool: &Arc<P>, place: &Place<P>) {
     let Place { submit, wait, running } = *place;
     let (first, second, out) = (Gate::new(), Gate::new(), Count::new());

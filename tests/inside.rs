@@ -141,7 +141,8 @@ fn d09_no_task_of_a_closure_is_refused_for_want_of_room() {
     on_every_dispatch!(closures);
 }
 
-/// D09: nested tasks take no room of outsiders, who find exactly as much as without them; and are counted.
+/// D09: nested tasks take no room from outside submitters, which find exactly as much as without them; and nested tasks are
+/// counted.
 #[test]
 fn d09_the_bound_is_for_outsiders() {
     for_each(|variant| {
@@ -168,7 +169,7 @@ fn d09_the_bound_is_for_outsiders() {
     });
 }
 
-/// Runs, and submits itself again until it is told to stop; at one round it waits at a gate.
+/// Runs, and submits itself again until it is told to stop; in one round it waits at a gate.
 fn respawn(pool: &Weak<dyn WorkerPool<Task>>, rounds: &Arc<AtomicUsize>, stop: &Arc<AtomicBool>, gate: &Gate) {
     const HELD: usize = 100;
     if rounds.fetch_add(1, SeqCst) + 1 == HELD {
@@ -180,7 +181,7 @@ fn respawn(pool: &Weak<dyn WorkerPool<Task>>, rounds: &Arc<AtomicUsize>, stop: &
     }
 }
 
-/// D09: outsiders do not wait for ever behind a task that submits itself again: one of them starts in every 61 tasks.
+/// D09: outside submissions do not wait for ever behind a task that submits itself again: one of them starts in every 61 tasks.
 #[test]
 fn d09_outsiders_do_not_starve() {
     for_each(|variant| {
@@ -267,7 +268,7 @@ fn d09_nested_tasks_at_the_end() {
     });
 }
 
-/// D09: a limit on what runs holds for both together: nothing starts in a pause, and after `tune` no more run than may.
+/// D09: a limit on running tasks holds for both together: nothing starts in a pause, and after `tune` no more run than may.
 #[test]
 fn d09_pause_and_tune_hold_for_nested_tasks() {
     for_each(|variant| {
@@ -334,7 +335,7 @@ fn d09_keys_keep_their_lanes() {
     });
 }
 
-/// D09: a worker of one pool that works for another as well, and one that is only a stranger there.
+/// D09: a worker of one pool that also works for another, and one that only submits to the other.
 fn two_pools<D: Dispatch>() {
     let (full, other) = (pool::<D>(1, 0), pool::<D>(1, 0));
     let gate = occupy(&full);

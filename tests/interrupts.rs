@@ -89,7 +89,7 @@ impl Worker for Hasty {
         let started = Arc::clone(&self.started);
         let (interrupting, too_early) = (self.interrupting.clone(), Arc::clone(&self.too_early));
         Some(Interrupter::new(move || {
-            // Returns when the next task is queued, and then gives it every chance to begin.
+            // Returns some time after the next task is queued, so that it could begin.
             interrupting.wait();
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(50) {
@@ -124,7 +124,7 @@ fn the_next_task_waits_for_the_interrupt<D: Dispatch>() {
             }
             std::thread::yield_now();
         };
-        // A task that did not start in time is not interrupted: a machine too busy shows nothing here.
+        // A task that did not start in time is not interrupted: on a very busy machine this shows nothing.
         if error.into_input().is_none() {
             next.expect("the task was interrupted").join().unwrap();
         }
@@ -174,7 +174,7 @@ fn an_interrupter_that_panics<D: Dispatch>() {
     gate.await_arrivals(1);
     let cancelling = catch_unwind(AssertUnwindSafe(|| handle.cancel()));
     gate.pass(1);
-    // Whether it panicked is looked at last: what becomes of the task is not to be seen otherwise.
+    // Whether it panicked is checked last: the task's end cannot be seen otherwise.
     assert_eq!(handle.join().unwrap(), 7);
     assert_eq!(cancelling.ok(), Some(false), "the panic came out");
 
@@ -195,7 +195,7 @@ fn b16_an_interrupter_that_panics_changes_nothing() {
     on_every_dispatch!(an_interrupter_that_panics);
 }
 
-/// Runs until the gate is open. Its interrupter asks the handle of its own task whatever there is to be asked.
+/// Runs until the gate is open. Its interrupter asks the handle of its own task everything.
 struct Asked {
     gate: Gate,
     own: Arc<OnceLock<SharedHandle<()>>>,

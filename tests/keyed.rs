@@ -1,5 +1,4 @@
-//! Tasks with a key: the same key goes to the same shard, takes no more than that shard's share, and waits in a line of its
-//! own.
+//! Tasks with a key: the same key goes to the same shard, takes no more than that shard's share, and waits in that shard's lane.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -10,7 +9,7 @@ use formicary::{Balance, Context, Pool, PoolWithFunc, Sharded, StatefulPool, Sub
 use support::sharded::{ShardedPool, for_each_kind, shares};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
 
-/// A thread that submits `task` with a key; its end says how that went.
+/// A thread that submits `task` with a key and returns the result.
 fn submitter(pool: &ShardedPool, key: u64, task: Task) -> std::thread::JoinHandle<Result<(), SubmitErrorKind>> {
     let pool = pool.clone();
     std::thread::spawn(move || pool.submit_keyed(key, task).map_err(|refusal| refusal.kind()))
@@ -21,7 +20,7 @@ fn submitted(pool: &ShardedPool) -> Vec<u64> {
     pool.each(|shard| shard.submitted)
 }
 
-/// A key goes to one shard, whoever submits and in whichever way; a thousand keys leave no shard empty.
+/// A key goes to one shard, from any submitter and by any method; a thousand keys leave no shard empty.
 #[test]
 fn a_key_always_goes_to_the_same_shard() {
     for_each_kind(|kind| {
@@ -44,8 +43,9 @@ fn a_key_always_goes_to_the_same_shard() {
     });
 }
 
-/// D25: each pool has a seed of its own: keys that share a shard in one part in another, and nobody can choose some that always do.
-/// That two pools agree on all of 64 keys and 8 shards, or put all of them into one, has a chance of less than one in 10^50.
+/// D25: each pool has a seed of its own: keys that share a shard in one pool are apart in another, so keys cannot be chosen to
+/// always collide. That two pools agree on all of 64 keys and 8 shards, or put all of them into one, has a chance of less than one
+/// in 10^50.
 #[test]
 fn d25_each_pool_spreads_keys_in_its_own_way() {
     for_each_kind(|kind| {
@@ -139,7 +139,7 @@ fn a_greedy_key_takes_no_more_than_its_shards_share() {
     });
 }
 
-/// At a full shard a submitter with the key waits, while those without a key pass and run. The end of other tasks does not
+/// At a full shard a submitter with the key waits, while those without a key overtake it and run. The end of other tasks does not
 /// let it in; the end of one of its shard does.
 #[test]
 fn a_full_shard_lets_its_waiter_in_when_a_task_of_it_ends() {
@@ -167,7 +167,7 @@ fn a_full_shard_lets_its_waiter_in_when_a_task_of_it_ends() {
     });
 }
 
-/// Whoever waits at one shard is passed by those who go to another, and by waiters there who came later.
+/// A submitter that waits at one shard is overtaken by those that go to another, and by later waiters there.
 #[test]
 fn waiters_of_one_shard_do_not_hold_up_those_of_another() {
     for_each_kind(|kind| {
@@ -193,7 +193,7 @@ fn waiters_of_one_shard_do_not_hold_up_those_of_another() {
     });
 }
 
-/// Closing sends those who wait with a key away: closed, and with the task.
+/// Closing refuses submitters that wait with a key: the reason is closed, and the task comes back.
 #[test]
 fn shutdown_sends_keyed_waiters_away_with_their_tasks() {
     for_each_kind(|kind| {
@@ -309,7 +309,7 @@ fn a_key_whose_shard_has_no_room_left_gets_in_elsewhere() {
     });
 }
 
-/// Whoever waits for room in a shard that loses all of it is let in elsewhere.
+/// A submitter that waits for room in a shard that loses all of it is let in elsewhere.
 #[test]
 fn a_waiter_whose_shard_loses_its_room_gets_in_elsewhere() {
     for_each_kind(|kind| {

@@ -14,8 +14,8 @@ const SIZE: usize = 32 * 1024;
 /// What Rust gives a thread when nothing is said.
 const STACK: usize = 2 * 1024 * 1024;
 
-/// B24: hundreds of payloads of 32 KiB wait in the queue; neither the queue nor the way in and out of it needs a
-/// stack for more than the few that are being moved.
+/// B24: hundreds of payloads of 32 KiB wait in the queue; neither the queue nor push and pop need a stack for more than the few
+/// that are being moved.
 fn hundreds_of_large_payloads<D: Dispatch>() {
     let (gate, sum) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
     let (hold, add) = (gate.clone(), Arc::clone(&sum));

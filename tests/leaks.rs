@@ -17,7 +17,7 @@ fn carries<T: Send + Sync + 'static>(value: &Arc<T>) -> Task {
     Task::new(move || assert!(Arc::strong_count(&value) > 1))
 }
 
-/// B04: a pool that is just dropped leaves no thread behind, and runs what it had accepted.
+/// B04: a dropped pool leaves no thread behind, and runs what it had accepted.
 #[test]
 fn b04_a_dropped_pool_leaves_no_thread() {
     for_each(|variant| {
@@ -56,8 +56,8 @@ fn b04_a_dropped_pool_keeps_nothing() {
     });
 }
 
-/// B07: when the pool is idle what the tasks had captured is gone: from the queue's slots, from the workers, from
-/// the line; after a panic, too.
+/// B07: when the pool is idle, the tasks' captures are gone: from the queue's slots, from the workers, from the wait queue; after a
+/// panic, too.
 #[test]
 fn b07_an_idle_pool_holds_no_captured_value() {
     for_each(|variant| {
@@ -69,7 +69,7 @@ fn b07_an_idle_pool_holds_no_captured_value() {
                 let task = match n % 3 {
                     0 => carries(&value),
                     1 => Task::new(move || resume_unwind(Box::new(captured.len()))),
-                    // Too large to be stored in line.
+                    // Too large to be stored inline.
                     _ => {
                         let large = [0_u64; 64];
                         Task::new(move || assert!(large.len() < captured.len()))
@@ -124,7 +124,7 @@ fn b07_captured_values_are_dropped_before_the_task_counts() {
     });
 }
 
-/// B07: a result that nobody waits for any more is dropped on the worker, before the task counts.
+/// B07: a result without a receiver is dropped on the worker, before the task counts.
 fn a_detached_result<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(4).dispatch::<D>().build().unwrap();
     let (start, dropping) = (Gate::new(), Gate::new());
@@ -214,7 +214,7 @@ fn calls_that_gave_up<D: Dispatch>() {
         drop(pool.with().timeout(Duration::from_micros(round % 50)).run(Arc::clone(&value)));
     }
     assert!(pool.wait_idle());
-    // A ticket of a task that was called back is used up when its turn comes.
+    // A queued reference to a retracted task is consumed when its turn comes.
     assert_eq!(Arc::strong_count(&value), 1);
 }
 

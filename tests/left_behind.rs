@@ -1,4 +1,4 @@
-//! D11, D14, D19: what a handle leaves behind: no waker, no memory; and no waker is called, cloned or dropped under a lock.
+//! D11, D14, D19: a handle leaves no waker and no memory behind, and no waker is called, cloned or dropped under a lock.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -24,7 +24,7 @@ static ALLOCATOR: Counting = Counting;
 /// One test at a time: the bytes are counted for the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// D19: a handle that was polled and is dropped keeps no waker, though its task runs on or is still queued.
+/// D19: a handle that was polled and is dropped keeps no waker, though its task still runs or is queued.
 fn polled_and_dropped<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let (gate, held) = (Gate::new(), Gate::new());
@@ -44,7 +44,7 @@ fn polled_and_dropped<D: Dispatch>() {
     assert!(poll_with(Pin::new(&mut queued), &bell).is_pending());
     drop(queued);
     assert_eq!(Arc::strong_count(&bell), 2);
-    // Also where it has become a shared one, with the last of those.
+    // A handle that has become shared drops it with the last of the shared ones.
     let shared = running.shared();
     drop(shared.clone());
     drop(shared);
@@ -92,14 +92,14 @@ impl Calling {
     }
 
     unsafe fn clone(data: *const ()) -> RawWaker {
-        // SAFETY: called for a waker.
+        // SAFETY: the table's functions are called with a waker's pointer.
         let this = unsafe { Self::of(data) };
         Self::call(|| this.0.lock().clone.take());
         RawWaker::new(Arc::into_raw(Arc::clone(&this)).cast(), &Self::VTABLE)
     }
 
     unsafe fn wake(data: *const ()) {
-        // SAFETY: called for a waker, and ends it.
+        // SAFETY: the table's functions are called with a waker's pointer, and this call consumes the waker.
         unsafe {
             Self::wake_by_ref(data);
             Self::drop(data);
@@ -107,13 +107,13 @@ impl Calling {
     }
 
     unsafe fn wake_by_ref(data: *const ()) {
-        // SAFETY: called for a waker.
+        // SAFETY: the table's functions are called with a waker's pointer.
         let this = unsafe { Self::of(data) };
         Self::call(|| this.0.lock().wake.take());
     }
 
     unsafe fn drop(data: *const ()) {
-        // SAFETY: called for a waker, and ends it.
+        // SAFETY: the table's functions are called with a waker's pointer, and this call consumes the waker.
         let this = ManuallyDrop::into_inner(unsafe { Self::of(data) });
         // Not when this is the test's own.
         if Arc::strong_count(&this) > 1 {
@@ -131,7 +131,7 @@ enum When {
     Dropped,
 }
 
-/// D11: a waker that lets the task end and waits for that: whoever ends it needs the slot's lock.
+/// D11: a waker lets the task end and waits for that: the thread that ends the task needs the lock of the task state.
 fn waits_for_the_end<D: Dispatch>(when: When) {
     let pool = pool::<D>(1, 10);
     let gate = occupy(&pool);
@@ -146,7 +146,7 @@ fn waits_for_the_end<D: Dispatch>(when: When) {
     let mut calls = Calls::default();
     match when {
         When::Clone => calls.clone = Some(Box::new(end)),
-        // It cannot wait for the task whose end it is told, but it can ask.
+        // It runs inside the end of the task and cannot wait for it, but it can ask.
         When::Wake => {
             let (pool, woken) = (Arc::clone(&pool), gate.clone());
             let token = handle.token();
@@ -199,7 +199,7 @@ fn large(n: usize) -> [usize; LARGE / size_of::<usize>()] {
     [n; LARGE / size_of::<usize>()]
 }
 
-/// D14: handles that are kept hold nothing of what their tasks captured, nor a result that was taken.
+/// D14: handles that are kept hold no captures of their tasks, and no result that was taken.
 fn kept_handles<D: Dispatch>() {
     let pool = pool::<D>(2, TASKS);
     let before = bytes();
@@ -231,7 +231,7 @@ fn d14_a_kept_handle_keeps_nothing_of_its_task() {
     on_every_dispatch!(kept_handles);
 }
 
-/// D14: the same inside a worker, which runs what it waits for, while the tickets are still queued.
+/// D14: the same inside a worker, which runs what it waits for, while the references to these tasks are still queued.
 fn inside<D: Dispatch>() {
     let pool = pool::<D>(1, TASKS);
     let own = Arc::clone(&pool);
@@ -284,7 +284,7 @@ fn d14_a_kept_handle_keeps_nothing_of_its_input() {
     on_every_dispatch!(inputs);
 }
 
-/// D19: what a stream or a map left with a task goes with it.
+/// D19: what a stream or a map left with a task is dropped with it.
 #[cfg(feature = "stream")]
 fn dropped_stream<D: Dispatch>() {
     let pool = pool::<D>(1, 10);

@@ -1,5 +1,5 @@
-//! B17: no task waits while a worker is idle, however long another task takes, and whether the workers beside it were asleep
-//! when the task came or just about to be.
+//! B17: no task waits while a worker is idle, however long another task takes, and whether the workers beside it were parked when
+//! the task came or about to park.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -16,7 +16,7 @@ fn settled(workers: usize) -> Setup {
     Setup { min_workers: Some(workers), expiry: Some(None), ..Setup::new(workers, 100) }
 }
 
-/// Lets the workers come nearer to their sleep, round by round, until they are well asleep.
+/// Lets the workers come nearer to parking, round by round, until they are parked.
 fn doze(round: u64) {
     shift(Duration::from_micros(round % 20 * round % 20 * 2));
 }
@@ -54,7 +54,7 @@ fn b17_tasks_behind_long_ones_that_run_find_the_idle_workers() {
     });
 }
 
-/// The short tasks come right behind the long ones, which no worker may have taken yet; all workers were asleep or about to.
+/// The short tasks come right behind the long ones, which no worker may have popped yet; all workers were parked or about to park.
 #[test]
 fn b17_tasks_right_behind_long_ones_find_the_idle_workers() {
     for_each(|variant| {
@@ -93,8 +93,8 @@ fn b17_tasks_before_a_long_one_find_the_idle_workers() {
     });
 }
 
-/// All workers of one shard are held, and what comes with its key is queued behind them: the workers of the other shards take
-/// it, asleep or not.
+/// All workers of one shard are held, and tasks with its key are queued behind them: the workers of the other shards steal them,
+/// parked or not.
 #[test]
 fn b17_a_shard_whose_workers_are_all_held_is_served_by_the_others() {
     for_each_kind(|kind| {

@@ -1,4 +1,4 @@
-//! No submitter is left standing at the door, and no task is left lying while a worker is free.
+//! No submitter stays blocked while there is room, and no task stays queued while a worker is free.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -11,7 +11,7 @@ use support::on_every_dispatch;
 use support::races::{panicking, shift, together};
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 
-/// A thread that submits `task` and is let in some day.
+/// A thread that submits `task` and gets in at some time.
 fn submitter(pool: &AnyPool, task: Task) -> std::thread::JoinHandle<bool> {
     let pool = Arc::clone(pool);
     std::thread::spawn(move || pool.submit(task).is_ok())
@@ -49,9 +49,9 @@ fn b01_panic_lets_a_blocked_submitter_in() {
     });
 }
 
-/// B01: nothing but panics, from many submitters, through a pool that hands off only.
+/// B01: tasks that all panic, from many submitters, through a pool without a queue.
 #[test]
-fn b01_workers_that_all_panic_strand_nobody() {
+fn b01_workers_that_all_panic_strand_no_submitter() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(2, 0));
         together(6, |_| {
@@ -65,7 +65,7 @@ fn b01_workers_that_all_panic_strand_nobody() {
     });
 }
 
-/// B01: the only worker has decided to expire and is not gone yet: a task that comes now runs.
+/// B01: the only worker has decided to expire and has not exited yet: a task that comes now runs.
 #[test]
 fn b01_a_task_that_meets_a_leaving_worker_runs() {
     for_each(|variant| {
@@ -103,7 +103,7 @@ fn b01_submits_racing_with_expiry_all_run() {
     });
 }
 
-/// B01: growing lets all in that there is room for, not only the first in line.
+/// B01: growing lets in every submitter that there is room for, not only the head of the wait queue.
 #[test]
 fn b01_tune_up_lets_every_blocked_submitter_in() {
     for_each(|variant| {
@@ -119,7 +119,7 @@ fn b01_tune_up_lets_every_blocked_submitter_in() {
     });
 }
 
-/// B01: with a queue in between, growing both starts what is queued and lets in who is blocked.
+/// B01: with a queue in between, growing both starts queued tasks and lets blocked submitters in.
 #[test]
 fn b01_tune_up_starts_what_is_queued() {
     for_each(|variant| {
@@ -136,7 +136,7 @@ fn b01_tune_up_starts_what_is_queued() {
     });
 }
 
-/// B01: a submitter that gives up at the moment it is called passes the call on.
+/// B01: a submitter that gives up at the moment it is notified passes the notification on.
 #[test]
 fn b01_giving_up_passes_the_wake_up_on() {
     for_each(|variant| {
@@ -194,8 +194,8 @@ fn b13_tune_up_with_a_queue_of_zero_wakes_the_submitter() {
     });
 }
 
-/// B17: as many tasks as there are sleeping workers, one right after the other: each finds a worker, though
-/// the first to be woken has not come up yet when the next are submitted.
+/// B17: as many tasks as there are parked workers, one right after the other: each finds a worker, though the first one woken is
+/// not running yet when the next tasks are submitted.
 #[test]
 fn b17_every_sleeper_is_woken_when_it_is_needed() {
     for_each(|variant| {
@@ -233,9 +233,9 @@ fn b17_workers_are_started_while_tasks_wait() {
     });
 }
 
-/// B17: behind one long task nobody waits as long as another worker is free.
+/// B17: no task waits behind a long one while another worker is free.
 #[test]
-fn b17_a_long_task_holds_nobody_up() {
+fn b17_a_long_task_holds_up_no_other() {
     for_each(|variant| {
         let pool = variant.build(Setup::roomy(2));
         for _ in 0..50 {
@@ -268,7 +268,7 @@ impl Worker for SlowToBeReady {
     }
 }
 
-/// B17: a worker that is not ready to take work is none that a task can be left to.
+/// B17: no task relies on a worker that is not ready to take work.
 fn a_worker_that_is_not_ready<D: Dispatch>() {
     let gate = Gate::new();
     let hold = gate.clone();
@@ -329,8 +329,7 @@ fn b18_children_submitted_all_at_once_run_elsewhere() {
     }
 }
 
-/// B18: an iterator that takes its time over the next task (the other end of a channel, say): those that it has
-/// given out run meanwhile.
+/// B18: an iterator blocks before its next task (on a channel, say): the tasks that it has given out run meanwhile.
 #[test]
 fn b18_a_blocking_iterator_strands_no_task() {
     for_each(|variant| {
@@ -352,7 +351,7 @@ fn b18_a_blocking_iterator_strands_no_task() {
     });
 }
 
-/// B18: an iterator that panics: those that it had given out are accepted, and run.
+/// B18: an iterator panics: the tasks that it has given out are accepted, and run.
 #[test]
 fn b18_a_panicking_iterator_strands_no_task() {
     for_each(|variant| {

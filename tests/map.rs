@@ -72,7 +72,7 @@ fn with_a_panic(after: &Count) -> Items {
 }
 
 #[test]
-fn a41_a_panic_surfaces_at_its_items_place_and_blocks_nobody() {
+fn a41_a_panic_surfaces_at_its_items_place_and_blocks_no_other() {
     support::quiet_panics();
     on_all(2, 8, |pool| {
         let after = Count::new();
@@ -232,8 +232,8 @@ fn d27_what_is_ready_is_handed_out_before_the_next_pull() {
     });
 }
 
-/// D27: a source that says something now and then, and at the end nothing more: each result comes out with the next word, and not
-/// only with a window full of them.
+/// D27: a source that yields something now and then, and at the end nothing more: each result comes out with the next item, and not
+/// only with a full window.
 #[test]
 fn d27_a_live_source_does_not_hold_back_what_is_ready() {
     on_all(2, 20, |pool| {
@@ -262,7 +262,7 @@ fn d27_a_live_source_does_not_hold_back_what_is_ready() {
     });
 }
 
-/// D23: a window of nothing is a mistake that is named.
+/// D23: a window of zero is an error that is named.
 #[test]
 fn d23_a_window_of_zero_panics_and_names_it() {
     on_all(1, 1, |pool| {

@@ -143,7 +143,7 @@ impl Worker for Picky {
     }
 }
 
-/// Does not like 3, and panics at 103.
+/// Fails at 3, and panics at 103.
 fn judge(n: u64) -> Result<(), u64> {
     match n {
         3 => Err(n),
@@ -190,7 +190,7 @@ fn heard_of<D: Dispatch>() {
     }
 }
 
-/// D27: a failure is heard of before the source is asked again.
+/// D27: a failure is seen before the source is asked again.
 #[test]
 fn d27_nothing_is_pulled_once_a_failure_is_there() {
     on_every_dispatch!(heard_of);

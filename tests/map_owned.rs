@@ -23,7 +23,7 @@ impl Worker for Double {
 
 type Doubles = Box<dyn Iterator<Item = u64> + Send>;
 
-/// A map of each kind, in order and not, of a pool that nobody else has.
+/// A map of each kind, ordered and unordered, of a pool without another owner.
 fn doubles<D: Dispatch>(is_ordered: bool) -> [Doubles; 3] {
     let pool = Arc::new(Pool::builder().workers(2).dispatch::<D>().build().unwrap());
     let func = Arc::new(PoolWithFunc::builder(|n: u64| 2 * n).workers(2).dispatch::<D>().build().unwrap());
@@ -100,7 +100,7 @@ fn the_pool_ends_with_the_map_that_has_the_last_share() {
     on_every_dispatch!(last_share);
 }
 
-/// The last share may go on a worker of the pool: nobody waits for itself.
+/// The pool's last owner may be dropped on its own worker, which does not wait for itself.
 fn last_share_inside<D: Dispatch>() {
     let name = format!("inside-{}", D::NAME);
     let pool = Arc::new(Pool::builder().workers(1).thread_name(&name).dispatch::<D>().build().unwrap());
@@ -117,7 +117,7 @@ fn the_last_share_may_go_on_a_worker() {
     on_every_dispatch!(last_share_inside);
 }
 
-/// As a stream, also from one, also at the door of a full pool.
+/// As a stream, from a stream, and on a full pool.
 #[cfg(feature = "stream")]
 mod streams {
     use std::future::poll_fn;
@@ -165,7 +165,7 @@ mod streams {
         let states = Arc::new(states.unwrap());
         assert_eq!(sum(pool.map_owned(0..20, |n: u64| 2 * n).into_stream()), 380);
         let numbers = || Numbers(0, 20, false);
-        // Where the pool is full the stream stands at the door, with a share as well.
+        // On a full pool the stream waits for room, and owns a share of the pool there, too.
         let gate = support::closures::occupy(&pool);
         let mut waits = pool.map_stream_owned(numbers(), |n| 2 * n);
         let poll = |stream: &mut formicary::MapStream<'static, _, _>| {

@@ -54,13 +54,13 @@ fn a41_a_slow_item_does_not_leave_workers_idle() {
     });
 }
 
-/// Others fill the pool, and nothing of its own is under way: it stands in line.
+/// Other submitters fill the pool, and the map has no task under way: it waits for room.
 #[test]
-fn a41_it_stands_in_line_where_others_fill_the_pool() {
-    on_every_dispatch!(stands_in_line);
+fn a41_it_waits_where_others_fill_the_pool() {
+    on_every_dispatch!(waits);
 }
 
-fn stands_in_line<D: Dispatch>() {
+fn waits<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).dispatch::<D>().build().unwrap();
     let gate = Gate::new();
     let held = gate.clone();
@@ -68,13 +68,13 @@ fn stands_in_line<D: Dispatch>() {
     gate.await_arrivals(1);
     thread::scope(|scope| {
         let all = scope.spawn(|| pool.map(0..5, |n| n).collect::<Vec<_>>());
-        support::eventually("it waits at the door", || pool.waiting() == 1);
+        support::eventually("it waits for room", || pool.waiting() == 1);
         gate.open();
         assert_eq!(all.join().unwrap(), [0, 1, 2, 3, 4]);
     });
 }
 
-/// A pool that never waits refuses at the door, and hands the item back.
+/// A nonblocking pool refuses at once and hands the item back.
 #[test]
 fn a41_a_nonblocking_pool_refuses_only_where_nothing_is_under_way() {
     let pool = Pool::builder().workers(1).queue(0).nonblocking(true).build().unwrap();

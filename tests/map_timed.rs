@@ -16,7 +16,7 @@ use support::{Count, Gate, LIMIT, on_every_dispatch};
 
 const SOON: Duration = Duration::from_millis(2);
 
-/// Not there, there, and at the end; in both orders. Nothing is lost by giving up.
+/// No result yet, a result, and the end; in both orders. Giving up loses nothing.
 #[test]
 fn a_limit_ends_the_wait_and_loses_nothing() {
     on_all(2, 4, |pool| {
@@ -132,7 +132,7 @@ fn a_nonblocking_pool_refuses() {
     on_every_dispatch!(nonblocking);
 }
 
-/// Inside, only the last worker runs what it waits for. Another gives up in time.
+/// Inside the pool, only the last worker runs what it waits for. Another gives up in time.
 fn inside<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let own = Arc::clone(&pool);

@@ -76,7 +76,7 @@ impl Case {
         self.cancel != Cancel::BeforeStart && self.end != End::NowWhileQueued
     }
 
-    /// Whether the task, if it runs, ends with a panic that whoever waits sees.
+    /// Whether the task, if it runs, ends with a panic that its waiter sees.
     fn is_panic_seen(&self) -> bool {
         matches!(self.panics, Panics::InTask | Panics::InDropOfCaptures)
     }
@@ -127,7 +127,7 @@ struct Load {
     captured: Marked,
     gate: Gate,
     panics: Panics,
-    /// Where the pool takes no token, the task asks one itself.
+    /// If the pool takes no token, the task asks for one itself.
     heeds: Option<CancelToken>,
 }
 
@@ -154,7 +154,7 @@ impl Load {
             quiet_panic();
         }
         let ledger = captured.ledger.clone();
-        // Here and not at the end: the compiler forgets a return value when what is dropped after it panics.
+        // Here and not at the end: the compiler does not drop a return value when a later drop panics.
         drop(captured);
         Ok(Marked::new(&ledger, panics == Panics::InDropOfOutput))
     }
@@ -201,7 +201,7 @@ fn only<I: Iterator>(map: Map<'_, I, Worked>) -> Called {
     map.results().next().unwrap().map_err(failure)
 }
 
-/// How a kind of pool is ended and looked at, which is the same for all, and its own ways in.
+/// How a kind of pool is ended and inspected, which is the same for all, and its own ways to submit.
 macro_rules! nest {
     ($pool:ty, $($ways_in:item)*) => {
         impl<D: Dispatch> Nest for $pool {
@@ -282,7 +282,7 @@ enum Answer {
     Value,
     Panic,
     Cancelled,
-    /// Nobody asked.
+    /// No caller asked.
     None,
 }
 
@@ -317,7 +317,7 @@ fn wait_for(mut handle: Handle<Worked>, wait: Wait) -> Answer {
         },
         Wait::Await => answer(block_on(handle)),
         Wait::Shared => {
-            // A value that may only be looked at here; the last clone drops it.
+            // A value that may only be inspected here; the last clone drops it.
             let shared = share(handle);
             let other = shared.clone();
             let found = shared.0.join();
@@ -328,7 +328,7 @@ fn wait_for(mut handle: Handle<Worked>, wait: Wait) -> Answer {
     }
 }
 
-/// A shared handle that is let go of without a panic.
+/// A shared handle that is dropped without a panic.
 #[derive(Clone)]
 struct Shared(Arc<SharedInner>);
 
@@ -444,7 +444,7 @@ fn run(case: Case, pool: Arc<dyn Nest>) {
     let expected: &[Answer] = match () {
         () if case.wait == Wait::DropAtOnce => &[Answer::None],
         () if !case.runs() => &[Answer::Cancelled],
-        // The call is not answered any more, or just so.
+        // The call gets no answer any more, or only just.
         () if case.wait == Wait::Call && case.cancel == Cancel::WhileRunning => {
             &[Answer::Cancelled, Answer::Value, Answer::Panic]
         }

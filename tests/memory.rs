@@ -53,7 +53,7 @@ fn b23_after_a_burst_threads_and_memory_go_back() {
     burst(1);
 }
 
-/// B23: also where no worker ever leaves, because the minimum is all there is.
+/// B23: also where no worker ever exits, because the minimum is all there is.
 #[test]
 fn b23_memory_goes_back_without_a_worker_leaving() {
     let _alone = ALONE.lock();
@@ -73,8 +73,8 @@ fn b23_memory_goes_back_without_a_worker_leaving() {
     });
 }
 
-/// D04: a token that lives on keeps nothing of the children that it had, be they many at a time, one after the other, or each a child
-/// of the one before.
+/// D04: a long-lived token keeps nothing of the children that it had, whether they were many at a time, one after the other, or
+/// each a child of the one before.
 #[test]
 fn d04_a_token_keeps_nothing_of_children_that_are_gone() {
     let _alone = ALONE.lock();
@@ -93,18 +93,18 @@ fn d04_a_token_keeps_nothing_of_children_that_are_gone() {
         drop(pairs);
         (0..BURST).for_each(|_| drop(kept.child()));
         let last = (0..BURST).fold(kept.clone(), |above, _| above.child());
-        assert!(bytes() < before + REST, "a chain that nobody holds");
+        assert!(bytes() < before + REST, "a chain without a holder");
         drop(last);
         assert!(bytes() < before + REST);
         assert_eq!(kept.is_cancelled(), is_cancelled);
     }
 }
 
-/// What stands in a queue for tasks that were run by their waiter, or cancelled, while nobody takes anything out.
-fn dead_tickets<D: Dispatch>() {
+/// What a queue holds for tasks that their waiter ran, or that were cancelled, while no worker pops.
+fn retracted_tasks<D: Dispatch>() {
     let rounds = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
     let builder = Pool::builder().workers(1).dispatch::<D>();
-    // A ring has a bound, which is enough of one.
+    // A ring needs a bound.
     let pool = Arc::new(if D::NAME == "Ring" { builder } else { builder.unbounded_queue() }.build().unwrap());
     let inner = Arc::downgrade(&pool);
     let most = pool.run(move || {
@@ -132,14 +132,14 @@ fn dead_tickets<D: Dispatch>() {
     assert_conserved(&*pool);
 }
 
-/// D18: a loop in a task that joins what it spawns takes no more and more memory, and neither does one that cancels it.
+/// D18: a loop in a task that joins what it spawns does not take more and more memory, and neither does one that cancels it.
 #[test]
-fn d18_dead_tickets_do_not_pile_up() {
+fn d18_retracted_tasks_do_not_pile_up() {
     let _alone = ALONE.lock();
-    on_every_dispatch!(dead_tickets);
+    on_every_dispatch!(retracted_tasks);
 }
 
-/// What stands in a view, and in the queue of its pool, for tasks of the view that were run by their waiter, or cancelled.
+/// What a view, and the queue of its pool, hold for tasks of the view that their waiter ran, or that were cancelled.
 fn dead_tasks_of_views<D: Dispatch>() {
     let rounds = if cfg!(debug_assertions) { 20_000 } else { 300_000 };
     for limit in [1, 1_000_000] {
@@ -160,7 +160,7 @@ fn dead_tasks_of_views<D: Dispatch>() {
             };
             let most = if in_view { view.spawn(joins) } else { pool.spawn(joins) }.ok().unwrap();
             begins.await_arrivals(1);
-            // At the pool's door, then.
+            // The view's task then waits for room in the pool.
             while is_full && pool.try_submit(|| ()).is_ok() {}
             begins.open();
             let most = most.join().unwrap().unwrap();

@@ -1,5 +1,5 @@
-//! D22, D23: a minimum that was lost to a failing factory, or to refused threads, comes back without load; and whoever had a task
-//! meanwhile is told the reason.
+//! D22, D23: a minimum that was lost to a failing factory, or to refused threads, is restored without load; and callers with tasks
+//! meanwhile are told the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -12,11 +12,11 @@ use formicary::{Dispatch, StatefulPool, SubmitErrorKind, Task};
 use support::races::quiet_panic;
 use support::{Count, Gate, RunTask, Setup, assert_conserved, eventually, for_each, on_every_dispatch, start_thread};
 
-/// A factory that works for as long as it may, and how often it was asked.
+/// A factory that fails while `fails` is set, and counts its calls.
 #[derive(Clone, Default)]
 struct Factory {
     fails: Arc<AtomicBool>,
-    /// So often it fails anyway.
+    /// How many calls fail in any case.
     failures: Arc<AtomicUsize>,
     asked: Arc<AtomicUsize>,
 }
@@ -37,7 +37,7 @@ impl Factory {
     }
 }
 
-/// Each of the three workers loses its state, and all but the last leave when they need another.
+/// Each of the three workers loses its state, and all but the last exit when they need another.
 fn lose_all_states<D: Dispatch>(pool: &StatefulPool<RunTask, D>) {
     let gate = Gate::new();
     let panics = |_| {
@@ -119,7 +119,7 @@ fn d22_a_minimum_lost_to_refused_threads_comes_back_without_load() {
     });
 }
 
-/// D23: the factory fails, with a worker alive: every answer says so, and nothing of threads; a call has its input back.
+/// D23: the factory fails while a worker is alive: every error names the factory and not the threads; a call gets its input back.
 #[test]
 fn d23_a_refusal_for_want_of_a_state_says_so() {
     fn test<D: Dispatch>() {

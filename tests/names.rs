@@ -79,7 +79,7 @@ fn a_pool_is_called_otherwise_than_its_threads() {
     });
 }
 
-/// A thread that can have no name is one that is refused.
+/// A thread that cannot be named counts as refused.
 #[test]
 fn no_name_is_no_thread() {
     for_each(|variant| {

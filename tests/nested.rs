@@ -16,7 +16,7 @@ use support::{Count, Gate, Setup, assert_conserved, eventually, for_each};
 
 type Inner = Weak<dyn WorkerPool<Task>>;
 
-/// Submits from inside; a pool that cannot help itself gives the task back, and it is run on the spot.
+/// Submits from inside; when the pool refuses because it would deadlock, the task runs on the spot.
 fn submit_or_run(pool: &Inner, task: Task) {
     if let Err(refusal) = pool.upgrade().expect("the pool is alive").submit(task) {
         assert_eq!(refusal.kind(), SubmitErrorKind::WouldDeadlock);
@@ -119,7 +119,7 @@ fn b05_a37_a_waiting_worker_starts_nothing_in_a_paused_pool() {
     });
 }
 
-/// B05: while another worker is free to make room, the submitting one waits for it, and none is refused; nor the next time, when that
+/// B05: while another worker is free to make room, the submitting one waits for it and is not refused; nor the next time, when that
 /// wait is over.
 #[test]
 fn b05_a_worker_waits_while_another_is_free() {
@@ -135,7 +135,7 @@ fn b05_a_worker_waits_while_another_is_free() {
                 tell.send(inner.upgrade().unwrap().submit(count.task()).is_ok()).unwrap();
             }))
             .unwrap();
-            eventually("it waits at its own door", || pool.waiting() == 1);
+            eventually("it waits for room in its own pool", || pool.waiting() == 1);
             busy.open();
             assert!(told.recv().unwrap());
             assert!(pool.wait_idle());
@@ -144,9 +144,9 @@ fn b05_a_worker_waits_while_another_is_free() {
     });
 }
 
-/// B05: the same, and the other worker comes to the door too: one of the two must not wait.
+/// B05: the same, and the other worker submits too: one of the two must not wait.
 #[test]
-fn b05_all_workers_at_the_door_at_once() {
+fn b05_all_workers_wait_for_room_at_once() {
     for workers in [2, 3, 4] {
         for_each(move |variant| {
             for _ in 0..50 {
@@ -169,9 +169,9 @@ fn b05_all_workers_at_the_door_at_once() {
     }
 }
 
-/// B05: two wait for the third, and the pool shrinks: when that one ends it leaves them to themselves.
+/// B05: two workers wait for the third, and the pool shrinks: when the third exits, the others lose their permit to wait.
 #[test]
-fn b05_shrinking_withdraws_the_leave_to_wait() {
+fn b05_shrinking_revokes_the_permit_to_wait() {
     for_each(|variant| {
         let (pool, meet, busy) = (variant.build(Setup::new(3, 0).bounded()), Gate::new(), Gate::new());
         let ran = Count::new();
@@ -244,8 +244,8 @@ fn b05_deep_nesting_ends() {
     });
 }
 
-/// B05: a worker that runs queued tasks while it stands at the door makes room, and that room is for those in
-/// line too: here the task that it runs goes on only when the outside submitter has got in.
+/// B05: a worker that runs queued tasks while it waits for room makes room, also for other waiting submitters: here its task goes
+/// on only when the outside submitter has got in.
 #[test]
 fn b05_room_made_by_helping_is_announced() {
     for_each(|variant| {
@@ -349,7 +349,7 @@ fn b05_run_and_join_from_inside() {
     on_every_dispatch!(run_and_join);
 }
 
-/// B05: while the pool runs its queue empty before its end, a task may still wait for one that it had spawned.
+/// B05: while the pool drains its queue before its end, a task may still wait for one that it had spawned.
 fn join_while_closing<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
     let (inner, gate) = (Arc::downgrade(&pool), Gate::new());
@@ -402,7 +402,7 @@ fn b05_call_from_inside() {
     on_every_dispatch!(call_from_inside);
 }
 
-/// Asks its own pool for what is one less, `input` times; says how many of the calls were refused.
+/// Calls its own pool with one less, `input` times; returns how many of the calls were refused.
 struct Asks<D: Dispatch>(Arc<OnceLock<Asked<D>>>);
 
 type Asked<D> = Weak<StatefulPool<Asks<D>, D>>;
@@ -446,8 +446,8 @@ fn b05_process_from_inside() {
     on_every_dispatch!(process_from_inside);
 }
 
-/// B05: a task ends its pool, and then joins a child that was given back and asks for one more: both are told so,
-/// and each task is counted once.
+/// B05: a task ends its pool, and then joins a child that was given back and submits one more: it gets an error for both, and each
+/// task is counted once.
 fn join_what_was_given_back<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).queue(8).dispatch::<D>().build().unwrap());
     let inner = Arc::downgrade(&pool);
@@ -468,20 +468,20 @@ fn b05_join_from_inside_of_what_was_given_back() {
     on_every_dispatch!(join_what_was_given_back);
 }
 
-/// One worker stands at the door with a task, the other waits for what that one is at: the first has to run its task itself.
-fn one_at_the_door<D: Dispatch>() {
+/// One worker waits for room with a task, and the other waits for that one's task: the first has to run its task itself.
+fn one_waits_for_room<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(2).queue(0).nested(Nested::Bounded).dispatch::<D>().build().unwrap());
     let inner = pool.clone();
     let sum = pool.run(move || {
-        let door = inner.clone();
-        let handle = inner.spawn(move || door.spawn(|| 20).unwrap().join().unwrap() + 1).unwrap();
-        eventually("the other one is at the door", || inner.waiting() == 1);
+        let waits = inner.clone();
+        let handle = inner.spawn(move || waits.spawn(|| 20).unwrap().join().unwrap() + 1).unwrap();
+        eventually("the other one waits for room", || inner.waiting() == 1);
         handle.join().unwrap() + 1
     });
     assert_eq!(sum.unwrap(), 22);
 }
 
 #[test]
-fn b05_a_worker_waits_for_one_at_the_door() {
-    on_every_dispatch!(one_at_the_door);
+fn b05_a_worker_waits_for_one_that_waits_for_room() {
+    on_every_dispatch!(one_waits_for_room);
 }

@@ -1,4 +1,4 @@
-//! Odd spawn handlers. By one that does not do what it should the pool loses a worker, never its end.
+//! Odd spawn handlers. A handler that misbehaves costs the pool a worker, never its end.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -47,7 +47,7 @@ fn a_first_worker_that_never_runs_is_an_error_at_build() {
     }
 }
 
-/// The living worker goes on alone, and the shutdown waits for nobody else.
+/// The living worker goes on alone, and the shutdown waits for no other.
 #[test]
 fn a_later_worker_that_never_runs_costs_nothing_else() {
     for odd in [drops, panics, ends_at_once] {
@@ -69,8 +69,8 @@ fn a_later_worker_that_never_runs_costs_nothing_else() {
     }
 }
 
-/// A worker that is promised and dropped later may have been counted on. Whoever drops it sees to what is queued, until another is
-/// promised.
+/// A promised worker that is dropped later may have been counted on. The thread that drops it runs what is queued, until another
+/// worker is promised.
 #[test]
 fn b20_a_promised_worker_that_is_dropped_later_leaves_no_task() {
     for_each(|variant| {
@@ -170,7 +170,7 @@ enum Until {
 /// What waits longer for another thread than this hangs.
 const LONG: Duration = Duration::from_secs(10);
 
-/// A pool that has no worker, whose handler waits, when it is first called, until a task has been submitted to the pool or has run.
+/// A pool without a worker, whose handler waits, at its first call, until a task has been submitted to the pool or has run.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     workers: usize,
@@ -230,8 +230,8 @@ impl Case {
         };
         let pool = own.build(variant, self.workers, handler);
         let outer = pool.submit(ran.task()).map_err(|refusal| refusal.kind());
-        // If there is a thread for one of the two tasks it runs both. If there is none, the inner one, which counted on the outer one's
-        // thread, has run on that one's own.
+        // If one of the two tasks gets a thread, that runs both. If neither does, the inner one, which counted on the outer one's
+        // thread, has run on the outer submitter.
         let inner = self.workers == 1 || self.refuses != Refuses::All;
         assert_eq!(told.try_recv(), Ok(inner), "{self:?}");
         assert_eq!(outer.is_ok(), self.refuses != Refuses::All, "{self:?}: {outer:?}");
@@ -245,11 +245,11 @@ impl Case {
 /// D11, B20: while a handler starts the first worker of a pool, it and other threads may use that pool. What is accepted meanwhile
 /// runs, also if threads are refused then.
 #[test]
-fn d11_b20_a_spawn_handler_waits_for_whoever_submits() {
+fn d11_b20_a_spawn_handler_waits_for_a_submitter() {
     for_each(|variant| Case::all().into_iter().for_each(|case| case.test(variant)));
 }
 
-/// D11: a handler that submits whenever it is called is called again for each worker that there may be, and no more often.
+/// D11: a handler that submits in every call is called once for each worker that there may be, and no more often.
 #[test]
 fn d11_a_spawn_handler_submits_in_every_call() {
     for_each(|variant| {

@@ -1,4 +1,4 @@
-//! D12: what a pool does with its tasks when it is dropped, and leaving without waiting for one that is stuck.
+//! D12: what a pool does with its tasks when it is dropped, and dropping it without waiting for a stuck task.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -46,9 +46,9 @@ fn d12_dropping_a_pool_that_detaches_waits_for_nothing() {
     });
 }
 
-/// D12: the same for any pool that was told to let go, after each way to give up.
+/// D12: the same for any pool that was told to detach, after each end that timed out.
 #[test]
-fn d12_a_pool_lets_go_after_a_shutdown_that_gave_up() {
+fn d12_a_pool_detaches_after_a_shutdown_that_timed_out() {
     type Way = (usize, fn(&AnyPool));
     let ways: [Way; 3] = [
         (3, |_| ()),
@@ -72,7 +72,7 @@ fn d12_a_pool_lets_go_after_a_shutdown_that_gave_up() {
     }
 }
 
-/// D12: letting go is over when the pool is opened again: then dropping it waits as before.
+/// D12: a restart revokes the detaching: dropping the pool waits as before.
 #[test]
 fn d12_a_restarted_pool_is_waited_for_again() {
     for_each(|variant| {
@@ -89,7 +89,7 @@ fn d12_a_restarted_pool_is_waited_for_again() {
     });
 }
 
-/// D12: a pool of another crate's interface, over ours: tasks that never end, and a pool that is simply dropped.
+/// D12: another crate's pool interface on top of ours: tasks that never end, and a pool that is simply dropped.
 #[test]
 fn d12_a_program_can_end_beside_tasks_that_do_not() {
     struct ThreadPool(Pool);
@@ -137,7 +137,7 @@ fn d12_dropping_a_pool_that_cancels_drops_what_is_queued() {
     });
 }
 
-/// D12: what runs is told to stop: by its token, and a worker with state by its context; the others are cancelled.
+/// D12: running tasks are told to stop: by their token, and a worker with state by its context; the others are cancelled.
 #[test]
 fn d12_dropping_a_pool_that_cancels_tells_what_runs_to_stop() {
     fn test<D: Dispatch>() {

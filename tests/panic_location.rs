@@ -36,7 +36,7 @@ fn locations<D: Dispatch>() {
     pool.submit(|| resume_unwind(Box::new("passed on"))).unwrap();
     assert_eq!(told.recv().unwrap().0, None);
 
-    // In an operation of the standard library it is where that was called.
+    // For a panic in the standard library it is where that function was called.
     let line = line!() + 1;
     pool.submit(|| _ = Vec::<u8>::new().remove(0)).unwrap();
     assert!(told.recv().unwrap().0.unwrap().contains(&format!(":{line}:")));
@@ -48,7 +48,7 @@ fn the_handler_learns_where_a_panic_began() {
     let hook = seen.clone();
     set_hook(Box::new(move |_| _ = hook.up()));
     on_every_dispatch!(locations);
-    // The hook that was there is called as before, once for each panic but those that are passed on.
+    // The previous hook is called as before, once for each panic but those that are passed on.
     let before = seen.get();
     drop(catch_unwind(|| panic!("once more")));
     assert_eq!(seen.get(), before + 1);

@@ -1,5 +1,5 @@
-//! Faults: a panic in every place where a pool runs somebody else's code, once and every time. Each place goes through the
-//! same routine, which asks for conservation, for the pool's use afterwards, and that nothing is left.
+//! Faults: a panic in every place where a pool runs user code, once and every time. Each place goes through the same routine, which
+//! checks conservation, the pool's use afterwards, and that nothing is left.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -94,9 +94,9 @@ trait Kind: WorkerPool<Self::Item> {
     type Item;
     const GIVES_HANDLES: bool = true;
     fn item(input: Input) -> Self::Item;
-    /// Waits for the answer; drops it, or what came instead, and says whether it was an answer.
+    /// Waits for the answer; drops it, or what came instead, and returns whether it was an answer.
     fn call(&self, input: Input) -> bool;
-    /// Submits a task that nobody waits for and whose token is cancelled already.
+    /// Submits a task without a receiver, whose token is cancelled already.
     fn submit_cancelled(&self, input: Input);
     fn spawn(&self, _input: Input) -> Handle<Value> {
         unreachable!("it gives none")
@@ -105,7 +105,7 @@ trait Kind: WorkerPool<Self::Item> {
     fn leave(&self, _trap: &Trap) {}
 }
 
-/// Says whether it is an answer. An error may hold a bomb, which is not the pool's any more.
+/// Returns whether it is an answer. An error may hold a bomb, which does not belong to the pool any more.
 fn is_answer(trap: &Trap, result: Result<Value, CallError<Input>>) -> bool {
     let is_answer = result.is_ok();
     match result {
@@ -214,7 +214,7 @@ fn traffic<K: Kind>(pool: &K, trap: &Trap) {
     // The only worker is held, and others are started.
     drop(pause);
     gate.open();
-    // Whoever joins leaves word in place of the waker, which is to be woken.
+    // The joining thread takes the waker's place, and the waker is woken.
     eventually("the first is done", || handles.first().is_none_or(Handle::is_finished));
     for handle in handles {
         is_answer(trap, handle.join().map_err(CallError::Failed));
@@ -231,10 +231,10 @@ fn traffic<K: Kind>(pool: &K, trap: &Trap) {
     assert!(pool.wait_idle());
 }
 
-/// Nothing is owed, and every worker can be had.
+/// No task is missing, and every worker can be had.
 fn assert_works<K: Kind>(pool: &K, trap: &Trap) {
     let gate = Gate::new();
-    // One whose state could not be made may still be on its way out; the next submit finds it gone.
+    // A worker whose state could not be made may still be exiting; the next submit finds it gone.
     eventually("every worker can be had", || {
         drop(pool.try_submit(K::item(Input::new(trap, Work::Wait(gate.clone())))));
         gate.arrived() >= pool.capacity()
@@ -260,10 +260,10 @@ fn check<K: Kind>(name: &str, trap: &Trap, pool: K) {
     trap.arm(place == ThreadStart);
     pool.restart().unwrap();
     trap.arm(false);
-    assert_ne!(trap.sprung(), 0, "nobody came there");
+    assert_ne!(trap.sprung(), 0, "the trap was not reached");
     assert_works(&pool, trap);
     drop(pool);
-    // The threads are the spawn handler's, so nobody joins them.
+    // The threads are the spawn handler's, so the pool does not join them.
     eventually("no thread is left", || threads_named(name) == 0);
     eventually("nothing is left", || trap.values() == 0);
 }

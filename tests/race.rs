@@ -17,7 +17,7 @@ fn entrant(f: impl FnOnce(&CancelToken) -> Result<usize, usize> + Send + 'static
     Box::new(f)
 }
 
-/// Says that it runs, waits until it is cancelled, and says that it has seen that.
+/// Reports that it runs, waits until it is cancelled, and reports that it has seen that.
 fn heeds(running: &Gate, seen: &Gate) -> Entrant {
     let (running, seen) = (running.clone(), seen.clone());
     entrant(move |token| {
@@ -28,7 +28,7 @@ fn heeds(running: &Gate, seen: &Gate) -> Entrant {
     })
 }
 
-/// The winner wins, those that run are told and not waited for, those that are queued never run and hold nothing.
+/// The winner wins; running entrants are cancelled and not waited for; queued ones never run and hold nothing.
 fn first_success<D: Dispatch>() {
     let pool = pool::<D>(3, 10);
     let (running, seen, witness) = (Gate::new(), Gate::new(), Arc::new(()));
@@ -45,7 +45,7 @@ fn first_success<D: Dispatch>() {
     });
     let occupied = [heeds(&running, &seen), heeds(&running, &seen), wins, never];
     assert_eq!(pool.race(occupied).unwrap(), 7);
-    // Both are still at it, with nobody waiting for them.
+    // Both still run, without a waiter.
     assert_eq!(Arc::strong_count(&witness), 1);
     seen.await_arrivals(2);
     assert_eq!(pool.stats().completed, 1);
@@ -116,7 +116,7 @@ fn while_submitting<D: Dispatch>() {
                 })
             }))
         });
-        // The first runs, and the second waits at the door.
+        // The first runs, and the second waits for room.
         support::await_waiting(&*pool, 1);
         go.open();
         assert_eq!(racing.join().unwrap().unwrap(), 0);
@@ -175,7 +175,7 @@ fn a_refusal_is_a_failure() {
     on_every_dispatch!(refused);
 }
 
-/// On the only worker the race runs where it is held, and those behind the winner do not run.
+/// On a pool's only worker the race runs right there, and the entrants behind the winner do not run.
 fn inside<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let (own, ran) = (Arc::clone(&pool), Count::new());

@@ -76,7 +76,7 @@ fn a_state_that_is_made_anew_after_a_panic_gets_ready_before_its_first_task() {
     on_every_dispatch!(after_a_panic);
 }
 
-/// A task in hand does not get lost with a state that does not get ready.
+/// A popped task is not lost with a state that does not get ready.
 fn never_ready<D: Dispatch>() {
     let (pool, log) = pool::<D>(PanicPolicy::Rebuild);
     assert!(pool.run(false).is_ok());
@@ -122,7 +122,7 @@ impl Worker for Slow {
     }
 }
 
-/// A worker that is getting ready is not counted on: another is started for the task.
+/// No task relies on a worker that is getting ready: another one is started for the task.
 fn slow<D: Dispatch>() {
     let gate = Gate::new();
     let waits = gate.clone();

@@ -12,7 +12,7 @@ use formicary::{BuildError, Pool, Reconfigure, Sharded, SubmitErrorKind, Task};
 use support::races::together;
 use support::{AnyPool, Count, Gate, Setup, Variant, assert_conserved, await_waiting, eventually, for_each};
 
-/// What has a queue whose bound can be changed.
+/// Runs `test` on each kind of pool whose queue bound can be changed.
 fn for_each_elastic(test: impl Fn(Variant) + Send + Clone + 'static) {
     for_each(move |variant| {
         if !variant.preallocates {
@@ -34,7 +34,7 @@ fn blocked(pool: &AnyPool, gate: &Gate) -> thread::JoinHandle<bool> {
     thread::spawn(move || pool.submit(task).is_ok())
 }
 
-/// So many are taken in, and no more.
+/// So many tasks are accepted, and no more.
 fn takes(pool: &AnyPool, gate: &Gate, most: usize) {
     for taken in 0..=most {
         assert_eq!(pool.try_submit(gate.task()).is_ok(), taken < most, "{taken} of {most}");
@@ -72,7 +72,7 @@ fn takes_any(pool: &AnyPool, gate: &Gate) {
 }
 
 #[test]
-fn a_lower_bound_holds_for_newcomers_and_sends_nobody_away() {
+fn a_lower_bound_holds_for_newcomers_and_turns_no_waiter_away() {
     for_each_elastic(|variant| {
         let (pool, gate) = held(variant, Setup::new(1, 10));
         takes(&pool, &gate, 10);
@@ -80,7 +80,7 @@ fn a_lower_bound_holds_for_newcomers_and_sends_nobody_away() {
         await_waiting(&*pool, 1);
         pool.reconfigure(&queue(4)).unwrap();
         assert_eq!((pool.queued(), pool.waiting(), pool.stats().queue_bound), (10, 1, Some(4)));
-        // Until fewer than the new bound are left nobody comes in.
+        // No submitter gets in until fewer than the new bound are left.
         for ended in 1..=6 {
             gate.pass(1);
             gate.await_arrivals(ended + 1);
@@ -108,7 +108,7 @@ fn a_lower_bound_holds_for_newcomers_and_sends_nobody_away() {
     });
 }
 
-/// The bound and the number of workers change side by side: the last of each stays.
+/// The bound and the number of workers change concurrently: the last value of each stays.
 #[test]
 fn the_bound_and_the_capacity_are_both_heeded() {
     for_each_elastic(|variant| {
@@ -159,7 +159,7 @@ fn changes_under_load_lose_nothing() {
     });
 }
 
-/// A ring says why not, and then nothing else has changed either.
+/// A ring gives the reason, and then nothing else has changed either.
 #[test]
 fn a_bound_that_cannot_be_had_changes_nothing() {
     for_each(|variant| {
@@ -195,7 +195,7 @@ fn refusing_where_it_would_block_can_be_changed() {
         await_waiting(&*pool, 1);
         pool.reconfigure(&Reconfigure::new().nonblocking(true)).unwrap();
         assert_eq!(pool.submit(gate.task()).unwrap_err().kind(), SubmitErrorKind::Full);
-        assert_eq!(pool.waiting(), 1, "who waits already goes on");
+        assert_eq!(pool.waiting(), 1, "a waiting submitter goes on");
         pool.reconfigure(&Reconfigure::new().nonblocking(false)).unwrap();
         let also_waits = blocked(&pool, &gate);
         await_waiting(&*pool, 2);
@@ -212,7 +212,7 @@ fn refusing_where_it_would_block_can_be_changed() {
     });
 }
 
-/// Also for workers that have been asleep for long, or are just about to be.
+/// Also for workers that have been parked for long, or are about to park.
 #[test]
 fn another_expiry_holds_for_those_who_sleep() {
     for_each(|variant| {

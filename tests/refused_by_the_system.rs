@@ -20,7 +20,7 @@ const LARGE: usize = 256 << 20;
 /// Held by tests that start threads, which may not meet the limit of another.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// As long as it lives, the system gives no thread with a large stack to this process.
+/// While it lives, the system gives this process no thread with a large stack.
 struct Exhausted(libc::rlimit);
 
 impl Exhausted {
@@ -65,7 +65,7 @@ fn b20_build_says_what_the_system_refused() {
     });
 }
 
-/// B20: no thread ever, and none at build: every submit is refused with its task, and the end comes.
+/// B20: no thread ever, and none at build: every submit is refused with its task, and the end returns.
 #[test]
 fn b20_each_submit_says_what_the_system_refused() {
     let _alone = ALONE.lock();
@@ -84,7 +84,7 @@ fn b20_each_submit_says_what_the_system_refused() {
     });
 }
 
-/// There is one worker, and no other can be had: it runs all tasks. When the system has threads again, so has the pool.
+/// There is one worker, and no other can be had: it runs all tasks. When the system has threads again, more workers start.
 fn one_worker_is_left(variant: Variant) {
     let pool = variant.build(Setup { stack_size: Some(LARGE), min_workers: Some(1), ..Setup::new(3, 16) });
     let (gate, ran) = (Gate::new(), Count::new());

@@ -11,14 +11,14 @@ use formicary::{BuildError, Dispatch, StatefulPool, SubmitErrorKind, Task, Worke
 use support::races::quiet_panic;
 use support::{Count, Gate, RunTask, Setup, assert_conserved, eventually, for_each, on_every_dispatch, start_thread};
 
-/// Gives the threads for which `gives` says so; it is asked with the number of the try, from 0.
+/// Gives the threads for which `gives` returns true; its argument is the number of the try, from 0.
 fn system(mut setup: Setup, gives: impl Fn(usize) -> bool + Send + Sync + 'static) -> Setup {
     let tries = AtomicUsize::new(0);
     setup.spawn_handler = Some(Arc::new(move |thread| start_thread(gives(tries.fetch_add(1, SeqCst)), thread)));
     setup
 }
 
-/// No worker but those that tasks ask for, and gone as soon as they are idle.
+/// Workers are started on demand only, and exit as soon as they are idle.
 fn fleeting(workers: usize, queue: usize) -> Setup {
     Setup::fleeting(workers, queue, Duration::from_millis(1))
 }
@@ -113,7 +113,7 @@ fn b20_without_any_worker_the_task_comes_back() {
     });
 }
 
-/// B20: refused for ever: every way in says so, hangs nowhere, and the end comes.
+/// B20: refused for ever: every way to submit gives the error and does not hang, and the end returns.
 #[test]
 fn b20_refused_for_ever_is_an_error_each_time() {
     for_each(|variant| {
@@ -132,7 +132,7 @@ fn b20_refused_for_ever_is_an_error_each_time() {
     });
 }
 
-/// B20: every other thread is refused while workers come and go: what is accepted runs.
+/// B20: every other thread is refused while workers start and exit: what is accepted runs.
 #[test]
 fn b20_refused_now_and_then_loses_nothing() {
     for_each(|variant| {
@@ -150,7 +150,7 @@ fn b20_refused_now_and_then_loses_nothing() {
     });
 }
 
-/// B20: the first thread is refused, and another submitter, which did not wait for it, counts on it: its task is not left lying.
+/// B20: the first thread is refused, and another submitter, which did not wait for it, counts on it: its task runs all the same.
 #[test]
 fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
     for_each(|variant| {
@@ -177,8 +177,7 @@ fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
     });
 }
 
-/// A task is accepted while the last worker leaves, and no thread can be had for its successor. It runs before `end`
-/// returns.
+/// A task is accepted while the last worker exits, and no thread can be had for its successor. It runs before `end` returns.
 fn left_by_the_last_worker(end: fn(&dyn WorkerPool<Task>, &Gate)) {
     for_each(move |variant| {
         let (leaving, ran) = (Gate::new(), Count::new());
@@ -194,7 +193,7 @@ fn left_by_the_last_worker(end: fn(&dyn WorkerPool<Task>, &Gate)) {
     });
 }
 
-/// B20: a task accepted while the last worker leaves, and then no thread for its successor: the task runs.
+/// B20: a task is accepted while the last worker exits, and then there is no thread for its successor: the task runs.
 #[test]
 fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
     left_by_the_last_worker(|pool, leaving| {
@@ -203,7 +202,7 @@ fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
     });
 }
 
-/// B20: the end of the pool runs what was accepted, also when the last worker has left and no other came.
+/// B20: the end of the pool runs what was accepted, also when the last worker has exited and no other started.
 #[test]
 fn b20_shutdown_runs_what_no_thread_came_for() {
     left_by_the_last_worker(|pool, leaving| {
@@ -235,7 +234,7 @@ fn b20_shutdown_needs_no_new_thread() {
 
 /// B20 and B05: a worker that waits for room must not count on workers that the system refuses.
 #[test]
-fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
+fn b20_a_lone_worker_that_waits_for_room_does_not_hang() {
     for_each(|variant| {
         let pool = variant.build(system(Setup::new(4, 0), |n| n == 0));
         let ran = Count::new();
@@ -258,7 +257,7 @@ fn b20_a_lone_worker_at_its_own_door_does_not_hang() {
 /// B05, B20: states cannot be built for a while, and one worker is left. When it has a state again, so can others: it may wait for room
 /// in the queue, for one of them is started to make some.
 #[test]
-fn b05_b20_whoever_waits_when_states_can_be_had_again_gets_help() {
+fn b05_b20_a_waiting_submitter_gets_help_when_states_can_be_had_again() {
     fn test<D: Dispatch>() {
         let (works, rebuilds, held) = (Arc::new(AtomicBool::new(true)), Gate::new(), Gate::new());
         let (factory_works, rebuilding) = (Arc::clone(&works), rebuilds.clone());
@@ -275,7 +274,7 @@ fn b05_b20_whoever_waits_when_states_can_be_had_again_gets_help() {
         let setup = Setup { min_workers: Some(2), ..Setup::new(2, 1) };
         let pool = Arc::new(setup.on(builder).dispatch::<D>().build().unwrap());
 
-        // One worker is at a task, at whose end it will need a new state; the other loses its own and cannot have another.
+        // One worker runs a task, at whose end it will need a new state; the other loses its own and cannot have another.
         let (first, mine) = (held.clone(), Arc::clone(&survivor));
         let number = move || std::thread::current().name().unwrap().rsplit('-').next().unwrap().parse().unwrap();
         let first = Task::new(move || {
@@ -290,7 +289,7 @@ fn b05_b20_whoever_waits_when_states_can_be_had_again_gets_help() {
         assert!(pool.run(Task::new(|| ())).is_err());
         eventually("one worker is left", || pool.stats().live == 1);
 
-        // It takes this task, and then the house is full.
+        // It takes this task, and then the pool is full.
         let (own, count) = (Arc::downgrade(&pool), Count::new());
         let last = count.task();
         let nested = Task::new(move || drop(own.upgrade().unwrap().spawn(last).unwrap()));

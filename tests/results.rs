@@ -259,7 +259,7 @@ fn spawn_and_run_wait_for_room_like_submit() {
     });
 }
 
-/// One worker waits for what only it can make: it makes it itself.
+/// The only worker waits for a task that only it can run: it runs the task itself.
 #[test]
 fn a_worker_may_wait_for_its_own_pool() {
     limited(|| {

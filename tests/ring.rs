@@ -27,7 +27,7 @@ fn shapes() -> impl Iterator<Item = (usize, usize)> {
     (1..=9).flat_map(|room| [1, 2, room].into_iter().filter(move |w| *w <= room).map(move |w| (w, room - w)))
 }
 
-/// The bound is exact at any size, also where the ring has more slots than that; in every lap, wherever it begins.
+/// The bound is exact at any size, also where the ring has more slots; in every lap, wherever it begins.
 #[test]
 fn the_bound_is_exact_at_any_size_in_every_lap() {
     for_each_ring(|variant| {
@@ -57,7 +57,7 @@ fn the_bound_is_exact_at_any_size_in_every_lap() {
     });
 }
 
-/// Through a ring of a few slots, which all are used hundreds of times: each value comes out once, whoever put it in.
+/// Through a ring of a few slots, each used hundreds of times: each value comes out once, from any submitter.
 #[test]
 fn each_value_comes_out_once_over_many_laps() {
     const VALUES: usize = 4000;
@@ -79,7 +79,7 @@ fn each_value_comes_out_once_over_many_laps() {
     }
 }
 
-/// One worker takes the values out in the order in which they went in; each of two submitters' own ones, too.
+/// One worker pops the values in the order in which they went in, and so also in the order of each of two submitters.
 #[test]
 fn many_laps_are_first_in_first_out() {
     for queue in 0..=8 {
@@ -222,10 +222,10 @@ impl Worker for Holds {
     }
 }
 
-/// Values whose caller gave up while they were queued: he has them back, what is left of them in the ring is nothing. Those
-/// of handles that nobody joins are dropped with the result.
+/// Values whose caller gave up while they were queued: the caller has them back, and nothing of them is left in the ring. Values of
+/// handles without a joiner are dropped with the result.
 #[test]
-fn a_value_that_nobody_waits_for_is_dropped_once() {
+fn a_value_without_a_receiver_is_dropped_once() {
     for panics in PANICS {
         within(LIMIT, "cancelled", move || {
             let (gate, drops) = (Gate::new(), Drops::new(9, panics));
@@ -253,8 +253,8 @@ fn a_value_that_nobody_waits_for_is_dropped_once() {
     }
 }
 
-/// A ring that was built for two tasks, in a pool that has grown to eight workers: whoever waits at the door is let in when a
-/// worker has taken a task out, not only when that task has ended.
+/// A ring that was built for two tasks, in a pool that has grown to eight workers: a waiting submitter is let in when a worker has
+/// popped a task, not only when that task has ended.
 #[test]
 fn a_pool_that_outgrew_its_ring_runs_as_many_as_it_has_workers() {
     for_each_ring(|variant| {
@@ -275,7 +275,7 @@ fn a_pool_that_outgrew_its_ring_runs_as_many_as_it_has_workers() {
     });
 }
 
-/// The same for those who waited before the pool grew; and back at its first size the bound is exact again.
+/// The same for submitters that waited before the pool grew; and back at its first size the bound is exact again.
 #[test]
 fn submitters_that_waited_before_the_pool_grew_are_let_in() {
     for_each_ring(|variant| {

@@ -176,7 +176,7 @@ fn a34_what_tasks_captured_is_released_while_the_pool_lives() {
     });
 }
 
-/// The drop is held at a gate, and meanwhile the task has not ended.
+/// A gate holds the drop, and meanwhile the task has not ended.
 #[test]
 fn a_capture_is_dropped_on_the_worker_before_its_task_counts_as_completed() {
     struct HeldDrop(Gate, Arc<AtomicBool>);
@@ -189,7 +189,7 @@ fn a_capture_is_dropped_on_the_worker_before_its_task_counts_as_completed() {
     for_each(|variant| {
         let (pool, gate, on_worker) = (variant.build(Setup::new(1, 1)), Gate::new(), Arc::new(AtomicBool::new(false)));
         let held = HeldDrop(gate.clone(), on_worker.clone());
-        // Inside the task it is only looked at: dropping is the closure's end.
+        // Inside the task it is only read: it is dropped with the closure.
         pool.submit(Task::new(move || assert_eq!(held.0.arrived(), 0))).unwrap();
         gate.await_arrivals(1);
         let stats = pool.stats();
@@ -258,8 +258,8 @@ fn the_capacity_is_used_up_to_the_limit() {
     });
 }
 
-/// `peak_running` is what ran at one moment, and not what was on its way out as well: one by one it is 1, in a group its limit at
-/// the most; and tasks that wait for each other are all in it.
+/// `peak_running` is what ran at one moment, and not what was ending as well: one by one it is 1, in a group its limit at the most;
+/// and it includes all tasks that wait for each other.
 fn peak_is_exact<D: Dispatch>() {
     let pool = Pool::builder().workers(16).min_workers(16).queue(100).dispatch::<D>().build().unwrap();
     let peak = || pool.stats().peak_running;

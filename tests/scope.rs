@@ -37,7 +37,7 @@ fn a43_tasks_borrow_from_the_caller() {
     on_every_dispatch!(borrows);
 }
 
-/// A43: the first panic of a task goes on when all have ended, and nothing that one captured is left.
+/// A43: the first panic of a task resumes when all have ended, and nothing that one captured is left.
 fn first_panic<D: Dispatch>() {
     quiet_panics();
     let (pool, gate, ended, captured) = (pool::<D>(2, 100), Gate::new(), AtomicUsize::new(0), Arc::new(()));
@@ -70,7 +70,7 @@ fn a43_the_first_panic_goes_on_after_all_have_ended() {
     on_every_dispatch!(first_panic);
 }
 
-/// A43: the scope's own closure panics: its tasks are waited for, and it is its panic that goes on.
+/// A43: the scope's own closure panics: its tasks are waited for, and its panic resumes.
 fn closure_panics<D: Dispatch>() {
     quiet_panics();
     let (pool, gate, ended) = (pool::<D>(2, 10), Gate::new(), AtomicUsize::new(0));
@@ -212,7 +212,8 @@ fn a43_a_closed_pool_s_tasks_run_on_the_caller() {
     on_every_dispatch!(closed);
 }
 
-/// A43: `shutdown_now` takes tasks out of the queue: nobody gets the closures, which borrow; the scope's own thread runs them.
+/// A43: `shutdown_now` takes tasks out of the queue, but does not return the closures, which borrow: the scope's own thread runs
+/// them.
 fn taken_out<D: Dispatch>() {
     let (pool, gate) = (pool::<D>(1, 10), Gate::new());
     let here = std::thread::current().id();

@@ -58,7 +58,7 @@ fn the_first_end_is_told_by_its_index() {
     on_every_dispatch!(any);
 }
 
-/// However a task ends.
+/// With every outcome of a task.
 fn ends<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let pause = pool.pause();
@@ -112,7 +112,7 @@ fn in_order_of_ends<D: Dispatch>() {
     }
     assert!(matches!(results.next_timeout(Duration::ZERO), Some(None)));
     assert!(results.next().is_none() && results.next().is_none());
-    // All ended, and looked at by nobody meanwhile.
+    // All ended, and were not polled meanwhile.
     let (gates, handles) = gated(&pool, 5);
     let results = as_completed(handles);
     let order = [4, 1, 3, 0, 2];
@@ -189,7 +189,7 @@ fn inside_with_a_limit<D: Dispatch>() {
     let other = pool.spawn(move || held.wait()).unwrap();
     gate.await_arrivals(1);
     let unhurried = pool.run(move || {
-        // The other worker is at work, and can be waited for.
+        // The other worker is busy, and can be waited for.
         let mut handles = [own.spawn(|| ()).unwrap()];
         wait_any_timeout(&mut handles, Duration::from_millis(1))
     });
@@ -225,7 +225,8 @@ impl Worker for Runs {
     }
 }
 
-/// A worker with state can run nothing: the last one is refused, and does not wait for ever. Unless another pool ends the wait.
+/// A worker with state cannot run other tasks: the last one is refused, and does not wait for ever. Unless another pool ends the
+/// wait.
 fn last_of_states<D: Dispatch>() {
     let pool = Arc::new(StatefulPool::builder(|_| Ok(Runs)).workers(1).queue(10).dispatch::<D>().build().unwrap());
     let own = Arc::clone(&pool);
@@ -269,7 +270,7 @@ fn the_last_worker_with_state_is_refused() {
     on_every_dispatch!(last_of_states);
 }
 
-/// Every worker waits for the next one's task, in a circle: somebody is told, and nobody waits for ever.
+/// Every worker waits for the next one's task, in a circle: one of them gets the deadlock error, and no wait is endless.
 fn circle<D: Dispatch>() {
     let pool = pool::<D>(3, 10);
     let circle: Arc<Mutex<Vec<Option<Handle<bool>>>>> = Arc::default();
@@ -300,7 +301,7 @@ fn a_circle_of_waits_ends() {
     on_every_dispatch!(circle);
 }
 
-/// Many rounds in which tasks end while somebody is about to sleep.
+/// Many rounds in which tasks end while a waiter is about to sleep.
 fn no_end_is_lost<D: Dispatch>() {
     let pool = pool::<D>(3, 100);
     for round in 0..1000_usize {

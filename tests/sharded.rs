@@ -13,7 +13,7 @@ use support::races::together;
 use support::sharded::{BALANCES, ShardedPool, for_each_kind, hold_workers_of, key_of_each, shares};
 use support::{Count, Gate, LIMIT, Setup, assert_conserved, eventually, within};
 
-/// So many workers from the start, none of which expires: the homes of all are settled.
+/// So many workers from the start, none of which expires: each has its shard for good.
 fn settled(workers: usize, queue: usize) -> Setup {
     Setup { min_workers: Some(workers), expiry: Some(None), ..Setup::new(workers, queue) }
 }
@@ -36,7 +36,7 @@ fn a13_fifty_long_tasks_fill_ten_shards_evenly() {
     });
 }
 
-/// Where the shards are uneven the least loaded one is filled first, until they are even.
+/// If the shards are uneven, the least loaded one is filled first, until they are even.
 #[test]
 fn least_loaded_levels_out() {
     for_each_kind(|kind| {
@@ -124,10 +124,10 @@ fn the_bound_is_exact_over_all_shards() {
     });
 }
 
-/// B11: one key has taken all that its shard can hold, and the workers that run it. Whoever has no key is let in at once
-/// while there is room anywhere, and runs on the other workers.
+/// B11: one key has taken all that its shard can hold, and the workers that run it. A submitter without a key is let in at once
+/// while there is room anywhere, and its task runs on the other workers.
 #[test]
-fn b11_a_full_shard_holds_up_nobody_without_a_key() {
+fn b11_a_full_shard_holds_up_no_submitter_without_a_key() {
     for_each_kind(|kind| {
         for balance in BALANCES {
             for (workers, queue, shards) in [(4, 0, 2), (4, 2, 2), (6, 3, 3)] {
@@ -171,7 +171,7 @@ fn idle_workers_steal_what_waits_for_a_busy_one() {
     });
 }
 
-/// A worker that serves its own shard steals nothing; what it takes of another is stolen, also if that has no workers.
+/// A worker that pops from its own shard steals nothing; what it pops from another is stolen, also if that has no workers.
 #[test]
 fn what_a_worker_takes_of_its_own_shard_is_not_stolen() {
     for_each_kind(|kind| {
@@ -249,7 +249,7 @@ fn endless(pool: &ShardedPool, key: u64, stop: Arc<AtomicBool>, rounds: Count) -
     })
 }
 
-/// More shards than workers: a shard with nobody of its own is served though the worker's own shard never runs dry.
+/// More shards than workers: a shard without a worker of its own is served though the worker's own shard never runs dry.
 #[test]
 fn a_shard_without_workers_is_not_starved() {
     for_each_kind(|kind| {

@@ -130,8 +130,8 @@ impl Worker for Runs {
     }
 }
 
-/// Workers with state cannot run the task in the middle of their own: the last of them is refused, the others wait, and have
-/// the result; so has the refused one, later.
+/// Workers with state cannot run the task in the middle of their own: the last of them is refused, the others wait and get the
+/// result; the refused one can have it later.
 fn last_of_states<D: Dispatch>() {
     const REFUSED: u32 = 1000;
     let pool = StatefulPool::builder(|_| Ok(Runs)).workers(3).queue(10).dispatch::<D>().build().unwrap();
@@ -174,7 +174,7 @@ fn awaited<D: Dispatch>() {
     let mut first = pool.spawn(|| String::from("one")).unwrap().shared();
     let (mut second, mut dropped, joined) = (first.clone(), first.clone(), first.clone());
     let bells = [Bell::new(), Bell::new(), Bell::new(), Bell::new()];
-    // Whoever was first in the list may leave as well.
+    // The first waiter of the list may leave as well.
     assert!(poll_with(Pin::new(&mut dropped), &bells[2]).is_pending());
     assert!(poll_with(Pin::new(&mut first), &bells[3]).is_pending());
     assert!(poll_with(Pin::new(&mut second), &bells[1]).is_pending());
@@ -246,7 +246,7 @@ fn a33_a_worker_awaits_what_it_shares() {
     on_every_dispatch!(awaited_inside);
 }
 
-/// Wakers and the end of the task, in a race: nobody is left asleep.
+/// Wakers race with the end of the task: no waiter is left asleep.
 fn awaited_in_races<D: Dispatch>() {
     let pool = Pool::builder().workers(2).queue(100).dispatch::<D>().build().unwrap();
     for _ in 0..300 {

@@ -1,4 +1,4 @@
-//! D13: a worker that looks for work, for as long as it may, hears what one that sleeps is woken for.
+//! D13: a worker that spins, for as long as it may, gets everything that wakes a parked one.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -11,7 +11,7 @@ use support::{Count, LIMIT, RunTask, Setup, assert_conserved, eventually, for_ea
 /// Far beyond any limit.
 const SPIN: Duration = Duration::from_secs(6000);
 
-/// One worker, which looks for work since it was built, and room for more.
+/// One worker, which has been spinning since it was built, and room for more.
 fn spinning() -> Setup {
     Setup { spin: Some(SPIN), expiry: Some(None), ..Setup::new(2, 8) }
 }
@@ -62,7 +62,7 @@ fn d13_a_spinning_worker_hears_its_end() {
     });
 }
 
-/// One above the minimum expires when its time is over, and not when it is tired of looking.
+/// One above the minimum expires when its time is over, and not when it stops spinning.
 #[test]
 fn d13_a_spinning_worker_expires() {
     for_each(|variant| {

@@ -1,4 +1,4 @@
-//! B16 with a real library: each worker holds an SQLite connection, whose interrupt handle stops what it is at.
+//! B16 with a real library: each worker holds an SQLite connection, whose interrupt handle stops its query.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -77,7 +77,7 @@ const FOR_EVER: u64 = u64::MAX / 4;
 fn count_for<D: Dispatch>(pool: &StatefulPool<Counter, D>, time: Duration) -> u64 {
     let mut count = 100;
     loop {
-        // The best of some: a single one may have been held up.
+        // The best of several: a single one may have been delayed.
         let takes = (0..5).map(|_| {
             let start = Instant::now();
             assert_eq!(pool.run(count).unwrap(), Some(count));
@@ -123,7 +123,8 @@ fn b16_a_long_query_is_interrupted() {
     on_every_dispatch!(a_long_query);
 }
 
-/// B16: limits that end about when the query does, each with the next query right behind it, which nobody interrupts.
+/// B16: limits that end at about the moment when the query does, each with the next query right behind it, which must not be
+/// interrupted.
 fn never_a_later_query<D: Dispatch>() {
     let (pool, _) = counter::<D>();
     let time = Duration::from_micros(300);
@@ -164,7 +165,7 @@ fn never_a_later_query<D: Dispatch>() {
             next
         });
         for next in next {
-            assert_eq!(next.join().unwrap(), Some(count), "round {round}: somebody else's interrupt");
+            assert_eq!(next.join().unwrap(), Some(count), "round {round}: another query's interrupt");
         }
     }
     assert!(in_time > 0 && late > 0, "{in_time} in time, {late} late: the limits were not near the end");

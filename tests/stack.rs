@@ -8,9 +8,9 @@ use formicary::{Pool, PoolWithFunc, Task};
 use parking_lot::Mutex;
 use support::*;
 
-/// Three workers are idle; tasks one after the other go to the one that has just been idle, so the other two may expire.
-/// Another one may still be looking for work now and then (when the pool has just started, or the thread of the one that
-/// answered was taken off its processor), but with any other order no worker would have two tasks in a row.
+/// Three workers are idle; successive tasks go to the one that was idle last, so the other two may expire. Another one may still be
+/// spinning (when the pool has just started, or the thread of the one that answered was preempted), but with any other order no
+/// worker would have two tasks in a row.
 #[test]
 fn tasks_one_after_the_other_stay_on_the_newest_idle_worker() {
     fn one_worker(run: impl Fn() -> thread::ThreadId) {
@@ -33,7 +33,7 @@ fn tasks_one_after_the_other_stay_on_the_newest_idle_worker() {
     });
 }
 
-/// One worker runs tasks in the order in which they were submitted, whether they were handed over or queued.
+/// One worker runs tasks in the order in which they were submitted, whether they were handed off or queued.
 #[test]
 fn tasks_run_first_in_first_out() {
     for_each(|variant| {

@@ -18,7 +18,7 @@ use support::{Count, Gate, LIMIT, eventually, quiet_panics, within};
 
 type Process = dyn Fn(&Context<'_>) -> u32 + Send;
 
-/// A worker that does what it is told, and counts its tasks where only its own thread may look.
+/// A worker that does what its input says, and counts its tasks in a cell that only its own thread may read.
 struct Obeys {
     tasks: Rc<Cell<u32>>,
     home: ThreadId,
@@ -197,7 +197,7 @@ fn a_later_failure_of_the_factory_leaves_the_tasks_to_the_others() {
     });
 }
 
-/// One that has lost its state and gets no other leaves its tasks to the others, too, and none is started in its place.
+/// A worker that has lost its state and gets no other leaves its tasks to the others, and none is started in its place.
 #[test]
 fn a_worker_without_a_state_is_not_replaced_by_another() {
     limited(|| {

@@ -1,4 +1,4 @@
-//! A34: what finished and cancelled tasks held is released, however they ended and whoever still holds a handle or a token.
+//! A34: what finished and cancelled tasks held is released, however they ended and whatever handles and tokens are left.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -52,7 +52,7 @@ fn each_end<D: Dispatch>() {
     let give = |work| (Arc::clone(&value), work);
     let held = || Arc::strong_count(&value) - 1;
 
-    // Finished: the result is held by the handle alone, and by nobody when it is joined or dropped.
+    // Finished: only the handle holds the result, until it is joined or dropped.
     let handles = [pool.spawn(give(Work::GiveBack)).unwrap(), pool.spawn(give(Work::GiveBack)).unwrap()];
     assert!(pool.wait_idle());
     assert_eq!(held(), 2);
@@ -68,7 +68,7 @@ fn each_end<D: Dispatch>() {
     assert_eq!(held(), 0);
     assert!(handle.join().unwrap_err().is_panic());
 
-    // Cancelled in the queue by its handle: at once, with the handle and the pool's ticket still there.
+    // Cancelled in the queue by its handle: at once, while the handle and the pool's queued reference are still there.
     let busy = pool.spawn(give(Work::Hold(gate.clone()))).unwrap();
     gate.await_arrivals(1);
     let cancelled: Vec<_> = (0..8).map(|_| pool.spawn(give(Work::GiveBack)).unwrap()).collect();
@@ -161,7 +161,7 @@ fn a34_a_long_lived_token_keeps_nothing_of_its_tasks() {
     on_every_dispatch!(a_long_lived_token);
 }
 
-/// A task that takes its time, and somebody who asks for it again and again.
+/// A long task, and a caller that joins it with a limit again and again.
 fn asked_again_and_again<D: Dispatch>() {
     let (pool, value, gate) = (pool::<D>(16), Arc::new(()), Gate::new());
     let handle = pool.spawn((Arc::clone(&value), Work::Hold(gate.clone()))).unwrap();

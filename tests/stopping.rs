@@ -18,12 +18,11 @@ enum Work {
     Nothing,
     /// Wait at the gate.
     Hold(Gate),
-    /// Pass the gate, and go on until somebody wants it to stop; then wait so long for the interrupt. The answer says how it
-    /// was told.
+    /// Pass the gate, and go on until told to stop; then wait so long for the interrupt. The answer says how it was told.
     UntilStopped(Gate, Duration),
 }
 
-/// What a call gives away, and wants to have back.
+/// What a call gives away, and gets back.
 struct Job {
     number: u32,
     work: Work,
@@ -116,7 +115,7 @@ impl<D: Dispatch> Bench<D> {
         Bench { pool, interrupts, began, ready }
     }
 
-    /// Calls with `number` and `work`, and has the call stopped; who asks does so when `reached` returns.
+    /// Calls with `number` and `work`, and has the call stopped when `reached` returns.
     fn call(&self, how: How, job: Job, reached: impl Fn() + Send) -> Result<Told, CallError<Job>> {
         // Long enough to be under way by then.
         let limit = Duration::from_millis(30);
@@ -194,7 +193,7 @@ fn before<D: Dispatch>() {
     bench.pool.wait_idle();
     let stats = bench.pool.stats();
     assert_eq!((bench.began.get(), stats.completed, stats.submitted, stats.rejected), (0, 0, 0, 5));
-    // The time of a deadline that is past is up while nobody can have started the task.
+    // A past deadline is up before a worker can have started the task.
     let pause = bench.pool.pause();
     assert_back(How::Limit, 6, bench.pool.with().timeout(Duration::ZERO).run(Job { number: 6, work: Work::Nothing }));
     assert_back(
@@ -212,7 +211,7 @@ fn a16_what_is_over_before_the_call_never_starts() {
     on_every_dispatch!(before);
 }
 
-fn at_a_full_door<D: Dispatch>() {
+fn on_a_full_pool<D: Dispatch>() {
     let bench = Bench::<D>::new(0);
     let gate = Gate::new();
     let held = bench.pool.spawn(Job { number: 0, work: Work::Hold(gate.clone()) }).unwrap();
@@ -229,8 +228,8 @@ fn at_a_full_door<D: Dispatch>() {
 }
 
 #[test]
-fn a16_a_call_at_a_full_door_ends_with_its_input() {
-    on_every_dispatch!(at_a_full_door);
+fn a16_a_call_to_a_full_pool_ends_with_its_input() {
+    on_every_dispatch!(on_a_full_pool);
 }
 
 fn in_the_queue<D: Dispatch>() {
@@ -278,7 +277,7 @@ fn running<D: Dispatch>() {
         assert_eq!((error.is_timed_out(), error.is_cancelled(), error.is_panic()), (timed, !timed, false), "{how:?}");
         assert!(bench.pool.wait_idle(), "it was told to stop");
         assert_eq!(bench.interrupts.get(), 1, "{how:?}");
-        // The next one knows nothing of it.
+        // The next task is not affected.
         let told = bench.pool.run(Job { number: 2, work: Work::Nothing }).unwrap();
         assert_eq!(told, Told::default());
         let stats = bench.pool.stats();
@@ -311,14 +310,14 @@ fn a16_a_token_that_comes_too_late_changes_nothing() {
     on_every_dispatch!(too_late);
 }
 
-/// Handles: the task is told in the ways that there are, and its answer can be joined all the same.
+/// Handles: the task is told in every way, and its answer can be joined all the same.
 fn handles<D: Dispatch>() {
     let bench = Bench::<D>::new(8);
     let gate = Gate::new();
     gate.open();
     let all = Told { interrupted: true, context: true, token: true };
     let patient = |number, patience| Job { number, work: Work::UntilStopped(gate.clone(), patience) };
-    // A token alone interrupts nobody.
+    // A token alone interrupts no task.
     let job = |number| patient(number, Duration::from_millis(20));
     let handle = bench.pool.spawn(patient(1, LIMIT)).unwrap();
     gate.await_arrivals(1);

@@ -36,7 +36,7 @@ fn values<S: Stream<Item = Result<R, CallError<T>>> + Unpin, R, T>(stream: S) ->
     collect(stream).into_iter().map(Result::unwrap).collect()
 }
 
-/// A stream that somebody else feeds.
+/// A stream that another thread feeds.
 struct Fed<T>(mpsc::Receiver<T>, Arc<Mutex<Option<Waker>>>);
 
 struct Feeder<T>(Option<mpsc::Sender<T>>, Arc<Mutex<Option<Waker>>>);
@@ -163,8 +163,8 @@ fn a41_a_streams_failures_come_at_their_places() {
     on_every_dispatch!(failures);
 }
 
-/// Others fill the pool: the stream stands in line, its thread does not.
-fn in_line<D: Dispatch>() {
+/// Other submitters fill the pool: the stream waits for room, its thread does not.
+fn in_the_queue<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).dispatch::<D>().build().unwrap();
     let (gate, pulls) = (Gate::new(), Count::new());
     let (held, puller) = (gate.clone(), pulls.clone());
@@ -182,7 +182,7 @@ fn in_line<D: Dispatch>() {
     }
     assert_eq!(stream.size_hint(), (3, Some(3)));
     drop(stream);
-    assert_eq!(pool.waiting(), 0, "it has left the line");
+    assert_eq!(pool.waiting(), 0, "it has left the wait queue");
 
     let mut stream = pool.map(0..3, |n| n).into_stream();
     assert!(Pin::new(&mut stream).poll_next(&mut idle).is_pending());
@@ -202,8 +202,8 @@ fn in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a41_a_stream_waits_at_the_door_without_a_thread() {
-    on_every_dispatch!(in_line);
+fn a41_a_stream_waits_for_room_without_a_thread() {
+    on_every_dispatch!(in_the_queue);
 }
 
 fn dropped<D: Dispatch>() {
@@ -344,7 +344,7 @@ fn clones_in_the_open<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(1).dispatch::<D>().build().unwrap());
     let gate = Gate::new();
     let (opens, waits) = (gate.clone(), pool.clone());
-    // The task's end goes through the stream's own books.
+    // The task's end updates the stream's own state.
     let waker = waker_with_clone(move || {
         opens.open();
         assert!(waits.wait_idle());

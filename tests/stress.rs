@@ -1,4 +1,4 @@
-//! Everything at once, many times over: short-lived pools of all kinds under everything that one can do to them.
+//! Everything at once, many times over: short-lived pools of all kinds under every operation that there is.
 //!
 //! `FORMICARY_STRESS_ROUNDS` multiplies the number of rounds (a fraction will do). A failure names the seed of its pool;
 //! the pool's size and what each thread does follow from it, their order does not.
@@ -21,7 +21,7 @@ use support::{
     Count, LIMIT, RunTask, Setup, assert_conserved, each_dispatch, eventually, on_every_dispatch, threads_named, within,
 };
 
-/// So many rounds, or as many more or fewer as the environment says.
+/// The number of rounds, scaled as the environment says.
 fn rounds(usual: u32) -> u32 {
     let factor = std::env::var("FORMICARY_STRESS_ROUNDS").map_or(1.0, |text| text.parse().expect("a number"));
     (1..).take_while(|n| f64::from(n - 1) < f64::from(usual) * factor).last().unwrap_or(1)
@@ -31,7 +31,7 @@ fn rounds(usual: u32) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Said {
     Nothing,
-    /// It came back from the door, or out of the queue to the caller who waited for it.
+    /// It was refused, or retracted from the queue for the caller that waited for it.
     NotRun,
     /// It runs, or a shutdown gives it back.
     Accepted,
@@ -40,14 +40,14 @@ enum Said {
     Ran,
 }
 
-/// The life of one task.
+/// The record of one task.
 struct Entry {
     said: Mutex<Said>,
     runs: AtomicUsize,
     drops: AtomicUsize,
 }
 
-/// What a task captures of its entry.
+/// What a task captures.
 struct Token(Arc<Entry>);
 
 impl Drop for Token {
@@ -58,7 +58,7 @@ impl Drop for Token {
 
 /// What is known of a pool without asking it.
 #[derive(Default)]
-struct Book {
+struct Ledger {
     entries: Mutex<Vec<Arc<Entry>>>,
     running: Count,
     /// The most tasks that may run, and how often that has begun or ended to change.
@@ -69,35 +69,35 @@ struct Book {
     returned: AtomicUsize,
 }
 
-impl Book {
+impl Ledger {
     fn change_limit(&self, change: impl FnOnce(usize) -> usize) {
         self.changes.fetch_add(1, SeqCst);
         self.limit.store(change(self.limit.load(SeqCst)), SeqCst);
         self.changes.fetch_add(1, SeqCst);
     }
 
-    /// A task that does something or other, perhaps submitting one more that does not.
+    /// A task that does something at random, perhaps submitting one more that does not.
     fn task(self: &Arc<Self>, pool: &Weak<dyn Stressed>, random: &mut Random, is_inner: bool) -> (Task, Arc<Entry>) {
         let entry =
             Arc::new(Entry { said: Mutex::new(Said::Nothing), runs: AtomicUsize::new(0), drops: AtomicUsize::new(0) });
         self.entries.lock().push(Arc::clone(&entry));
-        let (book, pool, token) = (Arc::clone(self), Weak::clone(pool), Token(Arc::clone(&entry)));
+        let (ledger, pool, token) = (Arc::clone(self), Weak::clone(pool), Token(Arc::clone(&entry)));
         let mut random = Random(random.next());
         let task = Task::new(move || {
             token.0.runs.fetch_add(1, SeqCst);
-            let (changes, limit) = (book.changes.load(SeqCst), book.limit.load(SeqCst));
-            let running = book.running.up();
-            // While the limit changes it is not known which one held when this one was counted.
-            if changes % 2 == 0 && changes == book.changes.load(SeqCst) {
-                book.excess.fetch_max(running.saturating_sub(limit), SeqCst);
+            let (changes, limit) = (ledger.changes.load(SeqCst), ledger.limit.load(SeqCst));
+            let running = ledger.running.up();
+            // While the limit changes, it is unknown which one held when this task was counted.
+            if changes % 2 == 0 && changes == ledger.changes.load(SeqCst) {
+                ledger.excess.fetch_max(running.saturating_sub(limit), SeqCst);
             }
             if random.below(3) == 0 {
                 shift(random.micros(60));
             }
-            book.running.down();
+            ledger.running.down();
             // From here on another may run in this one's place.
             match random.below(8) {
-                0 | 1 if !is_inner => _ = pool.upgrade().map(|pool| book.submit(&pool, &mut random, true)),
+                0 | 1 if !is_inner => _ = pool.upgrade().map(|pool| ledger.submit(&pool, &mut random, true)),
                 2 => quiet_panic(),
                 _ => {}
             }
@@ -105,7 +105,7 @@ impl Book {
         (task, entry)
     }
 
-    /// Submits by one of the roads; says whether that was in vain because the pool is closed.
+    /// Submits by one of the methods; returns whether the pool refused because it is closed.
     fn submit(self: &Arc<Self>, pool: &Arc<dyn Stressed>, random: &mut Random, is_inner: bool) -> bool {
         let weak = Arc::downgrade(pool);
         let (task, entry) = self.task(&weak, random, is_inner);
@@ -130,15 +130,15 @@ impl Book {
         result.is_err_and(|refusal| refusal.is_closed())
     }
 
-    /// Holds what the tasks lived through against what the submitters were told. How many ran, were accepted for
-    /// certain, and may have been accepted.
+    /// Compares what became of the tasks with what the submitters were told. Returns how many ran, were certainly accepted, and may
+    /// have been accepted.
     fn check(&self) -> (u64, u64, u64) {
         let (mut ran, mut accepted, mut perhaps, mut given_back) = (0, 0, 0, 0);
         for entry in &*self.entries.lock() {
             let said = *entry.said.lock();
             let (runs, drops) = (entry.runs.load(SeqCst), entry.drops.load(SeqCst));
             assert!(runs <= 1 && drops == 1, "{said:?}: ran {runs} times, dropped {drops} times");
-            assert_eq!(Arc::strong_count(entry), 1, "{said:?}: somebody holds the captured value");
+            assert_eq!(Arc::strong_count(entry), 1, "{said:?}: the captured value is still held");
             match said {
                 Said::Nothing => panic!("a submitter was not answered"),
                 Said::NotRun | Said::GivenBack => assert_eq!(runs, 0, "{said:?}"),
@@ -156,7 +156,7 @@ impl Book {
     }
 }
 
-/// A pool with its own way to ask for an answer, which it may wait for or not.
+/// A pool whose own calls return answers, which the caller may wait for or not.
 trait Stressed: WorkerPool<Task> {
     fn ask(&self, task: Task, random: &mut Random) -> Said;
 }
@@ -211,17 +211,17 @@ impl<D: Dispatch> Stressed for StatefulPool<RunTask, D> {
 }
 
 /// Changes the pool until it is closed.
-fn disturb(pool: &dyn WorkerPool<Task>, book: &Book, mut random: Random) {
+fn disturb(pool: &dyn WorkerPool<Task>, ledger: &Ledger, mut random: Random) {
     for _ in 0..20 {
         match random.below(3) {
             0 => {
                 let workers = 1 + random.below(4);
-                book.change_limit(|limit| limit.max(workers));
+                ledger.change_limit(|limit| limit.max(workers));
                 pool.tune(workers).unwrap();
                 // Those that ran already may go on. If they end soon, no more than this may ever run.
                 for _ in 0..50 {
                     if pool.running() <= workers {
-                        book.change_limit(|_| workers);
+                        ledger.change_limit(|_| workers);
                         break;
                     }
                     std::thread::yield_now();
@@ -250,18 +250,18 @@ fn one_pool(build: fn(Setup) -> Result<Arc<dyn Stressed>, BuildError>, seed: u64
     setup.thread_name = Some(name.clone());
     setup.min_workers = Some(random.below(workers + 1));
     setup.expiry = Some((random.below(3) != 0).then(|| random.micros(1000)));
-    let (mut kept, book) = (build(setup).unwrap(), Arc::new(Book::default()));
-    book.limit.store(workers, SeqCst);
+    let (mut kept, ledger) = (build(setup).unwrap(), Arc::new(Ledger::default()));
+    ledger.limit.store(workers, SeqCst);
     loop {
-        let pool = live(kept, &book, &mut random);
+        let pool = live(kept, &ledger, &mut random);
         if pool.is_none() {
-            // It may have been one of its own workers that dropped it last, which does not wait.
+            // One of its own workers may have dropped it last, and does not wait.
             eventually("every task has ended", || {
-                book.entries.lock().iter().all(|entry| Arc::strong_count(entry) == 1)
+                ledger.entries.lock().iter().all(|entry| Arc::strong_count(entry) == 1)
             });
         }
         eventually("no thread is left", || threads_named(&name) == 0);
-        let (ran, least, most) = book.check();
+        let (ran, least, most) = ledger.check();
         let Some(pool) = pool else { return };
         let stats = pool.stats();
         assert_conserved(&*pool);
@@ -275,15 +275,15 @@ fn one_pool(build: fn(Setup) -> Result<Arc<dyn Stressed>, BuildError>, seed: u64
     }
 }
 
-/// Many use a pool, and one ends it meanwhile. It comes back unless its end was that all had dropped it.
-fn live(pool: Arc<dyn Stressed>, book: &Arc<Book>, random: &mut Random) -> Option<Arc<dyn Stressed>> {
+/// Many threads use a pool, and one ends it meanwhile. Returns the pool unless it ended because all owners dropped it.
+fn live(pool: Arc<dyn Stressed>, ledger: &Arc<Ledger>, random: &mut Random) -> Option<Arc<dyn Stressed>> {
     std::thread::scope(|scope| {
         for _ in 0..3 {
             let (pool, mut random) = (Arc::clone(&pool), Random(random.next()));
             scope.spawn(move || {
                 let mut refused = 0;
                 for _ in 0..40 {
-                    refused += u32::from(book.submit(&pool, &mut random, false));
+                    refused += u32::from(ledger.submit(&pool, &mut random, false));
                     if refused == 3 {
                         break;
                     }
@@ -291,7 +291,7 @@ fn live(pool: Arc<dyn Stressed>, book: &Arc<Book>, random: &mut Random) -> Optio
             });
         }
         let (disturbed, other) = (Arc::clone(&pool), Random(random.next()));
-        scope.spawn(move || disturb(&*disturbed, book, other));
+        scope.spawn(move || disturb(&*disturbed, ledger, other));
 
         shift(random.micros(1500));
         let returned = match random.below(5) {
@@ -304,7 +304,7 @@ fn live(pool: Arc<dyn Stressed>, book: &Arc<Book>, random: &mut Random) -> Optio
             }
             _ => Vec::new(),
         };
-        book.returned.fetch_add(returned.len(), SeqCst);
+        ledger.returned.fetch_add(returned.len(), SeqCst);
         drop(returned);
         assert!(pool.shutdown().is_complete());
         Some(pool)
@@ -334,7 +334,7 @@ fn short_lived_pools() {
     each_dispatch!(on);
 }
 
-/// Four submitters and four workers in the narrowest of places: nothing is lost, nothing comes twice.
+/// Four submitters and four workers on the smallest queues: nothing is lost, nothing comes twice.
 fn contention<D: Dispatch>() {
     for queue in 1..=3 {
         // A pool that was built for fewer workers has the fewest slots.
@@ -369,7 +369,7 @@ struct Plain(UnsafeCell<u64>);
 // SAFETY: the test below touches it in a task, or after it has waited for the task.
 unsafe impl Sync for Plain {}
 
-/// Who finds the pool idle sees what its tasks did, and the next task does: of use under ThreadSanitizer.
+/// A thread that finds the pool idle sees the effects of its tasks, and so does the next task. For ThreadSanitizer.
 fn plain_memory<D: Dispatch>() {
     let pool = Pool::builder().workers(2).queue(1).dispatch::<D>().build().unwrap();
     let memory = Arc::new(Plain::default());
@@ -381,7 +381,7 @@ fn plain_memory<D: Dispatch>() {
             unsafe { *cell.get() += 1 };
         })
         .unwrap();
-        // Often the task has ended by then, and nobody is woken.
+        // Often the task has ended by then, and there is no wake-up.
         shift(Duration::from_micros(round % 30));
         assert!(pool.wait_idle());
         // SAFETY: the only task has ended.

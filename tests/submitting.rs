@@ -1,4 +1,4 @@
-//! Submitting: who gets in, who waits, who is refused, and what comes back.
+//! Submitting: which submitters get in, wait or are refused, and what comes back.
 
 mod support;
 
@@ -176,7 +176,7 @@ fn a27_blocked_submitters_get_in_in_order() {
                     submitter
                 })
                 .collect();
-            assert!(pool.try_submit(note(&order, 99)).is_err(), "nobody passes those in line");
+            assert!(pool.try_submit(note(&order, 99)).is_err(), "no submitter overtakes waiting ones");
             gate.open();
             assert!(blocked.into_iter().all(|submitter| submitter.join().unwrap().is_ok()));
             pool.wait_idle();
@@ -185,9 +185,9 @@ fn a27_blocked_submitters_get_in_in_order() {
     });
 }
 
-/// A newcomer tries all the time while there is room for the one in line.
+/// Another submitter tries all the time while there is room for the waiting one.
 #[test]
-fn a_newcomer_does_not_pass_those_in_line() {
+fn a_newcomer_does_not_overtake_waiting_submitters() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(1, 0));
         for _ in 0..100 {
@@ -198,7 +198,7 @@ fn a_newcomer_does_not_pass_those_in_line() {
             gate.open();
             while pool.waiting() == 1 {
                 let passed = pool.try_submit(Task::new(|| ())).is_ok() && pool.waiting() == 1;
-                assert!(!passed, "the first is still in line");
+                assert!(!passed, "the first still waits");
             }
             assert!(first.join().unwrap().is_ok());
             assert!(pool.wait_idle());
@@ -344,9 +344,9 @@ fn a_task_may_submit_to_its_own_pool() {
     });
 }
 
-/// Every worker at the pool's own full door: it runs tasks there, or says that it would deadlock.
+/// Every worker submits to its own full pool: it runs tasks there, or is told that it would deadlock.
 #[test]
-fn workers_at_their_own_full_door_do_not_hang() {
+fn workers_that_submit_to_their_own_full_pool_do_not_hang() {
     for_each(|variant| {
         for (workers, queue) in [(1, 0), (1, 2), (2, 0), (3, 1)] {
             let pool = variant.build(Setup::new(workers, queue).bounded());

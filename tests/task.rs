@@ -1,4 +1,4 @@
-//! A task is a closure: stored in line when it is small, dropped exactly once, and handed back as what it was.
+//! A task is a closure: stored inline when it is small, dropped exactly once, and handed back as what it was.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -44,7 +44,7 @@ fn task_of<const BYTES: usize>() -> Task {
 }
 
 #[test]
-fn closures_of_up_to_48_bytes_are_stored_in_line() {
+fn closures_of_up_to_48_bytes_are_stored_inline() {
     assert_eq!(allocations(|| task_of::<0>().run()), 0);
     assert_eq!(allocations(|| task_of::<1>().run()), 0);
     assert_eq!(allocations(|| task_of::<48>().run()), 0);
@@ -109,7 +109,7 @@ fn captures_are_dropped_exactly_once() {
     check::<100>();
 }
 
-/// A drop that panics takes nothing with it: not the worker, not the count.
+/// A drop that panics affects neither the worker nor the count.
 #[test]
 fn a_capture_whose_drop_panics_is_a_panic_of_the_task() {
     struct Bomb;

@@ -1,5 +1,5 @@
 //! D01: pools used at the very end of a thread, in the destructor of a pthread key that runs when the thread's locals are gone and
-//! `std::thread::current` panics. Every wait for a worker is a wait there, too.
+//! `std::thread::current` panics. Every wait for a worker must work there, too.
 //!
 //! Each test runs in a process of its own: a mistake here ends the process.
 #![cfg(target_os = "linux")]
@@ -117,7 +117,7 @@ impl Hold {
         self.waiting.store(unsafe { libc::gettid() }, SeqCst);
     }
 
-    /// Opens the gate when that thread sleeps: a call looks for its answer for some microseconds first.
+    /// Opens the gate when that thread sleeps: a call spins for some microseconds first.
     fn open_when_it_sleeps(&self) {
         let Hold { gate, waiting } = self.clone();
         thread::spawn(move || {
@@ -273,7 +273,7 @@ fn every_use<D: Dispatch>() {
     }
 }
 
-/// D01: whatever waits for a worker waits there as anywhere else.
+/// D01: every wait for a worker works there as anywhere else.
 #[test]
 fn d01_every_use_of_a_pool_at_the_very_end_of_a_thread() {
     in_a_process("d01_every_use_of_a_pool_at_the_very_end_of_a_thread", || {
@@ -312,8 +312,8 @@ fn d01_a_pool_lives_at_the_very_end_of_a_thread() {
     });
 }
 
-/// A thread that was promised to the pool never comes: whoever drops it there has to do the work.
-fn a_guest<D: Dispatch>() {
+/// A promised thread never comes: the thread that drops the promise there runs the tasks.
+fn an_inline_worker<D: Dispatch>() {
     let (promised, asked) = (Arc::new(Mutex::new(None)), AtomicUsize::new(0));
     let hold_back = Arc::clone(&promised);
     let handler = move |thread: WorkerThread| {
@@ -326,22 +326,22 @@ fn a_guest<D: Dispatch>() {
     let pool = Pool::builder().workers(1).min_workers(0).dispatch::<D>().spawn_handler(handler).build().unwrap();
     let pool = Arc::new(pool);
     let (group, view, own) = (pool.group::<_, ()>(), pool.limited(1), Arc::clone(&pool));
-    // Within it the thread is known for a worker: it does not wait for itself.
+    // Meanwhile the thread counts as a worker: it does not wait for itself.
     group.spawn(move |_| Ok(own.spawn(|| 1).unwrap().join().unwrap())).unwrap();
     let handle = view.spawn(|| 2).unwrap();
     let thread = promised.lock().take();
-    at_the_end_of_a_thread("a guest", move || drop(thread));
+    at_the_end_of_a_thread("an inline worker", move || drop(thread));
     assert_eq!(group.wait().unwrap(), [1]);
     assert_eq!(handle.join().unwrap(), 2);
 }
 
-/// D01: threads whose locals are gone run what no worker does.
+/// D01: a thread whose locals are gone runs the tasks as an inline worker.
 #[test]
-fn d01_a_guest_at_the_very_end_of_a_thread() {
-    in_a_process("d01_a_guest_at_the_very_end_of_a_thread", || {
+fn d01_an_inline_worker_at_the_very_end_of_a_thread() {
+    in_a_process("d01_an_inline_worker_at_the_very_end_of_a_thread", || {
         macro_rules! run {
             ($dispatch:ty, $name:literal) => {
-                within(LIMIT, $name, a_guest::<$dispatch>)
+                within(LIMIT, $name, an_inline_worker::<$dispatch>)
             };
         }
         each_dispatch!(run);

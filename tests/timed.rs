@@ -27,7 +27,7 @@ fn limited<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     within(LIMIT, "this test", body)
 }
 
-/// A15: with a time limit that is not hit.
+/// A15: with a time limit that is not reached.
 #[test]
 fn a15_a_time_limit_that_is_not_hit_changes_nothing() {
     limited(|| {
@@ -63,7 +63,7 @@ fn a_call_that_times_out_in_the_queue_has_its_input_back_and_never_runs() {
                 other => panic!("{other}"),
             }
         };
-        // The first has a place in the queue. D18: it leaves that to another, so the second waits at the door.
+        // The first has room in the queue. D18: it leaves that to another, so the second waits for room.
         assert_eq!(refused(Duration::from_millis(1)).kind(), SubmitErrorKind::TimedOut);
         let other = pool.try_spawn(Box::new(|_| 0)).unwrap();
         assert_eq!(refused(Duration::ZERO).kind(), SubmitErrorKind::TimedOut);
@@ -89,7 +89,7 @@ impl Worker for Stubborn {
     type Output = bool;
 
     fn process(&mut self, for_ever: bool, _cx: &Context<'_>) -> bool {
-        // Taking the mark off is all that ends it, so that no mark is left for the next task.
+        // Only taking the mark off ends it, so no mark is left for the next task.
         while for_ever && !self.stop.swap(false, SeqCst) {
             thread::yield_now();
         }
@@ -155,7 +155,7 @@ impl Worker for Readies {
     }
 }
 
-/// The worker is past every look at the capacity when the pool shrinks: it is getting ready.
+/// The worker is past every check of the capacity when the pool shrinks: it is getting ready.
 #[test]
 fn a_worker_that_gets_ready_while_the_pool_shrinks_starts_nothing() {
     limited(|| {
@@ -235,7 +235,7 @@ fn a_timed_calls_context_tells_deadline_and_cancellation() {
     });
 }
 
-/// Knows which task it is at while an interrupt may come.
+/// Knows which task it runs while an interrupt may come.
 struct Marked {
     current: Arc<AtomicUsize>,
     strays: Count,
@@ -313,7 +313,7 @@ fn an_interrupt_never_reaches_a_later_task() {
     });
 }
 
-/// A worker that runs when a graceful shutdown's time is over is told to stop, and after a restart no more.
+/// A worker that runs a task when a graceful shutdown's time is over is told to stop, and after a restart no more.
 #[test]
 fn a_graceful_shutdown_tells_what_runs_to_stop() {
     struct Asks;

@@ -106,7 +106,7 @@ fn waits_end_at_the_first_of_their_times() {
     });
 }
 
-/// Cancelling, or setting a deadline, while others are about to wait: nobody sleeps on.
+/// Cancelling, or setting a deadline, while threads are about to wait: every one of them is woken.
 #[test]
 fn a_cancel_is_not_lost_on_one_who_is_just_going_to_wait() {
     within(LIMIT, "registering", || {
@@ -124,11 +124,11 @@ fn a_cancel_is_not_lost_on_one_who_is_just_going_to_wait() {
     });
 }
 
-/// Whoever finds a token cancelled finds those below it cancelled, while others make children, drop what lies between, and
+/// A thread that sees a token cancelled sees those below it cancelled, while others make children, drop tokens in between, and
 /// cancel.
 #[test]
 fn a_token_is_cancelled_no_later_than_those_above_it() {
-    within(LIMIT, "looking", || {
+    within(LIMIT, "checking", || {
         for round in 0..2000 {
             let root = CancelToken::new();
             let middle = Mutex::new(Some(root.child()));
@@ -152,7 +152,7 @@ fn a_token_is_cancelled_no_later_than_those_above_it() {
     });
 }
 
-/// Tokens in the middle of a tree are dropped, alone and with others, in any order: those below hear of those above all the same.
+/// Tokens in the middle of a tree are dropped, alone and with others, in any order: a cancel still reaches the tokens below.
 #[test]
 fn d04_what_is_dropped_in_the_middle_leaves_no_gap() {
     for dropped in 0..1 << 5 {
@@ -176,7 +176,7 @@ fn d04_what_is_dropped_in_the_middle_leaves_no_gap() {
     }
 }
 
-/// D04: many children, each of the one before: made, looked at, cancelled, and dropped in any order.
+/// D04: many children, each of the one before: made, checked, cancelled, and dropped in any order.
 #[test]
 fn d04_a_long_chain_needs_no_stack() {
     on_a_small_stack("only the last one is held", || {
@@ -200,10 +200,10 @@ fn d04_a_long_chain_needs_no_stack() {
     });
 }
 
-/// D04: a look costs the same at any depth, and so does waiting for a deadline that is asked for again and again.
+/// D04: a check costs the same at any depth, and so does waiting for a deadline that is asked for again and again.
 #[test]
 fn d04_a_look_does_not_walk_the_chain() {
-    within(LIMIT, "looks", || {
+    within(LIMIT, "checks", || {
         let chain = chain(100_000);
         let last = chain.last().unwrap();
         for _ in 0..1_000_000 {

@@ -1,5 +1,5 @@
-//! D28: two pools of one worker each whose tasks wait for each other in a circle. Nobody is told, as each of them waits for a pool
-//! that it is not a worker of; a time limit at any one place of the circle ends it, and both pools end as ever.
+//! D28: two pools of one worker each whose tasks wait for each other in a circle. Neither gets a deadlock error, as each waits for
+//! a pool that it is not a worker of; a time limit at any one place of the circle ends it, and both pools end as ever.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -17,7 +17,7 @@ fn pool<D: Dispatch>(queue: usize) -> Arc<Pool<D>> {
     Arc::new(Pool::builder().workers(1).queue(queue).dispatch::<D>().build().unwrap())
 }
 
-/// All that was ever taken in has ended, and so do the pools.
+/// Everything that was ever accepted has ended, and so do the pools.
 fn end<D: Dispatch>(pools: [&Pool<D>; 2]) {
     for pool in pools {
         assert!(pool.shutdown_timeout(LIMIT).is_complete());
@@ -27,7 +27,7 @@ fn end<D: Dispatch>(pools: [&Pool<D>; 2]) {
     }
 }
 
-/// The circle, with a limit at the third place: what `ask` says there, in a task of `b` that one of `a` waits for.
+/// The circle, with a limit at the third place: the result of `ask` there, in a task of `b` that a task of `a` waits for.
 fn circle<D: Dispatch, T: Send + 'static>(queue: usize, ask: impl FnOnce(&Pool<D>) -> T + Send + 'static) -> T {
     let (a, b) = (pool::<D>(queue), pool::<D>(1));
     let (asked, other) = (a.clone(), b.clone());
@@ -46,7 +46,7 @@ fn at_the_last_place<D: Dispatch>() {
     assert!(circle::<D, _>(1, move |a| a.spawn(work).unwrap().join_timeout(MOMENT).is_none()));
     assert_eq!(ran.get(), 1, "the task itself goes on without its waiter");
 
-    // The circle is closed at the door already.
+    // Here the circle closes while the task waits for room.
     let work = task();
     let refusal =
         circle::<D, _>(0, move |a| a.with().room_timeout(MOMENT).submit(work).map_err(|refusal| refusal.kind()));
@@ -83,7 +83,7 @@ fn d28_a_limit_at_the_last_place_of_a_circle_ends_it() {
     on_every_dispatch!(at_the_last_place);
 }
 
-/// Here the first one gives up, and its end is what the others wait for.
+/// Here the first one gives up, and the others wait for its end.
 fn at_the_first_place<D: Dispatch>() {
     let (a, b, closed) = (pool::<D>(1), pool::<D>(1), Gate::new());
     let (asked, other, closes) = (a.clone(), b.clone(), closed.clone());

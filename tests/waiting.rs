@@ -1,4 +1,5 @@
-//! Waiting for room: what a future that is not polled may hold up, what user code of wakers may do, and what a long line costs.
+//! Waiting for room: what a future that is not polled may hold up, what user code in wakers may do, and what a long wait queue
+//! costs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -19,7 +20,8 @@ use support::closures::{assert_quiet, occupy, pool};
 use support::waking::{Bell, block_on, poll_with};
 use support::{Gate, LIMIT, await_waiting, eventually, on_every_dispatch, within};
 
-/// D10: a future that was polled once, and is kept: the idle pool takes tasks from newcomers of every kind, and then its own.
+/// D10: a future that was polled once and is kept: the idle pool takes tasks from later submitters of every kind, and then the
+/// future's own.
 fn kept<D: Dispatch>() {
     for kept in [1, 2, 40] {
         let pool = pool::<D>(1, 1);
@@ -29,7 +31,7 @@ fn kept<D: Dispatch>() {
         let mut futures: Vec<_> = (0..kept).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
         assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
         gate.open();
-        eventually("the first is called", || bell.rung() > 0);
+        eventually("the first is notified", || bell.rung() > 0);
         assert!(pool.wait_idle());
         pool.try_submit(|| ()).unwrap();
         assert!(pool.wait_idle());
@@ -49,7 +51,7 @@ fn d10_an_idle_pool_takes_tasks_past_a_future_that_is_kept() {
     on_every_dispatch!(kept);
 }
 
-/// D10: the same for those behind it in line, threads and futures: all of them get in, threads in their order.
+/// D10: the same for threads and futures behind it in the wait queue: all of them get in, threads in their order.
 fn behind_kept<D: Dispatch>() {
     for (kept, queue) in [(1, 0), (3, 0), (100, 0), (1, 1), (20, 3)] {
         let pool = pool::<D>(1, queue);
@@ -76,7 +78,7 @@ fn behind_kept<D: Dispatch>() {
         assert_eq!(pool.waiting(), kept);
         assert!(pool.wait_idle());
         assert_eq!(*order.lock(), [1, 2, 4, 5]);
-        // Half of them are dropped, wherever they stand, and the others come after all.
+        // Half of them are dropped, at any place in the queue, and the others get in after all.
         let others: Vec<_> = futures.into_iter().enumerate().filter(|(n, _)| n % 2 == 0).collect();
         let admitted = others.len();
         others.into_iter().for_each(|(_, future)| block_on(future).unwrap());
@@ -90,8 +92,8 @@ fn d10_those_behind_a_future_that_is_kept_get_in() {
     on_every_dispatch!(behind_kept);
 }
 
-/// D10: there is room in the queue and the only worker is at a long task, so that nothing else happens: a thread behind a future that
-/// is kept gets in all the same.
+/// D10: there is room in the queue, and the only worker runs a long task, so that nothing else happens: a thread behind a kept
+/// future gets in all the same.
 fn behind_kept_and_busy<D: Dispatch>() {
     let pool = pool::<D>(1, 1);
     let (gate, next) = (occupy(&pool), Gate::new());
@@ -116,8 +118,9 @@ fn d10_a_thread_behind_a_future_that_is_kept_does_not_wait_for_a_long_task() {
     on_every_dispatch!(behind_kept_and_busy);
 }
 
-/// D10: somebody else has taken the place that a future was called for: it keeps its own in the line, and is called again.
-fn called_again<D: Dispatch>() {
+/// D10: another submitter has taken the room that a future was notified of: the future keeps its place in the wait queue, and is
+/// notified again.
+fn notified_again<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let (gate, bell) = (occupy(&pool), Bell::new());
     let mut first = Box::pin(pool.submit_async(|| ()));
@@ -132,7 +135,7 @@ fn called_again<D: Dispatch>() {
             assert_eq!(bell.rung(), rung);
         }
         gate.open();
-        eventually("it is called", || bell.rung() > rung);
+        eventually("it is notified", || bell.rung() > rung);
         assert!(pool.wait_idle());
     }
     assert!(poll_with(first.as_mut(), &bell).is_ready());
@@ -142,12 +145,12 @@ fn called_again<D: Dispatch>() {
 }
 
 #[test]
-fn d10_a_future_whose_place_was_taken_is_called_again() {
-    on_every_dispatch!(called_again);
+fn d10_a_future_whose_place_was_taken_is_notified_again() {
+    on_every_dispatch!(notified_again);
 }
 
-/// D10: futures that are polled when they are woken get in in their order. One that the system keeps from being polled for long may be
-/// passed, so not every round needs to show it.
+/// D10: futures that are polled when they are woken enter in their order. One that the scheduler keeps from being polled for long
+/// may be overtaken, so not every round needs to show it.
 fn in_order<D: Dispatch>() {
     let round = || {
         let pool = pool::<D>(1, 2);
@@ -176,7 +179,7 @@ fn d10_futures_that_come_get_in_in_order() {
     on_every_dispatch!(in_order);
 }
 
-/// D10, for the lanes of keys: a kept future waits at the main door, threads for a shard of their own.
+/// D10, for the lanes of keys: a kept future waits in the default lane, threads in those of shards.
 #[test]
 fn d10_a_future_that_is_kept_holds_up_no_key() {
     within(LIMIT, "keys", || {
@@ -210,7 +213,7 @@ fn d10_a_future_that_is_kept_holds_up_no_key() {
     });
 }
 
-/// Whoever gives up at one door leaves the only one in line at another: that one is called when there is room.
+/// A submitter that gives up in one lane leaves the only waiting one in another lane: that one is notified when there is room.
 #[test]
 fn d15_an_empty_lane_hides_no_other() {
     within(LIMIT, "lanes", || {
@@ -229,7 +232,7 @@ fn d15_an_empty_lane_hides_no_other() {
     });
 }
 
-/// D10: a kept future is nobody whom the last worker could wait for.
+/// D10: the last worker cannot wait for a kept future.
 #[test]
 fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {
     struct Runs;
@@ -262,14 +265,14 @@ fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {
     on_every_dispatch!(on);
 }
 
-/// D10: who waits is counted, also while it is passed, and the pool's end finds it.
+/// D10: a waiter is counted, also while it is overtaken, and the pool's end finds it.
 fn kept_and_counted<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).max_blocking(2).dispatch::<D>().build().unwrap();
     let (gate, bell) = (occupy(&pool), Bell::new());
     let mut kept: Vec<_> = (0..2).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
     assert!(kept.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
     gate.open();
-    eventually("both were called", || bell.rung() == 2);
+    eventually("both were notified", || bell.rung() == 2);
     let gate = occupy(&pool);
     assert_eq!((pool.waiting(), pool.submit(|| ()).unwrap_err().kind()), (2, SubmitErrorKind::Overloaded));
     drop(kept.pop());
@@ -338,7 +341,7 @@ fn raw(hooked: Arc<Hooked>) -> RawWaker {
     RawWaker::new(Arc::into_raw(hooked).cast(), &TABLE)
 }
 
-/// D11: a waker may ask the pool anything whenever it is cloned, woken or dropped: it is never called under a lock.
+/// D11: a waker may use the pool whenever it is cloned, woken or dropped: it is never called under a lock.
 fn hooked<D: Dispatch>() {
     for ends_by_drop in [false, true] {
         let pool = pool::<D>(1, 0);
@@ -358,7 +361,7 @@ fn hooked<D: Dispatch>() {
         if ends_by_drop {
             futures.clear();
         } else {
-            // Replaced by another, and so dropped; then called.
+            // Replaced by another, and so dropped; then notified.
             assert!(futures[0].as_mut().poll(&mut Poller::from_waker(&hooked.waker())).is_ready());
         }
         gate.open();
@@ -426,8 +429,8 @@ impl Wake for Inline {
     }
 }
 
-/// D03: thousands of futures that are polled where they are woken: each leaves the line and so has the next woken, and the stack does
-/// not grow with their number.
+/// D03: thousands of futures that are polled where they are woken: each leaves the wait queue and so wakes the next, and the stack
+/// does not grow with their number.
 fn polled_inline<D: Dispatch>() {
     // Where there is room for all at once, there is a worker for each meanwhile.
     for (closes, count) in [(true, 5_000), (false, 1_000)] {
@@ -455,8 +458,8 @@ fn polled_inline<D: Dispatch>() {
         opens.open();
         eventually("all have left", || ran.load(SeqCst) + refused.load(SeqCst) == count);
         assert_eq!(refused.load(SeqCst), if closes { count } else { 0 });
-        // A task may run before its future has left the line.
-        eventually("nobody is in line", || pool.waiting() == 0);
+        // A task may run before its future has left the wait queue.
+        eventually("the wait queue is empty", || pool.waiting() == 0);
     }
 }
 
@@ -482,7 +485,7 @@ impl Wake for Slow {
     }
 }
 
-/// An executor that takes long over a wake-up holds up nobody else: whoever is next in line is woken when the first has left that.
+/// An executor whose waker takes long holds up no other: the next waiter is woken when the first has left the wait queue.
 fn woken_meanwhile<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let gate = occupy(&pool);
@@ -497,7 +500,7 @@ fn woken_meanwhile<D: Dispatch>() {
     *slow.future.lock() = Some(first);
     let mut next = Box::pin(pool.submit_async(|| ()));
     assert!(poll_with(next.as_mut(), &bell).is_pending());
-    // The first is refused, and leaves the line.
+    // The first is refused, and leaves the wait queue.
     assert!(!pool.shutdown_timeout(Duration::ZERO).is_complete());
     assert!(slow.is_over.load(SeqCst), "the next was not woken");
     assert!(block_on(next).unwrap_err().is_closed());
@@ -505,7 +508,7 @@ fn woken_meanwhile<D: Dispatch>() {
 }
 
 #[test]
-fn a_long_wake_up_does_not_hold_up_the_next_in_line() {
+fn a_long_wake_up_does_not_hold_up_the_next_waiter() {
     on_every_dispatch!(woken_meanwhile);
 }
 
@@ -564,10 +567,10 @@ impl<'p, E> Executor<'p, E> {
     }
 }
 
-/// So many wait that a look at all of them for each would take minutes.
+/// So many wait that a pass over all of them for each would take minutes.
 const CROWD: usize = 100_000;
 
-/// D15: a crowd waits, and goes again: from behind, from the front, from the middle.
+/// D15: many submissions wait, and are dropped again: from the back, from the front, from the middle.
 fn crowd_leaves<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let gate = occupy(&pool);
@@ -595,7 +598,7 @@ fn d15_leaving_a_long_line_does_not_take_long() {
     on_every_dispatch!(crowd_leaves);
 }
 
-/// D15: a crowd gets in.
+/// D15: many waiting submissions get in.
 fn crowd_enters<D: Dispatch>() {
     let pool = pool::<D>(1, 1000);
     let gate = occupy(&pool);

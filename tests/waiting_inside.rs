@@ -86,7 +86,7 @@ fn d07_all_workers_await() {
     on_every_dispatch!(all_await);
 }
 
-/// D07: a poll does not run what another worker is free to run, nor what is somebody else's.
+/// D07: a poll runs neither a task that another worker is free to run, nor another caller's task.
 fn polls_run_nothing_else<D: Dispatch>() {
     let pool = pool::<D>(2, 10);
     let own = Arc::clone(&pool);
@@ -150,7 +150,7 @@ fn d07_a_state_in_use_is_not_used() {
     on_every_dispatch!(states_are_in_use);
 }
 
-/// D07: joins with a limit, where nobody else can run the task.
+/// D07: joins with a limit, where no other thread can run the task.
 fn joins_in_time<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let own = Arc::clone(&pool);
@@ -196,8 +196,8 @@ fn d07_all_workers_join_in_time() {
     on_every_dispatch!(all_join_in_time);
 }
 
-/// D07: a worker that waits with a limit is called up by the last one that could have made progress.
-fn called_up<D: Dispatch>() {
+/// D07: a worker that waits with a limit is woken by the last one that could have made progress.
+fn woken_by_the_last<D: Dispatch>() {
     let pool = pool::<D>(2, 10);
     let (waits, own) = (Gate::new(), Arc::clone(&pool));
     let here = waits.clone();
@@ -229,7 +229,7 @@ fn called_up<D: Dispatch>() {
 
 #[test]
 fn d07_a_join_in_time_gives_way_to_the_last_worker() {
-    on_every_dispatch!(called_up);
+    on_every_dispatch!(woken_by_the_last);
 }
 
 /// D07: a limit is kept where another worker is free.
@@ -252,7 +252,7 @@ fn d07_limits_are_kept_where_another_is_free() {
     on_every_dispatch!(limits_are_kept);
 }
 
-/// How deep: far beyond what is allowed to tasks that have nothing to do with each other.
+/// How deep: far beyond the limit for tasks that have nothing to do with each other.
 const DEEP: usize = 3000;
 
 /// A way in which one task waits for the next.

@@ -1,4 +1,4 @@
-//! An executor whose waker panics, with a payload whose drop panics once more: it is its own trouble and nobody else's.
+//! An executor whose waker panics, with a payload whose drop panics once more: no other waiter is affected.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -52,7 +52,7 @@ fn is_cancelled<T: Send>(handle: Handle<T>) -> bool {
     handle.join().is_err_and(|error| error.is_cancelled())
 }
 
-fn recalled<D: Dispatch>() {
+fn retracted<D: Dispatch>() {
     let (pool, gate) = occupied::<D>(8);
     let calls = Count::new();
     let mut handles: Vec<_> = (0..4).map(|n| pool.spawn(move || n).unwrap()).collect();
@@ -61,7 +61,7 @@ fn recalled<D: Dispatch>() {
     let joiner = thread::spawn(move || is_cancelled(last));
     let ends = Arc::clone(&pool);
     let ending = thread::spawn(move || ends.shutdown_now().len());
-    // It ends while the worker is still held: all have been recalled before.
+    // It ends while the worker is still held: all tasks have been retracted before.
     assert!(joiner.join().unwrap());
     gate.open();
     assert_eq!(ending.join().unwrap(), 4);
@@ -75,8 +75,8 @@ fn recalled<D: Dispatch>() {
 }
 
 #[test]
-fn a36_shutdown_now_recalls_all_past_a_waker_that_panics() {
-    on_every_dispatch!(recalled);
+fn a36_shutdown_now_retracts_all_past_a_waker_that_panics() {
+    on_every_dispatch!(retracted);
 }
 
 fn several<D: Dispatch>() {
@@ -94,7 +94,7 @@ fn several<D: Dispatch>() {
     gate.open();
     assert!(joiners.into_iter().all(|joiner| joiner.join().unwrap() == 7));
     assert_eq!(calls.get(), 1);
-    // Cancelling is not the executor's business either.
+    // The panic does not reach the canceller, either.
     let pause = pool.pause();
     let mut handle = pool.spawn(|| 7).unwrap();
     assert!(poll_badly(Pin::new(&mut handle), &calls).is_pending());
@@ -110,7 +110,7 @@ fn a33_all_who_wait_for_a_task_are_told_past_a_waker_that_panics() {
     on_every_dispatch!(several);
 }
 
-fn in_line<D: Dispatch>() {
+fn in_the_queue<D: Dispatch>() {
     let (pool, gate) = occupied::<D>(0);
     let calls = Count::new();
     let mut first = Box::pin(pool.submit_async(|| ()));
@@ -120,7 +120,7 @@ fn in_line<D: Dispatch>() {
         thread::spawn(move || pool.spawn(|| 7).unwrap().join().unwrap())
     };
     await_waiting(&*pool, 2);
-    // The worker calls the first in line.
+    // The worker notifies the head of the wait queue.
     gate.open();
     eventually("the worker is free again", || calls.get() > 0 && pool.running() == 0);
     drop(first);
@@ -130,8 +130,8 @@ fn in_line<D: Dispatch>() {
 }
 
 #[test]
-fn a27_a_worker_outlives_a_waker_that_panics_at_the_door() {
-    on_every_dispatch!(in_line);
+fn a27_a_worker_outlives_a_waker_that_panics_in_the_wait_queue() {
+    on_every_dispatch!(in_the_queue);
 }
 
 fn closing<D: Dispatch>() {
@@ -182,7 +182,7 @@ fn a21_the_time_is_kept_past_a_waker_that_panics() {
             block_on(late.cancelled());
             assert_eq!(calls.get(), 1);
         }
-        // And it is kept for those who come later.
+        // And later waiters get their time limits.
         let later = CancelToken::new();
         later.cancel_after(Duration::from_millis(1));
         block_on(later.cancelled());

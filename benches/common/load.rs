@@ -1,4 +1,4 @@
-//! Tiny tasks through a pool, as fast as they go: what the pool costs is all there is to measure.
+//! Tiny tasks through a pool, as fast as possible: only the pool's cost is measured.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,11 +23,11 @@ pub fn tiny_task() -> Task {
     Task::new(|| add(1))
 }
 
-/// Who submits, and how.
+/// How many threads submit, and how.
 #[derive(Clone, Copy)]
 pub struct Load {
     pub submitters: u64,
-    /// How many are handed over in one call: one by `submit`, more by `submit_all`.
+    /// How many are submitted in one call: one by `submit`, more by `submit_all`.
     pub slice: u64,
 }
 

@@ -19,7 +19,7 @@ use formicary::{Context, Dispatch, PoolWithFunc, StatefulPool, Task, Worker, Wor
 pub(crate) use support::each_dispatch;
 use support::{Gate, Setup, variants};
 
-/// Enough to tell ten percent from nothing. With `--quick` the time to measure is the most that a noisy one may take.
+/// Enough to show a difference of ten percent. With `--quick` the time to measure is the most that a noisy one may take.
 pub fn criterion() -> Criterion {
     let most = if is_given("--quick") { 400 } else { 1_000 };
     Criterion::default()
@@ -38,7 +38,7 @@ fn is_given(flag: &str) -> bool {
     std::env::args().any(|arg| arg == flag)
 }
 
-/// So many where time is measured, a hundredth in a trial.
+/// So many when time is measured, a hundredth in a trial.
 pub fn many(count: u64) -> u64 {
     if is_trial() { count.div_ceil(100) } else { count }
 }
@@ -100,14 +100,14 @@ impl Worker for Does {
     }
 }
 
-/// Workers that are all there from the start and stay; a queue of the default length.
+/// All workers exist from the start and stay; the queue has the default length.
 pub fn steady(workers: usize) -> Setup {
     let mut setup = Setup { workers: Some(workers), min_workers: Some(workers), ..Setup::default() };
     setup.expiry = Some(None);
     setup
 }
 
-/// Measures each candidate. A pool is built for its own measurements, and gone before the next one's.
+/// Measures each candidate. A pool is built for its own measurements, and dropped before the next one's.
 pub fn each_pool<T>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     candidates: &[Candidate<T>],
@@ -120,16 +120,16 @@ pub fn each_pool<T>(
     }
 }
 
-/// For what takes far longer to prepare than to measure: `iterations` times what `measure` says on average, which is
-/// asked as often, but not more than `most` times.
+/// For what takes far longer to prepare than to measure: returns `iterations` times the mean of `measure`, which is called as
+/// often, but at most `most` times.
 pub fn sampled(iterations: u64, most: u64, mut measure: impl FnMut() -> Duration) -> Duration {
     let times = iterations.min(most);
     let sum: Duration = (0..times).map(|_| measure()).sum();
     sum.mul_f64(iterations as f64 / times as f64)
 }
 
-/// Work for the processor: about so many microseconds on a core of one's own. The same steps whoever does them, so that
-/// a task that is interrupted does not get shorter.
+/// Work for the processor: about so many microseconds on an otherwise idle core. The number of steps is fixed, so a task that is
+/// preempted does not get shorter.
 pub fn spin(micros: u64) {
     static STEPS: LazyLock<u64> = LazyLock::new(|| {
         const TRY: u64 = 20_000;
@@ -152,7 +152,7 @@ fn steps(steps: u64) {
     black_box(x);
 }
 
-/// Holds so many workers until the gate that comes back is opened.
+/// Holds so many workers until the returned gate is opened.
 pub fn hold(pool: &dyn WorkerPool<Task>, workers: usize) -> Gate {
     let gate = Gate::new();
     (0..workers).for_each(|_| assert!(pool.submit(gate.task()).is_ok()));

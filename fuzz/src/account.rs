@@ -1,4 +1,4 @@
-//! What became of a view's jobs, and how many of them run: what the view's own figures must agree with.
+//! What became of a view's jobs, and how many of them run. The view's own figures must agree.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -49,7 +49,7 @@ impl Account {
         })
     }
 
-    /// A job's turn. One that runs on top of another of the same view is in that one's place.
+    /// A job starts. One that runs inside another one of the same view does not count again.
     pub(crate) fn hold(&self, ledger: &Ledger) -> Held<'_> {
         let is_on_top = HELD.with_borrow(|held| held.contains(&std::ptr::from_ref(self)));
         HELD.with_borrow_mut(|held| held.push(self));
@@ -92,7 +92,7 @@ impl Account {
         self.is_over.load(SeqCst)
     }
 
-    /// The law for a view that nobody uses.
+    /// The conservation law for a view that is not in use.
     pub(crate) fn check(&self, figures: &LimitedStats) {
         let context = || format!("{figures:?}");
         assert_eq!((figures.queued, figures.running), (0, 0), "a view: {}", context());

@@ -2,8 +2,8 @@
 
 /// An enum that an input chooses from with one byte, the variant's number.
 ///
-/// What `derive(Arbitrary)` makes takes four bytes, of which three hardly matter, and gives every variant another number when one
-/// is added. Here a corpus stays what it is as long as new variants are put at the end.
+/// `derive(Arbitrary)` takes four bytes, of which three hardly matter, and gives every variant another number when one is added.
+/// Here a corpus keeps its meaning as long as new variants are added at the end.
 macro_rules! choices {
     ($(#[$meta:meta])* $vis:vis enum $name:ident {
         $($(#[$about:meta])* $variant:ident $(($($field:ty),+))?,)+

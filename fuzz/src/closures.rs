@@ -1,4 +1,4 @@
-//! What only a pool of closures has: views and scopes, for plans that do not know its dispatch.
+//! Views and scopes, which only pools of closures have, for plans that do not know the pool's dispatch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
@@ -25,12 +25,12 @@ pub(crate) trait Closures {
 pub(crate) trait View: Nest {
     fn account(&self) -> &Arc<Account>;
 
-    /// Hands a job in: with a handle, as a try, or else blocking.
+    /// Submits a job: with a handle, as a try, or else blocking.
     fn enter(&self, job: Job, way: Way<'_>) -> Entered;
 
     fn run(&self, job: Job) -> Result<Output, CallError<()>>;
 
-    /// Closes it, and notes what comes back.
+    /// Closes it, and records what comes back.
     fn close(&self);
 
     fn stats(&self) -> LimitedStats;
@@ -53,7 +53,7 @@ impl<D: Keyed> Closures for Pool<D> {
         let seen: Vec<AtomicU8> = (0..first.len()).map(|_| AtomicU8::new(0)).collect();
         let last = AtomicU8::new(0);
         let count = chain.len();
-        // Whether it ends by a panic or not, nobody borrows after it.
+        // However it ends, by a panic or not, nothing borrows after it.
         let _checked = Checked { seen: &seen, last: &last, count };
         self.scope(|s| {
             for (job, seen) in first.into_iter().zip(&seen) {
@@ -68,7 +68,7 @@ impl<D: Keyed> Closures for Pool<D> {
     }
 }
 
-/// What the jobs of a scope have left where they borrowed it.
+/// What the jobs of a scope have written where they borrowed.
 struct Checked<'a> {
     seen: &'a [AtomicU8],
     last: &'a AtomicU8,

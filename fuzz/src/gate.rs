@@ -1,8 +1,8 @@
-//! Where jobs wait for the plan.
+//! A gate at which jobs wait for the plan.
 
 use std::sync::{Condvar, Mutex};
 
-/// Where jobs wait until it is opened next.
+/// Jobs wait at it until it is opened next.
 #[derive(Default)]
 pub(crate) struct Gate {
     openings: Mutex<u64>,
@@ -14,13 +14,13 @@ impl Gate {
         *self.openings.lock().unwrap()
     }
 
-    /// Lets all through that were made until now.
+    /// Lets all jobs pass that were made until now.
     pub(crate) fn open(&self) {
         *self.openings.lock().unwrap() += 1;
         self.opened.notify_all();
     }
 
-    /// Waits until it is opened after that time.
+    /// Waits until it is opened after `since`.
     pub(crate) fn wait(&self, since: u64) {
         let openings = self.openings.lock().unwrap();
         drop(self.opened.wait_while(openings, |openings| *openings <= since).unwrap());

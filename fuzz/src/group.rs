@@ -190,7 +190,7 @@ impl<D: Keyed> Driver<'_, D> {
         let task = move |token: &CancelToken| {
             let output = job.run();
             match does {
-                // It came back, and only tells its number.
+                // It came back, and only reports its number.
                 _ if Ledger::identifies() => Ok(output),
                 Does::Job(_) => Ok(output),
                 Does::Fail => Err(output.id),
@@ -230,7 +230,7 @@ impl<D: Keyed> Driver<'_, D> {
         }
     }
 
-    /// Ends the group: when that is over nothing of it runs or will.
+    /// Ends the group: after that nothing of it runs or will run.
     fn end_group(&mut self) {
         self.pauses.clear();
         // Tasks that hold their worker do so until the wait has begun.

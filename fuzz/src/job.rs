@@ -7,7 +7,7 @@ use super::account::Account;
 use super::ledger::Ledger;
 
 choices! {
-    /// What a job does when its turn has come.
+    /// What a job does when it runs.
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub(crate) enum What {
         Return,
@@ -39,7 +39,7 @@ choices! {
     }
 }
 
-/// From this number of a tree on its root holds its worker when it has submitted. A multiple of what the rest of the number says.
+/// From this number of a tree on, its root holds its worker when it has submitted. A multiple of what the rest of the number says.
 pub(crate) const HELD: u8 = 216;
 
 impl What {
@@ -67,7 +67,7 @@ pub(crate) enum Of {
     Scope(bool),
 }
 
-/// A planned panic. Not a `panic!`: the fuzzer's hook makes the end of the process of that.
+/// A planned panic. Not a `panic!`: the fuzzer's hook would end the process.
 pub(crate) fn panics() -> ! {
     struct Planned;
     resume_unwind(Box::new(Planned))
@@ -145,7 +145,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // A second panic would be the end of the process.
+        // A second panic would abort the process.
         if self.what == What::PanicInDrop && !std::thread::panicking() {
             panics();
         }

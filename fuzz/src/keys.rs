@@ -9,7 +9,7 @@ use super::states::Adept;
 
 type Handed = Result<Handle<Output>, SubmitError<Job>>;
 
-/// A dispatch with what it makes of keys: nothing, but for [`Sharded`].
+/// A dispatch, and its use of keys: only [`Sharded`] has one.
 pub(crate) trait Keyed: Dispatch + Sized {
     fn with_shards<K>(builder: Builder<K, Self>, _shards: Option<usize>) -> Builder<K, Self> {
         builder

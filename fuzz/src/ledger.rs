@@ -1,4 +1,4 @@
-//! What became of every task of a plan, and the law that the pool's own counts must agree with.
+//! What became of every task of a plan, and the conservation law that the pool's own counts must obey.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,10 +18,9 @@ const MOST_JOBS: usize = 4096;
 /// As many as trees may have in all.
 const MOST_IN_TREES: usize = 600;
 
-/// The books of one plan. Whatever a pool is given holds an `Arc` of it, so that who is left alone with it knows that nothing is
-/// left.
+/// The records of one plan. Everything that is given to a pool holds an `Arc` of it, so a sole owner knows that nothing is left.
 pub(crate) struct Ledger {
-    fates: Vec<Fate>,
+    records: Vec<Record>,
     jobs: AtomicUsize,
     completed: AtomicU64,
     panicked: AtomicU64,
@@ -40,28 +39,28 @@ pub(crate) struct Ledger {
     is_closed: AtomicBool,
     complaints: Mutex<Vec<String>>,
     gate: Gate,
-    /// The plan's thread, which runs what the pool does not: it is no worker.
+    /// The plan's thread, which runs what the pool does not. It is no worker.
     planner: ThreadId,
     /// The pool, for tasks that use it.
     pub(crate) nest: OnceLock<Weak<dyn Nest>>,
 }
 
 #[derive(Default)]
-struct Fate {
+struct Record {
     entry: AtomicU8,
     ran: AtomicU8,
     /// How often it came back, in a refusal or from a shutdown.
     back: AtomicU8,
     may_be_cancelled: AtomicU8,
-    /// Who cancels this one.
+    /// The token that cancels it.
     token: OnceLock<CancelToken>,
-    /// The account of its view, if it is one of a view.
+    /// The account of its view, if it was submitted to one.
     account: OnceLock<Arc<Account>>,
-    /// Nothing of it is in the pool's books, or nobody can tell.
+    /// The pool's figures do not count it, or it is unknown whether they do.
     is_outside: AtomicBool,
 }
 
-impl Fate {
+impl Record {
     fn may_be_cancelled(&self) -> bool {
         self.may_be_cancelled.load(SeqCst) == 1
             || self.token.get().is_some_and(CancelToken::is_cancelled)
@@ -73,14 +72,14 @@ const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 2;
 /// Came back from a call: it may have been in the pool meanwhile.
 const UNSURE: u8 = 3;
-/// An item of a map: accepted if it ran, and otherwise nobody can tell.
+/// An item of a map: accepted if it ran, and otherwise unknown.
 const MAPPED: u8 = 4;
-/// Of a scope: it runs, wherever that is.
+/// A task of a scope: it runs, on whatever thread.
 const SCOPED: u8 = 5;
-/// Went down with what was to bring it in.
+/// Dropped together with its unfinished submission.
 const DROPPED: u8 = 6;
 
-/// Why a job that is called only tells its number.
+/// Why a job that is run only reports its number.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Back {
     Refused,
@@ -89,7 +88,7 @@ pub(crate) enum Back {
 }
 
 thread_local! {
-    /// Whether a job that is run here is only asked for its number, and why.
+    /// Whether a job that is run here only reports its number, and why.
     static IDENTIFIES: Cell<Option<Back>> = const { Cell::new(None) };
     /// How many jobs this thread is in.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -106,7 +105,7 @@ struct Sums {
 impl Ledger {
     pub(crate) fn new(bound: usize) -> Arc<Self> {
         Arc::new(Ledger {
-            fates: std::iter::repeat_with(Fate::default).take(MOST_JOBS).collect(),
+            records: std::iter::repeat_with(Record::default).take(MOST_JOBS).collect(),
             jobs: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
@@ -125,7 +124,7 @@ impl Ledger {
         })
     }
 
-    /// A new job, which nothing has become of yet.
+    /// A new job, with an empty record.
     pub(crate) fn job(self: &Arc<Self>, what: What) -> Job {
         self.job_of(Of::Pool, what)
     }
@@ -137,8 +136,8 @@ impl Ledger {
         match &of {
             Of::Pool => {}
             Of::View(account) => {
-                drop(self.fates[id].account.set(Arc::clone(account)));
-                // Whoever closes the pool sees the job, or is seen.
+                drop(self.records[id].account.set(Arc::clone(account)));
+                // A thread that closes the pool sees the job, or this thread sees the close.
                 if self.is_closed.load(SeqCst) {
                     self.may_be_cancelled(id);
                 }
@@ -148,32 +147,32 @@ impl Ledger {
         Job::new(id, what, of, self.gate.now(), Arc::clone(self))
     }
 
-    /// `f` runs jobs, which are those that came back, and does not really run them.
+    /// Calls `f`, which runs the jobs that came back: they only report their numbers.
     pub(crate) fn identify(back: Back, f: impl FnOnce()) {
         IDENTIFIES.set(Some(back));
-        // A task whose token is cancelled drops its job unasked, which may be meant to panic.
+        // A task whose token is cancelled drops its job without running it, and that drop may be meant to panic.
         let _dropped = catch_unwind(AssertUnwindSafe(f));
         IDENTIFIES.set(None);
     }
 
-    /// Whether this thread only asks jobs for their numbers.
+    /// Whether jobs on this thread only report their numbers.
     pub(crate) fn identifies() -> bool {
         IDENTIFIES.get().is_some()
     }
 
-    /// A job's turn: `false` if it has come back and is not to run.
+    /// A job starts: `false` if it has come back and must not run.
     pub(crate) fn starts(&self, id: usize, of: &Of) -> bool {
-        let fate = &self.fates[id];
+        let record = &self.records[id];
         if let Some(back) = IDENTIFIES.get() {
-            fate.back.fetch_add(1, SeqCst);
-            fate.is_outside.store(back == Back::FromView, SeqCst);
+            record.back.fetch_add(1, SeqCst);
+            record.is_outside.store(back == Back::FromView, SeqCst);
             if let (Of::View(account), Back::FromPool | Back::FromView) = (of, back) {
                 account.came_back();
             }
             return false;
         }
-        fate.ran.fetch_add(1, SeqCst);
-        // A job that runs on top of another has its place.
+        record.ran.fetch_add(1, SeqCst);
+        // A job that runs inside another one does not count again.
         if DEPTH.replace(DEPTH.get() + 1) == 0 && !self.is_planner() {
             let running = self.running.fetch_add(1, SeqCst) + 1;
             let bound = self.bound.load(SeqCst);
@@ -190,7 +189,7 @@ impl Ledger {
         }
         let is_perhaps = matches!(of, Of::Scope(true));
         let is_outside = is_perhaps || self.is_planner();
-        self.fates[id].is_outside.store(is_outside, SeqCst);
+        self.records[id].is_outside.store(is_outside, SeqCst);
         let count = match (is_outside, panics) {
             (false, false) => &self.completed,
             (false, true) => &self.panicked,
@@ -224,15 +223,15 @@ impl Ledger {
         self.enters(id, MAPPED);
     }
 
-    /// It was dropped before anything was said about it.
+    /// It was dropped before its submission had a result.
     pub(crate) fn dropped(&self, id: usize) {
         self.enters(id, DROPPED);
     }
 
     fn enters(&self, id: usize, entry: u8) {
-        let before = self.fates[id].entry.swap(entry, SeqCst);
+        let before = self.records[id].entry.swap(entry, SeqCst);
         assert_eq!(before, 0, "job {id} has two answers");
-        match (self.fates[id].account.get(), entry) {
+        match (self.records[id].account.get(), entry) {
             (Some(account), ACCEPTED) => account.accepted(),
             (Some(account), UNSURE) => account.unsure(),
             _ => {}
@@ -243,25 +242,25 @@ impl Ledger {
     pub(crate) fn closes(&self) {
         self.is_closed.store(true, SeqCst);
         let jobs = 0..self.jobs.load(SeqCst);
-        jobs.filter(|id| self.fates[*id].account.get().is_some()).for_each(|id| self.may_be_cancelled(id));
+        jobs.filter(|id| self.records[*id].account.get().is_some()).for_each(|id| self.may_be_cancelled(id));
     }
 
-    /// It is open again, and nobody closes it meanwhile.
+    /// It is open again, and no thread closes it meanwhile.
     pub(crate) fn reopens(&self) {
         self.is_closed.store(false, SeqCst);
     }
 
-    /// From now on the job may be cancelled, whether it is said by a token or not.
+    /// From now on the job may be cancelled, by a token or otherwise.
     pub(crate) fn may_be_cancelled(&self, id: usize) {
-        self.fates[id].may_be_cancelled.store(1, SeqCst);
+        self.records[id].may_be_cancelled.store(1, SeqCst);
     }
 
     pub(crate) fn has_token(&self, id: usize, token: &CancelToken) {
-        drop(self.fates[id].token.set(token.clone()));
+        drop(self.records[id].token.set(token.clone()));
     }
 
     pub(crate) fn ran(&self, id: usize) -> u8 {
-        self.fates[id].ran.load(SeqCst)
+        self.records[id].ran.load(SeqCst)
     }
 
     /// Whether a tree may have one more job.
@@ -303,7 +302,7 @@ impl Ledger {
         self.bound.store(workers, SeqCst);
     }
 
-    /// Something is wrong, and this thread is one on which a panic might be caught.
+    /// Records a fault, on a thread on which a panic might be caught.
     pub(crate) fn complain(&self, complaint: String) {
         self.complaints.lock().unwrap().push(complaint);
     }
@@ -312,7 +311,7 @@ impl Ledger {
         &self.gate
     }
 
-    /// The law of conservation, on a quiet pool on which nobody is submitting. `is_faulty` pools may cancel anything.
+    /// The conservation law, on a quiet pool without submitters. `is_faulty` pools may cancel anything.
     pub(crate) fn check(&self, stats: &Stats, returned: u64, is_faulty: bool) {
         let sums = self.sums(is_faulty);
         let context = || format!("{stats:?}");
@@ -330,7 +329,7 @@ impl Ledger {
         let within = |least: u64, count: u64| least <= count && count <= least + sums.unsure;
         assert!(within(sums.accepted, stats.submitted), "submitted, not {}: {}", sums.accepted, context());
         assert!(within(returned, stats.returned), "returned, not {returned}: {}", context());
-        // A task that came back and whose token is cancelled does not run any more, and so does not tell its number.
+        // A returned task whose token is cancelled does not run, and so does not report its number.
         let silent = returned.checked_sub(sums.back).filter(|silent| *silent <= sums.lost + sums.unsure);
         let silent = silent.unwrap_or_else(|| panic!("given back, not {}: {}", sums.back, context()));
         let lost = sums.lost.saturating_sub(silent);
@@ -338,15 +337,16 @@ impl Ledger {
     }
 
     /// The same for a pool that has no counts to show any more.
-    pub(crate) fn check_fates(&self, is_faulty: bool) {
+    pub(crate) fn check_records(&self, is_faulty: bool) {
         let _ = self.sums(is_faulty);
     }
 
-    /// Whether a job that was accepted, and that nobody may cancel, has not had its turn.
+    /// Whether an accepted job that nothing may cancel has not run yet.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.fates[..self.jobs.load(SeqCst)].iter().any(|fate| {
-            let is_waiting = fate.ran.load(SeqCst) + fate.back.load(SeqCst) == 0 && fate.entry.load(SeqCst) == ACCEPTED;
-            is_waiting && !fate.may_be_cancelled()
+        self.records[..self.jobs.load(SeqCst)].iter().any(|record| {
+            let is_waiting =
+                record.ran.load(SeqCst) + record.back.load(SeqCst) == 0 && record.entry.load(SeqCst) == ACCEPTED;
+            is_waiting && !record.may_be_cancelled()
         })
     }
 
@@ -354,20 +354,20 @@ impl Ledger {
         let complaints = self.complaints.lock().unwrap();
         assert!(complaints.is_empty(), "{complaints:?}");
         let mut sums = Sums { accepted: 0, unsure: 0, back: 0, lost: 0 };
-        for (id, fate) in self.fates[..self.jobs.load(SeqCst)].iter().enumerate() {
-            let (ran, back) = (fate.ran.load(SeqCst), fate.back.load(SeqCst));
-            let is_outside = fate.is_outside.load(SeqCst);
-            match fate.entry.load(SeqCst) {
+        for (id, record) in self.records[..self.jobs.load(SeqCst)].iter().enumerate() {
+            let (ran, back) = (record.ran.load(SeqCst), record.back.load(SeqCst));
+            let is_outside = record.is_outside.load(SeqCst);
+            match record.entry.load(SeqCst) {
                 ACCEPTED => {
-                    let may_be_cancelled = is_faulty || fate.may_be_cancelled();
+                    let may_be_cancelled = is_faulty || record.may_be_cancelled();
                     match ran + back {
-                        // From a view, where the pool has not seen it.
+                        // From a view: the pool has not seen it.
                         1 if is_outside => {}
                         1 => {
                             sums.accepted += 1;
                             sums.back += u64::from(back);
                         }
-                        0 if may_be_cancelled && fate.account.get().is_some() => sums.unsure += 1,
+                        0 if may_be_cancelled && record.account.get().is_some() => sums.unsure += 1,
                         0 if may_be_cancelled => {
                             sums.accepted += 1;
                             sums.lost += 1;

@@ -1,7 +1,7 @@
 //! Sequences of operations on the public interface, made from a fuzzer's bytes, and what must hold after each.
 //!
-//! Nothing here knows of a fuzzer: the targets in `fuzz_targets` and the test `tests/fuzz_corpus.rs` of the crate itself both
-//! [`run`] the same. A plan that fails panics, or aborts the process where it hangs or fails on another thread.
+//! Nothing here depends on a fuzzer: the targets in `fuzz_targets` and the crate's test `tests/fuzz_corpus.rs` both [`run`] the
+//! same. A plan that fails panics, or aborts the process if it hangs or fails on another thread.
 
 #[macro_use]
 mod choices;
@@ -49,10 +49,10 @@ pub const TARGETS: [(&str, Target); 8] = [
 /// The most operations of a plan that are carried out.
 const OPERATIONS: usize = 48;
 
-/// How long a plan may take: a thousand times what it needs, on a machine that does something else as well.
+/// How long a plan may take: a thousand times what it needs on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Carries out the plan that `input` stands for.
+/// Decodes `input` to a plan and carries it out.
 ///
 /// # Panics
 /// If something that must hold does not, or if there is no such target.
@@ -105,12 +105,12 @@ fn thread_name() -> String {
     format!("fz{:x}.", NEXT.fetch_add(1, Relaxed))
 }
 
-/// Waits until no thread of that name is left. A thread that was joined may be in the system's list for a moment still.
+/// Waits until no thread of that name is left. A thread that was joined may still be in the system's list for a moment.
 fn await_no_threads(prefix: &str) {
     eventually(|| threads_named(prefix) == 0);
 }
 
-/// Waits for what comes by itself and tells nobody. The plan's own limit ends it.
+/// Polls for a state that comes without a notification. The plan's own limit ends it.
 fn eventually(condition: impl Fn() -> bool) {
     for round in 0_u32.. {
         if condition() {

@@ -135,7 +135,7 @@ impl<S: Maps> Driver<'_, S> {
             }
             let before = pulled.fetch_add(1, SeqCst);
             if is_slow {
-                // At the last pull the answers to all before that were there.
+                // At the last pull, the answers to all earlier items were ready.
                 assert!(handed_out.load(SeqCst) + 1 >= before, "an answer waits for more input");
                 assert!(self.pool.wait_idle());
             }
@@ -162,7 +162,7 @@ impl<S: Maps> Driver<'_, S> {
             assert!(pulled.load(SeqCst) <= taken + window, "more is pulled than the window has room for");
             let place = match &answer {
                 Ok(output) => ids.iter().position(|(id, _)| *id == output.id).expect("one of these items"),
-                // Which one it is is known in order only.
+                // Only an ordered map tells which one it is.
                 Err(_) => taken,
             };
             if !operation.is_unordered {

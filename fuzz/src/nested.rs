@@ -9,15 +9,15 @@ use formicary::{CallError, SubmitErrorKind};
 use super::closures::View;
 use super::job::{HELD, Job, Nest, Nested, Of, Output, What};
 use super::ledger::Ledger;
-use super::subjects::{Entered, Patience, Subject, Way};
+use super::subjects::{Entered, Subject, WaitMode, Way};
 
 impl<S: Subject> Nest for S {
     fn nest(&self, how: Nested, ledger: &Arc<Ledger>) {
         match how {
             Nested::Try => submit(ledger, &Of::Pool, |job| self.enter(job, Way::Try)),
             Nested::Submit => submit(ledger, &Of::Pool, |job| self.enter(job, Way::Block)),
-            Nested::Call => call(ledger, &Of::Pool, What::Return, |job| self.call(job, Patience::Endless)),
-            Nested::CallPanicking => call(ledger, &Of::Pool, What::Panic, |job| self.call(job, Patience::Endless)),
+            Nested::Call => call(ledger, &Of::Pool, What::Return, |job| self.call(job, WaitMode::Endless)),
+            Nested::CallPanicking => call(ledger, &Of::Pool, What::Panic, |job| self.call(job, WaitMode::Endless)),
             Nested::Close => {
                 ledger.closes();
                 let _report = self.shutdown_timeout(Duration::ZERO);
@@ -29,7 +29,7 @@ impl<S: Subject> Nest for S {
     }
 }
 
-/// What a view's own jobs do with it.
+/// What a view's own jobs may do with it.
 pub(crate) fn nest_in_view(view: &dyn View, how: Nested, ledger: &Arc<Ledger>) {
     let of = Of::View(Arc::clone(view.account()));
     match how {
@@ -73,7 +73,7 @@ impl Tree {
         1 + self.0 / 4 % 3
     }
 
-    /// Submits what is below the job that is running.
+    /// Submits the children of the running job.
     fn grow(&self, ledger: &Arc<Ledger>, of: &Of, enter: impl Fn(Job, Way<'_>) -> Entered) {
         if self.depth() == 0 {
             return;
@@ -105,7 +105,7 @@ fn may_refuse(ledger: &Ledger, of: &Of, kind: SubmitErrorKind) -> bool {
     match kind {
         SubmitErrorKind::Closed => ledger.is_closed() || is_over,
         SubmitErrorKind::Spawn | SubmitErrorKind::NoState => ledger.is_faulty(),
-        // What a scope's owner runs is on no worker.
+        // What a scope's owner runs is not on a worker.
         SubmitErrorKind::Full | SubmitErrorKind::Overloaded => ledger.is_nesting_bounded() || ledger.is_planner(),
         SubmitErrorKind::WouldDeadlock => ledger.is_nesting_bounded(),
         _ => false,

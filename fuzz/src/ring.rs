@@ -1,7 +1,7 @@
-//! The target `ring`: a ring against a `VecDeque`, and nothing left to chance.
+//! The target `ring`: a ring against a `VecDeque`, in lockstep.
 //!
-//! A task tells its number when it starts and ends when it is told to. So it is known at any time which tasks run, which
-//! one is next, and whether one more finds room: the ring must agree in every lap.
+//! A task reports its number when it starts and ends when it is told to. So it is known at any time which tasks run, which one is
+//! next, and whether one more finds room: the ring must agree in every lap.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
 choices! {
     #[derive(Debug)]
     enum Operation {
-        /// So many tries to put something in.
+        /// So many tries to push.
         Put(u8),
         PutAll(u8),
         /// So many tasks end, each time the one at that place.
@@ -38,7 +38,7 @@ choices! {
     }
 }
 
-/// What goes through the ring: larger than a word, and it tells when it is dropped by being counted.
+/// What goes through the ring: larger than a word, and its drops are counted.
 struct Item {
     number: u64,
     copy: [u64; 3],
@@ -61,7 +61,7 @@ pub(crate) fn drive(plan: &Plan) {
     let (workers, queue) = (1 + usize::from(plan.workers % 3), usize::from(plan.queue % 10));
     let run = move |item: Item| {
         let (end, ended) = channel();
-        // Where nobody listens any more, the plan has failed.
+        // If the receiver is gone, the plan has failed.
         if starts.send((item.check(), end)).is_ok() {
             let _end = ended.recv();
         }
@@ -137,7 +137,7 @@ impl Model {
         Item { number, copy: [number; 3], _counted: Arc::clone(&self.counted) }
     }
 
-    /// Whether one more task may come in.
+    /// Whether there is room for one more task.
     fn has_room(&self) -> bool {
         self.queued.len() < self.slots && self.queued.len() + self.running.len() < self.capacity + self.queue
     }
@@ -163,11 +163,11 @@ impl Model {
         }
     }
 
-    /// No more than there is room for: the rest would wait.
+    /// Submits no more than there is room for: the rest would wait.
     fn put_all(&mut self, count: u64) {
         let room = self.slots.saturating_sub(self.queued.len());
-        let house = (self.capacity + self.queue).saturating_sub(self.queued.len() + self.running.len());
-        let count = count.min(room.min(house) as u64);
+        let room_in_pool = (self.capacity + self.queue).saturating_sub(self.queued.len() + self.running.len());
+        let count = count.min(room.min(room_in_pool) as u64);
         let items: Vec<Item> = (0..count).map(|_| self.item()).collect();
         let numbers: Vec<u64> = items.iter().map(|item| item.number).collect();
         match self.pool.submit_all(items) {
@@ -209,7 +209,7 @@ impl Model {
             return;
         }
         drop(self.running.remove(which % self.running.len()));
-        // Its place is free when it is counted.
+        // Its room is free when it is counted.
         let is_next = !self.is_paused() && !self.queued.is_empty() && self.running.len() < self.capacity;
         if !is_next {
             eventually(|| self.pool.running() == self.running.len());
@@ -246,7 +246,7 @@ impl Model {
     fn restart(&mut self) {
         self.pool.restart().expect("a pool that has ended");
         self.is_closed = false;
-        // A pause ends with the pool that it was of.
+        // A pause ends with its pool.
         self.pauses.clear();
     }
 

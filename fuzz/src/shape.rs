@@ -12,7 +12,7 @@ use super::keys::Keyed;
 use super::ledger::Ledger;
 use super::subjects::MOMENT;
 
-/// Stands for a queue without a bound, and is one where there must be one.
+/// Means a queue without a bound, or is the bound where there must be one.
 const NO_BOUND: usize = 7;
 
 /// The options of a pool.
@@ -59,7 +59,7 @@ impl Shape {
         (shards > 0).then(|| shards.min(self.queue().map_or(shards, |tasks| self.workers() + tasks)))
     }
 
-    /// Whether submitters may be sent away for being too many.
+    /// Whether submitters may be refused because too many wait.
     pub(crate) fn limits_blocking(&self) -> bool {
         self.max_blocking < 128
     }
@@ -81,7 +81,7 @@ impl Shape {
         }
     }
 
-    /// What the pool's own tasks may submit beyond the bound: bits of a byte that need not all of it.
+    /// What the pool's own tasks may submit beyond the bound: bits of a byte that does not need all of them.
     pub(crate) fn nested(&self) -> Nested {
         match self.expiry / 4 % 8 {
             6 => Nested::Bounded,

@@ -18,7 +18,7 @@ use super::states::Adept;
 /// Long for a task, short for a plan.
 pub(crate) const MOMENT: Duration = Duration::from_micros(200);
 
-/// How a job is handed in.
+/// How a job is submitted.
 #[derive(Clone, Copy)]
 pub(crate) enum Way<'t> {
     Block,
@@ -32,10 +32,10 @@ pub(crate) enum Way<'t> {
     TryKeyed(u8),
 }
 
-/// How the handing in of a job ended.
+/// The result of submitting a job.
 pub(crate) type Entered = Result<Option<Handle<Output>>, SubmitErrorKind>;
 
-/// The same to come.
+/// The future of such a result.
 pub(crate) type Entering<'p> = Pin<Box<dyn Future<Output = Entered> + Send + 'p>>;
 
 /// A pool of any kind.
@@ -48,22 +48,22 @@ pub(crate) trait Subject: WorkerPool<Self::Item> + Sized + 'static {
     /// Whether a call can give up.
     const CALLS_WITH_LIMIT: bool = false;
 
-    /// Hands a job in. It comes back with a refusal, which is noted.
+    /// Submits a job. A refusal hands it back, which is recorded.
     fn enter(&self, job: Job, way: Way<'_>) -> Entered;
 
     /// The same without blocking the thread, perhaps with a token, and with a handle where there is a choice.
     fn entering<'p>(&'p self, job: Job, token: Option<&'p CancelToken>, has_handle: bool) -> Entering<'p>;
 
-    /// Hands several in: how many were accepted, and why no more.
+    /// Submits several: how many were accepted, and why no more.
     fn enter_all(&self, jobs: Vec<Job>) -> Result<usize, (usize, SubmitErrorKind)>;
 
     /// Waits for the job's output; where the kind can, no longer than a moment, or until the token is cancelled.
-    fn call(&self, job: Job, patience: Patience<'_>) -> Result<Output, CallError<()>>;
+    fn call(&self, job: Job, wait: WaitMode<'_>) -> Result<Output, CallError<()>>;
 
-    /// Notes that an item came back.
+    /// Records that an item came back.
     fn back(item: Self::Item);
 
-    /// Says something to every state, if there are any.
+    /// Broadcasts to every state, if there are any.
     fn order(&self, _order: Order, _ledger: &Arc<Ledger>) {}
 
     /// What only a pool of closures has.
@@ -73,7 +73,7 @@ pub(crate) trait Subject: WorkerPool<Self::Item> + Sized + 'static {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum Patience<'t> {
+pub(crate) enum WaitMode<'t> {
     Endless,
     Moment,
     Token(&'t CancelToken),
@@ -91,12 +91,12 @@ choices! {
     }
 }
 
-/// Notes that a job came back.
+/// Records that a job came back.
 pub(crate) fn job_back(job: Job) {
     Ledger::identify(Back::Refused, || drop(job.run()));
 }
 
-/// Calls what was refused for its job's number.
+/// Runs the refused task, so that its job reports its number.
 fn identify(f: impl FnOnce() -> Output) {
     Ledger::identify(Back::Refused, || drop(f()));
 }
@@ -173,7 +173,7 @@ impl<D: Keyed> Subject for Pool<D> {
         })
     }
 
-    fn call(&self, job: Job, _patience: Patience<'_>) -> Result<Output, CallError<()>> {
+    fn call(&self, job: Job, _wait: WaitMode<'_>) -> Result<Output, CallError<()>> {
         self.run(move || job.run()).map_err(|error| fail(error, identify))
     }
 
@@ -225,7 +225,7 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
         })
     }
 
-    fn call(&self, job: Job, _patience: Patience<'_>) -> Result<Output, CallError<()>> {
+    fn call(&self, job: Job, _wait: WaitMode<'_>) -> Result<Output, CallError<()>> {
         self.run(job).map_err(|error| fail(error, job_back))
     }
 
@@ -275,12 +275,12 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
         })
     }
 
-    fn call(&self, job: Job, patience: Patience<'_>) -> Result<Output, CallError<()>> {
-        let result = match patience {
-            Patience::Endless => self.run(job),
-            Patience::Moment => self.with().timeout(MOMENT).run(job),
-            Patience::Token(token) => self.with().token(token).run(job),
-            Patience::Keyed(key) => D::process(self, key, job),
+    fn call(&self, job: Job, wait: WaitMode<'_>) -> Result<Output, CallError<()>> {
+        let result = match wait {
+            WaitMode::Endless => self.run(job),
+            WaitMode::Moment => self.with().timeout(MOMENT).run(job),
+            WaitMode::Token(token) => self.with().token(token).run(job),
+            WaitMode::Keyed(key) => D::process(self, key, job),
         };
         result.map_err(|error| fail(error, job_back))
     }
@@ -306,7 +306,7 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
             }
         };
         let Some(answers) = answers else {
-            assert!(self.is_closed(), "an open pool takes an order");
+            assert!(self.is_closed(), "an open pool accepts a broadcast");
             return;
         };
         assert!(answers.windows(2).all(|two| two[0].0 <= two[1].0), "answers in the order of the workers");

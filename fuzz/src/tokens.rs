@@ -47,9 +47,9 @@ choices! {
         Resume,
         /// A child of a child of a child, so many times; those between are held, or are not.
         Chain(u8, u8, bool),
-        /// The token goes; those above and below stay.
+        /// The token is dropped; those above and below stay.
         Drop(u8),
-        /// A copy of it comes and goes.
+        /// A clone of it is made and dropped.
         Clone(u8),
     }
 }
@@ -58,11 +58,11 @@ choices! {
 #[derive(Default)]
 struct Node {
     parent: Option<usize>,
-    /// Why it is cancelled, as far as anybody has looked. The first reason stays, seen or not.
+    /// Why it is cancelled, as far as it was checked. The first reason stays, seen or not.
     seen: Option<CancelReason>,
     is_due: bool,
     is_timed: bool,
-    /// Somebody has waited for it, and so it stays to be cancelled in the end.
+    /// A thread has waited for it, so it stays to be cancelled in the end.
     is_awaited: bool,
 }
 
@@ -91,7 +91,7 @@ struct Spawned {
 }
 
 struct Forest {
-    /// Those that were dropped are still above those below them.
+    /// Dropped ones still are above those below them.
     nodes: Vec<(Option<CancelToken>, Node)>,
     threads: Vec<JoinHandle<()>>,
     futures: Vec<Polled>,
@@ -131,7 +131,7 @@ impl Forest {
             Operation::CancelAfter(of, is_due) => {
                 let index = self.index(of);
                 self.token(index).cancel_after(if is_due { Duration::ZERO } else { NEVER });
-                // If it is cancelled already, that stays the reason, though nobody has asked.
+                // If it is cancelled already, that stays the reason, though it was not checked.
                 self.reason(index);
                 let node = &mut self.nodes[index].1;
                 node.is_due |= is_due;
@@ -263,12 +263,12 @@ impl Forest {
         self.check_wakers();
     }
 
-    /// Who waits for a token that is cancelled has been woken.
+    /// Waiters of a cancelled token have been woken.
     fn check_wakers(&mut self) {
         for at in 0..self.futures.len() {
             let Polled { node, ref waking, is_ready, .. } = self.futures[at];
             let woken = waking.0.load(SeqCst);
-            // A deadline that was there already wakes when the timer's thread comes to it.
+            // An earlier deadline wakes when the timer thread gets to it.
             let is_asked = self.line(node).any(|above| self.nodes[above].1.seen == Some(CancelReason::Asked));
             assert!(is_ready || !is_asked || woken > 0, "a future on token {node} is not woken");
         }
@@ -331,7 +331,7 @@ impl Forest {
         }
     }
 
-    /// Tasks start that are not cancelled, and no others.
+    /// Tasks that are not cancelled start, and no others.
     fn resume(&mut self) {
         self.pause = None;
         assert!(self.pool.wait_idle());

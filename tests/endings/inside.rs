@@ -1,5 +1,5 @@
-//! D02: a pool is ended, or its last owner dropped, on one of its own threads: wherever the user's code runs there, also when the
-//! thread is no worker any more; and threads of several pools end each other's. None waits for itself, and everything ends.
+//! D02: a pool is ended, or its last owner dropped, on one of its own threads: wherever user code runs there, also when the thread
+//! is no worker any more; and threads of several pools end each other's pools. None waits for itself, and everything ends.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Barrier, mpsc};
@@ -32,12 +32,12 @@ thread_local! {
     static AT_THREAD_END: RefCell<Vec<AtEnd>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Has `f` done by a destructor of the calling thread's locals.
+/// Runs `f` in a destructor of the calling thread's locals.
 fn at_thread_end(f: impl FnOnce() + Send + 'static) {
     AT_THREAD_END.with(|all| all.borrow_mut().push(AtEnd::new(f)));
 }
 
-/// Has `f` done when the calling thread's locals are gone.
+/// Runs `f` when the calling thread's locals are gone.
 #[cfg(target_os = "linux")]
 fn after_thread_locals(f: impl FnOnce() + Send + 'static) {
     unsafe extern "C" fn destroy(end: *mut libc::c_void) {
@@ -55,7 +55,7 @@ fn after_thread_locals(f: impl FnOnce() + Send + 'static) {
 #[cfg(not(target_os = "linux"))]
 use at_thread_end as after_thread_locals;
 
-/// What is done with the pool. It is dropped after that, and nobody else owns it.
+/// What is done with the pool. It is dropped after that, and has no other owner.
 type Act = fn(&AnyPool);
 const ACTS: [Act; 10] = [
     |_| (),
@@ -66,7 +66,7 @@ const ACTS: [Act; 10] = [
     |pool| _ = pool.wait_idle(),
     |pool| pool.tune(3).unwrap(),
     |pool| drop(pool.submit(Task::new(|| ()))),
-    // Another thread comes, and ends at once.
+    // Another thread starts, and ends at once.
     |pool| {
         drop(pool.submit(Task::new(|| ())));
         pool.tune(1).unwrap();
@@ -229,8 +229,8 @@ pub(crate) fn d02_ended_in_a_circle<D: Dispatch>() {
     eventually("no thread is left", || threads_named(formicary::DEFAULT_NAME) == 0);
 }
 
-/// A worker that ends while another of the pool is still at its thread-locals, which wait for that pool: to run a task, and to end
-/// threads that come and go meanwhile.
+/// A worker ends while another worker of the pool still runs the destructors of its thread-locals, which wait for that pool: to run
+/// a task, and to end threads that start and exit meanwhile.
 pub(crate) fn d02_used_by_a_thread_that_ends<D: Dispatch>() {
     let pool: Arc<Pool<D>> = Arc::new(
         Pool::builder().workers(2).min_workers(0).expiry(Duration::from_millis(1)).dispatch().build().unwrap(),

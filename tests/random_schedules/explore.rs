@@ -18,7 +18,7 @@ thread_local! {
     static IS_EVEN: Cell<bool> = const { Cell::new(true) };
 }
 
-/// Whether each thread will go on at some time, whatever the others do. Only then may one of them look at the clock in a loop.
+/// Whether every thread goes on at some time, whatever the others do. Only then may a thread poll the clock in a loop.
 pub fn is_even() -> bool {
     IS_EVEN.get()
 }

@@ -1,4 +1,4 @@
-//! Those who wait for results: handles, calls, cancelling, and pools that are used from inside their own tasks.
+//! Threads that wait for results: handles, calls, cancelling, and pools that are used from inside their own tasks.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use formicary::{
 use shuttle::thread;
 
 use crate::explore::{draw, explore, is_even, stumble};
-use crate::tasks::{Book, Entry, check_threads};
+use crate::tasks::{Entry, Ledger, check_threads};
 
 macro_rules! on_each_dispatch {
     ($scenario:ident) => {
@@ -27,8 +27,8 @@ fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
 }
 
 /// Spawns a task and does something with its handle: what the handle says is what became of the task.
-fn spawn_one<D: Dispatch>(pool: &Pool<D>, book: &Book, token: &CancelToken) {
-    let entry = book.entry();
+fn spawn_one<D: Dispatch>(pool: &Pool<D>, ledger: &Ledger, token: &CancelToken) {
+    let entry = ledger.entry();
     let number = entry.number;
     let panics = draw(4) == 0;
     let task = move || match panics {
@@ -45,16 +45,16 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, book: &Book, token: &CancelToken) {
     };
     let handle = match spawned {
         Ok(handle) => handle,
-        Err(SubmitErrorKind::Closed | SubmitErrorKind::Cancelled) => return book.refused(number),
+        Err(SubmitErrorKind::Closed | SubmitErrorKind::Cancelled) => return ledger.refused(number),
         Err(other) => panic!("refused as {other}"),
     };
-    book.accepted(number);
+    ledger.accepted(number);
     let was_queued = draw(4) == 0 && handle.cancel();
     let result = match draw(4) {
         0 => {
-            // Cancelled, or on its own way; the pool's figures tell.
+            // Cancelled; the pool's figures tell.
             if was_queued {
-                book.came_back(number);
+                ledger.came_back(number);
                 return;
             }
             handle.join()
@@ -71,8 +71,8 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, book: &Book, token: &CancelToken) {
             match shared.join() {
                 Ok(value) => Ok(*value),
                 Err(error) if error.is_cancelled() => {
-                    assert_eq!(book.fate(number).ran, 0);
-                    return book.came_back(number);
+                    assert_eq!(ledger.record(number).ran, 0);
+                    return ledger.came_back(number);
                 }
                 Err(_) => {
                     assert!(panics);
@@ -83,23 +83,23 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, book: &Book, token: &CancelToken) {
         _ => handle.join(),
     };
     match result {
-        Ok(value) => assert_eq!((value, book.fate(number).ran, was_queued), (number, 1, false)),
+        Ok(value) => assert_eq!((value, ledger.record(number).ran, was_queued), (number, 1, false)),
         Err(error) if error.is_cancelled() => {
-            assert_eq!(book.fate(number).ran, 0);
-            book.came_back(number);
+            assert_eq!(ledger.record(number).ran, 0);
+            ledger.came_back(number);
         }
-        Err(error) => assert!(panics && book.fate(number).panicked, "{error}"),
+        Err(error) => assert!(panics && ledger.record(number).panicked, "{error}"),
     }
 }
 
 /// Handles that are joined, awaited, shared and cancelled, tokens, and an end of the pool, all at once.
 fn every_handle_tells_the_truth<D: Dispatch>() {
-    let (pool, book) = (pool::<D>(1 + draw(2), draw(3)), Book::default());
+    let (pool, ledger) = (pool::<D>(1 + draw(2), draw(3)), Ledger::default());
     let token = CancelToken::new();
     let threads: Vec<_> = (0..2)
         .map(|_| {
-            let (pool, book, token) = (Arc::clone(&pool), book.clone(), token.clone());
-            thread::spawn(move || (0..2).for_each(|_| spawn_one(&pool, &book, &token)))
+            let (pool, ledger, token) = (Arc::clone(&pool), ledger.clone(), token.clone());
+            thread::spawn(move || (0..2).for_each(|_| spawn_one(&pool, &ledger, &token)))
         })
         .collect();
     stumble();
@@ -112,8 +112,8 @@ fn every_handle_tells_the_truth<D: Dispatch>() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(pool.shutdown().is_complete());
     let stats = pool.stats();
-    // What the end took out, handles said to be cancelled.
-    book.check(&stats, stats.returned);
+    // Handles of tasks that the end took out said cancelled.
+    ledger.check(&stats, stats.returned);
     check_threads(&stats);
 }
 
@@ -122,35 +122,35 @@ fn p03_every_handle_tells_the_truth() {
     on_each_dispatch!(every_handle_tells_the_truth);
 }
 
-/// Tasks that wait for tasks of their own pool, at a door that may be full, on a pool of one worker or two: nobody is left
-/// waiting, and nobody is refused.
+/// Tasks that wait for tasks of their own pool, which may be full, on a pool of one worker or two: every wait ends, and no
+/// submission is refused.
 fn a_pool_does_not_wait_for_itself<D: Dispatch>() {
-    let (pool, book) = (pool::<D>(1 + draw(2), draw(2)), Book::default());
+    let (pool, ledger) = (pool::<D>(1 + draw(2), draw(2)), Ledger::default());
     let threads: Vec<_> = (0..2)
         .map(|_| {
-            let (pool, book) = (Arc::clone(&pool), book.clone());
+            let (pool, ledger) = (Arc::clone(&pool), ledger.clone());
             thread::spawn(move || {
-                let (inner_pool, inner_book) = (Arc::downgrade(&pool), book.clone());
-                let entry = book.entry();
+                let (inner_pool, inner_ledger) = (Arc::downgrade(&pool), ledger.clone());
+                let entry = ledger.entry();
                 let outer = entry.number;
                 let handle = pool.spawn(move || {
                     entry.run(|| {
                         let Some(pool) = inner_pool.upgrade() else { return };
                         for _ in 0..1 + draw(2) {
-                            let entry = inner_book.entry();
+                            let entry = inner_ledger.entry();
                             let number = entry.number;
                             if draw(2) == 0 {
                                 let handle = pool.spawn(move || entry.run(|| number)).unwrap();
-                                inner_book.accepted(number);
+                                inner_ledger.accepted(number);
                                 assert_eq!(handle.join().unwrap(), Some(number));
                             } else {
                                 pool.submit(move || _ = entry.run(|| ())).unwrap();
-                                inner_book.accepted(number);
+                                inner_ledger.accepted(number);
                             }
                         }
                     });
                 });
-                book.accepted(outer);
+                ledger.accepted(outer);
                 handle.unwrap().join().unwrap();
             })
         })
@@ -158,7 +158,7 @@ fn a_pool_does_not_wait_for_itself<D: Dispatch>() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(pool.wait_idle());
     assert!(pool.shutdown().is_complete());
-    book.check(&pool.stats(), 0);
+    ledger.check(&pool.stats(), 0);
     check_threads(&pool.stats());
 }
 
@@ -167,8 +167,8 @@ fn p03_a_pool_does_not_wait_for_itself() {
     on_each_dispatch!(a_pool_does_not_wait_for_itself);
 }
 
-/// Groups, scopes and views of one pool at a time: a scope ends when its tasks have, a group tells of its failure, a view
-/// keeps its limit.
+/// Groups, scopes and views of one pool at a time: a scope ends when its tasks have, a group reports its failure, a view keeps its
+/// limit.
 fn groups_scopes_and_views<D: Dispatch>() {
     let pool = pool::<D>(1 + draw(2), draw(2));
     let threads = [
@@ -199,13 +199,13 @@ fn groups_scopes_and_views<D: Dispatch>() {
             let pool = Arc::clone(&pool);
             move || {
                 let view = pool.limited(1);
-                let book = Book::default();
+                let ledger = Ledger::default();
                 for _ in 0..2 {
-                    let entry = book.entry();
+                    let entry = ledger.entry();
                     drop(view.submit(move || _ = entry.run(stumble)));
                 }
                 assert!(view.wait_idle());
-                assert!(book.peak() <= 1);
+                assert!(ledger.peak() <= 1);
                 let stats = view.stats();
                 let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
                 assert_eq!(stats.submitted, ended, "{stats:?}");
@@ -234,7 +234,7 @@ struct Counter {
     processed: usize,
 }
 
-/// An input that tells of its fate.
+/// An input that records what becomes of it.
 struct Input {
     entry: Entry,
     panics: bool,
@@ -255,19 +255,19 @@ impl Worker for Counter {
     }
 }
 
-/// Calls, panics that cost a state, a broadcast that is remembered, resizing and an end: who calls after the broadcast meets
-/// no state that has missed it.
+/// Calls, panics that cost a state, a broadcast that is remembered, resizing and an end: a call after the broadcast meets no state
+/// that has missed it.
 fn every_state_hears_of_a_broadcast<D: Dispatch>() {
     let workers = 1 + draw(2);
     let builder = StatefulPool::builder(|_| Ok(Counter { version: 0, processed: 0 })).dispatch::<D>();
     let builder = builder.workers(workers).min_workers(draw(workers + 1)).queue(draw(2)).expiry(None);
     let policy = if draw(2) == 0 { PanicPolicy::Keep } else { PanicPolicy::Rebuild };
     let pool = Arc::new(builder.panic_policy(policy).spin(Duration::ZERO).build().unwrap());
-    let (book, token) = (Book::default(), CancelToken::new());
+    let (ledger, token) = (Ledger::default(), CancelToken::new());
     let call = {
-        let (pool, book, token) = (Arc::clone(&pool), book.clone(), token.clone());
+        let (pool, ledger, token) = (Arc::clone(&pool), ledger.clone(), token.clone());
         move |least: usize| {
-            let (entry, panics) = (book.entry(), draw(4) == 0);
+            let (entry, panics) = (ledger.entry(), draw(4) == 0);
             let number = entry.number;
             let result = match draw(3) {
                 0 => pool.with().timeout(Duration::from_secs(1 << 30)).run(Input { entry, panics }),
@@ -298,7 +298,7 @@ fn every_state_hears_of_a_broadcast<D: Dispatch>() {
     assert!(pool.wait_idle() && pool.shutdown().is_complete());
     let stats = pool.stats();
     assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
-    let (ran, panicked) = (book.started() as u64, book.count(|fate| fate.panicked) as u64);
+    let (ran, panicked) = (ledger.started() as u64, ledger.count(|record| record.panicked) as u64);
     assert_eq!((stats.completed, stats.panicked), (ran - panicked, panicked), "{stats:?}");
     check_threads(&stats);
 }
@@ -334,7 +334,7 @@ impl Worker for Nested {
     }
 }
 
-/// Workers with state that call their own pool: each call is answered, or refused because nobody would be left to answer it.
+/// Workers with state call their own pool: each call is answered, or refused because no worker would be left to answer it.
 fn no_call_waits_for_ever<D: Dispatch>() {
     let workers = 1 + draw(2);
     let builder = StatefulPool::builder(|_| Ok(Nested)).dispatch::<D>().workers(workers).min_workers(draw(workers + 1));
@@ -357,7 +357,7 @@ fn no_call_waits_for_ever<D: Dispatch>() {
         let call = Arc::clone(&call);
         thread::spawn(move || {
             let depth = draw(3);
-            // From outside nothing is refused; with nobody inside to wait for, everything is answered.
+            // A call from outside is never refused; without a nested call every call is answered.
             assert!(call(depth) || depth > 0);
         })
     });
@@ -373,37 +373,37 @@ fn p03_no_call_waits_for_ever() {
     on_each_dispatch!(no_call_waits_for_ever);
 }
 
-/// Tasks in a full queue are cancelled, by token and by handle, while others want in and workers take what they find: who comes after
+/// Tasks in a full queue are cancelled, by token and by handle, while submitters wait and workers pop: a submitter that comes after
 /// the cancelling finds the room, no more than there is, and each task is counted and dropped once.
 fn what_is_dead_holds_no_place<D: Dispatch>() {
-    let (queue, book, token) = (1 + draw(2), Book::default(), CancelToken::new());
+    let (queue, ledger, token) = (1 + draw(2), Ledger::default(), CancelToken::new());
     let pool = pool::<D>(1, queue);
     let pause = pool.pause();
     let cancelled: Vec<_> = (0..=queue)
         .map(|_| {
-            let entry = book.entry();
+            let entry = ledger.entry();
             let number = entry.number;
             let handle = pool.with().token(&token).spawn(|| _ = entry.run(|| ())).unwrap();
-            book.accepted(number);
+            ledger.accepted(number);
             (number, handle)
         })
         .collect();
-    let submit = |pool: &Pool<D>, book: &Book| {
-        let entry = book.entry();
+    let submit = |pool: &Pool<D>, ledger: &Ledger| {
+        let entry = ledger.entry();
         let number = entry.number;
         match pool.try_submit(move || _ = entry.run(|| ())) {
-            Ok(()) => book.accepted(number),
+            Ok(()) => ledger.accepted(number),
             Err(refusal) => {
                 assert!(refusal.is_full());
-                book.refused(number);
+                ledger.refused(number);
                 return false;
             }
         }
         true
     };
     let other = thread::spawn({
-        let (pool, book) = (Arc::clone(&pool), book.clone());
-        move || usize::from(submit(&pool, &book)) + usize::from(submit(&pool, &book))
+        let (pool, ledger) = (Arc::clone(&pool), ledger.clone());
+        move || usize::from(submit(&pool, &ledger)) + usize::from(submit(&pool, &ledger))
     });
     let by_token = draw(2) == 0;
     if by_token {
@@ -413,8 +413,8 @@ fn what_is_dead_holds_no_place<D: Dispatch>() {
     }
     let mut entered = 0;
     if draw(2) == 0 {
-        // Whoever comes now finds room, but for what the other one has taken.
-        while submit(&pool, &book) {
+        // A submitter finds room now, but for what the other one has taken.
+        while submit(&pool, &ledger) {
             entered += 1;
         }
         entered += other.join().unwrap();
@@ -423,14 +423,14 @@ fn what_is_dead_holds_no_place<D: Dispatch>() {
     } else {
         drop(pause);
         other.join().unwrap();
-        submit(&pool, &book);
+        submit(&pool, &ledger);
     }
     for (number, handle) in cancelled {
         assert!(handle.join().unwrap_err().is_cancelled());
-        book.came_back(number);
+        ledger.came_back(number);
     }
     assert!(pool.wait_idle());
-    book.check(&pool.stats(), 0);
+    ledger.check(&pool.stats(), 0);
     assert!(pool.shutdown().is_complete());
 }
 

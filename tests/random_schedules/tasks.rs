@@ -1,7 +1,7 @@
-//! Tasks that tell what became of them.
+//! Tasks that record what becomes of them.
 
 use std::sync::Arc;
-// Not shuttle's: books of the test, which must not add steps to a schedule.
+// Not shuttle's: the test's own records must not add steps to a schedule.
 use std::sync::Mutex;
 
 use formicary::{Stats, Task};
@@ -11,7 +11,7 @@ use crate::support::races::quiet_panic;
 
 /// What has become of one task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fate {
+pub struct Record {
     /// The pool said that it took it.
     pub accepted: bool,
     /// It was given back, by a refusal or by the end of the pool, or it was cancelled.
@@ -24,32 +24,32 @@ pub struct Fate {
 
 /// The tasks of one scenario.
 #[derive(Clone, Default)]
-pub struct Book(Arc<Mutex<Inner>>);
+pub struct Ledger(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    fates: Vec<Fate>,
+    records: Vec<Record>,
     running: usize,
     peak: usize,
     refusals: u64,
-    /// The thread that has tasks tell it their numbers, instead of running.
+    /// The thread on which tasks only report their numbers, instead of running.
     taker: Option<ThreadId>,
 }
 
 /// One task's entry, captured by it.
 pub struct Entry {
-    book: Book,
+    ledger: Ledger,
     pub number: usize,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.book.edit(self.number, |fate| fate.dropped += 1);
+        self.ledger.edit(self.number, |record| record.dropped += 1);
     }
 }
 
 /// A task is running, until this is dropped.
-struct Running<'a>(&'a Book);
+struct Running<'a>(&'a Ledger);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
@@ -58,42 +58,42 @@ impl Drop for Running<'_> {
 }
 
 impl Entry {
-    /// The task runs, unless it is only asked for its number: `body` is what it does.
+    /// Runs `body`, unless the task is only asked for its number.
     pub fn run<T>(self, body: impl FnOnce() -> T) -> Option<T> {
         {
-            let mut inner = self.book.0.lock().unwrap();
+            let mut inner = self.ledger.0.lock().unwrap();
             if inner.taker == Some(current().id()) {
-                inner.fates[self.number].back = true;
+                inner.records[self.number].back = true;
                 return None;
             }
-            inner.fates[self.number].ran += 1;
+            inner.records[self.number].ran += 1;
             inner.running += 1;
             inner.peak = inner.peak.max(inner.running);
         }
-        let _running = Running(&self.book);
+        let _running = Running(&self.ledger);
         Some(body())
     }
 
     /// It runs and panics.
     pub fn run_and_panic(self) {
-        let (book, number) = (self.book.clone(), self.number);
+        let (ledger, number) = (self.ledger.clone(), self.number);
         self.run(|| {
-            book.edit(number, |fate| fate.panicked = true);
+            ledger.edit(number, |record| record.panicked = true);
             quiet_panic();
         });
     }
 }
 
-impl Book {
-    fn edit<O>(&self, number: usize, f: impl FnOnce(&mut Fate) -> O) -> O {
-        f(&mut self.0.lock().unwrap().fates[number])
+impl Ledger {
+    fn edit<O>(&self, number: usize, f: impl FnOnce(&mut Record) -> O) -> O {
+        f(&mut self.0.lock().unwrap().records[number])
     }
 
     /// A new task's entry.
     pub fn entry(&self) -> Entry {
         let mut inner = self.0.lock().unwrap();
-        inner.fates.push(Fate::default());
-        Entry { book: self.clone(), number: inner.fates.len() - 1 }
+        inner.records.push(Record::default());
+        Entry { ledger: self.clone(), number: inner.records.len() - 1 }
     }
 
     /// A task that does `body`, and its number.
@@ -111,14 +111,14 @@ impl Book {
     }
 
     pub fn accepted(&self, number: usize) {
-        self.edit(number, |fate| fate.accepted = true);
+        self.edit(number, |record| record.accepted = true);
     }
 
     pub fn came_back(&self, number: usize) {
-        self.edit(number, |fate| fate.back = true);
+        self.edit(number, |record| record.back = true);
     }
 
-    /// The pool gave these back; says how many.
+    /// The pool gave these back; returns how many.
     pub fn take_back(&self, tasks: Vec<Task>) -> u64 {
         let count = tasks.len() as u64;
         self.0.lock().unwrap().taker = Some(current().id());
@@ -132,19 +132,20 @@ impl Book {
         self.0.lock().unwrap().refusals += 1;
     }
 
-    /// Tasks of an idle pool that were accepted and dropped unstarted had no state to run with.
+    /// Accepted tasks of an idle pool that were dropped unstarted had no state to run with.
     pub fn note_cancelled(&self) {
         let mut inner = self.0.lock().unwrap();
-        let cancelled = inner.fates.iter_mut().filter(|fate| fate.accepted && fate.ran == 0 && fate.dropped == 1);
-        cancelled.for_each(|fate| fate.back = true);
+        let cancelled =
+            inner.records.iter_mut().filter(|record| record.accepted && record.ran == 0 && record.dropped == 1);
+        cancelled.for_each(|record| record.back = true);
     }
 
-    pub fn fate(&self, number: usize) -> Fate {
-        self.edit(number, |fate| *fate)
+    pub fn record(&self, number: usize) -> Record {
+        self.edit(number, |record| *record)
     }
 
-    pub fn fates(&self) -> Vec<Fate> {
-        self.0.lock().unwrap().fates.clone()
+    pub fn records(&self) -> Vec<Record> {
+        self.0.lock().unwrap().records.clone()
     }
 
     /// The most tasks that ran at a time.
@@ -159,27 +160,31 @@ impl Book {
 
     /// How many tasks have ever begun.
     pub fn started(&self) -> usize {
-        self.count(|fate| fate.ran > 0)
+        self.count(|record| record.ran > 0)
     }
 
-    pub fn count(&self, which: impl Fn(&Fate) -> bool) -> usize {
-        self.0.lock().unwrap().fates.iter().filter(|fate| which(fate)).count()
+    pub fn count(&self, which: impl Fn(&Record) -> bool) -> usize {
+        self.0.lock().unwrap().records.iter().filter(|record| which(record)).count()
     }
 
-    /// On a pool that has ended, or is idle: each task ran once, or came back and did not run, and nothing of it is left; and
-    /// the pool's own books say the same. `given_back` is what the pool itself returned of what it had accepted.
+    /// Checks a pool that has ended, or is idle: each task ran once, or came back and did not run; nothing of it is left; and the
+    /// pool's figures say the same. `given_back` is how many accepted tasks the pool returned.
     pub fn check(&self, stats: &Stats, given_back: u64) {
-        for (number, fate) in self.fates().into_iter().enumerate() {
-            let Fate { accepted, back, ran, dropped, .. } = fate;
-            assert!(accepted || back, "task {number} is lost: {fate:?}");
-            assert_eq!(ran, u32::from(!back), "task {number}: {fate:?}");
-            assert_eq!(dropped, 1, "task {number}: {fate:?}");
+        for (number, record) in self.records().into_iter().enumerate() {
+            let Record { accepted, back, ran, dropped, .. } = record;
+            assert!(accepted || back, "task {number} is lost: {record:?}");
+            assert_eq!(ran, u32::from(!back), "task {number}: {record:?}");
+            assert_eq!(dropped, 1, "task {number}: {record:?}");
         }
-        let panicked = self.count(|fate| fate.panicked) as u64;
-        assert_eq!(stats.submitted, self.count(|fate| fate.accepted) as u64, "{stats:?}");
+        let panicked = self.count(|record| record.panicked) as u64;
+        assert_eq!(stats.submitted, self.count(|record| record.accepted) as u64, "{stats:?}");
         assert_eq!((stats.panicked, stats.returned), (panicked, given_back), "{stats:?}");
         assert_eq!(stats.completed, self.started() as u64 - panicked, "{stats:?}");
-        assert_eq!(stats.cancelled, self.count(|fate| fate.accepted && fate.back) as u64 - given_back, "{stats:?}");
+        assert_eq!(
+            stats.cancelled,
+            self.count(|record| record.accepted && record.back) as u64 - given_back,
+            "{stats:?}"
+        );
         assert_eq!(stats.rejected, self.0.lock().unwrap().refusals, "{stats:?}");
         assert_eq!((stats.queued, stats.running, stats.waiting), (0, 0, 0), "{stats:?}");
         assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled + stats.returned, "{stats:?}");

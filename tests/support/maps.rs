@@ -1,4 +1,4 @@
-//! What the tests of maps share: one look at all kinds of pool, and items that are their own work.
+//! What the tests of maps share: one trait for all kinds of pool, and items that are their own work.
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use formicary::{
     BuildError, Builder, Context, Dispatch, Nested, OnDrop, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic,
     Worker, WorkerPool, WorkerThread,
 };
-// Not the standard library's, which comes compiled: ThreadSanitizer does not see what those synchronise.
+// Not the standard library's, which is precompiled: ThreadSanitizer does not see its synchronisation.
 use parking_lot::{Condvar, Mutex};
 
 /// How long a test may take before it counts as hanging.
@@ -53,8 +53,8 @@ impl Variant {
     }
 }
 
-/// Every dispatch there is: a new one is added here, and every test runs on it. Calls `$with!(Type, "name")` for each.
-/// What a dispatch cannot do is known to [`Variant`] alone.
+/// Every dispatch there is: a new one is added here, and every test runs on it. Calls `$with!(Type, "name")` for each. Only
+/// [`Variant`] knows the limits of a dispatch.
 macro_rules! each_dispatch {
     ($with:ident) => {
         $with!(formicary::Stack, "Stack");
@@ -162,7 +162,7 @@ pub struct Setup {
     pub stack_size: Option<usize>,
     pub panic_handler: Option<PanicHandler>,
     pub spawn_handler: Option<SpawnHandler>,
-    /// Whether a state can be made, of a kind of pool that has any.
+    /// Whether a state can be made. For the kinds of pool that have states.
     pub factory: Option<Factory>,
     pub on_thread_start: Option<Hook>,
     pub on_thread_stop: Option<Hook>,
@@ -185,7 +185,7 @@ impl Setup {
         Setup::new(workers, 20_000)
     }
 
-    /// No worker but those that tasks ask for, each gone when it has been idle for so long.
+    /// Workers are started on demand only, and each exits after so long without a task.
     pub fn fleeting(workers: usize, queue: usize, idle: Duration) -> Self {
         Setup { min_workers: Some(0), expiry: Some(Some(idle)), ..Setup::new(workers, queue) }
     }
@@ -274,8 +274,8 @@ pub fn chain(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }
 
-/// Waits until `condition` holds; fails after [`LIMIT`]. For states that a pool reaches by itself and tells
-/// nobody, such as a thread that is gone.
+/// Waits until `condition` holds; fails after [`LIMIT`]. For states that a pool reaches without a notification, such as a thread
+/// that is gone.
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !condition() {
@@ -284,14 +284,14 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// A door that tasks wait at until it is opened; knows how many have come to it.
+/// A gate that tasks wait at until it is opened; counts the tasks that have come to it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 
 #[derive(Default)]
 struct GateState {
     open: bool,
-    /// Tokens for those who may pass one at a time.
+    /// Permits for tasks that may pass one at a time.
     passes: usize,
     arrived: usize,
 }
@@ -315,13 +315,13 @@ impl Gate {
         }
     }
 
-    /// Lets everyone through, now and later.
+    /// Lets all tasks pass, now and later.
     pub fn open(&self) {
         self.0.0.lock().open = true;
         self.0.1.notify_all();
     }
 
-    /// Lets `count` through.
+    /// Lets `count` tasks pass.
     pub fn pass(&self, count: usize) {
         self.0.0.lock().passes += count;
         self.0.1.notify_all();
@@ -387,7 +387,7 @@ impl Count {
     }
 }
 
-/// Starts a worker's thread, under its name, as a pool does by itself; or refuses it.
+/// Starts a worker's thread, with its name, as a pool does by default; or refuses it.
 pub fn start_thread(is_given: bool, thread: WorkerThread) -> io::Result<()> {
     if !is_given {
         return Err(io::Error::other("a test's refusal"));
@@ -411,7 +411,7 @@ pub fn threads_named(prefix: &str) -> usize {
     }
 }
 
-/// Asserts the law of conservation on a quiet pool.
+/// Asserts the conservation law on a quiet pool.
 pub fn assert_conserved(pool: &dyn WorkerPool<Task>) {
     let stats = pool.stats();
     let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
@@ -433,7 +433,7 @@ pub fn quiet_panics() {
     });
 }
 
-/// Waits until `count` submitters are blocked at the pool's door.
+/// Waits until `count` submitters wait for room.
 pub fn await_waiting<T>(pool: &dyn WorkerPool<T>, count: usize) {
     eventually("so many submitters wait", || pool.waiting() == count);
 }

@@ -5,7 +5,7 @@ use formicary::{Answers, Context, Dispatch, StatefulPool, Worker};
 use super::Gate;
 use super::races::quiet_panic;
 
-/// A worker that does what it is told and keeps notes.
+/// A worker that does what its input says and keeps notes.
 #[derive(Default)]
 pub struct Notes(pub Vec<u32>);
 

@@ -19,7 +19,7 @@ pub fn together(count: usize, body: impl Fn(usize) + Sync) {
             })
         };
         let threads: Vec<_> = (0..count).map(run).collect();
-        // The scope waits too, but in a way that ThreadSanitizer does not see.
+        // The scope joins too, but ThreadSanitizer does not see that.
         for thread in threads {
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }

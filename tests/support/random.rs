@@ -18,7 +18,7 @@ impl Random {
         usize::try_from(self.next() % end as u64).unwrap_or(0)
     }
 
-    /// Whether something happens that happens once in so many times.
+    /// True once in so many times.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -27,7 +27,7 @@ impl Random {
         Duration::from_micros(self.below(end) as u64)
     }
 
-    /// Another, for another thread.
+    /// Another generator, for another thread.
     pub fn split(&mut self) -> Random {
         Random(self.next())
     }

@@ -15,7 +15,7 @@ pub fn past() -> CancelToken {
     token
 }
 
-/// One that somebody has cancelled.
+/// A token that was cancelled.
 pub fn cancelled() -> CancelToken {
     let token = CancelToken::new();
     token.cancel();

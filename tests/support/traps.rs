@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-/// Where somebody else's code is run.
+/// Where user code is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Process,
@@ -35,8 +35,8 @@ pub const OF_HANDLES: [Place; 1] = [WakeUp];
 pub const OF_STATES: [Place; 6] = [DropState, Factory, AskInterrupter, Interrupt, Ready, Terminate];
 
 impl Place {
-    /// Whether that code also runs on the thread of whoever uses the pool, where the panic is his: inputs are dropped by who gets
-    /// them back or cancels them, outputs by who joins.
+    /// Whether that code also runs on the thread of a caller, to which the panic then belongs: inputs are dropped by the caller
+    /// that gets them back or cancels them, outputs by the one that joins.
     fn is_the_callers(self) -> bool {
         matches!(self, DropInput | DropOutput | Iterate)
     }
@@ -62,7 +62,7 @@ struct Inner {
     always: bool,
     armed: AtomicBool,
     sprung: AtomicUsize,
-    /// As many as there are values of the test in the world, and one.
+    /// The live values of the test, plus one.
     values: Arc<()>,
 }
 
@@ -75,7 +75,7 @@ impl Trap {
     /// The code of `here`.
     pub fn pass(&self, here: Place) {
         let Inner { place, always, armed, sprung, .. } = &*self.0;
-        // A panic on top of another would be the end of the process.
+        // A panic during another one would abort the process.
         if here != *place || thread::panicking() {
             return;
         }
@@ -108,7 +108,7 @@ impl Trap {
         Value { trap: self.clone(), dropped, _counted: Arc::clone(&self.0.values) }
     }
 
-    /// Something that is done by who uses the pool. A panic may come out of it only from a place that is the caller's.
+    /// Something that a caller does. A panic may come out of it only if its place belongs to the caller.
     pub fn outside(&self, f: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             std::mem::forget(payload);

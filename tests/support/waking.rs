@@ -45,7 +45,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     loop {
         let rung = bell.rung();
         if rung == polled_at {
-            assert!(Instant::now() < end, "nobody wakes it");
+            assert!(Instant::now() < end, "it is not woken");
             thread::park_timeout(LIMIT);
             continue;
         }

@@ -1,4 +1,4 @@
-//! A chart for each scenario: a bar for everybody, best on top, a line for each floor.
+//! A chart for each scenario: a bar for every contestant, best on top, and a line for each floor.
 
 use std::error::Error;
 use std::io;

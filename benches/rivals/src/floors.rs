@@ -13,7 +13,7 @@ use crate::work;
 /// A floor: its name, and how it is measured. Its row has the same figures as a contestant's.
 pub type Floor = (&'static str, fn(Ask) -> Row);
 
-/// Two threads that spin: the least that a word takes there and back.
+/// Two threads that spin: the least time that a word takes there and back.
 pub fn spin_ping_pong(ask: Ask) -> Row {
     state::with_partner(|play| {
         roundtrip::calls(ask, false, |n| {
@@ -208,7 +208,7 @@ pub fn bare_panic(ask: Ask) -> Row {
     })
 }
 
-/// How long it takes to ask for the time: part of each figure of a single call.
+/// How long it takes to read the clock: part of each figure of a single call.
 pub fn clock_ns() -> f64 {
     let times = (0..1000).map(|_| {
         let start = Instant::now();

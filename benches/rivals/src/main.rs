@@ -1,8 +1,7 @@
 //! formicary's pools against other worker pools, and against what the machine can do without any. See README.md.
 //!
-//! The parent process decides who is measured when and reports; every row is measured by a child process of its own,
-//! so that no contestant has another's threads, memory or settings around it, and so that one that hangs or crashes
-//! loses its own row only.
+//! The parent process decides what is measured when, and reports. A child process of its own measures each row, so that no
+//! contestant has another's threads, memory or settings around it, and so that one that hangs or crashes loses its own row only.
 
 mod chart;
 mod floors;

@@ -16,8 +16,7 @@ pub static TALLY: Tally = Tally {
     waiter: OnceLock::new(),
 };
 
-/// Counts tasks and wakes the one thread that waits for the last. That thread is parked until then and disturbs
-/// nobody.
+/// Counts tasks and wakes the one thread that waits for the last. That thread is parked until then and disturbs no other.
 pub struct Tally {
     done: CachePadded<AtomicU64>,
     goal: CachePadded<AtomicU64>,
@@ -32,7 +31,7 @@ impl Tally {
         self.goal.store(goal, Relaxed);
     }
 
-    /// One task is done. What the task wrote is seen by who waited.
+    /// One task is done. The waiting thread sees what the task wrote.
     pub fn one(&self) {
         if self.done.fetch_add(1, Release) + 1 == self.goal.load(Relaxed) {
             self.waiter.get().expect("it has begun").unpark();

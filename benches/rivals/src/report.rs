@@ -55,7 +55,7 @@ pub fn markdown(table: &Table) -> String {
     text
 }
 
-/// Why somebody is not in the table, and who.
+/// Why a contestant is not in the table, and which one.
 fn absent(table: &Table) -> Vec<(&'static str, String)> {
     let mut absent: Vec<(&str, String)> = Vec::new();
     for line in &table.lines {
@@ -106,7 +106,7 @@ fn rows(text: &mut String, view: View) {
     text.push('\n');
 }
 
-/// Those who have rows, best first, with the spread of the first figure.
+/// The contestants with rows, best first, with the spread of the first figure.
 pub fn sorted<'a>(view: View<'a>) -> Vec<(&'a Measured, Spread)> {
     let scenario = view.table.scenario;
     let spread = |line| Some((line, view.figure(line, scenario.figures[0])?));

@@ -33,8 +33,8 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The view from which verdicts are drawn: of the state in which there are at least three rows of everybody (or
-    /// all, if fewer were asked for), the one with the most; without one, everything.
+    /// The rows from which verdicts are drawn: of the state with at least three rows of every contestant (or all, if fewer were
+    /// asked for), the one with the most rows; without such a state, everything.
     pub fn for_verdicts(table: &'a Table) -> Self {
         let states = [State::Close, State::Between, State::Far].map(|state| View { table, state });
         let asked = table.lines.iter().map(|line| line.rows.len()).max().unwrap_or(0);

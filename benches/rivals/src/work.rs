@@ -1,5 +1,5 @@
-//! Work for the processor, the same amount whoever does it: a number of steps, not a time, so that a task that is
-//! interrupted does not get shorter.
+//! Work for the processor, the same amount on any thread: a number of steps, not a time, so that a task that is preempted does not
+//! get shorter.
 
 use std::hint::black_box;
 use std::sync::Barrier;

@@ -1,4 +1,4 @@
-//! The end of a pool that is dropped as it is, which may wait, or cancel, or leave it to its workers.
+//! The end of a pool that is dropped without a shutdown: the drop may wait, or cancel, or leave the tasks to the workers.
 
 use formicary::{OnDrop, SubmitErrorKind};
 
@@ -6,7 +6,7 @@ use super::super::job::What;
 use super::super::ledger::Ledger;
 use super::super::subjects::{MOMENT, Subject, Way};
 use super::Driver;
-use super::submits::Door;
+use super::submits::SubmitMode;
 
 /// What the pool had to do when it was dropped.
 #[derive(Default)]
@@ -48,14 +48,14 @@ impl<S: Subject> Driver<'_, S> {
                         }
                     }
                 }
-                // Who closes it lets them run.
+                // The thread that closes it lets them run.
                 if self.holds_closers() {
                     last.unstarted.clear();
                 }
             }
             _ => {
                 for what in [What::Hold, What::Return, What::Panic] {
-                    self.submit(&Door::Try, what);
+                    self.submit(&SubmitMode::Try, what);
                 }
                 if gives_up {
                     self.ledger.closes();

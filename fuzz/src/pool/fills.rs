@@ -1,5 +1,5 @@
-//! Who finds room: what a key may take, which is its shard's share, all of it and no more, and always of the same shard; and that
-//! nothing takes room which does not use it.
+//! Which submitters find room. A key may take its shard's share, all of it and no more, and always of the same shard; and nothing
+//! takes room that does not use it.
 
 use std::ops::RangeInclusive;
 
@@ -8,10 +8,10 @@ use formicary::CancelToken;
 use super::super::job::What;
 use super::super::subjects::{Subject, Way};
 use super::Driver;
-use super::submits::{Door, not_held};
+use super::submits::{SubmitMode, not_held};
 
 impl<S: Subject> Driver<'_, S> {
-    /// Fills the shard of a key, on a pool where nothing else is going on.
+    /// Fills the shard of a key, on a pool without other activity.
     pub(super) fn fill(&mut self, key: u8) {
         self.resume();
         if !self.is_alone() || self.is_trailing || self.is_faulty {
@@ -26,7 +26,7 @@ impl<S: Subject> Driver<'_, S> {
         }
         self.pauses.push(self.pool.pause());
         let most = room.map_or(3, |room| room + 1);
-        let accepted = (0..most).take_while(|_| self.submit(&Door::TryKeyed(key), What::Return)).count();
+        let accepted = (0..most).take_while(|_| self.submit(&SubmitMode::TryKeyed(key), What::Return)).count();
         if self.pool.is_closed() {
             return;
         }
@@ -42,13 +42,13 @@ impl<S: Subject> Driver<'_, S> {
         };
         let share = room / after.len() + usize::from(shard < room % after.len());
         assert_eq!(accepted, share, "the share of shard {shard} of {} in {room}", after.len());
-        // Whoever waits for this shard holds up nobody who has no key.
+        // A submitter that waits for this shard holds up none without a key.
         self.block(What::Return, Way::Keyed(key));
-        let others = (share..=room).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        let others = (share..=room).take_while(|_| self.submit(&SubmitMode::Try, What::Return)).count();
         assert_eq!(others, room - share, "room beside a full shard");
     }
 
-    /// The futures that are kept, whether they were woken or not, are not polled here: who submits gets in all the same.
+    /// The kept futures, woken or not, are not polled here: submitters get in all the same.
     pub(super) fn pass(&mut self) {
         self.open();
         self.pauses.clear();
@@ -59,7 +59,7 @@ impl<S: Subject> Driver<'_, S> {
         if self.pool.is_closed() {
             return;
         }
-        assert!(self.submit(&Door::Try, What::Return), "an idle pool is full");
+        assert!(self.submit(&SubmitMode::Try, What::Return), "an idle pool is full");
         self.await_quiet();
         let job = self.ledger.job(What::Return);
         let id = job.id;
@@ -70,14 +70,14 @@ impl<S: Subject> Driver<'_, S> {
         // From behind them.
         let pause = self.pool.pause();
         let room = self.room().unwrap_or(1..=1);
-        let accepted = (0..*room.end()).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        let accepted = (0..*room.end()).take_while(|_| self.submit(&SubmitMode::Try, What::Return)).count();
         assert!(room.contains(&accepted), "{accepted} instead of {room:?} in an idle pool");
         self.block(What::Return, Way::Block);
         drop(pause);
         self.await_quiet();
     }
 
-    /// Fills a paused pool with tasks of which most are cancelled then: they have no room any more.
+    /// Fills a paused pool with tasks of which most are then cancelled: these have no room any more.
     pub(super) fn bury(&mut self, how: u8, what: What) {
         self.resume();
         if self.is_trailing || self.is_faulty {
@@ -92,17 +92,17 @@ impl<S: Subject> Driver<'_, S> {
         let parent = CancelToken::new();
         let (mut withdrawn, mut cancelled) = (Vec::new(), Vec::new());
         for at in 0..*room.start() {
-            let fate = how >> (at % 4 * 2) & 3;
-            let job = self.ledger.job(if fate == 3 { What::Return } else { not_held(what) });
-            let (id, token) = (job.id, if fate == 2 { parent.child() } else { CancelToken::new() });
-            let way = if matches!(fate, 0 | 2) { Way::Token(&token) } else { Way::Handle };
+            let kind = how >> (at % 4 * 2) & 3;
+            let job = self.ledger.job(if kind == 3 { What::Return } else { not_held(what) });
+            let (id, token) = (job.id, if kind == 2 { parent.child() } else { CancelToken::new() });
+            let way = if matches!(kind, 0 | 2) { Way::Token(&token) } else { Way::Handle };
             // There is room, so it does not block.
             let entered = self.pool.enter(job, way);
             let handle =
                 entered.unwrap_or_else(|kind| panic!("a pool with room for {room:?} has none for {at}: {kind:?}"));
             self.ledger.accepted(id);
-            withdrawn.extend((fate == 1 && handle.is_some()).then_some(self.handles.len()));
-            if matches!(fate, 0 | 2) {
+            withdrawn.extend((kind == 1 && handle.is_some()).then_some(self.handles.len()));
+            if matches!(kind, 0 | 2) {
                 self.ledger.has_token(id, &token);
                 cancelled.push(token);
             }
@@ -118,7 +118,7 @@ impl<S: Subject> Driver<'_, S> {
         );
         parent.cancel();
         cancelled.iter().for_each(CancelToken::cancel);
-        let accepted = (0..=*room.end()).take_while(|_| self.submit(&Door::Try, What::Return)).count();
+        let accepted = (0..=*room.end()).take_while(|_| self.submit(&SubmitMode::Try, What::Return)).count();
         if self.room().is_some() {
             let expected = dead..=room.end() - (room.start() - dead);
             assert!(expected.contains(&accepted), "{accepted} instead of {expected:?} for {dead} dead in {room:?}");
@@ -126,7 +126,7 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// Waits until nothing is queued or running and nobody of the plan's making is about to submit, but for futures.
+    /// Waits until nothing is queued or running and no thread of the plan is about to submit. Futures are not waited for.
     pub(super) fn await_quiet(&mut self) {
         while !self.is_alone() {
             std::thread::yield_now();

@@ -1,7 +1,7 @@
-//! Submissions that wait for room without a thread, polled by hand: when they are woken, without having been, by another waker than
-//! before; dropped before they are polled, or in line.
+//! Submissions that wait for room without a thread, polled by hand: when they are woken, without a wake-up, or with another waker
+//! than before; dropped before they are polled, or while they wait.
 //!
-//! A future is polled to its end only where it has been woken, so that a wake-up that is lost is a plan that hangs.
+//! A future is polled to its end only when it is woken, so a lost wake-up hangs the plan.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,21 +20,21 @@ use super::Driver;
 choices! {
     #[derive(Debug)]
     pub(super) enum FutureStep {
-        Submit(Ticket, What),
-        /// Made and dropped.
-        Unpolled(Ticket, What),
+        Submit(AsyncMode, What),
+        /// Made and dropped without a poll.
+        Unpolled(AsyncMode, What),
         Poll(u8),
         Drop(u8),
         /// Waits for all of them.
         Settle,
-        /// A handle is awaited, or, if that may be for ever, polled and dropped.
+        /// A handle is awaited; if that might never end, it is polled and dropped.
         Await(u8),
     }
 }
 
 choices! {
     #[derive(Clone, Copy, Debug)]
-    pub(super) enum Ticket {
+    pub(super) enum AsyncMode {
         Plain,
         Handle,
         Token(u8),
@@ -50,7 +50,7 @@ pub(super) struct Kept {
     token: Option<CancelToken>,
 }
 
-/// Wakes the plan's thread, and says that it was this.
+/// Wakes the plan's thread, and records that it did.
 struct Waking {
     is_woken: AtomicBool,
     thread: Thread,
@@ -73,7 +73,7 @@ impl Waking {
     }
 }
 
-/// A poll with a new waker, which is the one to be woken from now on.
+/// Polls with a new waker, which is the one to be woken from now on.
 fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waking: &mut Arc<Waking>) -> Poll<F::Output> {
     *waking = Waking::new();
     let waker = Waker::from(Arc::clone(waking));
@@ -102,14 +102,14 @@ impl<S: Subject> Driver<'_, S> {
     pub(super) fn future(&mut self, step: &FutureStep) {
         let count = self.futures.len();
         match step {
-            FutureStep::Submit(ticket, what) if count < 4 => self.submit_async(*ticket, *what),
+            FutureStep::Submit(mode, what) if count < 4 => self.submit_async(*mode, *what),
             FutureStep::Submit(..) => {}
-            FutureStep::Unpolled(ticket, what) => {
-                let (token, has_handle) = self.ticket(*ticket);
+            FutureStep::Unpolled(mode, what) => {
+                let (token, has_handle) = self.mode(*mode);
                 let job = self.ledger.job(*what);
                 self.ledger.dropped(job.id);
                 let pool = Arc::clone(&self.pool);
-                // What the job captured may be meant to panic.
+                // The drop of the job's captures may be meant to panic.
                 let _dropped = catch_unwind(AssertUnwindSafe(|| drop(pool.entering(job, token.as_ref(), has_handle))));
             }
             FutureStep::Poll(which) if count > 0 => self.poll_kept(usize::from(*which) % count),
@@ -124,17 +124,17 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    fn ticket(&self, ticket: Ticket) -> (Option<CancelToken>, bool) {
-        match ticket {
-            Ticket::Plain => (None, false),
-            Ticket::Handle => (None, true),
-            Ticket::Token(token) => (Some(self.token(token)), false),
-            Ticket::HandleToken(token) => (Some(self.token(token)), true),
+    fn mode(&self, mode: AsyncMode) -> (Option<CancelToken>, bool) {
+        match mode {
+            AsyncMode::Plain => (None, false),
+            AsyncMode::Handle => (None, true),
+            AsyncMode::Token(token) => (Some(self.token(token)), false),
+            AsyncMode::HandleToken(token) => (Some(self.token(token)), true),
         }
     }
 
-    fn submit_async(&mut self, ticket: Ticket, what: What) {
-        let (token, has_handle) = self.ticket(ticket);
+    fn submit_async(&mut self, mode: AsyncMode, what: What) {
+        let (token, has_handle) = self.mode(mode);
         let job = self.ledger.job(what);
         let id = job.id;
         self.holds |= what.holds();
@@ -172,7 +172,7 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// Those whose token is cancelled are told, and give up.
+    /// Submissions whose token is cancelled have been woken, and give up.
     pub(super) fn poll_cancelled(&mut self) {
         let is_cancelled = |kept: &Kept| kept.token.as_ref().is_some_and(CancelToken::is_cancelled);
         while let Some(at) = self.futures.iter().position(is_cancelled) {
@@ -184,11 +184,11 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// The pool was closed by the plan: those in line are told.
+    /// The plan has closed the pool: all waiting submissions have been woken.
     pub(super) fn check_told(&self) {
         let mut ids = self.futures.iter().filter(|kept| !kept.waking.is_woken()).map(|kept| kept.id);
-        // A task that closes it as well may be in the middle of telling.
-        assert!(self.holds_closers() || ids.next().is_none(), "a submission is in line at a closed door");
+        // A task that closes it as well may be in the middle of waking them.
+        assert!(self.holds_closers() || ids.next().is_none(), "a submission still waits for a closed pool");
     }
 
     /// Polls those that are woken until all are over. The pool must be at work, or closed.

@@ -1,6 +1,6 @@
 //! The targets `stack_pool`, `loop_pool`, `sharded_pool` and `stateful_pool`: one driver for every kind of pool on every dispatch.
 //!
-//! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: where the pool is
+//! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: if the pool is
 //! paused, or a task waits for the gate, it waits with a limit, or opens and resumes first.
 
 mod ends;
@@ -31,7 +31,7 @@ use super::keys::Keyed;
 use super::ledger::Ledger;
 use super::shape::Shape;
 use super::states::{Adept, Faults};
-use super::subjects::{MOMENT, Patience, Subject, Way};
+use super::subjects::{MOMENT, Subject, WaitMode, Way};
 use super::{Sequence, await_no_threads, eventually, thread_name};
 
 #[derive(Arbitrary, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
     /// Which kind of pool, or which dispatch.
     which: u8,
     shape: Shape,
-    /// Whether the pool is dropped at the end as it is, and not shut down first.
+    /// Whether the pool is dropped at the end without a shutdown.
     drops: bool,
     operations: Sequence<Operation>,
 }
@@ -84,17 +84,17 @@ struct Driver<'p, S: Subject> {
     faults: Arc<Faults>,
     /// Whether anything may be cancelled for want of a state, or refused for want of a worker.
     is_faulty: bool,
-    /// Whether a task may wait for the gate, so that waiting for it would be for ever.
+    /// Whether a task may wait for the gate, so that waiting for the task might never end.
     holds: bool,
     pauses: Vec<PauseGuard>,
     handles: Vec<(usize, Handle<Output>)>,
     tokens: [CancelToken; 2],
-    /// Submissions that have been polled and are not over. Whoever stands behind one of them waits for the plan's thread.
+    /// Submissions that have been polled and are not over. A submitter behind one of them waits for the plan's thread.
     futures: Vec<Kept>,
     views: [Option<Arc<dyn View>>; 3],
-    /// Whether a view was dropped with jobs: they go on, and nobody is asked any more when they have ended.
+    /// Whether a view was dropped with jobs: they go on, and their end cannot be asked for any more.
     is_trailing: bool,
-    /// Which shard a key goes to, as far as was seen.
+    /// The shard of each key that was observed.
     shards: HashMap<u8, usize>,
     blocked: Vec<JoinHandle<()>>,
     returned: u64,
@@ -136,21 +136,21 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn carry_out(&mut self, operation: &Operation) {
         match operation {
-            Operation::Submit(door, what) => {
-                self.submit(door, *what);
+            Operation::Submit(mode, what) => {
+                self.submit(mode, *what);
             }
             Operation::SubmitAll(count, what) => self.submit_all(usize::from(count % 8), *what),
             Operation::Block(what) => self.block(*what, Way::Block),
             Operation::BlockKeyed(what, key) => self.block(*what, Way::Keyed(*key)),
             Operation::BlockCall(what) => self.block_call(*what),
-            Operation::Call(what) => self.call(*what, Patience::Endless),
-            Operation::CallWithLimit(what) => self.call(*what, Patience::Moment),
+            Operation::Call(what) => self.call(*what, WaitMode::Endless),
+            Operation::CallWithLimit(what) => self.call(*what, WaitMode::Moment),
             Operation::CallWithToken(what, token) => {
                 let token = self.token(*token).child();
                 token.cancel_after(MOMENT);
-                self.call(*what, Patience::Token(&token));
+                self.call(*what, WaitMode::Token(&token));
             }
-            Operation::CallKeyed(what, key) => self.call(*what, Patience::Keyed(*key)),
+            Operation::CallKeyed(what, key) => self.call(*what, WaitMode::Keyed(*key)),
             Operation::Fill(key) => self.fill(*key),
             Operation::Future(step) => self.future(step),
             Operation::View(which, step) => self.view(*which, step),
@@ -230,7 +230,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         (count > 0).then(|| self.handles.swap_remove(usize::from(which) % count))
     }
 
-    /// Whether waiting for a task might be for ever.
+    /// Whether waiting for a task might never end.
     fn is_stuck(&self) -> bool {
         self.holds || !self.pauses.is_empty() || !self.futures.is_empty()
     }
@@ -255,7 +255,7 @@ impl<'p, S: Subject> Driver<'p, S> {
 
     fn cancel_handle_at(&self, at: usize) {
         let (id, handle) = &self.handles[at];
-        // What the job captured is dropped here, which may be meant to panic.
+        // The job's captures are dropped here, which may be meant to panic.
         let is_before_start = catch_unwind(AssertUnwindSafe(|| handle.cancel())).unwrap_or(true);
         if is_before_start {
             self.ledger.may_be_cancelled(*id);
@@ -299,9 +299,9 @@ impl<'p, S: Subject> Driver<'p, S> {
     }
 
     fn wait_idle(&mut self) {
-        // Before it is idle: what they brought in is over then.
+        // Before it is idle: what they submitted is over then.
         let (is_stuck, is_alone) = (self.is_stuck(), self.is_alone());
-        // What waits in a view is nothing to the pool.
+        // The pool does not count what waits in a view.
         let mut is_quiet = self.views.iter().flatten().all(|view| match is_stuck {
             true => view.wait_idle_timeout(MOMENT),
             false => view.wait_idle(),
@@ -347,7 +347,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         self.ledger.gate().open();
         let mut last = Last::default();
         if self.plan.drops {
-            // Those at the door have a share in the pool.
+            // Waiting submitters own a share of the pool.
             self.resume();
             self.join_blocked();
             last = self.give_last();
@@ -364,10 +364,10 @@ impl<'p, S: Subject> Driver<'p, S> {
         let Driver { pool, ledger, handles, faults, pauses, views, is_faulty, .. } = self;
         ledger.closes();
         drop(pool);
-        // Whoever would wait for what is held would do so for ever.
+        // A wait for a held job would never end.
         ledger.gate().open();
-        // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was let go. A thread that is
-        // still to come has no name yet.
+        // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was detached. A thread
+        // that has not started yet has no name.
         eventually(|| is_faulty || last.is_cancelled || !ledger.has_waiting());
         eventually(|| handles.iter().all(|(_, handle)| handle.is_finished()));
         await_no_threads(name);
@@ -377,7 +377,7 @@ impl<'p, S: Subject> Driver<'p, S> {
         }
         handles.into_iter().for_each(|(_, handle)| drop(handle.join()));
         last.check(&ledger);
-        ledger.check_fates(is_faulty || last.is_cancelled);
+        ledger.check_records(is_faulty || last.is_cancelled);
         drop((pauses, faults));
         eventually(|| Arc::strong_count(&ledger) == 1);
     }

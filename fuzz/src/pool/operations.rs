@@ -5,13 +5,13 @@ use super::super::states::Fault;
 use super::super::subjects::Order;
 use super::futures::FutureStep;
 use super::scopes::Turn;
-use super::submits::Door;
+use super::submits::SubmitMode;
 use super::views::ViewStep;
 
 choices! {
     #[derive(Debug)]
     pub(super) enum Operation {
-        Submit(Door, What),
+        Submit(SubmitMode, What),
         SubmitAll(u8, What),
         /// A thread of its own submits and blocks.
         Block(What),
@@ -47,7 +47,7 @@ choices! {
         View(u8, ViewStep),
         /// So many jobs that borrow, and then some that spawn one another.
         Scope(u8, u8, What, Turn),
-        /// The futures that are kept hold up nobody.
+        /// The kept futures hold up no submitter.
         Pass,
         /// A full queue whose tasks are cancelled, by token or handle as these bits say, has its room again.
         Bury(u8, What),

@@ -1,4 +1,4 @@
-//! The ways in that a plan's thread, or one of its making, takes: submits and calls.
+//! How a plan's thread, or one that it starts, submits and calls.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -7,12 +7,12 @@ use std::time::Instant;
 use formicary::{CallError, JoinError, SubmitErrorKind};
 
 use super::super::job::{HELD, Job, Nested, Of, What};
-use super::super::subjects::{MOMENT, Patience, Subject, Way};
+use super::super::subjects::{MOMENT, Subject, WaitMode, Way};
 use super::Driver;
 
 choices! {
     #[derive(Debug)]
-    pub(super) enum Door {
+    pub(super) enum SubmitMode {
         Block,
         Try,
         Timed,
@@ -25,13 +25,13 @@ choices! {
 }
 
 impl<S: Subject> Driver<'_, S> {
-    /// Hands a job in; says whether the pool took it.
-    pub(super) fn submit(&mut self, door: &Door, what: What) -> bool {
+    /// Submits a job; returns whether the pool took it.
+    pub(super) fn submit(&mut self, mode: &SubmitMode, what: What) -> bool {
         let job = self.ledger.job(what);
         let (id, is_stuck) = (job.id, self.is_stuck());
         self.holds |= what.holds();
-        let token = match door {
-            Door::Token(token) | Door::HandleToken(token) => Some(self.token(*token)),
+        let token = match mode {
+            SubmitMode::Token(token) | SubmitMode::HandleToken(token) => Some(self.token(*token)),
             _ => None,
         };
         if let Some(token) = &token {
@@ -44,20 +44,20 @@ impl<S: Subject> Driver<'_, S> {
             limited
         });
         let token = limited.or(token).unwrap_or_default();
-        let way = match door {
-            Door::Try => Way::Try,
-            Door::Token(_) => Way::Token(&token),
-            Door::HandleToken(_) => Way::HandleToken(&token),
-            Door::Handle if is_stuck => Way::HandleToken({
+        let way = match mode {
+            SubmitMode::Try => Way::Try,
+            SubmitMode::Token(_) => Way::Token(&token),
+            SubmitMode::HandleToken(_) => Way::HandleToken(&token),
+            SubmitMode::Handle if is_stuck => Way::HandleToken({
                 self.ledger.may_be_cancelled(id);
                 token.cancel_after(MOMENT);
                 &token
             }),
-            Door::Handle => Way::Handle,
-            Door::Block if !is_stuck => Way::Block,
-            Door::Block | Door::Timed => Way::Timed,
-            Door::Keyed(key) if !is_stuck => Way::Keyed(*key),
-            Door::Keyed(key) | Door::TryKeyed(key) => Way::TryKeyed(*key),
+            SubmitMode::Handle => Way::Handle,
+            SubmitMode::Block if !is_stuck => Way::Block,
+            SubmitMode::Block | SubmitMode::Timed => Way::Timed,
+            SubmitMode::Keyed(key) if !is_stuck => Way::Keyed(*key),
+            SubmitMode::Keyed(key) | SubmitMode::TryKeyed(key) => Way::TryKeyed(*key),
         };
         let entered = self.pool.enter(job, way);
         let is_try = matches!(way, Way::Try | Way::TryKeyed(_));
@@ -82,12 +82,12 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// A task that closes the pool closes its queue first, so that somebody is refused before the pool says why.
+    /// A task that closes the pool closes its queue first, so a submitter may be refused before the pool gives the reason.
     pub(super) fn may_be_closed(&self) -> bool {
         self.pool.is_closed() || self.holds_closers()
     }
 
-    /// Whether the pool may give that as a reason, whoever submits.
+    /// Whether the pool may give that as a reason to any submitter.
     pub(super) fn may_refuse(&self, kind: SubmitErrorKind) -> bool {
         match kind {
             SubmitErrorKind::Full => self.plan.shape.is_nonblocking(),
@@ -133,7 +133,7 @@ impl<S: Subject> Driver<'_, S> {
         let (pool, ledger) = (Arc::clone(&self.pool), Arc::clone(&self.ledger));
         self.on_thread(Of::Pool, what, move |job| {
             let id = job.id;
-            match pool.call(job, Patience::Endless) {
+            match pool.call(job, WaitMode::Endless) {
                 Ok(_) | Err(CallError::Failed(_)) => ledger.accepted(id),
                 Err(CallError::Refused(_)) => ledger.unsure(id),
             }
@@ -145,7 +145,7 @@ impl<S: Subject> Driver<'_, S> {
         if self.blocked.len() < 3 {
             let job = self.ledger.job_of(of, not_held(what));
             let thread = std::thread::spawn(move || f(job));
-            // It has the time to come to where it blocks; whether it does is for the machine to say.
+            // It gets the time to block; whether it does depends on the machine.
             let end = Instant::now() + MOMENT;
             while !thread.is_finished() && Instant::now() < end {
                 std::thread::yield_now();
@@ -154,7 +154,7 @@ impl<S: Subject> Driver<'_, S> {
         }
     }
 
-    /// Whether no other thread of the plan's making uses the pool.
+    /// Whether no other thread of the plan uses the pool.
     pub(super) fn is_alone(&mut self) -> bool {
         while let Some(at) = self.blocked.iter().position(JoinHandle::is_finished) {
             self.blocked.swap_remove(at).join().expect("a submitter does not panic");
@@ -162,8 +162,8 @@ impl<S: Subject> Driver<'_, S> {
         self.blocked.is_empty()
     }
 
-    pub(super) fn call(&mut self, what: What, patience: Patience<'_>) {
-        let is_endless = !S::CALLS_WITH_LIMIT || matches!(patience, Patience::Endless | Patience::Keyed(_));
+    pub(super) fn call(&mut self, what: What, wait: WaitMode<'_>) {
+        let is_endless = !S::CALLS_WITH_LIMIT || matches!(wait, WaitMode::Endless | WaitMode::Keyed(_));
         if is_endless {
             self.resume();
         }
@@ -171,7 +171,7 @@ impl<S: Subject> Driver<'_, S> {
         self.holds |= what.holds();
         let job = self.ledger.job(what);
         let id = job.id;
-        match self.pool.call(job, patience) {
+        match self.pool.call(job, wait) {
             Ok(output) => {
                 self.ledger.accepted(id);
                 assert_eq!((output.id, self.ledger.ran(id)), (id, 1), "an answer to the call");
@@ -199,7 +199,7 @@ impl<S: Subject> Driver<'_, S> {
     }
 }
 
-/// For a job that is waited for by who would open the gate.
+/// For a job that is waited for by the thread that would open the gate.
 pub(super) fn not_held(what: What) -> What {
     match what {
         What::Hold => What::Return,

@@ -8,7 +8,7 @@ use super::super::closures::View;
 use super::super::job::{Of, What};
 use super::super::subjects::{MOMENT, Subject, Way};
 use super::Driver;
-use super::submits::{Door, not_held};
+use super::submits::{SubmitMode, not_held};
 
 choices! {
     #[derive(Debug)]
@@ -113,7 +113,7 @@ impl<S: Subject> Driver<'_, S> {
         }
         self.pauses.push(self.pool.pause());
         let beside = room.end() - self.pool.capacity();
-        // The last stands for the pool itself.
+        // The last one means the pool itself.
         let mut open: Vec<usize> = (0..=views.len()).collect();
         open.rotate_left(usize::from(order / 2) % (views.len() + 1));
         let (mut turn, mut own, mut waiting) = (0, 0, 0);
@@ -122,7 +122,7 @@ impl<S: Subject> Driver<'_, S> {
             turn += 1;
             let is_in = match views.get(open[at]) {
                 Some(view) => self.submit_to_view(view, What::Return, Way::Try),
-                None => self.submit(&Door::Try, What::Return),
+                None => self.submit(&SubmitMode::Try, What::Return),
             };
             if !is_in {
                 open.remove(at);
@@ -131,7 +131,7 @@ impl<S: Subject> Driver<'_, S> {
             own += usize::from(open[at] == views.len());
             let in_views: Vec<usize> = views.iter().map(|view| view.stats().queued).collect();
             let (before, queued) = (waiting, self.pool.stats().queued);
-            // One that has its place is in the pool's queue.
+            // A job with a permit is in the pool's queue.
             waiting = own + in_views.iter().sum::<usize>() - queued;
             let context = format!("{in_views:?} in views, {waiting} of them waiting, {queued} in a pool with {room:?}");
             assert!(waiting == before || waiting + queued <= *room.end(), "{context}");
@@ -151,9 +151,9 @@ impl<S: Subject> Driver<'_, S> {
         drop(view);
     }
 
-    /// Hands a job in; says whether the view took it.
+    /// Submits a job; returns whether the view took it.
     fn submit_to_view(&mut self, view: &Arc<dyn View>, what: What, way: Way<'_>) -> bool {
-        // Room in it might be for this thread to make.
+        // Only this thread might make room in it.
         let way = if self.is_stuck() { Way::Try } else { way };
         let job = self.ledger.job_of(Of::View(Arc::clone(view.account())), what);
         let id = job.id;

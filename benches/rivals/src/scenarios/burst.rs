@@ -1,5 +1,5 @@
-//! Bursts: 64 tasks of 20 µs at once, then 5 ms of nothing in which the submitter sleeps, 200 times. How long a burst
-//! takes, against two bare threads that do 32 tasks each, and what CPU time goes into waking and looking around.
+//! Bursts: 64 tasks of 20 µs at once, then 5 ms in which the submitter sleeps, 200 times. How long a burst takes, against two bare
+//! threads that do 32 tasks each, and how much CPU time waking and spinning take.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub fn burst<C: Closures>(ask: Ask) -> Row {
     row
 }
 
-/// Measures bursts that somebody `begin`s, told how many steps a task has.
+/// Measures bursts that `begin` starts, given how many steps a task has.
 pub fn bursts(ask: Ask, begin: impl Fn(u64)) -> Row {
     let bursts = ask.count(200, 5);
     let steps = work::steps_for(Duration::from_micros(20));

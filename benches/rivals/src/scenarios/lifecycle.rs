@@ -8,7 +8,7 @@ use crate::measure::{Meter, TALLY, Times, nanoseconds};
 use crate::pools::{Closures, Plan};
 
 pub const WORKERS: usize = 2;
-/// After this no more rounds, for those who need a tenth of a second for one.
+/// No more rounds after this, for contestants that need a tenth of a second for one.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 /// Measures one life after the other, each with one task.

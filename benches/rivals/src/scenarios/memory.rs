@@ -19,12 +19,12 @@ struct Gate {
 
 impl Gate {
     fn pass(&self) {
-        let open = self.open.lock().expect("nobody panics here");
+        let open = self.open.lock().expect("no panic under this lock");
         drop(self.opened.wait_while(open, |open| !*open));
     }
 
     fn open(&self) {
-        *self.open.lock().expect("nobody panics here") = true;
+        *self.open.lock().expect("no panic under this lock") = true;
         self.opened.notify_all();
     }
 }
@@ -33,7 +33,7 @@ const WORKERS: u64 = 2;
 /// Room beyond the tasks, for the sake of queues that are made of several.
 const MARGIN: u64 = 4096;
 
-/// Two workers stand before a gate while `tasks` tasks are queued.
+/// Two workers wait at a gate while `tasks` tasks are queued.
 fn behind_gate(tasks: u64, base: u64, stand: impl Fn(), queue: impl Fn(u64)) -> Row {
     TALLY.begin(WORKERS);
     (0..WORKERS).for_each(|_| stand());
@@ -75,7 +75,7 @@ pub fn pending<C: Closures>(ask: Ask) -> Row {
     row
 }
 
-/// Counts, or stands before the gate.
+/// Counts, or waits at the gate.
 #[derive(Default)]
 pub struct Gated;
 
@@ -104,7 +104,7 @@ pub fn workers(ask: Ask) -> usize {
     ask.count(1000, 20) as usize
 }
 
-/// A moment after the last task, for threads to fall asleep in.
+/// A moment after the last task, for threads to park.
 pub fn idle_row(base: u64, workers: usize) -> Row {
     let meter = Meter::start();
     std::thread::sleep(Duration::from_millis(100));

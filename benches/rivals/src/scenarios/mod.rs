@@ -88,7 +88,7 @@ pub struct Line {
     pub run: Result<fn(Ask) -> Row, &'static str>,
 }
 
-/// Everybody who is measured in a scenario, or says why not.
+/// Every contestant of a scenario, or why it is not measured.
 pub fn lines(scenario: &Scenario, contestants: &[Entry]) -> Vec<Line> {
     let mut lines = Vec::new();
     for entry in contestants {
