@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use super::counters::count;
+use super::views::Discard;
 use super::{Engine, Runner};
 use crate::cancel::{self, CancelToken, earlier};
 use crate::error::{Cause, SubmitErrorKind};
@@ -147,7 +148,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Takes the dead tasks out of the queue and of the views, and records what is known of the rest.
-    fn take_out_dead(&self, mut last: MutexGuard<'_, LastSweep>) -> (Vec<R::Item>, Vec<Box<dyn FnOnce()>>) {
+    fn take_out_dead(&self, mut last: MutexGuard<'_, LastSweep>) -> (Vec<R::Item>, Vec<Discard>) {
         // ORDERING: Release, see `sweep`. It comes before the sweep, see `Sweeps::note`.
         self.sweeps.has_cancellable.store(false, Ordering::Release);
         // Read before the sweep: what is cancelled meanwhile is left to the next one.

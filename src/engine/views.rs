@@ -9,10 +9,13 @@ use crate::queue::{Dispatch, Load};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::task::liveness::Liveness;
 
+/// Drops dead tasks that were taken out of a view, and notifies the submitters that wait for their room.
+pub(crate) type Discard = Box<dyn FnOnce()>;
+
 /// The limited views of a pool, as its engine knows them.
 pub(crate) trait PoolViews: Send + Sync {
     /// Takes out the waiting tasks that are dead, and uncounts them here. Drops nothing: what is left to do is returned, if anything.
-    fn sweep(self: Arc<Self>, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Option<Box<dyn FnOnce()>>;
+    fn sweep(self: Arc<Self>, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Option<Discard>;
     /// Notifies the submitters that are behind futures which were notified and have not come.
     fn pass_late_futures(&self);
     /// When there will be any.
