@@ -495,16 +495,30 @@ fn ends<D: Dispatch>(
 fn all_at_once<D: Dispatch>() {
     for (workers, queue) in [(1, 2), (3, 3), (2, 100)] {
         for limits in [&[1][..], &[2], &[100], &[1, 2, 3]] {
-            let (pool, alive) = (pool::<D>(workers, queue), Count::new());
-            let views: Arc<[_]> = limits.iter().map(|limit| pool.limited(*limit)).collect();
-            together(4, |n| {
-                let mut random = Random(n as u64);
-                (0..100).for_each(|i| ends(&pool, &views, random.split(), i % 3, &alive));
-            });
-            views.iter().for_each(|view| assert!(view.wait_idle()));
-            assert_quiet(&pool);
-            views.iter().for_each(|view| assert_view_quiet(&pool, view));
-            assert_eq!((alive.get(), pool.waiting()), (0, 0), "{workers} workers, {queue} queued, {limits:?}");
+            for nests in [false, true] {
+                let (pool, alive) = (pool::<D>(workers, queue), Count::new());
+                let mut views: Vec<Limited<Pool<D>>> = Vec::new();
+                for limit in limits {
+                    views.push(match views.last().filter(|_| nests) {
+                        // A view of the one before.
+                        Some(view) => view.limited(*limit),
+                        None => pool.limited(*limit),
+                    });
+                }
+                let views = Arc::from(views);
+                together(4, |n| {
+                    let mut random = Random(n as u64);
+                    (0..100).for_each(|i| ends(&pool, &views, random.split(), i % 3, &alive));
+                });
+                views.iter().for_each(|view| assert!(view.wait_idle()));
+                assert_quiet(&pool);
+                views.iter().for_each(|view| assert_view_quiet(&pool, view));
+                assert_eq!(
+                    (alive.get(), pool.waiting()),
+                    (0, 0),
+                    "{workers} workers, {queue} queued, {limits:?}, {nests}"
+                );
+            }
         }
     }
 }

@@ -638,3 +638,29 @@ impl<R: Runner, D: Dispatch> Unstarted<R, D> {
         Self::count_unstarted(&view, TaskEnd::Cancelled);
     }
 }
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use crate::Pool;
+
+    /// Nothing is left of views of a view that were dropped, in whichever order, when their tasks are over.
+    #[test]
+    fn dropped_views_leave_nothing() {
+        let pool = Pool::new(2).unwrap();
+        let outer = pool.limited(2);
+        for n in 0..100 {
+            let view = outer.limited(1);
+            let inner = view.limited(1);
+            (0..3).for_each(|_| inner.submit(|| ()).unwrap());
+            view.submit(|| ()).unwrap();
+            if n % 2 == 0 {
+                drop(inner);
+            } else {
+                drop((view, inner));
+            }
+        }
+        assert!(outer.wait_idle() && pool.wait_idle());
+        let state = outer.view.tree.state.lock();
+        assert_eq!((state.nodes.len(), state.permitted.is_empty(), state.at_pool.len()), (1, true, 0));
+    }
+}
