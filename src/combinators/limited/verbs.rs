@@ -166,7 +166,7 @@ impl<P: AnyPool> Limited<P> {
     }
 
     /// Runs a task on a worker and waits for its result. Called from a task of the same view it runs on the spot with that task's permit, and
-    /// from another task of the pool if the view has a permit for it; not on a [`StatefulPool`], whose state is in use.
+    /// from another task of the pool if the view has a permit for it; not on a [`StatefulPool`](crate::StatefulPool), whose state is in use.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
