@@ -245,6 +245,11 @@ fn refusals<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     assert_eq!(never.get(), count, "no other has run");
 }
 
+/// The scope joins them too, but ThreadSanitizer does not see that.
+fn join_all(threads: Vec<thread::ScopedJoinHandle<'_, ()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
 fn bounded<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let limit = subject.view.limit();
     // The bound may be that of the view or that of the view that it is of; the pool has room.
@@ -284,17 +289,19 @@ fn in_order<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     assert!(view.try_submit(task(99)).unwrap_err().is_full() && outer.try_submit(task(99)).unwrap_err().is_full());
     assert_eq!((view.stats().queued, outer.stats().queued), (3, 3));
     thread::scope(|scope| {
+        let mut submitters = Vec::new();
         for n in 3..9 {
             let (view, task) = (&view, task(n));
-            scope.spawn(move || match n % 2 {
+            submitters.push(scope.spawn(move || match n % 2 {
                 0 => view.submit(task).unwrap(),
                 _ => block_on(view.submit_async(task)).unwrap(),
-            });
+            }));
             eventually("it waits", || view.waiting() == n - 2);
         }
         // One after the other from here on.
         view.set_limit(1);
         gate.open();
+        join_all(submitters);
     });
     assert!(outer.wait_idle());
     // A future that is polled late is passed over; a thread is not.
@@ -381,7 +388,9 @@ fn resized<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
         drop(pause);
         gate.await_arrivals(1);
         thread::sleep(SHORT);
-        assert_eq!((at_once.get(), view.stats().running, subject.control.running()), (1, 1, 1));
+        assert_eq!((at_once.get(), view.stats().running), (1, 1));
+        // A worker that finds a stale entry counts as running for that moment.
+        eventually("the stale entries are gone", || subject.control.running() == 1);
         // Those that run go on.
         changed.set_limit(3);
         gate.await_arrivals(3);
@@ -400,8 +409,9 @@ fn resized<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let (limit, is_over) = (Arc::new(AtomicUsize::new(4)), AtomicBool::new(false));
     let running = Arc::new(AtomicUsize::new(0));
     thread::scope(|scope| {
+        let mut submitters = Vec::new();
         for _ in 0..2 {
-            scope.spawn(|| {
+            submitters.push(scope.spawn(|| {
                 while !is_over.load(SeqCst) {
                     let (limit, running) = (Arc::clone(&limit), Arc::clone(&running));
                     let task = Task::new(move || {
@@ -414,7 +424,7 @@ fn resized<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
                     });
                     view.submit(task).unwrap();
                 }
-            });
+            }));
         }
         for n in 0..100 {
             let next = 1 + n % 4;
@@ -429,6 +439,7 @@ fn resized<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
             }
         }
         is_over.store(true, SeqCst);
+        join_all(submitters);
     });
     view.set_limit(4);
     subject.assert_quiet();
@@ -449,9 +460,10 @@ fn resized_at_a_full_pool<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P
     let (view, ran, others) = (&subject.view, Count::new(), Count::new());
     let at_once = Count::new();
     thread::scope(|scope| {
+        let mut submitters = Vec::new();
         for n in 0..4 {
             let (ran, at_once) = (&ran, &at_once);
-            scope.spawn(move || {
+            submitters.push(scope.spawn(move || {
                 for i in 0..100 {
                     let (ran, at_once) = (ran.clone(), at_once.clone());
                     let task = Task::new(move || {
@@ -465,9 +477,10 @@ fn resized_at_a_full_pool<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P
                         view.submit(task).unwrap()
                     }
                 }
-            });
+            }));
         }
         (0..300).for_each(|n| view.set_limit(1 + n % 3));
+        join_all(submitters);
     });
     assert_eq!((at_once.peak() <= 3, others.get()), (true, 0));
     subject.assert_quiet();
@@ -520,10 +533,11 @@ fn ends<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
             })
             .collect();
         let returned = thread::scope(|scope| {
-            submitters.into_iter().for_each(|submits| _ = scope.spawn(submits));
+            let submitters: Vec<_> = submitters.into_iter().map(|submits| scope.spawn(submits)).collect();
             begun.await_arrivals(1);
             let returned = outer.close().len();
             assert!(inner.close().is_empty(), "it was closed with that which it is a view of");
+            join_all(submitters);
             returned
         });
         assert!(outer.wait_idle() && inner.wait_idle());
@@ -682,9 +696,10 @@ fn late<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let mut late = Box::pin(view.submit_async(ran.task()));
     assert!(poll_with(late.as_mut(), &bell).is_pending());
     thread::scope(|scope| {
-        scope.spawn(|| block_on(view.submit_async(ran.task())).unwrap());
+        let submitter = scope.spawn(|| block_on(view.submit_async(ran.task())).unwrap());
         eventually("both wait", || view.waiting() == 2);
         gate.open();
+        join_all(vec![submitter]);
     });
     assert!(view.wait_idle());
     assert_eq!(ran.get(), 1);
