@@ -15,6 +15,7 @@ declare -A left_out=(
     [awaiting]="runs tokio, whose threads meet in the standard library's locks"
     [fuzz_corpus]="has a gate of the standard library's, and is the address sanitizer's"
     [interrupts]="has threads that the standard library's scopes join"
+    [shared_handles]="has results that one thread leaves to another in the standard library's OnceLock"
     [endings]="leaves by exit while threads run; it is memcheck's"
 )
 

@@ -141,13 +141,16 @@ fn refused<D: Dispatch>() {
             Err(1)
         })
     });
-    let rest = (0..2).map(|n| {
-        if n == 1 {
+    let rest = (0..2).map(|_| entrant(|_| Ok(2)));
+    let failures = std::thread::scope(|scope| {
+        let opener = scope.spawn(|| {
+            support::eventually("both are refused", || pool.stats().rejected == 2);
             gate.open();
-        }
-        entrant(|_| Ok(2))
+        });
+        let failures = pool.race(opens.chain(rest)).unwrap_err();
+        opener.join().unwrap();
+        failures
     });
-    let failures = pool.race(opens.chain(rest)).unwrap_err();
     assert!(matches!(failures[1], TaskFailure::Refused(SubmitErrorKind::Full)), "{failures:?}");
     pool.shutdown();
     let failures = pool.race([entrant(|_| Ok(1)), entrant(|_| Ok(2))]).unwrap_err();
