@@ -9,11 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use formicary::{
-    Accepts, Builder, CallError, CancelToken, Context, Dispatch, Limited, Nested, Pool, PoolControl, PoolWithFunc,
-    Sharded, StatefulPool, SubmitErrorKind, Task, With,
+    Accepts, Builder, CancelToken, Context, Dispatch, Limited, Nested, Pool, PoolControl, PoolWithFunc, Sharded,
+    StatefulPool, SubmitErrorKind, Task, With,
 };
 use parking_lot::Mutex;
 use support::races::together;
+use support::refusals::assert_each_verb_refuses;
 use support::waking::{Bell, block_on, poll_with};
 use support::{Count, Gate, RunTask, eventually, on_every_dispatch};
 
@@ -199,16 +200,7 @@ fn refusals<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     ];
     let count = checks.len();
     for (options, kind) in checks {
-        assert_eq!(options.submit(never.task()).unwrap_err().kind(), kind);
-        assert_eq!(options.spawn(never.task()).unwrap_err().kind(), kind);
-        let Err(CallError::Refused(refusal)) = options.run(never.task()) else { panic!("it is refused") };
-        assert_eq!(refusal.kind(), kind);
-        assert_eq!(block_on(options.submit_async(never.task())).unwrap_err().kind(), kind);
-        assert_eq!(block_on(options.spawn_async(never.task())).unwrap_err().kind(), kind);
-        let Err(CallError::Refused(refusal)) = block_on(options.run_async(never.task())) else {
-            panic!("it is refused")
-        };
-        refusal.into_task().run();
+        assert_each_verb_refuses(&options, kind, &never);
         let refusal = options.submit_all([never.task(), never.task()]).unwrap_err();
         let (refusal, rest) = refusal.into_parts();
         assert_eq!((refusal.kind(), rest.count()), (kind, 1));

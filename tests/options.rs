@@ -12,6 +12,7 @@ use formicary::{
     Accepts, Builder, CallError, CancelToken, Context, Dispatch, Nested, Pool, PoolControl, PoolWithFunc, Sharded,
     StatefulPool, SubmitErrorKind, Task, With,
 };
+use support::refusals::assert_each_verb_refuses;
 use support::waking::{Bell, block_on, poll_with};
 use support::{Count, Gate, RunTask, eventually, on_every_dispatch, within};
 
@@ -81,16 +82,7 @@ fn refusals<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     ];
     let gate = subject.fill();
     for (options, kind) in checks {
-        assert_eq!(options.submit(never.task()).unwrap_err().kind(), kind);
-        assert_eq!(options.spawn(never.task()).unwrap_err().kind(), kind);
-        let Err(CallError::Refused(refusal)) = options.run(never.task()) else { panic!("it is refused") };
-        assert_eq!(refusal.kind(), kind);
-        assert_eq!(block_on(options.submit_async(never.task())).unwrap_err().kind(), kind);
-        assert_eq!(block_on(options.spawn_async(never.task())).unwrap_err().kind(), kind);
-        let Err(CallError::Refused(refusal)) = block_on(options.run_async(never.task())) else {
-            panic!("it is refused")
-        };
-        refusal.into_task().run();
+        assert_each_verb_refuses(&options, kind, &never);
     }
     assert_eq!(never.get(), 4, "what was given back can be run");
     let short = with.clone().room_timeout(Duration::from_millis(2));

@@ -9,6 +9,7 @@ pub mod maps;
 pub mod notes;
 pub mod races;
 pub mod random;
+pub mod refusals;
 pub mod sharded;
 pub mod tokens;
 pub mod waking;

@@ -39,9 +39,9 @@ impl ShardedPool {
     }
 
     /// Waits until each worker has its shard: building a pool waits for the threads, not for what they do first.
-    fn at_home(self) -> Self {
-        let homes = || self.each(|shard| shard.workers).iter().sum::<usize>();
-        eventually("each worker has its shard", || homes() == self.pool.stats().live);
+    fn when_assigned(self) -> Self {
+        let assigned = || self.each(|shard| shard.workers).iter().sum::<usize>();
+        eventually("each worker has its shard", || assigned() == self.pool.stats().live);
         self
     }
 
@@ -82,7 +82,7 @@ fn pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, Bu
         }),
         shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
-    Ok(pool.at_home())
+    Ok(pool.when_assigned())
 }
 
 fn pool_with_func(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
@@ -95,7 +95,7 @@ fn pool_with_func(setup: Setup, shards: usize, balance: Balance) -> Result<Shard
         try_submit_keyed: Arc::new(move |key, task| trying.with().key(key).try_submit(task)),
         shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
-    Ok(pool.at_home())
+    Ok(pool.when_assigned())
 }
 
 fn stateful_pool(setup: Setup, shards: usize, balance: Balance) -> Result<ShardedPool, BuildError> {
@@ -108,7 +108,7 @@ fn stateful_pool(setup: Setup, shards: usize, balance: Balance) -> Result<Sharde
         try_submit_keyed: Arc::new(move |key, task| trying.with().key(key).try_submit(task).map(drop)),
         shard_of: Arc::new(move |key| asked.shard_of(key)),
     };
-    Ok(pool.at_home())
+    Ok(pool.when_assigned())
 }
 
 /// A key for each of so many shards.
