@@ -18,11 +18,19 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
+    /// For a worker that blocks until the task has ended: whether it can run the task of a view, or one that keeps it from its permits. It
+    /// does not leave that to others, which are free now and may wait for this one next.
+    pub(crate) fn can_be_run(&self, waiter: impl FnOnce() -> Waiter) -> bool {
+        current_worker::is_inside(self.meta.pool)
+            && !self.has_started()
+            && self.meta.view().is_some_and(|view| view.is_up_to_caller(|| false, waiter))
+    }
+
     /// While it is up to the caller: runs the tasks that keep the task of a view from its permits, and then the task.
     #[cold]
     pub(crate) fn run_predecessors(&self, waiter: impl Fn() -> Waiter) {
         if let Some(view) = self.meta.view() {
-            while self.is_up_to_caller(&waiter) && view.run_next() {}
+            while self.can_be_run(&waiter) && view.run_next() {}
         }
     }
 }

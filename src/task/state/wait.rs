@@ -220,7 +220,7 @@ impl<I, O> TaskState<I, O> {
     /// Whether there is such a task now. Otherwise the calling worker is woken when there may be one.
     #[cold]
     fn must_run_again(&self) -> bool {
-        self.meta.view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
+        self.can_be_run(|| Waiter::Thread(current()))
     }
 
     /// Gets a permit to block. A wait with a deadline needs one only while it has a fallback; the permit may be revoked, and then the
