@@ -494,8 +494,8 @@ fn ends<D: Dispatch>(
 /// A32, D07, D18: tasks of views are awaited, joined and cancelled, inside and outside, by many: none is lost or counted twice.
 fn all_at_once<D: Dispatch>() {
     for (workers, queue) in [(1, 2), (3, 3), (2, 100)] {
-        for limits in [&[2, 1, 1][..]] {
-            for nests in [false] {
+        for limits in [&[1][..], &[2], &[100], &[1, 2, 3], &[2, 1, 1]] {
+            for nests in [false, true] {
                 let (pool, alive) = (pool::<D>(workers, queue), Count::new());
                 let mut views: Vec<Limited<Pool<D>>> = Vec::new();
                 for limit in limits {

@@ -16,9 +16,10 @@ use crate::cancel::CancelToken;
 use crate::error::{Cause, JoinError};
 use crate::sync::clock::deadline;
 use crate::sync::waiter::Waiter;
-use crate::task::state::TaskState;
+use crate::task::state::{PollAction, TaskState};
 
 pub(crate) use joinable::Joinable;
+use joinable::poll_future;
 pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
 
@@ -228,7 +229,7 @@ impl<T: Send + 'static> Handle<T> {
 
     /// Takes the result if it is there. Otherwise registers the waiter. Runs the task on the calling worker if no other is free to.
     pub(crate) fn poll_or_listen(&mut self, waiter: impl Fn() -> Waiter) -> Option<Result<T, JoinError>> {
-        if self.task_state.is_up_to_caller(&waiter) {
+        if self.task_state.poll_action(&waiter) == PollAction::Run {
             Arc::clone(&self.task_state).run_for_poll(&waiter);
         }
         self.task_state.poll(Some(waiter()))
@@ -262,8 +263,10 @@ impl<T: Send + 'static> Handle<T> {
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.poll_or_listen(|| Waiter::Task(poller.waker().clone())) {
+    fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        let task_state = &self.task_state;
+        let listen = |waiter| task_state.poll(Some(waiter));
+        match poll_future(task_state, poller.waker(), listen) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
         }

@@ -168,7 +168,7 @@ impl<I, O> TaskState<I, O> {
         let runs_what_it_awaits = self.runs_what_it_awaits(limits.deadline);
         loop {
             if runs_what_it_awaits {
-                self.run_predecessors(|| Waiter::Thread(current()));
+                self.run_predecessors(|| self.must_run_again());
             }
             let has_fallback = limits.can_run && limits.deadline.is_some() && !self.has_started();
             let guard = match self.enter_wait(limits.deadline, has_fallback) {
