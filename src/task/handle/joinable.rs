@@ -32,6 +32,10 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     /// Whether the calling thread is a worker of the task's pool and could run the task inside its own, perhaps after other tasks of
     /// its view.
     fn can_run(&self) -> bool;
+    /// Whether the task belongs to a view.
+    fn is_in_view(&self) -> bool;
+    /// See [`TaskState::can_be_run`]. The waiter is the calling thread.
+    fn can_be_run(&self) -> bool;
     /// Registers `waiter` as one of several that the end of the task wakes. Returns its entry, or `None` if the task has ended.
     fn listen(&self, waiter: Waiter) -> Option<u64>;
     /// Removes the waiter with this entry.
@@ -151,7 +155,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn run_inside(self: Arc<Self>) {
         run_if_waited_for_inside(&self, None);
-        self.run_predecessors(|| self.can_be_run(|| Waiter::Thread(current())));
+        self.run_predecessors(|| Joinable::can_be_run(&*self));
     }
 
     fn has_started(&self) -> bool {
@@ -180,6 +184,14 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn can_run(&self) -> bool {
         can_run(self)
+    }
+
+    fn is_in_view(&self) -> bool {
+        self.meta().view().is_some()
+    }
+
+    fn can_be_run(&self) -> bool {
+        TaskState::can_be_run(self, || Waiter::Thread(current()))
     }
 
     fn listen(&self, waiter: Waiter) -> Option<u64> {

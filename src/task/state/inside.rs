@@ -40,11 +40,11 @@ impl<I, O> TaskState<I, O> {
     }
 
     /// For a worker that blocks until the task has ended: whether it can run the task of a view, or one that keeps it from its permits. It
-    /// does not leave that to others, which are free now and may wait for this one next.
+    /// does not leave that to others, which are free now and may wait for this one next. If the task waits for a permit, `waiter` is woken when
+    /// there may be one.
     pub(crate) fn can_be_run(&self, waiter: impl FnOnce() -> Waiter) -> bool {
-        current_worker::is_inside(self.meta.pool)
-            && !self.has_started()
-            && self.meta.view().is_some_and(|view| view.is_up_to_caller(|| false, waiter))
+        let Some(view) = self.meta.view() else { return false };
+        current_worker::is_inside(self.meta.pool) && !self.has_started() && view.is_up_to_caller(|| false, waiter)
     }
 
     /// While `has_next`: runs the tasks that keep the task of a view from its permits, and then the task.
