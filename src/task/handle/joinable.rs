@@ -38,6 +38,8 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     fn can_be_run(&self) -> bool;
     /// Registers `waiter` as one of several that the end of the task wakes. Returns its entry, or `None` if the task has ended.
     fn listen(&self, waiter: Waiter) -> Option<u64>;
+    /// The same in place of the waiter with the entry `before`. The calling worker still waits for a permit of the task's view, if it does.
+    fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64>;
     /// Removes the waiter with this entry.
     fn stop_listening(&self, entry: u64);
     /// See [`TaskState::poll_action`].
@@ -196,6 +198,10 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn listen(&self, waiter: Waiter) -> Option<u64> {
         TaskState::listen(self, waiter)
+    }
+
+    fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64> {
+        TaskState::relisten(self, before, waiter)
     }
 
     fn stop_listening(&self, entry: u64) {

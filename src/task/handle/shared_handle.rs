@@ -160,8 +160,7 @@ impl<T: Clone + Send + Sync + 'static> Future for SharedHandle<T> {
             let shared = Arc::clone(&self.shared);
             let task_state = &shared.handle.task_state;
             let listen = |waiter| {
-                self.stop_listening();
-                self.entry = task_state.listen(waiter);
+                self.entry = task_state.relisten(self.entry.take(), waiter);
                 self.entry.is_none().then_some(())
             };
             let _ = poll_future(task_state, poller.waker(), listen);

@@ -318,10 +318,20 @@ impl<I, O> TaskState<I, O> {
         Some(state.list(waiter))
     }
 
-    /// Removes the waiter with this entry.
-    pub(crate) fn stop_listening(&self, entry: u64) {
+    /// The same in place of the waiter with the entry `before`.
+    pub(crate) fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64> {
+        before.into_iter().for_each(|entry| self.remove_waiter(entry));
+        self.listen(waiter)
+    }
+
+    fn remove_waiter(&self, entry: u64) {
         let removed = self.state.lock().remove(entry);
         removed.into_iter().for_each(Waiter::discard);
+    }
+
+    /// Removes the waiter with this entry. The calling worker does not wait for a permit of the task's view any more.
+    pub(crate) fn stop_listening(&self, entry: u64) {
+        self.remove_waiter(entry);
         if let Some(view) = self.meta.view() {
             view.forget_caller();
         }
