@@ -9,9 +9,10 @@
 //! not. A woken future whose poll finds no free worker runs its task instead of registering again. So between two wake-ups of the same
 //! future a task is submitted, started or ended.
 //!
-//! No wake-up is lost. Let a task be queued, and all workers wait. The last worker that began to wait made its check after it had
-//! taken its own task, and so had every other worker. So it found more tasks than workers, and woke the poll, unless the poll was registered
-//! later. But then the poll checked after that, and found no free worker.
+//! No wake-up is lost. Suppose that the polled task is queued and that every worker waits. Each worker took a task, then passed the fence in
+//! [`notify_unless`](PendingPolls::notify_unless), and then checked; the poll was registered, passed the fence in
+//! [`register`](PendingPolls::register), and then checked as well. The last to pass its fence saw the tasks of all workers and the queued
+//! one, more tasks than workers. If that was a worker, it also saw the entry, and woke the poll; if it was the poll, it ran the task.
 //!
 //! [`PollAction::LeaveToOthers`]: crate::task::state::PollAction::LeaveToOthers
 

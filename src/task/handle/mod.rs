@@ -257,7 +257,8 @@ impl<T: Send + 'static> Handle<T> {
 /// A panic of the executor's waker is caught. It affects neither the pool nor other waiters. Dropping the handle drops the waker.
 ///
 /// Polled by a task of the same pool (`Pool`), it runs the awaited task on the calling thread if that has not started and no other
-/// worker is free to start it. So `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task, except
+/// worker is free to start it. So `block_on(handle)` inside a task ends on a pool of one worker, too. If free workers take other tasks
+/// instead, and wait, the waker is called, and the next poll runs the task. A poll runs no other task, except
 /// those that keep a task of a view from its permit ([`Limited`](crate::Limited)). Workers of a [`StatefulPool`](crate::StatefulPool)
 /// run nothing, because their state is in use; other workers must run the awaited task.
 impl<T: Send + 'static> Future for Handle<T> {
