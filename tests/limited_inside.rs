@@ -339,6 +339,46 @@ fn d07_a_worker_is_told_of_a_place() {
     on_every_dispatch!(told_of_places);
 }
 
+/// D07: a worker that waits for any of several tasks runs one when it gets a place, if the others are busy with waiting.
+fn several_are_told_of_places<D: Dispatch>() {
+    let ways: [fn(Handle<u32>) -> u32; 2] = [
+        |handle| {
+            let mut handles = [handle];
+            assert_eq!(wait_any(&mut handles), Some(0));
+            handles[0].try_join().unwrap().unwrap()
+        },
+        |handle| as_completed([handle]).next().unwrap().1.unwrap(),
+    ];
+    for way in ways {
+        let pool = pool::<D>(2, 10);
+        let (view, runs, submitted) = (Arc::new(pool.limited(1)), Gate::new(), Gate::new());
+        let held = runs.clone();
+        view.submit(move || held.wait()).unwrap();
+        runs.await_arrivals(1);
+        let (own, here) = (Arc::clone(&view), submitted.clone());
+        let waits = pool.spawn(move || {
+            let handle = own.spawn(|| 7).unwrap();
+            here.wait();
+            way(handle)
+        });
+        let waits = waits.unwrap().shared();
+        submitted.await_arrivals(1);
+        // The other worker is at this next, before the view's task.
+        let awaited = waits.clone();
+        let other = pool.spawn(move || block_on(awaited).unwrap()).unwrap();
+        submitted.open();
+        thread::sleep(Duration::from_millis(2));
+        runs.open();
+        assert_eq!((waits.join().unwrap(), other.join().unwrap()), (&7, 7));
+        assert_view_quiet(&pool, &view);
+    }
+}
+
+#[test]
+fn d07_a_worker_that_waits_for_several_is_told_of_a_place() {
+    on_every_dispatch!(several_are_told_of_places);
+}
+
 /// D07: joins with a limit, and calls, of tasks of a view on the only worker.
 fn other_waits<D: Dispatch>() {
     for limit in [1, 3] {
@@ -494,7 +534,7 @@ fn ends<D: Dispatch>(
 /// A32, D07, D18: tasks of views are awaited, joined and cancelled, inside and outside, by many: none is lost or counted twice.
 fn all_at_once<D: Dispatch>() {
     for (workers, queue) in [(1, 2), (3, 3), (2, 100)] {
-        for limits in [&[1][..], &[2], &[100], &[1, 2, 3]] {
+        for limits in [&[1][..], &[2], &[100], &[1, 2, 3], &[2, 1, 1]] {
             for nests in [false, true] {
                 let (pool, alive) = (pool::<D>(workers, queue), Count::new());
                 let mut views: Vec<Limited<Pool<D>>> = Vec::new();

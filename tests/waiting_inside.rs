@@ -4,14 +4,15 @@
 mod support;
 
 use std::pin::Pin;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context as Poller, Poll, Waker};
+use std::task::{Context as Poller, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use formicary::{Context, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Worker};
+use formicary::{Context, Dispatch, Handle, Pool, PoolWithFunc, SharedHandle, StatefulPool, Worker};
 use support::closures::{assert_quiet, deep_pool, pool};
-use support::waking::block_on;
+use support::waking::{Bell, block_on, poll_with};
 use support::{Count, Gate, eventually, on_every_dispatch};
 
 /// Beyond the limit of any test: a wait that lasts so long fails it.
@@ -116,6 +117,195 @@ fn polls_run_nothing_else<D: Dispatch>() {
 #[test]
 fn d07_a_poll_runs_nothing_else() {
     on_every_dispatch!(polls_run_nothing_else);
+}
+
+/// A pool whose workers all exist from the start.
+fn started_pool<D: Dispatch>(workers: usize) -> Arc<Pool<D>> {
+    Arc::new(Pool::builder().workers(workers).min_workers(workers).queue(100).dispatch::<D>().build().unwrap())
+}
+
+/// Keeps workers busy that count as free, since what they run is no task of the pool: until the gate is opened.
+fn busy_with_a_broadcast<D: Dispatch>(pool: &Arc<Pool<D>>, workers: usize) -> (Gate, thread::JoinHandle<()>) {
+    let (gate, own) = (Gate::new(), Arc::clone(pool));
+    let held = gate.clone();
+    let broadcast = thread::spawn(move || drop(own.broadcast(move || held.wait()).ok().unwrap()));
+    gate.await_arrivals(workers);
+    (gate, broadcast)
+}
+
+/// A way in which a task waits for one that runs.
+type Waits = fn(SharedHandle<u32>) -> u32;
+
+const WAITS: [(&str, Waits); 4] = [
+    ("join", |awaited| *awaited.join().unwrap()),
+    ("join in time", |awaited| *awaited.join_timeout(LONG).unwrap().unwrap()),
+    ("await", |awaited| block_on(awaited).unwrap()),
+    ("poll again and again", |awaited| {
+        let bell = Bell::new();
+        eventually("it has ended", || poll_with(Pin::new(&mut awaited.clone()), &bell).is_ready());
+        *awaited.join().unwrap()
+    }),
+];
+
+/// D07: a poll leaves its task to a free worker, which takes another task first, and waits there for the one that polls.
+fn left_to_a_waiting_worker<D: Dispatch>() {
+    for (what, waits) in WAITS {
+        let pool = started_pool::<D>(2);
+        let (starts, polled) = (Gate::new(), Gate::new());
+        let (own, here, has_polled) = (Arc::clone(&pool), starts.clone(), polled.clone());
+        let first = pool.spawn(move || {
+            here.wait();
+            let (mut handle, bell) = (own.spawn(|| thread::current().id()).unwrap(), Bell::new());
+            assert!(poll_with(Pin::new(&mut handle), &bell).is_pending(), "the other worker counts as free");
+            has_polled.wait();
+            eventually("it is woken", || bell.rung() > 0);
+            let Poll::Ready(ran_on) = poll_with(Pin::new(&mut handle), &bell) else { panic!("{what}: it was not run") };
+            assert_eq!(ran_on.unwrap(), thread::current().id(), "{what}");
+            assert!(bell.rung() <= 3, "{what}: {}", bell.rung());
+            7
+        });
+        let first = first.unwrap().shared();
+        starts.await_arrivals(1);
+        let (busy, broadcast) = busy_with_a_broadcast(&pool, 1);
+        starts.open();
+        polled.await_arrivals(1);
+        // A worker that was idle takes it before the other one, which came from inside.
+        let awaited = first.clone();
+        let second = pool.spawn(move || waits(awaited)).unwrap();
+        polled.open();
+        busy.open();
+        assert_eq!((first.join().unwrap(), second.join().unwrap()), (&7, 7), "{what}");
+        broadcast.join().unwrap();
+        assert_quiet(&pool);
+    }
+}
+
+#[test]
+fn d07_a_poll_is_repeated_when_the_free_worker_waits() {
+    on_every_dispatch!(left_to_a_waiting_worker);
+}
+
+/// D07: a poll leaves its task to a free worker, which is told to leave, or may start nothing.
+fn left_to_a_leaving_worker<D: Dispatch>() {
+    for pauses in [false, true] {
+        let pool = started_pool::<D>(2);
+        let (starts, polled, (send, polls)) = (Gate::new(), Gate::new(), channel::<Handle<u32>>());
+        let (here, has_polled) = (starts.clone(), polled.clone());
+        let first = pool.spawn(move || {
+            here.wait();
+            let (mut handle, bell) = (polls.recv().unwrap(), Bell::new());
+            assert!(poll_with(Pin::new(&mut handle), &bell).is_pending(), "the other worker counts as free");
+            has_polled.wait();
+            eventually("it is woken", || bell.rung() > 0);
+            poll_with(Pin::new(&mut handle), &bell).is_ready()
+        });
+        starts.await_arrivals(1);
+        let (busy, broadcast) = busy_with_a_broadcast(&pool, 1);
+        send.send(pool.spawn(|| 7).unwrap()).unwrap();
+        starts.open();
+        polled.await_arrivals(1);
+        let pause = pauses.then(|| pool.pause());
+        if !pauses {
+            pool.tune(1).unwrap();
+        }
+        polled.open();
+        assert!(first.unwrap().join().unwrap(), "{pauses}");
+        busy.open();
+        drop(pause);
+        broadcast.join().unwrap();
+        assert_quiet(&pool);
+    }
+}
+
+#[test]
+fn d07_a_poll_is_repeated_when_the_free_worker_leaves() {
+    on_every_dispatch!(left_to_a_leaving_worker);
+}
+
+/// Awaits both, and counts how often it polls. Tells of its waker.
+fn await_both(mut one: Handle<u32>, mut other: SharedHandle<u32>, bells: &Sender<Arc<Bell>>, polls: &Count) -> u32 {
+    let bell = Bell::new();
+    let (mut results, mut polled_at) = ((None, None), usize::MAX);
+    bells.send(Arc::clone(&bell)).unwrap();
+    loop {
+        let rung = bell.rung();
+        if rung == polled_at {
+            thread::park_timeout(LONG);
+            continue;
+        }
+        polled_at = rung;
+        polls.up();
+        if let (None, Poll::Ready(result)) = (results.0, poll_with(Pin::new(&mut one), &bell)) {
+            results.0 = Some(result.unwrap());
+        }
+        if let (None, Poll::Ready(result)) = (results.1, poll_with(Pin::new(&mut other), &bell)) {
+            results.1 = Some(result.unwrap());
+        }
+        if let (Some(one), Some(other)) = results {
+            return one + other;
+        }
+    }
+}
+
+/// D07: workers that poll wake each other once, not again and again.
+fn no_storm<D: Dispatch>() {
+    const POLLERS: usize = 3;
+    let pool = started_pool::<D>(2 * POLLERS + 2);
+    let (runs, starts, busy_too, polls) = (Gate::new(), Gate::new(), Gate::new(), Count::new());
+    let held = runs.clone();
+    let runs_long = pool.spawn(move || (held.wait(), 10).1).unwrap().shared();
+    runs.await_arrivals(1);
+    let (bells, all_bells) = channel();
+    let pollers: Vec<_> = (0..POLLERS)
+        .map(|_| {
+            let (send, handles) = channel::<Handle<u32>>();
+            let (here, count, bells, other) = (starts.clone(), polls.clone(), bells.clone(), runs_long.clone());
+            let task = move || (here.wait(), await_both(handles.recv().unwrap(), other, &bells, &count)).1;
+            (pool.spawn(task).unwrap(), send)
+        })
+        .collect();
+    starts.await_arrivals(POLLERS);
+    let (busy, broadcast) = busy_with_a_broadcast(&pool, POLLERS + 1);
+    let pollers: Vec<_> = pollers
+        .into_iter()
+        .map(|(poller, send)| {
+            send.send(pool.spawn(|| 1).unwrap()).unwrap();
+            poller
+        })
+        .collect();
+    starts.open();
+    let all_bells: Vec<_> = (0..POLLERS).map(|_| all_bells.recv().unwrap()).collect();
+    eventually("all have polled", || polls.get() == POLLERS);
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(polls.get(), POLLERS, "nothing has changed");
+    // Woken by others while workers are free, they change nothing for each other.
+    all_bells.iter().for_each(|bell| Arc::clone(bell).wake());
+    eventually("all have polled", || polls.get() == 2 * POLLERS);
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(polls.get(), 2 * POLLERS, "nothing has changed");
+    // Now there are more tasks than workers. One that polls is enough for all to run theirs; each wakes its own poll by that.
+    let more: Vec<_> = (0..2)
+        .map(|_| {
+            let held = busy_too.clone();
+            pool.spawn(move || held.wait()).unwrap()
+        })
+        .collect();
+    Arc::clone(&all_bells[0]).wake();
+    eventually("all have run theirs", || pool.stats().completed == POLLERS as u64);
+    thread::sleep(Duration::from_millis(20));
+    assert!(polls.get() <= 5 * POLLERS, "{} polls", polls.get());
+    busy_too.open();
+    runs.open();
+    busy.open();
+    pollers.into_iter().for_each(|poller| assert_eq!(poller.join().unwrap(), 11));
+    more.into_iter().for_each(|handle| handle.join().unwrap());
+    broadcast.join().unwrap();
+    assert_quiet(&pool);
+}
+
+#[test]
+fn d07_polls_do_not_wake_each_other_for_ever() {
+    on_every_dispatch!(no_storm);
 }
 
 type Own<D> = Weak<StatefulPool<Polls<D>, D>>;

@@ -15,7 +15,6 @@ use crate::engine::reconfigure::Reconfigure;
 use crate::engine::stats::Stats;
 use crate::error::BuildError;
 use crate::queue::{Dispatch, Load};
-use crate::task::current_worker::CurrentPool;
 use crate::task::liveness::Liveness;
 use crate::task::withdrawn::Withdrawn;
 
@@ -130,7 +129,7 @@ impl<R: Runner, D: Dispatch> Tuning for Engine<R, D> {
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
             self.apply_limits(phase);
         });
-        self.block_permits.shrink(|| self.progress_capacity());
+        self.recheck_waits();
         self.use_raised_limits();
         Ok(())
     }

@@ -60,6 +60,7 @@ use crate::task::block_permits::BlockPermits;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
 use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
+use crate::task::pending_polls::PendingPolls;
 use crate::task::running_tasks::{Overdue, RunningTasks};
 use crate::task::state::{Completion, Retracted, RunOutcome};
 use crate::task::withdrawn::Identity;
@@ -139,6 +140,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     views: Views,
     threads: Threads,
     block_permits: BlockPermits,
+    pending_polls: PendingPolls,
     lifecycle: Lifecycle,
     counters: Counters,
     running_tasks: RunningTasks,
@@ -187,6 +189,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             views: Views::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             block_permits: BlockPermits::new(),
+            pending_polls: PendingPolls::default(),
             lifecycle: Lifecycle::new(),
             counters: Counters::default(),
             running_tasks: RunningTasks::default(),
@@ -239,6 +242,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         counters::count(&self.counters.taken_back);
     }
 
+    /// After workers have become unavailable: waits and polls that relied on them check again.
+    fn recheck_waits(&self) {
+        self.block_permits.shrink(|| self.progress_capacity());
+        self.notify_pending_polls();
+    }
+
     /// Announces that the calling thread is about to queue tasks that no worker can find yet, until the guard is dropped. Workers that
     /// wait may rely on it. Make it before the tasks are taken from where workers find them.
     pub(crate) fn inflight(&self) -> Inflight<'_, R, D> {
@@ -281,6 +290,10 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         let able = if self.threads.is_spawn_failing() { staying.min(capacity) } else { capacity };
         let load = self.queue.load();
         !self.lifecycle.is_paused() && load.queued + load.running <= able
+    }
+
+    fn pending_polls(&self) -> &PendingPolls {
+        &self.pending_polls
     }
 
     fn help(&self) -> bool {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::lifecycle::{IdleWatch, PauseId, RestState};
 use super::{Engine, Runner};
 use crate::queue::Dispatch;
+use crate::task::current_worker::CurrentPool;
 
 /// Pausing, and waiting for rest, whatever the types of the engine.
 pub(crate) trait Pausing: Send + Sync {
@@ -36,6 +37,8 @@ impl<R: Runner, D: Dispatch> Pausing for Engine<R, D> {
             // A worker must be up when the time is over: sleeping workers compute their alarms again.
             self.parking.wake_all();
         }
+        // No worker is free to start the tasks of these polls any more.
+        self.notify_pending_polls();
         id
     }
 

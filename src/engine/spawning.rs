@@ -11,7 +11,6 @@ use crate::error::{BoxError, BuildError};
 use crate::queue::Dispatch;
 use crate::sync::mpsc::{Sender, channel};
 use crate::sync::{Arc, Ordering, fence};
-use crate::task::current_worker::CurrentPool;
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Starts the workers of the minimum. Waits until each has its state, or has at least begun where user code may notice. On an error
@@ -133,7 +132,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         fence(Ordering::SeqCst);
         count(&self.counters.failed_starts);
         self.threads.set_spawn_failing(true);
-        self.block_permits.shrink(|| self.progress_capacity());
+        self.recheck_waits();
         self.note_missing();
     }
 }

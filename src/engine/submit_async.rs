@@ -12,6 +12,7 @@ use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyItem};
 use crate::sync::Arc;
 use crate::sync::waiter::Waiter;
+use crate::task::current_worker;
 use crate::task::state::TaskState;
 
 /// A submission that is accepted when it is polled and there is room. It waits in the same queues as threads do. Dropping it leaves the
@@ -116,6 +117,10 @@ impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> Future for SubmitFuture<'_, R
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(self.item.is_some(), "polled after it was ready");
         let Some(result) = self.advance(poller.waker()).or_else(|| self.give_up(poller).map(Err)) else {
+            if !self.options.is_inline() {
+                // A worker of this pool waits for room now. Only the task of such a poll may make it.
+                current_worker::notify_pending_polls(self.engine.id());
+            }
             return Poll::Pending;
         };
         self.node = None;

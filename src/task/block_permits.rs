@@ -31,19 +31,23 @@ pub(crate) fn enter_wait_for_room(
 }
 
 fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
-    match inside(pool) {
-        Some((engine, _)) if deadline.is_none() => {
-            let permit = engine.block_permits().enter(|| engine.progress_capacity(), has_fallback)?;
-            Ok(BlockGuard(Some(permit)))
-        }
-        _ => Ok(BlockGuard(None)),
+    let Some((engine, _)) = inside(pool) else { return Ok(BlockGuard(None)) };
+    // Before it counts as waiting: a woken future may be polled at once, on this thread.
+    engine.notify_pending_polls();
+    if deadline.is_some() {
+        return Ok(BlockGuard(None));
     }
+    let permit = engine.block_permits().enter(|| engine.progress_capacity(), has_fallback)?;
+    Ok(BlockGuard(Some(permit)))
 }
 
 /// Counts the calling thread as waiting for `pool` even if it is the last one. It is for a wait whose end does not depend on a task that
 /// is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> BlockGuard {
-    BlockGuard(inside(pool).map(|(engine, _)| engine.block_permits().enter_regardless(|| engine.progress_capacity())))
+    BlockGuard(inside(pool).map(|(engine, _)| {
+        engine.notify_pending_polls();
+        engine.block_permits().enter_regardless(|| engine.progress_capacity())
+    }))
 }
 
 /// A granted wait. It is counted until this is dropped.

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
 
 use super::block_permits::BlockPermits;
+use super::pending_polls::{PendingPoll, PendingPolls};
 use super::running_tasks::{Overdue, RunningTasks, Stop};
 use super::withdrawn::Withdrawn;
 use crate::sync::{Arc, Ordering, thread_local};
@@ -69,6 +70,12 @@ pub(crate) trait CurrentPool {
     fn progress_capacity(&self) -> usize;
     /// Whether other workers are free to start all queued tasks.
     fn has_free_workers(&self) -> bool;
+    fn pending_polls(&self) -> &PendingPolls;
+    /// Wakes the polls that left their tasks to other workers, if those are no longer free. May run executors' code: do not call under a
+    /// lock.
+    fn notify_pending_polls(&self) {
+        self.pending_polls().notify_unless(|| self.has_free_workers());
+    }
     /// Runs a queued task on this worker, inside its current one, if there is one and the kind of pool allows it. Returns whether it
     /// did.
     fn help(&self) -> bool;
@@ -195,6 +202,21 @@ pub(crate) fn run_here_unbounded(pool: PoolId, body: impl FnOnce(&mut Completion
 /// Whether other workers of `pool` are free to start all its queued tasks. The calling thread is a worker of it.
 pub(crate) fn has_free_workers(pool: PoolId) -> bool {
     inside(pool).is_some_and(|(engine, _)| engine.has_free_workers())
+}
+
+/// Registers a poll of a task of `pool` on the calling worker, which leaves the task to other workers.
+pub(crate) fn register_poll(pool: PoolId, poll: Arc<PendingPoll>) {
+    if let Some((engine, _)) = inside(pool) {
+        engine.pending_polls().register(poll);
+    }
+}
+
+/// If the calling thread is a worker of `pool`, which is about to wait: wakes the polls that left their tasks to other workers, if those are
+/// no longer free. May run executors' code: do not call under a lock.
+pub(crate) fn notify_pending_polls(pool: PoolId) {
+    if let Some((engine, _)) = inside(pool) {
+        engine.notify_pending_polls();
+    }
 }
 
 /// Runs a queued task if the calling thread is a worker of `pool`, there is one, and the kind of pool allows it. Returns whether it did.

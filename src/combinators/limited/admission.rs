@@ -13,6 +13,7 @@ use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{DEFAULT_LANE, Dispatch, LazyItem, LazyWith};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, current};
+use crate::task::current_worker;
 use crate::task::deferred::{Deferred, DeferredTasks};
 use crate::task::state::RunOutcome;
 
@@ -283,7 +284,15 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             if is_cancelled { Err(options.cancelled().unwrap_or(SubmitErrorKind::Cancelled)) } else { Ok(None) }
         };
         let mut waiting = waiting;
-        poll_fn(move |poller| waiting(poller).transpose().map_or(Poll::Pending, Poll::Ready)).await
+        poll_fn(move |poller| {
+            let entered = waiting(poller).transpose();
+            if entered.is_none() {
+                // As a submission to the pool does.
+                current_worker::notify_pending_polls(self.engine().id());
+            }
+            entered.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     async fn enter_pool_async<I, F: FnOnce(I) -> R::Item>(

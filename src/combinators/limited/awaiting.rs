@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::sync::waiter::Waiter;
 
-/// The wakers of the pool's workers that have polled a task which waits for a permit: one for each worker, since a worker sleeps in one
-/// poll. They are woken when a permit is given or released, for the worker may have to run a task then. Nothing is dropped here, since this
-/// is under a lock and a waker is user code.
+/// The waiters of the pool's workers that wait for, or have polled, tasks which wait for a permit: one for each worker and task. They are
+/// woken when a permit is given or released, for the worker may have to run a task then. Nothing is dropped here, since this is under a lock
+/// and a waker is user code.
 #[derive(Default)]
-pub(super) struct Awaiting(BTreeMap<usize, (u64, Waiter)>);
+pub(super) struct Awaiting(BTreeMap<(usize, u64), Waiter>);
 
 impl Awaiting {
-    /// A worker has polled this task. Returns the waiter that it left before.
+    /// A worker waits for this task. Returns the waiter that it left for the task before.
     pub(super) fn enter(&mut self, worker: usize, task: u64, waiter: Waiter) -> Option<Waiter> {
-        self.0.insert(worker, (task, waiter)).map(|(_, before)| before)
+        self.0.insert((worker, task), waiter)
     }
 
     /// Those that are to poll again.
@@ -24,13 +24,12 @@ impl Awaiting {
 
     #[cold]
     fn take_all(&mut self) -> Vec<Waiter> {
-        std::mem::take(&mut self.0).into_values().map(|(_, waiter)| waiter).collect()
+        std::mem::take(&mut self.0).into_values().collect()
     }
 
-    /// This worker does not poll this task any more.
+    /// This worker does not wait for this task any more.
     pub(super) fn leave_by(&mut self, worker: usize, task: u64) -> Option<Waiter> {
-        let is_this = self.0.get(&worker).is_some_and(|(awaited, _)| *awaited == task);
-        if is_this { self.0.remove(&worker).map(|(_, waiter)| waiter) } else { None }
+        self.0.remove(&(worker, task))
     }
 
     /// Nobody polls this task any more.
@@ -38,7 +37,7 @@ impl Awaiting {
         if self.0.is_empty() {
             return Vec::new();
         }
-        let (gone, others) = std::mem::take(&mut self.0).into_iter().partition(|(_, (awaited, _))| *awaited == task);
+        let (gone, others) = std::mem::take(&mut self.0).into_iter().partition(|((_, awaited), _)| *awaited == task);
         self.0 = others;
         Awaiting(gone).take()
     }

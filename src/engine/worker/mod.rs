@@ -17,7 +17,7 @@ use crate::error::BoxError;
 use crate::queue::{self, Dispatch, Queue};
 use crate::sync::mpsc::Sender;
 use crate::sync::{Arc, Ordering, fence};
-use crate::task::current_worker::{CurrentPool, EnterGuard};
+use crate::task::current_worker::EnterGuard;
 
 pub(super) use execute::TaskCx;
 
@@ -163,7 +163,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.relax_limits();
         // Its last search may have kept another worker from waking for a task (parking.md), and it does not search again.
         self.wake();
-        self.block_permits.shrink(|| self.progress_capacity());
+        self.recheck_waits();
         if failed {
             self.note_missing();
         }

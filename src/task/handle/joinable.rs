@@ -1,6 +1,7 @@
 //! What a handle needs of its task's state, whatever the type of the input, and what a worker does that waits for a task of its own pool.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use crate::cancel::CancelToken;
@@ -9,7 +10,8 @@ use crate::sync::current;
 use crate::sync::waiter::Waiter;
 use crate::task::current_worker::{self, PoolId};
 use crate::task::in_view::InView;
-use crate::task::state::{AwaitedEnd, Cancellable, Outcome, RunOutcome, TaskRef, TaskState};
+use crate::task::pending_polls::PendingPoll;
+use crate::task::state::{AwaitedEnd, Cancellable, Outcome, PollAction, RunOutcome, TaskRef, TaskState};
 
 /// The state of a task without its input type.
 pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
@@ -30,14 +32,19 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     /// Whether the calling thread is a worker of the task's pool and could run the task inside its own, perhaps after other tasks of
     /// its view.
     fn can_run(&self) -> bool;
+    /// Whether the task belongs to a view.
+    fn is_in_view(&self) -> bool;
+    /// See [`TaskState::can_be_run`]. The waiter is the calling thread.
+    fn can_be_run(&self) -> bool;
     /// Registers `waiter` as one of several that the end of the task wakes. Returns its entry, or `None` if the task has ended.
     fn listen(&self, waiter: Waiter) -> Option<u64>;
+    /// The same in place of the waiter with the entry `before`. The calling worker still waits for a permit of the task's view, if it does.
+    fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64>;
     /// Removes the waiter with this entry.
     fn stop_listening(&self, entry: u64);
-    /// Whether the calling thread is a worker of the task's pool, the task has not started, and no other worker is free to start it.
-    /// If this is false, `waiter` may be woken when it becomes true.
-    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool;
-    /// Runs the task while it is up to the caller.
+    /// See [`TaskState::poll_action`].
+    fn poll_action(&self, waiter: &dyn Fn() -> Waiter) -> PollAction;
+    /// Runs the task, or those that keep it from its permits, as [`PollAction::Run`] says.
     fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter);
     /// Takes the result if it is there. Otherwise registers the waiter.
     fn poll(&self, waiter: Option<Waiter>) -> Option<Result<T, JoinError>>;
@@ -86,6 +93,43 @@ fn run_if_waited_for_inside<I: Send + 'static, T: Send + 'static>(
     }
 }
 
+/// The poll of a future. `listen` registers a waiter with the task, in place of the one before, or returns the result.
+///
+/// On a worker of the task's pool this runs the task if no other worker is free to. A poll that leaves the task to others is registered, to
+/// be repeated when they are no longer free.
+pub(super) fn poll_future<T, O>(
+    task_state: &Arc<dyn Joinable<T>>,
+    waker: &Waker,
+    mut listen: impl FnMut(Waiter) -> Option<O>,
+) -> Option<O> {
+    let (pool, waiter) = (task_state.pool(), &|| Waiter::Task(waker.clone()));
+    if !current_worker::is_inside(pool) {
+        return listen(waiter());
+    }
+    loop {
+        match task_state.poll_action(waiter) {
+            PollAction::Run => Arc::clone(task_state).run_for_poll(waiter),
+            PollAction::LeaveToOthers => {
+                let pending = PendingPoll::new(waker);
+                if let Some(output) = listen(pending.waiter()) {
+                    return Some(output);
+                }
+                current_worker::register_poll(pool, pending);
+                if task_state.poll_action(waiter) != PollAction::Run {
+                    break;
+                }
+            }
+            PollAction::Wait => match listen(waiter()) {
+                None => break,
+                output => return output,
+            },
+        }
+    }
+    // The worker waits from now on. Other polls may rely on it.
+    current_worker::notify_pending_polls(pool);
+    None
+}
+
 fn into_join_result<I, T>(outcome: Outcome<I, T>) -> Option<Result<T, JoinError>> {
     match outcome {
         Outcome::Done(result) => Some(result),
@@ -113,7 +157,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn run_inside(self: Arc<Self>) {
         run_if_waited_for_inside(&self, None);
-        self.run_predecessors(|| Waiter::Thread(current()));
+        self.run_predecessors(|| Joinable::can_be_run(&*self));
     }
 
     fn has_started(&self) -> bool {
@@ -144,22 +188,34 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
         can_run(self)
     }
 
+    fn is_in_view(&self) -> bool {
+        self.meta().view().is_some()
+    }
+
+    fn can_be_run(&self) -> bool {
+        TaskState::can_be_run(self, || Waiter::Thread(current()))
+    }
+
     fn listen(&self, waiter: Waiter) -> Option<u64> {
         TaskState::listen(self, waiter)
+    }
+
+    fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64> {
+        TaskState::relisten(self, before, waiter)
     }
 
     fn stop_listening(&self, entry: u64) {
         TaskState::stop_listening(self, entry);
     }
 
-    fn is_up_to_caller(&self, waiter: &dyn Fn() -> Waiter) -> bool {
-        TaskState::is_up_to_caller(self, waiter)
+    fn poll_action(&self, waiter: &dyn Fn() -> Waiter) -> PollAction {
+        TaskState::poll_action(self, waiter)
     }
 
     fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {
         match self.meta().view() {
             None => run_if_unstarted(&self),
-            Some(_) => self.run_predecessors(waiter),
+            Some(_) => self.run_predecessors(|| TaskState::poll_action(&*self, waiter) == PollAction::Run),
         }
     }
 

@@ -16,9 +16,10 @@ use crate::cancel::CancelToken;
 use crate::error::{Cause, JoinError};
 use crate::sync::clock::deadline;
 use crate::sync::waiter::Waiter;
-use crate::task::state::TaskState;
+use crate::task::state::{PollAction, TaskState};
 
 pub(crate) use joinable::Joinable;
+use joinable::poll_future;
 pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
 
@@ -228,7 +229,7 @@ impl<T: Send + 'static> Handle<T> {
 
     /// Takes the result if it is there. Otherwise registers the waiter. Runs the task on the calling worker if no other is free to.
     pub(crate) fn poll_or_listen(&mut self, waiter: impl Fn() -> Waiter) -> Option<Result<T, JoinError>> {
-        if self.task_state.is_up_to_caller(&waiter) {
+        if self.task_state.poll_action(&waiter) == PollAction::Run {
             Arc::clone(&self.task_state).run_for_poll(&waiter);
         }
         self.task_state.poll(Some(waiter()))
@@ -256,14 +257,17 @@ impl<T: Send + 'static> Handle<T> {
 /// A panic of the executor's waker is caught. It affects neither the pool nor other waiters. Dropping the handle drops the waker.
 ///
 /// Polled by a task of the same pool (`Pool`), it runs the awaited task on the calling thread if that has not started and no other
-/// worker is free to start it. So `block_on(handle)` inside a task ends on a pool of one worker, too. A poll runs no other task, except
+/// worker is free to start it. So `block_on(handle)` inside a task ends on a pool of one worker, too. If free workers take other tasks
+/// instead, and wait, the waker is called, and the next poll runs the task. A poll runs no other task, except
 /// those that keep a task of a view from its permit ([`Limited`](crate::Limited)). Workers of a [`StatefulPool`](crate::StatefulPool)
 /// run nothing, because their state is in use; other workers must run the awaited task.
 impl<T: Send + 'static> Future for Handle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.poll_or_listen(|| Waiter::Task(poller.waker().clone())) {
+    fn poll(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
+        let task_state = &self.task_state;
+        let listen = |waiter| task_state.poll(Some(waiter));
+        match poll_future(task_state, poller.waker(), listen) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
         }

@@ -211,6 +211,8 @@ struct Watched<T: Send + 'static, H: Borrow<Handle<T>>> {
     notifier: Arc<Notifier>,
     /// The first index that a waiting worker has not tried to run.
     tried: usize,
+    /// The indices of tasks of views, without those that were found started. A worker that could not run one may do so later.
+    in_views: Vec<usize>,
     task: std::marker::PhantomData<fn() -> T>,
 }
 
@@ -238,7 +240,12 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             Some(Entry { handle, listed })
         };
         let entries: Vec<_> = (0..).zip(handles).map(watch).collect();
-        Watched { left: entries.len(), entries, pools, notifier, tried: 0, task: std::marker::PhantomData }
+        let is_in_view = |entry: &Option<Entry<H>>| {
+            entry.as_ref().is_some_and(|entry| entry.handle.borrow().task_state.is_in_view())
+        };
+        let in_views = entries.iter().enumerate().filter(|(_, entry)| is_in_view(entry)).map(|(at, _)| at).collect();
+        let (left, task) = (entries.len(), std::marker::PhantomData);
+        Watched { entries, left, pools, notifier, tried: 0, in_views, task }
     }
 
     /// The next task that has ended, of those that are left.
@@ -300,7 +307,10 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             let waiter = leave.as_ref().map_or_else(|| Waiter::Thread(current()), BlockGuard::waiter);
             self.notifier.listen(waiter, None);
             let ended = self.ended();
-            if ended.is_none() && !leave.as_ref().is_some_and(BlockGuard::is_revoked) {
+            let must_go_on = ended.is_some()
+                || leave.as_ref().is_some_and(BlockGuard::is_revoked)
+                || own.is_some() && deadline.is_none() && self.can_run_again();
+            if !must_go_on {
                 park(deadline);
             }
             self.notifier.stop_listening();
@@ -343,6 +353,22 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             self.tried += 1;
         }
         None
+    }
+
+    /// Whether the worker can now run a task of a view, or one that keeps it from its permits. Otherwise the worker is woken when it may. Takes
+    /// time in proportion to the number of such tasks that have not started.
+    fn can_run_again(&mut self) -> bool {
+        let (entries, mut found) = (&self.entries, None);
+        self.in_views.retain(|index| {
+            let task_state = entries.get(*index).and_then(|entry| Some(&entry.as_ref()?.handle.borrow().task_state));
+            let Some(task_state) = task_state.filter(|task_state| !task_state.has_started()) else { return false };
+            if found.is_none() && task_state.can_be_run() {
+                found = Some(*index);
+            }
+            true
+        });
+        self.tried = found.map_or(self.tried, |index| index.min(self.tried));
+        found.is_some()
     }
 
     fn first_left(&self) -> Option<usize> {

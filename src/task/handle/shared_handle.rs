@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Handle;
+use super::joinable::poll_future;
 use crate::error::{Cause, JoinError};
 use crate::sync::OnceLock;
 use crate::sync::clock::deadline;
-use crate::sync::waiter::Waiter;
 use crate::task::state::AwaitedEnd;
 
 static WOULD_DEADLOCK: JoinError = JoinError::would_deadlock();
@@ -157,11 +157,13 @@ impl<T: Clone + Send + Sync + 'static> Future for SharedHandle<T> {
     fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Self::Output> {
         self.stop_listening();
         if self.shared.result.get().is_none() {
-            let (task_state, waiter) = (&self.shared.handle.task_state, || Waiter::Task(poller.waker().clone()));
-            if task_state.is_up_to_caller(&waiter) {
-                Arc::clone(task_state).run_for_poll(&waiter);
-            }
-            self.entry = self.shared.handle.task_state.listen(waiter());
+            let shared = Arc::clone(&self.shared);
+            let task_state = &shared.handle.task_state;
+            let listen = |waiter| {
+                self.entry = task_state.relisten(self.entry.take(), waiter);
+                self.entry.is_none().then_some(())
+            };
+            let _ = poll_future(task_state, poller.waker(), listen);
         }
         match self.entry {
             Some(_) => Poll::Pending,

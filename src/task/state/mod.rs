@@ -35,6 +35,7 @@ use packed::Packed;
 pub(crate) use cancelling::Cancellable;
 use current::Running;
 pub(crate) use current::{SuspendedTask, with_current};
+pub(crate) use inside::PollAction;
 pub(crate) use meta::{Extra, Run, TaskMeta};
 pub(crate) use stack_oneshot::{ReplySender, StackOneshot};
 pub(crate) use task_ref::{Complete, Completion, Permit, Retracted, RunOutcome, TaskRef};

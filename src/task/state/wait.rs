@@ -168,7 +168,7 @@ impl<I, O> TaskState<I, O> {
         let runs_what_it_awaits = self.runs_what_it_awaits(limits.deadline);
         loop {
             if runs_what_it_awaits {
-                self.run_predecessors(|| Waiter::Thread(current()));
+                self.run_predecessors(|| self.must_run_again());
             }
             let has_fallback = limits.can_run && limits.deadline.is_some() && !self.has_started();
             let guard = match self.enter_wait(limits.deadline, has_fallback) {
@@ -220,7 +220,7 @@ impl<I, O> TaskState<I, O> {
     /// Whether there is such a task now. Otherwise the calling worker is woken when there may be one.
     #[cold]
     fn must_run_again(&self) -> bool {
-        self.meta.view().is_some() && self.is_up_to_caller(|| Waiter::Thread(current()))
+        self.can_be_run(|| Waiter::Thread(current()))
     }
 
     /// Gets a permit to block. A wait with a deadline needs one only while it has a fallback; the permit may be revoked, and then the
@@ -318,10 +318,20 @@ impl<I, O> TaskState<I, O> {
         Some(state.list(waiter))
     }
 
-    /// Removes the waiter with this entry.
-    pub(crate) fn stop_listening(&self, entry: u64) {
+    /// The same in place of the waiter with the entry `before`.
+    pub(crate) fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64> {
+        before.into_iter().for_each(|entry| self.remove_waiter(entry));
+        self.listen(waiter)
+    }
+
+    fn remove_waiter(&self, entry: u64) {
         let removed = self.state.lock().remove(entry);
         removed.into_iter().for_each(Waiter::discard);
+    }
+
+    /// Removes the waiter with this entry. The calling worker does not wait for a permit of the task's view any more.
+    pub(crate) fn stop_listening(&self, entry: u64) {
+        self.remove_waiter(entry);
         if let Some(view) = self.meta.view() {
             view.forget_caller();
         }
