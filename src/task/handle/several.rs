@@ -25,7 +25,8 @@ use crate::task::current_worker::{self, PoolId};
 /// one has ended. So a pool of one worker can wait for its own tasks. If there is none to run, and all other workers wait as well, the
 /// index is that of a handle whose `join` fails with [`is_would_deadlock`](JoinError::is_would_deadlock).
 ///
-/// A call takes time in proportion to the number of handles. A wake-up takes constant time.
+/// A call takes time in proportion to the number of handles. A wake-up takes constant time; on a worker, with tasks of a
+/// [`Limited`](crate::Limited) view, time in proportion to the number of those that have not started.
 ///
 /// ```
 /// use formicary::Pool;
@@ -81,7 +82,7 @@ fn wait_any_until<T: Send + 'static>(handles: &[Handle<T>], deadline: Option<Ins
 /// Returns an iterator over the results of several tasks, in the order in which they end, each with the index of its handle.
 ///
 /// Each `next` blocks until one more task has ended. The end of a task, and the `next` that returns it, take constant time, however many
-/// tasks there are. Tasks that have ended before the call come first, in the order of their handles.
+/// tasks there are; on a worker, each wake-up checks the tasks of views ([`Limited`](crate::Limited)) that have not started. Tasks that have ended before the call come first, in the order of their handles.
 ///
 /// On a worker of the tasks' own pool, `next` runs tasks that have not started, as [`Handle::join`] does (`Pool`), in the order of their
 /// handles. If there is none to run, and all other workers wait as well, it returns the first task that is left with an error for which
