@@ -13,7 +13,7 @@ use std::time::Duration;
 use formicary::{BuildError, Dispatch, Pool, Task};
 use support::closures::{occupy, pool};
 use support::races::together;
-use support::waking::{Bell, block_on, poll_with};
+use support::waking::{CountingWaker, block_on, poll_with};
 use support::{
     AnyPool, Count, Gate, Setup, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch, start_thread,
 };
@@ -26,18 +26,18 @@ fn an_idle_pool_is_awaited() {
         for _ in 0..5 {
             pool.submit(gate.task()).unwrap();
         }
-        let (bell, mut idle) = (Bell::new(), pin!(pool.wait_idle_async()));
+        let (waker, mut idle) = (CountingWaker::new(), pin!(pool.wait_idle_async()));
         for passed in 0..5 {
             gate.await_arrivals((passed + 2).min(5));
-            assert_eq!(poll_with(idle.as_mut(), &bell), Poll::Pending);
-            assert_eq!(bell.rung(), 0, "not before it is idle");
+            assert_eq!(poll_with(idle.as_mut(), &waker), Poll::Pending);
+            assert_eq!(waker.wakes(), 0, "not before it is idle");
             gate.pass(1);
             eventually("one has ended", || pool.stats().completed == passed as u64 + 1);
         }
-        eventually("it is told", || bell.rung() == 1);
+        eventually("it is told", || waker.wakes() == 1);
         // It was idle, whatever was submitted after that.
         pool.submit(gate.task()).unwrap();
-        assert_eq!(poll_with(idle.as_mut(), &bell), Poll::Ready(true));
+        assert_eq!(poll_with(idle.as_mut(), &waker), Poll::Ready(true));
         gate.open();
         assert!(block_on(pool.wait_idle_async()));
         assert_conserved(&*pool);
@@ -86,15 +86,15 @@ fn the_end_is_awaited() {
             pool.submit(gate.task()).unwrap();
         }
         gate.await_arrivals(2);
-        let (bell, mut end) = (Bell::new(), pin!(pool.shutdown_async()));
+        let (waker, mut end) = (CountingWaker::new(), pin!(pool.shutdown_async()));
         assert!(!pool.is_closed(), "it has not been polled");
         let (blocked, task) = (pool.clone(), gate.task());
         let blocked = thread::spawn(move || blocked.submit(task).unwrap_err().is_closed());
         await_waiting(&*pool, 1);
-        assert!(poll_with(end.as_mut(), &bell).is_pending());
+        assert!(poll_with(end.as_mut(), &waker).is_pending());
         assert!(pool.is_closed() && blocked.join().unwrap());
-        assert!(poll_with(end.as_mut(), &bell).is_pending());
-        assert_eq!(bell.rung(), 0, "not before the end");
+        assert!(poll_with(end.as_mut(), &waker).is_pending());
+        assert_eq!(waker.wakes(), 0, "not before the end");
         gate.open();
         let report = block_on(end);
         assert!(report.is_complete() && report.ran == 4, "{report:?}");
@@ -137,20 +137,20 @@ fn a_dropped_future_leaves_no_waker_and_the_shutdown_goes_on() {
         let (pool, gate) = (variant.build(Setup::roomy(1)), Gate::new());
         pool.submit(gate.task()).unwrap();
         gate.await_arrivals(1);
-        let (one, other) = (Bell::new(), Bell::new());
+        let (one, other) = (CountingWaker::new(), CountingWaker::new());
         let mut idle = Box::pin(pool.wait_idle_async());
         let mut end = Box::pin(pool.shutdown_async());
-        for bell in [&one, &other, &one] {
-            assert!(poll_with(idle.as_mut(), bell).is_pending());
-            assert!(poll_with(end.as_mut(), bell).is_pending());
-            let held = if Arc::ptr_eq(bell, &one) { (3, 1) } else { (1, 3) };
+        for waker in [&one, &other, &one] {
+            assert!(poll_with(idle.as_mut(), waker).is_pending());
+            assert!(poll_with(end.as_mut(), waker).is_pending());
+            let held = if Arc::ptr_eq(waker, &one) { (3, 1) } else { (1, 3) };
             assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), held, "the waker of the last poll only");
         }
         drop((idle, end));
         assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), (1, 1));
         gate.open();
         eventually("it has ended", || pool.stats().live == 0);
-        assert_eq!((one.rung(), other.rung()), (0, 0));
+        assert_eq!((one.wakes(), other.wakes()), (0, 0));
         assert!(block_on(pool.shutdown_async()).is_complete());
     });
 }

@@ -12,31 +12,31 @@ use std::time::{Duration, Instant};
 use formicary::{CancelToken, Cancelled};
 use parking_lot::Mutex;
 use support::tokens::{chain, on_a_small_stack};
-use support::waking::{Bell, poll_with};
+use support::waking::{CountingWaker, poll_with};
 use support::{Count, LIMIT, eventually, within};
 
-fn poll_all(futures: &mut [Pin<Box<Cancelled<'_>>>], bell: &Arc<Bell>) {
-    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), bell).is_pending()));
+fn poll_all(futures: &mut [Pin<Box<Cancelled<'_>>>], waker: &Arc<CountingWaker>) {
+    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), waker).is_pending()));
 }
 
 /// D15: adding and removing a waiter costs the same at any depth and with any number of other waiters.
 #[test]
-fn d15_waiting_is_not_linear_in_depth_or_company() {
+fn d15_waiting_is_not_linear_in_depth_or_waiters() {
     within(LIMIT, "waiting", || {
-        let (chain, bell) = (chain(20_000), Bell::new());
+        let (chain, waker) = (chain(20_000), CountingWaker::new());
         let last = chain.last().unwrap();
         let mut futures: Vec<_> = (0..20_000).map(|_| Box::pin(last.cancelled())).collect();
-        poll_all(&mut futures, &bell);
-        poll_all(&mut futures, &bell);
+        poll_all(&mut futures, &waker);
+        poll_all(&mut futures, &waker);
         // The oldest leave first, then the youngest.
         futures.drain(..10_000);
         while futures.len() > 10 {
             futures.pop();
         }
         chain[0].cancel();
-        assert_eq!(bell.rung(), futures.len());
+        assert_eq!(waker.wakes(), futures.len());
         drop(futures);
-        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+        assert_eq!(Arc::strong_count(&waker), 1, "no waker is left");
     });
 }
 
@@ -51,7 +51,7 @@ impl Wake for Listed {
 
 /// Waiters at any level below are woken in the order in which they came.
 #[test]
-fn those_who_wait_are_woken_in_order() {
+fn waiters_are_woken_in_order() {
     let (chain, woken) = (chain(5), Arc::default());
     let mut futures: Vec<_> = [3, 0, 4, 1, 2, 4, 0].iter().map(|n| Box::pin(chain[*n].cancelled())).collect();
     for (n, future) in futures.iter_mut().enumerate() {
@@ -88,14 +88,14 @@ fn d03_wakers_that_wake_need_no_stack() {
 
 /// What a waker of [`Curious`] does in every call.
 fn use_all(token: &CancelToken) {
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let below = token.child();
     let mut future = Box::pin(below.cancelled());
-    let is_ready = poll_with(future.as_mut(), &bell).is_ready();
+    let is_ready = poll_with(future.as_mut(), &waker).is_ready();
     assert_eq!(is_ready, token.is_cancelled());
     below.cancel_after(LIMIT);
     // With a deadline it has an alarm too.
-    assert_eq!(poll_with(future.as_mut(), &bell).is_ready(), is_ready);
+    assert_eq!(poll_with(future.as_mut(), &waker).is_ready(), is_ready);
     assert!(below.deadline().is_some());
     below.cancel();
 }
@@ -200,22 +200,22 @@ fn timers() -> Vec<std::ffi::OsString> {
 #[cfg(target_os = "linux")]
 fn d21_a_thousand_deadlines_are_one_thread() {
     within(LIMIT, "deadlines", || {
-        let bell = Bell::new();
+        let waker = CountingWaker::new();
         let tokens: Vec<_> = (1..=1000).map(|_| CancelToken::new()).collect();
         tokens.iter().for_each(|token| token.cancel_after(10 * LIMIT));
         let mut futures: Vec<_> = tokens.iter().map(|token| Box::pin(token.cancelled())).collect();
-        poll_all(&mut futures, &bell);
+        poll_all(&mut futures, &waker);
         eventually("one thread keeps the time", || timers().len() == 1);
         drop(futures);
 
         let (mut seen, start) = (std::collections::HashSet::new(), Instant::now());
         for token in &tokens {
-            poll_all(&mut [Box::pin(token.cancelled())], &bell);
+            poll_all(&mut [Box::pin(token.cancelled())], &waker);
             seen.extend(timers());
         }
         // It stays for a second after its last alarm, so another one is needed only if the test is delayed for as long.
         let most = 1 + start.elapsed().as_secs() as usize;
         assert!((1..=most).contains(&seen.len()), "{} threads", seen.len());
-        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+        assert_eq!(Arc::strong_count(&waker), 1, "no waker is left");
     });
 }

@@ -15,7 +15,7 @@ use formicary::{CancelToken, Context, Dispatch, Pool, PoolWithFunc, StatefulPool
 use parking_lot::Mutex;
 use support::closures::{occupy, pool};
 use support::races::{quiet_panic, together};
-use support::waking::{Bell, block_on, poll_with};
+use support::waking::{CountingWaker, block_on, poll_with};
 use support::{
     Gate, LIMIT, assert_conserved, await_waiting, eventually, on_every_dispatch, quiet_panics, threads_named, within,
 };
@@ -135,10 +135,10 @@ fn a27_futures_and_threads_wait_in_one_queue() {
 fn dropped_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
-        let (bell, captured) = (Bell::new(), Arc::new(()));
+        let (waker, captured) = (CountingWaker::new(), Arc::new(()));
         let held = Arc::clone(&captured);
         let mut first = Box::pin(pool.submit_async(move || drop(held)));
-        assert!(poll_with(first.as_mut(), &bell).is_pending());
+        assert!(poll_with(first.as_mut(), &waker).is_pending());
         let others: Vec<_> = (0..2)
             .map(|n| {
                 let waits = Arc::clone(&pool);
@@ -158,7 +158,7 @@ fn dropped_while_waiting<D: Dispatch>() {
             1 => {
                 gate.open();
                 // Notified, and not polled again.
-                eventually("the first is notified", || bell.rung() > 0);
+                eventually("the first is notified", || waker.wakes() > 0);
                 drop(first);
             }
             _ => {
@@ -183,13 +183,13 @@ fn a_future_that_is_dropped_while_it_waits_strands_no_submitter() {
 fn wakers_change<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let mut entering = Box::pin(pool.spawn_async(|| 7));
-    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
-    assert!(bells.iter().all(|bell| poll_with(entering.as_mut(), bell).is_pending()));
+    let wakers: Vec<_> = (0..5).map(|_| CountingWaker::new()).collect();
+    assert!(wakers.iter().all(|waker| poll_with(entering.as_mut(), waker).is_pending()));
     assert_eq!(pool.waiting(), 1);
     gate.open();
-    eventually("the last is woken", || bells[4].rung() > 0);
-    assert_eq!(bells[..4].iter().map(|bell| bell.rung()).sum::<usize>(), 0);
-    eventually("all wakers are gone", || bells.iter().all(|bell| Arc::strong_count(bell) == 1));
+    eventually("the last is woken", || wakers[4].wakes() > 0);
+    assert_eq!(wakers[..4].iter().map(|waker| waker.wakes()).sum::<usize>(), 0);
+    eventually("all wakers are gone", || wakers.iter().all(|waker| Arc::strong_count(waker) == 1));
     // Polled to its end on another thread.
     let handle = within(LIMIT, "moved", {
         let handle = block_on(entering).unwrap();
@@ -200,23 +200,23 @@ fn wakers_change<D: Dispatch>() {
     let gate = Gate::new();
     let held = gate.clone();
     let mut handle = pool.spawn(move || held.wait()).unwrap();
-    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
-    assert!(bells.iter().all(|bell| poll_with(Pin::new(&mut handle), bell).is_pending()));
+    let wakers: Vec<_> = (0..5).map(|_| CountingWaker::new()).collect();
+    assert!(wakers.iter().all(|waker| poll_with(Pin::new(&mut handle), waker).is_pending()));
     gate.open();
-    eventually("the last is woken", || bells[4].rung() > 0);
-    assert_eq!(bells.iter().map(|bell| bell.rung()).sum::<usize>(), 1);
-    assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1));
-    assert!(poll_with(Pin::new(&mut handle), &bells[0]).is_ready());
-    let Poll::Ready(Err(taken)) = poll_with(Pin::new(&mut handle), &bells[0]) else { panic!("taken") };
+    eventually("the last is woken", || wakers[4].wakes() > 0);
+    assert_eq!(wakers.iter().map(|waker| waker.wakes()).sum::<usize>(), 1);
+    assert!(wakers.iter().all(|waker| Arc::strong_count(waker) == 1));
+    assert!(poll_with(Pin::new(&mut handle), &wakers[0]).is_ready());
+    let Poll::Ready(Err(taken)) = poll_with(Pin::new(&mut handle), &wakers[0]) else { panic!("taken") };
     assert!(taken.to_string().contains("taken"));
 
     let token = CancelToken::new();
     let mut cancelled = Box::pin(token.cancelled());
-    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
-    assert!(bells.iter().all(|bell| poll_with(cancelled.as_mut(), bell).is_pending()));
+    let wakers: Vec<_> = (0..5).map(|_| CountingWaker::new()).collect();
+    assert!(wakers.iter().all(|waker| poll_with(cancelled.as_mut(), waker).is_pending()));
     token.cancel();
-    assert_eq!(bells.iter().map(|bell| bell.rung()).collect::<Vec<_>>(), [0, 0, 0, 0, 1]);
-    assert!(poll_with(cancelled.as_mut(), &bells[0]).is_ready());
+    assert_eq!(wakers.iter().map(|waker| waker.wakes()).collect::<Vec<_>>(), [0, 0, 0, 0, 1]);
+    assert!(poll_with(cancelled.as_mut(), &wakers[0]).is_ready());
 }
 
 #[test]
@@ -227,28 +227,28 @@ fn the_waker_of_the_last_poll_is_woken() {
 /// A future that was notified and is not polled keeps its place in the wait queue, but no room: a later submitter may take that.
 fn head_of_the_queue<D: Dispatch>() {
     let (pool, gate) = full::<D>();
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let mut first = Box::pin(pool.submit_async(|| ()));
-    assert!(poll_with(first.as_mut(), &bell).is_pending());
+    assert!(poll_with(first.as_mut(), &waker).is_pending());
     gate.open();
-    eventually("it is notified", || bell.rung() > 0);
+    eventually("it is notified", || waker.wakes() > 0);
     assert!(pool.wait_idle());
     pool.with().room_timeout(LIMIT).submit(|| ()).unwrap();
     assert!(pool.wait_idle());
     assert_eq!(pool.waiting(), 1);
-    assert!(matches!(poll_with(first.as_mut(), &bell), Poll::Ready(Ok(()))));
+    assert!(matches!(poll_with(first.as_mut(), &waker), Poll::Ready(Ok(()))));
     assert!(pool.wait_idle());
 }
 
 #[test]
-fn a28_the_head_of_the_queue_keeps_its_place_but_no_room() {
+fn a28_the_head_of_the_wait_queue_keeps_its_position_but_no_room() {
     on_every_dispatch!(head_of_the_queue);
 }
 
 /// A future is polled once on this thread and then awaited on another.
 fn moved<D: Dispatch>() {
     let (pool, gate) = full::<D>();
-    let here = Bell::new();
+    let here = CountingWaker::new();
     let owner = Arc::clone(&pool);
     let mut entering: Pin<Box<dyn Future<Output = u32> + Send>> =
         Box::pin(async move { owner.spawn_async(|| 7).await.unwrap().await.unwrap() });
@@ -300,10 +300,10 @@ fn counted<D: Dispatch>() {
     let gate = Gate::new();
     let held = gate.clone();
     pool.submit(move || held.wait()).unwrap();
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let mut futures: Vec<_> = (0..2).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
     assert_eq!(pool.waiting(), 0);
-    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
     assert_eq!(pool.waiting(), 2);
     assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind(), SubmitErrorKind::Overloaded);
     assert_eq!(pool.submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Overloaded);
@@ -322,7 +322,7 @@ fn max_blocking_counts_futures_too() {
 
 /// Many futures and threads submit to a small pool, and some futures are dropped after a poll: all others get in, and all results
 /// arrive.
-fn crowd<D: Dispatch>() {
+fn many_submitters<D: Dispatch>() {
     let pool = pool::<D>(2, 1);
     let entered = AtomicUsize::new(0);
     together(4, |n| {
@@ -331,7 +331,7 @@ fn crowd<D: Dispatch>() {
                 0 => drop(pool.submit(|| ()).map(|()| entered.fetch_add(1, SeqCst))),
                 1 => {
                     let mut future = Box::pin(pool.submit_async(|| ()));
-                    if poll_with(future.as_mut(), &Bell::new()).is_ready() {
+                    if poll_with(future.as_mut(), &CountingWaker::new()).is_ready() {
                         entered.fetch_add(1, SeqCst);
                     }
                 }
@@ -360,7 +360,7 @@ fn crowd<D: Dispatch>() {
 
 #[test]
 fn b21_many_futures_and_threads_wait_for_room() {
-    on_every_dispatch!(crowd);
+    on_every_dispatch!(many_submitters);
 }
 
 /// On a runtime of several threads, with its timers and its dropping of late futures.
@@ -428,12 +428,12 @@ fn awaiting_tokens_leaves_no_thread_behind() {
 
         // A limit that is set or shortened while a future waits.
         let token = CancelToken::new();
-        let bell = Bell::new();
+        let waker = CountingWaker::new();
         let mut waits = Box::pin(token.cancelled());
-        assert!(poll_with(waits.as_mut(), &bell).is_pending());
+        assert!(poll_with(waits.as_mut(), &waker).is_pending());
         token.cancel_after(10 * LIMIT);
-        assert_eq!(bell.rung(), 1);
-        assert!(poll_with(waits.as_mut(), &bell).is_pending());
+        assert_eq!(waker.wakes(), 1);
+        assert!(poll_with(waits.as_mut(), &waker).is_pending());
         eventually("one thread keeps the time", || threads_named(TIMER) == 1);
         token.cancel_after(Duration::from_millis(10));
         block_on(waits);
@@ -442,11 +442,11 @@ fn awaiting_tokens_leaves_no_thread_behind() {
         let late = CancelToken::new();
         late.cancel_after(10 * LIMIT);
         let mut many: Vec<_> = (0..100).map(|_| Box::pin(late.cancelled())).collect();
-        assert!(many.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+        assert!(many.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
         eventually("one thread keeps the time", || threads_named(TIMER) == 1);
         drop(many);
         eventually("the thread is gone", || threads_named(TIMER) == 0);
-        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+        assert_eq!(Arc::strong_count(&waker), 1, "no waker is left");
 
         // The timer thread starts and exits while futures come and go.
         together(4, |n| {

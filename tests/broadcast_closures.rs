@@ -193,7 +193,7 @@ fn not_there<D: Dispatch>() {
 }
 
 #[test]
-fn workers_that_are_not_there_keep_no_caller_waiting() {
+fn broadcasts_wait_for_no_worker_that_has_not_started_or_has_exited() {
     on_every_dispatch!(not_there);
 }
 

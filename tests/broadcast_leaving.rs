@@ -41,6 +41,6 @@ fn exiting<D: Dispatch>() {
 }
 
 #[test]
-fn a_worker_that_was_told_to_leave_still_does_what_it_was_given() {
+fn a_worker_that_was_told_to_exit_still_runs_its_broadcasts() {
     on_every_dispatch!(exiting);
 }

@@ -268,7 +268,7 @@ fn one_of_several_threads_at_build_is_enough() {
 }
 
 #[test]
-fn a_refused_thread_leaves_the_task_to_a_living_worker() {
+fn a_refused_thread_leaves_the_task_to_a_live_worker() {
     for_each(|variant| {
         let allowed = Arc::new(AtomicBool::new(true));
         let pool = variant.build(with_threads_if(Setup::new(4, 4), &allowed));

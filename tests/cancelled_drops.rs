@@ -14,9 +14,9 @@ use formicary::{
 use support::races::quiet_panic;
 use support::{Count, Gate, on_every_dispatch};
 
-struct Bomb;
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         if !thread::panicking() {
             quiet_panic();
@@ -28,10 +28,10 @@ impl Drop for Bomb {
 struct Careful;
 
 impl Worker for Careful {
-    type Input = Bomb;
+    type Input = PanicsOnDrop;
     type Output = ();
 
-    fn process(&mut self, bomb: Bomb, _: &Context<'_>) {
+    fn process(&mut self, bomb: PanicsOnDrop, _: &Context<'_>) {
         std::mem::forget(bomb);
     }
 }
@@ -67,17 +67,17 @@ fn kinds<D: Dispatch>() {
     let told = Count::new();
     let pool: Pool<D> = with(Pool::builder(), &told).build().unwrap();
     check(&pool, &told, |token| {
-        let bomb = Bomb;
+        let bomb = PanicsOnDrop;
         pool.with().token(token).submit(move || std::mem::forget(bomb)).unwrap();
         || true
     });
     check(&pool, &told, |token| {
-        let bomb = Bomb;
+        let bomb = PanicsOnDrop;
         let handle = pool.with().token(token).spawn(move || std::mem::forget(bomb)).unwrap();
         || is_cancelled(handle)
     });
     check(&pool, &told, |token| {
-        let (group, bomb) = (pool.group_with::<(), ()>(token), Bomb);
+        let (group, bomb) = (pool.group_with::<(), ()>(token), PanicsOnDrop);
         let defuse = move |_: &CancelToken| {
             std::mem::forget(bomb);
             Ok(())
@@ -87,9 +87,9 @@ fn kinds<D: Dispatch>() {
     });
 
     let told = Count::new();
-    let pool: PoolWithFunc<Bomb, D> = with(PoolWithFunc::builder(std::mem::forget), &told).build().unwrap();
+    let pool: PoolWithFunc<PanicsOnDrop, D> = with(PoolWithFunc::builder(std::mem::forget), &told).build().unwrap();
     check(&pool, &told, |token| {
-        pool.with().token(token).submit(Bomb).unwrap();
+        pool.with().token(token).submit(PanicsOnDrop).unwrap();
         || true
     });
 
@@ -101,15 +101,15 @@ fn kinds<D: Dispatch>() {
     });
     let pool: StatefulPool<Careful, D> = with(builder, &told).build().unwrap();
     check(&pool, &told, |token| {
-        let handle = pool.with().token(token).spawn(Bomb).unwrap();
+        let handle = pool.with().token(token).spawn(PanicsOnDrop).unwrap();
         || is_cancelled(handle)
     });
-    pool.run(Bomb).unwrap();
+    pool.run(PanicsOnDrop).unwrap();
     assert_eq!(made.get(), 1, "the state had no part in it");
 }
 
 #[test]
-fn a21_a_capture_whose_drop_panics_does_not_unsay_a_cancel() {
+fn a21_a_capture_whose_drop_panics_does_not_undo_a_cancel() {
     on_every_dispatch!(kinds);
 }
 
@@ -119,7 +119,7 @@ fn inside<D: Dispatch>() {
     let pool: Arc<Pool<D>> = Arc::new(with(Pool::builder(), &told).build().unwrap());
     let own = Arc::downgrade(&pool);
     let outer = move || {
-        let (pool, token, bomb) = (own.upgrade().unwrap(), CancelToken::new(), Bomb);
+        let (pool, token, bomb) = (own.upgrade().unwrap(), CancelToken::new(), PanicsOnDrop);
         let inner = pool.with().token(&token).spawn(move || std::mem::forget(bomb)).unwrap();
         token.cancel();
         is_cancelled(inner)
@@ -136,8 +136,8 @@ fn a21_a_cancelled_task_that_its_waiter_drops_is_counted_once() {
     on_every_dispatch!(inside);
 }
 
-/// `leave` submits to a pool whose worker is held, and ends `bombs` tasks that wait there, on this thread: each of their panics is counted.
-fn left<D: Dispatch>(bombs: u64, leave: impl FnOnce(&Pool<D>)) {
+/// `leave` submits to a pool whose worker is held, and ends `captures_that_panic` tasks that wait there, on this thread: each of their panics is counted.
+fn left<D: Dispatch>(captures_that_panic: u64, leave: impl FnOnce(&Pool<D>)) {
     let (told, gate) = (Count::new(), Gate::new());
     let pool: Pool<D> = with(Pool::builder(), &told).build().unwrap();
     let held = gate.clone();
@@ -145,18 +145,18 @@ fn left<D: Dispatch>(bombs: u64, leave: impl FnOnce(&Pool<D>)) {
     gate.await_arrivals(1);
     leave(&pool);
     let stats = pool.stats();
-    assert_eq!((stats.handler_panics, stats.panicked, told.get()), (bombs, 0, 0), "{stats:?}");
+    assert_eq!((stats.handler_panics, stats.panicked, told.get()), (captures_that_panic, 0, 0), "{stats:?}");
     gate.open();
     assert!(pool.wait_idle());
     let stats = pool.stats();
     assert_eq!(stats.submitted, stats.completed + stats.cancelled, "{stats:?}");
-    assert_eq!((stats.handler_panics, told.get()), (bombs, 0), "{stats:?}");
+    assert_eq!((stats.handler_panics, told.get()), (captures_that_panic, 0), "{stats:?}");
 }
 
 fn on_the_owners_thread<D: Dispatch>() {
     left::<D>(3, |pool| {
         let group = pool.group::<(), ()>();
-        for bomb in [Bomb, Bomb, Bomb] {
+        for bomb in [PanicsOnDrop, PanicsOnDrop, PanicsOnDrop] {
             let defuse = move |_: &CancelToken| {
                 std::mem::forget(bomb);
                 Ok(())
@@ -169,7 +169,7 @@ fn on_the_owners_thread<D: Dispatch>() {
             if n == 2 {
                 quiet_panic();
             }
-            Bomb
+            PanicsOnDrop
         });
         let mut map = pool.map(items, std::mem::forget).window(3);
         assert!(catch_unwind(AssertUnwindSafe(|| map.next())).is_err());
@@ -177,7 +177,7 @@ fn on_the_owners_thread<D: Dispatch>() {
     left::<D>(2, |pool| {
         let view = pool.limited(1);
         view.submit(|| ()).unwrap();
-        for bomb in [Bomb, Bomb] {
+        for bomb in [PanicsOnDrop, PanicsOnDrop] {
             view.submit(move || std::mem::forget(bomb)).unwrap();
         }
     });
@@ -190,10 +190,10 @@ fn a21_a_capture_whose_drop_panics_on_its_owners_thread_is_counted() {
 
 /// A task that was given back belongs to the caller that runs it, and so does its panic, also one in a drop that takes the place of
 /// a run.
-fn a_task_in_hand_panics_for_its_holder<D: Dispatch>() {
+fn a_returned_task_panics_for_its_owner<D: Dispatch>() {
     let pool: Pool<D> = Pool::builder().workers(1).queue(4).dispatch().build().unwrap();
     let (pause, token) = (pool.pause(), CancelToken::new());
-    let bomb = Bomb;
+    let bomb = PanicsOnDrop;
     pool.with().token(&token).submit(move || std::mem::forget(bomb)).unwrap();
     let handle = pool.spawn(quiet_panic).unwrap();
     let returned = pool.shutdown_now();
@@ -206,6 +206,6 @@ fn a_task_in_hand_panics_for_its_holder<D: Dispatch>() {
 }
 
 #[test]
-fn tasks_in_hand_panic_for_their_holders() {
-    on_every_dispatch!(a_task_in_hand_panics_for_its_holder);
+fn returned_tasks_panic_for_their_owners() {
+    on_every_dispatch!(a_returned_task_panics_for_its_owner);
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use formicary::{BuildError, Context, Dispatch, Pool, StatefulPool, SubmitErrorKind, Task, Worker, WorkerPool};
 use support::races::{quiet_panic, together};
-use support::waking::{Bell, poll_with};
+use support::waking::{CountingWaker, poll_with};
 use support::{
     Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch, quiet_panics,
     start_thread, threads_named, variants, within,
@@ -199,9 +199,9 @@ fn killed_while_waiting<D: Dispatch>() {
         let submitter = thread::spawn({
             let (pool, captured, in_line, kill) = (pool.clone(), captured.clone(), in_line.clone(), kill.clone());
             move || {
-                let bell = Bell::new();
+                let waker = CountingWaker::new();
                 let mut entering = Box::pin(pool.submit_async(move || drop(captured)));
-                assert!(poll_with(entering.as_mut(), &bell).is_pending());
+                assert!(poll_with(entering.as_mut(), &waker).is_pending());
                 in_line.open();
                 kill.wait();
                 quiet_panic();
@@ -337,7 +337,7 @@ fn forgotten<D: Dispatch>() {
     // A forgotten future in the wait queue holds up those behind it, but not the end.
     let (full, gate) = full::<D>();
     let mut entering = Box::pin(full.submit_async(|| ()));
-    assert!(poll_with(entering.as_mut(), &Bell::new()).is_pending());
+    assert!(poll_with(entering.as_mut(), &CountingWaker::new()).is_pending());
     thread::scope(|scope| {
         let behind = scope.spawn(|| full.submit(|| ()).unwrap_err().is_closed());
         await_waiting(&*full, 2);

@@ -12,7 +12,7 @@ use support::closures::{occupy, pool};
 use support::{Gate, Setup, eventually, for_each, on_every_dispatch, start_thread};
 
 #[test]
-fn a_pool_tells_its_name_and_its_bound() {
+fn a_pool_reports_its_name_and_its_bound() {
     for_each(|variant| {
         let named = Setup { thread_name: Some("mill".to_owned()), ..Setup::new(1, 7) };
         let stats = variant.build(named).stats();

@@ -87,7 +87,7 @@ fn first_in_time<D: Dispatch>() {
 }
 
 #[test]
-fn a29_the_first_failure_in_time_is_told() {
+fn a29_the_first_failure_in_time_is_reported() {
     on_every_dispatch!(first_in_time);
 }
 

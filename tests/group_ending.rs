@@ -72,7 +72,7 @@ fn stubborn<D: Dispatch>() {
 }
 
 #[test]
-fn b22_who_ignores_the_token_is_waited_for() {
+fn b22_a_task_that_ignores_the_token_is_waited_for() {
     on_every_dispatch!(stubborn);
 }
 

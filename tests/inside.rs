@@ -72,7 +72,7 @@ fn d09_what_was_accepted_inside_runs() {
 
 /// D09: every verb of every kind, from a task of a pool of one that is full, blocking or not: accepted at once, and run.
 #[test]
-fn d09_no_verb_is_refused_for_want_of_room() {
+fn d09_no_verb_is_refused_for_lack_of_room() {
     for_each(|variant| {
         for nonblocking in [false, true] {
             let setup = Setup { nonblocking, max_blocking: Some(0), ..Setup::new(1, 1) };
@@ -137,7 +137,7 @@ fn closures<D: Dispatch>() {
 }
 
 #[test]
-fn d09_no_task_of_a_closure_is_refused_for_want_of_room() {
+fn d09_no_task_of_a_closure_is_refused_for_lack_of_room() {
     on_every_dispatch!(closures);
 }
 

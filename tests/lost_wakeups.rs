@@ -30,7 +30,7 @@ fn held(variant: support::Variant, setup: Setup) -> (AnyPool, Gate) {
 
 /// B01: the end of the only worker's task is a panic; the blocked submitter gets in all the same.
 #[test]
-fn b01_panic_lets_a_blocked_submitter_in() {
+fn b01_a_panic_admits_a_blocked_submitter() {
     for_each(|variant| {
         let (pool, gate) = (variant.build(Setup::new(1, 0)), Gate::new());
         let wait = gate.clone();
@@ -67,7 +67,7 @@ fn b01_workers_that_all_panic_strand_no_submitter() {
 
 /// B01: the only worker has decided to expire and has not exited yet: a task that comes now runs.
 #[test]
-fn b01_a_task_that_meets_a_leaving_worker_runs() {
+fn b01_a_task_that_is_queued_while_a_worker_exits_runs() {
     for_each(|variant| {
         let leaving = Gate::new();
         let hook = leaving.clone();
@@ -105,7 +105,7 @@ fn b01_submits_racing_with_expiry_all_run() {
 
 /// B01: growing lets in every submitter that there is room for, not only the head of the wait queue.
 #[test]
-fn b01_tune_up_lets_every_blocked_submitter_in() {
+fn b01_tune_up_admits_every_blocked_submitter() {
     for_each(|variant| {
         let (pool, gate) = held(variant, Setup::new(1, 0));
         let blocked: Vec<_> = (0..5).map(|_| submitter(&pool, gate.task())).collect();
@@ -138,7 +138,7 @@ fn b01_tune_up_starts_what_is_queued() {
 
 /// B01: a submitter that gives up at the moment it is notified passes the notification on.
 #[test]
-fn b01_giving_up_passes_the_wake_up_on() {
+fn b01_giving_up_passes_the_notification_on() {
     for_each(|variant| {
         for round in 0..100 {
             let (pool, gate) = held(variant, Setup::new(1, 0));

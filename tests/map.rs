@@ -72,7 +72,7 @@ fn with_a_panic(after: &Count) -> Items {
 }
 
 #[test]
-fn a41_a_panic_surfaces_at_its_items_place_and_blocks_no_other() {
+fn a41_a_panic_surfaces_at_its_items_position_and_blocks_no_other() {
     support::quiet_panics();
     on_all(2, 8, |pool| {
         let after = Count::new();

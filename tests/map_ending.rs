@@ -71,7 +71,7 @@ fn a41_a_closed_pool_gives_every_item_back() {
 
 /// What the pool gives back in the middle is an error at its place, in either order.
 #[test]
-fn a41_what_shutdown_now_gives_back_is_told() {
+fn a41_what_shutdown_now_gives_back_is_reported() {
     for unordered in [false, true] {
         on_all(1, 20, move |pool| {
             let gate = Gate::new();

@@ -60,7 +60,7 @@ fn threads_have_the_names_that_a_function_gives() {
 }
 
 #[test]
-fn a_pool_is_called_otherwise_than_its_threads() {
+fn a_pool_has_another_name_than_its_threads() {
     for_each(|variant| {
         let (sender, receiver) = channel();
         let sender = Mutex::new(sender);

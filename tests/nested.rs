@@ -171,7 +171,7 @@ fn b05_all_workers_wait_for_room_at_once() {
 
 /// B05: two workers wait for the third, and the pool shrinks: when the third exits, the others lose their permit to wait.
 #[test]
-fn b05_shrinking_revokes_the_permit_to_wait() {
+fn b05_shrinking_evicts_a_blocked_worker() {
     for_each(|variant| {
         let (pool, meet, busy) = (variant.build(Setup::new(3, 0).bounded()), Gate::new(), Gate::new());
         let ran = Count::new();
@@ -247,7 +247,7 @@ fn b05_deep_nesting_ends() {
 /// B05: a worker that runs queued tasks while it waits for room makes room, also for other waiting submitters: here its task goes
 /// on only when the outside submitter has got in.
 #[test]
-fn b05_room_made_by_helping_is_announced() {
+fn b05_room_made_by_helping_notifies_a_submitter() {
     for_each(|variant| {
         if !variant.helps {
             return;

@@ -139,7 +139,7 @@ fn d12_dropping_a_pool_that_cancels_drops_what_is_queued() {
 
 /// D12: running tasks are told to stop: by their token, and a worker with state by its context; the others are cancelled.
 #[test]
-fn d12_dropping_a_pool_that_cancels_tells_what_runs_to_stop() {
+fn d12_dropping_a_pool_that_cancels_tells_running_tasks_to_stop() {
     fn test<D: Dispatch>() {
         let (token, gate) = (CancelToken::new(), Gate::new());
         let pool = Pool::builder().workers(1).on_drop(OnDrop::Cancel).dispatch::<D>().build().unwrap();
@@ -175,7 +175,7 @@ impl Worker for UntilTold {
 }
 
 #[test]
-fn d12_dropping_a_pool_that_cancels_tells_its_states() {
+fn d12_dropping_a_pool_that_cancels_stops_its_states() {
     fn test<D: Dispatch>() {
         let gate = Gate::new();
         let at = gate.clone();

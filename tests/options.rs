@@ -13,7 +13,7 @@ use formicary::{
     StatefulPool, SubmitErrorKind, Task, With,
 };
 use support::refusals::assert_each_verb_refuses;
-use support::waking::{Bell, block_on, poll_with};
+use support::waking::{CountingWaker, block_on, poll_with};
 use support::{Count, Gate, RunTask, eventually, on_every_dispatch, within};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -129,7 +129,7 @@ fn waiting<D: Dispatch>() {
 }
 
 #[test]
-fn a_time_for_room_is_for_room_only() {
+fn a_room_timeout_limits_only_the_wait_for_room() {
     on_every_dispatch!(waiting);
 }
 
@@ -228,10 +228,10 @@ fn dropped<D: Dispatch>() {
     let (gate, ran) = (Gate::new(), Count::new());
     pool.with().submit(gate.task()).unwrap();
     gate.await_arrivals(1);
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let token = CancelToken::new();
     let mut waits = Box::pin(pool.with().token(&token).name("waits").run_async(ran.task()));
-    assert!(poll_with(waits.as_mut(), &bell).is_pending());
+    assert!(poll_with(waits.as_mut(), &waker).is_pending());
     assert_eq!(pool.waiting(), 1);
     drop(waits);
     assert_eq!(pool.waiting(), 0);
@@ -244,7 +244,7 @@ fn dropped<D: Dispatch>() {
         second.up();
     };
     let mut runs = Box::pin(pool.with().token(&token).run_async(work));
-    assert!(poll_with(runs.as_mut(), &bell).is_pending());
+    assert!(poll_with(runs.as_mut(), &waker).is_pending());
     held.await_arrivals(1);
     drop(runs);
     held.open();
@@ -253,7 +253,7 @@ fn dropped<D: Dispatch>() {
 }
 
 #[test]
-fn a_future_that_is_dropped_takes_back_what_is_not_in() {
+fn a_future_that_is_dropped_takes_its_task_back() {
     on_every_dispatch!(dropped);
 }
 
@@ -280,7 +280,7 @@ fn nested<D: Dispatch>() {
 }
 
 /// The same where the inner one has no slot: the only worker at its own full door runs what it brings.
-fn in_hand<D: Dispatch>() {
+fn run_within_the_submit<D: Dispatch>() {
     let builder = Pool::builder().workers(1).queue(0).nested(Nested::Bounded);
     let pool: Arc<Pool<D>> = Arc::new(builder.dispatch().build().unwrap());
     let own = Arc::downgrade(&pool);
@@ -296,11 +296,11 @@ fn in_hand<D: Dispatch>() {
 #[test]
 fn the_current_task_is_the_innermost() {
     on_every_dispatch!(nested);
-    on_every_dispatch!(in_hand);
+    on_every_dispatch!(run_within_the_submit);
 }
 
 /// A graceful shutdown tells what runs to stop, with a token of its own or without.
-fn told_to_stop<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
+fn stopped_by_a_shutdown<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let (begun, token) = (Gate::new(), CancelToken::new());
     let at = begun.clone();
     let until_told = Task::new(move || {
@@ -318,11 +318,11 @@ fn told_to_stop<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
 }
 
 fn stopped<D: Dispatch>() {
-    on_kinds!(D, Setup::Plain, told_to_stop);
+    on_kinds!(D, Setup::Plain, stopped_by_a_shutdown);
 }
 
 #[test]
-fn a_graceful_shutdown_is_heard_by_what_asks() {
+fn a_graceful_shutdown_is_seen_by_tasks_that_ask() {
     on_every_dispatch!(stopped);
 }
 

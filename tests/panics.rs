@@ -260,7 +260,7 @@ fn check<K: Kind>(name: &str, trap: &Trap, pool: K) {
     trap.arm(place == ThreadStart);
     pool.restart().unwrap();
     trap.arm(false);
-    assert_ne!(trap.sprung(), 0, "the trap was not reached");
+    assert_ne!(trap.fired(), 0, "the trap was not reached");
     assert_works(&pool, trap);
     drop(pool);
     // The threads are the spawn handler's, so the pool does not join them.

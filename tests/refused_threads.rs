@@ -63,7 +63,7 @@ fn b20_build_succeeds_with_fewer_workers() {
 
 /// B20: a thread refused later leaves the tasks to the living worker; with threads again, there are more workers.
 #[test]
-fn b20_a_refused_thread_leaves_the_task_to_the_living() {
+fn b20_a_refused_thread_leaves_the_task_to_live_workers() {
     for_each(|variant| {
         let given = Arc::new(AtomicBool::new(true));
         let system_gives = Arc::clone(&given);
@@ -90,7 +90,7 @@ fn b20_a_refused_thread_leaves_the_task_to_the_living() {
 
 /// B20: with no worker alive the submitter gets the error and the task; the next submit tries again.
 #[test]
-fn b20_without_any_worker_the_task_comes_back() {
+fn b20_without_any_worker_the_task_is_returned() {
     for_each(|variant| {
         let given = Arc::new(AtomicBool::new(true));
         let system_gives = Arc::clone(&given);
@@ -204,7 +204,7 @@ fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
 
 /// B20: the end of the pool runs what was accepted, also when the last worker has exited and no other started.
 #[test]
-fn b20_shutdown_runs_what_no_thread_came_for() {
+fn b20_shutdown_runs_tasks_that_got_no_thread() {
     left_by_the_last_worker(|pool, leaving| {
         leaving.open();
         eventually("the last worker is gone", || pool.stats().retired > 0);
@@ -257,7 +257,7 @@ fn b20_a_lone_worker_that_waits_for_room_does_not_hang() {
 /// B05, B20: states cannot be built for a while, and one worker is left. When it has a state again, so can others: it may wait for room
 /// in the queue, for one of them is started to make some.
 #[test]
-fn b05_b20_a_waiting_submitter_gets_help_when_states_can_be_had_again() {
+fn b05_b20_a_waiting_submitter_gets_a_worker_when_states_can_be_made_again() {
     fn test<D: Dispatch>() {
         let (works, rebuilds, held) = (Arc::new(AtomicBool::new(true)), Gate::new(), Gate::new());
         let (factory_works, rebuilding) = (Arc::clone(&works), rebuilds.clone());

@@ -277,7 +277,7 @@ fn a_pool_that_outgrew_its_ring_runs_as_many_as_it_has_workers() {
 
 /// The same for submitters that waited before the pool grew; and back at its first size the bound is exact again.
 #[test]
-fn submitters_that_waited_before_the_pool_grew_are_let_in() {
+fn submitters_that_waited_before_the_pool_grew_are_admitted() {
     for_each_ring(|variant| {
         let (pool, gate, ran) = (variant.build(Setup::new(1, 1)), Gate::new(), Count::new());
         std::thread::scope(|scope| {
@@ -307,7 +307,7 @@ fn submitters_that_waited_before_the_pool_grew_are_let_in() {
 
 /// Memory that cannot be had is an error of the build that says so.
 #[test]
-fn memory_that_cannot_be_had_is_a_build_error() {
+fn memory_that_cannot_be_allocated_is_a_build_error() {
     for_each_ring(|variant| {
         for queue in [usize::MAX, usize::MAX - 1, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX / 64] {
             let error = variant.try_build(Setup::new(1, queue)).map(drop).unwrap_err();

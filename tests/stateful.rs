@@ -312,7 +312,7 @@ fn a_state_that_cannot_be_rebuilt_cancels_the_task_and_is_tried_again() {
 
 /// A state in use cannot be lent: the last free worker is told so, with its input.
 #[test]
-fn a_worker_that_would_wait_for_itself_is_told() {
+fn a_worker_that_would_wait_for_itself_is_refused() {
     type Own = Arc<std::sync::OnceLock<StatefulPool<Obeys>>>;
     limited(|| {
         for workers in 1..=2 {

@@ -15,7 +15,7 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use parking_lot::Mutex;
 use support::races::{quiet_panic, together};
-use support::waking::{Bell, block_on};
+use support::waking::{CountingWaker, block_on};
 use support::{Count, Gate, eventually, on_every_dispatch};
 
 async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
@@ -159,7 +159,7 @@ fn failures<D: Dispatch>() {
 }
 
 #[test]
-fn a41_a_streams_failures_come_at_their_places() {
+fn a41_a_streams_failures_come_at_their_positions() {
     on_every_dispatch!(failures);
 }
 
@@ -303,12 +303,12 @@ fn held<'p, D: Dispatch>(
 
 fn keeps_no_waker<D: Dispatch>() {
     let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
-    let (gate, bell) = (Gate::new(), Bell::new());
-    let stream = held(&pool, &gate, &Waker::from(Arc::clone(&bell)));
+    let (gate, waker) = (Gate::new(), CountingWaker::new());
+    let stream = held(&pool, &gate, &Waker::from(Arc::clone(&waker)));
     gate.await_arrivals(1);
-    assert!(Arc::strong_count(&bell) > 1, "it listens");
+    assert!(Arc::strong_count(&waker) > 1, "it listens");
     drop(stream);
-    assert_eq!(Arc::strong_count(&bell), 1, "and not any more, though its task runs");
+    assert_eq!(Arc::strong_count(&waker), 1, "and not any more, though its task runs");
     gate.open();
     assert!(pool.wait_idle());
 }

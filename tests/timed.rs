@@ -315,7 +315,7 @@ fn an_interrupt_never_reaches_a_later_task() {
 
 /// A worker that runs a task when a graceful shutdown's time is over is told to stop, and after a restart no more.
 #[test]
-fn a_graceful_shutdown_tells_what_runs_to_stop() {
+fn a_graceful_shutdown_tells_running_tasks_to_stop() {
     struct Asks;
     impl Worker for Asks {
         type Input = bool;

@@ -36,7 +36,7 @@ fn circle<D: Dispatch, T: Send + 'static>(queue: usize, ask: impl FnOnce(&Pool<D
     answer
 }
 
-fn at_the_last_place<D: Dispatch>() {
+fn at_the_last_position<D: Dispatch>() {
     let ran = Count::new();
     let task = || {
         let ran = ran.clone();
@@ -79,12 +79,12 @@ fn at_the_last_place<D: Dispatch>() {
 
 /// D28
 #[test]
-fn d28_a_limit_at_the_last_place_of_a_circle_ends_it() {
-    on_every_dispatch!(at_the_last_place);
+fn d28_a_limit_at_the_last_position_of_a_circle_ends_it() {
+    on_every_dispatch!(at_the_last_position);
 }
 
 /// Here the first one gives up, and the others wait for its end.
-fn at_the_first_place<D: Dispatch>() {
+fn at_the_first_position<D: Dispatch>() {
     let (a, b, closed) = (pool::<D>(1), pool::<D>(1), Gate::new());
     let (asked, other, closes) = (a.clone(), b.clone(), closed.clone());
     let first = a.spawn(move || {
@@ -106,8 +106,8 @@ fn at_the_first_place<D: Dispatch>() {
 
 /// D28
 #[test]
-fn d28_a_limit_at_the_first_place_of_a_circle_ends_it() {
-    on_every_dispatch!(at_the_first_place);
+fn d28_a_limit_at_the_first_position_of_a_circle_ends_it() {
+    on_every_dispatch!(at_the_first_position);
 }
 
 /// The other pool, once there is one.

@@ -6,11 +6,11 @@ use std::thread;
 
 use formicary::{CancelToken, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Task, WorkerPool};
 
-use crate::faults::{Bomb, FAULTS, Flaky, count, fail};
+use crate::faults::{PanicsOnDrop, FAULTS, Flaky, count, fail};
 use crate::ledger::Ledger;
 use crate::support::races::shift;
 use crate::support::random::Random;
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 
 /// A pool of any kind, with what only its kind can do.
 pub(crate) trait Soaked: WorkerPool<Task> {
@@ -38,7 +38,7 @@ impl User {
 
     /// A task that does something at random.
     fn task(&mut self) -> impl FnOnce() + Send + use<> {
-        let (receipt, mut bomb, mut user) = (self.ledger.receipt(), Bomb::default(), self.split());
+        let (receipt, mut bomb, mut user) = (self.ledger.receipt(), PanicsOnDrop::default(), self.split());
         move || {
             receipt.sign();
             match user.random.below(40) {
@@ -93,7 +93,7 @@ impl User {
         if !self.is_inside && self.random.once_in(2) {
             return Some(block_on(future));
         }
-        let _ready = poll_with(std::pin::pin!(future), &Bell::new());
+        let _ready = poll_with(std::pin::pin!(future), &CountingWaker::new());
         None
     }
 

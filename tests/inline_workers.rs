@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use formicary::{BuildError, Builder, Dispatch, PauseGuard, Pool, Task, WorkerThread};
-use support::waking::{Bell, poll_with};
+use support::waking::{CountingWaker, poll_with};
 use support::{
     AnyPool, Count, Gate, Setup, Variant, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch,
     start_thread, threads_named,
@@ -90,7 +90,7 @@ impl Refusing {
 
 /// B20: when threads can be had again, an inline worker in the middle of a long queue may leave, and a new worker takes its place.
 #[test]
-fn b20_an_inline_worker_leaves_when_threads_can_be_had_again() {
+fn b20_an_inline_worker_leaves_when_threads_are_available_again() {
     for_each(|variant| {
         let (refusing, setup) = Refusing::new();
         let pool = variant.build(setup);
@@ -216,12 +216,12 @@ fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D
     let submitter = submitter.spawn({
         let (pool, is_waiting, goes) = (Arc::clone(&pool), is_waiting.clone(), goes.clone());
         move || {
-            let bell = Bell::new();
+            let waker = CountingWaker::new();
             let mut entering = pin!(pool.submit_async(|| task.run()));
-            assert!(poll_with(entering.as_mut(), &bell).is_pending());
+            assert!(poll_with(entering.as_mut(), &waker).is_pending());
             is_waiting.open();
             goes.wait();
-            assert!(poll_with(entering.as_mut(), &bell).is_ready());
+            assert!(poll_with(entering.as_mut(), &waker).is_ready());
         }
     });
     let submitter = submitter.unwrap();
