@@ -247,7 +247,7 @@ fn a_circle_of_ends_is_not_waited_for() {
     on_every_dispatch!(circle);
 }
 
-/// If no thread can be had for queued tasks, the future does not wait for the end, and the next shutdown runs them.
+/// If no thread can start for queued tasks, the future does not wait for the end, and the next shutdown runs them.
 #[test]
 fn what_no_thread_is_left_for_is_in_the_report() {
     for_each(|variant| {

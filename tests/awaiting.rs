@@ -131,7 +131,7 @@ fn a27_futures_and_threads_wait_in_one_queue() {
     on_every_dispatch!(one_queue);
 }
 
-/// A waiting future is dropped, at any place in the wait queue, also when it has just been notified: those behind it get in.
+/// A waiting future is dropped, at any position in the wait queue, also when it has just been notified: those behind it enter.
 fn dropped_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
@@ -224,7 +224,7 @@ fn the_waker_of_the_last_poll_is_woken() {
     on_every_dispatch!(wakers_change);
 }
 
-/// A future that was notified and is not polled keeps its place in the wait queue, but no room: a later submitter may take that.
+/// A future that was notified and is not polled keeps its position in the wait queue, but reserves no room: a later submitter may take it.
 fn head_of_the_queue<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let waker = CountingWaker::new();
@@ -320,7 +320,7 @@ fn max_blocking_counts_futures_too() {
     on_every_dispatch!(counted);
 }
 
-/// Many futures and threads submit to a small pool, and some futures are dropped after a poll: all others get in, and all results
+/// Many futures and threads submit to a small pool, and some futures are dropped after a poll: all others enter, and all results
 /// arrive.
 fn many_submitters<D: Dispatch>() {
     let pool = pool::<D>(2, 1);

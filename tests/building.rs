@@ -23,7 +23,7 @@ fn start_workers(pool: &AnyPool, count: usize) {
     assert!(pool.wait_idle());
 }
 
-/// A setup whose threads can be had only while the flag is set.
+/// A setup whose threads can start only while the flag is set.
 fn with_threads_if(setup: Setup, allowed: &Arc<AtomicBool>) -> Setup {
     let allowed = allowed.clone();
     let spawn = move |thread: formicary::WorkerThread| {

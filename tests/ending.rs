@@ -46,7 +46,7 @@ fn a08_shutdown_refuses_all_blocked_submitters() {
             .collect();
         await_waiting(&*pool, 10);
         let ended = aside(&pool, |pool| pool.shutdown());
-        // The gate is shut: no submitter gets in, and all of them are refused.
+        // The gate is closed: no submitter enters, and all of them are refused.
         for submitter in blocked {
             assert!(submitter.join().unwrap().unwrap_err().is_closed());
         }

@@ -1,4 +1,4 @@
-//! Faults: threads and states that cannot be had, in tables; submitters that unwind while they wait; tasks that unwind, forget or
+//! Faults: threads that cannot start and states that cannot be made, in tables; submitters that unwind while they wait; tasks that unwind, forget or
 //! own what they should not.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
@@ -36,7 +36,7 @@ fn fresh_name() -> String {
     format!("flt{}x", NAMES.fetch_add(1, SeqCst))
 }
 
-/// Threads: a build fails only if no worker at all could be had. What is accepted runs, what is refused comes back, and nothing is left.
+/// Threads: a build fails only if no worker at all could start. What is accepted runs, what is refused comes back, and nothing is left.
 #[test]
 fn any_thread_may_be_refused() {
     for (variant, (what, fails)) in variants().into_iter().flat_map(|variant| FAILS.map(|fails| (variant, fails))) {
@@ -190,7 +190,7 @@ fn full<D: Dispatch>() -> (Arc<Pool<D>>, Gate) {
     (pool, gate)
 }
 
-/// A submitter's frame is unwound while it waits for room, before, after or at the moment it is notified: those behind get in.
+/// A submitter's frame is unwound while it waits for room, before, after or at the moment it is notified: those behind enter.
 fn killed_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
@@ -271,9 +271,9 @@ fn an_iterator_that_panics_on_a_full_pool_strands_no_submitter() {
 /// The task unwinds because its caller stops waiting, or at that moment.
 fn unwinds_as_the_caller_leaves<D: Dispatch>() {
     let (states, reports) = (Count::new(), Count::new());
-    let (made, told) = (states.clone(), reports.clone());
+    let (made, counts) = (states.clone(), reports.clone());
     let builder = StatefulPool::builder(move |_| Ok(Counted::new(&made))).workers(1).panic_handler(move |_| {
-        told.up();
+        counts.up();
     });
     let pool = builder.dispatch::<D>().build().unwrap();
     let mut panics = 0;

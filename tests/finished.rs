@@ -21,7 +21,7 @@ const TASKS: usize = 10_000;
 /// What each task captures: ten megabytes in all.
 const CAPTURED: usize = 1024;
 
-/// What may be left: lists that are kept, some tasks more than are under way, and a few words for each result.
+/// What may be left: lists that are kept, some more tasks than are unfinished, and a few words for each result.
 const REST: usize = TASKS * 128;
 
 /// One test at a time: the bytes are counted for the whole process.

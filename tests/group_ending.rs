@@ -150,12 +150,12 @@ fn a42_values_from_after_a_failure_are_kept() {
 fn dropped<D: Dispatch>() {
     let (pool, gate, ran) = (pool::<D>(1, 10), Gate::new(), Count::new());
     let group = pool.group::<(), ()>();
-    let (saw, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let wait = gate.clone();
     group
         .spawn(move |token| {
             wait.wait();
-            saw.send(token.is_cancelled()).unwrap();
+            sender.send(token.is_cancelled()).unwrap();
             Ok(())
         })
         .unwrap();
@@ -172,7 +172,7 @@ fn dropped<D: Dispatch>() {
     drop(group);
     assert_eq!(Arc::strong_count(&captured), 1);
     gate.open();
-    assert!(told.recv().unwrap());
+    assert!(receiver.recv().unwrap());
     assert_quiet(&pool);
     assert_eq!((ran.get(), pool.stats().cancelled), (0, 1));
 }

@@ -118,7 +118,7 @@ fn a45_the_end_reaches_submitters_that_wait_at_the_limit() {
     on_every_dispatch!(limit_and_end);
 }
 
-/// A45: `shutdown_now` takes tasks of a group out: the group fails, its limit's places are free, and the tasks still run.
+/// A45: `shutdown_now` takes tasks of a group out: the group fails, its permits are released, and the tasks still run.
 fn given_back<D: Dispatch>() {
     let (pool, gate, ran) = (pool::<D>(1, 10), Gate::new(), Count::new());
     let wait = gate.clone();

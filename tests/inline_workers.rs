@@ -21,7 +21,7 @@ use support::{
 /// Long beyond any limit of a test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Whether the system gives threads.
+/// Whether threads can start.
 #[derive(Clone, Default)]
 struct System(Arc<AtomicBool>);
 
@@ -88,7 +88,7 @@ impl Refusing {
     }
 }
 
-/// B20: when threads can be had again, an inline worker in the middle of a long queue may leave, and a new worker takes its place.
+/// B20: when threads are available again, an inline worker in the middle of a long queue may leave, and a new worker replaces it.
 #[test]
 fn b20_an_inline_worker_leaves_when_threads_are_available_again() {
     for_each(|variant| {
@@ -194,7 +194,7 @@ fn sleeps(name: &str) -> bool {
 struct Late<D: Dispatch> {
     pool: Arc<Pool<D>>,
     system: System,
-    /// Holds the submitter, with room in the pool, no worker alive, and no thread to be had. Then it submits its task.
+    /// Holds the submitter, with room in the pool, no worker alive, and no thread available. Then it submits its task.
     goes: Gate,
     submitter: thread::JoinHandle<()>,
 }
@@ -279,7 +279,7 @@ fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
         });
         goes.open();
         submitter.join().unwrap();
-        eventually("the other is in as well", || pool.stats().submitted == 4);
+        eventually("the other has entered as well", || pool.stats().submitted == 4);
         assert!(pool.wait_idle());
         assert_eq!((others.get(), pool.waiting()), (1, 0));
         assert_conserved(&*pool);
@@ -287,7 +287,7 @@ fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
     on_every_dispatch!(test);
 }
 
-/// B20 and A25: an inline worker that waits for the end of a pause may leave when a worker can take its place: it checks when its
+/// B20 and A25: an inline worker that waits for the end of a pause may leave when a worker can replace it: it checks when its
 /// expiry is over.
 #[test]
 fn b20_a_parked_inline_worker_leaves_for_a_worker() {
@@ -310,7 +310,7 @@ fn b20_a_parked_inline_worker_leaves_for_a_worker() {
     on_every_dispatch!(test);
 }
 
-/// In a pause, a task is accepted while the last worker exits, and no other can be had. Only the task is left then.
+/// In a pause, a task is accepted while the last worker exits, and no other can start. Only the task is left then.
 fn left_in_a_pause(name: &str, variant: Variant, task: Task) -> (AnyPool, PauseGuard) {
     let (system, leaving) = (System::default(), Gate::new());
     let (of_handler, hook) = (system.clone(), leaving.clone());
@@ -331,7 +331,7 @@ fn left_in_a_pause(name: &str, variant: Variant, task: Task) -> (AnyPool, PauseG
     (pool, pause)
 }
 
-/// B20 and A25: with no worker left, and none to be had, the end of a pause runs what was accepted.
+/// B20 and A25: with no worker left, and none that can start, the end of a pause runs what was accepted.
 #[test]
 fn b20_the_end_of_a_pause_needs_no_thread() {
     for_each(|variant| {

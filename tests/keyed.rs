@@ -140,7 +140,7 @@ fn a_greedy_key_takes_no_more_than_its_shards_share() {
 }
 
 /// At a full shard a submitter with the key waits, while those without a key overtake it and run. The end of other tasks does not
-/// let it in; the end of one of its shard does.
+/// admit it; the end of one of its shard does.
 #[test]
 fn a_full_shard_admits_its_waiter_when_a_task_of_it_ends() {
     for_each_kind(|kind| {
@@ -277,7 +277,7 @@ fn a_keyed_refusal_hands_the_task_back() {
     });
 }
 
-/// With less room than shards some have none, and others stand in: a task of any key gets in and runs. The bound holds, and
+/// With less room than shards some have none, and others stand in: a task of any key enters and runs. The bound holds, and
 /// with more room each key is back in its own shard.
 #[test]
 fn a_key_whose_shard_has_no_room_enters_another() {
@@ -309,7 +309,7 @@ fn a_key_whose_shard_has_no_room_enters_another() {
     });
 }
 
-/// A submitter that waits for room in a shard that loses all of it is let in elsewhere.
+/// A submitter that waits for room in a shard that loses all of it enters another.
 #[test]
 fn a_waiter_whose_shard_loses_its_room_enters_another() {
     for_each_kind(|kind| {

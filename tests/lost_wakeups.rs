@@ -11,7 +11,7 @@ use support::on_every_dispatch;
 use support::races::{panicking, shift, together};
 use support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 
-/// A thread that submits `task` and gets in at some time.
+/// A thread that submits `task`, which is accepted at some time.
 fn submitter(pool: &AnyPool, task: Task) -> std::thread::JoinHandle<bool> {
     let pool = Arc::clone(pool);
     std::thread::spawn(move || pool.submit(task).is_ok())
@@ -28,7 +28,7 @@ fn held(variant: support::Variant, setup: Setup) -> (AnyPool, Gate) {
     (pool, gate)
 }
 
-/// B01: the end of the only worker's task is a panic; the blocked submitter gets in all the same.
+/// B01: the end of the only worker's task is a panic; the blocked submitter enters all the same.
 #[test]
 fn b01_a_panic_admits_a_blocked_submitter() {
     for_each(|variant| {
@@ -103,7 +103,7 @@ fn b01_submits_racing_with_expiry_all_run() {
     });
 }
 
-/// B01: growing lets in every submitter that there is room for, not only the head of the wait queue.
+/// B01: growing admits every submitter that there is room for, not only the head of the wait queue.
 #[test]
 fn b01_tune_up_admits_every_blocked_submitter() {
     for_each(|variant| {
@@ -119,7 +119,7 @@ fn b01_tune_up_admits_every_blocked_submitter() {
     });
 }
 
-/// B01: with a queue in between, growing both starts queued tasks and lets blocked submitters in.
+/// B01: with a queue in between, growing both starts queued tasks and admits blocked submitters.
 #[test]
 fn b01_tune_up_starts_what_is_queued() {
     for_each(|variant| {
@@ -180,7 +180,7 @@ fn b01_close_wakes_two_blocked_producers() {
     });
 }
 
-/// B13: with a queue of zero, too, one more worker is one more place.
+/// B13: with a queue of zero too, one more worker makes room for one more task.
 #[test]
 fn b13_tune_up_with_a_queue_of_zero_wakes_the_submitter() {
     for_each(|variant| {

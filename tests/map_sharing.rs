@@ -54,7 +54,7 @@ fn a41_a_slow_item_does_not_leave_workers_idle() {
     });
 }
 
-/// Other submitters fill the pool, and the map has no task under way: it waits for room.
+/// Other submitters fill the pool, and the map has no unfinished task: it waits for room.
 #[test]
 fn a41_it_waits_where_others_fill_the_pool() {
     on_every_dispatch!(waits);

@@ -1,5 +1,5 @@
 //! D22, D23: a minimum that was lost to a failing factory, or to refused threads, is restored without load; and callers with tasks
-//! meanwhile are told the reason.
+//! meanwhile get the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;

@@ -46,7 +46,7 @@ fn d12_dropping_a_pool_that_detaches_waits_for_nothing() {
     });
 }
 
-/// D12: the same for any pool that was told to detach, after each end that timed out.
+/// D12: the same for any pool that is set to detach, after each end that timed out.
 #[test]
 fn d12_a_pool_detaches_after_a_shutdown_that_timed_out() {
     type Way = (usize, fn(&AnyPool));

@@ -80,7 +80,7 @@ fn a_lower_bound_holds_for_newcomers_and_refuses_no_waiter() {
         await_waiting(&*pool, 1);
         pool.reconfigure(&queue(4)).unwrap();
         assert_eq!((pool.queued(), pool.waiting(), pool.stats().queue_bound), (10, 1, Some(4)));
-        // No submitter gets in until fewer than the new bound are left.
+        // No submitter enters until fewer than the new bound are left.
         for ended in 1..=6 {
             gate.pass(1);
             gate.await_arrivals(ended + 1);

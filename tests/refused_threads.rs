@@ -177,7 +177,7 @@ fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
     });
 }
 
-/// A task is accepted while the last worker exits, and no thread can be had for its successor. It runs before `end` returns.
+/// A task is accepted while the last worker exits, and no thread can start for its successor. It runs before `end` returns.
 fn left_by_the_last_worker(end: fn(&dyn WorkerPool<Task>, &Gate)) {
     for_each(move |variant| {
         let (leaving, ran) = (Gate::new(), Count::new());
@@ -320,7 +320,7 @@ fn b20_a_submit_tries_no_state_too_often() {
             counter.fetch_add(1, SeqCst);
             if factory_works.load(SeqCst) { Ok(RunTask) } else { Err("a test's fault".into()) }
         });
-        // A worker without a state is gone when its start returns, so there is always a place for the next.
+        // A worker without a state has exited when its start returns, so the next may always start.
         let is_first = AtomicBool::new(true);
         let start_here = move |thread: WorkerThread| match is_first.swap(false, SeqCst) {
             true => start_thread(true, thread),

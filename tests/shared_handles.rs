@@ -203,7 +203,7 @@ fn a33_each_clone_is_awaited_by_itself() {
     on_every_dispatch!(awaited);
 }
 
-/// An error is the same for all. The last who has it can have the panic.
+/// An error is the same for all. The last clone can take the panic.
 fn awaited_failures<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(10).dispatch::<D>().build().unwrap();
     let gate = support::closures::occupy(&pool);

@@ -1,4 +1,4 @@
-//! Submitting: which submitters get in, wait or are refused, and what comes back.
+//! Submitting: which submitters enter, wait or are refused, and what comes back.
 
 mod support;
 
@@ -243,7 +243,7 @@ fn every_refusal_hands_the_task_back() {
     });
 }
 
-/// Whether the timed one gets in or gives up just as there is room, the one behind it gets in.
+/// Whether the timed submitter enters or gives up just as there is room, the one behind it enters.
 #[test]
 fn a_submitter_that_gives_up_passes_its_notification_on() {
     for_each(|variant| {
@@ -344,7 +344,7 @@ fn a_task_may_submit_to_its_own_pool() {
     });
 }
 
-/// Every worker submits to its own full pool: it runs tasks there, or is told that it would deadlock.
+/// Every worker submits to its own full pool: it runs tasks there, or is refused because it would deadlock.
 #[test]
 fn workers_that_submit_to_their_own_full_pool_do_not_hang() {
     for_each(|variant| {

@@ -119,8 +119,8 @@ fn a_capture_whose_drop_panics_is_a_panic_of_the_task() {
         }
     }
     let pool = Pool::new(1).unwrap();
-    let bomb = PanicsOnDrop;
-    pool.submit(move || drop(bomb)).unwrap();
+    let captured = PanicsOnDrop;
+    pool.submit(move || drop(captured)).unwrap();
     // The result of a handle that is gone is dropped on the worker, too.
     drop(pool.spawn(|| PanicsOnDrop).unwrap());
     assert_eq!(pool.run(|| 7).unwrap(), 7);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use formicary::{CallError, Context, Interrupter, StatefulPool, SubmitErrorKind, Task, Worker};
 use support::{Count, Gate, LIMIT, eventually, within};
 
-/// A worker that does what it is told.
+/// A worker that does what its input says.
 struct Obeys;
 
 impl Worker for Obeys {
@@ -330,11 +330,11 @@ fn a_graceful_shutdown_tells_running_tasks_to_stop() {
     }
     limited(|| {
         let pool = StatefulPool::new(1, |_| Ok(Asks)).unwrap();
-        let told = pool.spawn(true).unwrap();
+        let stopped = pool.spawn(true).unwrap();
         let (returned, _) = pool.shutdown_graceful(Duration::from_millis(10));
         assert_eq!(returned.len() as u64, pool.stats().returned);
         if returned.is_empty() {
-            assert!(told.join().unwrap());
+            assert!(stopped.join().unwrap());
         }
         assert!(pool.shutdown().is_complete());
         pool.restart().unwrap();

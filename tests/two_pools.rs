@@ -1,5 +1,5 @@
 //! D28: two pools of one worker each whose tasks wait for each other in a circle. Neither gets a deadlock error, as each waits for
-//! a pool that it is not a worker of; a time limit at any one place of the circle ends it, and both pools end as ever.
+//! a pool that it is not a worker of; a time limit at any one position of the circle ends it, and both pools end as ever.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -27,7 +27,7 @@ fn end<D: Dispatch>(pools: [&Pool<D>; 2]) {
     }
 }
 
-/// The circle, with a limit at the third place: the result of `ask` there, in a task of `b` that a task of `a` waits for.
+/// The circle, with a limit at the third position: the result of `ask` there, in a task of `b` that a task of `a` waits for.
 fn circle<D: Dispatch, T: Send + 'static>(queue: usize, ask: impl FnOnce(&Pool<D>) -> T + Send + 'static) -> T {
     let (a, b) = (pool::<D>(queue), pool::<D>(1));
     let (asked, other) = (a.clone(), b.clone());

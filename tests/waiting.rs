@@ -51,7 +51,7 @@ fn d10_an_idle_pool_accepts_tasks_past_an_unpolled_future() {
     on_every_dispatch!(kept);
 }
 
-/// D10: the same for threads and futures behind it in the wait queue: all of them get in, threads in their order.
+/// D10: the same for threads and futures behind it in the wait queue: all of them enter, threads in their order.
 fn behind_an_unpolled_future<D: Dispatch>() {
     for (kept, queue) in [(1, 0), (3, 0), (100, 0), (1, 1), (20, 3)] {
         let pool = pool::<D>(1, queue);
@@ -78,7 +78,7 @@ fn behind_an_unpolled_future<D: Dispatch>() {
         assert_eq!(pool.waiting(), kept);
         assert!(pool.wait_idle());
         assert_eq!(*order.lock(), [1, 2, 4, 5]);
-        // Half of them are dropped, at any place in the queue, and the others get in after all.
+        // Half of them are dropped, at any position in the queue, and the others enter after all.
         let others: Vec<_> = futures.into_iter().enumerate().filter(|(n, _)| n % 2 == 0).collect();
         let admitted = others.len();
         others.into_iter().for_each(|(_, future)| block_on(future).unwrap());
@@ -93,7 +93,7 @@ fn d10_submitters_behind_an_unpolled_future_enter() {
 }
 
 /// D10: there is room in the queue, and the only worker runs a long task, so that nothing else happens: a thread behind a kept
-/// future gets in all the same.
+/// future enters all the same.
 fn behind_an_unpolled_future_and_busy<D: Dispatch>() {
     let pool = pool::<D>(1, 1);
     let (gate, next) = (occupy(&pool), Gate::new());
@@ -118,7 +118,7 @@ fn d10_a_thread_behind_an_unpolled_future_does_not_wait_for_a_long_task() {
     on_every_dispatch!(behind_an_unpolled_future_and_busy);
 }
 
-/// D10: another submitter has taken the room that a future was notified of: the future keeps its place in the wait queue, and is
+/// D10: another submitter has taken the room that a future was notified of: the future keeps its position in the wait queue, and is
 /// notified again.
 fn notified_again<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
@@ -598,7 +598,7 @@ fn d15_leaving_a_long_wait_queue_does_not_take_long() {
     on_every_dispatch!(many_leave);
 }
 
-/// D15: many waiting submissions get in.
+/// D15: many waiting submissions enter.
 fn many_enter<D: Dispatch>() {
     let pool = pool::<D>(1, 1000);
     let gate = occupy(&pool);

@@ -159,7 +159,9 @@ fn left_to_a_waiting_worker<D: Dispatch>() {
             assert!(poll_with(Pin::new(&mut handle), &waker).is_pending(), "the other worker counts as free");
             has_polled.wait();
             eventually("it is woken", || waker.wakes() > 0);
-            let Poll::Ready(ran_on) = poll_with(Pin::new(&mut handle), &waker) else { panic!("{what}: it was not run") };
+            let Poll::Ready(ran_on) = poll_with(Pin::new(&mut handle), &waker) else {
+                panic!("{what}: it was not run")
+            };
             assert_eq!(ran_on.unwrap(), thread::current().id(), "{what}");
             assert!(waker.wakes() <= 3, "{what}: {}", waker.wakes());
             7
@@ -223,7 +225,12 @@ fn d07_a_poll_is_repeated_when_the_free_worker_leaves() {
 }
 
 /// Awaits both, counts how often it polls, and sends its waker to the test.
-fn await_both(mut one: Handle<u32>, mut other: SharedHandle<u32>, wakers: &Sender<Arc<CountingWaker>>, polls: &Count) -> u32 {
+fn await_both(
+    mut one: Handle<u32>,
+    mut other: SharedHandle<u32>,
+    wakers: &Sender<Arc<CountingWaker>>,
+    polls: &Count,
+) -> u32 {
     let waker = CountingWaker::new();
     let (mut results, mut polled_at) = ((None, None), usize::MAX);
     wakers.send(Arc::clone(&waker)).unwrap();

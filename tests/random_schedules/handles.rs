@@ -52,7 +52,7 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, ledger: &Ledger, token: &CancelToken) 
     let was_queued = draw(4) == 0 && handle.cancel();
     let result = match draw(4) {
         0 => {
-            // Cancelled; the pool's figures tell.
+            // Cancelled, as the pool's figures show.
             if was_queued {
                 ledger.came_back(number);
                 return;

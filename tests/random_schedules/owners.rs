@@ -216,7 +216,7 @@ fn b05_p03_what_was_accepted_runs_without_threads() {
     on_each("what_was_accepted_runs_without_threads", what_was_accepted_runs_without_threads);
 }
 
-/// One worker is alive and no other can be had: no submitter is refused for that, not even while another one tries to start a
+/// One worker is alive and no other can start: no submitter is refused for that, not even while another one tries to start a
 /// thread.
 fn a_live_worker_is_enough(variant: Variant) {
     let first = AtomicBool::new(true);
@@ -399,7 +399,7 @@ fn p03_no_task_waits_for_a_long_one() {
     on_each("no_task_waits_for_a_long_one", no_task_waits_for_a_long_one);
 }
 
-/// The bound is exact: on a paused pool, after a `tune`, two submitters that try until it is full get in exactly as many tasks as
+/// The bound is exact: on a paused pool, after a `tune`, two submitters that submit until it is full submit exactly as many tasks as
 /// there is room for, and then no more tasks run at a time than there may be workers.
 fn the_bound_is_exact(variant: Variant) {
     let queue = draw(3);
