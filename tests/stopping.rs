@@ -173,7 +173,7 @@ fn assert_back(how: How, number: u32, result: Result<Signals, CallError<Job>>) {
             assert_eq!(refused.into_task().number, number);
         }
         Err(failed) => panic!("{how:?}: {failed}"),
-        Ok(signals) => panic!("{how:?}: {told:?}"),
+        Ok(signals) => panic!("{how:?}: {signals:?}"),
     }
 }
 

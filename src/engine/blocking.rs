@@ -30,7 +30,7 @@ const BACKLOG_TOTAL: usize = 64;
 /// leaves, or was notified and found no room, the engine checks again whether they may stay blocked.
 pub(super) struct WaitGuard<'e, R: Runner, D: Dispatch> {
     // Dropped in this order: the submitter has left before the waits are checked.
-    place: WaitNode<'e>,
+    node: WaitNode<'e>,
     _rechecks: RechecksWaits<'e, R, D>,
 }
 
@@ -38,7 +38,7 @@ impl<'e, R: Runner, D: Dispatch> Deref for WaitGuard<'e, R, D> {
     type Target = WaitNode<'e>;
 
     fn deref(&self) -> &WaitNode<'e> {
-        &self.place
+        &self.node
     }
 }
 
@@ -97,8 +97,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Enters the wait queue of the lane, unless too many submitters wait.
     pub(super) fn enqueue(&self, options: &SubmitOptions<'_>, waiter: Waiter) -> Option<WaitGuard<'_, R, D>> {
         let most = if options.is_inline { usize::MAX } else { self.settings.max_blocking() };
-        let place = self.wait_queue.join(options.lane, most, waiter)?;
-        Some(WaitGuard { place, _rechecks: RechecksWaits(self) })
+        let node = self.wait_queue.join(options.lane, most, waiter)?;
+        Some(WaitGuard { node, _rechecks: RechecksWaits(self) })
     }
 
     /// Tries again from the wait queue. Returns whether the task is in: then the caller has to leave the queue and to call
@@ -107,11 +107,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &Arc<Self>,
         item: &mut (impl LazyItem<R::Item> + ?Sized),
         options: &SubmitOptions<'_>,
-        place: &WaitNode<'_>,
+        node: &WaitNode<'_>,
     ) -> Result<bool, SubmitErrorKind> {
         let mut is_head = true;
-        let answer = place.consume_notification(|| {
-            is_head = place.is_head();
+        let answer = node.consume_notification(|| {
+            is_head = node.is_head();
             match is_head {
                 true => self.try_enter(item, options.lane, 0),
                 false if self.lifecycle.is_closed() => Err(Refused::Closed),
@@ -140,23 +140,23 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> Result<(), SubmitErrorKind> {
         let me = Waiter::Thread(current());
         let _listening = options.token.map(|token| token.listen(me.clone()));
-        let Some(place) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
+        let Some(node) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
         let mut may_park_first = self.has_backlog() && !IS_CHECKED;
-        while !self.retry_from_wait_queue(item, options, &place)? {
-            if may_park_first && place.is_head() {
+        while !self.retry_from_wait_queue(item, options, &node)? {
+            if may_park_first && node.is_head() {
                 may_park_first = false;
                 let end = Instant::now() + PARK_WITHOUT_NOTIFICATION;
-                place.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
+                node.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
                 continue;
             }
             if guard.is_evicted() {
-                drop(place);
+                drop(node);
                 return self.make_room(item, options.lane);
             }
             if let Some(kind) = options.end() {
                 return Err(kind);
             }
-            place.wait(options.deadline());
+            node.wait(options.deadline());
         }
         Ok(())
     }

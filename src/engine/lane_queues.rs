@@ -1,7 +1,7 @@
 //! The waiters of each lane, in order: what the wait queues keep under their lock.
 //!
 //! A thread that is notified comes. A future may never be polled again, so it holds up those behind it for [`GRACE`] at most. If it was
-//! not polled by then, it is set aside and the next is notified. When it is polled after all, it is back at its old place.
+//! not polled by then, it is set aside and the next is notified. When it is polled after all, it is back at its old position.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

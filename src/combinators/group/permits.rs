@@ -17,7 +17,7 @@ use crate::task::state::Permit;
 /// A permit within the group's limit. Dropping it releases it.
 pub(super) struct GroupPermit<T: Send + 'static, E: Send + 'static> {
     shared: Arc<Shared<T, E>>,
-    /// The task has started, and its [`Permit`] releases the place.
+    /// The task has started, and its [`Permit`] releases this one.
     is_started: bool,
 }
 
