@@ -34,7 +34,7 @@ fn an_idle_pool_is_awaited() {
             gate.pass(1);
             eventually("one has ended", || pool.stats().completed == passed as u64 + 1);
         }
-        eventually("it is told", || waker.wakes() == 1);
+        eventually("it is woken", || waker.wakes() == 1);
         // It was idle, whatever was submitted after that.
         pool.submit(gate.task()).unwrap();
         assert_eq!(poll_with(idle.as_mut(), &waker), Poll::Ready(true));
