@@ -57,7 +57,7 @@ impl BlockedSubmitter {
     /// Whether it will try to submit.
     pub(super) fn is_notified(&self) -> bool {
         // ORDERING: Relaxed. The submitter reads its own store. Another thread that reads too low a number takes it for notified a while
-        // longer, until it is notified (see `WaitGuard`).
+        // longer, until blocked workers are rechecked (see `WaitGuard`).
         self.notifications() != self.consumed.load(Ordering::Relaxed)
     }
 
