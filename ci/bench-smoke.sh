@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The rivals' crate is clean, and everybody runs in every scenario: a little of each, with exact counts and without a hang.
+# The rivals' crate has no warnings, and every contestant runs in every scenario: a little of each, with exact counts and without a hang.
 set -euo pipefail
 cd "$(dirname "$0")/../benches/rivals"
 cargo fmt --check
@@ -12,7 +12,7 @@ trap 'rm -rf "$out"' EXIT
 RIVALS_ROW_SECONDS=20 timeout 300 cargo run --locked --release -- --scale 0.001 --repeat 1 --out "$out" >"$out/log" ||
     { cat "$out/log" >&2; exit 1; }
 
-# Nobody is missing: each is in each scenario's table, or said not to be able to.
+# No contestant is missing: each is in each scenario's table, or listed with the reason why it cannot take part.
 names=(
     "Pool<Stack>" "Pool<Ring>" "Pool<Sharded>" "PoolWithFunc<Stack>" "PoolWithFunc<Ring>" "PoolWithFunc<Sharded>"
     "StatefulPool<Stack>" "StatefulPool<Ring>" "StatefulPool<Sharded>" rayon threadpool rusty_pool workerpool beekeeper tokio blocking

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The examples on real input; the first is the main job, the README's first command. Each checks its own result.
+# The examples on real input, the README's first command first. Each checks its own result.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo run --locked --release --example codesearch -- --count

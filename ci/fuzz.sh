@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fuzzes each target for some seconds, after its corpus, with the sanitizers for addresses and leaks: needs a nightly
-# toolchain and a C++ compiler, and is skipped without them. `ci/fuzz.sh TARGET...` does only those.
+# Runs the corpus of each target and then fuzzes it for some seconds, with AddressSanitizer and LeakSanitizer. Needs a nightly toolchain and
+# a C++ compiler, and is skipped without them. `ci/fuzz.sh TARGET...` runs only those targets.
 #
-# It builds as `cargo fuzz` does, which is not needed for it and may be used instead: fuzz/README.md.
+# It builds as `cargo fuzz` does, but does not need it. `cargo fuzz` may be used instead: fuzz/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/../fuzz"
 seconds=${FORMICARY_FUZZ_SECONDS-15}
@@ -30,7 +30,7 @@ for name; do
     program=$CARGO_TARGET_DIR/$target/release/$name
     mkdir -p artifacts/"$name" "$scratch/$name"
     echo "$name: the corpus, $(find "corpus/$name" -type f | wc -l) files, and $seconds seconds more"
-    # What it finds that is new goes to the first folder; what fails, to artifacts.
+    # New inputs go to the first folder, inputs that fail to artifacts.
     "$program" "$scratch/$name" "corpus/$name" -artifact_prefix="artifacts/$name/" -max_total_time="$seconds" -max_len=256 \
         -timeout=60 -rss_limit_mb=4096 -print_final_stats=1 >"$scratch/log" 2>&1 ||
         { tail -n 60 "$scratch/log" >&2; echo "$name failed: the input is in fuzz/artifacts/$name" >&2; exit 1; }

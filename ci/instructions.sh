@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Counts the instructions of a submit, of a run and of an answered call on every dispatch, and compares them with the committed
-# figures: `--update` writes new ones. Needs valgrind, gets it where it may, and is skipped without it.
+# figures: `--update` writes new ones. Needs valgrind, installs it if it may, and is skipped without it.
 #
-# A program of benches/instructions.rs runs twice, for N operations and for 2N: the difference has nothing of start and end in
-# it. It counts the same on every run, on a loaded machine too: its threads work after each other. What is spent on waiting is
-# up to the scheduler and is not counted (a row of `process` was two and a half times as long on one machine as on another).
+# A program of benches/instructions.rs runs twice, for N operations and for 2N: the difference does not contain the start and the
+# end. The counts are the same in every run, also on a loaded machine, because the threads take turns. Instructions that wait depend
+# on the scheduler and are not counted (a row of `process` was two and a half times as long on one machine as on another).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 figures=benches/instructions.tsv
 operations=10000
-tolerance=3 # percent more that fail
+tolerance=3 # percent: a larger increase fails
 
 bash ci/need.sh valgrind valgrind || exit 0
 
@@ -18,7 +18,7 @@ trap 'rm -rf "$scratch"' EXIT
 cargo bench --locked --bench instructions --no-run 2>"$scratch/build" || { cat "$scratch/build" >&2; exit 1; }
 program=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$scratch/build")
 
-# What the submitter's thread executes, and what the worker's.
+# What the submitter's thread executes, and what the worker's thread executes.
 count() {
     rm -f "$scratch"/out*
     valgrind --tool=callgrind --fair-sched=yes --separate-threads=yes --callgrind-out-file="$scratch/out" \
@@ -57,7 +57,7 @@ fi
 
 verdict=fail
 if [ "$(head -n 1 "$figures")" != "$compiler" ]; then
-    echo "warning: the committed figures are those of another compiler, ${compiler#\# } is in use: worse ones do not fail" >&2
+    echo "warning: the committed figures are of another compiler than ${compiler#\# }: worse figures do not fail" >&2
     verdict=warn
 fi
 awk -F '\t' -v verdict="$verdict" -v tolerance="$tolerance" '

@@ -2,7 +2,7 @@
 # The folders of src/ are layers: a file uses its own and those below. Prints each use that points up, and fails if there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# From the bottom. What is only compiled for tests is left out: models of one layer are explored with the help of another.
+# The lowest first. Code that is only compiled for tests is left out: the models of one layer use others.
 export LAYERS="sync error cancel queue task engine pool combinators"
 find src -mindepth 2 -name '*.rs' ! -name 'models.rs' ! -path '*/models/*' ! -name 'tests.rs' -print0 | sort -z | xargs -0 awk '
     BEGIN { n = split(ENVIRON["LAYERS"], names, " "); for (i = 1; i <= n; i++) level[names[i]] = i }

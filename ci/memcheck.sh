@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Valgrind's memcheck over the programs of tests/endings.rs, one for each way in which a pool can end, on every dispatch: memory
-# that is read or written where it must not be, used before it is set, freed twice, or lost. Needs valgrind, gets it where it may,
+# that is read or written where it must not be, used before it is set, freed twice, or leaked. Needs valgrind, installs it if it may,
 # and is skipped without it. Takes the names of programs, or runs all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ cargo test --locked --test endings --no-run 2>"$scratch/build" || { cat "$scratc
 program=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$scratch/build")
 export program scratch
 
-# Fair: memcheck runs one thread at a time, and a thread that waits for another must not keep it from running.
+# Fair scheduling: memcheck runs one thread at a time, and a thread that spins must not keep the one that it waits for from running.
 check() {
     local log="$scratch/${1//\//-}"
     if timeout 120 valgrind --tool=memcheck --fair-sched=yes --error-exitcode=9 --leak-check=full \

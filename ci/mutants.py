@@ -1,11 +1,11 @@
-"""What ci/mutants.sh does: all mutants in one build, each behind a switch. docs/mutations.md says what came of it.
+"""The program of ci/mutants.sh: all mutants in one build, each behind a switch. docs/mutations.md has the results.
 
 Building a mutant takes far longer than running tests on it, so none is built alone. In a copy of the tree a function of which
 cargo-mutants lists two mutants becomes
 
     fn f(…) { match crate::mutant() { 17 => { the body as mutant 17 has it } 18 => { … } _ => { the body } } }
 
-and the environment variable MUTANT says which body runs. What does not compile is found by `cargo check`, and left out.
+and the environment variable MUTANT says which body runs. `cargo check` finds the mutants that do not compile, which are left out.
 """
 
 import json, os, random, re, selectors, shutil, signal, subprocess, sys, time
@@ -14,8 +14,8 @@ WORK = "target/mutants"
 TREE, RESULTS = f"{WORK}/tree", f"{WORK}/results.jsonl"
 ENV = dict(os.environ, CARGO_TARGET_DIR=os.path.abspath(os.environ.get("CARGO_TARGET_DIR", f"{WORK}/build")))
 ENV |= {"CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0", "CARGO_MANIFEST_DIR": os.path.abspath(TREE)}
-# They measure time or the stack, which a function with all its mutants needs more of, or need packages that take minutes to build and
-# say nothing of the engine.
+# These tests measure time or the stack, which a function with all its mutants needs more of, or need packages that take minutes to build
+# and do not test the engine.
 NOT_RUN = ["codesearch", "fork", "idle_cpu", "large_values", "sqlite"]
 
 SWITCH = """
@@ -50,7 +50,7 @@ def body_of(text, i):
 
 
 def switched(text, mutants, left_out):
-    """A file with its mutants behind the switch; those that cannot be go into left_out."""
+    """A file with its mutants behind the switch. Those that cannot have a switch go into left_out."""
     lines = [0]
     for line in text.splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
@@ -69,7 +69,7 @@ def switched(text, mutants, left_out):
         inside = [m for s, _, _, m in functions if s < end]
         functions = [f for f in functions if f[0] >= end]
         head = re.sub(r"\bconst fn\b", "fn", text[start:body])
-        if "-> impl " in head:  # of which each body is another type
+        if "-> impl " in head:  # each body has another type
             left_out.update((m["id"], "in a function that cannot switch") for m in inside)
             continue
         out.append(text[done:start] + head + "{ match crate::mutant() {\n")
@@ -88,7 +88,7 @@ def cargo(*args):
 
 
 def do_not_compile():
-    """The mutants that the compiler complains of."""
+    """The mutants that the compiler rejects."""
     code, messages = cargo("check", "--quiet", "--all-features", "--lib")
     found = set()
     for message in (m["message"] for m in messages if m["reason"] == "compiler-message"):
@@ -106,7 +106,7 @@ def make_tree(mutants):
     shutil.rmtree(TREE, ignore_errors=True)
     os.makedirs(TREE)
     subprocess.run(f"git ls-files -z | xargs -0 cp --parents -t {TREE}", shell=True, check=True)
-    # The tests need few of the packages, and the others take longer to build than all the rest.
+    # The tests do not need these packages, which take longer to build than everything else.
     manifest = open("Cargo.toml").read()
     for package in "clap criterion ctrlc flate2 ignore indicatif regex rusqlite".split():
         manifest = re.sub(rf"^{package} = .*\n", "", manifest, flags=re.M)
@@ -116,7 +116,7 @@ def make_tree(mutants):
     for name in NOT_RUN:
         if os.path.exists(f"{TREE}/tests/{name}.rs"):
             os.remove(f"{TREE}/tests/{name}.rs")
-    # A hang is seen from outside. Nothing else is to fail because the machine is busy.
+    # `run` detects hangs. A test must not fail because the machine is busy.
     support = open("tests/support/mod.rs").read()
     support = support.replace("LIMIT: Duration = Duration::from_secs(60)", "LIMIT: Duration = Duration::from_secs(3600)")
     open(f"{TREE}/tests/support/mod.rs", "w").write(support)
@@ -127,16 +127,16 @@ def make_tree(mutants):
         for file in {m["file"] for m in mutants}:
             text = switched(open(file).read(), [m for m in mutants if m["file"] == file], left_out)
             open(f"{TREE}/{file}", "w").write(text)
-        complaints = do_not_compile()
-        if not complaints:
+        rejected = do_not_compile()
+        if not rejected:
             return left_out
-        left_out.update((id, "does not compile") for id in complaints)
+        left_out.update((id, "does not compile") for id in rejected)
 
 # --- running tests ---
 
 
-def family(pid):
-    """A process and all below it."""
+def process_tree(pid):
+    """A process and all its descendants."""
     pids = [pid]
     for pid in pids:
         for task in os.listdir(f"/proc/{pid}/task"):
@@ -144,15 +144,15 @@ def family(pid):
     return pids
 
 
-def look_at(pid):
+def usage_of(pid):
     """The processor time that a test has used, in seconds, and whether all its threads sleep."""
     used, sleeps = 0, True
     try:
-        for pid in family(pid):
+        for pid in process_tree(pid):
             used += sum(map(int, open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:15]))
             for task in os.listdir(f"/proc/{pid}/task"):
                 sleeps &= open(f"/proc/{pid}/task/{task}/stat").read().rsplit(")", 1)[1].split()[0] in "SZ"
-    except OSError:  # something ended meanwhile
+    except OSError:  # a thread or process has exited meanwhile
         sleeps = False
     return used / os.sysconf("SC_CLK_TCK"), sleeps
 
@@ -160,8 +160,8 @@ def look_at(pid):
 def run(program, mutant, most_used, longest_sleep, longest):
     """Runs the tests of a file until the first failure: how that ended, the failed test, time, processor time, and how long all threads slept.
 
-    It hangs when all its threads have slept for too long, and spins when it has used too much processor time: neither depends on
-    what else the machine has to do."""
+    It hangs when all its threads have slept for too long, and spins when it has used too much processor time. Neither depends on the
+    machine's other load."""
     env = ENV | ({} if mutant is None else {"MUTANT": str(mutant)})
     start = awake = time.time()
     child = subprocess.Popen(program, cwd=TREE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -176,7 +176,7 @@ def run(program, mutant, most_used, longest_sleep, longest):
         if code is not None or failed:
             end = "ok" if code == 0 else "fails"
             break
-        before, (used, sleeps) = used, look_at(child.pid)
+        before, (used, sleeps) = used, usage_of(child.pid)
         now = time.time()
         if not sleeps or used > before:
             awake = now
@@ -217,26 +217,26 @@ def test_programs():
 
 
 class Tests:
-    """The test files, and what is known of them."""
+    """The test files, and how likely each is to notice a mutant."""
 
     def __init__(self, programs):
-        self.programs, self.calm, self.tried, self.noticed = programs, {}, {}, {}
+        self.programs, self.baseline, self.tried, self.noticed = programs, {}, {}, {}
         for name, program in programs.items():
             runs = [run(program, None, 600, 600, 600) for _ in range(2)]
             if any(end != "ok" for end, *_ in runs):
                 sys.exit(f"{name}.rs fails without a mutant: {runs}")
-            self.calm[name] = [max(figure) for figure in list(zip(*runs))[2:]]
+            self.baseline[name] = [max(figure) for figure in list(zip(*runs))[2:]]
 
-    def worth(self, name, file):
-        """How likely it is to notice something in that file, for each second that it takes."""
+    def rank(self, name, file):
+        """How likely this test file is to notice a mutant of that source file, for each second that it takes."""
         rate = (self.noticed.get(name, 0) + 0.5) / (self.tried.get(name, 0) + 1)
         here = (self.noticed.get((name, file), 0) + 3 * rate) / (self.tried.get((name, file), 0) + 3)
-        return here / (self.calm[name][1] + self.calm[name][0] / 4 + 0.1)
+        return here / (self.baseline[name][1] + self.baseline[name][0] / 4 + 0.1)
 
     def try_on(self, mutant):
-        """How it was noticed, by which file, by which test; or that it was not."""
-        for name in sorted(self.programs, key=lambda name: -self.worth(name, mutant["file"])):
-            took, used, slept = self.calm[name]
+        """How the mutant was noticed, by which file and which test, or "missed"."""
+        for name in sorted(self.programs, key=lambda name: -self.rank(name, mutant["file"])):
+            took, used, slept = self.baseline[name]
             end, test, *_ = run(self.programs[name], mutant["id"], 3 * used + 2.5, 2 * slept + 2.5, 5 * took + 15)
             for key in (name, (name, mutant["file"])):
                 self.tried[key] = self.tried.get(key, 0) + 1
@@ -252,7 +252,7 @@ def main():
     mutants = [m | {"id": id} for id, m in enumerate(json.loads(listed.stdout))]
     left_out = make_tree(mutants)
     tests = Tests(test_programs())
-    # Always the same order, so that the parts are the same.
+    # Always the same order, so that the parts do not change.
     random.Random(0).shuffle(mutants)
     ends = {}
     with open(RESULTS, "w") as results:

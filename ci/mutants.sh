@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # cargo-mutants on the engine and the queues: changes every function and operator there in turn, and lists the changes that no test
-# notices. Which files is in .cargo/mutants.toml; docs/mutations.md says what the survivors are. Not a part of CI: all of it takes hours.
-# With an argument k/n: only every nth mutant, beginning with the kth, as `0/6`.
+# notices. .cargo/mutants.toml names the files, docs/mutations.md explains the changes that are not noticed. Not a part of CI: it takes
+# hours. With an argument k/n, such as `0/6`: only every nth mutant, beginning with the kth.
 #
 # FORMICARY_MUTANTS_TESTS: names of test files, if not all are to be tried.
 set -euo pipefail

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes failures of docs/parity.md happen, one after the other, and sees that the tests of the row notice. With arguments: only patches whose
-# names contain one of them.
+# Reintroduces failures of docs/parity.md, one after the other, and checks that the tests of the row notice. With arguments: only patches
+# whose names contain one of them.
 #
-# A patch in ci/mutations/ begins with the row and a sentence on what it breaks. Then a line `test: FILE FILTER`, or more of them: of the tests
-# in FILE.rs (in tests/suite, tests/heap or tests) with FILTER in their names at least one must fail, die or hang. Without any patch all of them must pass.
+# A patch in ci/mutations/ begins with the row and a sentence on what it breaks. One or more lines `test: FILE FILTER` follow: of the tests in
+# FILE.rs (in tests/suite, tests/heap or tests) with FILTER in their names at least one must fail, crash or hang. Without a patch all of them
+# must pass.
 #
-# Everything happens in a copy of the tree below target/; what was built there stays for the next run.
+# The script works on a copy of the tree below target/. The build there is kept for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 limit=${FORMICARY_MUTATION_LIMIT:-30} # seconds; tests that take longer hang
@@ -17,7 +18,7 @@ export CARGO_PROFILE_DEV_DEBUG=0
 rm -rf "$tree" "$runs"
 mkdir -p "$tree" "$runs"
 git ls-files -z | xargs -0 cp --parents -t "$tree"
-# None of these tests needs them, and they take longer to build than all the rest.
+# These tests do not need them, and they take longer to build than everything else.
 sed -i '/^\[dev-dependencies\]$/,/^$/d' "$tree/Cargo.toml"
 
 patches=()
@@ -31,7 +32,7 @@ for patch in ci/mutations/*.patch; do
 done
 [ ${#patches[@]} -gt 0 ] || { echo "no patch has such a name" >&2; exit 1; }
 
-# What `test:` lines of these patches say: a file and a filter in each line.
+# Prints the `test:` lines of these patches: a file and a filter in each line.
 tests_of() {
     sed -n '/^---/q; s/^test: //p' "$@"
 }
@@ -44,7 +45,7 @@ program_of() {
     echo "$1"
 }
 
-# Builds test files; for each program a line with its name and where the executable is. The suite has no other modules then.
+# Builds test files. Prints a line for each program: its name and the path of the executable. The suite is built without its other modules.
 build() {
     local file program names=()
     for program in suite heap; do
@@ -56,7 +57,7 @@ build() {
         tee "$runs/build.log" | sed -n 's|^ *Executable tests/\([a-z_]*\)\(/main\)\{0,1\}\.rs (\(.*\))$|\1 \3|p'
 }
 
-# Runs the tests of a file that pass a filter; leaves in FILE.end how it ended, who noticed, and how long it took.
+# Runs the tests of a file that match a filter. Writes the result, the tests that noticed and the seconds to OUT.end.
 run() {
     local out=$1 program=$2 file=$3 filter=$4 start=$SECONDS rc=0 how who more names
     [ "$(program_of "$file")" = "$file" ] && file= || file+=::
@@ -72,7 +73,7 @@ run() {
         *) how=dies ;;
     esac
     [ -s "$out.names" ] || how="no such test"
-    # Those that failed; or, for there is no telling which of them hangs, those that had not passed.
+    # Those that failed, or, in a hang, all that had not passed: any of them may be the one that hangs.
     grep -vxFf "$out.passed" "$out.names" >"$out.seen" || true
     who=$(head -1 "$out.seen")
     more=$(($(wc -l <"$out.seen") - 1))
@@ -80,7 +81,7 @@ run() {
     echo "$how|$who|$((SECONDS - start))" >"$out.end"
 }
 
-# All of them pass without a mutation.
+# Without a mutation all of them must pass.
 mapfile -t all < <(tests_of "${patches[@]}" | sort -u)
 declare -A control
 mapfile -t files < <(printf '%s\n' "${all[@]}" | cut -d' ' -f1 | sort -u)
@@ -109,7 +110,7 @@ fault() {
 }
 for patch in "${patches[@]}"; do
     name=$(basename "$patch" .patch)
-    git apply --directory="$tree" "$patch" || { fault "$name" "does not apply: the code has changed; make it anew"; continue; }
+    git apply --directory="$tree" "$patch" || { fault "$name" "does not apply: the code has changed, so make the patch anew"; continue; }
     mapfile -t tests < <(tests_of "$patch")
     mapfile -t files < <(printf '%s\n' "${tests[@]}" | cut -d' ' -f1 | sort -u)
     built=$(build "${files[@]}") || true
@@ -120,7 +121,7 @@ for patch in "${patches[@]}"; do
         program=$(sed -n "s/^$(program_of "$file") //p" <<<"$built")
         [ -n "$program" ] || { cat "$runs/build.log" >&2; fault "$name" "does not compile"; break; }
         number=$((number + 1))
-        # The next build overwrites it. Most of those that run at the same time hang, so they are in nobody's way.
+        # A copy, since the next build overwrites the executable. Most of those that run at the same time hang, so they need no processor.
         cp "$program" "$runs/$name.$number"
         while [ "$(jobs -rp | wc -l)" -ge 8 ]; do wait -n || true; done
         run "$runs/$name.$number.run" "$runs/$name.$number" "$file" "$filter" &
@@ -138,7 +139,7 @@ for patch in "${patches[@]}"; do
         printf '%-4s %-52s %-7s %-62s %s\n' "${row^^}" "${name#*_}" "$how" "$who" "$seconds"
         case $how in
             fails | hangs | dies) ;;
-            *) fault "$name" "nobody notices ($how)" ;;
+            *) fault "$name" "no test notices ($how)" ;;
         esac
     done
 done

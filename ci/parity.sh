@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every row of docs/parity.md has a test that carries its id, and no test carries an id that is not a row. `--list` says which.
+# Every row of docs/parity.md has a test with its id in the name, and no test has an id that is not a row. `--list` prints the tests of each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 - "$@" <<'PY'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs whole pools under random schedules with shuttle: so many of each scenario on each kind of pool.
+# Runs whole pools under random schedules with shuttle: FORMICARY_SHUTTLE_SCHEDULES of each scenario on each kind of pool.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg formicary_shuttle" CARGO_TARGET_DIR=target/shuttle

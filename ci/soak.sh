@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything at random on every pool, for two minutes, or for FORMICARY_SOAK_MINUTES: a line a second, then a verdict. The seed is printed.
+# Uses every pool at random, with faults, for two minutes or FORMICARY_SOAK_MINUTES. Prints the seed, a line a second, and a verdict.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo run --locked --release --example soak -- --minutes "${FORMICARY_SOAK_MINUTES-2}" "$@"

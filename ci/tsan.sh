@@ -10,21 +10,21 @@ declare -A left_out=(
     [shrinking]="measures memory: the sanitizer keeps several times as much"
     [idle_cpu]="measures processor time: the sanitizer has a thread of its own"
     [codesearch]="runs the example, a process that is not instrumented"
-    [refused_by_the_system]="limits the address space, of which the sanitizer takes what it likes"
+    [refused_by_the_system]="limits the address space, of which the sanitizer needs a large part"
     [absurd]="uses up the memory maps of a process, and asks for absurd stacks: the sanitizer needs both"
     [fork]="the sanitizer ends a child that starts threads"
-    [awaiting]="runs tokio, whose threads meet in the standard library's locks"
-    [fuzz_corpus]="has a gate of the standard library's, and is the address sanitizer's"
+    [awaiting]="runs tokio, whose threads synchronise in the standard library's locks"
+    [fuzz_corpus]="has a gate of the standard library's, and runs under AddressSanitizer"
     [interrupts]="has threads that the standard library's scopes join"
-    [shared_handles]="has results that one thread leaves to another in the standard library's OnceLock"
-    [endings]="leaves by exit while threads run; it is memcheck's"
+    [shared_handles]="passes results to another thread in the standard library's OnceLock"
+    [endings]="leaves by exit while threads run, and runs under memcheck"
 )
 
 if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; then
     echo "skipped: no nightly toolchain"
     exit 0
 fi
-# A test that nests thousands of waits: with every lock the sanitizer keeps the whole stack.
+# A test that nests thousands of waits: the sanitizer keeps the whole stack for each lock.
 too_deep=d08_waits_nest_as_deep_as_the_stack
 target=$(rustup run nightly rustc --version --verbose | sed -n 's/^host: //p')
 programs=(--test suite --test heap)
@@ -38,10 +38,10 @@ for file in tests/*.rs tests/suite/*.rs tests/heap/*.rs; do
         programs+=(--test "$test")
     fi
 done
-# The standard library and the C library are not instrumented, which the compiler wants to be told is meant.
+# The standard library and the C library are not instrumented. The flag tells the compiler that this is intended.
 export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" CARGO_TARGET_DIR="${CARGO_TARGET_DIR-target}/tsan"
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp exitcode=66 ${TSAN_OPTIONS-}"
-# Two panics at a time would have the standard library look up their names in one table, under a lock of its compiled part.
+# With backtraces, two panics at a time look up names in one table, under a lock of the standard library's uninstrumented part.
 export RUST_BACKTRACE=0
 export FORMICARY_STRESS_ROUNDS="${FORMICARY_STRESS_ROUNDS-0.5}"
 RUSTUP_AUTO_INSTALL=0 timeout 1500 cargo +nightly test --locked --no-fail-fast --all-features --target "$target" "${programs[@]}" -- --test-threads=2 "${filters[@]}"

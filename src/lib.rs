@@ -6,7 +6,7 @@
 //! 2. The task goes to an idle worker. If all workers are busy, it is queued, and a worker is started while there are fewer workers than
 //!    the pool's capacity and more unfinished tasks than workers.
 //! 3. The worker runs the task. A panic is caught and reported, and the worker goes on.
-//! 4. The place in the queue becomes free for the next submitter. Then the result is delivered, and its waiter is woken.
+//! 4. The pool has room for the next submitter. Then the result is delivered, and its waiter is woken.
 //! 5. A worker without work spins for some microseconds, then parks. A worker that stays idle ends, unless the pool's minimum keeps it.
 //!
 //! There are three kinds of pool:

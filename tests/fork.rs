@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::time::Duration;
 
 use formicary::{CancelToken, Dispatch, Pool, SubmitErrorKind};
-use support::waking::{Bell, block_on, poll_with};
+use support::waking::{CountingWaker, block_on, poll_with};
 use support::{Gate, LIMIT, eventually, on_every_dispatch};
 
 /// How a child ended.
@@ -164,10 +164,10 @@ fn leaving<D: Dispatch>() {
 /// The timer thread does not exist in the child. The first future there that waits for a time starts another one, which serves also
 /// the parent's futures.
 fn an_awaited_deadline() {
-    let (token, bell) = (CancelToken::new(), Bell::new());
+    let (token, waker) = (CancelToken::new(), CountingWaker::new());
     token.cancel_after(10 * LIMIT);
     let mut waits = Box::pin(token.cancelled());
-    assert!(poll_with(waits.as_mut(), &bell).is_pending());
+    assert!(poll_with(waits.as_mut(), &waker).is_pending());
     eventually("all sleep", others_sleep);
     let end = in_a_child(|| {
         let own = CancelToken::new();

@@ -1,4 +1,4 @@
-//! B19, D20: an idle pool uses no processor time. The one place where time is measured.
+//! B19, D20: an idle pool uses no processor time. Only these tests measure time.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
 mod support;
@@ -21,7 +21,7 @@ fn cpu_time(prefix: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// The least that `prefix` used in one of some stretches of 100 ms; `None` where the system does not tell.
+/// The least that `prefix` used in one of some stretches of 100 ms; `None` where the system does not report it.
 fn least_use(prefix: &str) -> Option<Duration> {
     let mut least = Duration::MAX;
     for _ in 0..3 {

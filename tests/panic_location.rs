@@ -9,37 +9,37 @@ use std::sync::mpsc::{Sender, channel};
 use formicary::{Builder, Closures, Dispatch, Pool};
 use support::{Count, on_every_dispatch};
 
-type Told = (Option<String>, String);
+type Report = (Option<String>, String);
 
-fn telling<D: Dispatch>(sender: Sender<Told>) -> Builder<Closures, D> {
-    let tell = move |panic: &formicary::TaskPanic<'_>| {
+fn reporting<D: Dispatch>(sender: Sender<Report>) -> Builder<Closures, D> {
+    let report = move |panic: &formicary::TaskPanic<'_>| {
         drop(sender.send((panic.location().map(str::to_owned), panic.to_string())));
     };
-    Pool::builder().workers(1).panic_handler(tell).dispatch::<D>()
+    Pool::builder().workers(1).panic_handler(report).dispatch::<D>()
 }
 
 fn locations<D: Dispatch>() {
-    let (sender, told) = channel();
-    let silent = telling::<D>(sender.clone()).build().unwrap();
+    let (sender, reports) = channel();
+    let silent = reporting::<D>(sender.clone()).build().unwrap();
     silent.submit(|| panic!("unseen")).unwrap();
-    assert_eq!(told.recv().unwrap().0, None);
+    assert_eq!(reports.recv().unwrap().0, None);
 
-    let pool = telling::<D>(sender).panic_locations().build().unwrap();
+    let pool = reporting::<D>(sender).panic_locations().build().unwrap();
     let line = line!() + 1;
     pool.submit(|| panic!("seen")).unwrap();
-    let (location, text) = told.recv().unwrap();
+    let (location, text) = reports.recv().unwrap();
     let location = location.unwrap();
     assert!(location.starts_with(&format!("{}:{line}:", file!())), "{location}");
     assert_eq!(text, format!("worker 0 of formicary panicked at {location}: seen"));
 
     // A panic that is passed on has run no hook, and has no other panic's location.
     pool.submit(|| resume_unwind(Box::new("passed on"))).unwrap();
-    assert_eq!(told.recv().unwrap().0, None);
+    assert_eq!(reports.recv().unwrap().0, None);
 
     // For a panic in the standard library it is where that function was called.
     let line = line!() + 1;
     pool.submit(|| _ = Vec::<u8>::new().remove(0)).unwrap();
-    assert!(told.recv().unwrap().0.unwrap().contains(&format!(":{line}:")));
+    assert!(reports.recv().unwrap().0.unwrap().contains(&format!(":{line}:")));
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn b20_each_submit_says_what_the_system_refused() {
     });
 }
 
-/// There is one worker, and no other can be had: it runs all tasks. When the system has threads again, more workers start.
+/// There is one worker, and no other can start: it runs all tasks. When the system has threads again, more workers start.
 fn one_worker_is_left(variant: Variant) {
     let pool = variant.build(Setup { stack_size: Some(LARGE), min_workers: Some(1), ..Setup::new(3, 16) });
     let (gate, ran) = (Gate::new(), Count::new());
@@ -112,7 +112,7 @@ fn one_worker_is_left(variant: Variant) {
     assert_conserved(&*pool);
 }
 
-/// The last worker has expired, and no other can be had: tasks come back, until there are threads again.
+/// The last worker has expired, and no other can start: tasks come back, until there are threads again.
 fn no_worker_is_left(variant: Variant) {
     let setup = Setup { stack_size: Some(LARGE), ..Setup::fleeting(2, 4, Duration::from_millis(1)) };
     let (pool, ran) = (variant.build(setup), Count::new());

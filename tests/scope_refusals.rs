@@ -158,7 +158,7 @@ fn owner_blocked<D: Dispatch>() {
 }
 
 #[test]
-fn d05_what_is_put_off_does_not_wait_for_the_owner() {
+fn d05_deferred_tasks_do_not_wait_for_the_owner() {
     on_every_dispatch!(owner_blocked);
 }
 

@@ -112,17 +112,17 @@ fn captures_are_dropped_exactly_once() {
 /// A drop that panics affects neither the worker nor the count.
 #[test]
 fn a_capture_whose_drop_panics_is_a_panic_of_the_task() {
-    struct Bomb;
-    impl Drop for Bomb {
+    struct PanicsOnDrop;
+    impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
             panic!("a test's panic, in a drop");
         }
     }
     let pool = Pool::new(1).unwrap();
-    let bomb = Bomb;
-    pool.submit(move || drop(bomb)).unwrap();
+    let captured = PanicsOnDrop;
+    pool.submit(move || drop(captured)).unwrap();
     // The result of a handle that is gone is dropped on the worker, too.
-    drop(pool.spawn(|| Bomb).unwrap());
+    drop(pool.spawn(|| PanicsOnDrop).unwrap());
     assert_eq!(pool.run(|| 7).unwrap(), 7);
     let stats = pool.stats();
     assert_eq!((stats.submitted, stats.live, stats.spawned), (3, 1, 1), "{stats:?}");

@@ -89,8 +89,8 @@ fn at_the_end_of_a_thread(what: &str, body: impl FnOnce() + Send + 'static) {
 
 /// Control: it is as late as this file says.
 #[test]
-fn d01_no_handle_of_the_thread_is_to_be_had_there() {
-    in_a_process("d01_no_handle_of_the_thread_is_to_be_had_there", || {
+fn d01_no_handle_of_the_thread_is_available_there() {
+    in_a_process("d01_no_handle_of_the_thread_is_available_there", || {
         std::panic::set_hook(Box::new(|_| {}));
         let is_gone = Arc::new(AtomicUsize::new(0));
         let found = Arc::clone(&is_gone);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use formicary::CancelToken;
 use parking_lot::Mutex;
 use support::races::together;
-use support::waking::{Bell, block_on, poll_with};
+use support::waking::{CountingWaker, block_on, poll_with};
 use support::{LIMIT, eventually, threads_named, within};
 
 const TIMER: &str = "formicary-timer";
@@ -31,23 +31,23 @@ fn timers() -> Vec<std::ffi::OsString> {
 fn d21_a_thousand_deadlines_are_one_thread() {
     let _alone = ALONE.lock();
     within(LIMIT, "deadlines", || {
-        let bell = Bell::new();
+        let waker = CountingWaker::new();
         let tokens: Vec<_> = (1..=1000).map(|_| CancelToken::new()).collect();
         tokens.iter().for_each(|token| token.cancel_after(10 * LIMIT));
         let mut futures: Vec<_> = tokens.iter().map(|token| Box::pin(token.cancelled())).collect();
-        assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+        assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
         eventually("one thread keeps the time", || timers().len() == 1);
         drop(futures);
 
         let (mut seen, start) = (std::collections::HashSet::new(), Instant::now());
         for token in &tokens {
-            assert!(poll_with(Box::pin(token.cancelled()).as_mut(), &bell).is_pending());
+            assert!(poll_with(Box::pin(token.cancelled()).as_mut(), &waker).is_pending());
             seen.extend(timers());
         }
         // It stays for a second after its last alarm, so another one is needed only if the test is delayed for as long.
         let most = 1 + start.elapsed().as_secs() as usize;
         assert!((1..=most).contains(&seen.len()), "{} threads", seen.len());
-        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+        assert_eq!(Arc::strong_count(&waker), 1, "no waker is left");
     });
 }
 
@@ -71,12 +71,12 @@ fn awaiting_tokens_leaves_no_thread_behind() {
 
         // A limit that is set or shortened while a future waits.
         let token = CancelToken::new();
-        let bell = Bell::new();
+        let waker = CountingWaker::new();
         let mut waits = Box::pin(token.cancelled());
-        assert!(poll_with(waits.as_mut(), &bell).is_pending());
+        assert!(poll_with(waits.as_mut(), &waker).is_pending());
         token.cancel_after(10 * LIMIT);
-        assert_eq!(bell.rung(), 1);
-        assert!(poll_with(waits.as_mut(), &bell).is_pending());
+        assert_eq!(waker.wakes(), 1);
+        assert!(poll_with(waits.as_mut(), &waker).is_pending());
         eventually("one thread keeps the time", || threads_named(TIMER) == 1);
         token.cancel_after(Duration::from_millis(10));
         block_on(waits);
@@ -85,11 +85,11 @@ fn awaiting_tokens_leaves_no_thread_behind() {
         let late = CancelToken::new();
         late.cancel_after(10 * LIMIT);
         let mut many: Vec<_> = (0..100).map(|_| Box::pin(late.cancelled())).collect();
-        assert!(many.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+        assert!(many.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
         eventually("one thread keeps the time", || threads_named(TIMER) == 1);
         drop(many);
         eventually("the thread is gone", || threads_named(TIMER) == 0);
-        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+        assert_eq!(Arc::strong_count(&waker), 1, "no waker is left");
 
         // The timer thread starts and exits while futures come and go.
         together(4, |n| {

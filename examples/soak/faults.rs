@@ -52,15 +52,15 @@ pub(crate) fn fail(fault: &AtomicU64) -> ! {
 
 /// A captured value whose drop panics once it is armed.
 #[derive(Default)]
-pub(crate) struct Bomb(bool);
+pub(crate) struct PanicsOnDrop(bool);
 
-impl Bomb {
+impl PanicsOnDrop {
     pub(crate) fn arm(&mut self) {
         self.0 = true;
     }
 }
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         if self.0 && !thread::panicking() {
             fail(&FAULTS.drops);

@@ -6,11 +6,11 @@ use std::thread;
 
 use formicary::{CancelToken, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Task, WorkerPool};
 
-use crate::faults::{Bomb, FAULTS, Flaky, count, fail};
+use crate::faults::{FAULTS, Flaky, PanicsOnDrop, count, fail};
 use crate::ledger::Ledger;
 use crate::support::races::shift;
 use crate::support::random::Random;
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 
 /// A pool of any kind, with what only its kind can do.
 pub(crate) trait Soaked: WorkerPool<Task> {
@@ -38,14 +38,14 @@ impl User {
 
     /// A task that does something at random.
     fn task(&mut self) -> impl FnOnce() + Send + use<> {
-        let (receipt, mut bomb, mut user) = (self.ledger.receipt(), Bomb::default(), self.split());
+        let (receipt, mut value, mut user) = (self.ledger.receipt(), PanicsOnDrop::default(), self.split());
         move || {
             receipt.sign();
             match user.random.below(40) {
                 0..10 => shift(user.random.micros(40)),
                 10 => thread::sleep(user.random.micros(1000)),
                 11 => fail(&FAULTS.tasks),
-                12 => bomb.arm(),
+                12 => value.arm(),
                 // The pool may be dropped here, inside one of its own tasks.
                 13 => _ = user.pool.upgrade().map(|pool| user.use_once(&*pool)),
                 _ => {}
@@ -93,7 +93,7 @@ impl User {
         if !self.is_inside && self.random.once_in(2) {
             return Some(block_on(future));
         }
-        let _ready = poll_with(std::pin::pin!(future), &Bell::new());
+        let _ready = poll_with(std::pin::pin!(future), &CountingWaker::new());
         None
     }
 

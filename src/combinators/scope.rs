@@ -26,7 +26,7 @@ use crate::pool::Pool;
 use crate::queue::{Dispatch, Stack};
 use crate::sync::abort::AbortOnUnwind;
 use crate::sync::{Mutex, Thread, current, park};
-use crate::task::block_permits;
+use crate::task::blocked_workers;
 use crate::task::closure::{Body, Task};
 use crate::task::current_worker;
 use crate::task::liveness::Liveness;
@@ -213,8 +213,8 @@ impl State {
             drop(pending);
             if returned.is_none() && queued.is_none() {
                 // The rest has started on other threads, later than this scope. So workers that wait for scopes cannot wait in a
-                // circle. A worker that blocks on the full pool stops waiting if no other can make progress.
-                let _guard = block_permits::enter_wait_regardless(pool);
+                // circle. A worker that blocks on the full pool is evicted if no other can make progress.
+                let _guard = blocked_workers::enter_wait_regardless(pool);
                 park(None);
             }
             if let Some(job) = queued {

@@ -12,7 +12,7 @@ use crate::error::SubmitErrorKind;
 use crate::queue::{Dispatch, LazyItem, Refused};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, IS_CHECKED, current, spin_loop, yield_now};
-use crate::task::block_permits;
+use crate::task::blocked_workers;
 use crate::task::current_worker::{self, CurrentPool};
 
 /// Rounds of spinning before a submitter enters the wait queue, and the length of each: some microseconds in all, about what it costs to
@@ -26,27 +26,27 @@ const PARK_WITHOUT_NOTIFICATION: Duration = Duration::from_micros(50);
 const BACKLOG_PER_WORKER: usize = 8;
 const BACKLOG_TOTAL: usize = 64;
 
-/// A node in the wait queue. Blocked workers may count on this submitter to make progress ([`CurrentPool::progress_capacity`]), so their
-/// permits are checked again when it leaves, as they are when it was notified and found no room.
+/// A node in the wait queue. Blocked workers may count on this submitter to make progress ([`CurrentPool::progress_capacity`]). So when it
+/// leaves, or was notified and found no room, the engine checks again whether they may stay blocked.
 pub(super) struct WaitGuard<'e, R: Runner, D: Dispatch> {
-    // Dropped in this order: the submitter has left when the permits are checked.
-    place: WaitNode<'e>,
-    _shrinks: ShrinksPermits<'e, R, D>,
+    // Dropped in this order: the submitter has left before the waits are checked.
+    node: WaitNode<'e>,
+    _rechecks: RechecksWaits<'e, R, D>,
 }
 
 impl<'e, R: Runner, D: Dispatch> Deref for WaitGuard<'e, R, D> {
     type Target = WaitNode<'e>;
 
     fn deref(&self) -> &WaitNode<'e> {
-        &self.place
+        &self.node
     }
 }
 
-struct ShrinksPermits<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
+struct RechecksWaits<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
-impl<R: Runner, D: Dispatch> Drop for ShrinksPermits<'_, R, D> {
+impl<R: Runner, D: Dispatch> Drop for RechecksWaits<'_, R, D> {
     fn drop(&mut self) {
-        self.0.block_permits.shrink(|| self.0.progress_capacity());
+        self.0.blocked_workers.shrink(|| self.0.progress_capacity());
     }
 }
 
@@ -65,9 +65,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let has_fallback = self.runner.spare_state().is_some();
-        match block_permits::enter_wait_for_room(self.id(), options.deadline(), has_fallback) {
+        match blocked_workers::enter_wait_for_room(self.id(), options.deadline(), has_fallback) {
             Ok(guard) => self.wait_in_queue(item, options, &guard)?,
-            Err(block_permits::WouldDeadlock) => self.make_room(item, options.lane)?,
+            Err(blocked_workers::WouldDeadlock) => self.make_room(item, options.lane)?,
         }
         // After it has left the wait queue: this thread may become an inline worker, which the next submitters need not wait for.
         self.ensure_workers();
@@ -97,8 +97,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Enters the wait queue of the lane, unless too many submitters wait.
     pub(super) fn enqueue(&self, options: &SubmitOptions<'_>, waiter: Waiter) -> Option<WaitGuard<'_, R, D>> {
         let most = if options.is_inline { usize::MAX } else { self.settings.max_blocking() };
-        let place = self.wait_queue.join(options.lane, most, waiter)?;
-        Some(WaitGuard { place, _shrinks: ShrinksPermits(self) })
+        let node = self.wait_queue.join(options.lane, most, waiter)?;
+        Some(WaitGuard { node, _rechecks: RechecksWaits(self) })
     }
 
     /// Tries again from the wait queue. Returns whether the task is in: then the caller has to leave the queue and to call
@@ -107,11 +107,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &Arc<Self>,
         item: &mut (impl LazyItem<R::Item> + ?Sized),
         options: &SubmitOptions<'_>,
-        place: &WaitNode<'_>,
+        node: &WaitNode<'_>,
     ) -> Result<bool, SubmitErrorKind> {
         let mut is_head = true;
-        let answer = place.consume_notification(|| {
-            is_head = place.is_head();
+        let answer = node.consume_notification(|| {
+            is_head = node.is_head();
             match is_head {
                 true => self.try_enter(item, options.lane, 0),
                 false if self.lifecycle.is_closed() => Err(Refused::Closed),
@@ -122,7 +122,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Ok(()) => Ok(true),
             Err(Refused::Closed) => Err(SubmitErrorKind::Closed),
             Err(Refused::Full) => {
-                self.block_permits.shrink(|| self.progress_capacity());
+                self.blocked_workers.shrink(|| self.progress_capacity());
                 if !is_head {
                     // A future before it may never be polled.
                     self.pass_late_futures();
@@ -136,27 +136,27 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &Arc<Self>,
         item: &mut dyn LazyItem<R::Item>,
         options: &SubmitOptions<'_>,
-        guard: &block_permits::BlockGuard,
+        guard: &blocked_workers::BlockGuard,
     ) -> Result<(), SubmitErrorKind> {
         let me = Waiter::Thread(current());
         let _listening = options.token.map(|token| token.listen(me.clone()));
-        let Some(place) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
+        let Some(node) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
         let mut may_park_first = self.has_backlog() && !IS_CHECKED;
-        while !self.retry_from_wait_queue(item, options, &place)? {
-            if may_park_first && place.is_head() {
+        while !self.retry_from_wait_queue(item, options, &node)? {
+            if may_park_first && node.is_head() {
                 may_park_first = false;
                 let end = Instant::now() + PARK_WITHOUT_NOTIFICATION;
-                place.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
+                node.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
                 continue;
             }
-            if guard.is_revoked() {
-                drop(place);
+            if guard.is_evicted() {
+                drop(node);
                 return self.make_room(item, options.lane);
             }
             if let Some(kind) = options.end() {
                 return Err(kind);
             }
-            place.wait(options.deadline());
+            node.wait(options.deadline());
         }
         Ok(())
     }

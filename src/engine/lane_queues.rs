@@ -1,7 +1,7 @@
 //! The waiters of each lane, in order: what the wait queues keep under their lock.
 //!
 //! A thread that is notified comes. A future may never be polled again, so it holds up those behind it for [`GRACE`] at most. If it was
-//! not polled by then, it is set aside and the next is notified. When it is polled after all, it is back at its old place.
+//! not polled by then, it is set aside and the next is notified. When it is polled after all, it is back at its old position.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl BlockedSubmitter {
     /// Whether it will try to submit.
     pub(super) fn is_notified(&self) -> bool {
         // ORDERING: Relaxed. The submitter reads its own store. Another thread that reads too low a number takes it for notified a while
-        // longer, until it is told (see `WaitGuard`).
+        // longer, until blocked workers are rechecked (see `WaitGuard`).
         self.notifications() != self.consumed.load(Ordering::Relaxed)
     }
 
@@ -140,7 +140,7 @@ impl LaneQueue {
     }
 
     /// Notifies the head if it was not notified, or passes it if its grace is over.
-    fn notify_one(&mut self, now: Instant, woken: &mut Vec<Arc<BlockedSubmitter>>) {
+    fn notify_head(&mut self, now: Instant, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         loop {
             self.set_aside(now);
             if let Some(first) = self.first_prompt() {
@@ -247,12 +247,12 @@ impl LaneQueues {
     }
 
     /// Notifies the head of a lane. Adds those to wake to `woken`.
-    pub(super) fn notify_one(&mut self, lane: usize, woken: &mut Vec<Arc<BlockedSubmitter>>) {
+    pub(super) fn notify_head(&mut self, lane: usize, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         if let Some(queue) = self.by_lane.get_mut(&lane) {
             // Only futures need the clock.
             let now = if queue.futures.is_empty() { None } else { Some(Instant::now()) };
             match now {
-                Some(now) => queue.notify_one(now, woken),
+                Some(now) => queue.notify_head(now, woken),
                 None => woken.extend(queue.first_prompt().inspect(|first| first.add_notification()).cloned()),
             }
             self.clear(lane);

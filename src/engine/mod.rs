@@ -56,7 +56,7 @@ use crate::engine::options::{Nested, Options, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
-use crate::task::block_permits::BlockPermits;
+use crate::task::blocked_workers::BlockedWorkers;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
 use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
@@ -139,7 +139,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     wait_queue: WaitQueue,
     views: Views,
     threads: Threads,
-    block_permits: BlockPermits,
+    blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,
     lifecycle: Lifecycle,
     counters: Counters,
@@ -188,7 +188,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             wait_queue: WaitQueue::new(),
             views: Views::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
-            block_permits: BlockPermits::new(),
+            blocked_workers: BlockedWorkers::new(),
             pending_polls: PendingPolls::default(),
             lifecycle: Lifecycle::new(),
             counters: Counters::default(),
@@ -244,14 +244,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// After workers have become unavailable: waits and polls that relied on them check again.
     fn recheck_waits(&self) {
-        self.block_permits.shrink(|| self.progress_capacity());
+        self.blocked_workers.shrink(|| self.progress_capacity());
         self.notify_pending_polls();
     }
 
     /// Announces that the calling thread is about to queue tasks that no worker can find yet, until the guard is dropped. Workers that
     /// wait may rely on it. Make it before the tasks are taken from where workers find them.
     pub(crate) fn inflight(&self) -> Inflight<'_, R, D> {
-        self.block_permits.begin_inflight();
+        self.blocked_workers.begin_inflight();
         Inflight(self)
     }
 
@@ -265,8 +265,8 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         self.identity.id()
     }
 
-    fn block_permits(&self) -> &BlockPermits {
-        &self.block_permits
+    fn blocked_workers(&self) -> &BlockedWorkers {
+        &self.blocked_workers
     }
 
     fn overdue(&self) -> &Overdue {
@@ -322,6 +322,6 @@ pub(crate) struct Inflight<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
 impl<R: Runner, D: Dispatch> Drop for Inflight<'_, R, D> {
     fn drop(&mut self) {
-        self.0.block_permits.end_inflight(|| self.0.progress_capacity());
+        self.0.blocked_workers.end_inflight(|| self.0.progress_capacity());
     }
 }

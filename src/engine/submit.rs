@@ -127,7 +127,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// There is room: notifies the first blocked submitter of each lane that has some.
     #[inline]
     pub(super) fn notify_blocked(&self) {
-        self.wait_queue.notify_one(|lane| self.queue.has_room(lane));
+        self.wait_queue.notify_heads(|lane| self.queue.has_room(lane));
     }
 
     /// Notifies the submitters, at the pool and at its views, behind futures that were notified and have not been polled.

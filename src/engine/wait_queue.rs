@@ -37,7 +37,7 @@ impl WaitQueue {
 
     /// The number of waiters in all lanes.
     pub(crate) fn waiting(&self) -> usize {
-        // ORDERING: Relaxed. `notify_one` fences before it; for others it is a hint.
+        // ORDERING: Relaxed. `notify_heads` fences before it; for others it is a hint.
         self.waiting.load(Ordering::Relaxed)
     }
 
@@ -90,7 +90,7 @@ impl WaitQueue {
             self.is_notified.store(false, Ordering::Relaxed);
         }
         drop(queues);
-        // ORDERING: SeqCst fence between the entry above and the attempt to submit that follows. `notify_one` has the other fence,
+        // ORDERING: SeqCst fence between the entry above and the attempt to submit that follows. `notify_heads` has the other fence,
         // between the room that was made and its read of `waiting`. One of the two sees the other.
         fence_after_rmw();
         Some(WaitNode { wait_queue: self, lane, ticket, submitter })
@@ -99,7 +99,7 @@ impl WaitQueue {
     /// Notifies the head of each wait queue in whose lane there is room, as `has_room` says. Call it after a read-modify-write that made
     /// the room. Costs two loads when there is no waiter, or the head is notified already.
     #[inline]
-    pub(crate) fn notify_one(&self, has_room: impl Fn(usize) -> bool) {
+    pub(crate) fn notify_heads(&self, has_room: impl Fn(usize) -> bool) {
         fence_after_rmw();
         // ORDERING: Relaxed, after the fence. The head has the other fence between clearing the flag and its attempt.
         if self.waiting() > 0 && !self.is_notified.load(Ordering::Relaxed) {
@@ -131,10 +131,10 @@ impl WaitQueue {
     /// is set under the lock, and only for a prompt head, which clears it.
     fn add_notification(&self, queues: &mut LaneQueues, lane: usize, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         if queues.only_head(lane).is_some() {
-            // ORDERING: Relaxed, see `notify_one`. It comes before the count, so that a waiter that sees the notification sees the flag.
+            // ORDERING: Relaxed, see `notify_heads`. It comes before the count, so that a waiter that sees the notification sees the flag.
             self.is_notified.store(true, Ordering::Relaxed);
         }
-        queues.notify_one(lane, woken);
+        queues.notify_head(lane, woken);
     }
 
     /// Sets aside the futures that were notified and not polled, and notifies those behind them. Call it before a sleep that is limited by

@@ -90,7 +90,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// the system has no room for is an error of `build`. A minimum that is lost later, because a thread was refused or a state could not
     /// be made, is restored: an idle worker tries after 10 milliseconds, then twice as late each time, up to 2 seconds.
     ///
-    /// With 0, a task may be accepted at the moment in which the last worker expires, or, if there is no place for one more, while another
+    /// With 0, a task may be accepted at the moment in which the last worker expires, or, if there may not be one more, while another
     /// submitter starts the first worker. If the system refuses a thread at that moment, the thread that asked for it runs queued tasks
     /// until there is a worker, even in a call that does not block. So do not submit under a lock that tasks take, or keep a minimum of 1.
     ///

@@ -265,7 +265,7 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     fn set_elsewhere(&self, running: usize);
 
     /// Whether a pop may make room, and not only the end of a task.
-    fn frees_place_on_pop(&self) -> bool {
+    fn frees_room_on_pop(&self) -> bool {
         false
     }
 

@@ -276,7 +276,7 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         self.control.lock().run_limit.set_elsewhere(running);
     }
 
-    fn frees_place_on_pop(&self) -> bool {
+    fn frees_room_on_pop(&self) -> bool {
         // ORDERING: Relaxed, see `set_limits`.
         self.is_outgrown.load(Ordering::Relaxed)
     }

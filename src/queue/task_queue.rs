@@ -194,8 +194,8 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.set_bound(bound, workers)
     }
 
-    pub(crate) fn frees_place_on_pop(&self) -> bool {
-        self.queue.frees_place_on_pop()
+    pub(crate) fn frees_room_on_pop(&self) -> bool {
+        self.queue.frees_room_on_pop()
     }
 
     pub(crate) fn close(&self) {

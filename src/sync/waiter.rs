@@ -10,8 +10,8 @@ use crate::sync::{Arc, Thread};
 #[derive(Clone)]
 pub(crate) enum Waiter {
     Thread(Thread),
-    /// A worker that waits inside its own pool with a block permit, for one event that ends the wait for good. The waker revokes
-    /// the permit and runs no user code.
+    /// A worker that is counted as blocked on its own pool, and waits for one event that ends the wait for good. The waker stops counting
+    /// it, and runs no user code.
     Worker(Waker),
     Task(Waker),
     /// A future of the crate itself, which its waker polls at once: it reacts as surely as a thread.

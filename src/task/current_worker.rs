@@ -1,12 +1,12 @@
 //! Which pools the calling thread works for, and what it can do for them.
 //!
 //! A worker that uses its own pool inside a task must not wait for itself. Where possible it runs the task that it waits for
-//! ([`run_here`]); otherwise it needs a permit to block (`block_permits.rs`).
+//! ([`run_here`]); otherwise it blocks, unless it is the last that could make progress (`blocked_workers.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
 
-use super::block_permits::BlockPermits;
+use super::blocked_workers::BlockedWorkers;
 use super::pending_polls::{PendingPoll, PendingPolls};
 use super::running_tasks::{Overdue, RunningTasks, Stop};
 use super::withdrawn::Withdrawn;
@@ -61,12 +61,12 @@ pub(crate) const MAX_DEPTH: usize = 32;
 /// What nested calls need of an engine, whatever its types.
 pub(crate) trait CurrentPool {
     fn id(&self) -> PoolId;
-    fn block_permits(&self) -> &BlockPermits;
+    fn blocked_workers(&self) -> &BlockedWorkers;
     /// Whether the time of a shutdown is over.
     fn overdue(&self) -> &Overdue;
     fn running_tasks(&self) -> &RunningTasks;
     /// The number of threads that can still make progress: those that take queued tasks, or queue one. Fewer workers than this may
-    /// block. When it decreases, [`BlockPermits::shrink`] is called.
+    /// block. When it decreases, [`BlockedWorkers::shrink`] is called.
     fn progress_capacity(&self) -> usize;
     /// Whether other workers are free to start all queued tasks.
     fn has_free_workers(&self) -> bool;

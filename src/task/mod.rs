@@ -1,6 +1,6 @@
 //! A task from its submission to its result: what is queued, its state and result, and what user code sees of it.
 
-pub(crate) mod block_permits;
+pub(crate) mod blocked_workers;
 pub(crate) mod closure;
 pub(crate) mod current_worker;
 pub(crate) mod deferred;

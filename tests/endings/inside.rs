@@ -139,7 +139,7 @@ fn used_up_at(place: Place, variant: &Variant, act: Act) {
     is_done.recv_timeout(LIMIT).expect("it hangs");
 }
 
-/// Every place, with everything that one can do there, on each kind of pool of a dispatch.
+/// Every place in which user code runs, with every call that it can make, on each kind of pool of a dispatch.
 pub(crate) fn d02_ended_on_its_own_threads<D: Dispatch>() {
     for variant in variants().iter().filter(|variant| variant.name.starts_with(D::NAME)) {
         for place in [ThreadLocal, AfterThreadLocals, Task, Capture, Payload, Handler, ThreadStop] {

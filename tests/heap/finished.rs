@@ -14,7 +14,7 @@ const TASKS: usize = 10_000;
 /// What each task captures: ten megabytes in all.
 const CAPTURED: usize = 1024;
 
-/// What may be left: lists that are kept, some tasks more than are under way, and a few words for each result.
+/// What may be left: lists that are kept, some more tasks than are unfinished, and a few words for each result.
 const REST: usize = TASKS * 128;
 
 /// A value to capture, which counts its live instances.

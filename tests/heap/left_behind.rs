@@ -8,7 +8,7 @@ use std::task::{Context as Poller, RawWaker, RawWakerVTable, Waker};
 
 use crate::support::allocator::{alone, bytes};
 use crate::support::closures::{assert_quiet, occupy, pool};
-use crate::support::waking::{Bell, poll_with};
+use crate::support::waking::{CountingWaker, poll_with};
 use crate::support::{Gate, LIMIT, eventually, on_every_dispatch};
 use formicary::{Dispatch, Handle, StatefulPool};
 #[cfg(feature = "stream")]
@@ -24,25 +24,25 @@ fn polled_and_dropped<D: Dispatch>() {
     gate.await_arrivals(1);
     let mut queued = pool.spawn(move || held.open()).unwrap();
     for handle in [&mut running, &mut queued] {
-        let (first, second) = (Bell::new(), Bell::new());
+        let (first, second) = (CountingWaker::new(), CountingWaker::new());
         assert!(poll_with(Pin::new(handle), &first).is_pending());
         assert_eq!(Arc::strong_count(&first), 2);
         assert!(poll_with(Pin::new(handle), &second).is_pending());
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 2), "a replaced waker stays");
     }
-    let bell = Bell::new();
-    assert!(poll_with(Pin::new(&mut running), &bell).is_pending());
-    assert!(poll_with(Pin::new(&mut queued), &bell).is_pending());
+    let waker = CountingWaker::new();
+    assert!(poll_with(Pin::new(&mut running), &waker).is_pending());
+    assert!(poll_with(Pin::new(&mut queued), &waker).is_pending());
     drop(queued);
-    assert_eq!(Arc::strong_count(&bell), 2);
+    assert_eq!(Arc::strong_count(&waker), 2);
     // A handle that has become shared drops it with the last of the shared ones.
     let shared = running.shared();
     drop(shared.clone());
     drop(shared);
-    assert_eq!(Arc::strong_count(&bell), 1);
+    assert_eq!(Arc::strong_count(&waker), 1);
     gate.open();
     assert_quiet(&pool);
-    assert_eq!(bell.rung(), 0);
+    assert_eq!(waker.wakes(), 0);
 }
 
 #[test]
@@ -286,14 +286,14 @@ fn dropped_stream<D: Dispatch>() {
         n
     });
     let mut stream = Box::pin(map.into_stream());
-    let bell = Bell::new();
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = CountingWaker::new();
+    let waker = Waker::from(Arc::clone(&counter));
     let polled = futures_core::Stream::poll_next(stream.as_mut(), &mut Poller::from_waker(&waker));
     assert!(polled.is_pending());
     drop(waker);
     gate.await_arrivals(1);
     drop(stream);
-    assert_eq!(Arc::strong_count(&bell), 1);
+    assert_eq!(Arc::strong_count(&counter), 1);
     gate.open();
     assert!(pool.wait_idle());
 }

@@ -66,7 +66,7 @@ fn b23_memory_goes_back_without_a_worker_leaving() {
 /// D04: a long-lived token keeps nothing of the children that it had, whether they were many at a time, one after the other, or
 /// each a child of the one before.
 #[test]
-fn d04_a_token_keeps_nothing_of_children_that_are_gone() {
+fn d04_a_token_keeps_nothing_of_dropped_children() {
     let _alone = alone();
     for is_cancelled in [false, true] {
         let root = CancelToken::new();
@@ -130,7 +130,7 @@ fn d18_retracted_tasks_do_not_pile_up() {
 }
 
 /// What a view, and the queue of its pool, hold for tasks of the view that their waiter ran, or that were cancelled.
-fn dead_tasks_of_views<D: Dispatch>() {
+fn cancelled_tasks_of_views<D: Dispatch>() {
     let rounds = if cfg!(debug_assertions) { 20_000 } else { 300_000 };
     for limit in [1, 1_000_000] {
         for (in_view, is_full) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -176,7 +176,7 @@ fn dead_tasks_of_views<D: Dispatch>() {
 
 /// D18: the same for views of a pool.
 #[test]
-fn d18_dead_tasks_of_views_do_not_pile_up() {
+fn d18_cancelled_tasks_of_views_do_not_pile_up() {
     let _alone = alone();
-    on_every_dispatch!(dead_tasks_of_views);
+    on_every_dispatch!(cancelled_tasks_of_views);
 }

@@ -52,7 +52,7 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, ledger: &Ledger, token: &CancelToken) 
     let was_queued = draw(4) == 0 && handle.cancel();
     let result = match draw(4) {
         0 => {
-            // Cancelled; the pool's figures tell.
+            // Cancelled, as the pool's figures show.
             if was_queued {
                 ledger.came_back(number);
                 return;
@@ -93,7 +93,7 @@ fn spawn_one<D: Dispatch>(pool: &Pool<D>, ledger: &Ledger, token: &CancelToken) 
 }
 
 /// Handles that are joined, awaited, shared and cancelled, tokens, and an end of the pool, all at once.
-fn every_handle_tells_the_truth<D: Dispatch>() {
+fn every_handle_reports_its_task<D: Dispatch>() {
     let (pool, ledger) = (pool::<D>(1 + draw(2), draw(3)), Ledger::default());
     let token = CancelToken::new();
     let threads: Vec<_> = (0..2)
@@ -118,8 +118,8 @@ fn every_handle_tells_the_truth<D: Dispatch>() {
 }
 
 #[test]
-fn p03_every_handle_tells_the_truth() {
-    on_each_dispatch!(every_handle_tells_the_truth);
+fn p03_every_handle_reports_its_task() {
+    on_each_dispatch!(every_handle_reports_its_task);
 }
 
 /// Tasks that wait for tasks of their own pool, which may be full, on a pool of one worker or two: every wait ends, and no
@@ -257,7 +257,7 @@ impl Worker for Counter {
 
 /// Calls, panics that cost a state, a broadcast that is remembered, resizing and an end: a call after the broadcast meets no state
 /// that has missed it.
-fn every_state_hears_of_a_broadcast<D: Dispatch>() {
+fn every_state_gets_a_broadcast<D: Dispatch>() {
     let workers = 1 + draw(2);
     let builder = StatefulPool::builder(|_| Ok(Counter { version: 0, processed: 0 })).dispatch::<D>();
     let builder = builder.workers(workers).min_workers(draw(workers + 1)).queue(draw(2)).expiry(None);
@@ -315,8 +315,8 @@ impl<T> IsOkOrLost for Result<T, &formicary::JoinError> {
 }
 
 #[test]
-fn p03_every_state_hears_of_a_broadcast() {
-    on_each_dispatch!(every_state_hears_of_a_broadcast);
+fn p03_every_state_gets_a_broadcast() {
+    on_each_dispatch!(every_state_gets_a_broadcast);
 }
 
 /// A worker that calls its own pool before it answers.
@@ -375,7 +375,7 @@ fn p03_no_call_waits_for_ever() {
 
 /// Tasks in a full queue are cancelled, by token and by handle, while submitters wait and workers pop: a submitter that comes after
 /// the cancelling finds the room, no more than there is, and each task is counted and dropped once.
-fn what_is_dead_holds_no_place<D: Dispatch>() {
+fn cancelled_tasks_take_no_room<D: Dispatch>() {
     let (queue, ledger, token) = (1 + draw(2), Ledger::default(), CancelToken::new());
     let pool = pool::<D>(1, queue);
     let pause = pool.pause();
@@ -435,6 +435,6 @@ fn what_is_dead_holds_no_place<D: Dispatch>() {
 }
 
 #[test]
-fn d18_p03_what_is_dead_holds_no_place() {
-    on_each_dispatch!(what_is_dead_holds_no_place);
+fn d18_p03_cancelled_tasks_take_no_room() {
+    on_each_dispatch!(cancelled_tasks_take_no_room);
 }

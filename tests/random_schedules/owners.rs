@@ -216,9 +216,9 @@ fn b05_p03_what_was_accepted_runs_without_threads() {
     on_each("what_was_accepted_runs_without_threads", what_was_accepted_runs_without_threads);
 }
 
-/// One worker is alive and no other can be had: no submitter is refused for that, not even while another one tries to start a
+/// One worker is alive and no other can start: no submitter is refused for that, not even while another one tries to start a
 /// thread.
-fn a_living_worker_is_enough(variant: Variant) {
+fn a_live_worker_is_enough(variant: Variant) {
     let first = AtomicBool::new(true);
     let spawn_handler = move |thread: formicary::WorkerThread| {
         if first.swap(false, SeqCst) {
@@ -246,8 +246,8 @@ fn a_living_worker_is_enough(variant: Variant) {
 }
 
 #[test]
-fn b20_p03_a_living_worker_is_enough() {
-    on_each("a_living_worker_is_enough", a_living_worker_is_enough);
+fn b20_p03_a_live_worker_is_enough() {
+    on_each("a_live_worker_is_enough", a_live_worker_is_enough);
 }
 
 /// A spawn handler that starts a pool's first worker waits for another thread that submits. Threads are refused: accepted tasks
@@ -399,7 +399,7 @@ fn p03_no_task_waits_for_a_long_one() {
     on_each("no_task_waits_for_a_long_one", no_task_waits_for_a_long_one);
 }
 
-/// The bound is exact: on a paused pool, after a `tune`, two submitters that try until it is full get in exactly as many tasks as
+/// The bound is exact: on a paused pool, after a `tune`, two submitters that submit until it is full submit exactly as many tasks as
 /// there is room for, and then no more tasks run at a time than there may be workers.
 fn the_bound_is_exact(variant: Variant) {
     let queue = draw(3);
@@ -499,7 +499,7 @@ fn tree(pool: &std::sync::Weak<dyn formicary::WorkerPool<formicary::Task>>, ledg
 
 /// Trees of tasks against pauses, changes of the capacity and every end: nothing starts in a pause, no more tasks run than may, and
 /// the ledger agrees with the pool's figures.
-fn nested_tasks_heed_the_owner(variant: Variant) {
+fn nested_tasks_obey_the_owner(variant: Variant) {
     let (pool, ledger) = (variant.build(any_setup()), Ledger::default());
     let submitter = {
         let (pool, ledger) = (Arc::clone(&pool), ledger.clone());
@@ -541,6 +541,6 @@ fn nested_tasks_heed_the_owner(variant: Variant) {
 }
 
 #[test]
-fn d09_p03_nested_tasks_heed_the_owner() {
-    on_each("nested_tasks_heed_the_owner", nested_tasks_heed_the_owner);
+fn d09_p03_nested_tasks_obey_the_owner() {
+    on_each("nested_tasks_obey_the_owner", nested_tasks_obey_the_owner);
 }

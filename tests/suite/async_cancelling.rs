@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, on_every_dispatch};
 use formicary::{CancelToken, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Stats, SubmitErrorKind, Worker};
 
@@ -114,16 +114,16 @@ fn each<D: Dispatch>(test: fn(&dyn Enter, &Work)) {
 
 fn in_the_queue<D: Dispatch>() {
     each::<D>(|way, work| {
-        let (token, bell, other) = (CancelToken::new(), Bell::new(), Bell::new());
+        let (token, waker, other) = (CancelToken::new(), CountingWaker::new(), CountingWaker::new());
         let (mut first, free) = (way.enter(&token), CancelToken::new());
         let mut second = way.enter(&free);
-        assert!(poll_with(first.as_mut(), &bell).is_pending());
+        assert!(poll_with(first.as_mut(), &waker).is_pending());
         assert!(poll_with(second.as_mut(), &other).is_pending());
         token.cancel();
-        assert_eq!((bell.rung(), other.rung()), (1, 0));
+        assert_eq!((waker.wakes(), other.wakes()), (1, 0));
         assert_eq!(block_on(&mut first), Err(SubmitErrorKind::Cancelled));
-        assert_eq!(other.rung(), 1, "the next is first now");
-        assert_eq!((way.waiting(), Arc::strong_count(&bell)), (1, 1));
+        assert_eq!(other.wakes(), 1, "the next is first now");
+        assert_eq!((way.waiting(), Arc::strong_count(&waker)), (1, 1));
         work.0.open();
         block_on(second).unwrap();
         let stats = way.settled();
@@ -140,8 +140,8 @@ fn early_and_late<D: Dispatch>() {
     each::<D>(|way, work| {
         let cancelled = CancelToken::new();
         cancelled.cancel();
-        let bell = Bell::new();
-        assert!(poll_with(way.enter(&cancelled).as_mut(), &bell).is_ready(), "at once");
+        let waker = CountingWaker::new();
+        assert!(poll_with(way.enter(&cancelled).as_mut(), &waker).is_ready(), "at once");
         assert_eq!(block_on(way.enter(&cancelled)), Err(SubmitErrorKind::Cancelled));
         let timed = CancelToken::new();
         timed.cancel_after(Duration::from_millis(5));
@@ -150,7 +150,7 @@ fn early_and_late<D: Dispatch>() {
         // After it has been accepted, its token cancels it in the queue; there is room as soon as the first has ended.
         let token = CancelToken::new();
         let mut entering = way.enter(&token);
-        assert!(poll_with(entering.as_mut(), &bell).is_pending());
+        assert!(poll_with(entering.as_mut(), &waker).is_pending());
         work.0.open();
         block_on(entering).unwrap();
         token.cancel();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::closures::{occupy, pool};
 use crate::support::races::together;
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{
     AnyPool, Count, Gate, Setup, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch, start_thread,
 };
@@ -23,18 +23,18 @@ fn an_idle_pool_is_awaited() {
         for _ in 0..5 {
             pool.submit(gate.task()).unwrap();
         }
-        let (bell, mut idle) = (Bell::new(), pin!(pool.wait_idle_async()));
+        let (waker, mut idle) = (CountingWaker::new(), pin!(pool.wait_idle_async()));
         for passed in 0..5 {
             gate.await_arrivals((passed + 2).min(5));
-            assert_eq!(poll_with(idle.as_mut(), &bell), Poll::Pending);
-            assert_eq!(bell.rung(), 0, "not before it is idle");
+            assert_eq!(poll_with(idle.as_mut(), &waker), Poll::Pending);
+            assert_eq!(waker.wakes(), 0, "not before it is idle");
             gate.pass(1);
             eventually("one has ended", || pool.stats().completed == passed as u64 + 1);
         }
-        eventually("it is told", || bell.rung() == 1);
+        eventually("it is woken", || waker.wakes() == 1);
         // It was idle, whatever was submitted after that.
         pool.submit(gate.task()).unwrap();
-        assert_eq!(poll_with(idle.as_mut(), &bell), Poll::Ready(true));
+        assert_eq!(poll_with(idle.as_mut(), &waker), Poll::Ready(true));
         gate.open();
         assert!(block_on(pool.wait_idle_async()));
         assert_conserved(&*pool);
@@ -83,15 +83,15 @@ fn the_end_is_awaited() {
             pool.submit(gate.task()).unwrap();
         }
         gate.await_arrivals(2);
-        let (bell, mut end) = (Bell::new(), pin!(pool.shutdown_async()));
+        let (waker, mut end) = (CountingWaker::new(), pin!(pool.shutdown_async()));
         assert!(!pool.is_closed(), "it has not been polled");
         let (blocked, task) = (pool.clone(), gate.task());
         let blocked = thread::spawn(move || blocked.submit(task).unwrap_err().is_closed());
         await_waiting(&*pool, 1);
-        assert!(poll_with(end.as_mut(), &bell).is_pending());
+        assert!(poll_with(end.as_mut(), &waker).is_pending());
         assert!(pool.is_closed() && blocked.join().unwrap());
-        assert!(poll_with(end.as_mut(), &bell).is_pending());
-        assert_eq!(bell.rung(), 0, "not before the end");
+        assert!(poll_with(end.as_mut(), &waker).is_pending());
+        assert_eq!(waker.wakes(), 0, "not before the end");
         gate.open();
         let report = block_on(end);
         assert!(report.is_complete() && report.ran == 4, "{report:?}");
@@ -134,20 +134,20 @@ fn a_dropped_future_leaves_no_waker_and_the_shutdown_goes_on() {
         let (pool, gate) = (variant.build(Setup::roomy(1)), Gate::new());
         pool.submit(gate.task()).unwrap();
         gate.await_arrivals(1);
-        let (one, other) = (Bell::new(), Bell::new());
+        let (one, other) = (CountingWaker::new(), CountingWaker::new());
         let mut idle = Box::pin(pool.wait_idle_async());
         let mut end = Box::pin(pool.shutdown_async());
-        for bell in [&one, &other, &one] {
-            assert!(poll_with(idle.as_mut(), bell).is_pending());
-            assert!(poll_with(end.as_mut(), bell).is_pending());
-            let held = if Arc::ptr_eq(bell, &one) { (3, 1) } else { (1, 3) };
+        for waker in [&one, &other, &one] {
+            assert!(poll_with(idle.as_mut(), waker).is_pending());
+            assert!(poll_with(end.as_mut(), waker).is_pending());
+            let held = if Arc::ptr_eq(waker, &one) { (3, 1) } else { (1, 3) };
             assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), held, "the waker of the last poll only");
         }
         drop((idle, end));
         assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), (1, 1));
         gate.open();
         eventually("it has ended", || pool.stats().live == 0);
-        assert_eq!((one.rung(), other.rung()), (0, 0));
+        assert_eq!((one.wakes(), other.wakes()), (0, 0));
         assert!(block_on(pool.shutdown_async()).is_complete());
     });
 }
@@ -244,7 +244,7 @@ fn a_circle_of_ends_is_not_waited_for() {
     on_every_dispatch!(circle);
 }
 
-/// If no thread can be had for queued tasks, the future does not wait for the end, and the next shutdown runs them.
+/// If no thread can start for queued tasks, the future does not wait for the end, and the next shutdown runs them.
 #[test]
 fn what_no_thread_is_left_for_is_in_the_report() {
     for_each(|variant| {

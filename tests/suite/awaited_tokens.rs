@@ -7,33 +7,33 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::Duration;
 
 use crate::support::tokens::{chain, on_a_small_stack};
-use crate::support::waking::{Bell, poll_with};
+use crate::support::waking::{CountingWaker, poll_with};
 use crate::support::{Count, LIMIT, eventually, within};
 use formicary::{CancelToken, Cancelled};
 use parking_lot::Mutex;
 
-fn poll_all(futures: &mut [Pin<Box<Cancelled<'_>>>], bell: &Arc<Bell>) {
-    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), bell).is_pending()));
+fn poll_all(futures: &mut [Pin<Box<Cancelled<'_>>>], waker: &Arc<CountingWaker>) {
+    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), waker).is_pending()));
 }
 
 /// D15: adding and removing a waiter costs the same at any depth and with any number of other waiters.
 #[test]
-fn d15_waiting_is_not_linear_in_depth_or_company() {
+fn d15_waiting_is_not_linear_in_depth_or_waiters() {
     within(LIMIT, "waiting", || {
-        let (chain, bell) = (chain(20_000), Bell::new());
+        let (chain, waker) = (chain(20_000), CountingWaker::new());
         let last = chain.last().unwrap();
         let mut futures: Vec<_> = (0..20_000).map(|_| Box::pin(last.cancelled())).collect();
-        poll_all(&mut futures, &bell);
-        poll_all(&mut futures, &bell);
+        poll_all(&mut futures, &waker);
+        poll_all(&mut futures, &waker);
         // The oldest leave first, then the youngest.
         futures.drain(..10_000);
         while futures.len() > 10 {
             futures.pop();
         }
         chain[0].cancel();
-        assert_eq!(bell.rung(), futures.len());
+        assert_eq!(waker.wakes(), futures.len());
         drop(futures);
-        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left");
+        assert_eq!(Arc::strong_count(&waker), 1, "no waker is left");
     });
 }
 
@@ -48,7 +48,7 @@ impl Wake for Listed {
 
 /// Waiters at any level below are woken in the order in which they came.
 #[test]
-fn those_who_wait_are_woken_in_order() {
+fn waiters_are_woken_in_order() {
     let (chain, woken) = (chain(5), Arc::default());
     let mut futures: Vec<_> = [3, 0, 4, 1, 2, 4, 0].iter().map(|n| Box::pin(chain[*n].cancelled())).collect();
     for (n, future) in futures.iter_mut().enumerate() {
@@ -85,14 +85,14 @@ fn d03_wakers_that_wake_need_no_stack() {
 
 /// What a waker of [`Curious`] does in every call.
 fn use_all(token: &CancelToken) {
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let below = token.child();
     let mut future = Box::pin(below.cancelled());
-    let is_ready = poll_with(future.as_mut(), &bell).is_ready();
+    let is_ready = poll_with(future.as_mut(), &waker).is_ready();
     assert_eq!(is_ready, token.is_cancelled());
     below.cancel_after(LIMIT);
     // With a deadline it has an alarm too.
-    assert_eq!(poll_with(future.as_mut(), &bell).is_ready(), is_ready);
+    assert_eq!(poll_with(future.as_mut(), &waker).is_ready(), is_ready);
     assert!(below.deadline().is_some());
     below.cancel();
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::support::closures::{occupy, pool};
 use crate::support::races::{quiet_panic, together};
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{
     Gate, LIMIT, assert_conserved, await_waiting, eventually, on_every_dispatch, quiet_panics, within,
 };
@@ -128,14 +128,14 @@ fn a27_futures_and_threads_wait_in_one_queue() {
     on_every_dispatch!(one_queue);
 }
 
-/// A waiting future is dropped, at any place in the wait queue, also when it has just been notified: those behind it get in.
+/// A waiting future is dropped, at any position in the wait queue, also when it has just been notified: those behind it enter.
 fn dropped_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
-        let (bell, captured) = (Bell::new(), Arc::new(()));
+        let (waker, captured) = (CountingWaker::new(), Arc::new(()));
         let held = Arc::clone(&captured);
         let mut first = Box::pin(pool.submit_async(move || drop(held)));
-        assert!(poll_with(first.as_mut(), &bell).is_pending());
+        assert!(poll_with(first.as_mut(), &waker).is_pending());
         let others: Vec<_> = (0..2)
             .map(|n| {
                 let waits = Arc::clone(&pool);
@@ -155,7 +155,7 @@ fn dropped_while_waiting<D: Dispatch>() {
             1 => {
                 gate.open();
                 // Notified, and not polled again.
-                eventually("the first is notified", || bell.rung() > 0);
+                eventually("the first is notified", || waker.wakes() > 0);
                 drop(first);
             }
             _ => {
@@ -180,13 +180,13 @@ fn a_future_that_is_dropped_while_it_waits_strands_no_submitter() {
 fn wakers_change<D: Dispatch>() {
     let (pool, gate) = full::<D>();
     let mut entering = Box::pin(pool.spawn_async(|| 7));
-    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
-    assert!(bells.iter().all(|bell| poll_with(entering.as_mut(), bell).is_pending()));
+    let wakers: Vec<_> = (0..5).map(|_| CountingWaker::new()).collect();
+    assert!(wakers.iter().all(|waker| poll_with(entering.as_mut(), waker).is_pending()));
     assert_eq!(pool.waiting(), 1);
     gate.open();
-    eventually("the last is woken", || bells[4].rung() > 0);
-    assert_eq!(bells[..4].iter().map(|bell| bell.rung()).sum::<usize>(), 0);
-    eventually("all wakers are gone", || bells.iter().all(|bell| Arc::strong_count(bell) == 1));
+    eventually("the last is woken", || wakers[4].wakes() > 0);
+    assert_eq!(wakers[..4].iter().map(|waker| waker.wakes()).sum::<usize>(), 0);
+    eventually("all wakers are gone", || wakers.iter().all(|waker| Arc::strong_count(waker) == 1));
     // Polled to its end on another thread.
     let handle = within(LIMIT, "moved", {
         let handle = block_on(entering).unwrap();
@@ -197,23 +197,23 @@ fn wakers_change<D: Dispatch>() {
     let gate = Gate::new();
     let held = gate.clone();
     let mut handle = pool.spawn(move || held.wait()).unwrap();
-    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
-    assert!(bells.iter().all(|bell| poll_with(Pin::new(&mut handle), bell).is_pending()));
+    let wakers: Vec<_> = (0..5).map(|_| CountingWaker::new()).collect();
+    assert!(wakers.iter().all(|waker| poll_with(Pin::new(&mut handle), waker).is_pending()));
     gate.open();
-    eventually("the last is woken", || bells[4].rung() > 0);
-    assert_eq!(bells.iter().map(|bell| bell.rung()).sum::<usize>(), 1);
-    assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1));
-    assert!(poll_with(Pin::new(&mut handle), &bells[0]).is_ready());
-    let Poll::Ready(Err(taken)) = poll_with(Pin::new(&mut handle), &bells[0]) else { panic!("taken") };
+    eventually("the last is woken", || wakers[4].wakes() > 0);
+    assert_eq!(wakers.iter().map(|waker| waker.wakes()).sum::<usize>(), 1);
+    assert!(wakers.iter().all(|waker| Arc::strong_count(waker) == 1));
+    assert!(poll_with(Pin::new(&mut handle), &wakers[0]).is_ready());
+    let Poll::Ready(Err(taken)) = poll_with(Pin::new(&mut handle), &wakers[0]) else { panic!("taken") };
     assert!(taken.to_string().contains("taken"));
 
     let token = CancelToken::new();
     let mut cancelled = Box::pin(token.cancelled());
-    let bells: Vec<_> = (0..5).map(|_| Bell::new()).collect();
-    assert!(bells.iter().all(|bell| poll_with(cancelled.as_mut(), bell).is_pending()));
+    let wakers: Vec<_> = (0..5).map(|_| CountingWaker::new()).collect();
+    assert!(wakers.iter().all(|waker| poll_with(cancelled.as_mut(), waker).is_pending()));
     token.cancel();
-    assert_eq!(bells.iter().map(|bell| bell.rung()).collect::<Vec<_>>(), [0, 0, 0, 0, 1]);
-    assert!(poll_with(cancelled.as_mut(), &bells[0]).is_ready());
+    assert_eq!(wakers.iter().map(|waker| waker.wakes()).collect::<Vec<_>>(), [0, 0, 0, 0, 1]);
+    assert!(poll_with(cancelled.as_mut(), &wakers[0]).is_ready());
 }
 
 #[test]
@@ -221,31 +221,31 @@ fn the_waker_of_the_last_poll_is_woken() {
     on_every_dispatch!(wakers_change);
 }
 
-/// A future that was notified and is not polled keeps its place in the wait queue, but no room: a later submitter may take that.
+/// A future that was notified and is not polled keeps its position in the wait queue, but reserves no room: a later submitter may take it.
 fn head_of_the_queue<D: Dispatch>() {
     let (pool, gate) = full::<D>();
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let mut first = Box::pin(pool.submit_async(|| ()));
-    assert!(poll_with(first.as_mut(), &bell).is_pending());
+    assert!(poll_with(first.as_mut(), &waker).is_pending());
     gate.open();
-    eventually("it is notified", || bell.rung() > 0);
+    eventually("it is notified", || waker.wakes() > 0);
     assert!(pool.wait_idle());
     pool.with().room_timeout(LIMIT).submit(|| ()).unwrap();
     assert!(pool.wait_idle());
     assert_eq!(pool.waiting(), 1);
-    assert!(matches!(poll_with(first.as_mut(), &bell), Poll::Ready(Ok(()))));
+    assert!(matches!(poll_with(first.as_mut(), &waker), Poll::Ready(Ok(()))));
     assert!(pool.wait_idle());
 }
 
 #[test]
-fn a28_the_head_of_the_queue_keeps_its_place_but_no_room() {
+fn a28_the_head_of_the_wait_queue_keeps_its_position_but_no_room() {
     on_every_dispatch!(head_of_the_queue);
 }
 
 /// A future is polled once on this thread and then awaited on another.
 fn moved<D: Dispatch>() {
     let (pool, gate) = full::<D>();
-    let here = Bell::new();
+    let here = CountingWaker::new();
     let owner = Arc::clone(&pool);
     let mut entering: Pin<Box<dyn Future<Output = u32> + Send>> =
         Box::pin(async move { owner.spawn_async(|| 7).await.unwrap().await.unwrap() });
@@ -297,10 +297,10 @@ fn counted<D: Dispatch>() {
     let gate = Gate::new();
     let held = gate.clone();
     pool.submit(move || held.wait()).unwrap();
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let mut futures: Vec<_> = (0..2).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
     assert_eq!(pool.waiting(), 0);
-    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
     assert_eq!(pool.waiting(), 2);
     assert_eq!(block_on(pool.submit_async(|| ())).unwrap_err().kind(), SubmitErrorKind::Overloaded);
     assert_eq!(pool.submit(|| ()).unwrap_err().kind(), SubmitErrorKind::Overloaded);
@@ -317,9 +317,9 @@ fn max_blocking_counts_futures_too() {
     on_every_dispatch!(counted);
 }
 
-/// Many futures and threads submit to a small pool, and some futures are dropped after a poll: all others get in, and all results
+/// Many futures and threads submit to a small pool, and some futures are dropped after a poll: all others enter, and all results
 /// arrive.
-fn crowd<D: Dispatch>() {
+fn many_submitters<D: Dispatch>() {
     let pool = pool::<D>(2, 1);
     let entered = AtomicUsize::new(0);
     together(4, |n| {
@@ -328,7 +328,7 @@ fn crowd<D: Dispatch>() {
                 0 => drop(pool.submit(|| ()).map(|()| entered.fetch_add(1, SeqCst))),
                 1 => {
                     let mut future = Box::pin(pool.submit_async(|| ()));
-                    if poll_with(future.as_mut(), &Bell::new()).is_ready() {
+                    if poll_with(future.as_mut(), &CountingWaker::new()).is_ready() {
                         entered.fetch_add(1, SeqCst);
                     }
                 }
@@ -357,7 +357,7 @@ fn crowd<D: Dispatch>() {
 
 #[test]
 fn b21_many_futures_and_threads_wait_for_room() {
-    on_every_dispatch!(crowd);
+    on_every_dispatch!(many_submitters);
 }
 
 /// On a runtime of several threads, with its timers and its dropping of late futures.

@@ -16,13 +16,13 @@ use formicary::{
 
 const SOON: Duration = Duration::from_millis(2);
 
-type Told = Arc<dyn Fn() -> usize + Send + Sync>;
+type Closure = Arc<dyn Fn() -> usize + Send + Sync>;
 
 /// A pool of any kind, as far as these tests need it.
-trait Tells: Send + Sync {
+trait Broadcasts: Send + Sync {
     fn control(&self) -> &PoolControl<Task>;
     fn submit(&self, task: Task);
-    fn tell(&self, f: Told, limit: Option<Duration>) -> Result<Answers<usize>, SubmitErrorKind>;
+    fn broadcast_closure(&self, f: Closure, limit: Option<Duration>) -> Result<Answers<usize>, SubmitErrorKind>;
 }
 
 struct RunTask;
@@ -36,39 +36,39 @@ impl Worker for RunTask {
     }
 }
 
-macro_rules! tells {
+macro_rules! broadcasts {
     ($pool:ty, |$f:ident $(, $state:ident)?|) => {
-        impl<D: Dispatch> Tells for $pool {
+        impl<D: Dispatch> Broadcasts for $pool {
             fn control(&self) -> &PoolControl<Task> {
                 self
             }
             fn submit(&self, task: Task) {
                 self.with().submit(task).unwrap();
             }
-            fn tell(&self, $f: Told, limit: Option<Duration>) -> Result<Answers<usize>, SubmitErrorKind> {
+            fn broadcast_closure(&self, $f: Closure, limit: Option<Duration>) -> Result<Answers<usize>, SubmitErrorKind> {
                 let given = Arc::clone(&$f);
                 let call = move |$($state: &mut RunTask)?| {
                     $(let _ = &$state;)?
                     given()
                 };
-                let told = match limit {
+                let answers = match limit {
                     None => self.broadcast(call),
                     Some(limit) => self.broadcast_timeout(call, limit),
                 };
                 // It is dropped before this returns, or given back.
-                assert!(limit.is_some() || Arc::strong_count(&$f) == 1 + usize::from(told.is_err()));
-                told.map_err(|refusal| refusal.kind())
+                assert!(limit.is_some() || Arc::strong_count(&$f) == 1 + usize::from(answers.is_err()));
+                answers.map_err(|refusal| refusal.kind())
             }
         }
     };
 }
 
-tells!(Pool<D>, |f|);
-tells!(PoolWithFunc<Task, D>, |f|);
-tells!(StatefulPool<RunTask, D>, |f, state|);
+broadcasts!(Pool<D>, |f|);
+broadcasts!(PoolWithFunc<Task, D>, |f|);
+broadcasts!(StatefulPool<RunTask, D>, |f, state|);
 
 /// The three kinds on one dispatch.
-fn kinds<D: Dispatch>(setup: &Setup) -> [Arc<dyn Tells>; 3] {
+fn kinds<D: Dispatch>(setup: &Setup) -> [Arc<dyn Broadcasts>; 3] {
     let setup = || setup.clone();
     [
         Arc::new(setup().on(Pool::builder()).dispatch::<D>().build().unwrap()),
@@ -81,7 +81,7 @@ fn full(workers: usize) -> Setup {
     Setup { min_workers: Some(workers), ..Setup::new(workers, 100) }
 }
 
-fn told(f: impl Fn() -> usize + Send + Sync + 'static) -> Told {
+fn closure(f: impl Fn() -> usize + Send + Sync + 'static) -> Closure {
     Arc::new(f)
 }
 
@@ -91,8 +91,8 @@ fn everyone<D: Dispatch>() {
         for pool in kinds::<D>(&full(4)) {
             let threads = Arc::new(parking_lot::Mutex::new(Vec::<ThreadId>::new()));
             let seen = Arc::clone(&threads);
-            let answers = pool.tell(
-                told(move || {
+            let answers = pool.broadcast_closure(
+                closure(move || {
                     seen.lock().push(thread::current().id());
                     7
                 }),
@@ -122,8 +122,8 @@ fn busy<D: Dispatch>() {
         thread::scope(|scope| {
             let (arrive, counts) = (at.clone(), Arc::clone(&runs));
             let answers = scope.spawn(|| {
-                pool.tell(
-                    told(move || {
+                pool.broadcast_closure(
+                    closure(move || {
                         arrive.wait();
                         counts.fetch_add(1, SeqCst)
                     }),
@@ -152,20 +152,20 @@ fn a_busy_worker_does_it_after_its_task() {
 
 /// Workers that are late, or do not exist, do not block the broadcaster.
 fn not_there<D: Dispatch>() {
-    let call = || told(|| 1);
+    let call = || closure(|| 1);
     for pool in kinds::<D>(&full(2)) {
         let pause = pool.control().pause();
         pool.submit(Task::new(|| ()));
-        assert_eq!(all(pool.tell(call(), None).unwrap()).len(), 2);
+        assert_eq!(all(pool.broadcast_closure(call(), None).unwrap()).len(), 2);
         assert_eq!(pool.control().queued(), 1);
         drop(pause);
     }
     // Not started yet, and expired.
     for pool in kinds::<D>(&Setup::fleeting(2, 10, Duration::from_millis(1))) {
-        assert!(pool.tell(call(), None).unwrap().is_empty());
+        assert!(pool.broadcast_closure(call(), None).unwrap().is_empty());
         pool.submit(Task::new(|| ()));
         eventually("it expires", || pool.control().stats().live == 0);
-        assert!(pool.tell(call(), None).unwrap().is_empty());
+        assert!(pool.broadcast_closure(call(), None).unwrap().is_empty());
     }
     // One worker has its thread, the others are refused; and a spawn handler keeps one for later.
     let kept = Arc::new(parking_lot::Mutex::new(Vec::new()));
@@ -183,14 +183,14 @@ fn not_there<D: Dispatch>() {
         (0..3).for_each(|_| pool.submit(gate.task()));
         gate.await_arrivals(1);
         gate.open();
-        assert_eq!(all(pool.tell(call(), None).unwrap()).len(), 1);
+        assert_eq!(all(pool.broadcast_closure(call(), None).unwrap()).len(), 1);
         drop(std::mem::take(&mut *kept.lock()));
         assert!(pool.control().wait_idle());
     }
 }
 
 #[test]
-fn workers_that_are_not_there_keep_no_caller_waiting() {
+fn broadcasts_wait_for_no_worker_that_has_not_started_or_has_exited() {
     on_every_dispatch!(not_there);
 }
 
@@ -200,7 +200,7 @@ fn refused<D: Dispatch>() {
         let inside = move || {
             let pool = weak.upgrade().unwrap();
             for limit in [None, Some(SOON)] {
-                assert_eq!(pool.tell(told(|| 1), limit).unwrap_err(), SubmitErrorKind::WouldDeadlock);
+                assert_eq!(pool.broadcast_closure(closure(|| 1), limit).unwrap_err(), SubmitErrorKind::WouldDeadlock);
             }
             1
         };
@@ -210,14 +210,14 @@ fn refused<D: Dispatch>() {
         }));
         assert!(pool.control().wait_idle());
         // The closure of a broadcast runs inside the pool, too.
-        assert_eq!(all(pool.tell(told(inside), None).unwrap()), [(0, 1), (1, 1)]);
+        assert_eq!(all(pool.broadcast_closure(closure(inside), None).unwrap()), [(0, 1), (1, 1)]);
         assert_eq!(pool.control().stats().panicked, 0);
         pool.control().shutdown();
         for limit in [None, Some(SOON)] {
-            assert_eq!(pool.tell(told(|| 1), limit).unwrap_err(), SubmitErrorKind::Closed);
+            assert_eq!(pool.broadcast_closure(closure(|| 1), limit).unwrap_err(), SubmitErrorKind::Closed);
         }
         pool.control().restart().unwrap();
-        assert_eq!(all(pool.tell(told(|| 1), None).unwrap()).len(), 2);
+        assert_eq!(all(pool.broadcast_closure(closure(|| 1), None).unwrap()).len(), 2);
     }
 }
 
@@ -229,8 +229,8 @@ fn from_inside_and_after_the_end_it_is_refused() {
 fn panicking<D: Dispatch>() {
     for pool in kinds::<D>(&full(2)).into_iter().take(2) {
         for round in 1..=3 {
-            let answers = pool.tell(
-                told(|| {
+            let answers = pool.broadcast_closure(
+                closure(|| {
                     quiet_panic();
                     1
                 }),
@@ -243,7 +243,7 @@ fn panicking<D: Dispatch>() {
             let stats = pool.control().stats();
             assert_eq!((stats.handler_panics, stats.panicked, stats.live), (2 * round, 0, 2));
         }
-        assert_eq!(all(pool.tell(told(|| 1), None).unwrap()).len(), 2);
+        assert_eq!(all(pool.broadcast_closure(closure(|| 1), None).unwrap()).len(), 2);
     }
 }
 
@@ -263,18 +263,18 @@ fn late<D: Dispatch>() {
 }
 
 /// Returns whether one has answered within the limit.
-fn late_in(pool: &dyn Tells, limit: Duration) -> bool {
+fn late_in(pool: &dyn Broadcasts, limit: Duration) -> bool {
     let (task, at, first) = (Gate::new(), Gate::new(), Arc::new(AtomicBool::new(true)));
     pool.submit(task.task());
     task.await_arrivals(1);
     let (arrive, is_first) = (at.clone(), Arc::clone(&first));
-    let call = told(move || {
+    let call = closure(move || {
         if is_first.swap(false, SeqCst) {
             arrive.wait();
         }
         7
     });
-    let answers = pool.tell(Arc::clone(&call), Some(limit)).unwrap();
+    let answers = pool.broadcast_closure(Arc::clone(&call), Some(limit)).unwrap();
     let arrived = at.arrived();
     let has_answered = arrived == 1 && answers.iter().any(|(_, answer)| answer.is_ok());
     if has_answered {
@@ -292,7 +292,7 @@ fn late_in(pool: &dyn Tells, limit: Duration) -> bool {
     assert!(pool.control().wait_idle());
     at.open();
     // Behind it on every worker.
-    assert_eq!(all(pool.tell(told(|| 8), None).unwrap()).len(), 3);
+    assert_eq!(all(pool.broadcast_closure(closure(|| 8), None).unwrap()).len(), 3);
     eventually("the closure is dropped", || Arc::strong_count(&call) == 1);
     assert!(!has_answered || first.load(SeqCst), "the late worker did it all the same");
     has_answered
@@ -316,7 +316,7 @@ fn against_changes<D: Dispatch>() {
             }
             _ => {
                 let limit = (role == 1).then_some(Duration::from_micros(20));
-                while let Ok(answers) = pool.tell(told(|| 1), limit) {
+                while let Ok(answers) = pool.broadcast_closure(closure(|| 1), limit) {
                     assert!(answers.len() <= 4);
                     let is_well = |answer: &Result<usize, formicary::JoinError>| match answer {
                         Ok(_) => true,

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 fn panicking<D: Dispatch>() {
     for policy in [PanicPolicy::Rebuild, PanicPolicy::Keep] {
-        let told = Count::new();
-        let (counts, made) = (told.clone(), Count::new());
+        let broadcasts = Count::new();
+        let (counts, made) = (broadcasts.clone(), Count::new());
         let makes = made.clone();
         let factory = move |_| {
             makes.up();
@@ -36,7 +36,7 @@ fn panicking<D: Dispatch>() {
         assert_eq!(answers.len(), 2);
         assert!(answers.iter().all(|(_, answer)| answer.as_ref().is_err_and(|error| error.is_panic())));
         let stats = pool.stats();
-        assert_eq!((told.get(), stats.handler_panics, stats.panicked, stats.submitted), (2, 2, 0, 0));
+        assert_eq!((broadcasts.get(), stats.handler_panics, stats.panicked, stats.submitted), (2, 2, 0, 0));
         // A lost state has no answer; it is made anew for a task.
         let keeps = policy == PanicPolicy::Keep;
         assert_eq!(pool.broadcast(|_: &mut Notes| ()).unwrap().len(), if keeps { 2 } else { 0 });
@@ -53,23 +53,23 @@ fn a_panic_is_an_answer_and_the_policy_says_what_becomes_of_the_state() {
 
 fn lost_state<D: Dispatch>() {
     let pool = full::<D>(2);
-    let (gate, told) = (Gate::new(), Gate::new());
+    let (gate, broadcasts) = (Gate::new(), Gate::new());
     let at = gate.clone();
     let task = pool.spawn(Box::new(move |_| {
         at.wait();
         panic_quietly()
     }));
     gate.await_arrivals(1);
-    told.open();
+    broadcasts.open();
     std::thread::scope(|scope| {
         // Two broadcasts, the second behind the first: both are lost with the state.
-        let tell = || {
-            let told = told.clone();
-            pool.broadcast(move |_: &mut Notes| told.wait())
+        let broadcast = || {
+            let broadcasts = broadcasts.clone();
+            pool.broadcast(move |_: &mut Notes| broadcasts.wait())
         };
-        let asking = [scope.spawn(tell), scope.spawn(tell)];
+        let asking = [scope.spawn(broadcast), scope.spawn(broadcast)];
         // The idle worker has run it, so the busy one has received it.
-        told.await_arrivals(2);
+        broadcasts.await_arrivals(2);
         gate.open();
         for answers in asking {
             let mut answers = answers.join().unwrap().unwrap();
@@ -79,7 +79,7 @@ fn lost_state<D: Dispatch>() {
         }
     });
     assert!(task.unwrap().join().unwrap_err().is_panic());
-    assert_eq!(told.arrived(), 2);
+    assert_eq!(broadcasts.arrived(), 2);
 }
 
 #[test]
@@ -165,9 +165,9 @@ fn a_remembered_panic_is_a_failure_of_the_factory() {
 fn while_workers_come_and_go<D: Dispatch>() {
     let builder = StatefulPool::builder(|_| Ok(Notes::default())).workers(4).min_workers(0);
     let pool = builder.expiry(Duration::from_millis(1)).queue(1000).dispatch::<D>().build().unwrap();
-    let told = AtomicUsize::new(0);
+    let sent = AtomicUsize::new(0);
     let done = AtomicBool::new(false);
-    let strays = Mutex::new(BTreeSet::new());
+    let gaps = Mutex::new(BTreeSet::new());
     together(3, |role| match role {
         0 => {
             for n in 1..=400 {
@@ -179,10 +179,10 @@ fn while_workers_come_and_go<D: Dispatch>() {
                 for (_, last) in all(before.unwrap()) {
                     // A state that existed before gets every broadcast.
                     if last.is_some_and(|last| last + 1 != n) {
-                        strays.lock().insert((last, n));
+                        gaps.lock().insert((last, n));
                     }
                 }
-                told.store(n as usize, SeqCst);
+                sent.store(n as usize, SeqCst);
             }
             done.store(true, SeqCst);
         }
@@ -196,7 +196,7 @@ fn while_workers_come_and_go<D: Dispatch>() {
         _ => {
             while !done.load(SeqCst) {
                 // A worker that runs a task has run all broadcasts from before the submit.
-                let known = told.load(SeqCst) as u32;
+                let known = sent.load(SeqCst) as u32;
                 let tasks: Vec<_> = (0..8)
                     .map(|_| pool.spawn(Box::new(|notes: &mut Notes| notes.0.last().copied().unwrap_or(0))).unwrap())
                     .collect();
@@ -207,7 +207,7 @@ fn while_workers_come_and_go<D: Dispatch>() {
             }
         }
     });
-    assert_eq!(*strays.lock(), BTreeSet::new());
+    assert_eq!(*gaps.lock(), BTreeSet::new());
     pool.shutdown();
 }
 
@@ -218,8 +218,8 @@ fn no_state_misses_anything_while_workers_come_and_go() {
 
 /// Records whether it ran the broadcast before it ended.
 struct Ending {
-    told: bool,
-    untold: Arc<AtomicUsize>,
+    got_broadcast: bool,
+    missed: Arc<AtomicUsize>,
 }
 
 impl Worker for Ending {
@@ -231,31 +231,31 @@ impl Worker for Ending {
     }
 
     fn terminate(self) {
-        self.untold.fetch_add(usize::from(!self.told), SeqCst);
+        self.missed.fetch_add(usize::from(!self.got_broadcast), SeqCst);
     }
 }
 
 /// The pool shrinks, or closes, with a broadcast for busy workers: they run it before they exit.
 fn ending<D: Dispatch>() {
     for closes in [false, true] {
-        let untold = Arc::new(AtomicUsize::new(0));
-        let counts = untold.clone();
-        let factory = move |_| Ok(Ending { told: false, untold: counts.clone() });
+        let missed = Arc::new(AtomicUsize::new(0));
+        let counts = missed.clone();
+        let factory = move |_| Ok(Ending { got_broadcast: false, missed: counts.clone() });
         let pool = StatefulPool::builder(factory).workers(3).min_workers(3).dispatch::<D>().build().unwrap();
-        let (gate, told) = (Gate::new(), Gate::new());
+        let (gate, broadcasts) = (Gate::new(), Gate::new());
         let tasks = [pool.spawn(gate.clone()).unwrap(), pool.spawn(gate.clone()).unwrap()];
         gate.await_arrivals(2);
-        told.open();
+        broadcasts.open();
         std::thread::scope(|scope| {
             let answers = scope.spawn(|| {
-                let told = told.clone();
+                let broadcasts = broadcasts.clone();
                 pool.broadcast(move |state: &mut Ending| {
-                    told.wait();
-                    state.told = true;
+                    broadcasts.wait();
+                    state.got_broadcast = true;
                 })
             });
             // The idle worker has run it, so the busy ones have received it.
-            told.await_arrivals(1);
+            broadcasts.await_arrivals(1);
             let end = scope.spawn(|| match closes {
                 true => assert!(pool.shutdown().is_complete()),
                 false => pool.tune(1).unwrap(),
@@ -267,7 +267,7 @@ fn ending<D: Dispatch>() {
         });
         tasks.into_iter().for_each(|task| task.join().unwrap());
         drop(pool);
-        assert_eq!(untold.load(SeqCst), 0);
+        assert_eq!(missed.load(SeqCst), 0);
     }
 }
 

@@ -21,7 +21,7 @@ fn start_workers(pool: &AnyPool, count: usize) {
     assert!(pool.wait_idle());
 }
 
-/// A setup whose threads can be had only while the flag is set.
+/// A setup whose threads can start only while the flag is set.
 fn with_threads_if(setup: Setup, allowed: &Arc<AtomicBool>) -> Setup {
     let allowed = allowed.clone();
     let spawn = move |thread: formicary::WorkerThread| {
@@ -266,7 +266,7 @@ fn one_of_several_threads_at_build_is_enough() {
 }
 
 #[test]
-fn a_refused_thread_leaves_the_task_to_a_living_worker() {
+fn a_refused_thread_leaves_the_task_to_a_live_worker() {
     for_each(|variant| {
         let allowed = Arc::new(AtomicBool::new(true));
         let pool = variant.build(with_threads_if(Setup::new(4, 4), &allowed));

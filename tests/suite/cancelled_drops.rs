@@ -11,9 +11,9 @@ use formicary::{
     Builder, CancelToken, Context, Dispatch, Handle, Pool, PoolWithFunc, StatefulPool, Task, Worker, WorkerPool,
 };
 
-struct Bomb;
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         if !thread::panicking() {
             quiet_panic();
@@ -25,19 +25,19 @@ impl Drop for Bomb {
 struct Careful;
 
 impl Worker for Careful {
-    type Input = Bomb;
+    type Input = PanicsOnDrop;
     type Output = ();
 
-    fn process(&mut self, bomb: Bomb, _: &Context<'_>) {
-        std::mem::forget(bomb);
+    fn process(&mut self, captured: PanicsOnDrop, _: &Context<'_>) {
+        std::mem::forget(captured);
     }
 }
 
 /// A pool of one worker that counts the calls of its panic handler.
-fn with<K, D: Dispatch>(builder: Builder<K>, told: &Count) -> Builder<K, D> {
-    let told = told.clone();
+fn with<K, D: Dispatch>(builder: Builder<K>, handler_calls: &Count) -> Builder<K, D> {
+    let handler_calls = handler_calls.clone();
     builder.workers(1).min_workers(1).dispatch::<D>().panic_handler(move |_| {
-        told.up();
+        handler_calls.up();
     })
 }
 
@@ -45,9 +45,13 @@ fn is_cancelled(handle: Handle<()>) -> bool {
     handle.join().unwrap_err().is_cancelled()
 }
 
-/// `enter` submits a bomb and says how to ask whether it was cancelled.
-fn check<I, A: FnOnce() -> bool>(pool: &dyn WorkerPool<I>, told: &Count, enter: impl FnOnce(&CancelToken) -> A) {
-    let (before, told_before, token) = (pool.stats(), told.get(), CancelToken::new());
+/// `enter` submits a task whose drop panics, and returns how to ask whether it was cancelled.
+fn check<I, A: FnOnce() -> bool>(
+    pool: &dyn WorkerPool<I>,
+    handler_calls: &Count,
+    enter: impl FnOnce(&CancelToken) -> A,
+) {
+    let (before, handler_calls_before, token) = (pool.stats(), handler_calls.get(), CancelToken::new());
     let pause = pool.pause();
     let is_cancelled = enter(&token);
     token.cancel();
@@ -57,67 +61,72 @@ fn check<I, A: FnOnce() -> bool>(pool: &dyn WorkerPool<I>, told: &Count, enter: 
     let stats = pool.stats();
     let ended = (stats.completed - before.completed, stats.panicked, stats.cancelled - before.cancelled);
     assert_eq!((stats.submitted - before.submitted, ended), (1, (0, 0, 1)), "{stats:?}");
-    assert_eq!((stats.handler_panics - before.handler_panics, told.get() - told_before), (1, 1), "{stats:?}");
+    assert_eq!(
+        (stats.handler_panics - before.handler_panics, handler_calls.get() - handler_calls_before),
+        (1, 1),
+        "{stats:?}"
+    );
 }
 
 fn kinds<D: Dispatch>() {
-    let told = Count::new();
-    let pool: Pool<D> = with(Pool::builder(), &told).build().unwrap();
-    check(&pool, &told, |token| {
-        let bomb = Bomb;
-        pool.with().token(token).submit(move || std::mem::forget(bomb)).unwrap();
+    let handler_calls = Count::new();
+    let pool: Pool<D> = with(Pool::builder(), &handler_calls).build().unwrap();
+    check(&pool, &handler_calls, |token| {
+        let captured = PanicsOnDrop;
+        pool.with().token(token).submit(move || std::mem::forget(captured)).unwrap();
         || true
     });
-    check(&pool, &told, |token| {
-        let bomb = Bomb;
-        let handle = pool.with().token(token).spawn(move || std::mem::forget(bomb)).unwrap();
+    check(&pool, &handler_calls, |token| {
+        let captured = PanicsOnDrop;
+        let handle = pool.with().token(token).spawn(move || std::mem::forget(captured)).unwrap();
         || is_cancelled(handle)
     });
-    check(&pool, &told, |token| {
-        let (group, bomb) = (pool.group_with::<(), ()>(token), Bomb);
+    check(&pool, &handler_calls, |token| {
+        let (group, captured) = (pool.group_with::<(), ()>(token), PanicsOnDrop);
         let defuse = move |_: &CancelToken| {
-            std::mem::forget(bomb);
+            std::mem::forget(captured);
             Ok(())
         };
         group.spawn(defuse).unwrap();
         move || group.collect()[0].is_err()
     });
 
-    let told = Count::new();
-    let pool: PoolWithFunc<Bomb, D> = with(PoolWithFunc::builder(std::mem::forget), &told).build().unwrap();
-    check(&pool, &told, |token| {
-        pool.with().token(token).submit(Bomb).unwrap();
+    let handler_calls = Count::new();
+    let pool: PoolWithFunc<PanicsOnDrop, D> =
+        with(PoolWithFunc::builder(std::mem::forget), &handler_calls).build().unwrap();
+    check(&pool, &handler_calls, |token| {
+        pool.with().token(token).submit(PanicsOnDrop).unwrap();
         || true
     });
 
-    let (told, made) = (Count::new(), Count::new());
+    let (handler_calls, made) = (Count::new(), Count::new());
     let counts = made.clone();
     let builder = StatefulPool::builder(move |_| {
         counts.up();
         Ok(Careful)
     });
-    let pool: StatefulPool<Careful, D> = with(builder, &told).build().unwrap();
-    check(&pool, &told, |token| {
-        let handle = pool.with().token(token).spawn(Bomb).unwrap();
+    let pool: StatefulPool<Careful, D> = with(builder, &handler_calls).build().unwrap();
+    check(&pool, &handler_calls, |token| {
+        let handle = pool.with().token(token).spawn(PanicsOnDrop).unwrap();
         || is_cancelled(handle)
     });
-    pool.run(Bomb).unwrap();
+    pool.run(PanicsOnDrop).unwrap();
     assert_eq!(made.get(), 1, "the state had no part in it");
 }
 
 #[test]
-fn a21_a_capture_whose_drop_panics_does_not_unsay_a_cancel() {
+fn a21_a_capture_whose_drop_panics_does_not_undo_a_cancel() {
     on_every_dispatch!(kinds);
 }
 
 /// The worker that waits for the task finds it cancelled, before it pops it from the queue.
 fn inside<D: Dispatch>() {
-    let told = Count::new();
-    let pool: Arc<Pool<D>> = Arc::new(with(Pool::builder(), &told).build().unwrap());
+    let handler_calls = Count::new();
+    let pool: Arc<Pool<D>> = Arc::new(with(Pool::builder(), &handler_calls).build().unwrap());
     let own = Arc::downgrade(&pool);
     let outer = move || {
-        let (pool, token, bomb) = (own.upgrade().unwrap(), CancelToken::new(), Bomb);
-        let inner = pool.with().token(&token).spawn(move || std::mem::forget(bomb)).unwrap();
+        let (pool, token, captured) = (own.upgrade().unwrap(), CancelToken::new(), PanicsOnDrop);
+        let inner = pool.with().token(&token).spawn(move || std::mem::forget(captured)).unwrap();
         token.cancel();
         is_cancelled(inner)
     };
@@ -125,7 +134,7 @@ fn inside<D: Dispatch>() {
     assert!(pool.wait_idle());
     let stats = pool.stats();
     assert_eq!((stats.submitted, stats.completed, stats.cancelled, stats.panicked), (2, 1, 1, 0), "{stats:?}");
-    assert_eq!((stats.handler_panics, told.get()), (1, 1));
+    assert_eq!((stats.handler_panics, handler_calls.get()), (1, 1));
 }
 
 #[test]
@@ -133,29 +142,30 @@ fn a21_a_cancelled_task_that_its_waiter_drops_is_counted_once() {
     on_every_dispatch!(inside);
 }
 
-/// `leave` submits to a pool whose worker is held, and ends `bombs` tasks that wait there, on this thread: each of their panics is counted.
-fn left<D: Dispatch>(bombs: u64, leave: impl FnOnce(&Pool<D>)) {
-    let (told, gate) = (Count::new(), Gate::new());
-    let pool: Pool<D> = with(Pool::builder(), &told).build().unwrap();
+/// `leave` submits to a pool whose worker is held, and ends `panics` tasks that wait there, on this thread: each of their panics is
+/// counted.
+fn left<D: Dispatch>(panics: u64, leave: impl FnOnce(&Pool<D>)) {
+    let (handler_calls, gate) = (Count::new(), Gate::new());
+    let pool: Pool<D> = with(Pool::builder(), &handler_calls).build().unwrap();
     let held = gate.clone();
     pool.submit(move || held.wait()).unwrap();
     gate.await_arrivals(1);
     leave(&pool);
     let stats = pool.stats();
-    assert_eq!((stats.handler_panics, stats.panicked, told.get()), (bombs, 0, 0), "{stats:?}");
+    assert_eq!((stats.handler_panics, stats.panicked, handler_calls.get()), (panics, 0, 0), "{stats:?}");
     gate.open();
     assert!(pool.wait_idle());
     let stats = pool.stats();
     assert_eq!(stats.submitted, stats.completed + stats.cancelled, "{stats:?}");
-    assert_eq!((stats.handler_panics, told.get()), (bombs, 0), "{stats:?}");
+    assert_eq!((stats.handler_panics, handler_calls.get()), (panics, 0), "{stats:?}");
 }
 
 fn on_the_owners_thread<D: Dispatch>() {
     left::<D>(3, |pool| {
         let group = pool.group::<(), ()>();
-        for bomb in [Bomb, Bomb, Bomb] {
+        for captured in [PanicsOnDrop, PanicsOnDrop, PanicsOnDrop] {
             let defuse = move |_: &CancelToken| {
-                std::mem::forget(bomb);
+                std::mem::forget(captured);
                 Ok(())
             };
             group.spawn(defuse).unwrap();
@@ -166,7 +176,7 @@ fn on_the_owners_thread<D: Dispatch>() {
             if n == 2 {
                 quiet_panic();
             }
-            Bomb
+            PanicsOnDrop
         });
         let mut map = pool.map(items, std::mem::forget).window(3);
         assert!(catch_unwind(AssertUnwindSafe(|| map.next())).is_err());
@@ -174,8 +184,8 @@ fn on_the_owners_thread<D: Dispatch>() {
     left::<D>(2, |pool| {
         let view = pool.limited(1);
         view.submit(|| ()).unwrap();
-        for bomb in [Bomb, Bomb] {
-            view.submit(move || std::mem::forget(bomb)).unwrap();
+        for captured in [PanicsOnDrop, PanicsOnDrop] {
+            view.submit(move || std::mem::forget(captured)).unwrap();
         }
     });
 }
@@ -187,11 +197,11 @@ fn a21_a_capture_whose_drop_panics_on_its_owners_thread_is_counted() {
 
 /// A task that was given back belongs to the caller that runs it, and so does its panic, also one in a drop that takes the place of
 /// a run.
-fn a_task_in_hand_panics_for_its_holder<D: Dispatch>() {
+fn a_returned_task_panics_for_its_owner<D: Dispatch>() {
     let pool: Pool<D> = Pool::builder().workers(1).queue(4).dispatch().build().unwrap();
     let (pause, token) = (pool.pause(), CancelToken::new());
-    let bomb = Bomb;
-    pool.with().token(&token).submit(move || std::mem::forget(bomb)).unwrap();
+    let captured = PanicsOnDrop;
+    pool.with().token(&token).submit(move || std::mem::forget(captured)).unwrap();
     let handle = pool.spawn(quiet_panic).unwrap();
     let returned = pool.shutdown_now();
     token.cancel();
@@ -203,6 +213,6 @@ fn a_task_in_hand_panics_for_its_holder<D: Dispatch>() {
 }
 
 #[test]
-fn tasks_in_hand_panic_for_their_holders() {
-    on_every_dispatch!(a_task_in_hand_panics_for_its_holder);
+fn returned_tasks_panic_for_their_owners() {
+    on_every_dispatch!(a_returned_task_panics_for_its_owner);
 }

@@ -157,7 +157,7 @@ fn waiting_for_room<D: Dispatch>() {
             assert_eq!(first.join().unwrap(), Some((SubmitErrorKind::Cancelled, 7)));
             gate.open();
         } else {
-            // The room and the cancelling at the same time: the first may get in or not, the second must.
+            // The room and the cancelling at the same time: the first may enter or not, the second must.
             together(2, |n| if n == 0 { token.cancel() } else { gate.open() });
             let _ = first.join().unwrap();
         }

@@ -13,7 +13,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 
 /// A11
 #[test]
-fn a11_growing_lets_blocked_submitters_in() {
+fn a11_growing_admits_blocked_submitters() {
     for_each(|variant| {
         let (pool, gate) = (variant.build(Setup::new(2, 0)), Gate::new());
         let submitters: Vec<_> = (0..8)

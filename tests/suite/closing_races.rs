@@ -19,7 +19,7 @@ const ENDS: [fn(&AnyPool) -> usize; 3] = [
     |pool| pool.shutdown_now().len(),
 ];
 
-/// B03 and B06: many submits of every kind race with every kind of end. None panics or hangs, each is accepted or told that the
+/// B03 and B06: many submits of every kind race with every kind of end. None panics or hangs, each is accepted or refused because the
 /// pool is closed, and each accepted task has run or is given back.
 #[test]
 fn b03_b06_submits_racing_with_the_end() {
@@ -305,8 +305,8 @@ fn b15_impossible_sizes_are_errors() {
         assert!(matches!(pool.tune(0), Err(BuildError::ZeroWorkers)));
         assert!(matches!(pool.tune(usize::MAX), Err(BuildError::TooManyWorkers { .. })));
         assert_eq!(pool.capacity(), 2);
-        let (tell, told) = mpsc::channel();
-        pool.submit(Task::new(move || tell.send(()).unwrap())).unwrap();
-        told.recv().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        pool.submit(Task::new(move || sender.send(()).unwrap())).unwrap();
+        receiver.recv().unwrap();
     });
 }

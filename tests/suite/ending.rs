@@ -31,7 +31,7 @@ fn aside<T: Send + 'static>(pool: &AnyPool, end: fn(&AnyPool) -> T) -> mpsc::Rec
 
 /// A08
 #[test]
-fn a08_shutdown_lets_all_blocked_submitters_go() {
+fn a08_shutdown_refuses_all_blocked_submitters() {
     for_each(|variant| {
         let (pool, gate, count) = (variant.build(Setup::new(1, 1)), Gate::new(), Count::new());
         pool.submit(gate.task()).unwrap();
@@ -44,7 +44,7 @@ fn a08_shutdown_lets_all_blocked_submitters_go() {
             .collect();
         await_waiting(&*pool, 10);
         let ended = aside(&pool, |pool| pool.shutdown());
-        // The gate is shut: no submitter gets in, and all of them are refused.
+        // The gate is closed: no submitter enters, and all of them are refused.
         for submitter in blocked {
             assert!(submitter.join().unwrap().unwrap_err().is_closed());
         }
@@ -80,7 +80,7 @@ fn a09_restart_makes_a_closed_pool_work_again() {
 
 /// A worker that has exited is not busy any more.
 #[test]
-fn a09_the_workers_of_two_lives_never_ran_at_a_time() {
+fn a09_workers_from_before_and_after_a_restart_never_run_at_a_time() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(1, 1));
         for _ in 0..3 {

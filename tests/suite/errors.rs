@@ -309,8 +309,8 @@ fn say_once<D: Dispatch>() {
     group.spawn(|_| Err(anyhow::Error::from(outer()).context("page 7"))).unwrap();
     let all = || -> anyhow::Result<Vec<u8>> { Ok(group.wait().map_err(GroupError::into_dyn)?) };
     let error = all().unwrap_err();
-    let told: Vec<_> = error.chain().map(ToString::to_string).collect();
-    assert_eq!(told, ["task 0 of the group: the task failed", "page 7", "could not open it", "no such file"]);
+    let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
+    assert_eq!(chain, ["task 0 of the group: the task failed", "page 7", "could not open it", "no such file"]);
     let group = pool.group::<(), Outer>();
     group.spawn(|_| panic!("a test's panic")).unwrap();
     let error = group.wait().unwrap_err();

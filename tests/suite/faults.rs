@@ -1,4 +1,4 @@
-//! Faults: threads and states that cannot be had, in tables; submitters that unwind while they wait; tasks that unwind, forget or
+//! Faults: threads that cannot start and states that cannot be made, in tables; submitters that unwind while they wait; tasks that unwind, forget or
 //! own what they should not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::races::{quiet_panic, together};
-use crate::support::waking::{Bell, poll_with};
+use crate::support::waking::{CountingWaker, poll_with};
 use crate::support::{
     Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch, quiet_panics,
     start_thread, threads_named, variants, within,
@@ -33,7 +33,7 @@ fn fresh_name() -> String {
     format!("flt{}x", NAMES.fetch_add(1, SeqCst))
 }
 
-/// Threads: a build fails only if no worker at all could be had. What is accepted runs, what is refused comes back, and nothing is left.
+/// Threads: a build fails only if no worker at all could start. What is accepted runs, what is refused comes back, and nothing is left.
 #[test]
 fn any_thread_may_be_refused() {
     for (variant, (what, fails)) in variants().into_iter().flat_map(|variant| FAILS.map(|fails| (variant, fails))) {
@@ -187,7 +187,7 @@ fn full<D: Dispatch>() -> (Arc<Pool<D>>, Gate) {
     (pool, gate)
 }
 
-/// A submitter's frame is unwound while it waits for room, before, after or at the moment it is notified: those behind get in.
+/// A submitter's frame is unwound while it waits for room, before, after or at the moment it is notified: those behind enter.
 fn killed_while_waiting<D: Dispatch>() {
     for round in 0..30 {
         let (pool, gate) = full::<D>();
@@ -196,9 +196,9 @@ fn killed_while_waiting<D: Dispatch>() {
         let submitter = thread::spawn({
             let (pool, captured, in_line, kill) = (pool.clone(), captured.clone(), in_line.clone(), kill.clone());
             move || {
-                let bell = Bell::new();
+                let waker = CountingWaker::new();
                 let mut entering = Box::pin(pool.submit_async(move || drop(captured)));
-                assert!(poll_with(entering.as_mut(), &bell).is_pending());
+                assert!(poll_with(entering.as_mut(), &waker).is_pending());
                 in_line.open();
                 kill.wait();
                 quiet_panic();
@@ -268,9 +268,9 @@ fn an_iterator_that_panics_on_a_full_pool_strands_no_submitter() {
 /// The task unwinds because its caller stops waiting, or at that moment.
 fn unwinds_as_the_caller_leaves<D: Dispatch>() {
     let (states, reports) = (Count::new(), Count::new());
-    let (made, told) = (states.clone(), reports.clone());
+    let (made, counts) = (states.clone(), reports.clone());
     let builder = StatefulPool::builder(move |_| Ok(Counted::new(&made))).workers(1).panic_handler(move |_| {
-        told.up();
+        counts.up();
     });
     let pool = builder.dispatch::<D>().build().unwrap();
     let mut panics = 0;
@@ -334,7 +334,7 @@ fn forgotten<D: Dispatch>() {
     // A forgotten future in the wait queue holds up those behind it, but not the end.
     let (full, gate) = full::<D>();
     let mut entering = Box::pin(full.submit_async(|| ()));
-    assert!(poll_with(entering.as_mut(), &Bell::new()).is_pending());
+    assert!(poll_with(entering.as_mut(), &CountingWaker::new()).is_pending());
     thread::scope(|scope| {
         let behind = scope.spawn(|| full.submit(|| ()).unwrap_err().is_closed());
         await_waiting(&*full, 2);

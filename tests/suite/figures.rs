@@ -9,7 +9,7 @@ use formicary::{CancelToken, Context, Dispatch, Nested, Pool, Refusals, Stateful
 use parking_lot::Mutex;
 
 #[test]
-fn a_pool_tells_its_name_and_its_bound() {
+fn a_pool_reports_its_name_and_its_bound() {
     for_each(|variant| {
         let named = Setup { thread_name: Some("mill".to_owned()), ..Setup::new(1, 7) };
         let stats = variant.build(named).stats();

@@ -1,4 +1,4 @@
-//! Ends with a time limit, and ends at once: what runs, what comes back, what each waiter is told.
+//! Ends with a time limit, and ends at once: what runs, what comes back, which result each waiter gets.
 
 use std::time::Duration;
 

@@ -12,12 +12,12 @@ use formicary::{CancelToken, Dispatch, Group, SubmitErrorKind, TaskFailure};
 fn fails_fast<D: Dispatch>() {
     let (pool, gate, ran) = (pool::<D>(2, 100), Gate::new(), Count::new());
     let group = pool.group::<u32, &str>();
-    let (saw, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let wait = gate.clone();
     group
         .spawn(move |token| {
             wait.wait();
-            saw.send(token.wait_timeout(LIMIT)).unwrap();
+            sender.send(token.wait_timeout(LIMIT)).unwrap();
             Ok(0)
         })
         .unwrap();
@@ -41,7 +41,7 @@ fn fails_fast<D: Dispatch>() {
     gate.open();
     let error = group.wait().unwrap_err();
     assert_eq!((error.index, error.failure.into_error()), (1, Some("second")));
-    assert!(told.recv().unwrap(), "a running task sees it");
+    assert!(receiver.recv().unwrap(), "a running task sees it");
     assert_eq!(ran.get(), 0);
     assert_quiet(&pool);
     assert_eq!(pool.stats().cancelled, 48);
@@ -84,11 +84,11 @@ fn first_in_time<D: Dispatch>() {
 }
 
 #[test]
-fn a29_the_first_failure_in_time_is_told() {
+fn a29_the_first_failure_in_time_is_reported() {
     on_every_dispatch!(first_in_time);
 }
 
-/// A29: after a failure nothing more gets in, and the closure comes back.
+/// A29: after a failure no task is accepted, and the closure comes back.
 fn refused_after<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let group = pool.group::<(), ()>();

@@ -69,7 +69,7 @@ fn stubborn<D: Dispatch>() {
 }
 
 #[test]
-fn b22_who_ignores_the_token_is_waited_for() {
+fn b22_a_task_that_ignores_the_token_is_waited_for() {
     on_every_dispatch!(stubborn);
 }
 
@@ -147,12 +147,12 @@ fn a42_values_from_after_a_failure_are_kept() {
 fn dropped<D: Dispatch>() {
     let (pool, gate, ran) = (pool::<D>(1, 10), Gate::new(), Count::new());
     let group = pool.group::<(), ()>();
-    let (saw, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let wait = gate.clone();
     group
         .spawn(move |token| {
             wait.wait();
-            saw.send(token.is_cancelled()).unwrap();
+            sender.send(token.is_cancelled()).unwrap();
             Ok(())
         })
         .unwrap();
@@ -169,7 +169,7 @@ fn dropped<D: Dispatch>() {
     drop(group);
     assert_eq!(Arc::strong_count(&captured), 1);
     gate.open();
-    assert!(told.recv().unwrap());
+    assert!(receiver.recv().unwrap());
     assert_quiet(&pool);
     assert_eq!((ran.get(), pool.stats().cancelled), (0, 1));
 }

@@ -111,11 +111,11 @@ fn limit_and_end<D: Dispatch>() {
 }
 
 #[test]
-fn a45_the_end_reaches_who_waits_at_the_limit() {
+fn a45_the_end_reaches_submitters_that_wait_at_the_limit() {
     on_every_dispatch!(limit_and_end);
 }
 
-/// A45: `shutdown_now` takes tasks of a group out: the group fails, its limit's places are free, and the tasks still run.
+/// A45: `shutdown_now` takes tasks of a group out: the group fails, its permits are released, and the tasks still run.
 fn given_back<D: Dispatch>() {
     let (pool, gate, ran) = (pool::<D>(1, 10), Gate::new(), Count::new());
     let wait = gate.clone();
@@ -193,7 +193,7 @@ fn a45_bad_settings_of_a_group_are_panics() {
 }
 
 /// Starts `count` threads that each spawn one task, in this order, and returns when all wait at the group's limit.
-fn line_up<'s, D: Dispatch>(
+fn fill_wait_queue<'s, D: Dispatch>(
     scope: &'s Scope<'s, '_>,
     group: &'s Group<usize, (), D>,
     count: usize,
@@ -237,7 +237,7 @@ fn in_order<D: Dispatch>() {
         Ok(n)
     };
     std::thread::scope(|scope| {
-        let threads = line_up(scope, &group, THREADS, task);
+        let threads = fill_wait_queue(scope, &group, THREADS, task);
         gate.open();
         let mut slept = 0;
         for thread in threads {
@@ -255,12 +255,12 @@ fn in_order<D: Dispatch>() {
 }
 
 #[test]
-fn d16_one_place_wakes_one_in_order() {
+fn d16_one_permit_wakes_one_in_order() {
     on_every_dispatch!(in_order);
 }
 
 /// D16: a cancelled group refuses all waiting submitters, and one that goes on has room for later ones.
-fn sent_away<D: Dispatch>() {
+fn refused_waiters<D: Dispatch>() {
     for fails in [false, true] {
         let (pool, gate) = (pool::<D>(2, 1000), Gate::new());
         let group = pool.group::<usize, ()>().limit(2);
@@ -275,7 +275,7 @@ fn sent_away<D: Dispatch>() {
         }
         gate.await_arrivals(2);
         std::thread::scope(|scope| {
-            let threads = line_up(scope, &group, 20, Ok);
+            let threads = fill_wait_queue(scope, &group, 20, Ok);
             if fails {
                 gate.pass(1);
             } else {
@@ -293,8 +293,8 @@ fn sent_away<D: Dispatch>() {
 }
 
 #[test]
-fn d16_a_cancelled_group_sends_all_away() {
-    on_every_dispatch!(sent_away);
+fn d16_a_cancelled_group_refuses_all_waiters() {
+    on_every_dispatch!(refused_waiters);
 }
 
 /// D16, B05: the only worker waits at a group's limit behind an outside submitter; when that one is in, the worker runs its task.

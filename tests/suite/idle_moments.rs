@@ -35,7 +35,7 @@ struct Place<P> {
 
 /// Several threads wait for a pool, or a view of one, that runs a task. The first one that returns submits another task, which ends
 /// when all have returned.
-fn all_get_out<P: Send + Sync + 'static>(name: &'static str, pool: &Arc<P>, place: &Place<P>) {
+fn all_return<P: Send + Sync + 'static>(name: &'static str, pool: &Arc<P>, place: &Place<P>) {
     let Place { submit, wait, running } = *place;
     let (first, second, out) = (Gate::new(), Gate::new(), Count::new());
     submit(pool, first.task());
@@ -66,34 +66,34 @@ fn all_get_out<P: Send + Sync + 'static>(name: &'static str, pool: &Arc<P>, plac
     eventually("the threads are gone", || threads_named(name) == 0);
 }
 
-fn all_get_out_of_a_pool(name: &'static str, wait: fn(&AnyPool) -> bool) {
+fn all_return_from_a_pool(name: &'static str, wait: fn(&AnyPool) -> bool) {
     let place =
         Place { submit: |pool: &AnyPool, task| pool.submit(task).unwrap(), wait, running: |pool| pool.running() };
-    for_each(move |variant| all_get_out(name, &Arc::new(variant.build(Setup::new(1, 8))), &place));
+    for_each(move |variant| all_return(name, &Arc::new(variant.build(Setup::new(1, 8))), &place));
 }
 
 #[test]
-fn d26_all_who_wait_for_one_idle_moment_get_out() {
-    all_get_out_of_a_pool("d26wait", |pool| pool.wait_idle());
+fn d26_all_that_wait_for_one_idle_moment_return() {
+    all_return_from_a_pool("d26wait", |pool| pool.wait_idle());
 }
 
 #[test]
-fn d26_all_who_wait_with_a_limit_get_out() {
-    all_get_out_of_a_pool("d26timed", |pool| pool.wait_idle_timeout(100 * LIMIT));
+fn d26_all_that_wait_with_a_limit_return() {
+    all_return_from_a_pool("d26timed", |pool| pool.wait_idle_timeout(100 * LIMIT));
 }
 
-fn all_get_out_of_a_view<D: Dispatch>() {
+fn all_return_from_a_view<D: Dispatch>() {
     let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
     let place = Place {
         submit: |view: &Limited<Pool<D>>, task: Task| view.submit(move || task.run()).unwrap(),
         wait: |view| view.wait_idle(),
         running: |view| view.stats().running,
     };
-    all_get_out("d26view", &Arc::new(pool.limited(1)), &place);
+    all_return("d26view", &Arc::new(pool.limited(1)), &place);
 }
 
 /// D26: the same for a view.
 #[test]
-fn d26_all_who_wait_for_a_view_get_out() {
-    on_every_dispatch!(all_get_out_of_a_view);
+fn d26_all_that_wait_for_a_view_return() {
+    on_every_dispatch!(all_return_from_a_view);
 }

@@ -69,13 +69,13 @@ fn d09_what_was_accepted_inside_runs() {
 
 /// D09: every verb of every kind, from a task of a pool of one that is full, blocking or not: accepted at once, and run.
 #[test]
-fn d09_no_verb_is_refused_for_want_of_room() {
+fn d09_no_verb_is_refused_for_lack_of_room() {
     for_each(|variant| {
         for nonblocking in [false, true] {
             let setup = Setup { nonblocking, max_blocking: Some(0), ..Setup::new(1, 1) };
             let (pool, ran, gate) = (variant.build(setup), Count::new(), Gate::new());
             let (inner, count, wait) = (Arc::downgrade(&pool), ran.clone(), gate.clone());
-            let (tell, told) = mpsc::channel();
+            let (sender, receiver) = mpsc::channel();
             pool.submit(Task::new(move || {
                 wait.wait();
                 let pool = inner.upgrade().unwrap();
@@ -86,13 +86,13 @@ fn d09_no_verb_is_refused_for_want_of_room() {
                     kinds.push(pool.submit_timeout(count.task(), Duration::ZERO).map_err(|refusal| refusal.kind()));
                 }
                 let all = pool.submit_all(&mut std::iter::repeat_with(|| count.task()).take(10));
-                tell.send((kinds, all.map_err(|(_, refusal)| refusal.kind()), pool.stats().overcommitted)).unwrap();
+                sender.send((kinds, all.map_err(|(_, refusal)| refusal.kind()), pool.stats().overcommitted)).unwrap();
             }))
             .unwrap();
             gate.await_arrivals(1);
             pool.submit(ran.task()).unwrap();
             gate.open();
-            assert_eq!(told.recv().unwrap(), (vec![Ok(()); 9], Ok(10), 19));
+            assert_eq!(receiver.recv().unwrap(), (vec![Ok(()); 9], Ok(10), 19));
             assert!(pool.wait_idle());
             assert_eq!((ran.get(), pool.stats().rejected), (20, 0));
             assert_conserved(&*pool);
@@ -134,7 +134,7 @@ fn closures<D: Dispatch>() {
 }
 
 #[test]
-fn d09_no_task_of_a_closure_is_refused_for_want_of_room() {
+fn d09_no_task_of_a_closure_is_refused_for_lack_of_room() {
     on_every_dispatch!(closures);
 }
 
@@ -214,19 +214,19 @@ fn d09_a_cap_on_nested_tasks() {
         let (pool, ran) = (variant.build(setup), Count::new());
         for _ in 0..2 {
             let (inner, count) = (Arc::downgrade(&pool), ran.clone());
-            let (tell, told) = mpsc::channel();
+            let (sender, receiver) = mpsc::channel();
             pool.submit(Task::new(move || {
                 let pool = inner.upgrade().unwrap();
                 // Three beyond the bound, and one within.
                 let accepted = (0..4).filter(|_| pool.try_submit(count.task()).is_ok()).count();
                 let full = pool.try_submit(count.task()).unwrap_err().is_full();
                 let last = pool.submit(count.task()).map_err(|refusal| refusal.kind());
-                tell.send((accepted, pool.stats().overcommitted, full, last)).unwrap();
+                sender.send((accepted, pool.stats().overcommitted, full, last)).unwrap();
             }))
             .unwrap();
             // One that helps runs the one within the bound, and has room for the last.
             let last = if variant.helps { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) };
-            assert_eq!(told.recv().unwrap(), (4, 3, true, last));
+            assert_eq!(receiver.recv().unwrap(), (4, 3, true, last));
             assert!(pool.wait_idle());
             assert_conserved(&*pool);
         }
@@ -240,12 +240,12 @@ fn d09_nested_tasks_at_the_end() {
     for_each(|variant| {
         let (pool, gate, ran) = (variant.build(Setup::new(1, 0)), Gate::new(), Count::new());
         let (inner, wait, count) = (Arc::downgrade(&pool), gate.clone(), ran.clone());
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         pool.submit(Task::new(move || {
             let pool = inner.upgrade().unwrap();
             (0..5).for_each(|_| pool.submit(count.task()).unwrap());
             wait.wait();
-            tell.send(pool.submit(count.task()).unwrap_err().kind()).unwrap();
+            sender.send(pool.submit(count.task()).unwrap_err().kind()).unwrap();
         }))
         .unwrap();
         gate.await_arrivals(1);
@@ -255,7 +255,7 @@ fn d09_nested_tasks_at_the_end() {
             gate.open();
             closer.join().unwrap()
         });
-        assert_eq!((told.recv().unwrap(), returned.len(), ran.get()), (SubmitErrorKind::Closed, 5, 0));
+        assert_eq!((receiver.recv().unwrap(), returned.len(), ran.get()), (SubmitErrorKind::Closed, 5, 0));
         assert_conserved(&*pool);
         pool.restart().unwrap();
         let (inner, count) = (Arc::downgrade(&pool), ran.clone());

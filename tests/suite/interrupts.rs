@@ -64,7 +64,7 @@ fn b16_an_interrupt_at_the_last_moment_hits_no_other_task() {
     on_every_dispatch!(limits_at_the_last_moment);
 }
 
-/// Ends as soon as it is given up, while its interrupt is still under way.
+/// Ends as soon as it is given up, while its interrupt has not returned.
 struct Hasty {
     started: Arc<AtomicUsize>,
     interrupting: Gate,
@@ -134,7 +134,7 @@ fn b16_the_next_task_waits_for_the_interrupt() {
     on_every_dispatch!(the_next_task_waits_for_the_interrupt);
 }
 
-/// Runs to its end whatever it is told. Its interrupter panics.
+/// Runs to its end although it is interrupted. Its interrupter panics.
 struct Deaf {
     gate: Gate,
     interrupts: Count,
@@ -246,7 +246,7 @@ fn d11_an_interrupter_asks_its_own_handle() {
 
 /// Ends when it is interrupted.
 struct Ends {
-    told: Gate,
+    interrupted: Gate,
     runs: Arc<AtomicUsize>,
     own: Arc<OnceLock<SharedHandle<()>>>,
     too_early: Arc<AtomicBool>,
@@ -258,14 +258,14 @@ impl Worker for Ends {
 
     fn process(&mut self, (): (), _: &Context<'_>) {
         self.runs.fetch_add(1, SeqCst);
-        self.told.wait();
+        self.interrupted.wait();
     }
 
     fn interrupter(&self) -> Option<Interrupter> {
-        let (told, runs) = (self.told.clone(), Arc::clone(&self.runs));
+        let (interrupted, runs) = (self.interrupted.clone(), Arc::clone(&self.runs));
         let (own, too_early) = (Arc::clone(&self.own), Arc::clone(&self.too_early));
         Some(Interrupter::new(move || {
-            told.open();
+            interrupted.open();
             // The task ends now, and is known to have ended; the worker goes on only when this has returned.
             own.get().unwrap().join().unwrap();
             let start = Instant::now();
@@ -279,17 +279,17 @@ impl Worker for Ends {
 
 /// D11: the interrupter waits for its own task, which has ended before the worker waits for the interrupter.
 fn an_interrupter_that_waits<D: Dispatch>() {
-    let (told, runs, own) = (Gate::new(), Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+    let (interrupted, runs, own) = (Gate::new(), Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
     let too_early = Arc::new(AtomicBool::new(false));
-    let parts = (told.clone(), Arc::clone(&runs), Arc::clone(&own), Arc::clone(&too_early));
+    let parts = (interrupted.clone(), Arc::clone(&runs), Arc::clone(&own), Arc::clone(&too_early));
     let builder = StatefulPool::builder(move |_| {
-        let (told, runs, own, too_early) = parts.clone();
-        Ok(Ends { told, runs, own, too_early })
+        let (interrupted, runs, own, too_early) = parts.clone();
+        Ok(Ends { interrupted, runs, own, too_early })
     });
     let pool = builder.workers(1).queue(4).dispatch::<D>().build().unwrap();
     let handle = pool.spawn(()).unwrap().shared();
     assert!(own.set(handle.clone()).is_ok());
-    told.await_arrivals(1);
+    interrupted.await_arrivals(1);
     let next = pool.spawn(()).unwrap();
     assert!(!handle.cancel());
     next.join().unwrap();

@@ -137,9 +137,9 @@ fn a_greedy_key_takes_no_more_than_its_shards_share() {
 }
 
 /// At a full shard a submitter with the key waits, while those without a key overtake it and run. The end of other tasks does not
-/// let it in; the end of one of its shard does.
+/// admit it; the end of one of its shard does.
 #[test]
-fn a_full_shard_lets_its_waiter_in_when_a_task_of_it_ends() {
+fn a_full_shard_admits_its_waiter_when_a_task_of_it_ends() {
     for_each_kind(|kind| {
         for shard in 0..2 {
             let pool = kind(Setup::new(3, 1), 2, Balance::default()).unwrap();
@@ -192,7 +192,7 @@ fn waiters_of_one_shard_do_not_hold_up_those_of_another() {
 
 /// Closing refuses submitters that wait with a key: the reason is closed, and the task comes back.
 #[test]
-fn shutdown_sends_keyed_waiters_away_with_their_tasks() {
+fn shutdown_refuses_keyed_waiters_with_their_tasks() {
     for_each_kind(|kind| {
         let (pool, gate, ran) = (kind(Setup::new(2, 0), 2, Balance::default()).unwrap(), Gate::new(), Count::new());
         let keys = pool.key_of_each();
@@ -234,7 +234,7 @@ impl Worker for Length {
 
 /// A refusal is of the kind that it should be and gives back what was handed in, by each of the keyed methods.
 #[test]
-fn a_keyed_refusal_gives_back_what_was_handed_in() {
+fn a_keyed_refusal_hands_the_task_back() {
     within(LIMIT, "PoolWithFunc", || {
         let builder = PoolWithFunc::builder(|word: String| word.len()).workers(1).queue(1).dispatch::<Sharded>();
         let pool = builder.shards(2).build().unwrap();
@@ -274,10 +274,10 @@ fn a_keyed_refusal_gives_back_what_was_handed_in() {
     });
 }
 
-/// With less room than shards some have none, and others stand in: a task of any key gets in and runs. The bound holds, and
+/// With less room than shards some have none, and others stand in: a task of any key enters and runs. The bound holds, and
 /// with more room each key is back in its own shard.
 #[test]
-fn a_key_whose_shard_has_no_room_left_gets_in_elsewhere() {
+fn a_key_whose_shard_has_no_room_enters_another() {
     for_each_kind(|kind| {
         let pool = kind(Setup::new(4, 0), 4, Balance::default()).unwrap();
         let keys = pool.key_of_each();
@@ -306,9 +306,9 @@ fn a_key_whose_shard_has_no_room_left_gets_in_elsewhere() {
     });
 }
 
-/// A submitter that waits for room in a shard that loses all of it is let in elsewhere.
+/// A submitter that waits for room in a shard that loses all of it enters another.
 #[test]
-fn a_waiter_whose_shard_loses_its_room_gets_in_elsewhere() {
+fn a_waiter_whose_shard_loses_its_room_enters_another() {
     for_each_kind(|kind| {
         for _ in 0..20 {
             let pool = kind(Setup::new(4, 0), 4, Balance::default()).unwrap();

@@ -55,12 +55,12 @@ fn never_exceeded<D: Dispatch>() {
 }
 
 #[test]
-fn a32_a_view_never_runs_more_than_it_may() {
+fn a32_a_view_never_exceeds_its_limit() {
     quiet_panics();
     on_every_dispatch!(never_exceeded);
 }
 
-/// B12: what waits in a view holds no worker and no room of the pool.
+/// B12: tasks that wait in a view hold no worker and take no room in the pool.
 fn waits_without_a_worker<D: Dispatch>() {
     let pool = pool::<D>(2, 10);
     let (view, gate) = (pool.limited(1), Gate::new());
@@ -82,12 +82,12 @@ fn waits_without_a_worker<D: Dispatch>() {
 }
 
 #[test]
-fn b12_what_waits_in_a_view_holds_no_worker() {
+fn b12_tasks_that_wait_in_a_view_hold_no_worker() {
     on_every_dispatch!(waits_without_a_worker);
 }
 
-/// B12: what a view has taken in goes to a pool that is full meanwhile when there is room, in the pool's line, without a thread that
-/// waits. Nothing starts in a pause.
+/// B12: the tasks that a view has accepted wait in the wait queue of a pool that is full meanwhile, without a thread that waits, and enter
+/// when there is room. Nothing starts in a pause.
 fn full_pool<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(2).queue(1).max_blocking(1).dispatch::<D>().build().unwrap());
     let (view, other, gate, ran) = (pool.limited(1), pool.limited(1), Gate::new(), Count::new());
@@ -105,12 +105,12 @@ fn full_pool<D: Dispatch>() {
     thread::scope(|scope| {
         let submitter = scope.spawn(|| pool.submit(task()).unwrap());
         eventually("it waits", || pool.waiting() == 1);
-        // In pause: one is let in, and then there is room for the other.
+        // In a pause one enters, and then there is room for the other.
         let pause = pool.pause();
         gate.open();
         assert!(pause.wait_quiet());
         submitter.join().unwrap();
-        eventually("it is in", || pool.waiting() == 0);
+        eventually("it has entered", || pool.waiting() == 0);
         assert_eq!((ran.get(), pool.queued()), (0, 3));
         drop(pause);
     });
@@ -165,8 +165,8 @@ fn a40_a_view_from_inside_its_pool() {
     on_every_dispatch!(nested);
 }
 
-/// A panic frees the place, and so does a task that is cancelled, one that is given back, and one that goes with its pool.
-fn places_are_free_again<D: Dispatch>() {
+/// A panic releases the permit, and so does a task that is cancelled, one that is given back, and one that is dropped with its pool.
+fn permits_are_released<D: Dispatch>() {
     let pool = pool::<D>(2, 100);
     let view = pool.limited(1);
     for n in 0..50 {
@@ -192,11 +192,11 @@ fn places_are_free_again<D: Dispatch>() {
 }
 
 #[test]
-fn a32_every_end_of_a_task_frees_its_place() {
-    on_every_dispatch!(places_are_free_again);
+fn a32_every_end_of_a_task_releases_its_permit() {
+    on_every_dispatch!(permits_are_released);
 }
 
-/// Closing gives back what waits in the view and sends submitters away; what is in the pool goes on, and so does the pool.
+/// Closing gives back what waits in the view and refuses submitters. What is in the pool goes on, and so does the pool.
 fn closing<D: Dispatch>() {
     let pool = pool::<D>(2, 2);
     let (view, gate, ran) = (Arc::new(pool.limited(1)), Gate::new(), Count::new());
@@ -299,15 +299,15 @@ fn a32_the_room_of_a_view_is_exact() {
     on_every_dispatch!(exact_room);
 }
 
-/// Calls whose closure comes back after it was let in, by the end of the pool or by that of the view, are over for the view, too.
-fn calls_that_come_back<D: Dispatch>() {
+/// A call whose closure is returned after it was accepted, by the end of the pool or of the view, has ended for the view too.
+fn returned_calls<D: Dispatch>() {
     for closes_view in [false, true] {
         let pool = pool::<D>(1, 4);
         let view = pool.limited(1);
         let pause = pool.pause();
         thread::scope(|scope| {
             let callers: Vec<_> = (0..2).map(|_| scope.spawn(|| view.run(|| 7))).collect();
-            eventually("both are in", || view.stats().queued == 2);
+            eventually("both are queued", || view.stats().queued == 2);
             if closes_view {
                 assert!(view.close().is_empty());
                 drop(pause);
@@ -325,12 +325,12 @@ fn calls_that_come_back<D: Dispatch>() {
 }
 
 #[test]
-fn a32_a_call_that_comes_back_is_over() {
-    on_every_dispatch!(calls_that_come_back);
+fn a32_a_call_that_is_returned_has_ended() {
+    on_every_dispatch!(returned_calls);
 }
 
 /// D17: however large its limit, a view holds no more than its pool may hold; a view of a full pool is full; and of many views none
-/// takes in what the pool has no room for.
+/// accepts what the pool has no room for.
 fn bound<D: Dispatch>() {
     let full = |view: &Limited<Pool<D>>| {
         let accepted = (0..100).take_while(|_| view.try_submit(|| ()).is_ok()).count();
@@ -368,7 +368,7 @@ fn d17_a_view_does_not_widen_the_bound_of_its_pool() {
     on_every_dispatch!(bound);
 }
 
-/// D17: who waits for room in a view or in its pool is let in, in whichever order room is made.
+/// D17: submitters that wait for room in a view or in its pool enter, in whichever order room is made.
 fn blocked_at_views<D: Dispatch>() {
     let pool = pool::<D>(2, 1);
     let views = [pool.limited(1), pool.limited(2), pool.limited(1_000_000), pool.limited(1)];
@@ -387,12 +387,12 @@ fn blocked_at_views<D: Dispatch>() {
 }
 
 #[test]
-fn d17_who_waits_at_a_view_gets_in() {
+fn d17_submitters_that_wait_at_views_enter() {
     on_every_dispatch!(blocked_at_views);
 }
 
-/// D17: at a full pool a view's submitter waits in the pool's line, in its order; the pool's end sends it away.
-fn in_the_pools_line<D: Dispatch>() {
+/// D17: at a full pool a view's submitter waits in the pool's wait queue, in its order. The pool's end refuses it.
+fn in_the_pools_wait_queue<D: Dispatch>() {
     for closes in [false, true] {
         let pool = pool::<D>(1, 0);
         let (view, gate, order) = (pool.limited(2), occupy(&pool), Mutex::new(Vec::new()));
@@ -429,12 +429,12 @@ fn in_the_pools_line<D: Dispatch>() {
 }
 
 #[test]
-fn d17_at_a_full_pool_a_view_waits_in_its_line() {
-    on_every_dispatch!(in_the_pools_line);
+fn d17_at_a_full_pool_a_view_waits_in_its_wait_queue() {
+    on_every_dispatch!(in_the_pools_wait_queue);
 }
 
-/// D17: the end of a view sends those of its submitters away that wait at the pool, and no others.
-fn closed_in_the_pools_line<D: Dispatch>() {
+/// D17: the end of a view refuses those of its submitters that wait at the pool, and no others.
+fn closed_in_the_pools_wait_queue<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let (view, gate) = (pool.limited(2), occupy(&pool));
     thread::scope(|scope| {
@@ -453,10 +453,10 @@ fn closed_in_the_pools_line<D: Dispatch>() {
 
 #[test]
 fn d17_closing_a_view_ends_the_wait_at_its_pool() {
-    on_every_dispatch!(closed_in_the_pools_line);
+    on_every_dispatch!(closed_in_the_pools_wait_queue);
 }
 
-/// A place goes to the next when the pool has counted the end of the task before: no figure shows more than the limit.
+/// The next task gets a permit when the pool has counted the end of the one before: no figure shows more than the limit.
 fn exact_peaks<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(16).min_workers(16).queue(100).dispatch::<D>().build().unwrap());
     let (ten, one) = (pool.limited(10), pool.limited(1));
@@ -505,9 +505,9 @@ fn on_a_stack_of<T: Send>(bytes: usize, f: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// How a pool ends, or goes on, that has thousands of views' tasks in its line.
+/// How thousands of views' tasks leave the wait queue of their pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Turn {
+enum Exit {
     Shutdown,
     ShutdownNow,
     Dropped,
@@ -517,14 +517,14 @@ enum Turn {
     Chain,
 }
 
-/// D03: thousands of views, each with a task in the pool's line: however they leave it, each making way for the next, the stack does
+/// D03: thousands of views, each with a task in the pool's wait queue: however they leave it, each followed by the next, the stack does
 /// not grow with their number.
-fn many_views<D: Dispatch>(turn: Turn, count: usize, stack: usize) {
+fn many_views<D: Dispatch>(exit: Exit, count: usize, stack: usize) {
     let pool = Pool::builder().workers(1).queue(0).stack_size(stack).dispatch::<D>().build().unwrap();
     let (gate, ran) = (Gate::new(), Count::new());
     let views: Arc<Vec<_>> = Arc::new((0..count).map(|_| pool.limited(1)).collect());
     let (held, inner, counts) = (gate.clone(), Arc::clone(&views), ran.clone());
-    // A task of the pool is not kept waiting, and so its tasks wait.
+    // A submit from inside the pool does not block, so its tasks wait instead.
     let submits = move || {
         for view in inner.iter() {
             let ran = counts.clone();
@@ -536,27 +536,27 @@ fn many_views<D: Dispatch>(turn: Turn, count: usize, stack: usize) {
     pool.submit(submits).unwrap();
     gate.await_arrivals(1);
     assert_eq!(pool.waiting(), count);
-    let runs = matches!(turn, Turn::Room | Turn::Chain);
+    let runs = matches!(exit, Exit::Room | Exit::Chain);
     thread::scope(|scope| {
         scope.spawn(|| {
-            // The worker is let go when all have left the line, so that whoever ends the pool makes them go.
+            // The worker goes on when all have left the wait queue, so that the thread that ends the pool makes them leave.
             let is_over = || runs || views.iter().all(|view| view.stats().cancelled == 1);
-            eventually("the line is empty", is_over);
+            eventually("the wait queue is empty", is_over);
             gate.open();
         });
-        match turn {
-            Turn::Shutdown => assert!(on_a_stack_of(stack, || pool.shutdown()).is_complete()),
-            Turn::ShutdownNow => assert!(on_a_stack_of(stack, || pool.shutdown_now()).is_empty()),
-            Turn::Dropped => on_a_stack_of(stack, || drop(pool)),
-            Turn::Room => {
+        match exit {
+            Exit::Shutdown => assert!(on_a_stack_of(stack, || pool.shutdown()).is_complete()),
+            Exit::ShutdownNow => assert!(on_a_stack_of(stack, || pool.shutdown_now()).is_empty()),
+            Exit::Dropped => on_a_stack_of(stack, || drop(pool)),
+            Exit::Room => {
                 let pause = pool.pause();
                 on_a_stack_of(stack, || pool.tune(2 * count).unwrap());
-                eventually("all are in", || pool.waiting() == 0);
+                eventually("all have entered", || pool.waiting() == 0);
                 pool.tune(2).unwrap();
                 drop(pause);
                 assert!(pool.wait_idle());
             }
-            Turn::Chain => assert!(pool.wait_idle()),
+            Exit::Chain => assert!(pool.wait_idle()),
         }
     });
     views.iter().for_each(|view| assert!(view.wait_idle()));
@@ -567,24 +567,24 @@ fn many_views<D: Dispatch>(turn: Turn, count: usize, stack: usize) {
     assert_eq!(ran.get(), if runs { count } else { 0 });
 }
 
-fn many_views_at_each_turn<D: Dispatch>() {
+fn many_views_leave_in_each_way<D: Dispatch>() {
     let (large, small) = (2 << 20, 256 << 10);
-    for turn in [Turn::Shutdown, Turn::ShutdownNow, Turn::Dropped, Turn::Room, Turn::Chain] {
+    for exit in [Exit::Shutdown, Exit::ShutdownNow, Exit::Dropped, Exit::Room, Exit::Chain] {
         // A ring has no room for more than it was built for.
-        if turn == Turn::Room && D::NAME == Ring::NAME {
+        if exit == Exit::Room && D::NAME == Ring::NAME {
             continue;
         }
         // There is a worker for each of them meanwhile.
-        let count = if turn == Turn::Room { 1_000 } else { 5_000 };
-        many_views::<D>(turn, count, large);
-        many_views::<D>(turn, count, small);
+        let count = if exit == Exit::Room { 1_000 } else { 5_000 };
+        many_views::<D>(exit, count, large);
+        many_views::<D>(exit, count, small);
     }
-    many_views::<D>(Turn::Shutdown, 20_000, large);
+    many_views::<D>(Exit::Shutdown, 20_000, large);
 }
 
 #[test]
-fn d03_thousands_of_views_leave_the_line_on_a_small_stack() {
-    on_every_dispatch!(many_views_at_each_turn);
+fn d03_thousands_of_views_leave_the_wait_queue_on_a_small_stack() {
+    on_every_dispatch!(many_views_leave_in_each_way);
 }
 
 /// D03: a view with thousands of tasks that wait in it is refused them one by one, on a worker with a small stack.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::closures::{assert_quiet, deep_pool, pool};
 use crate::support::races::{quiet_panic, together};
 use crate::support::random::Random;
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics, within};
 use formicary::{Dispatch, Handle, Limited, Pool, as_completed, wait_any, wait_any_timeout};
 
@@ -49,7 +49,7 @@ fn inside<D: Dispatch, T: Send + 'static>(
 }
 
 /// The pools, views and tasks of a test: a limit, a bound, and whether the task that waits is the view's.
-fn each_way(mut f: impl FnMut(usize, usize, bool)) {
+fn each_setup(mut f: impl FnMut(usize, usize, bool)) {
     for limit in [1, 3] {
         for queue in [0, 1, 10] {
             for in_view in [false, true] {
@@ -61,7 +61,7 @@ fn each_way(mut f: impl FnMut(usize, usize, bool)) {
 
 /// D07: the only worker awaits tasks of a view, one after the other, in one another, and such as panic.
 fn the_only_worker<D: Dispatch>() {
-    each_way(|limit, queue, in_view| {
+    each_setup(|limit, queue, in_view| {
         let pool = pool::<D>(1, queue);
         let view = Arc::new(pool.limited(limit));
         let sum = inside(in_view, &pool, &view, |view| {
@@ -86,7 +86,7 @@ fn d07_awaiting_a_task_of_a_view() {
     on_every_dispatch!(the_only_worker);
 }
 
-/// D07: the same behind other tasks of the view, which come first, and which nobody awaits.
+/// D07: the same behind other tasks of the view, which come first, and which no thread awaits.
 fn behind_others<D: Dispatch>() {
     waits_behind_others::<D>(|handle| block_on(handle).unwrap());
     waits_behind_others::<D>(|handle| handle.join().unwrap());
@@ -108,7 +108,7 @@ fn behind_others<D: Dispatch>() {
 }
 
 fn waits_behind_others<D: Dispatch>(wait: fn(Handle<i32>) -> i32) {
-    each_way(|limit, queue, in_view| {
+    each_setup(|limit, queue, in_view| {
         let pool = pool::<D>(1, queue);
         let view = Arc::new(pool.limited(limit));
         let before = Count::new();
@@ -131,7 +131,7 @@ fn d07_awaiting_a_task_that_waits_in_a_view() {
     on_every_dispatch!(behind_others);
 }
 
-/// D07: the pool is full of others' tasks, so that what the view lets go waits at the pool's door.
+/// D07: the pool is full of other tasks, so that those that have a permit of the view wait in the pool's wait queue.
 fn at_a_full_pool<D: Dispatch>() {
     for joins in [false, true] {
         for limit in [1, 3] {
@@ -193,7 +193,7 @@ fn d07_awaiting_a_task_of_a_view_in_a_paused_pool() {
     on_every_dispatch!(in_a_paused_pool);
 }
 
-/// D07: all workers await tasks of one view, or of several, by twos and threes: nobody else is there to run them.
+/// D07: all workers await tasks of one view, or of several: no other thread can run them.
 fn all_await<D: Dispatch>() {
     for (workers, limit, in_view) in [(2, 1, false), (4, 2, false), (4, 1, false), (4, 8, false), (4, 2, true)] {
         let pool = pool::<D>(workers, 100);
@@ -205,7 +205,7 @@ fn all_await<D: Dispatch>() {
                     let (view, all) = (Arc::clone(&views[n % views.len()]), Arc::clone(&all));
                     let (at_once, plain) = (at_once.clone(), plain.clone());
                     let task = move || {
-                        // Those of a view are at work as many at a time as it lets.
+                        // Of a view's tasks only as many run at a time as its limit says.
                         if !in_view {
                             all.wait();
                         }
@@ -276,8 +276,8 @@ fn d07_a_poll_of_a_views_task_runs_nothing_else() {
     on_every_dispatch!(nothing_else);
 }
 
-/// D07: a task runs in a place of its view, also on the worker that awaits it: while one is at work no other starts.
-fn places_are_kept<D: Dispatch>() {
+/// D07: a task holds a permit of its view, also on the worker that awaits it: while one runs no other starts.
+fn permits_are_held<D: Dispatch>() {
     let pool = pool::<D>(2, 10);
     let (view, runs, other) = (Arc::new(pool.limited(1)), Gate::new(), Count::new());
     // Both workers are busy, so that the one that awaits runs it.
@@ -300,12 +300,12 @@ fn places_are_kept<D: Dispatch>() {
 }
 
 #[test]
-fn d07_what_is_run_by_a_poll_has_its_place() {
-    on_every_dispatch!(places_are_kept);
+fn d07_a_task_that_a_poll_runs_holds_its_permit() {
+    on_every_dispatch!(permits_are_held);
 }
 
-/// D07: a worker that has polled a task without a place is told when that has one, and runs it if the others are busy.
-fn told_of_places<D: Dispatch>() {
+/// D07: a worker that has polled a task without a permit is woken when the task gets one, and runs it if the others are busy.
+fn woken_for_permits<D: Dispatch>() {
     let pool = pool::<D>(2, 10);
     let (view, runs, polled, busy) = (Arc::new(pool.limited(1)), Gate::new(), Gate::new(), Gate::new());
     let held = runs.clone();
@@ -313,15 +313,15 @@ fn told_of_places<D: Dispatch>() {
     runs.await_arrivals(1);
     let (own, has_polled) = (Arc::clone(&view), polled.clone());
     let awaits = pool.spawn(move || {
-        let (mut handle, bell) = (own.spawn(|| 7).unwrap(), Bell::new());
-        assert!(poll_with(Pin::new(&mut handle), &bell).is_pending());
+        let (mut handle, waker) = (own.spawn(|| 7).unwrap(), CountingWaker::new());
+        assert!(poll_with(Pin::new(&mut handle), &waker).is_pending());
         has_polled.pass(1);
         has_polled.wait();
-        eventually("it is told", || bell.rung() > 0);
+        eventually("it is woken", || waker.wakes() > 0);
         block_on(handle).unwrap()
     });
     polled.await_arrivals(1);
-    // The other worker is at this next.
+    // The other worker runs this next.
     let held = busy.clone();
     pool.submit(move || held.wait()).unwrap();
     runs.open();
@@ -332,12 +332,12 @@ fn told_of_places<D: Dispatch>() {
 }
 
 #[test]
-fn d07_a_worker_is_told_of_a_place() {
-    on_every_dispatch!(told_of_places);
+fn d07_a_worker_is_woken_for_a_permit() {
+    on_every_dispatch!(woken_for_permits);
 }
 
-/// D07: a worker that waits for any of several tasks runs one when it gets a place, if the others are busy with waiting.
-fn several_are_told_of_places<D: Dispatch>() {
+/// D07: a worker that waits for any of several tasks runs one that gets a permit, if the other workers wait.
+fn several_are_woken_for_permits<D: Dispatch>() {
     let ways: [fn(Handle<u32>) -> u32; 2] = [
         |handle| {
             let mut handles = [handle];
@@ -360,7 +360,7 @@ fn several_are_told_of_places<D: Dispatch>() {
         });
         let waits = waits.unwrap().shared();
         submitted.await_arrivals(1);
-        // The other worker is at this next, before the view's task.
+        // The other worker runs this next, before the view's task.
         let awaited = waits.clone();
         let other = pool.spawn(move || block_on(awaited).unwrap()).unwrap();
         submitted.open();
@@ -372,8 +372,8 @@ fn several_are_told_of_places<D: Dispatch>() {
 }
 
 #[test]
-fn d07_a_worker_that_waits_for_several_is_told_of_a_place() {
-    on_every_dispatch!(several_are_told_of_places);
+fn d07_a_worker_that_waits_for_several_is_woken_for_a_permit() {
+    on_every_dispatch!(several_are_woken_for_permits);
 }
 
 /// D07: joins with a limit, and calls, of tasks of a view on the only worker.
@@ -428,7 +428,7 @@ fn d08_waits_for_tasks_of_views_nest_as_deep_as_the_stack() {
     on_every_dispatch!(nests);
 }
 
-/// D19: nothing is left of a poll inside whose handle is dropped.
+/// D19: a dropped handle that was polled on a worker leaves no waker behind.
 fn dropped_handles<D: Dispatch>() {
     let pool = pool::<D>(2, 10);
     let (view, gate) = (Arc::new(pool.limited(1)), Gate::new());
@@ -437,20 +437,20 @@ fn dropped_handles<D: Dispatch>() {
     gate.await_arrivals(1);
     let own = Arc::clone(&view);
     pool.run(move || {
-        let bell = Bell::new();
+        let waker = CountingWaker::new();
         let polled = [own.spawn(|| ()).unwrap(), own.spawn(|| ()).unwrap()].map(|mut handle| {
-            assert!(poll_with(Pin::new(&mut handle), &bell).is_pending());
+            assert!(poll_with(Pin::new(&mut handle), &waker).is_pending());
             handle
         });
-        assert!(Arc::strong_count(&bell) > 1);
+        assert!(Arc::strong_count(&waker) > 1);
         let [one, other] = polled;
         let mut shared = own.spawn(|| ()).unwrap().shared();
-        assert!(poll_with(Pin::new(&mut shared), &bell).is_pending());
+        assert!(poll_with(Pin::new(&mut shared), &waker).is_pending());
         drop(shared);
         drop(one);
         assert!(other.cancel());
         drop(other);
-        assert_eq!(Arc::strong_count(&bell), 1);
+        assert_eq!(Arc::strong_count(&waker), 1);
     })
     .unwrap();
     gate.open();
@@ -462,7 +462,7 @@ fn d19_a_dropped_handle_of_a_view_keeps_no_waker() {
     on_every_dispatch!(dropped_handles);
 }
 
-/// The handle of a view's task is as good as any other outside of the pool.
+/// Outside the pool, a poll of a view's task runs nothing.
 #[test]
 fn a_poll_from_outside_runs_nothing() {
     within(LIMIT, "outside", || {
@@ -492,7 +492,7 @@ impl Drop for Captured {
     }
 }
 
-/// What a task does with the view that the next one is to be of, and what becomes of the handle of that.
+/// Spawns a task, which does the same one level deeper, in one of the views, and does something with its handle.
 fn ends<D: Dispatch>(
     pool: &Arc<Pool<D>>,
     views: &Arc<[Limited<Pool<D>>]>,
@@ -512,7 +512,7 @@ fn ends<D: Dispatch>(
         drop(pool.spawn(task));
         return;
     }
-    // Each in one further on: no two wait for a place in the other.
+    // Each in the view after its own: no two wait for permits of each other's views.
     let Ok(handle) = views[(2 - depth).min(views.len() - 1)].spawn(task) else { return };
     match random.below(12) {
         0 => drop(handle),

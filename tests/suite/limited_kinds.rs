@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::races::together;
 use crate::support::refusals::assert_each_verb_refuses;
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, RunTask, eventually, on_every_dispatch};
 use formicary::{
     Accepts, Builder, CancelToken, Context, Dispatch, Limited, Nested, Pool, PoolControl, PoolWithFunc, Sharded,
@@ -225,7 +225,7 @@ fn refusals<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     }
     // A future that is dropped takes its task back.
     let mut waits = Box::pin(view.run_async(never.task()));
-    assert!(poll_with(waits.as_mut(), &Bell::new()).is_pending());
+    assert!(poll_with(waits.as_mut(), &CountingWaker::new()).is_pending());
     assert_eq!(view.waiting(), 1);
     drop(waits);
     assert_eq!(view.waiting(), 0);
@@ -263,7 +263,7 @@ fn every_refusal_of_a_view_hands_the_task_back() {
     on_every_dispatch!(refused);
 }
 
-/// A view with a bound takes in so many beyond its limit, in whichever view of it they wait, and blocked submitters enter in order.
+/// A view with a bound accepts so many beyond its limit, in whichever view of it they wait, and blocked submitters enter in order.
 fn in_order<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let outer = subject.view.limited(2).queue(3);
     let (view, gate) = (outer.limited(2), Gate::new());
@@ -626,23 +626,23 @@ fn a_view_of_a_view_from_inside_its_pool() {
 
 /// A future waits for a view to be idle; one that is dropped leaves nothing.
 fn idle<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
-    let (view, bell) = (&subject.view, Bell::new());
+    let (view, waker) = (&subject.view, CountingWaker::new());
     assert!(block_on(view.wait_idle_async()));
     let gate = subject.fill();
     assert!(!view.wait_idle_timeout(SHORT));
     let mut waits = Box::pin(view.wait_idle_async());
-    assert!(poll_with(waits.as_mut(), &bell).is_pending());
+    assert!(poll_with(waits.as_mut(), &waker).is_pending());
     let mut other = Box::pin(view.wait_idle_async());
-    assert!(poll_with(other.as_mut(), &bell).is_pending());
+    assert!(poll_with(other.as_mut(), &waker).is_pending());
     drop(other);
     gate.open();
-    eventually("it is woken", || bell.rung() > 0);
+    eventually("it is woken", || waker.wakes() > 0);
     // A moment that has passed counts.
     let again = subject.fill();
     assert!(block_on(waits));
     again.open();
     subject.assert_quiet();
-    assert_eq!(Arc::strong_count(&bell), 1);
+    assert_eq!(Arc::strong_count(&waker), 1);
 }
 
 fn idles<D: Dispatch>() {
@@ -676,14 +676,14 @@ fn a_key_reaches_the_pool() {
     });
 }
 
-/// A future that was notified and does not come is passed over by those behind it.
-fn late<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
+/// A future that was notified and is not polled does not hold up those behind it.
+fn unpolled<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let view = subject.view.limited(1).queue(0);
-    let (gate, ran, bell) = (Gate::new(), Count::new(), Bell::new());
+    let (gate, ran, waker) = (Gate::new(), Count::new(), CountingWaker::new());
     view.submit(gate.task()).unwrap();
     gate.await_arrivals(1);
-    let mut late = Box::pin(view.submit_async(ran.task()));
-    assert!(poll_with(late.as_mut(), &bell).is_pending());
+    let mut unpolled = Box::pin(view.submit_async(ran.task()));
+    assert!(poll_with(unpolled.as_mut(), &waker).is_pending());
     thread::scope(|scope| {
         let submitter = scope.spawn(|| block_on(view.submit_async(ran.task())).unwrap());
         eventually("both wait", || view.waiting() == 2);
@@ -692,19 +692,19 @@ fn late<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     });
     assert!(view.wait_idle());
     assert_eq!(ran.get(), 1);
-    block_on(late).unwrap();
+    block_on(unpolled).unwrap();
     assert!(view.wait_idle());
     assert_eq!(ran.get(), 2);
     subject.assert_quiet();
 }
 
-fn lates<D: Dispatch>() {
-    on_kinds!(D, Setup { workers: 1, queue: 5, limit: 1, outer: 1 }, late);
+fn unpolled_futures<D: Dispatch>() {
+    on_kinds!(D, Setup { workers: 1, queue: 5, limit: 1, outer: 1 }, unpolled);
 }
 
 #[test]
-fn a_future_at_a_view_that_does_not_come_holds_up_nobody() {
-    on_every_dispatch!(lates);
+fn a_future_at_a_view_that_is_not_polled_holds_up_no_other() {
+    on_every_dispatch!(unpolled_futures);
 }
 
 #[test]

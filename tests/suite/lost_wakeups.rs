@@ -8,7 +8,7 @@ use crate::support::races::{panicking, shift, together};
 use crate::support::{AnyPool, Count, Gate, Setup, assert_conserved, eventually, for_each};
 use formicary::{Context, Dispatch, StatefulPool, Task, Worker, WorkerPool};
 
-/// A thread that submits `task` and gets in at some time.
+/// A thread that submits `task`, which is accepted at some time.
 fn submitter(pool: &AnyPool, task: Task) -> std::thread::JoinHandle<bool> {
     let pool = Arc::clone(pool);
     std::thread::spawn(move || pool.submit(task).is_ok())
@@ -25,9 +25,9 @@ fn held(variant: crate::support::Variant, setup: Setup) -> (AnyPool, Gate) {
     (pool, gate)
 }
 
-/// B01: the end of the only worker's task is a panic; the blocked submitter gets in all the same.
+/// B01: the end of the only worker's task is a panic; the blocked submitter enters all the same.
 #[test]
-fn b01_panic_lets_a_blocked_submitter_in() {
+fn b01_a_panic_admits_a_blocked_submitter() {
     for_each(|variant| {
         let (pool, gate) = (variant.build(Setup::new(1, 0)), Gate::new());
         let wait = gate.clone();
@@ -64,7 +64,7 @@ fn b01_workers_that_all_panic_strand_no_submitter() {
 
 /// B01: the only worker has decided to expire and has not exited yet: a task that comes now runs.
 #[test]
-fn b01_a_task_that_meets_a_leaving_worker_runs() {
+fn b01_a_task_that_is_queued_while_a_worker_exits_runs() {
     for_each(|variant| {
         let leaving = Gate::new();
         let hook = leaving.clone();
@@ -100,9 +100,9 @@ fn b01_submits_racing_with_expiry_all_run() {
     });
 }
 
-/// B01: growing lets in every submitter that there is room for, not only the head of the wait queue.
+/// B01: growing admits every submitter that there is room for, not only the head of the wait queue.
 #[test]
-fn b01_tune_up_lets_every_blocked_submitter_in() {
+fn b01_tune_up_admits_every_blocked_submitter() {
     for_each(|variant| {
         let (pool, gate) = held(variant, Setup::new(1, 0));
         let blocked: Vec<_> = (0..5).map(|_| submitter(&pool, gate.task())).collect();
@@ -116,7 +116,7 @@ fn b01_tune_up_lets_every_blocked_submitter_in() {
     });
 }
 
-/// B01: with a queue in between, growing both starts queued tasks and lets blocked submitters in.
+/// B01: with a queue in between, growing both starts queued tasks and admits blocked submitters.
 #[test]
 fn b01_tune_up_starts_what_is_queued() {
     for_each(|variant| {
@@ -135,7 +135,7 @@ fn b01_tune_up_starts_what_is_queued() {
 
 /// B01: a submitter that gives up at the moment it is notified passes the notification on.
 #[test]
-fn b01_giving_up_passes_the_wake_up_on() {
+fn b01_giving_up_passes_the_notification_on() {
     for_each(|variant| {
         for round in 0..100 {
             let (pool, gate) = held(variant, Setup::new(1, 0));
@@ -177,7 +177,7 @@ fn b01_close_wakes_two_blocked_producers() {
     });
 }
 
-/// B13: with a queue of zero, too, one more worker is one more place.
+/// B13: with a queue of zero too, one more worker makes room for one more task.
 #[test]
 fn b13_tune_up_with_a_queue_of_zero_wakes_the_submitter() {
     for_each(|variant| {

@@ -69,7 +69,7 @@ fn with_a_panic(after: &Count) -> Items {
 }
 
 #[test]
-fn a41_a_panic_surfaces_at_its_items_place_and_blocks_no_other() {
+fn a41_a_panic_surfaces_at_its_items_position_and_blocks_no_other() {
     crate::support::quiet_panics();
     on_all(2, 8, |pool| {
         let after = Count::new();
@@ -235,24 +235,24 @@ fn d27_what_is_ready_is_handed_out_before_the_next_pull() {
 fn d27_a_live_source_does_not_hold_back_what_is_ready() {
     on_all(2, 20, |pool| {
         for unordered in [false, true] {
-            let ((say, heard), (told, results)) = (mpsc::channel::<Work>(), mpsc::channel());
+            let ((inputs, input_receiver), (outputs, results)) = (mpsc::channel::<Work>(), mpsc::channel());
             let before = pool.stats().completed;
             thread::scope(|scope| {
                 let mapping = &pool;
                 scope.spawn(move || {
-                    let input = items(heard);
+                    let input = items(input_receiver);
                     let all = if unordered { mapping.map_unordered(input) } else { mapping.map(input) };
-                    all.for_each(|n| told.send(n).unwrap());
+                    all.for_each(|n| outputs.send(n).unwrap());
                 });
-                say.send(work(|| 0)).unwrap();
+                inputs.send(work(|| 0)).unwrap();
                 for n in 1..10 {
                     eventually("the last one has run", || pool.stats().completed - before == n);
                     // Also announced.
                     pool.wait_idle();
-                    say.send(work(move || n)).unwrap();
+                    inputs.send(work(move || n)).unwrap();
                     assert_eq!(results.recv_timeout(LIMIT), Ok(n - 1));
                 }
-                drop(say);
+                drop(inputs);
                 assert_eq!(results.recv_timeout(LIMIT), Ok(9));
             });
         }

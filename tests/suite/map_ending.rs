@@ -66,9 +66,9 @@ fn a41_a_closed_pool_gives_every_item_back() {
     });
 }
 
-/// What the pool gives back in the middle is an error at its place, in either order.
+/// What the pool gives back in the middle is an error at its position, in either order.
 #[test]
-fn a41_what_shutdown_now_gives_back_is_told() {
+fn a41_what_shutdown_now_gives_back_is_reported() {
     for unordered in [false, true] {
         on_all(1, 20, move |pool| {
             let gate = Gate::new();
@@ -94,8 +94,8 @@ fn a41_what_shutdown_now_gives_back_is_told() {
             assert_eq!(returned, 3);
             let all: Vec<_> = [first].into_iter().chain(results).collect();
             assert_eq!(all.iter().filter(|answer| answer.is_ok()).count(), 1);
-            let told = all.iter().filter(|a| matches!(a, Err(CallError::Failed(error)) if error.is_cancelled()));
-            assert_eq!(told.count(), 3);
+            let cancelled = all.iter().filter(|a| matches!(a, Err(CallError::Failed(error)) if error.is_cancelled()));
+            assert_eq!(cancelled.count(), 3);
         });
     }
 }

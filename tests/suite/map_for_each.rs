@@ -152,7 +152,7 @@ fn judge(n: u64) -> Result<(), u64> {
     }
 }
 
-fn heard_of<D: Dispatch>() {
+fn pulled_after_a_failure<D: Dispatch>() {
     let pool = Arc::new(Pool::builder().workers(2).queue(20).dispatch::<D>().build().unwrap());
     let func = Arc::new(PoolWithFunc::builder(judge).workers(2).queue(20).dispatch::<D>().build().unwrap());
     let states = Arc::new(StatefulPool::builder(|_| Ok(Picky)).workers(2).queue(20).dispatch::<D>().build().unwrap());
@@ -190,5 +190,5 @@ fn heard_of<D: Dispatch>() {
 /// D27: a failure is seen before the source is asked again.
 #[test]
 fn d27_nothing_is_pulled_once_a_failure_is_there() {
-    on_every_dispatch!(heard_of);
+    on_every_dispatch!(pulled_after_a_failure);
 }

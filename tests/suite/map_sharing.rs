@@ -51,7 +51,7 @@ fn a41_a_slow_item_does_not_leave_workers_idle() {
     });
 }
 
-/// Other submitters fill the pool, and the map has no task under way: it waits for room.
+/// Other submitters fill the pool, and the map has no unfinished task: it waits for room.
 #[test]
 fn a41_it_waits_where_others_fill_the_pool() {
     on_every_dispatch!(waits);
@@ -85,7 +85,7 @@ fn a41_a_nonblocking_pool_refuses_only_where_nothing_is_under_way() {
     assert!(results.map(Result::unwrap).eq(1..50));
 }
 
-fn crowd<D: Dispatch>() {
+fn many_submitters<D: Dispatch>() {
     let pool = Pool::builder().workers(2).queue(3).dispatch::<D>().build().unwrap();
     together(4, |n| {
         let n = n as u64;
@@ -108,7 +108,7 @@ fn crowd<D: Dispatch>() {
 
 #[test]
 fn a41_several_maps_and_submitters_share_a_small_pool() {
-    on_every_dispatch!(crowd);
+    on_every_dispatch!(many_submitters);
 }
 
 fn nested<D: Dispatch>() {
@@ -186,6 +186,6 @@ fn nested_states<D: Dispatch>() {
 }
 
 #[test]
-fn a41_a_state_that_would_wait_for_itself_is_told_so() {
+fn a41_a_state_that_would_wait_for_itself_is_refused() {
     on_every_dispatch!(nested_states);
 }

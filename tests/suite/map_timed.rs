@@ -45,7 +45,7 @@ fn a_limit_ends_the_wait_and_loses_nothing() {
     });
 }
 
-/// A result that is there comes whatever the limit; failures come at their places.
+/// A result that is there comes whatever the limit; failures come at their positions.
 #[test]
 fn what_is_there_comes_in_no_time() {
     on_all(1, 10, |pool| {
@@ -78,7 +78,7 @@ fn what_is_there_comes_in_no_time() {
     });
 }
 
-/// The wait for room is bounded too: with nothing under way, and with something. The item that found none is kept.
+/// The wait for room is bounded too: with no unfinished task, and with some. The item that found none is kept.
 fn no_room<D: Dispatch>() {
     let pool = pool::<D>(2, 0);
     let (first, second) = (occupy(&pool), occupy(&pool));

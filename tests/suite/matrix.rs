@@ -119,7 +119,7 @@ fn dispose<T>(it: T) {
     drop(catch_unwind(AssertUnwindSafe(|| drop(it))));
 }
 
-/// The work of a task: comes to a gate, waits there, and ends as it was told.
+/// The work of a task: comes to a gate, waits there, and ends as it is set to.
 struct Load {
     captured: Marked,
     gate: Gate,

@@ -1,5 +1,5 @@
 //! D22, D23: a minimum that was lost to a failing factory, or to refused threads, is restored without load; and callers with tasks
-//! meanwhile are told the reason.
+//! meanwhile get the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -120,7 +120,7 @@ fn d22_a_minimum_lost_to_refused_threads_comes_back_without_load() {
 
 /// D23: the factory fails while a worker is alive: every error names the factory and not the threads; a call gets its input back.
 #[test]
-fn d23_a_refusal_for_want_of_a_state_says_so() {
+fn d23_a_refusal_for_lack_of_a_state_says_so() {
     fn test<D: Dispatch>() {
         let factory = Factory::default();
         factory.fails.store(true, SeqCst);

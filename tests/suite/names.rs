@@ -57,15 +57,15 @@ fn threads_have_the_names_that_a_function_gives() {
 }
 
 #[test]
-fn a_pool_is_called_otherwise_than_its_threads() {
+fn a_pool_has_another_name_than_its_threads() {
     for_each(|variant| {
         let (sender, receiver) = channel();
         let sender = Mutex::new(sender);
-        let tell = move |panic: &TaskPanic<'_>| drop(sender.lock().send(panic.pool().to_owned()));
+        let report = move |panic: &TaskPanic<'_>| drop(sender.lock().send(panic.pool().to_owned()));
         let setup = Setup {
             name: Some("the mill\0, all of it".to_owned()),
             thread_name: Some("mill".to_owned()),
-            panic_handler: Some(Arc::new(tell)),
+            panic_handler: Some(Arc::new(report)),
             ..Setup::roomy(2)
         };
         let pool = variant.build(setup);

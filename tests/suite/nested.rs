@@ -27,13 +27,13 @@ fn b05_submit_to_a_pool_of_one_that_is_full() {
     for_each(|variant| {
         let (pool, ran) = (variant.build(Setup::new(1, 0).bounded()), Count::new());
         let (inner, count) = (Arc::downgrade(&pool), ran.clone());
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         pool.submit(Task::new(move || {
             let result = inner.upgrade().unwrap().submit(count.task());
-            tell.send(result.map_err(|refusal| refusal.kind())).unwrap();
+            sender.send(result.map_err(|refusal| refusal.kind())).unwrap();
         }))
         .unwrap();
-        let result = told.recv().unwrap();
+        let result = receiver.recv().unwrap();
         assert!(pool.wait_idle());
         let expected = if variant.helps { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) };
         assert_eq!(result, expected);
@@ -48,25 +48,25 @@ fn b05_a_timed_submit_to_a_pool_of_one_that_is_full() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(1, 0).bounded());
         let inner = Arc::downgrade(&pool);
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         pool.submit(Task::new(move || {
             let result = inner.upgrade().unwrap().submit_timeout(Task::new(|| ()), Duration::from_millis(1));
-            tell.send(result.map_err(|refusal| refusal.kind())).unwrap();
+            sender.send(result.map_err(|refusal| refusal.kind())).unwrap();
         }))
         .unwrap();
-        assert_eq!(told.recv().unwrap(), Err(SubmitErrorKind::TimedOut));
+        assert_eq!(receiver.recv().unwrap(), Err(SubmitErrorKind::TimedOut));
     });
 }
 
-/// B05: with a queue that is full the waiting worker runs what is queued, oldest first, and then gets in.
+/// B05: with a queue that is full the waiting worker runs what is queued, oldest first, and then enters.
 #[test]
 fn b05_the_waiting_worker_runs_what_is_queued() {
     for_each(|variant| {
         let (pool, gate) = (variant.build(Setup::new(1, 2).bounded()), Gate::new());
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let say = |what: &'static str| {
-            let tell = tell.clone();
-            Task::new(move || tell.send(what).unwrap())
+            let sender = sender.clone();
+            Task::new(move || sender.send(what).unwrap())
         };
         let (inner, wait, child) = (Arc::downgrade(&pool), gate.clone(), say("child"));
         let end = say("parent");
@@ -81,8 +81,8 @@ fn b05_the_waiting_worker_runs_what_is_queued() {
         pool.submit(say("second")).unwrap();
         gate.open();
         assert!(pool.wait_idle());
-        drop(tell);
-        let order: Vec<_> = told.iter().take(4).collect();
+        drop(sender);
+        let order: Vec<_> = receiver.iter().take(4).collect();
         if variant.helps {
             assert_eq!(order, ["first", "parent", "second", "child"]);
         } else {
@@ -98,18 +98,18 @@ fn b05_a37_a_waiting_worker_starts_nothing_in_a_paused_pool() {
     for_each(|variant| {
         let (pool, ran) = (variant.build(Setup::new(1, 1).bounded()), Count::new());
         let (inner, count) = (Arc::downgrade(&pool), ran.clone());
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         pool.submit(Task::new(move || {
             let pool = inner.upgrade().unwrap();
             let pause = pool.pause();
             pool.submit(count.task()).unwrap();
             let result = pool.submit(Task::new(|| ())).map_err(|refusal| refusal.kind());
-            tell.send((result, count.get())).unwrap();
+            sender.send((result, count.get())).unwrap();
             drop(pause);
         }))
         .unwrap();
         let expected = if variant.helps { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) };
-        assert_eq!(told.recv().unwrap(), (expected, 0));
+        assert_eq!(receiver.recv().unwrap(), (expected, 0));
         assert!(pool.wait_idle());
         assert_eq!(ran.get(), 1);
         assert_conserved(&*pool);
@@ -127,14 +127,14 @@ fn b05_a_worker_waits_while_another_is_free() {
             let (inner, count) = (Arc::downgrade(&pool), ran.clone());
             pool.submit(busy.task()).unwrap();
             busy.await_arrivals(1);
-            let (tell, told) = mpsc::channel();
+            let (sender, receiver) = mpsc::channel();
             pool.submit(Task::new(move || {
-                tell.send(inner.upgrade().unwrap().submit(count.task()).is_ok()).unwrap();
+                sender.send(inner.upgrade().unwrap().submit(count.task()).is_ok()).unwrap();
             }))
             .unwrap();
             eventually("it waits for room in its own pool", || pool.waiting() == 1);
             busy.open();
-            assert!(told.recv().unwrap());
+            assert!(receiver.recv().unwrap());
             assert!(pool.wait_idle());
             assert_eq!(ran.get(), 1);
         }
@@ -166,9 +166,9 @@ fn b05_all_workers_wait_for_room_at_once() {
     }
 }
 
-/// B05: two workers wait for the third, and the pool shrinks: when the third exits, the others lose their permit to wait.
+/// B05: two workers wait for the third, and the pool shrinks: when the third exits, one of the others is evicted.
 #[test]
-fn b05_shrinking_revokes_the_permit_to_wait() {
+fn b05_shrinking_evicts_a_blocked_worker() {
     for_each(|variant| {
         let (pool, meet, busy) = (variant.build(Setup::new(3, 0).bounded()), Gate::new(), Gate::new());
         let ran = Count::new();
@@ -244,7 +244,7 @@ fn b05_deep_nesting_ends() {
 /// B05: a worker that runs queued tasks while it waits for room makes room, also for other waiting submitters: here its task goes
 /// on only when the outside submitter has got in.
 #[test]
-fn b05_room_made_by_helping_is_announced() {
+fn b05_room_made_by_helping_notifies_a_submitter() {
     for_each(|variant| {
         if !variant.helps {
             return;
@@ -277,7 +277,7 @@ fn b05_waiting_for_the_end_from_inside() {
     for_each(|variant| {
         let pool = variant.build(Setup::new(1, 4));
         let inner = Arc::downgrade(&pool);
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         pool.submit(Task::new(move || {
             let pool = inner.upgrade().unwrap();
             let idle = [pool.wait_idle(), pool.wait_idle_timeout(Duration::from_secs(3600))];
@@ -287,10 +287,10 @@ fn b05_waiting_for_the_end_from_inside() {
             let again = matches!(pool.restart(), Err(BuildError::StillRunning));
             let refused = pool.submit(Task::new(|| ())).unwrap_err().kind();
             let complete = ends.map(|report| report.is_complete());
-            tell.send((idle, quiet, complete, returned, again, refused)).unwrap();
+            sender.send((idle, quiet, complete, returned, again, refused)).unwrap();
         }))
         .unwrap();
-        let seen = told.recv().unwrap();
+        let seen = receiver.recv().unwrap();
         assert_eq!(seen, ([false; 2], false, [false; 2], 0, true, SubmitErrorKind::Closed));
         assert!(pool.shutdown().is_complete());
         pool.restart().unwrap();

@@ -218,11 +218,11 @@ impl Case {
 
     fn test(self, variant: Variant) {
         let (own, ran, calls) = (Own::default(), Count::new(), AtomicUsize::new(0));
-        let (pool, count, (tell, told)) = (own.clone(), ran.clone(), mpsc::channel());
+        let (pool, count, (sender, receiver)) = (own.clone(), ran.clone(), mpsc::channel());
         let handler = move |thread: WorkerThread| {
             let is_first = calls.fetch_add(1, SeqCst) == 0;
             if is_first {
-                tell.send(self.submit_and_wait(pool.get(), count.task())).unwrap();
+                sender.send(self.submit_and_wait(pool.get(), count.task())).unwrap();
             }
             start_thread(self.refuses == Refuses::None || self.refuses == Refuses::First && !is_first, thread)
         };
@@ -231,7 +231,7 @@ impl Case {
         // If one of the two tasks gets a thread, that runs both. If neither does, the inner one, which counted on the outer one's
         // thread, has run on the outer submitter.
         let inner = self.workers == 1 || self.refuses != Refuses::All;
-        assert_eq!(told.try_recv(), Ok(inner), "{self:?}");
+        assert_eq!(receiver.try_recv(), Ok(inner), "{self:?}");
         assert_eq!(outer.is_ok(), self.refuses != Refuses::All, "{self:?}: {outer:?}");
         assert!(outer.is_ok() || outer == Err(SubmitErrorKind::Spawn), "{self:?}: {outer:?}");
         assert!(pool.wait_idle());

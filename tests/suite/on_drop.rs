@@ -43,7 +43,7 @@ fn d12_dropping_a_pool_that_detaches_waits_for_nothing() {
     });
 }
 
-/// D12: the same for any pool that was told to detach, after each end that timed out.
+/// D12: the same for any pool that is set to detach, after each end that timed out.
 #[test]
 fn d12_a_pool_detaches_after_a_shutdown_that_timed_out() {
     type Way = (usize, fn(&AnyPool));
@@ -136,7 +136,7 @@ fn d12_dropping_a_pool_that_cancels_drops_what_is_queued() {
 
 /// D12: running tasks are told to stop: by their token, and a worker with state by its context; the others are cancelled.
 #[test]
-fn d12_dropping_a_pool_that_cancels_tells_what_runs_to_stop() {
+fn d12_dropping_a_pool_that_cancels_tells_running_tasks_to_stop() {
     fn test<D: Dispatch>() {
         let (token, gate) = (CancelToken::new(), Gate::new());
         let pool = Pool::builder().workers(1).on_drop(OnDrop::Cancel).dispatch::<D>().build().unwrap();
@@ -172,7 +172,7 @@ impl Worker for UntilTold {
 }
 
 #[test]
-fn d12_dropping_a_pool_that_cancels_tells_its_states() {
+fn d12_dropping_a_pool_that_cancels_stops_its_states() {
     fn test<D: Dispatch>() {
         let gate = Gate::new();
         let at = gate.clone();

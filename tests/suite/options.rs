@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::refusals::assert_each_verb_refuses;
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, RunTask, eventually, on_every_dispatch, within};
 use formicary::{
     Accepts, Builder, CallError, CancelToken, Context, Dispatch, Nested, Pool, PoolControl, PoolWithFunc, Sharded,
@@ -58,12 +58,12 @@ impl<P: Accepts<Task, Output = ()>> Subject<'_, P> {
     }
 }
 
-/// A task that tells what it learns of itself.
-fn telling<T: Send + 'static>(
+/// A task that reports what it reads from its context.
+fn reporting<T: Send + 'static>(
     ask: impl FnOnce(&Context<'_>) -> T + Send + 'static,
 ) -> (Task, impl FnOnce() -> Option<T>) {
-    let (tell, told) = channel();
-    (Task::new(move || tell.send(Context::with(ask)).unwrap()), move || told.recv().unwrap())
+    let (sender, receiver) = channel();
+    (Task::new(move || sender.send(Context::with(ask)).unwrap()), move || receiver.recv().unwrap())
 }
 
 /// Every refusal hands the task back with the reason, by each verb.
@@ -116,9 +116,9 @@ fn waits_for_room<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
         waits.join().unwrap().unwrap();
     });
     assert!(subject.control.wait_idle());
-    let (task, told) = telling(|cx| (cx.deadline(), cx.is_cancelled()));
+    let (task, report) = reporting(|cx| (cx.deadline(), cx.is_cancelled()));
     subject.with.clone().room_timeout(LONG).run(task).unwrap();
-    assert_eq!(told(), Some((None, false)));
+    assert_eq!(report(), Some((None, false)));
 }
 
 fn waiting<D: Dispatch>() {
@@ -126,7 +126,7 @@ fn waiting<D: Dispatch>() {
 }
 
 #[test]
-fn a_time_for_room_is_for_room_only() {
+fn a_room_timeout_limits_only_the_wait_for_room() {
     on_every_dispatch!(waiting);
 }
 
@@ -137,36 +137,36 @@ fn answers<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let latest = Instant::now() + 2 * LONG;
     let all = with.clone().token(&token).timeout(LONG).name("resize");
     let ask = |cx: &Context<'_>| (cx.worker(), cx.name().map(str::to_owned), cx.deadline(), cx.is_cancelled());
-    let check = |told: Option<(usize, Option<String>, Option<Instant>, bool)>| {
-        let (worker, name, deadline, is_cancelled) = told.unwrap();
+    let check = |report: Option<(usize, Option<String>, Option<Instant>, bool)>| {
+        let (worker, name, deadline, is_cancelled) = report.unwrap();
         assert_eq!((worker, name.as_deref(), is_cancelled), (0, Some("resize"), false));
         assert!(deadline.is_some_and(|d| d > Instant::now() && d < latest));
     };
-    let (task, told) = telling(ask);
+    let (task, report) = reporting(ask);
     all.submit(task).unwrap();
-    check(told());
-    let (task, told) = telling(ask);
+    check(report());
+    let (task, report) = reporting(ask);
     all.spawn(task).unwrap().join().unwrap();
-    check(told());
-    let (task, told) = telling(ask);
+    check(report());
+    let (task, report) = reporting(ask);
     all.run(task).unwrap();
-    check(told());
-    let (task, told) = telling(ask);
+    check(report());
+    let (task, report) = reporting(ask);
     block_on(all.run_async(task)).unwrap();
-    check(told());
-    let (task, told) = telling(ask);
+    check(report());
+    let (task, report) = reporting(ask);
     with.submit(task).unwrap();
-    assert_eq!(told(), Some((0, None, None, false)), "the name of the last one has gone with it");
+    assert_eq!(report(), Some((0, None, None, false)), "the name of the last one has gone with it");
     assert!(Context::with(|_| ()).is_none(), "this is no worker");
     // The token reaches the task by whichever verb.
-    let (task, told) = telling(|cx| cx.token().map(CancelToken::is_cancelled));
+    let (task, report) = reporting(|cx| cx.token().map(CancelToken::is_cancelled));
     let asks = token.clone();
     let both = Task::new(move || {
         asks.cancel();
         task.run();
     });
     all.submit(both).unwrap();
-    assert_eq!(told(), Some(Some(true)));
+    assert_eq!(report(), Some(Some(true)));
     assert!(control.wait_idle());
 }
 
@@ -225,10 +225,10 @@ fn dropped<D: Dispatch>() {
     let (gate, ran) = (Gate::new(), Count::new());
     pool.with().submit(gate.task()).unwrap();
     gate.await_arrivals(1);
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let token = CancelToken::new();
     let mut waits = Box::pin(pool.with().token(&token).name("waits").run_async(ran.task()));
-    assert!(poll_with(waits.as_mut(), &bell).is_pending());
+    assert!(poll_with(waits.as_mut(), &waker).is_pending());
     assert_eq!(pool.waiting(), 1);
     drop(waits);
     assert_eq!(pool.waiting(), 0);
@@ -241,7 +241,7 @@ fn dropped<D: Dispatch>() {
         second.up();
     };
     let mut runs = Box::pin(pool.with().token(&token).run_async(work));
-    assert!(poll_with(runs.as_mut(), &bell).is_pending());
+    assert!(poll_with(runs.as_mut(), &waker).is_pending());
     held.await_arrivals(1);
     drop(runs);
     held.open();
@@ -250,7 +250,7 @@ fn dropped<D: Dispatch>() {
 }
 
 #[test]
-fn a_future_that_is_dropped_takes_back_what_is_not_in() {
+fn a_future_that_is_dropped_takes_its_task_back() {
     on_every_dispatch!(dropped);
 }
 
@@ -276,16 +276,16 @@ fn nested<D: Dispatch>() {
     assert_eq!(pool.run(name).unwrap(), None);
 }
 
-/// The same where the inner one has no slot: the only worker at its own full door runs what it brings.
-fn in_hand<D: Dispatch>() {
+/// The same where the inner task finds no room: the only worker of the full pool runs the task that it submits.
+fn run_within_the_submit<D: Dispatch>() {
     let builder = Pool::builder().workers(1).queue(0).nested(Nested::Bounded);
     let pool: Arc<Pool<D>> = Arc::new(builder.dispatch().build().unwrap());
     let own = Arc::downgrade(&pool);
     let names = pool.with().name("outer").run(move || {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let name = || Context::with(|cx| cx.name().map(str::to_owned)).unwrap();
-        own.upgrade().unwrap().submit(move || tell.send(name()).unwrap()).unwrap();
-        (told.recv().unwrap(), name())
+        own.upgrade().unwrap().submit(move || sender.send(name()).unwrap()).unwrap();
+        (receiver.recv().unwrap(), name())
     });
     assert_eq!(names.unwrap(), (None, Some("outer".to_owned())));
 }
@@ -293,21 +293,21 @@ fn in_hand<D: Dispatch>() {
 #[test]
 fn the_current_task_is_the_innermost() {
     on_every_dispatch!(nested);
-    on_every_dispatch!(in_hand);
+    on_every_dispatch!(run_within_the_submit);
 }
 
-/// A graceful shutdown tells what runs to stop, with a token of its own or without.
-fn told_to_stop<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
+/// A graceful shutdown tells running tasks to stop, with a token of its own or without.
+fn stopped_by_a_shutdown<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     let (begun, token) = (Gate::new(), CancelToken::new());
     let at = begun.clone();
-    let until_told = Task::new(move || {
+    let until_stopped = Task::new(move || {
         at.open();
         at.wait();
         while Context::with(|cx| cx.is_cancelled()) == Some(false) {
             thread::yield_now();
         }
     });
-    subject.with.clone().token(&token).submit(until_told).unwrap();
+    subject.with.clone().token(&token).submit(until_stopped).unwrap();
     begun.await_arrivals(1);
     drop(subject.control.shutdown_graceful(Duration::from_millis(1)));
     assert!(subject.control.shutdown_timeout(LONG).is_complete());
@@ -315,11 +315,11 @@ fn told_to_stop<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
 }
 
 fn stopped<D: Dispatch>() {
-    on_kinds!(D, Setup::Plain, told_to_stop);
+    on_kinds!(D, Setup::Plain, stopped_by_a_shutdown);
 }
 
 #[test]
-fn a_graceful_shutdown_is_heard_by_what_asks() {
+fn a_graceful_shutdown_is_seen_by_tasks_that_ask() {
     on_every_dispatch!(stopped);
 }
 

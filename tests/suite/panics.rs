@@ -103,7 +103,7 @@ trait Kind: WorkerPool<Self::Item> {
     fn leave(&self, _trap: &Trap) {}
 }
 
-/// Returns whether it is an answer. An error may hold a bomb, which does not belong to the pool any more.
+/// Returns whether it is an answer. An error may hold a payload that panics when dropped, which does not belong to the pool any more.
 fn is_answer(trap: &Trap, result: Result<Value, CallError<Input>>) -> bool {
     let is_answer = result.is_ok();
     match result {
@@ -212,7 +212,7 @@ fn traffic<K: Kind>(pool: &K, trap: &Trap) {
     // The only worker is held, and others are started.
     drop(pause);
     gate.open();
-    // The joining thread takes the waker's place, and the waker is woken.
+    // The joining thread replaces the waker, and the waker is woken.
     eventually("the first is done", || handles.first().is_none_or(Handle::is_finished));
     for handle in handles {
         is_answer(trap, handle.join().map_err(CallError::Failed));
@@ -229,7 +229,7 @@ fn traffic<K: Kind>(pool: &K, trap: &Trap) {
     assert!(pool.wait_idle());
 }
 
-/// No task is missing, and every worker can be had.
+/// No task is missing, and every worker is available.
 fn assert_works<K: Kind>(pool: &K, trap: &Trap) {
     let gate = Gate::new();
     // A worker whose state could not be made may still be exiting; the next submit finds it gone.
@@ -258,7 +258,7 @@ fn check<K: Kind>(name: &str, trap: &Trap, pool: K) {
     trap.arm(place == ThreadStart);
     pool.restart().unwrap();
     trap.arm(false);
-    assert_ne!(trap.sprung(), 0, "the trap was not reached");
+    assert_ne!(trap.fired(), 0, "the trap was not reached");
     assert_works(&pool, trap);
     drop(pool);
     // The threads are the spawn handler's, so the pool does not join them.

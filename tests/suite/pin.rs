@@ -1,4 +1,4 @@
-//! Workers that are bound to processors. Linux tells which these are.
+//! Workers that are bound to processors. Linux reports which these are.
 #![cfg(all(feature = "pin", target_os = "linux"))]
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier};
 use crate::support::on_every_dispatch;
 use formicary::{Dispatch, Pool};
 
-/// The processors that the calling thread may use, as the system tells.
+/// The processors that the calling thread may use, as the system reports them.
 fn allowed() -> BTreeSet<usize> {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();

@@ -227,7 +227,7 @@ fn an_input_that_panics_cancels_the_race() {
 }
 
 /// However the entrants' ends fall, there is one value, and nothing is lost.
-fn photo_finish<D: Dispatch>() {
+fn simultaneous_successes<D: Dispatch>() {
     let pool = pool::<D>(3, 10);
     let living = Arc::new(());
     for _ in 0..300 {
@@ -242,6 +242,6 @@ fn photo_finish<D: Dispatch>() {
 }
 
 #[test]
-fn a_photo_finish_has_one_winner() {
-    on_every_dispatch!(photo_finish);
+fn simultaneous_successes_have_one_winner() {
+    on_every_dispatch!(simultaneous_successes);
 }

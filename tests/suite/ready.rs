@@ -131,6 +131,6 @@ fn slow<D: Dispatch>() {
 }
 
 #[test]
-fn a18_another_worker_sees_to_what_comes_while_one_gets_ready() {
+fn a18_another_worker_takes_new_tasks_while_one_gets_ready() {
     on_every_dispatch!(slow);
 }

@@ -43,7 +43,7 @@ fn queue(tasks: usize) -> Reconfigure {
 }
 
 #[test]
-fn a_higher_bound_lets_the_blocked_in_at_once() {
+fn a_higher_bound_admits_blocked_submitters_at_once() {
     for_each_elastic(|variant| {
         let (pool, gate) = held(variant, Setup::new(1, 0));
         let submitters: Vec<_> = (0..5).map(|_| blocked(&pool, &gate)).collect();
@@ -69,7 +69,7 @@ fn takes_any(pool: &AnyPool, gate: &Gate) {
 }
 
 #[test]
-fn a_lower_bound_holds_for_newcomers_and_turns_no_waiter_away() {
+fn a_lower_bound_holds_for_newcomers_and_refuses_no_waiter() {
     for_each_elastic(|variant| {
         let (pool, gate) = held(variant, Setup::new(1, 10));
         takes(&pool, &gate, 10);
@@ -77,7 +77,7 @@ fn a_lower_bound_holds_for_newcomers_and_turns_no_waiter_away() {
         await_waiting(&*pool, 1);
         pool.reconfigure(&queue(4)).unwrap();
         assert_eq!((pool.queued(), pool.waiting(), pool.stats().queue_bound), (10, 1, Some(4)));
-        // No submitter gets in until fewer than the new bound are left.
+        // No submitter enters until fewer than the new bound are left.
         for ended in 1..=6 {
             gate.pass(1);
             gate.await_arrivals(ended + 1);
@@ -107,7 +107,7 @@ fn a_lower_bound_holds_for_newcomers_and_turns_no_waiter_away() {
 
 /// The bound and the number of workers change concurrently: the last value of each stays.
 #[test]
-fn the_bound_and_the_capacity_are_both_heeded() {
+fn the_bound_and_the_capacity_both_hold() {
     for_each_elastic(|variant| {
         let pool = variant.build(Setup::new(2, 2));
         together(2, |n| {
@@ -158,7 +158,7 @@ fn changes_under_load_lose_nothing() {
 
 /// A ring gives the reason, and then nothing else has changed either.
 #[test]
-fn a_bound_that_cannot_be_had_changes_nothing() {
+fn a_bound_that_cannot_be_allocated_changes_nothing() {
     for_each(|variant| {
         if variant.preallocates {
             let (pool, gate) = held(variant, Setup::new(1, 1));
@@ -211,7 +211,7 @@ fn refusing_where_it_would_block_can_be_changed() {
 
 /// Also for workers that have been parked for long, or are about to park.
 #[test]
-fn another_expiry_holds_for_those_who_sleep() {
+fn a_new_expiry_holds_for_parked_workers() {
     for_each(|variant| {
         for round in 0..40 {
             let setup = Setup { min_workers: Some(1), expiry: Some(None), ..Setup::roomy(3) };

@@ -62,7 +62,7 @@ fn b20_build_succeeds_with_fewer_workers() {
 
 /// B20: a thread refused later leaves the tasks to the living worker; with threads again, there are more workers.
 #[test]
-fn b20_a_refused_thread_leaves_the_task_to_the_living() {
+fn b20_a_refused_thread_leaves_the_task_to_live_workers() {
     for_each(|variant| {
         let given = Arc::new(AtomicBool::new(true));
         let system_gives = Arc::clone(&given);
@@ -89,7 +89,7 @@ fn b20_a_refused_thread_leaves_the_task_to_the_living() {
 
 /// B20: with no worker alive the submitter gets the error and the task; the next submit tries again.
 #[test]
-fn b20_without_any_worker_the_task_comes_back() {
+fn b20_without_any_worker_the_task_is_returned() {
     for_each(|variant| {
         let given = Arc::new(AtomicBool::new(true));
         let system_gives = Arc::clone(&given);
@@ -176,7 +176,7 @@ fn b20_a_thread_refused_to_one_submitter_strands_no_other() {
     });
 }
 
-/// A task is accepted while the last worker exits, and no thread can be had for its successor. It runs before `end` returns.
+/// A task is accepted while the last worker exits, and no thread can start for its successor. It runs before `end` returns.
 fn left_by_the_last_worker(end: fn(&dyn WorkerPool<Task>, &Gate)) {
     for_each(move |variant| {
         let (leaving, ran) = (Gate::new(), Count::new());
@@ -203,7 +203,7 @@ fn b20_a_task_left_by_the_last_worker_runs_without_a_new_thread() {
 
 /// B20: the end of the pool runs what was accepted, also when the last worker has exited and no other started.
 #[test]
-fn b20_shutdown_runs_what_no_thread_came_for() {
+fn b20_shutdown_runs_tasks_that_got_no_thread() {
     left_by_the_last_worker(|pool, leaving| {
         leaving.open();
         eventually("the last worker is gone", || pool.stats().retired > 0);
@@ -256,7 +256,7 @@ fn b20_a_lone_worker_that_waits_for_room_does_not_hang() {
 /// B05, B20: states cannot be built for a while, and one worker is left. When it has a state again, so can others: it may wait for room
 /// in the queue, for one of them is started to make some.
 #[test]
-fn b05_b20_a_waiting_submitter_gets_help_when_states_can_be_had_again() {
+fn b05_b20_a_waiting_submitter_gets_a_worker_when_states_can_be_made_again() {
     fn test<D: Dispatch>() {
         let (works, rebuilds, held) = (Arc::new(AtomicBool::new(true)), Gate::new(), Gate::new());
         let (factory_works, rebuilding) = (Arc::clone(&works), rebuilds.clone());
@@ -319,7 +319,7 @@ fn b20_a_submit_tries_no_state_too_often() {
             counter.fetch_add(1, SeqCst);
             if factory_works.load(SeqCst) { Ok(RunTask) } else { Err("a test's fault".into()) }
         });
-        // A worker without a state is gone when its start returns, so there is always a place for the next.
+        // A worker without a state has exited when its start returns, so the next may always start.
         let is_first = AtomicBool::new(true);
         let start_here = move |thread: WorkerThread| match is_first.swap(false, SeqCst) {
             true => start_thread(true, thread),

@@ -12,7 +12,7 @@ use formicary::{CallError, Pool, PoolWithFunc, SubmitErrorKind};
 #[derive(Debug, PartialEq)]
 struct Burnt(u32);
 
-/// A pool of `workers` workers behind an `Arc`, with `queue` places.
+/// A pool of `workers` workers and a queue of `queue`, behind an `Arc`.
 #[expect(clippy::unwrap_used, reason = "a test's helper")]
 fn shared(workers: usize, queue: usize) -> Arc<Pool> {
     Arc::new(Pool::builder().workers(workers).queue(queue).build().unwrap())

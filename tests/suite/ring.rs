@@ -172,7 +172,7 @@ fn a_value_is_dropped_once_by_the_task_that_gets_it() {
     });
 }
 
-/// Values that `shutdown_now` gives back, from each place that they may have in the ring: all of them, and a drop of one
+/// Values that `shutdown_now` gives back, from each slot that they may have in the ring: all of them, and a drop of one
 /// that panics harms no other.
 #[test]
 fn a_value_given_back_is_dropped_once() {
@@ -239,7 +239,7 @@ fn a_value_without_a_receiver_is_dropped_once() {
                 assert_eq!(drops.counts[n].load(SeqCst), 0);
                 panics_quietly(|| back);
             }
-            // They were cancelled, but their places are taken until a worker has come by.
+            // They were cancelled, but they take their room until a worker pops them.
             (4..8).for_each(|n| drop(pool.spawn(drops.value(n)).unwrap()));
             gate.open();
             panics_quietly(|| first.join().unwrap());
@@ -252,7 +252,7 @@ fn a_value_without_a_receiver_is_dropped_once() {
     }
 }
 
-/// A ring that was built for two tasks, in a pool that has grown to eight workers: a waiting submitter is let in when a worker has
+/// A ring that was built for two tasks, in a pool that has grown to eight workers: a waiting submitter enters when a worker has
 /// popped a task, not only when that task has ended.
 #[test]
 fn a_pool_that_outgrew_its_ring_runs_as_many_as_it_has_workers() {
@@ -276,7 +276,7 @@ fn a_pool_that_outgrew_its_ring_runs_as_many_as_it_has_workers() {
 
 /// The same for submitters that waited before the pool grew; and back at its first size the bound is exact again.
 #[test]
-fn submitters_that_waited_before_the_pool_grew_are_let_in() {
+fn submitters_that_waited_before_the_pool_grew_are_admitted() {
     for_each_ring(|variant| {
         let (pool, gate, ran) = (variant.build(Setup::new(1, 1)), Gate::new(), Count::new());
         std::thread::scope(|scope| {
@@ -304,9 +304,9 @@ fn submitters_that_waited_before_the_pool_grew_are_let_in() {
     });
 }
 
-/// Memory that cannot be had is an error of the build that says so.
+/// Memory that cannot be allocated is an error of the build that says so.
 #[test]
-fn memory_that_cannot_be_had_is_a_build_error() {
+fn memory_that_cannot_be_allocated_is_a_build_error() {
     for_each_ring(|variant| {
         for queue in [usize::MAX, usize::MAX - 1, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX / 64] {
             let error = variant.try_build(Setup::new(1, queue)).map(drop).unwrap_err();

@@ -79,8 +79,8 @@ fn a_panic_in_the_handler_is_caught_and_counted_too() {
 
 #[test]
 fn a_payload_that_panics_when_dropped_is_survived() {
-    struct Bomb;
-    impl Drop for Bomb {
+    struct PanicsOnDrop;
+    impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
             panic_any("a test's panic, in a drop");
         }
@@ -88,7 +88,7 @@ fn a_payload_that_panics_when_dropped_is_survived() {
     quiet_panics();
     for_each(|variant| {
         let (pool, count) = (variant.build(Setup::roomy(1)), Count::new());
-        pool.submit(Task::new(|| panic_any(Bomb))).unwrap();
+        pool.submit(Task::new(|| panic_any(PanicsOnDrop))).unwrap();
         pool.submit(count.task()).unwrap();
         assert!(pool.wait_idle());
         assert_eq!((count.get(), pool.stats().panicked), (1, 1));
@@ -98,7 +98,7 @@ fn a_payload_that_panics_when_dropped_is_survived() {
 
 /// As many tasks run at once after the panics as before them, on the same number of workers.
 #[test]
-fn panics_cost_no_capacity_and_let_the_blocked_in() {
+fn panics_cost_no_capacity_and_admit_blocked_submitters() {
     quiet_panics();
     for_each(|variant| {
         let pool = variant.build(Setup::new(3, 0));

@@ -51,7 +51,7 @@ fn any<D: Dispatch>() {
 }
 
 #[test]
-fn the_first_end_is_told_by_its_index() {
+fn the_first_end_is_reported_by_its_index() {
     on_every_dispatch!(any);
 }
 
@@ -323,7 +323,7 @@ fn no_end_goes_unnoticed() {
 
 /// An end costs the same however many tasks are waited for: a walk along them for each would take minutes.
 #[test]
-fn an_end_is_no_walk_along_all_tasks() {
+fn an_end_does_not_search_all_tasks() {
     within(LIMIT, "this test", || {
         let pool = Pool::<Stack>::builder().workers(1).unbounded_queue().build().unwrap();
         let pause = pool.pause();

@@ -94,7 +94,7 @@ fn many_threads_have_several_shards() {
 }
 
 /// The bound is exact over all shards and in each, also where the room cannot be divided evenly, in every balance, and when
-/// submitters race for the last place.
+/// submitters race for the last room.
 #[test]
 fn the_bound_is_exact_over_all_shards() {
     for_each_kind(|kind| {
@@ -121,7 +121,7 @@ fn the_bound_is_exact_over_all_shards() {
     });
 }
 
-/// B11: one key has taken all that its shard can hold, and the workers that run it. A submitter without a key is let in at once
+/// B11: one key has taken all that its shard can hold, and the workers that run it. A submitter without a key enters at once
 /// while there is room anywhere, and its task runs on the other workers.
 #[test]
 fn b11_a_full_shard_holds_up_no_submitter_without_a_key() {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::races::{quiet_panic, together};
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Gate, LIMIT, assert_conserved, on_every_dispatch};
 use formicary::{Context, Dispatch, Pool, SharedHandle, StatefulPool, Worker};
 
@@ -170,29 +170,29 @@ fn awaited<D: Dispatch>() {
     let gate = crate::support::closures::occupy(&pool);
     let mut first = pool.spawn(|| String::from("one")).unwrap().shared();
     let (mut second, mut dropped, joined) = (first.clone(), first.clone(), first.clone());
-    let bells = [Bell::new(), Bell::new(), Bell::new(), Bell::new()];
+    let wakers = [CountingWaker::new(), CountingWaker::new(), CountingWaker::new(), CountingWaker::new()];
     // The first waiter of the list may leave as well.
-    assert!(poll_with(Pin::new(&mut dropped), &bells[2]).is_pending());
-    assert!(poll_with(Pin::new(&mut first), &bells[3]).is_pending());
-    assert!(poll_with(Pin::new(&mut second), &bells[1]).is_pending());
-    assert!(poll_with(Pin::new(&mut first), &bells[0]).is_pending());
-    assert_eq!(Arc::strong_count(&bells[3]), 1);
-    assert_eq!(Arc::strong_count(&bells[2]), 2);
+    assert!(poll_with(Pin::new(&mut dropped), &wakers[2]).is_pending());
+    assert!(poll_with(Pin::new(&mut first), &wakers[3]).is_pending());
+    assert!(poll_with(Pin::new(&mut second), &wakers[1]).is_pending());
+    assert!(poll_with(Pin::new(&mut first), &wakers[0]).is_pending());
+    assert_eq!(Arc::strong_count(&wakers[3]), 1);
+    assert_eq!(Arc::strong_count(&wakers[2]), 2);
     drop(dropped);
-    assert_eq!(Arc::strong_count(&bells[2]), 1);
+    assert_eq!(Arc::strong_count(&wakers[2]), 1);
     let joiner = thread::spawn(move || joined.join().unwrap().clone());
     gate.open();
     assert_eq!(block_on(first.clone()).unwrap(), "one");
     assert_eq!(joiner.join().unwrap(), "one");
     assert!(pool.wait_idle());
-    assert_eq!(bells.each_ref().map(|bell| bell.rung()), [1, 1, 0, 0]);
+    assert_eq!(wakers.each_ref().map(|waker| waker.wakes()), [1, 1, 0, 0]);
     for shared in [&mut first, &mut second] {
         // The result stays.
         for _ in 0..2 {
-            assert!(poll_with(Pin::new(&mut *shared), &bells[3]).map(Result::unwrap) == Poll::Ready("one".into()));
+            assert!(poll_with(Pin::new(&mut *shared), &wakers[3]).map(Result::unwrap) == Poll::Ready("one".into()));
         }
     }
-    assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1));
+    assert!(wakers.iter().all(|waker| Arc::strong_count(waker) == 1));
 }
 
 #[test]
@@ -200,16 +200,16 @@ fn a33_each_clone_is_awaited_by_itself() {
     on_every_dispatch!(awaited);
 }
 
-/// An error is the same for all. The last who has it can have the panic.
+/// An error is the same for all. The last clone can take the panic.
 fn awaited_failures<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(10).dispatch::<D>().build().unwrap();
     let gate = crate::support::closures::occupy(&pool);
     let (panics, cancelled) = (pool.spawn(quiet_panic).unwrap().shared(), pool.spawn(|| 7).unwrap().shared());
-    let (awaited, bell) = (cancelled.clone(), Bell::new());
+    let (awaited, waker) = (cancelled.clone(), CountingWaker::new());
     let mut polled = cancelled.clone();
-    assert!(poll_with(Pin::new(&mut polled), &bell).is_pending());
+    assert!(poll_with(Pin::new(&mut polled), &waker).is_pending());
     assert!(cancelled.cancel());
-    assert_eq!(bell.rung(), 1);
+    assert_eq!(waker.wakes(), 1);
     assert!(block_on(awaited).unwrap_err().is_cancelled());
     gate.open();
     let error = block_on(panics.clone()).unwrap_err();
@@ -251,7 +251,7 @@ fn awaited_in_races<D: Dispatch>() {
         together(3, |n| {
             let mut mine = shared.clone();
             if n == 0 {
-                let _ = poll_with(Pin::new(&mut mine), &Bell::new());
+                let _ = poll_with(Pin::new(&mut mine), &CountingWaker::new());
             } else {
                 assert_eq!(block_on(mine).unwrap(), 7);
             }

@@ -14,7 +14,7 @@ fn spinning() -> Setup {
 }
 
 #[test]
-fn d13_a_spinning_worker_hears_a_broadcast() {
+fn d13_a_spinning_worker_notices_a_broadcast() {
     fn test<D: Dispatch>() {
         let builder = spinning().on(StatefulPool::builder(|_| Ok(RunTask)));
         let pool = builder.dispatch::<D>().build().unwrap();
@@ -26,7 +26,7 @@ fn d13_a_spinning_worker_hears_a_broadcast() {
 }
 
 #[test]
-fn d13_a_spinning_worker_hears_the_end_of_a_pause() {
+fn d13_a_spinning_worker_notices_the_end_of_a_pause() {
     for_each(|variant| {
         let (pool, ran) = (variant.build(spinning()), Count::new());
         let pause = pool.pause_timeout(Duration::from_millis(20));
@@ -45,7 +45,7 @@ fn d13_a_spinning_worker_hears_the_end_of_a_pause() {
 }
 
 #[test]
-fn d13_a_spinning_worker_hears_its_end() {
+fn d13_a_spinning_worker_notices_that_it_must_exit() {
     for_each(|variant| {
         let pool = variant.build(Setup { min_workers: Some(2), ..spinning() });
         pool.tune(1).unwrap();

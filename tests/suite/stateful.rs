@@ -195,7 +195,7 @@ fn a_later_failure_of_the_factory_leaves_the_tasks_to_the_others() {
     });
 }
 
-/// A worker that has lost its state and gets no other leaves its tasks to the others, and none is started in its place.
+/// A worker that has lost its state and gets no other leaves its tasks to the others, and no other is started instead.
 #[test]
 fn a_worker_without_a_state_is_not_replaced_by_another() {
     limited(|| {
@@ -308,9 +308,9 @@ fn a_state_that_cannot_be_rebuilt_cancels_the_task_and_is_tried_again() {
     });
 }
 
-/// A state in use cannot be lent: the last free worker is told so, with its input.
+/// A state in use cannot run another task: the last free worker is refused, and gets its input back.
 #[test]
-fn a_worker_that_would_wait_for_itself_is_told() {
+fn a_worker_that_would_wait_for_itself_is_refused() {
     type Own = Arc<std::sync::OnceLock<StatefulPool<Obeys>>>;
     limited(|| {
         for workers in 1..=2 {

@@ -15,7 +15,7 @@ enum Work {
     Nothing,
     /// Wait at the gate.
     Hold(Gate),
-    /// Pass the gate, and go on until told to stop; then wait so long for the interrupt. The answer says how it was told.
+    /// Pass the gate, and go on until told to stop; then wait so long for the interrupt. The answer says which signals it got.
     UntilStopped(Gate, Duration),
 }
 
@@ -25,9 +25,9 @@ struct Job {
     work: Work,
 }
 
-/// How a task was told to stop.
+/// The signals to stop that a task got.
 #[derive(Debug, Default, PartialEq)]
-struct Told {
+struct Signals {
     interrupted: bool,
     context: bool,
     token: bool,
@@ -42,9 +42,9 @@ struct Stoppable {
 
 impl Worker for Stoppable {
     type Input = Job;
-    type Output = Told;
+    type Output = Signals;
 
-    fn process(&mut self, job: Job, cx: &Context<'_>) -> Told {
+    fn process(&mut self, job: Job, cx: &Context<'_>) -> Signals {
         self.began.up();
         self.stop.store(false, SeqCst);
         // Asked for before anything happens to it.
@@ -67,7 +67,7 @@ impl Worker for Stoppable {
                 }
             }
         }
-        Told {
+        Signals {
             interrupted: self.stop.load(SeqCst),
             context: cx.is_cancelled(),
             token: token.is_some_and(CancelToken::is_cancelled),
@@ -113,8 +113,8 @@ impl<D: Dispatch> Bench<D> {
     }
 
     /// Calls with `number` and `work`, and has the call stopped when `reached` returns.
-    fn call(&self, how: How, job: Job, reached: impl Fn() + Send) -> Result<Told, CallError<Job>> {
-        // Long enough to be under way by then.
+    fn call(&self, how: How, job: Job, reached: impl Fn() + Send) -> Result<Signals, CallError<Job>> {
+        // Long enough to have begun by then.
         let limit = Duration::from_millis(30);
         let token = CancelToken::new();
         match how {
@@ -163,14 +163,14 @@ impl How {
 }
 
 /// The call was refused for the right reason, and the input is back.
-fn assert_back(how: How, number: u32, result: Result<Told, CallError<Job>>) {
+fn assert_back(how: How, number: u32, result: Result<Signals, CallError<Job>>) {
     match result {
         Err(CallError::Refused(refused)) => {
             assert_eq!(refused.kind(), how.kind(), "{how:?}");
             assert_eq!(refused.into_task().number, number);
         }
         Err(failed) => panic!("{how:?}: {failed}"),
-        Ok(told) => panic!("{how:?}: {told:?}"),
+        Ok(signals) => panic!("{how:?}: {signals:?}"),
     }
 }
 
@@ -275,8 +275,8 @@ fn running<D: Dispatch>() {
         assert!(bench.pool.wait_idle(), "it was told to stop");
         assert_eq!(bench.interrupts.get(), 1, "{how:?}");
         // The next task is not affected.
-        let told = bench.pool.run(Job { number: 2, work: Work::Nothing }).unwrap();
-        assert_eq!(told, Told::default());
+        let signals = bench.pool.run(Job { number: 2, work: Work::Nothing }).unwrap();
+        assert_eq!(signals, Signals::default());
         let stats = bench.pool.stats();
         assert_eq!((bench.began.get(), stats.completed), (2, 2));
         assert_eq!(stats.submitted, stats.completed + stats.cancelled);
@@ -293,11 +293,14 @@ fn a16_a18_a_running_call_ends_and_the_worker_is_interrupted_and_usable() {
 fn too_late<D: Dispatch>() {
     let bench = Bench::<D>::new(8);
     let token = CancelToken::new();
-    assert_eq!(bench.pool.with().token(&token).run(Job { number: 1, work: Work::Nothing }).unwrap(), Told::default());
+    assert_eq!(
+        bench.pool.with().token(&token).run(Job { number: 1, work: Work::Nothing }).unwrap(),
+        Signals::default()
+    );
     let handle = bench.pool.with().token(&token).spawn(Job { number: 2, work: Work::Nothing }).unwrap();
     assert!(bench.pool.wait_idle());
     token.cancel();
-    assert_eq!(handle.join().unwrap(), Told::default());
+    assert_eq!(handle.join().unwrap(), Signals::default());
     assert_eq!((bench.interrupts.get(), bench.pool.stats().completed), (0, 2));
     assert_eq!(token.reason(), Some(CancelReason::Asked));
 }
@@ -307,12 +310,12 @@ fn a16_a_token_that_comes_too_late_changes_nothing() {
     on_every_dispatch!(too_late);
 }
 
-/// Handles: the task is told in every way, and its answer can be joined all the same.
+/// Handles: the task gets every signal to stop, and its answer can be joined all the same.
 fn handles<D: Dispatch>() {
     let bench = Bench::<D>::new(8);
     let gate = Gate::new();
     gate.open();
-    let all = Told { interrupted: true, context: true, token: true };
+    let all = Signals { interrupted: true, context: true, token: true };
     let patient = |number, patience| Job { number, work: Work::UntilStopped(gate.clone(), patience) };
     // A token alone interrupts no task.
     let job = |number| patient(number, Duration::from_millis(20));
@@ -321,7 +324,7 @@ fn handles<D: Dispatch>() {
     assert!(!handle.cancel() && !handle.cancel());
     assert!(handle.token().is_cancelled());
     assert_eq!(handle.join().unwrap(), all);
-    let seen = Told { interrupted: false, ..all };
+    let seen = Signals { interrupted: false, ..all };
     let token = CancelToken::new();
     let handle = bench.pool.with().token(&token).spawn(job(2)).unwrap();
     gate.await_arrivals(2);
@@ -365,7 +368,7 @@ fn not_ready<D: Dispatch>() {
         bench.ready.open();
         assert_eq!(
             bench.pool.with().timeout(LIMIT).run(Job { number: 2, work: Work::Nothing }).unwrap(),
-            Told::default()
+            Signals::default()
         );
         assert!(bench.pool.wait_idle());
         assert_eq!((bench.began.get(), bench.interrupts.get(), bench.pool.stats().cancelled), (1, 0, 1));

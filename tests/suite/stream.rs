@@ -9,7 +9,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::thread;
 
 use crate::support::races::{quiet_panic, together};
-use crate::support::waking::{Bell, block_on};
+use crate::support::waking::{CountingWaker, block_on};
 use crate::support::{Count, Gate, eventually, on_every_dispatch};
 use formicary::{CallError, Context as Cx, Dispatch, MapStream, Pool, PoolWithFunc, StatefulPool, Worker};
 use futures_core::Stream;
@@ -157,7 +157,7 @@ fn failures<D: Dispatch>() {
 }
 
 #[test]
-fn a41_a_streams_failures_come_at_their_places() {
+fn a41_a_streams_failures_come_at_their_positions() {
     on_every_dispatch!(failures);
 }
 
@@ -301,12 +301,12 @@ fn held<'p, D: Dispatch>(
 
 fn keeps_no_waker<D: Dispatch>() {
     let pool = Pool::builder().workers(1).dispatch::<D>().build().unwrap();
-    let (gate, bell) = (Gate::new(), Bell::new());
-    let stream = held(&pool, &gate, &Waker::from(Arc::clone(&bell)));
+    let (gate, waker) = (Gate::new(), CountingWaker::new());
+    let stream = held(&pool, &gate, &Waker::from(Arc::clone(&waker)));
     gate.await_arrivals(1);
-    assert!(Arc::strong_count(&bell) > 1, "it listens");
+    assert!(Arc::strong_count(&waker) > 1, "it listens");
     drop(stream);
-    assert_eq!(Arc::strong_count(&bell), 1, "and not any more, though its task runs");
+    assert_eq!(Arc::strong_count(&waker), 1, "and not any more, though its task runs");
     gate.open();
     assert!(pool.wait_idle());
 }

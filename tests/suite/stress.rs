@@ -24,7 +24,7 @@ fn rounds(usual: u32) -> u32 {
     (1..).take_while(|n| f64::from(n - 1) < f64::from(usual) * factor).last().unwrap_or(1)
 }
 
-/// What a submitter was told of a task.
+/// The result that a submitter got for a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Said {
     Nothing,
@@ -92,7 +92,7 @@ impl Ledger {
                 shift(random.micros(60));
             }
             ledger.running.down();
-            // From here on another may run in this one's place.
+            // From here on another task may run instead of this one.
             match random.below(8) {
                 0 | 1 if !is_inner => _ = pool.upgrade().map(|pool| ledger.submit(&pool, &mut random, true)),
                 2 => quiet_panic(),
@@ -127,7 +127,7 @@ impl Ledger {
         result.is_err_and(|refusal| refusal.is_closed())
     }
 
-    /// Compares what became of the tasks with what the submitters were told. Returns how many ran, were certainly accepted, and may
+    /// Compares the ends of the tasks with the results that the submitters got. Returns how many ran, were certainly accepted, and may
     /// have been accepted.
     fn check(&self) -> (u64, u64, u64) {
         let (mut ran, mut accepted, mut perhaps, mut given_back) = (0, 0, 0, 0);
@@ -158,7 +158,7 @@ trait Stressed: WorkerPool<Task> {
     fn ask(&self, task: Task, random: &mut Random) -> Said;
 }
 
-fn told(result: Result<(), JoinError>) -> Said {
+fn ended(result: Result<(), JoinError>) -> Said {
     match result {
         Err(error) if error.is_cancelled() => Said::GivenBack,
         // The pool's own worker would have waited for itself: the task's turn comes later.
@@ -171,15 +171,15 @@ fn handled<I>(handle: Result<Handle<()>, SubmitError<I>>, random: &mut Random) -
     let Ok(mut handle) = handle else { return Said::NotRun };
     match random.below(3) {
         0 => Said::Accepted, // dropped
-        1 => handle.join_timeout(random.micros(100)).map_or(Said::Accepted, told),
-        _ => told(handle.join()),
+        1 => handle.join_timeout(random.micros(100)).map_or(Said::Accepted, ended),
+        _ => ended(handle.join()),
     }
 }
 
 fn called<I>(result: Result<(), CallError<I>>) -> Said {
     match result {
         Err(CallError::Refused(_)) => Said::NotRun,
-        Err(CallError::Failed(error)) => told(Err(error)),
+        Err(CallError::Failed(error)) => ended(Err(error)),
         Ok(()) => Said::Ran,
     }
 }

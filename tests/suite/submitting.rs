@@ -1,4 +1,4 @@
-//! Submitting: which submitters get in, wait or are refused, and what comes back.
+//! Submitting: which submitters enter, wait or are refused, and what comes back.
 
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
@@ -160,7 +160,7 @@ fn a25_a_queue_of_zero_takes_a_task_only_for_a_free_worker() {
 
 /// A27
 #[test]
-fn a27_blocked_submitters_get_in_in_order() {
+fn a27_blocked_submitters_enter_in_order() {
     for_each(|variant| {
         for submitters in [2, 10] {
             let (pool, gate) = (variant.build(Setup::new(1, 1)), Gate::new());
@@ -241,9 +241,9 @@ fn every_refusal_hands_the_task_back() {
     });
 }
 
-/// Whether the timed one gets in or gives up just as there is room, the one behind it gets in.
+/// Whether the timed submitter enters or gives up just as there is room, the one behind it enters.
 #[test]
-fn a_submitter_that_gives_up_passes_its_wake_up_on() {
+fn a_submitter_that_gives_up_passes_its_notification_on() {
     for_each(|variant| {
         let (pool, count) = (variant.build(Setup::new(1, 0)), Count::new());
         let mut expected = 0;
@@ -271,7 +271,7 @@ fn a_submitter_that_gives_up_passes_its_wake_up_on() {
 }
 
 #[test]
-fn submit_all_counts_what_went_in_and_keeps_the_rest() {
+fn submit_all_counts_the_accepted_and_returns_the_rest() {
     for_each(|variant| {
         let pool = variant.build(Setup { nonblocking: true, ..Setup::new(1, 4) });
         let (gate, order) = (Gate::new(), Arc::new(Mutex::new(Vec::new())));
@@ -342,7 +342,7 @@ fn a_task_may_submit_to_its_own_pool() {
     });
 }
 
-/// Every worker submits to its own full pool: it runs tasks there, or is told that it would deadlock.
+/// Every worker submits to its own full pool: it runs tasks there, or is refused because it would deadlock.
 #[test]
 fn workers_that_submit_to_their_own_full_pool_do_not_hang() {
     for_each(|variant| {

@@ -1,4 +1,4 @@
-//! D18: what was cancelled, or run by whoever waited for it, holds no place in the queue.
+//! D18: a task that was cancelled, or that its waiter ran, takes no room in the queue.
 
 use std::sync::Arc;
 use std::thread;
@@ -51,7 +51,7 @@ fn by_deadline<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
         // Too late on a machine that is busy.
         _ = pool.with().token(&token).submit(move || drop(captured));
     }
-    // Somebody else has had a look meanwhile.
+    // Another submitter has swept meanwhile.
     _ = pool.try_submit(|| ());
     token.wait();
 }
@@ -94,7 +94,7 @@ fn by_their_group<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
             })
             .unwrap();
     }
-    // One is dropped, the other is only told.
+    // One is dropped. The other is only cancelled.
     drop(group);
     parent.cancel();
     std::mem::forget(other);
@@ -110,7 +110,7 @@ fn by_their_view<D: Dispatch>(pool: &Pool<D>, dropped: &Count) {
     assert!(handles.iter().all(Handle::cancel));
 }
 
-/// D18: ten cancelled tasks never keep a queue of ten full, whoever wants in; and they are counted and dropped once.
+/// D18: ten cancelled tasks never keep a queue of ten full, whatever the verb; and they are counted and dropped once.
 fn cancelled<D: Dispatch>() {
     let ways: [Fill<D>; 7] = [
         by_token,
@@ -138,7 +138,7 @@ fn cancelled<D: Dispatch>() {
                     _ => block_on(pool.submit_async(f)).map_err(|refusal| refusal.kind()),
                 }
             };
-            // The way by deadline has had somebody in.
+            // `by_deadline` has submitted a task of its own.
             let others = pool.stats().submitted as usize - 11;
             for verb in 0..10 - others.min(1) {
                 assert_eq!(submit((verb + number) % 5), Ok(()), "way {number}, {verb}");
@@ -159,9 +159,9 @@ fn d18_cancelled_tasks_never_keep_a_queue_full() {
     on_every_dispatch!(cancelled);
 }
 
-struct Forgetful;
+struct WaitsAtGate;
 
-impl Worker for Forgetful {
+impl Worker for WaitsAtGate {
     type Input = Option<Gate>;
     type Output = ();
 
@@ -188,7 +188,7 @@ fn payloads<D: Dispatch>() {
     assert_eq!((stats.submitted, stats.completed, stats.cancelled), (21, 11, 10));
 
     let gate = Gate::new();
-    let pool = StatefulPool::builder(|_| Ok(Forgetful)).workers(1).queue(10).dispatch::<D>().build().unwrap();
+    let pool = StatefulPool::builder(|_| Ok(WaitsAtGate)).workers(1).queue(10).dispatch::<D>().build().unwrap();
     let first = pool.spawn(Some(gate.clone())).unwrap();
     gate.await_arrivals(1);
     let handles: Vec<_> = (0..10).map(|_| pool.spawn(None).unwrap()).collect();
@@ -196,7 +196,7 @@ fn payloads<D: Dispatch>() {
     assert!(handles.iter().all(Handle::cancel));
     assert_eq!((pool.queued(), pool.stats().cancelled), (0, 10));
     let handles: Vec<_> = (0..10).map(|_| pool.try_spawn(None).unwrap()).collect();
-    // Callers who have given up hold no place either.
+    // Callers that have given up take no room either.
     drop(handles.iter().map(Handle::cancel).collect::<Vec<_>>());
     for _ in 0..30 {
         assert!(pool.with().timeout(Duration::ZERO).run(None).unwrap_err().is_timed_out());
@@ -214,7 +214,7 @@ fn d18_cancelled_payloads_never_keep_a_queue_full() {
     on_every_dispatch!(payloads);
 }
 
-/// D18: the live ones keep their order and are not lost, however often the others are swept out from among them.
+/// D18: the live tasks keep their order and are not lost, however often the others are swept out from among them.
 fn order<D: Dispatch>() {
     for is_drained in [false, true] {
         // One worker, so one shard and one order.
@@ -226,7 +226,7 @@ fn order<D: Dispatch>() {
         };
         let (mut number, mut live, mut cancelled) = (0, Vec::new(), 0);
         for _ in 0..4 {
-            // Every second one of those that find room.
+            // Every second task that finds room is cancelled later.
             let token = CancelToken::new();
             while pool.try_submit(note(number)).is_ok() {
                 live.push(number);
@@ -249,18 +249,18 @@ fn order<D: Dispatch>() {
             assert!(pool.wait_idle());
         }
         assert_eq!(*log.lock(), live);
-        // All but the last round's were in the way.
+        // All but those of the last round had to make room.
         assert!(pool.stats().cancelled >= cancelled - 4, "{:?}", pool.stats());
         assert_conserved(&*pool);
     }
 }
 
 #[test]
-fn d18_what_is_left_keeps_its_order() {
+fn d18_the_tasks_that_remain_keep_their_order() {
     on_every_dispatch!(order);
 }
 
-/// D18: whoever waited in line when the tasks were cancelled gets in, at the latest when its time is up.
+/// D18: a submitter that was in the wait queue when the tasks were cancelled enters, at the latest when its time is up.
 fn waiting<D: Dispatch>() {
     let (pool, token) = (pool::<D>(1, 2), CancelToken::new());
     let gate = occupy(&pool);
@@ -277,14 +277,14 @@ fn waiting<D: Dispatch>() {
 }
 
 #[test]
-fn d18_a_submitter_in_line_gets_in() {
+fn d18_a_submitter_in_the_wait_queue_enters() {
     on_every_dispatch!(waiting);
 }
 
-/// D18: the drop of what a cancelled task had captured panics: the submitter that sweeps it out has nothing of it.
-fn bombs<D: Dispatch>() {
-    struct Bomb;
-    impl Drop for Bomb {
+/// D18: the drop of a cancelled task's captures panics: the panic does not reach the submitter that sweeps the task out.
+fn captures_that_panic<D: Dispatch>() {
+    struct PanicsOnDrop;
+    impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
             quiet_panic();
         }
@@ -292,8 +292,8 @@ fn bombs<D: Dispatch>() {
     let (pool, token) = (pool::<D>(1, 2), CancelToken::new());
     let gate = occupy(&pool);
     for _ in 0..2 {
-        let bomb = Bomb;
-        pool.with().token(&token).submit(move || std::mem::forget(bomb)).unwrap();
+        let captured = PanicsOnDrop;
+        pool.with().token(&token).submit(move || std::mem::forget(captured)).unwrap();
     }
     token.cancel();
     (0..2).for_each(|_| pool.try_submit(|| ()).unwrap());
@@ -303,11 +303,11 @@ fn bombs<D: Dispatch>() {
 }
 
 #[test]
-fn d18_a_capture_that_panics_does_not_reach_the_submitter() {
-    on_every_dispatch!(bombs);
+fn d18_a_capture_that_panics_when_dropped_does_not_reach_the_submitter() {
+    on_every_dispatch!(captures_that_panic);
 }
 
-/// D18: a task that joins what it spawns, or waits for its scopes and groups, needs no room for what is over, and leaves it to
+/// D18: a task that joins what it spawns, or waits for its scopes and groups, needs no room for finished tasks, and leaves it to
 /// outsiders.
 fn joined_inside<D: Dispatch>() {
     for nested in [Nested::Any, Nested::AtMost(3), Nested::Bounded] {
@@ -346,11 +346,11 @@ fn joined_inside<D: Dispatch>() {
 }
 
 #[test]
-fn d18_what_its_waiter_has_run_holds_no_place() {
+fn d18_a_task_that_its_waiter_ran_takes_no_room() {
     on_every_dispatch!(joined_inside);
 }
 
-/// D18: nor do tasks with a key that are cancelled keep their shard full.
+/// D18: cancelled tasks with a key do not keep their shard full.
 #[test]
 fn d18_a_shard_is_swept_for_its_key() {
     within(LIMIT, "Sharded", || {
@@ -400,7 +400,7 @@ fn assert_view_conserved<D: Dispatch>(view: &Limited<Pool<D>>) {
     assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled, "{stats:?}");
 }
 
-/// D18: ten cancelled tasks that wait in a view keep no room there, nor in another view of the pool; what they captured goes when the
+/// D18: ten cancelled tasks that wait in a view take no room there, nor in another view of the pool. Their captures are dropped when the
 /// room is needed, at the latest.
 fn cancelled_in_a_view<D: Dispatch>() {
     for cancel in [by_handles as Cancel, by_tokens, by_deadlines] {
@@ -444,7 +444,7 @@ fn d18_cancelled_tasks_never_keep_a_view_full() {
     on_every_dispatch!(cancelled_in_a_view);
 }
 
-/// D18: whoever waits for room in a view gets that of a cancelled task.
+/// D18: a submitter that waits for room in a view gets that of a cancelled task.
 fn waiting_at_a_view<D: Dispatch>() {
     let pool = pool::<D>(1, 2);
     let (view, gate) = (pool.limited(1), Gate::new());
@@ -464,7 +464,7 @@ fn waiting_at_a_view<D: Dispatch>() {
             });
         }
         arrives.await_arrivals(2);
-        // They wait, or are about to.
+        // Both wait, or are about to.
         assert!(handles.iter().all(Handle::cancel));
         eventually("both are in", || done.get() == 2);
         assert_eq!(view.stats().queued, 2);
@@ -476,13 +476,13 @@ fn waiting_at_a_view<D: Dispatch>() {
 }
 
 #[test]
-fn d18_a_submitter_at_a_view_gets_in() {
+fn d18_a_submitter_that_waits_at_a_view_enters() {
     on_every_dispatch!(waiting_at_a_view);
 }
 
-/// D18: a task that has its place in a view, in the pool's queue or at its door, leaves both when it is cancelled.
-fn cancelled_in_its_place<D: Dispatch>() {
-    for at_door in [false, true] {
+/// D18: a task with a permit of its view releases it when it is cancelled, and leaves the pool's queue or wait queue.
+fn cancelled_with_a_permit<D: Dispatch>() {
+    for in_wait_queue in [false, true] {
         let (pool, dropped, go) = (pool::<D>(1, 10), Count::new(), Gate::new());
         let view = Arc::new(pool.limited(1));
         let (inner, own, counts, begins) = (Arc::downgrade(&pool), Arc::clone(&view), dropped.clone(), go.clone());
@@ -495,7 +495,7 @@ fn cancelled_in_its_place<D: Dispatch>() {
             };
             let figures = || (pool.waiting(), pool.queued(), own.stats().queued);
             let (before, first) = (figures(), spawn());
-            let one_more = if at_door { (1, 10, 1) } else { (0, 1, 1) };
+            let one_more = if in_wait_queue { (1, 10, 1) } else { (0, 1, 1) };
             assert_eq!(figures(), one_more);
             let others = [spawn(), spawn()];
             assert!(first.cancel());
@@ -508,7 +508,7 @@ fn cancelled_in_its_place<D: Dispatch>() {
             assert_eq!((figures(), own.stats().running), (before, 0));
         });
         go.await_arrivals(1);
-        if at_door {
+        if in_wait_queue {
             (0..10).for_each(|_| pool.submit(|| ()).unwrap());
         }
         go.open();
@@ -521,11 +521,11 @@ fn cancelled_in_its_place<D: Dispatch>() {
 }
 
 #[test]
-fn d18_a_cancelled_task_leaves_its_place_in_a_view() {
-    on_every_dispatch!(cancelled_in_its_place);
+fn d18_a_cancelled_task_releases_its_permit_of_a_view() {
+    on_every_dispatch!(cancelled_with_a_permit);
 }
 
-/// D18: a task, of a view or not, that joins what it spawns in the view needs no room for what is over, and leaves it to outsiders.
+/// D18: a task, of a view or not, that joins what it spawns in the view needs no room for finished tasks, and leaves it to outsiders.
 fn joined_in_a_view<D: Dispatch>() {
     for nested in [Nested::Any, Nested::AtMost(3), Nested::Bounded] {
         for (limit, in_view) in [(1, false), (1, true), (3, false), (3, true), (1000, false), (1000, true)] {
@@ -562,14 +562,14 @@ fn joined_in_a_view<D: Dispatch>() {
 }
 
 #[test]
-fn d18_what_a_view_has_had_run_by_its_waiter_holds_no_place() {
+fn d18_a_task_of_a_view_that_its_waiter_ran_takes_no_room() {
     on_every_dispatch!(joined_in_a_view);
 }
 
-/// D18: the drop of what a cancelled task of a view had captured panics: the submitter that sweeps it out has nothing of it.
-fn bombs_in_a_view<D: Dispatch>() {
-    struct Bomb;
-    impl Drop for Bomb {
+/// D18: the drop of the captures of a view's cancelled task panics: the panic does not reach the submitter that sweeps the task out.
+fn captures_that_panic_in_a_view<D: Dispatch>() {
+    struct PanicsOnDrop;
+    impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
             quiet_panic();
         }
@@ -580,8 +580,8 @@ fn bombs_in_a_view<D: Dispatch>() {
     view.submit(move || held.wait()).unwrap();
     gate.await_arrivals(1);
     for _ in 0..2 {
-        let bomb = Bomb;
-        view.spawn(move || std::mem::forget(bomb)).unwrap().token().cancel();
+        let captured = PanicsOnDrop;
+        view.spawn(move || std::mem::forget(captured)).unwrap().token().cancel();
     }
     (0..2).for_each(|_| view.try_submit(|| ()).unwrap());
     assert_eq!((pool.stats().handler_panics, view.stats().cancelled), (2, 2));
@@ -592,6 +592,6 @@ fn bombs_in_a_view<D: Dispatch>() {
 }
 
 #[test]
-fn d18_a_capture_in_a_view_that_panics_does_not_reach_the_submitter() {
-    on_every_dispatch!(bombs_in_a_view);
+fn d18_a_capture_in_a_view_that_panics_when_dropped_does_not_reach_the_submitter() {
+    on_every_dispatch!(captures_that_panic_in_a_view);
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Count, Gate, LIMIT, eventually, within};
 use formicary::{CallError, Context, Interrupter, StatefulPool, SubmitErrorKind, Task, Worker};
 
-/// A worker that does what it is told.
+/// A worker that does what its input says.
 struct Obeys;
 
 impl Worker for Obeys {
@@ -313,7 +313,7 @@ fn an_interrupt_never_reaches_a_later_task() {
 
 /// A worker that runs a task when a graceful shutdown's time is over is told to stop, and after a restart no more.
 #[test]
-fn a_graceful_shutdown_tells_what_runs_to_stop() {
+fn a_graceful_shutdown_tells_running_tasks_to_stop() {
     struct Asks;
     impl Worker for Asks {
         type Input = bool;
@@ -328,11 +328,11 @@ fn a_graceful_shutdown_tells_what_runs_to_stop() {
     }
     limited(|| {
         let pool = StatefulPool::new(1, |_| Ok(Asks)).unwrap();
-        let told = pool.spawn(true).unwrap();
+        let stopped = pool.spawn(true).unwrap();
         let (returned, _) = pool.shutdown_graceful(Duration::from_millis(10));
         assert_eq!(returned.len() as u64, pool.stats().returned);
         if returned.is_empty() {
-            assert!(told.join().unwrap());
+            assert!(stopped.join().unwrap());
         }
         assert!(pool.shutdown().is_complete());
         pool.restart().unwrap();

@@ -29,7 +29,7 @@ fn a_tree_of_tokens_is_cancelled_downwards() {
 }
 
 #[test]
-fn a_deadline_holds_for_those_below_and_the_shortest_counts() {
+fn a_deadline_holds_for_tokens_below_and_the_earliest_counts() {
     let now = Instant::now();
     let (near, far) = (now + Duration::from_secs(1000), now + Duration::from_secs(2000));
     let parent = CancelToken::new();
@@ -69,7 +69,7 @@ fn the_first_reason_stays() {
 
 /// Many wait, on tokens all over a tree, for ever and for a time; one cancel wakes all.
 #[test]
-fn a_cancel_wakes_all_who_wait_for_any_token_below() {
+fn a_cancel_wakes_the_waiters_of_all_tokens_below() {
     within(LIMIT, "waiters", || {
         let root = CancelToken::new();
         let tree: Vec<_> = (0..4).map(|_| root.child()).flat_map(|child| [child.child(), child]).collect();
@@ -105,7 +105,7 @@ fn waits_end_at_the_first_of_their_times() {
 
 /// Cancelling, or setting a deadline, while threads are about to wait: every one of them is woken.
 #[test]
-fn a_cancel_is_not_lost_on_one_who_is_just_going_to_wait() {
+fn a_cancel_is_not_lost_on_a_thread_that_is_about_to_wait() {
     within(LIMIT, "registering", || {
         for round in 0..1000 {
             let root = CancelToken::new();
@@ -151,7 +151,7 @@ fn a_token_is_cancelled_no_later_than_those_above_it() {
 
 /// Tokens in the middle of a tree are dropped, alone and with others, in any order: a cancel still reaches the tokens below.
 #[test]
-fn d04_what_is_dropped_in_the_middle_leaves_no_gap() {
+fn d04_a_token_dropped_in_the_middle_leaves_no_gap() {
     for dropped in 0..1 << 5 {
         let root = CancelToken::new();
         let (left, right) = (root.child(), root.child());
@@ -199,7 +199,7 @@ fn d04_a_long_chain_needs_no_stack() {
 
 /// D04: a check costs the same at any depth, and so does waiting for a deadline that is asked for again and again.
 #[test]
-fn d04_a_look_does_not_walk_the_chain() {
+fn d04_a_check_does_not_walk_the_chain() {
     within(LIMIT, "checks", || {
         let chain = chain(100_000);
         let last = chain.last().unwrap();

@@ -1,5 +1,5 @@
 //! D28: two pools of one worker each whose tasks wait for each other in a circle. Neither gets a deadlock error, as each waits for
-//! a pool that it is not a worker of; a time limit at any one place of the circle ends it, and both pools end as ever.
+//! a pool that it is not a worker of; a time limit at any one position of the circle ends it, and both pools end as ever.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn end<D: Dispatch>(pools: [&Pool<D>; 2]) {
     }
 }
 
-/// The circle, with a limit at the third place: the result of `ask` there, in a task of `b` that a task of `a` waits for.
+/// The circle, with a limit at the third position: the result of `ask` there, in a task of `b` that a task of `a` waits for.
 fn circle<D: Dispatch, T: Send + 'static>(queue: usize, ask: impl FnOnce(&Pool<D>) -> T + Send + 'static) -> T {
     let (a, b) = (pool::<D>(queue), pool::<D>(1));
     let (asked, other) = (a.clone(), b.clone());
@@ -33,7 +33,7 @@ fn circle<D: Dispatch, T: Send + 'static>(queue: usize, ask: impl FnOnce(&Pool<D
     answer
 }
 
-fn at_the_last_place<D: Dispatch>() {
+fn at_the_last_position<D: Dispatch>() {
     let ran = Count::new();
     let task = || {
         let ran = ran.clone();
@@ -76,12 +76,12 @@ fn at_the_last_place<D: Dispatch>() {
 
 /// D28
 #[test]
-fn d28_a_limit_at_the_last_place_of_a_circle_ends_it() {
-    on_every_dispatch!(at_the_last_place);
+fn d28_a_limit_at_the_last_position_of_a_circle_ends_it() {
+    on_every_dispatch!(at_the_last_position);
 }
 
 /// Here the first one gives up, and the others wait for its end.
-fn at_the_first_place<D: Dispatch>() {
+fn at_the_first_position<D: Dispatch>() {
     let (a, b, closed) = (pool::<D>(1), pool::<D>(1), Gate::new());
     let (asked, other, closes) = (a.clone(), b.clone(), closed.clone());
     let first = a.spawn(move || {
@@ -103,8 +103,8 @@ fn at_the_first_place<D: Dispatch>() {
 
 /// D28
 #[test]
-fn d28_a_limit_at_the_first_place_of_a_circle_ends_it() {
-    on_every_dispatch!(at_the_first_place);
+fn d28_a_limit_at_the_first_position_of_a_circle_ends_it() {
+    on_every_dispatch!(at_the_first_position);
 }
 
 /// The other pool, once there is one.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, occupy, pool};
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Gate, LIMIT, await_waiting, eventually, on_every_dispatch, within};
 use formicary::{Context, Dispatch, Pool, Sharded, StatefulPool, SubmitErrorKind, Worker};
 use parking_lot::Mutex;
@@ -24,11 +24,11 @@ fn kept<D: Dispatch>() {
         let pool = pool::<D>(1, 1);
         let gate = occupy(&pool);
         pool.submit(|| ()).unwrap();
-        let bell = Bell::new();
+        let waker = CountingWaker::new();
         let mut futures: Vec<_> = (0..kept).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
-        assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+        assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
         gate.open();
-        eventually("the first is notified", || bell.rung() > 0);
+        eventually("the first is notified", || waker.wakes() > 0);
         assert!(pool.wait_idle());
         pool.try_submit(|| ()).unwrap();
         assert!(pool.wait_idle());
@@ -44,19 +44,19 @@ fn kept<D: Dispatch>() {
 }
 
 #[test]
-fn d10_an_idle_pool_takes_tasks_past_a_future_that_is_kept() {
+fn d10_an_idle_pool_accepts_tasks_past_an_unpolled_future() {
     on_every_dispatch!(kept);
 }
 
-/// D10: the same for threads and futures behind it in the wait queue: all of them get in, threads in their order.
-fn behind_kept<D: Dispatch>() {
+/// D10: the same for threads and futures behind it in the wait queue: all of them enter, threads in their order.
+fn behind_an_unpolled_future<D: Dispatch>() {
     for (kept, queue) in [(1, 0), (3, 0), (100, 0), (1, 1), (20, 3)] {
         let pool = pool::<D>(1, queue);
         let gate = occupy(&pool);
         (0..queue).for_each(|_| pool.submit(|| ()).unwrap());
-        let bell = Bell::new();
+        let waker = CountingWaker::new();
         let mut futures: Vec<_> = (0..kept).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
-        assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+        assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
         let order = Arc::new(Mutex::new(Vec::new()));
         let behind: Vec<_> = (0..6)
             .map(|n| {
@@ -75,7 +75,7 @@ fn behind_kept<D: Dispatch>() {
         assert_eq!(pool.waiting(), kept);
         assert!(pool.wait_idle());
         assert_eq!(*order.lock(), [1, 2, 4, 5]);
-        // Half of them are dropped, at any place in the queue, and the others get in after all.
+        // Half of them are dropped, at any position in the queue, and the others enter after all.
         let others: Vec<_> = futures.into_iter().enumerate().filter(|(n, _)| n % 2 == 0).collect();
         let admitted = others.len();
         others.into_iter().for_each(|(_, future)| block_on(future).unwrap());
@@ -85,20 +85,20 @@ fn behind_kept<D: Dispatch>() {
 }
 
 #[test]
-fn d10_those_behind_a_future_that_is_kept_get_in() {
-    on_every_dispatch!(behind_kept);
+fn d10_submitters_behind_an_unpolled_future_enter() {
+    on_every_dispatch!(behind_an_unpolled_future);
 }
 
 /// D10: there is room in the queue, and the only worker runs a long task, so that nothing else happens: a thread behind a kept
-/// future gets in all the same.
-fn behind_kept_and_busy<D: Dispatch>() {
+/// future enters all the same.
+fn behind_an_unpolled_future_and_busy<D: Dispatch>() {
     let pool = pool::<D>(1, 1);
     let (gate, next) = (occupy(&pool), Gate::new());
     let held = next.clone();
     pool.submit(move || held.wait()).unwrap();
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     let mut futures: Vec<_> = (0..5).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
-    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+    assert!(futures.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
     let waits = Arc::clone(&pool);
     let behind = thread::spawn(move || waits.submit(|| ()).unwrap());
     await_waiting(&*pool, 6);
@@ -111,38 +111,38 @@ fn behind_kept_and_busy<D: Dispatch>() {
 }
 
 #[test]
-fn d10_a_thread_behind_a_future_that_is_kept_does_not_wait_for_a_long_task() {
-    on_every_dispatch!(behind_kept_and_busy);
+fn d10_a_thread_behind_an_unpolled_future_does_not_wait_for_a_long_task() {
+    on_every_dispatch!(behind_an_unpolled_future_and_busy);
 }
 
-/// D10: another submitter has taken the room that a future was notified of: the future keeps its place in the wait queue, and is
+/// D10: another submitter has taken the room that a future was notified of: the future keeps its position in the wait queue, and is
 /// notified again.
 fn notified_again<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
-    let (gate, bell) = (occupy(&pool), Bell::new());
+    let (gate, waker) = (occupy(&pool), CountingWaker::new());
     let mut first = Box::pin(pool.submit_async(|| ()));
-    assert!(poll_with(first.as_mut(), &bell).is_pending());
+    assert!(poll_with(first.as_mut(), &waker).is_pending());
     let mut second = Box::pin(pool.submit_async(|| ()));
-    assert!(poll_with(second.as_mut(), &Bell::new()).is_pending());
+    assert!(poll_with(second.as_mut(), &CountingWaker::new()).is_pending());
     for round in 0..3 {
-        let rung = bell.rung();
+        let wakes = waker.wakes();
         let gate = if round == 0 { gate.clone() } else { occupy(&pool) };
         if round > 0 {
-            assert!(poll_with(first.as_mut(), &bell).is_pending(), "the room is gone");
-            assert_eq!(bell.rung(), rung);
+            assert!(poll_with(first.as_mut(), &waker).is_pending(), "the room is gone");
+            assert_eq!(waker.wakes(), wakes);
         }
         gate.open();
-        eventually("it is notified", || bell.rung() > rung);
+        eventually("it is notified", || waker.wakes() > wakes);
         assert!(pool.wait_idle());
     }
-    assert!(poll_with(first.as_mut(), &bell).is_ready());
+    assert!(poll_with(first.as_mut(), &waker).is_ready());
     assert!(pool.wait_idle());
     block_on(second).unwrap();
     assert_quiet(&pool);
 }
 
 #[test]
-fn d10_a_future_whose_place_was_taken_is_notified_again() {
+fn d10_a_future_whose_room_was_taken_is_notified_again() {
     on_every_dispatch!(notified_again);
 }
 
@@ -172,22 +172,22 @@ fn in_order<D: Dispatch>() {
 }
 
 #[test]
-fn d10_futures_that_come_get_in_in_order() {
+fn d10_futures_that_are_polled_enter_in_order() {
     on_every_dispatch!(in_order);
 }
 
 /// D10, for the lanes of keys: a kept future waits in the default lane, threads in those of shards.
 #[test]
-fn d10_a_future_that_is_kept_holds_up_no_key() {
+fn d10_an_unpolled_future_holds_up_no_key() {
     within(LIMIT, "keys", || {
         let pool = Arc::new(Pool::builder().workers(2).queue(2).dispatch::<Sharded>().shards(2).build().unwrap());
-        let (gate, bell) = (Gate::new(), Bell::new());
+        let (gate, waker) = (Gate::new(), CountingWaker::new());
         for _ in 0..4 {
             let held = gate.clone();
             pool.submit(move || held.wait()).unwrap();
         }
         let mut kept: Vec<_> = (0..3).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
-        assert!(kept.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+        assert!(kept.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
         let behind: Vec<_> = (0..6)
             .map(|key| {
                 let waits = Arc::clone(&pool);
@@ -231,7 +231,7 @@ fn d15_an_empty_lane_hides_no_other() {
 
 /// D10: the last worker cannot wait for a kept future.
 #[test]
-fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {
+fn d10_the_last_worker_does_not_count_on_an_unpolled_future() {
     struct Runs;
     impl Worker for Runs {
         type Input = Box<dyn FnOnce() + Send>;
@@ -244,7 +244,7 @@ fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {
     fn on<D: Dispatch>() {
         let build = StatefulPool::builder(|_| Ok(Runs)).workers(1).queue(1).dispatch::<D>().build();
         let pool = Arc::new(build.unwrap());
-        let (gate, bell) = (Gate::new(), Bell::new());
+        let (gate, waker) = (Gate::new(), CountingWaker::new());
         let (held, inner) = (gate.clone(), Arc::clone(&pool));
         let first = pool.spawn(Box::new(move || held.wait())).unwrap();
         gate.await_arrivals(1);
@@ -253,7 +253,7 @@ fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {
             assert!(queued.join().unwrap_err().is_would_deadlock());
         }));
         let mut kept = Box::pin(pool.spawn_async(Box::new(|| ())));
-        assert!(poll_with(kept.as_mut(), &bell).is_pending());
+        assert!(poll_with(kept.as_mut(), &waker).is_pending());
         gate.open();
         first.join().unwrap();
         last.unwrap().join().unwrap();
@@ -263,13 +263,13 @@ fn d10_the_last_worker_does_not_count_on_a_future_that_is_kept() {
 }
 
 /// D10: a waiter is counted, also while it is overtaken, and the pool's end finds it.
-fn kept_and_counted<D: Dispatch>() {
+fn unpolled_and_counted<D: Dispatch>() {
     let pool = Pool::builder().workers(1).queue(0).max_blocking(2).dispatch::<D>().build().unwrap();
-    let (gate, bell) = (occupy(&pool), Bell::new());
+    let (gate, waker) = (occupy(&pool), CountingWaker::new());
     let mut kept: Vec<_> = (0..2).map(|_| Box::pin(pool.submit_async(|| ()))).collect();
-    assert!(kept.iter_mut().all(|future| poll_with(future.as_mut(), &bell).is_pending()));
+    assert!(kept.iter_mut().all(|future| poll_with(future.as_mut(), &waker).is_pending()));
     gate.open();
-    eventually("both were notified", || bell.rung() == 2);
+    eventually("both were notified", || waker.wakes() == 2);
     let gate = occupy(&pool);
     assert_eq!((pool.waiting(), pool.submit(|| ()).unwrap_err().kind()), (2, SubmitErrorKind::Overloaded));
     drop(kept.pop());
@@ -286,8 +286,8 @@ fn kept_and_counted<D: Dispatch>() {
 }
 
 #[test]
-fn d10_a_future_that_is_kept_counts_as_waiting() {
-    on_every_dispatch!(kept_and_counted);
+fn d10_an_unpolled_future_counts_as_waiting() {
+    on_every_dispatch!(unpolled_and_counted);
 }
 
 /// A waker whose every clone, wake and drop does something, once that is armed.
@@ -468,7 +468,7 @@ fn d03_futures_that_are_polled_where_they_are_woken_use_no_stack() {
 /// Polls its future where it is woken, and then waits until the next one has been woken.
 struct Slow {
     future: Mutex<Option<Entering<'static, ()>>>,
-    next: Arc<Bell>,
+    next: Arc<CountingWaker>,
     is_over: AtomicBool,
 }
 
@@ -477,7 +477,7 @@ impl Wake for Slow {
         let mut future = self.future.lock().take();
         let mut poller = Poller::from_waker(Waker::noop());
         assert!(future.as_mut().is_some_and(|future| future.as_mut().poll(&mut poller).is_ready()));
-        eventually("the next is woken", || self.next.rung() > 0);
+        eventually("the next is woken", || self.next.wakes() > 0);
         self.is_over.store(true, SeqCst);
     }
 }
@@ -486,17 +486,17 @@ impl Wake for Slow {
 fn woken_meanwhile<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let gate = occupy(&pool);
-    let (owner, bell) = (Arc::clone(&pool), Bell::new());
+    let (owner, waker) = (Arc::clone(&pool), CountingWaker::new());
     let first = async move {
         assert!(owner.submit_async(|| ()).await.is_err());
         Ok(())
     };
-    let slow = Slow { future: Mutex::new(None), next: Arc::clone(&bell), is_over: AtomicBool::new(false) };
+    let slow = Slow { future: Mutex::new(None), next: Arc::clone(&waker), is_over: AtomicBool::new(false) };
     let (mut first, slow): (Entering<'static, ()>, _) = (Box::pin(first), Arc::new(slow));
     assert!(first.as_mut().poll(&mut Poller::from_waker(&Waker::from(Arc::clone(&slow)))).is_pending());
     *slow.future.lock() = Some(first);
     let mut next = Box::pin(pool.submit_async(|| ()));
-    assert!(poll_with(next.as_mut(), &bell).is_pending());
+    assert!(poll_with(next.as_mut(), &waker).is_pending());
     // The first is refused, and leaves the wait queue.
     assert!(!pool.shutdown_timeout(Duration::ZERO).is_complete());
     assert!(slow.is_over.load(SeqCst), "the next was not woken");
@@ -568,14 +568,14 @@ impl<'p, E> Executor<'p, E> {
 const CROWD: usize = 100_000;
 
 /// D15: many submissions wait, and are dropped again: from the back, from the front, from the middle.
-fn crowd_leaves<D: Dispatch>() {
+fn many_leave<D: Dispatch>() {
     let pool = pool::<D>(1, 0);
     let gate = occupy(&pool);
-    let bell = Bell::new();
+    let waker = CountingWaker::new();
     for from in ["behind", "the front", "the middle"] {
         let mut futures: Vec<_> = (0..CROWD).map(|_| Some(Box::pin(pool.submit_async(|| ())))).collect();
         for future in futures.iter_mut().flatten() {
-            assert!(poll_with(future.as_mut(), &bell).is_pending());
+            assert!(poll_with(future.as_mut(), &waker).is_pending());
         }
         assert_eq!(pool.waiting(), CROWD);
         let leave = |n: usize| futures[n] = None;
@@ -591,12 +591,12 @@ fn crowd_leaves<D: Dispatch>() {
 }
 
 #[test]
-fn d15_leaving_a_long_line_does_not_take_long() {
-    on_every_dispatch!(crowd_leaves);
+fn d15_leaving_a_long_wait_queue_does_not_take_long() {
+    on_every_dispatch!(many_leave);
 }
 
-/// D15: many waiting submissions get in.
-fn crowd_enters<D: Dispatch>() {
+/// D15: many waiting submissions enter.
+fn many_enter<D: Dispatch>() {
     let pool = pool::<D>(1, 1000);
     let gate = occupy(&pool);
     (0..1000).for_each(|_| pool.submit(|| ()).unwrap());
@@ -609,6 +609,6 @@ fn crowd_enters<D: Dispatch>() {
 }
 
 #[test]
-fn d15_being_let_in_from_a_long_line_does_not_take_long() {
-    on_every_dispatch!(crowd_enters);
+fn d15_entering_from_a_long_wait_queue_does_not_take_long() {
+    on_every_dispatch!(many_enter);
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, deep_pool, pool};
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, eventually, on_every_dispatch};
 use formicary::{Context, Dispatch, Handle, Pool, PoolWithFunc, SharedHandle, StatefulPool, Worker};
 
@@ -135,11 +135,11 @@ type Waits = fn(SharedHandle<u32>) -> u32;
 
 const WAITS: [(&str, Waits); 4] = [
     ("join", |awaited| *awaited.join().unwrap()),
-    ("join in time", |awaited| *awaited.join_timeout(LONG).unwrap().unwrap()),
+    ("join with a limit", |awaited| *awaited.join_timeout(LONG).unwrap().unwrap()),
     ("await", |awaited| block_on(awaited).unwrap()),
     ("poll again and again", |awaited| {
-        let bell = Bell::new();
-        eventually("it has ended", || poll_with(Pin::new(&mut awaited.clone()), &bell).is_ready());
+        let waker = CountingWaker::new();
+        eventually("it has ended", || poll_with(Pin::new(&mut awaited.clone()), &waker).is_ready());
         *awaited.join().unwrap()
     }),
 ];
@@ -152,13 +152,15 @@ fn left_to_a_waiting_worker<D: Dispatch>() {
         let (own, here, has_polled) = (Arc::clone(&pool), starts.clone(), polled.clone());
         let first = pool.spawn(move || {
             here.wait();
-            let (mut handle, bell) = (own.spawn(|| thread::current().id()).unwrap(), Bell::new());
-            assert!(poll_with(Pin::new(&mut handle), &bell).is_pending(), "the other worker counts as free");
+            let (mut handle, waker) = (own.spawn(|| thread::current().id()).unwrap(), CountingWaker::new());
+            assert!(poll_with(Pin::new(&mut handle), &waker).is_pending(), "the other worker counts as free");
             has_polled.wait();
-            eventually("it is woken", || bell.rung() > 0);
-            let Poll::Ready(ran_on) = poll_with(Pin::new(&mut handle), &bell) else { panic!("{what}: it was not run") };
+            eventually("it is woken", || waker.wakes() > 0);
+            let Poll::Ready(ran_on) = poll_with(Pin::new(&mut handle), &waker) else {
+                panic!("{what}: it was not run")
+            };
             assert_eq!(ran_on.unwrap(), thread::current().id(), "{what}");
-            assert!(bell.rung() <= 3, "{what}: {}", bell.rung());
+            assert!(waker.wakes() <= 3, "{what}: {}", waker.wakes());
             7
         });
         let first = first.unwrap().shared();
@@ -182,7 +184,7 @@ fn d07_a_poll_is_repeated_when_the_free_worker_waits() {
     on_every_dispatch!(left_to_a_waiting_worker);
 }
 
-/// D07: a poll leaves its task to a free worker, which is told to leave, or may start nothing.
+/// D07: a poll leaves its task to a free worker, which then must exit, or may start nothing.
 fn left_to_a_leaving_worker<D: Dispatch>() {
     for pauses in [false, true] {
         let pool = started_pool::<D>(2);
@@ -190,11 +192,11 @@ fn left_to_a_leaving_worker<D: Dispatch>() {
         let (here, has_polled) = (starts.clone(), polled.clone());
         let first = pool.spawn(move || {
             here.wait();
-            let (mut handle, bell) = (polls.recv().unwrap(), Bell::new());
-            assert!(poll_with(Pin::new(&mut handle), &bell).is_pending(), "the other worker counts as free");
+            let (mut handle, waker) = (polls.recv().unwrap(), CountingWaker::new());
+            assert!(poll_with(Pin::new(&mut handle), &waker).is_pending(), "the other worker counts as free");
             has_polled.wait();
-            eventually("it is woken", || bell.rung() > 0);
-            poll_with(Pin::new(&mut handle), &bell).is_ready()
+            eventually("it is woken", || waker.wakes() > 0);
+            poll_with(Pin::new(&mut handle), &waker).is_ready()
         });
         starts.await_arrivals(1);
         let (busy, broadcast) = busy_with_a_broadcast(&pool, 1);
@@ -219,23 +221,28 @@ fn d07_a_poll_is_repeated_when_the_free_worker_leaves() {
     on_every_dispatch!(left_to_a_leaving_worker);
 }
 
-/// Awaits both, and counts how often it polls. Tells of its waker.
-fn await_both(mut one: Handle<u32>, mut other: SharedHandle<u32>, bells: &Sender<Arc<Bell>>, polls: &Count) -> u32 {
-    let bell = Bell::new();
+/// Awaits both, counts how often it polls, and sends its waker to the test.
+fn await_both(
+    mut one: Handle<u32>,
+    mut other: SharedHandle<u32>,
+    wakers: &Sender<Arc<CountingWaker>>,
+    polls: &Count,
+) -> u32 {
+    let waker = CountingWaker::new();
     let (mut results, mut polled_at) = ((None, None), usize::MAX);
-    bells.send(Arc::clone(&bell)).unwrap();
+    wakers.send(Arc::clone(&waker)).unwrap();
     loop {
-        let rung = bell.rung();
-        if rung == polled_at {
+        let wakes = waker.wakes();
+        if wakes == polled_at {
             thread::park_timeout(LONG);
             continue;
         }
-        polled_at = rung;
+        polled_at = wakes;
         polls.up();
-        if let (None, Poll::Ready(result)) = (results.0, poll_with(Pin::new(&mut one), &bell)) {
+        if let (None, Poll::Ready(result)) = (results.0, poll_with(Pin::new(&mut one), &waker)) {
             results.0 = Some(result.unwrap());
         }
-        if let (None, Poll::Ready(result)) = (results.1, poll_with(Pin::new(&mut other), &bell)) {
+        if let (None, Poll::Ready(result)) = (results.1, poll_with(Pin::new(&mut other), &waker)) {
             results.1 = Some(result.unwrap());
         }
         if let (Some(one), Some(other)) = results {
@@ -245,19 +252,19 @@ fn await_both(mut one: Handle<u32>, mut other: SharedHandle<u32>, bells: &Sender
 }
 
 /// D07: workers that poll wake each other once, not again and again.
-fn no_storm<D: Dispatch>() {
+fn polls_do_not_repeat<D: Dispatch>() {
     const POLLERS: usize = 3;
     let pool = started_pool::<D>(2 * POLLERS + 2);
     let (runs, starts, busy_too, polls) = (Gate::new(), Gate::new(), Gate::new(), Count::new());
     let held = runs.clone();
     let runs_long = pool.spawn(move || (held.wait(), 10).1).unwrap().shared();
     runs.await_arrivals(1);
-    let (bells, all_bells) = channel();
+    let (wakers, all_wakers) = channel();
     let pollers: Vec<_> = (0..POLLERS)
         .map(|_| {
             let (send, handles) = channel::<Handle<u32>>();
-            let (here, count, bells, other) = (starts.clone(), polls.clone(), bells.clone(), runs_long.clone());
-            let task = move || (here.wait(), await_both(handles.recv().unwrap(), other, &bells, &count)).1;
+            let (here, count, wakers, other) = (starts.clone(), polls.clone(), wakers.clone(), runs_long.clone());
+            let task = move || (here.wait(), await_both(handles.recv().unwrap(), other, &wakers, &count)).1;
             (pool.spawn(task).unwrap(), send)
         })
         .collect();
@@ -271,12 +278,12 @@ fn no_storm<D: Dispatch>() {
         })
         .collect();
     starts.open();
-    let all_bells: Vec<_> = (0..POLLERS).map(|_| all_bells.recv().unwrap()).collect();
+    let all_wakers: Vec<_> = (0..POLLERS).map(|_| all_wakers.recv().unwrap()).collect();
     eventually("all have polled", || polls.get() == POLLERS);
     thread::sleep(Duration::from_millis(20));
     assert_eq!(polls.get(), POLLERS, "nothing has changed");
     // Woken by others while workers are free, they change nothing for each other.
-    all_bells.iter().for_each(|bell| Arc::clone(bell).wake());
+    all_wakers.iter().for_each(|waker| Arc::clone(waker).wake());
     eventually("all have polled", || polls.get() == 2 * POLLERS);
     thread::sleep(Duration::from_millis(20));
     assert_eq!(polls.get(), 2 * POLLERS, "nothing has changed");
@@ -287,7 +294,7 @@ fn no_storm<D: Dispatch>() {
             pool.spawn(move || held.wait()).unwrap()
         })
         .collect();
-    Arc::clone(&all_bells[0]).wake();
+    Arc::clone(&all_wakers[0]).wake();
     eventually("all have run theirs", || pool.stats().completed == POLLERS as u64);
     thread::sleep(Duration::from_millis(20));
     assert!(polls.get() <= 5 * POLLERS, "{} polls", polls.get());
@@ -302,7 +309,7 @@ fn no_storm<D: Dispatch>() {
 
 #[test]
 fn d07_polls_do_not_wake_each_other_for_ever() {
-    on_every_dispatch!(no_storm);
+    on_every_dispatch!(polls_do_not_repeat);
 }
 
 type Own<D> = Weak<StatefulPool<Polls<D>, D>>;
@@ -338,7 +345,7 @@ fn d07_a_state_in_use_is_not_used() {
 }
 
 /// D07: joins with a limit, where no other thread can run the task.
-fn joins_in_time<D: Dispatch>() {
+fn timed_joins<D: Dispatch>() {
     let pool = pool::<D>(1, 10);
     let own = Arc::clone(&pool);
     let sum = pool.run(move || {
@@ -354,12 +361,12 @@ fn joins_in_time<D: Dispatch>() {
 }
 
 #[test]
-fn d07_a_join_in_time_as_the_last_one() {
-    on_every_dispatch!(joins_in_time);
+fn d07_a_timed_join_on_the_last_worker() {
+    on_every_dispatch!(timed_joins);
 }
 
 /// D07: every worker waits for its own with a limit: the last of them runs its task, and goes on to those of the others.
-fn all_join_in_time<D: Dispatch>() {
+fn all_join_with_a_limit<D: Dispatch>() {
     let pool = pool::<D>(3, 100);
     let all = Gate::new();
     let handles: Vec<_> = (0..3)
@@ -379,11 +386,11 @@ fn all_join_in_time<D: Dispatch>() {
 }
 
 #[test]
-fn d07_all_workers_join_in_time() {
-    on_every_dispatch!(all_join_in_time);
+fn d07_all_workers_join_with_a_limit() {
+    on_every_dispatch!(all_join_with_a_limit);
 }
 
-/// D07: a worker that waits with a limit is woken by the last one that could have made progress.
+/// D07: a worker that joins with a limit is evicted by the last one that could make progress.
 fn woken_by_the_last<D: Dispatch>() {
     let pool = pool::<D>(2, 10);
     let (waits, own) = (Gate::new(), Arc::clone(&pool));
@@ -415,7 +422,7 @@ fn woken_by_the_last<D: Dispatch>() {
 }
 
 #[test]
-fn d07_a_join_in_time_gives_way_to_the_last_worker() {
+fn d07_a_timed_join_is_evicted_for_the_last_worker() {
     on_every_dispatch!(woken_by_the_last);
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::races::quiet_panic;
-use crate::support::waking::{Bell, block_on, poll_with};
+use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, LIMIT, assert_conserved, await_waiting, eventually, on_every_dispatch, within};
 use formicary::{CancelToken, Dispatch, Handle, Pool};
 
@@ -19,13 +19,13 @@ struct Bad(Count);
 impl Wake for Bad {
     fn wake(self: Arc<Self>) {
         self.0.up();
-        resume_unwind(Box::new(Bomb));
+        resume_unwind(Box::new(PanicsOnDrop));
     }
 }
 
-struct Bomb;
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         quiet_panic();
     }
@@ -72,7 +72,7 @@ fn retracted<D: Dispatch>() {
 }
 
 #[test]
-fn a36_shutdown_now_retracts_all_past_a_waker_that_panics() {
+fn a36_shutdown_now_retracts_all_despite_a_waker_that_panics() {
     on_every_dispatch!(retracted);
 }
 
@@ -103,7 +103,7 @@ fn several<D: Dispatch>() {
 }
 
 #[test]
-fn a33_all_who_wait_for_a_task_are_told_past_a_waker_that_panics() {
+fn a33_all_waiters_of_a_task_are_woken_despite_a_waker_that_panics() {
     on_every_dispatch!(several);
 }
 
@@ -151,24 +151,24 @@ fn closing<D: Dispatch>() {
 }
 
 #[test]
-fn a28_closing_sends_all_away_past_a_waker_that_panics() {
+fn a28_closing_refuses_all_waiters_despite_a_waker_that_panics() {
     on_every_dispatch!(closing);
 }
 
 #[test]
-fn a21_a_token_wakes_all_past_a_waker_that_panics() {
-    let (token, calls, bell) = (CancelToken::new(), Count::new(), Bell::new());
+fn a21_a_token_wakes_all_despite_a_waker_that_panics() {
+    let (token, calls, waker) = (CancelToken::new(), Count::new(), CountingWaker::new());
     let (mut first, mut second) = (pin!(token.cancelled()), pin!(token.cancelled()));
     assert!(poll_badly(first.as_mut(), &calls).is_pending());
-    assert!(poll_with(second.as_mut(), &bell).is_pending());
+    assert!(poll_with(second.as_mut(), &waker).is_pending());
     token.cancel();
-    assert_eq!((calls.get(), bell.rung()), (1, 1));
-    assert!(poll_with(first, &bell).is_ready());
-    assert!(poll_with(second, &bell).is_ready());
+    assert_eq!((calls.get(), waker.wakes()), (1, 1));
+    assert!(poll_with(first, &waker).is_ready());
+    assert!(poll_with(second, &waker).is_ready());
 }
 
 #[test]
-fn a21_the_time_is_kept_past_a_waker_that_panics() {
+fn a21_the_time_is_kept_despite_a_waker_that_panics() {
     within(LIMIT, "the timer", || {
         let calls = Count::new();
         let (early, late) = (CancelToken::new(), CancelToken::new());

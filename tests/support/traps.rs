@@ -43,9 +43,9 @@ impl Place {
 }
 
 /// What a panic carries. It panics once more when it is dropped.
-struct Bomb;
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         if !thread::panicking() {
             resume_unwind(Box::new("a test's panic, of a payload"));
@@ -61,27 +61,27 @@ struct Inner {
     place: Place,
     always: bool,
     armed: AtomicBool,
-    sprung: AtomicUsize,
+    fired: AtomicUsize,
     /// The live values of the test, plus one.
     values: Arc<()>,
 }
 
 impl Trap {
     pub fn new(place: Place, always: bool) -> Self {
-        let (armed, sprung, values) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::new(()));
-        Trap(Arc::new(Inner { place, always, armed, sprung, values }))
+        let (armed, fired, values) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::new(()));
+        Trap(Arc::new(Inner { place, always, armed, fired, values }))
     }
 
     /// The code of `here`.
     pub fn pass(&self, here: Place) {
-        let Inner { place, always, armed, sprung, .. } = &*self.0;
+        let Inner { place, always, armed, fired, .. } = &*self.0;
         // A panic during another one would abort the process.
         if here != *place || thread::panicking() {
             return;
         }
         if if *always { armed.load(SeqCst) } else { armed.swap(false, SeqCst) } {
-            sprung.fetch_add(1, SeqCst);
-            resume_unwind(Box::new(Bomb));
+            fired.fetch_add(1, SeqCst);
+            resume_unwind(Box::new(PanicsOnDrop));
         }
     }
 
@@ -94,8 +94,8 @@ impl Trap {
     }
 
     /// How often it went off.
-    pub fn sprung(&self) -> usize {
-        self.0.sprung.load(SeqCst)
+    pub fn fired(&self) -> usize {
+        self.0.fired.load(SeqCst)
     }
 
     /// How many values there are.

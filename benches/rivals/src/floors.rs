@@ -1,4 +1,4 @@
-//! Bounds of the machine, measured in the same run as the pools: what the same thing costs without any pool.
+//! Bounds of the machine, measured in the same run as the pools: the cost of the same work without a pool.
 
 use std::panic::{catch_unwind, panic_any};
 use std::sync::Barrier;
@@ -13,7 +13,7 @@ use crate::work;
 /// A floor: its name, and how it is measured. Its row has the same figures as a contestant's.
 pub type Floor = (&'static str, fn(Ask) -> Row);
 
-/// Two threads that spin: the least time that a word takes there and back.
+/// Two threads that spin: the least time of a round trip of a word.
 pub fn spin_ping_pong(ask: Ask) -> Row {
     state::with_partner(|play| {
         roundtrip::calls(ask, false, |n| {
@@ -23,7 +23,7 @@ pub fn spin_ping_pong(ask: Ask) -> Row {
     })
 }
 
-/// Two threads that park: two wake-ups.
+/// Two threads that park: the time of two wake-ups.
 pub fn park_unpark(ask: Ask) -> Row {
     let (turn, end) = (AtomicU64::new(0), AtomicBool::new(false));
     let caller = std::thread::current();
@@ -78,7 +78,7 @@ pub fn bare_work(ask: Ask) -> Row {
     })
 }
 
-/// Threads that are parked until a burst, and do their share of it: what two wake-ups cost, and processors that were idle.
+/// Threads that are parked until a burst, and do their share of it: the cost of two wake-ups, and of processors that were idle.
 pub fn bare_burst(ask: Ask) -> Row {
     let (begun, steps) = (AtomicU64::new(0), AtomicU64::new(0));
     let end = AtomicBool::new(false);
@@ -112,7 +112,7 @@ pub fn bare_burst(ask: Ask) -> Row {
     })
 }
 
-/// Threads that sleep their share.
+/// Threads that sleep their share of the time.
 pub fn bare_sleep(ask: Ask) -> Row {
     let (workers, tasks) = waiting::plan(ask);
     let go = Barrier::new(workers + 1);
@@ -135,7 +135,7 @@ pub fn bare_sleep(ask: Ask) -> Row {
     waiting::row(&meter.expect("it was set"), workers, tasks)
 }
 
-/// Resident memory of a bare thread that has done what a worker has done, and is parked.
+/// Resident memory of a bare thread that has done the work of a worker, and is parked.
 pub fn bare_memory(ask: Ask) -> Row {
     let workers = memory::workers(ask);
     let base = resident_kib();

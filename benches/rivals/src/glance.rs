@@ -1,4 +1,4 @@
-//! A whole run in one table: of each scenario the best of ours, of the rivals and of the floors.
+//! Summarises a run in one table: the best of our contestants, of the rivals and of the floors in each scenario.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
-//! formicary's pools against other worker pools, and against what the machine can do without any. See README.md.
+//! Compares formicary's pools with other worker pools, and with programs that do the same without a pool. See README.md.
 //!
-//! The parent process decides what is measured when, and reports. A child process of its own measures each row, so that no
-//! contestant has another's threads, memory or settings around it, and so that one that hangs or crashes loses its own row only.
+//! The parent process schedules the measurements and reports. Each row has a child process of its own, so that no contestant shares
+//! threads, memory or settings with another, and a contestant that hangs or crashes loses only its own row.
 
 mod chart;
 mod floors;
@@ -37,7 +37,7 @@ struct Args {
     scale: f64,
     out: PathBuf,
     list: bool,
-    /// The exact names of a scenario and a line: this process is a child that measures one row.
+    /// The exact names of a scenario and a contestant: this process is a child that measures one row.
     child: Option<[String; 2]>,
 }
 
@@ -102,7 +102,7 @@ fn child(scenario: &str, line: &str, scale: f64) {
     let lines = scenarios::lines(scenario, &pools::contestants());
     let line = lines.iter().find(|it| it.name == line).expect("the parent knows the lines");
     let run = line.run.expect("the parent asks only who can");
-    // A row that is not timed has no state, and all of its round would disturb each other.
+    // A row that is not timed has no state. The rows of its round run at once, so ping-pongs would disturb them.
     let ask = Ask { scenario: scenario.name, scale };
     let ping_pong = || if scenario.together { 0.0 } else { state::ping_pong(ask) };
     let before_ns = ping_pong();

@@ -1,4 +1,4 @@
-//! What is read off clocks, counters and the system.
+//! Reads clocks, counters and figures of the system.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ pub static TALLY: Tally = Tally {
     waiter: OnceLock::new(),
 };
 
-/// Counts tasks and wakes the one thread that waits for the last. That thread is parked until then and disturbs no other.
+/// Counts tasks and wakes the one thread that waits for the last. That thread is parked until then.
 pub struct Tally {
     done: CachePadded<AtomicU64>,
     goal: CachePadded<AtomicU64>,
@@ -24,7 +24,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts from zero to `goal`. To be called by the main thread while no task runs.
+    /// Counts from zero to `goal`. The main thread calls it while no task runs.
     pub fn begin(&self, goal: u64) {
         self.waiter.get_or_init(std::thread::current);
         self.done.store(0, Relaxed);
@@ -46,26 +46,26 @@ impl Tally {
         self.check();
     }
 
-    /// Exactly as many tasks were done as were submitted. Asked again after the pool's end, so that a task that ran
-    /// twice is seen.
+    /// Whether exactly as many tasks were done as were submitted. It is checked again after the pool's end, which finds a task that ran
+    /// twice.
     pub fn check(&self) {
         assert_eq!(self.done.load(Acquire), self.goal.load(Relaxed), "each task is done exactly once");
     }
 }
 
-/// What one run of one contestant in one scenario gave.
+/// The figures of one run of one contestant in one scenario.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Row {
     /// The scenario's own figures by name.
     pub figures: BTreeMap<String, f64>,
     /// CPU time of the whole process while the tasks ran, milliseconds.
     pub cpu_ms: f64,
-    /// Context switches meanwhile: threads that waited, and threads that were interrupted.
+    /// Context switches meanwhile: threads that blocked, and threads that were preempted.
     pub voluntary: u64,
     pub involuntary: u64,
     /// The highest resident memory of the process, warm-up included.
     pub peak_kib: u64,
-    /// A bare ping-pong just before and just after, nanoseconds there and back.
+    /// Round trips of a bare ping-pong just before and just after, nanoseconds.
     pub before_ns: f64,
     pub after_ns: f64,
 }
@@ -77,7 +77,7 @@ impl Row {
     }
 }
 
-/// Measures the process from here on.
+/// Measures the process from its creation on.
 pub struct Meter {
     start: Instant,
     before: Usage,
@@ -114,7 +114,7 @@ impl Meter {
         self.start.elapsed()
     }
 
-    /// A row that has all but the scenario's own figures.
+    /// A row without the scenario's own figures.
     pub fn row(&self) -> Row {
         let now = Usage::now();
         Row {
@@ -144,7 +144,7 @@ fn field_kib(text: &str, field: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Times to sort and ask.
+/// Times, for percentiles.
 pub struct Times(Vec<u64>);
 
 impl Times {

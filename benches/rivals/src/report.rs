@@ -55,7 +55,7 @@ pub fn markdown(table: &Table) -> String {
     text
 }
 
-/// Why a contestant is not in the table, and which one.
+/// The contestants that are not in the table, each with the reason.
 fn absent(table: &Table) -> Vec<(&'static str, String)> {
     let mut absent: Vec<(&str, String)> = Vec::new();
     for line in &table.lines {

@@ -1,4 +1,4 @@
-//! Has rows measured, each by a child process: in rounds, every round with all contestants in another order.
+//! Measures rows, each in a child process: in rounds, every round with all contestants in another order.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::os::unix::process::ExitStatusExt;
@@ -12,14 +12,14 @@ use crate::state::State;
 
 /// The most seconds that a row may take, so that a hang is a failure. At full scale the slowest takes a few.
 const LIMIT: u32 = 90;
-/// How often a row is measured at most, if the machine's state flips across it.
+/// How often a row is measured at most, if the machine's state changes meanwhile.
 const TRIES: usize = 3;
 
 /// All that was measured in a scenario.
 pub struct Table {
     pub scenario: &'static Scenario,
     pub lines: Vec<Measured>,
-    /// What it took to measure all this.
+    /// The time that the measurements took.
     pub seconds: f64,
 }
 
@@ -29,12 +29,12 @@ pub struct Measured {
     pub class: Class,
     /// Why it cannot take part.
     pub cannot: Option<&'static str>,
-    /// What went wrong, the first time that something did.
+    /// The first error, if there was one.
     pub failure: Option<String>,
     pub rows: Vec<Row>,
 }
 
-/// Ends this process after the limit: the parent reads it as a hang.
+/// Ends this process after the limit, which the parent reports as a hang.
 pub fn limit_own_time() {
     let seconds = std::env::var(LIMIT_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(LIMIT);
     // SAFETY: it only sets a timer of this process, whose signal ends it.
@@ -79,10 +79,10 @@ pub fn measure(scenario: &'static Scenario, lines: &[Line], repeat: usize, scale
     Table { scenario, lines: measured, seconds: begun.elapsed().as_secs_f64() }
 }
 
-/// One row, measured again if the state flipped across it.
+/// One row, measured again if the state changed meanwhile.
 fn row(scenario: &Scenario, line: &str, scale: f64) -> Result<Row, String> {
     let mut row = Err(String::new());
-    // At a scale that only shows that everything runs, no figure is worth another try.
+    // At a scale that only checks that everything runs, no row is measured again.
     let tries = if scale < 0.1 { 1 } else { TRIES };
     for _ in 0..tries {
         row = start(scenario, line, scale).and_then(finish);

@@ -1,5 +1,5 @@
-//! The state that the machine is in. How far the two cores are from each other changes now and then, and with it
-//! every figure in which they talk: a bare ping-pong tells.
+//! The state of the machine. On some machines the time that two cores need to communicate changes now and then, and with it every
+//! figure that depends on it. A bare ping-pong measures it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub enum State {
     Close,
     Between,
     Far,
-    /// It flipped while the row was measured, every time, or rows of several states are taken together.
+    /// The state changed each time that the row was measured, or rows of several states are pooled.
     Mixed,
 }
 
@@ -50,7 +50,7 @@ struct Table {
     back: CachePadded<AtomicU64>,
 }
 
-/// Spins until the word is `value` or the end; says whether it is the value.
+/// Spins until the word is `value`, at most until the end. Returns whether it is.
 fn spin_until(word: &AtomicU64, value: u64) -> bool {
     let mut spins = 0_u32;
     loop {
@@ -93,10 +93,10 @@ pub fn with_partner<T>(play: impl FnOnce(&mut dyn FnMut(u64)) -> T) -> T {
     })
 }
 
-/// Nanoseconds there and back: the median of 200 times 100 trips, or of as many as 50 ms have room for.
+/// Nanoseconds of a round trip: the median of 200 times 100 trips, or of as many as fit into 50 ms.
 pub fn ping_pong(ask: Ask) -> f64 {
     with_partner(|play| {
-        play(CHUNK); // the partner is there
+        play(CHUNK); // the partner has started
         let begun = Instant::now();
         let mut chunks = Vec::new();
         while chunks.len() < ask.count(200, 5) as usize && begun.elapsed() < Duration::from_millis(50) {

@@ -1,4 +1,4 @@
-//! From rows to figures: which rows may be compared, their medians, and whether a target is met.
+//! Computes figures from rows: which rows may be compared, their medians, and whether a target is met.
 
 use crate::measure::Row;
 use crate::pools::Class;
@@ -44,12 +44,12 @@ impl<'a> View<'a> {
         enough.max_by_key(least).unwrap_or(View { table, state: State::Mixed })
     }
 
-    /// The states in which there are rows, beside the one of this view.
+    /// The other states that have rows.
     pub fn others(self) -> impl Iterator<Item = View<'a>> {
         let table = self.table;
         let views = [State::Close, State::Between, State::Far].map(|state| View { table, state });
         views.into_iter().filter(move |view| {
-            // Where all are pooled, nothing is left over.
+            // If all rows are pooled, no state is left.
             self.state != State::Mixed
                 && view.state != self.state
                 && table.lines.iter().any(|line| view.count(line) > 0)
@@ -77,7 +77,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// One sentence for each of ours that a target is about.
+    /// One sentence for each of our contestants that has a target.
     pub fn verdicts(self) -> Vec<Verdict> {
         let scenario: &Scenario = self.table.scenario;
         let ours = || self.table.lines.iter().filter(|line| line.class == Class::Ours && line.cannot.is_none());
@@ -116,7 +116,7 @@ impl<'a> View<'a> {
             (Limit::AtMostPlus(more), _) => {
                 (Some(value <= base + more), format!("at most {} in all", short(base + more)))
             }
-            (Limit::Told, _) => (None, "none".into()),
+            (Limit::Reported, _) => (None, "none".into()),
         };
         let ratio = if matches!(target.of, Of::One) { String::new() } else { format!(" = {}{of}", short(ratio)) };
         let mixed = if self.state == State::Mixed { " (mixed)" } else { "" };
@@ -142,7 +142,7 @@ impl Verdict {
     }
 }
 
-/// A number with about three digits that matter.
+/// A number with about three significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         v if v == 0.0 || v >= 100.0 => format!("{value:.0}"),

@@ -25,7 +25,7 @@ pub fn steps_for(time: Duration) -> u64 {
     (TRY as f64 * time.as_secs_f64() / fastest.as_secs_f64()).ceil() as u64
 }
 
-/// The ideal: so many bare threads that do `tasks` among them without a word to each other.
+/// The ideal: so many bare threads that divide `tasks` among them and do not communicate.
 pub fn bare(workers: u64, tasks: u64, steps_each: u64) -> Duration {
     let go = Barrier::new(workers as usize + 1);
     let mut start = None;

@@ -187,8 +187,8 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
     ///
     /// # Errors
     /// [`SubmitError`], with the closure: `Cancelled` if the group is cancelled, also while this waits (`TimedOut` if a deadline of the
-    /// parent's token cancelled it); `WouldDeadlock` if a worker of the pool would wait for itself, or a task of the group for a place in
-    /// its own group; otherwise as [`Pool::submit`].
+    /// parent's token cancelled it); `WouldDeadlock` if a worker of the pool would wait for itself, or a task of the group for a permit
+    /// of its own group; otherwise as [`Pool::submit`].
     pub fn spawn<F>(&self, f: F) -> Result<(), SubmitError<F>>
     where
         F: FnOnce(&CancelToken) -> Result<T, E> + Send + 'static,

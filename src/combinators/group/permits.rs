@@ -10,14 +10,14 @@ use crate::error::SubmitErrorKind;
 use crate::queue::{DEFAULT_LANE, Dispatch};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Thread, current};
-use crate::task::block_permits;
+use crate::task::blocked_workers;
 use crate::task::handle::Joinable;
 use crate::task::state::Permit;
 
 /// A permit within the group's limit. Dropping it releases it.
 pub(super) struct GroupPermit<T: Send + 'static, E: Send + 'static> {
     shared: Arc<Shared<T, E>>,
-    /// The task has started, and its [`Permit`] releases the place.
+    /// The task has started, and its [`Permit`] releases this one.
     is_started: bool,
 }
 
@@ -50,7 +50,7 @@ impl<T: Send + 'static, E: Send + 'static> Permit for Shared<T, E> {
         let ended = ledger.record_end(self.first_failure.get().copied());
         drop(ledger);
         drop(ended);
-        self.wait_queue.notify_one(|_| self.ledger.lock().taken < self.limit);
+        self.wait_queue.notify_heads(|_| self.ledger.lock().taken < self.limit);
     }
 }
 
@@ -124,10 +124,10 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             if is_within(shared) {
                 return Err(SubmitErrorKind::WouldDeadlock);
             }
-            let _guard = match block_permits::enter_wait(self.engine.id(), None) {
+            let _guard = match blocked_workers::enter_wait(self.engine.id(), None) {
                 Ok(guard) => guard,
                 // All are younger than the caller's task, and so do not wait for it.
-                Err(_) if self.have_all_started() => block_permits::enter_wait_regardless(self.engine.id()),
+                Err(_) if self.have_all_started() => blocked_workers::enter_wait_regardless(self.engine.id()),
                 // A task was added since.
                 Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),

@@ -125,11 +125,11 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     fn retry<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
         task: &mut Newcomer<I, F>,
-        place: &WaitNode<'_>,
+        node: &WaitNode<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
         let mut is_head = true;
-        let entered = place.consume_notification(|| {
-            is_head = place.is_head();
+        let entered = node.consume_notification(|| {
+            is_head = node.is_head();
             match is_head {
                 true => self.try_enter(task, 0, true),
                 false if self.is_closed(&self.tree.state.lock()) => Err(SubmitErrorKind::Closed),
@@ -144,8 +144,8 @@ impl<R: Runner, D: Dispatch> View<R, D> {
 
     fn join_wait_queue(&self, waiter: Waiter) -> Result<(WaitNode<'_>, BlockedAtView<'_>), SubmitErrorKind> {
         let blocked = self.engine().block_at_view();
-        let place = self.wait_queue.join(DEFAULT_LANE, self.engine().max_blocking(), waiter);
-        place.map(|place| (place, blocked)).ok_or(SubmitErrorKind::Overloaded)
+        let node = self.wait_queue.join(DEFAULT_LANE, self.engine().max_blocking(), waiter);
+        node.map(|node| (node, blocked)).ok_or(SubmitErrorKind::Overloaded)
     }
 
     /// Takes a task in, made of `input` by `make`, under the number that its state knows; on a refusal the input comes back.
@@ -185,16 +185,16 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         }
         let me = Waiter::Thread(current());
         let _listening = options.token().map(|token| token.listen(me.clone()));
-        let (place, _blocked) = self.join_wait_queue(me)?;
+        let (node, _blocked) = self.join_wait_queue(me)?;
         loop {
-            match self.retry(task, &place)? {
+            match self.retry(task, &node)? {
                 Entered::Full => {}
                 entered => return Ok(entered),
             }
             if let Some(kind) = options.end() {
                 return Err(kind);
             }
-            place.wait(options.deadline());
+            node.wait(options.deadline());
         }
     }
 
@@ -264,18 +264,18 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         let mut joined = None;
         let waiting = |poller: &mut Context<'_>| {
             let waiter = Waiter::Task(poller.waker().clone());
-            let (place, _) = match &mut joined {
+            let (node, _) = match &mut joined {
                 Some(joined) => {
-                    let (place, _): &(WaitNode<'_>, BlockedAtView<'_>) = joined;
-                    place.set_waiter(waiter);
+                    let (node, _): &(WaitNode<'_>, BlockedAtView<'_>) = joined;
+                    node.set_waiter(waiter);
                     joined
                 }
                 none => none.insert(self.join_wait_queue(waiter)?),
             };
             // Until it has not been notified since it tried: a notification before went to the waiter of an earlier poll.
             loop {
-                match self.retry(task, place)? {
-                    Entered::Full if place.is_notified() => {}
+                match self.retry(task, node)? {
+                    Entered::Full if node.is_notified() => {}
                     Entered::Full => break,
                     entered => return Ok(Some(entered)),
                 }

@@ -100,7 +100,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
     /// Lets the first submitter in the wait queue of each view try, if there is room.
     pub(super) fn notify_blocked(&self) {
         for (wait_queue, chain) in self.blocked() {
-            wait_queue.notify_one(|_| self.may_enter(&chain));
+            wait_queue.notify_heads(|_| self.may_enter(&chain));
         }
     }
 

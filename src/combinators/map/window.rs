@@ -322,7 +322,7 @@ impl<'p, T, R: Send + 'static> Window<'p, T, R> {
         answer
     }
 
-    /// Whether the calling thread is a worker of the pool, which may deadlock if it parks without a permit.
+    /// Whether the calling thread is a worker of the pool, which may deadlock if it parks without being counted as blocked.
     pub(crate) fn is_inside(&self) -> bool {
         self.submitter.is_inside()
     }

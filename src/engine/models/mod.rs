@@ -3,9 +3,9 @@
 //! Run by `ci/loom.sh`. Each model checks one claim of `parking.md`: loom tries every order in which the threads can run, up to a bound on
 //! preemptions, and fails on a deadlock, which is what a lost wake-up is.
 
+mod blocked_workers;
 mod kept;
 mod model_pool;
-mod permits;
 
 use std::task::Waker;
 

@@ -148,7 +148,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
             };
             self.run(item);
             self.queue.finished(&cx);
-            self.wait_queue.notify_one(|lane| self.queue.has_room(lane));
+            self.wait_queue.notify_heads(|lane| self.queue.has_room(lane));
             if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
                 self.parking.wake_all();
             }

@@ -175,7 +175,7 @@ impl Parking {
     }
 
     /// Step **sleep**: puts the calling worker on the list until it is claimed or dismissed, until it `expires`, or until the `alarm`.
-    /// `searching` says whether it is counted as a searcher. Once on the list, it looks again for a reason to stay awake; an alarm other
+    /// `searching` says whether it is counted as a searcher. Once on the list, it checks again for a reason to stay awake; an alarm other
     /// than `alarm` is one. A worker that sleeps above the minimum wakes one that is kept for the minimum (**surplus**).
     fn sleep(
         &self,

@@ -64,7 +64,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         panicked
     }
 
-    /// A task has been accounted for: frees its place.
+    /// A task has been accounted for: makes room for the next.
     pub(super) fn ended(&self, cx: &TaskCx<'_, R, D>) {
         if let Some(queue_cx) = cx.queue_cx {
             self.queue.finished(queue_cx);

@@ -98,7 +98,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                     NextAction::Exit => return true,
                 },
             };
-            if self.queue.frees_place_on_pop() {
+            if self.queue.frees_room_on_pop() {
                 self.notify_blocked();
             }
             let item = match self.prepare_state(me, state) {

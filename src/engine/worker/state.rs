@@ -1,4 +1,4 @@
-//! The state of a worker: built, made ready, told of broadcasts, and discarded.
+//! The state of a worker: built, made ready, sent broadcasts, and discarded.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

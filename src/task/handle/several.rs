@@ -12,7 +12,7 @@ use crate::sync::clock::deadline;
 use crate::sync::notifier::Notifier;
 use crate::sync::waiter::Waiter;
 use crate::sync::{current, park};
-use crate::task::block_permits::{self, BlockGuard, WouldDeadlock};
+use crate::task::blocked_workers::{self, BlockGuard, WouldDeadlock};
 use crate::task::current_worker::{self, PoolId};
 
 /// Blocks until at least one of the tasks has ended. Returns its index in the slice; `None` if the slice is empty.
@@ -286,9 +286,9 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
                 return Next::TimedOut;
             }
             let own = self.pools_left().find(|pool| current_worker::is_inside(*pool));
-            let leave = match own.map(|pool| (pool, self.enter_wait(pool, deadline))) {
+            let guard = match own.map(|pool| (pool, self.enter_wait(pool, deadline))) {
                 None => None,
-                Some((_, Ok(leave))) => Some(leave),
+                Some((_, Ok(guard))) => Some(guard),
                 // This is the last worker that could make progress. A task may have ended since the last check.
                 Some((pool, Err(WouldDeadlock))) => {
                     if let Some(index) = self.ended() {
@@ -305,11 +305,11 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
                     None
                 }
             };
-            let waiter = leave.as_ref().map_or_else(|| Waiter::Thread(current()), BlockGuard::waiter);
+            let waiter = guard.as_ref().map_or_else(|| Waiter::Thread(current()), BlockGuard::waiter);
             self.notifier.listen(waiter, None);
             let ended = self.ended();
             let must_go_on = ended.is_some()
-                || leave.as_ref().is_some_and(BlockGuard::is_revoked)
+                || guard.as_ref().is_some_and(BlockGuard::is_evicted)
                 || own.is_some() && deadline.is_none() && self.can_run_again();
             if !must_go_on {
                 park(deadline);
@@ -325,11 +325,11 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
         self.pools.iter().filter(|(_, tasks)| *tasks > 0).map(|(pool, _)| *pool)
     }
 
-    /// Gets a permit to wait for `pool`. A wait with a deadline needs one only where the worker can run a task instead.
+    /// Counts the calling worker as blocked on `pool`. A wait with a deadline is counted only where the worker can run a task instead.
     fn enter_wait(&mut self, pool: PoolId, deadline: Option<Instant>) -> Result<BlockGuard, WouldDeadlock> {
         match deadline.is_some() && self.next_to_run().is_some() {
-            true => block_permits::enter_wait_for_room(pool, None, true),
-            false => block_permits::enter_wait(pool, deadline),
+            true => blocked_workers::enter_wait_for_room(pool, None, true),
+            false => blocked_workers::enter_wait(pool, deadline),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Ordering, current, park};
-use crate::task::block_permits::{self, BlockGuard, WouldDeadlock};
+use crate::task::blocked_workers::{self, BlockGuard, WouldDeadlock};
 use crate::task::current_worker;
 
 /// How a wait for the result ended.
@@ -163,7 +163,7 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// Blocks the calling thread. A worker of the task's pool first gets a permit to block, and makes progress itself where it gets none.
+    /// Blocks the calling thread. A worker of the task's pool is counted as blocked. The last one must not block, and makes progress itself.
     fn block<W: WaitFor>(&self, limits: &Limits<'_>, mut awaited: W) -> WaitEnd<W::Output> {
         let runs_what_it_awaits = self.runs_what_it_awaits(limits.deadline);
         loop {
@@ -182,7 +182,7 @@ impl<I, O> TaskState<I, O> {
                     } else if has_fallback {
                         return WaitEnd::WouldDeadlock;
                     } else if limits.is_younger && self.has_started() {
-                        block_permits::enter_wait_regardless(self.meta.pool)
+                        blocked_workers::enter_wait_regardless(self.meta.pool)
                     } else if current_worker::help(self.meta.pool) {
                         continue;
                     } else {
@@ -198,7 +198,7 @@ impl<I, O> TaskState<I, O> {
                     break Some(WaitEnd::Cancelled(reason));
                 } else if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     break Some(WaitEnd::TimedOut);
-                } else if guard.is_revoked() || runs_what_it_awaits && self.must_run_again() {
+                } else if guard.is_evicted() || runs_what_it_awaits && self.must_run_again() {
                     break None;
                 }
                 park(earlier(limits.deadline, limits.token.and_then(CancelToken::deadline)));
@@ -223,12 +223,12 @@ impl<I, O> TaskState<I, O> {
         self.can_be_run(|| Waiter::Thread(current()))
     }
 
-    /// Gets a permit to block. A wait with a deadline needs one only while it has a fallback; the permit may be revoked, and then the
-    /// caller takes the fallback.
+    /// Counts the calling worker as blocked. A wait with a deadline is counted only while the worker has a fallback, which it takes when it
+    /// is evicted.
     fn enter_wait(&self, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
         match has_fallback {
-            true => block_permits::enter_wait_for_room(self.meta.pool, None, true),
-            false => block_permits::enter_wait(self.meta.pool, deadline),
+            true => blocked_workers::enter_wait_for_room(self.meta.pool, None, true),
+            false => blocked_workers::enter_wait(self.meta.pool, deadline),
         }
     }
 

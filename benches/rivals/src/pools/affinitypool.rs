@@ -1,5 +1,5 @@
-//! `affinitypool`: a dropped future cancels its task and there is no way to let it go, so the futures of tasks nobody
-//! waits for are forgotten, which leaks what they point to. Dropping the pool joins its threads.
+//! `affinitypool`: a dropped future cancels its task and cannot be detached, so the futures of tasks without a waiter
+//! are forgotten, which leaks their memory. Dropping the pool joins its threads.
 
 use affinitypool::Threadpool;
 

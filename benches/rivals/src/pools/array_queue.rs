@@ -88,7 +88,7 @@ impl Closures for Spinning {
         self.0.push(Box::new(task));
     }
 
-    /// The caller spins, too.
+    /// The caller spins too.
     fn call(&self, n: u64) -> u64 {
         let answer = Arc::new(ArrayQueue::new(1));
         let to = answer.clone();

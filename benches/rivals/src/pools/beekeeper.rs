@@ -1,6 +1,6 @@
 //! `beekeeper`: a hive on its channel queues; closures are `Thunk`s for a `PunkWorker`, which catches panics. Every
-//! task has an outcome, which must be sent or stored: here they pile up in a channel that nobody reads. An idle
-//! worker looks at its queue again ten times a second (`recv_timeout`). `close` waits for the tasks.
+//! task has an outcome, which must be sent or stored: here they pile up in a channel without a reader. An idle
+//! worker polls its queue ten times a second (`recv_timeout`). `close` waits for the tasks.
 
 use std::fmt;
 use std::sync::Mutex;

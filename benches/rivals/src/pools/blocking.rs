@@ -1,5 +1,5 @@
-//! `blocking`: `unblock` on the one pool of the process. Its limit of threads is an environment variable, read at the
-//! first use, and it has no end. An idle thread wakes twice a second.
+//! `blocking`: `unblock` on the one pool of the process, which has no end. Its limit of threads is an environment variable, read at the
+//! first use. An idle thread wakes twice a second.
 
 use super::{Closures, Plan, block_on};
 

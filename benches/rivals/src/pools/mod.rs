@@ -26,14 +26,14 @@ use std::thread::Thread;
 use crate::scenarios;
 use crate::scenarios::Ask;
 
-/// What a pool is built for.
+/// The settings of a pool.
 #[derive(Clone, Copy)]
 pub struct Plan {
     /// The most threads that may run tasks.
     pub workers: usize,
-    /// Tasks that may wait, for a pool whose queue has a bound by nature. The others' queues have none.
+    /// The bound of the queue, for a pool whose queue always has one. The other queues have none.
     pub queue: usize,
-    /// Whether all threads should be there from the start, where the pool leaves a choice.
+    /// Whether all threads should start at once, if the pool can choose.
     pub eager: bool,
 }
 
@@ -46,7 +46,7 @@ impl Plan {
     }
 }
 
-/// Whose figures these are.
+/// The origin of a contestant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Ours,
@@ -80,22 +80,21 @@ pub trait Closures: Sized + Send + Sync + 'static {
 
     fn build(plan: &Plan) -> Self;
 
-    /// Hands a task over; blocks while a bounded queue is full.
+    /// Submits a task. Blocks while a bounded queue is full.
     fn submit<F: FnOnce() + Send + 'static>(&self, task: F);
 
-    /// Has `n + 1` computed by a worker and waits for it, in the way that the pool has for this. By default a
-    /// channel.
+    /// Lets a worker compute `n + 1` and waits for it, by the pool's own means, or else with a channel.
     fn call(&self, n: u64) -> u64 {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         self.submit(move || sender.send(n + 1).expect("the caller waits"));
         receiver.recv().expect("the task answers")
     }
 
-    /// Ends the pool, and joins its threads if it has a way.
+    /// Ends the pool, and joins its threads if the pool can.
     fn end(self);
 }
 
-/// What a pool with a bound function calls. A pool that has no state per worker makes one for each call.
+/// The state that a bound function uses. A pool without a state per worker makes one for each call.
 pub trait Machine: Default + Send + Sync + 'static {
     fn step(&mut self, n: u64) -> u64;
 }
@@ -104,7 +103,7 @@ pub trait Machine: Default + Send + Sync + 'static {
 pub trait Bound<M: Machine>: Sized + Send + Sync + 'static {
     fn build(plan: &Plan) -> Self;
     fn invoke(&self, n: u64);
-    /// Hands over all of these at once, if the pool has a way.
+    /// Submits all of these at once, if the pool can.
     fn invoke_all(&self, _all: Range<u64>) {
         unreachable!("only ours are asked");
     }

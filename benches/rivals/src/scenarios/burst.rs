@@ -1,5 +1,5 @@
-//! Bursts: 64 tasks of 20 µs at once, then 5 ms in which the submitter sleeps, 200 times. How long a burst takes, against two bare
-//! threads that do 32 tasks each, and how much CPU time waking and spinning take.
+//! Bursts: 64 tasks of 20 µs at once, then 5 ms in which the submitter sleeps, 200 times. The figures are the time of a burst, against
+//! two bare threads that do 32 tasks each, and the CPU time that waking and spinning take.
 
 use std::time::{Duration, Instant};
 

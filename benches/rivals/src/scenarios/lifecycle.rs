@@ -1,4 +1,4 @@
-//! Beginnings, ends and accidents.
+//! Starting and ending a pool, and panics.
 
 use std::panic::{self, panic_any};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use crate::measure::{Meter, TALLY, Times, nanoseconds};
 use crate::pools::{Closures, Plan};
 
 pub const WORKERS: usize = 2;
-/// No more rounds after this, for contestants that need a tenth of a second for one.
+/// No round begins after this time, for contestants that need a tenth of a second for one.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
-/// Measures one life after the other, each with one task.
+/// Measures one pool after the other, each with one task.
 pub fn rounds(ask: Ask, life: impl Fn()) -> Row {
     let rounds = ask.count(1000, 10);
     let one = || {
@@ -38,8 +38,8 @@ pub fn rounds(ask: Ask, life: impl Fn()) -> Row {
         .with("mean us", times.mean() / 1e3)
 }
 
-/// Build, one task, shut down, joined as far as the pool can do that. A pool that starts threads when there is work
-/// has one.
+/// Build, one task, shut down, joined as far as the pool can do that. A pool that starts threads on demand
+/// starts one.
 pub fn construct<C: Closures>(ask: Ask) -> Row {
     rounds(ask, || {
         let pool = C::build(&Plan::new(WORKERS));

@@ -1,9 +1,9 @@
-//! What is asked, and what we mean to reach.
+//! The list of scenarios, with our targets.
 
 use super::Needs;
 use crate::floors::{self, Floor};
 
-/// A question to all contestants.
+/// A scenario: a question to all contestants.
 pub struct Scenario {
     pub name: &'static str,
     pub about: &'static str,
@@ -23,7 +23,7 @@ pub enum Direction {
     Higher,
 }
 
-/// What we mean to reach.
+/// A target of ours.
 pub struct Target {
     pub who: Who,
     pub figure: &'static str,
@@ -31,7 +31,7 @@ pub struct Target {
     pub of: Of,
 }
 
-/// Which of ours.
+/// Which of our contestants.
 pub enum Who {
     All,
     But(&'static str),
@@ -55,10 +55,10 @@ impl Who {
 pub enum Limit {
     AtMost(f64),
     AtLeast(f64),
-    /// So much more, in the figure's unit.
+    /// A difference, in the figure's unit.
     AtMostPlus(f64),
     /// No limit: the ratio is reported.
-    Told,
+    Reported,
 }
 
 /// What the limit is a multiple of.
@@ -67,9 +67,9 @@ pub enum Of {
     One,
     /// The best rival, floors not counted.
     BestRival,
-    /// The best rival; or the figure is not above so much, whatever the rival does.
+    /// The best rival. The target is also met if the figure is at most this.
     BestRivalOr(f64),
-    /// The same or another figure of one line, a floor for example.
+    /// The same or another figure of one row, a floor for example.
     Line(&'static str, &'static str),
 }
 
@@ -122,7 +122,7 @@ pub const SCENARIOS: &[Scenario] = &[
         needs: Needs::Bound,
         targets: &[
             at_most(Who::Only("PoolWithFunc<Ring>"), "ns", 0.25, Of::BestRival),
-            Target { who: Who::But("PoolWithFunc<Ring>"), figure: "ns", limit: Limit::Told, of: Of::BestRival },
+            Target { who: Who::But("PoolWithFunc<Ring>"), figure: "ns", limit: Limit::Reported, of: Of::BestRival },
         ],
         ..PLAIN
     },
@@ -283,7 +283,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Target {
                 who: Who::Like("StatefulPool"),
                 figure: "us/line",
-                limit: Limit::Told,
+                limit: Limit::Reported,
                 of: Of::Line("PoolWithFunc<Stack>", "us/line"),
             },
         ],

@@ -1,6 +1,5 @@
-//! Memory: what a task costs that waits, and what a worker costs that is idle. Resident memory of the process, from
-//! before the pool was built, so that what a queue allocates beforehand counts. The rows have processes of their own,
-//! so nothing that was freed is used again.
+//! Memory: the cost of a queued task, and of an idle worker. It is the growth of the process's resident memory since before the pool was
+//! built, so what a queue allocates beforehand counts. Each row has a process of its own, so no freed memory is reused.
 
 use std::hint::black_box;
 use std::sync::{Barrier, Condvar, Mutex};
@@ -30,7 +29,7 @@ impl Gate {
 }
 
 const WORKERS: u64 = 2;
-/// Room beyond the tasks, for the sake of queues that are made of several.
+/// Room beyond the tasks, for queues that consist of several.
 const MARGIN: u64 = 4096;
 
 /// Two workers wait at a gate while `tasks` tasks are queued.
@@ -112,7 +111,7 @@ pub fn idle_row(base: u64, workers: usize) -> Row {
     meter.row().with("KiB/worker", kib)
 }
 
-/// 1,000 workers that met once, each with a task, and are idle.
+/// 1,000 workers that ran one task each, all at once, and are idle.
 pub fn idle<C: Closures>(ask: Ask) -> Row {
     let workers = workers(ask);
     let base = resident_kib();

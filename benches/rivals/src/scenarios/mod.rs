@@ -37,10 +37,10 @@ impl Ask {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     Closures,
-    /// A call that is waited for: of the bound function or state for ours that have one, of a closure otherwise.
+    /// A call that is waited for: of the bound function or the state of our pools that have one, of a closure otherwise.
     Call,
     Bound,
-    /// Submitting many at once, which only ours can.
+    /// Submitting many at once, which only our pools can.
     OurBound,
 }
 
@@ -80,7 +80,7 @@ pub fn of_function<F: Function>(ask: Ask) -> Row {
     }
 }
 
-/// One line of a scenario's table to be: a contestant or a floor.
+/// A future row of a scenario's table: a contestant or a floor.
 pub struct Line {
     pub name: String,
     pub class: Class,

@@ -1,5 +1,5 @@
-//! One task of 50 ms, then 10,000 of 10 µs, on two workers: the short ones should be done as if the pool had one
-//! worker fewer, and none should wait for the long one.
+//! One task of 50 ms, then 10,000 of 10 µs, on two workers: the short ones should take as long as with one
+//! worker less, and none should wait for the long one.
 //!
 //! `ms/ideal` is the time until the last short one is done over what one bare thread takes for all the short ones. A
 //! short task is `stuck` if it began after the end of the long one, although some that came more than a queue's

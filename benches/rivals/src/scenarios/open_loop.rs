@@ -1,8 +1,8 @@
-//! Tasks of 5 µs that arrive at a fixed rate of 20,000 a second, whatever the pool does: from the time a task was due
+//! Tasks of 5 µs that arrive at a fixed rate of 20,000 a second, whatever the pool does. The figure is the time from when a task was due
 //! to its start.
 //!
-//! The submitter spins on the clock until a task is due. It takes a core, and one that is late is counted as late.
-//! The tasks' starts go into places of their own that were allocated before.
+//! The submitter spins on the clock until a task is due. It takes a core. A task that is submitted late counts as late.
+//! Each task writes its start into memory that was allocated before.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
-//! One caller, one worker: a call with an answer, `u64` to `u64`. Every call is timed by itself, so each figure has
-//! one reading of the clock in it, which `floors::clock_ns` tells. Between two calls there is nothing, or the caller
-//! sleeps for 200 µs (which is somewhat more by the system's timer), so that the worker sleeps, too, and both cores
-//! are idle.
+//! One caller, one worker: a call with an answer, `u64` to `u64`. Every call is timed by itself, so each figure
+//! includes one reading of the clock (`floors::clock_ns`). Calls follow each other at once, or the caller sleeps for 200 µs in between
+//! (somewhat more by the system's timer), so that the worker sleeps too, and both cores are idle.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
-//! Tiny tasks: closures that add one to a counter. What a pool costs when the task costs nothing.
+//! Tiny tasks: closures that add one to a counter. The cost of the pool when the task costs nothing.
 //!
-//! A queue that is bounded by nature has room for 1,024 (ours by default, the hand-rolled ones), so producers wait
-//! for workers; the others' grow.
+//! A queue that is always bounded has room for 1,024 (ours by default, and the hand-rolled ones), so producers wait for workers. The other
+//! queues grow.
 
 use std::sync::Barrier;
 

@@ -14,7 +14,7 @@ pub fn plan(ask: Ask) -> (usize, u64) {
 }
 
 /// Efficiency is rounds of 5 ms over the time taken: sleeping itself takes somewhat longer than asked, as the bare
-/// threads tell.
+/// threads show.
 pub fn row(meter: &Meter, workers: usize, tasks: u64) -> Row {
     let time = meter.elapsed();
     let ideal = TASK.as_secs_f64() * tasks as f64 / workers as f64;
@@ -37,7 +37,7 @@ pub fn sleep<C: Closures>(ask: Ask) -> Row {
         TALLY.wait();
         meter
     };
-    run(2 * workers as u64); // all threads are there
+    run(2 * workers as u64); // all threads have started
     let meter = run(tasks);
     let row = row(&meter, workers, tasks);
     pool.end();
@@ -45,7 +45,7 @@ pub fn sleep<C: Closures>(ask: Ask) -> Row {
     row
 }
 
-/// Three seconds of nothing. At a smaller scale less, and the figures are brought to three seconds.
+/// Three seconds without tasks. A smaller scale takes less time, and scales the figures to three seconds.
 pub fn idle(ask: Ask) -> Row {
     let full = Duration::from_secs(3);
     let time = full.mul_f64(ask.scale.clamp(0.01, 1.0));
@@ -57,7 +57,7 @@ pub fn idle(ask: Ask) -> Row {
     row.with("CPU ms", cpu).with("switches", switches)
 }
 
-/// Nothing, right after 10,000 tiny tasks.
+/// The same, right after 10,000 tiny tasks.
 pub fn idle_cpu<C: Closures>(ask: Ask) -> Row {
     let pool = C::build(&Plan::new(2));
     TALLY.begin(10_000);

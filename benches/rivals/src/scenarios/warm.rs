@@ -1,5 +1,5 @@
 //! Expensive state: lines against a regex that takes about a millisecond to compile. A pool with state per worker
-//! compiles it once on each thread, one without compiles it for each line.
+//! compiles it once on each thread. A pool without state compiles it for each line.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};

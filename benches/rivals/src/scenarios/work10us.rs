@@ -1,5 +1,5 @@
-//! Tasks of 10 µs of work, with as many workers as cores and with 1,024 allowed: how much of two cores is left for
-//! the work.
+//! Tasks of 10 µs of work, with as many workers as cores and with up to 1,024: which part of the two cores' time the work
+//! gets.
 //!
 //! Efficiency is the time that two bare threads take for the same steps (measured with a tenth of them just before
 //! and another tenth just after) over the time that the pool takes.

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::waking::{Bell, poll_with};
+use crate::support::waking::{CountingWaker, poll_with};
 use crate::support::{
     AnyPool, Count, Gate, Setup, Variant, assert_conserved, await_waiting, eventually, for_each, on_every_dispatch,
     start_thread, threads_named,
@@ -18,7 +18,7 @@ use formicary::{BuildError, Builder, Dispatch, PauseGuard, Pool, Task, WorkerThr
 /// Long beyond any limit of a test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Whether the system gives threads.
+/// Whether threads can start.
 #[derive(Clone, Default)]
 struct System(Arc<AtomicBool>);
 
@@ -85,9 +85,9 @@ impl Refusing {
     }
 }
 
-/// B20: when threads can be had again, an inline worker in the middle of a long queue may leave, and a new worker takes its place.
+/// B20: when threads are available again, an inline worker in the middle of a long queue may leave, and a new worker replaces it.
 #[test]
-fn b20_an_inline_worker_leaves_when_threads_can_be_had_again() {
+fn b20_an_inline_worker_leaves_when_threads_are_available_again() {
     for_each(|variant| {
         let (refusing, setup) = Refusing::new();
         let pool = variant.build(setup);
@@ -191,7 +191,7 @@ fn sleeps(name: &str) -> bool {
 struct Late<D: Dispatch> {
     pool: Arc<Pool<D>>,
     system: System,
-    /// Holds the submitter, with room in the pool, no worker alive, and no thread to be had. Then it submits its task.
+    /// Holds the submitter, with room in the pool, no worker alive, and no thread available. Then it submits its task.
     goes: Gate,
     submitter: thread::JoinHandle<()>,
 }
@@ -213,12 +213,12 @@ fn late<D: Dispatch>(workers: usize, task: Task, behind: impl FnOnce(&Arc<Pool<D
     let submitter = submitter.spawn({
         let (pool, is_waiting, goes) = (Arc::clone(&pool), is_waiting.clone(), goes.clone());
         move || {
-            let bell = Bell::new();
+            let waker = CountingWaker::new();
             let mut entering = pin!(pool.submit_async(|| task.run()));
-            assert!(poll_with(entering.as_mut(), &bell).is_pending());
+            assert!(poll_with(entering.as_mut(), &waker).is_pending());
             is_waiting.open();
             goes.wait();
-            assert!(poll_with(entering.as_mut(), &bell).is_ready());
+            assert!(poll_with(entering.as_mut(), &waker).is_ready());
         }
     });
     let submitter = submitter.unwrap();
@@ -276,7 +276,7 @@ fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
         });
         goes.open();
         submitter.join().unwrap();
-        eventually("the other is in as well", || pool.stats().submitted == 4);
+        eventually("the other has entered as well", || pool.stats().submitted == 4);
         assert!(pool.wait_idle());
         assert_eq!((others.get(), pool.waiting()), (1, 0));
         assert_conserved(&*pool);
@@ -284,7 +284,7 @@ fn b08_b20_an_inline_worker_has_left_the_wait_queue() {
     on_every_dispatch!(test);
 }
 
-/// B20 and A25: an inline worker that waits for the end of a pause may leave when a worker can take its place: it checks when its
+/// B20 and A25: an inline worker that waits for the end of a pause may leave when a worker can replace it: it checks when its
 /// expiry is over.
 #[test]
 fn b20_a_parked_inline_worker_leaves_for_a_worker() {
@@ -307,7 +307,7 @@ fn b20_a_parked_inline_worker_leaves_for_a_worker() {
     on_every_dispatch!(test);
 }
 
-/// In a pause, a task is accepted while the last worker exits, and no other can be had. Only the task is left then.
+/// In a pause, a task is accepted while the last worker exits, and no other can start. Only the task is left then.
 fn left_in_a_pause(name: &str, variant: Variant, task: Task) -> (AnyPool, PauseGuard) {
     let (system, leaving) = (System::default(), Gate::new());
     let (of_handler, hook) = (system.clone(), leaving.clone());
@@ -328,7 +328,7 @@ fn left_in_a_pause(name: &str, variant: Variant, task: Task) -> (AnyPool, PauseG
     (pool, pause)
 }
 
-/// B20 and A25: with no worker left, and none to be had, the end of a pause runs what was accepted.
+/// B20 and A25: with no worker left, and none that can start, the end of a pause runs what was accepted.
 #[test]
 fn b20_the_end_of_a_pause_needs_no_thread() {
     for_each(|variant| {

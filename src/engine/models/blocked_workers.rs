@@ -1,26 +1,26 @@
-//! loom models of the permits to block (`block_permits.rs`).
+//! loom models of the count of blocked workers (`task/blocked_workers.rs`).
 
 use loom::thread;
 
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, park};
-use crate::task::block_permits::BlockPermits;
+use crate::task::blocked_workers::BlockedWorkers;
 
-/// Of two workers one waits for room, or is about to, and the other waits regardless. The first loses its permit or does not get one, so
+/// Of two workers one waits for room, or is about to, and the other waits regardless. The first is evicted or may not block, so
 /// one worker is active in any case.
 #[test]
-fn a_regardless_wait_revokes_a_wait_for_room() {
+fn a_regardless_wait_evicts_a_wait_for_room() {
     explore(3, || {
-        let permits = Arc::new(BlockPermits::new());
-        let other = Arc::clone(&permits);
+        let blocked = Arc::new(BlockedWorkers::new());
+        let other = Arc::clone(&blocked);
         let for_room = thread::spawn(move || {
-            if let Ok(permit) = other.enter(|| 2, true) {
-                while !permit.is_revoked() {
+            if let Ok(worker) = other.enter(|| 2, true) {
+                while !worker.is_evicted() {
                     park(None);
                 }
             }
         });
-        permits.enter_regardless(|| 2);
+        blocked.enter_regardless(|| 2);
         for_room.join().unwrap();
     });
 }
@@ -35,12 +35,12 @@ fn a_task_in_flight_is_waited_for() {
         is_dispatching: bool,
     }
     explore(3, || {
-        let (permits, view, queued) = (BlockPermits::new(), Mutex::new(View::default()), AtomicUsize::new(0));
-        let shared = Arc::new((permits, view, queued));
+        let (blocked, view, queued) = (BlockedWorkers::new(), Mutex::new(View::default()), AtomicUsize::new(0));
+        let shared = Arc::new((blocked, view, queued));
         let other = Arc::clone(&shared);
         let dispatcher = thread::spawn(move || {
-            let (permits, view, queued) = &*other;
-            permits.begin_inflight();
+            let (blocked, view, queued) = &*other;
+            blocked.begin_inflight();
             view.lock().is_dispatching = true;
             loop {
                 let mut view = view.lock();
@@ -52,9 +52,9 @@ fn a_task_in_flight_is_waited_for() {
                 drop(view);
                 queued.fetch_add(1, Ordering::SeqCst);
             }
-            permits.end_inflight(|| 1);
+            blocked.end_inflight(|| 1);
         });
-        let (permits, view, queued) = &*shared;
+        let (blocked, view, queued) = &*shared;
         let mut open = view.lock();
         match open.is_dispatching {
             true => open.waiting += 1,
@@ -62,14 +62,14 @@ fn a_task_in_flight_is_waited_for() {
         }
         drop(open);
         while queued.swap(0, Ordering::SeqCst) == 0 {
-            let Ok(permit) = permits.enter(|| 1, false) else {
+            let Ok(worker) = blocked.enter(|| 1, false) else {
                 assert_eq!(queued.swap(0, Ordering::SeqCst), 1, "refused while the task was in flight");
                 break;
             };
-            while !permit.is_revoked() {
+            while !worker.is_evicted() {
                 park(None);
             }
-            permit.give_back();
+            worker.leave();
         }
         dispatcher.join().unwrap();
     });

@@ -1,0 +1,309 @@
+//! The workers that block on their own pool inside a task.
+//!
+//! A worker may block only while some other thread can still make progress, so blocked workers are counted. The last one gets
+//! [`WouldDeadlock`] instead. A wait with a deadline ends by itself and is not counted. When fewer threads can make progress, blocked
+//! workers are evicted: they count as active again and must stop waiting.
+
+use std::collections::BTreeMap;
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use super::current_worker::{PoolId, inside};
+use crate::sync::waiter::Waiter;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
+
+/// The worker must not block, because no other thread could make progress.
+#[derive(Debug)]
+pub(crate) struct WouldDeadlock;
+
+/// Counts the calling thread as blocked on work of `pool`, if it is a worker of `pool`.
+pub(crate) fn enter_wait(pool: PoolId, deadline: Option<Instant>) -> Result<BlockGuard, WouldDeadlock> {
+    enter(pool, deadline, false)
+}
+
+/// The same for a wait for room in the pool's queue. If `has_fallback`, the worker can run its own task instead of submitting it, or at
+/// worst be refused. Then it is evicted ([`BlockGuard::is_evicted`]) in favour of the next worker that must wait and has no fallback.
+pub(crate) fn enter_wait_for_room(
+    pool: PoolId,
+    deadline: Option<Instant>,
+    has_fallback: bool,
+) -> Result<BlockGuard, WouldDeadlock> {
+    enter(pool, deadline, has_fallback)
+}
+
+fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
+    let Some((engine, _)) = inside(pool) else { return Ok(BlockGuard(None)) };
+    // Before it counts as blocked: a woken future may be polled at once, on this thread.
+    engine.notify_pending_polls();
+    if deadline.is_some() {
+        return Ok(BlockGuard(None));
+    }
+    let worker = engine.blocked_workers().enter(|| engine.progress_capacity(), has_fallback)?;
+    Ok(BlockGuard(Some(worker)))
+}
+
+/// Counts the calling thread as blocked on `pool` even if it is the last worker. It is for a wait whose end does not depend on a task
+/// that is still queued.
+pub(crate) fn enter_wait_regardless(pool: PoolId) -> BlockGuard {
+    BlockGuard(inside(pool).map(|(engine, _)| {
+        engine.notify_pending_polls();
+        engine.blocked_workers().enter_regardless(|| engine.progress_capacity())
+    }))
+}
+
+/// The calling thread may block. If it is a worker of the pool, it counts as blocked until this is dropped.
+pub(crate) struct BlockGuard(Option<Arc<BlockedWorker>>);
+
+impl BlockGuard {
+    /// The waiter to register for what the calling thread waits for.
+    pub(crate) fn waiter(&self) -> Waiter {
+        match &self.0 {
+            Some(worker) => Waiter::Worker(Waker::from(Arc::clone(worker))),
+            None => Waiter::Thread(current()),
+        }
+    }
+
+    /// Whether the worker must stop waiting, because the pool has shrunk or because another worker has no fallback.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.0.as_ref().is_some_and(|worker| worker.is_evicted())
+    }
+}
+
+impl Drop for BlockGuard {
+    fn drop(&mut self) {
+        if let Some(worker) = &self.0 {
+            worker.leave();
+        }
+    }
+}
+
+/// What a worker does when it is evicted.
+#[derive(Clone, Copy, PartialEq)]
+enum Fallback {
+    /// It makes progress by itself.
+    Own,
+    /// It asks again: it may find a task to run, or must give up.
+    AskAgain,
+    /// Nothing. It cannot be evicted.
+    None,
+}
+
+/// A blocked worker.
+pub(crate) struct BlockedWorker {
+    thread: Thread,
+    fallback: Fallback,
+    /// Its key among the blocked workers of the pool. It is never reused.
+    ticket: u64,
+    pool: Arc<Mutex<Inner>>,
+    /// Whether the worker counts as blocked. It is changed under the lock, and stays false once it is.
+    is_counted: AtomicBool,
+    is_evicted: AtomicBool,
+}
+
+impl BlockedWorker {
+    /// Ends the wait, because what the worker waits for is there. The worker counts as active from now on, not only when it has woken up:
+    /// otherwise the thread that ends the wait could be refused a wait that this worker will end. Takes the lock of the pool's blocked
+    /// workers.
+    pub(crate) fn end(&self) {
+        self.leave();
+        self.thread.unpark();
+    }
+
+    /// Stops counting the worker as blocked.
+    pub(crate) fn leave(&self) {
+        // ORDERING: Relaxed. A thread that reads false has nothing to do: the thread that stored it has removed the worker.
+        if self.is_counted.load(Ordering::Relaxed) {
+            self.pool.lock().remove(self);
+        }
+    }
+
+    /// Tells the worker, which is no longer counted, to stop waiting.
+    fn stop_waiting(&self) {
+        // ORDERING: Relaxed. The unpark publishes it.
+        self.is_evicted.store(true, Ordering::Relaxed);
+        self.thread.unpark();
+    }
+
+    pub(crate) fn is_evicted(&self) -> bool {
+        // ORDERING: Relaxed. The unpark after the store publishes it.
+        self.is_evicted.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for BlockedWorker {
+    fn wake(self: Arc<Self>) {
+        self.end();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.end();
+    }
+}
+
+/// The workers of one pool that wait for it without a deadline.
+pub(crate) struct BlockedWorkers(Arc<Mutex<Inner>>);
+
+/// The workers that count as blocked. Adding and removing one takes logarithmic time in their number.
+#[derive(Default)]
+struct Inner {
+    next_ticket: u64,
+    /// Those with [`Fallback::Own`] by ticket, which is the order in which they began to wait.
+    with_fallback: BTreeMap<u64, Arc<BlockedWorker>>,
+    /// The same for [`Fallback::AskAgain`].
+    asking_again: BTreeMap<u64, Arc<BlockedWorker>>,
+    /// The number of those with [`Fallback::None`].
+    without_fallback: usize,
+    /// Threads that are about to queue a task that no other thread can. Each counts as one more worker that does not block.
+    inflight: usize,
+}
+
+impl BlockedWorkers {
+    pub(crate) fn new() -> Self {
+        BlockedWorkers(Arc::new(Mutex::new(Inner::default())))
+    }
+
+    /// Counts the calling worker as blocked, unless it is the last one that could make progress. `capacity` is called under the lock: a
+    /// thread that lowers it calls [`shrink`](Self::shrink) afterwards, and then finds the worker.
+    pub(crate) fn enter(
+        &self,
+        capacity: impl Fn() -> usize,
+        has_fallback: bool,
+    ) -> Result<Arc<BlockedWorker>, WouldDeadlock> {
+        let mut inner = self.0.lock();
+        let capacity = capacity();
+        // The last worker may block if another one with a fallback stops waiting. With a fallback of its own, it uses that first.
+        if inner.is_last(capacity) && (has_fallback || capacity < 2 || !inner.evict_one()) {
+            return Err(WouldDeadlock);
+        }
+        Ok(self.add(&mut inner, if has_fallback { Fallback::Own } else { Fallback::AskAgain }))
+    }
+
+    /// The same for a worker that blocks even if it is the last one. It is never evicted.
+    pub(crate) fn enter_regardless(&self, capacity: impl Fn() -> usize) -> Arc<BlockedWorker> {
+        let mut inner = self.0.lock();
+        if inner.is_last(capacity()) {
+            inner.evict_one();
+        }
+        self.add(&mut inner, Fallback::None)
+    }
+
+    fn add(&self, inner: &mut Inner, fallback: Fallback) -> Arc<BlockedWorker> {
+        let worker = Arc::new(BlockedWorker {
+            thread: current(),
+            fallback,
+            ticket: inner.next_ticket,
+            pool: Arc::clone(&self.0),
+            is_counted: AtomicBool::new(true),
+            is_evicted: AtomicBool::new(false),
+        });
+        inner.next_ticket += 1;
+        inner.insert(&worker);
+        worker
+    }
+
+    /// Announces that the calling thread takes a task from where no worker finds it, and will queue it.
+    pub(crate) fn begin_inflight(&self) {
+        self.0.lock().inflight += 1;
+    }
+
+    /// Ends what `begin_inflight` began. A worker that blocks because of it must check again.
+    pub(crate) fn end_inflight(&self, capacity: impl Fn() -> usize) {
+        let mut inner = self.0.lock();
+        inner.inflight -= 1;
+        inner.shrink(capacity());
+    }
+
+    /// Evicts blocked workers until one thread can make progress again, after the capacity has become less.
+    pub(crate) fn shrink(&self, capacity: impl Fn() -> usize) {
+        self.0.lock().shrink(capacity());
+    }
+}
+
+impl Inner {
+    /// The number of workers that are blocked.
+    fn blocked(&self) -> usize {
+        self.with_fallback.len() + self.asking_again.len() + self.without_fallback
+    }
+
+    /// Whether no thread could make progress if one more worker blocked.
+    fn is_last(&self, capacity: usize) -> bool {
+        self.blocked() + 1 >= capacity + self.inflight
+    }
+
+    fn insert(&mut self, worker: &Arc<BlockedWorker>) {
+        match worker.fallback {
+            Fallback::Own => _ = self.with_fallback.insert(worker.ticket, Arc::clone(worker)),
+            Fallback::AskAgain => _ = self.asking_again.insert(worker.ticket, Arc::clone(worker)),
+            Fallback::None => self.without_fallback += 1,
+        }
+    }
+
+    fn remove(&mut self, worker: &BlockedWorker) {
+        // ORDERING: Relaxed. The lock orders both accesses.
+        if !worker.is_counted.load(Ordering::Relaxed) {
+            return;
+        }
+        worker.is_counted.store(false, Ordering::Relaxed);
+        match worker.fallback {
+            Fallback::Own => _ = self.with_fallback.remove(&worker.ticket),
+            Fallback::AskAgain => _ = self.asking_again.remove(&worker.ticket),
+            Fallback::None => self.without_fallback -= 1,
+        }
+    }
+
+    /// Evicts this worker. Returns whether there was one.
+    fn evict(&mut self, worker: Option<Arc<BlockedWorker>>) -> bool {
+        worker.inspect(|worker| self.remove(worker)).map(|worker| worker.stop_waiting()).is_some()
+    }
+
+    /// Evicts the worker with a fallback of its own that has waited longest. Returns whether there was one.
+    fn evict_one(&mut self) -> bool {
+        let oldest = self.with_fallback.first_key_value().map(|(_, worker)| Arc::clone(worker));
+        self.evict(oldest)
+    }
+
+    fn shrink(&mut self, capacity: usize) {
+        while self.blocked() >= capacity + self.inflight {
+            let newest = [&self.with_fallback, &self.asking_again].into_iter().filter_map(BTreeMap::last_key_value);
+            let newest = newest.max_by_key(|(ticket, _)| **ticket).map(|(_, worker)| Arc::clone(worker));
+            if !self.evict(newest) {
+                break;
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// So many that a linear search for each would take minutes.
+    const MANY: usize = 200_000;
+
+    /// D15: workers begin and end waits without a linear search, whatever ends the wait.
+    #[test]
+    fn d15_a_wait_for_the_own_pool_costs_the_same_however_many_wait() {
+        let begun = Instant::now();
+        let blocked = BlockedWorkers::new();
+        let stay: Vec<_> = (0..MANY).filter_map(|n| blocked.enter(|| usize::MAX, n % 2 == 0).ok()).collect();
+        // From the middle: because the wait has ended, and before that.
+        for worker in &stay[MANY / 4..MANY / 2] {
+            worker.end();
+            worker.leave();
+        }
+        stay[MANY / 2..MANY * 3 / 4].iter().for_each(|worker| worker.leave());
+        assert_eq!(blocked.0.lock().blocked(), MANY / 2);
+        // `shrink` evicts the newest first. Each regardless wait evicts the oldest with a fallback.
+        let regardless: Vec<_> = (0..MANY / 8).map(|_| blocked.enter_regardless(|| MANY / 2 + 1)).collect();
+        assert!(stay[..MANY / 4].iter().all(|worker| worker.is_evicted() == (worker.fallback == Fallback::Own)));
+        blocked.shrink(|| MANY / 4 + 1);
+        assert!(stay[MANY * 3 / 4..].iter().all(|worker| worker.is_evicted()));
+        assert!(regardless.iter().all(|worker| !worker.is_evicted()));
+        assert_eq!(blocked.0.lock().blocked(), MANY / 4);
+        stay.iter().chain(&regardless).for_each(|worker| worker.leave());
+        assert_eq!(blocked.0.lock().blocked(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}
