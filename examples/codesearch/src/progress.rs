@@ -40,6 +40,12 @@ impl Progress {
     }
 }
 
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// Writes to the terminal in one call. An error is ignored: there is nowhere to report it.
 fn write(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());

@@ -98,7 +98,8 @@ impl Report {
         self.progress.clear();
         let elapsed = self.started.elapsed();
         let Report { files, matches, unreadable, binary, .. } = self;
-        let more = *matches - self.printed as u64;
+        // A name with a line break in it makes two lines of a match.
+        let more = matches.saturating_sub(self.printed as u64);
         if self.printed > 0 && more > 0 {
             say(format_args!("... and {more} more; --all prints every line, whole"));
         }
