@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The code is formatted.
+# The code of all packages of the workspace is formatted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo fmt --check
+cargo fmt --all --check

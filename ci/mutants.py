@@ -14,9 +14,8 @@ WORK = "target/mutants"
 TREE, RESULTS = f"{WORK}/tree", f"{WORK}/results.jsonl"
 ENV = dict(os.environ, CARGO_TARGET_DIR=os.path.abspath(os.environ.get("CARGO_TARGET_DIR", f"{WORK}/build")))
 ENV |= {"CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0", "CARGO_MANIFEST_DIR": os.path.abspath(TREE)}
-# These tests measure time or the stack, which a function with all its mutants needs more of, or need packages that take minutes to build
-# and do not test the engine.
-NOT_RUN = ["codesearch", "fork", "idle_cpu", "large_values", "sqlite"]
+# These tests measure time or the stack, which a function with all its mutants needs more of.
+NOT_RUN = ["fork", "idle_cpu", "large_values"]
 
 SWITCH = """
 static MUTANT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(u32::MAX);
@@ -106,10 +105,9 @@ def make_tree(mutants):
     shutil.rmtree(TREE, ignore_errors=True)
     os.makedirs(TREE)
     subprocess.run(f"git ls-files -z | xargs -0 cp --parents -t {TREE}", shell=True, check=True)
-    # The tests do not need these packages, which take longer to build than everything else.
-    manifest = open("Cargo.toml").read()
-    for package in "clap criterion ctrlc flate2 ignore indicatif regex rusqlite".split():
-        manifest = re.sub(rf"^{package} = .*\n", "", manifest, flags=re.M)
+    # The tests do not need criterion, which takes longer to build than all the rest, nor the other packages of the workspace.
+    manifest = re.sub(r"^criterion = .*\n", "", open("Cargo.toml").read(), flags=re.M)
+    manifest = re.sub(r"^members = \[.*?\]\n", "", manifest, flags=re.M | re.S)
     open(f"{TREE}/Cargo.toml", "w").write(re.sub(r"\[\[bench\]\]\n(.+\n)+\n", "", manifest))
     for gone in [f"{TREE}/benches", f"{TREE}/examples", f"{TREE}/tests/random_schedules"]:
         shutil.rmtree(gone)

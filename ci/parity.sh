@@ -12,7 +12,7 @@ row = re.compile(r"^\| ([ABD]\d\d) \|", re.M)
 rows, excuses = row.findall(listed), row.findall(excused)
 
 tests = {}
-for file in sorted(Path("tests").glob("**/*.rs")) + sorted(Path("src").glob("**/*.rs")):
+for file in sorted(file for folder in ("tests", "src", "examples") for file in Path(folder).glob("**/*.rs")):
     # The name of a test, or of the body of one that a macro runs for every variant.
     for name, id in re.findall(r"\bfn (([abd]\d\d)_\w+)", file.read_text()):
         tests.setdefault(id.upper(), []).append(f"{file}: {name}")

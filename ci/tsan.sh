@@ -9,7 +9,6 @@ declare -A left_out=(
     [finished]="counts allocations: the sanitizer has its own"
     [shrinking]="measures memory: the sanitizer keeps several times as much"
     [idle_cpu]="measures processor time: the sanitizer has a thread of its own"
-    [codesearch]="runs the example, a process that is not instrumented"
     [refused_by_the_system]="limits the address space, of which the sanitizer needs a large part"
     [absurd]="uses up the memory maps of a process, and asks for absurd stacks: the sanitizer needs both"
     [fork]="the sanitizer ends a child that starts threads"

@@ -1,19 +1,27 @@
 //! The output: matches on stdout, everything else on stderr.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use formicary::Stats;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::progress::Progress;
 use crate::searcher::{Content, Found};
+
+/// How many matching lines are printed unless all are asked for.
+pub(crate) const FIRST: usize = 20;
+/// How many characters of such a line are printed.
+const WIDTH: usize = 100;
 
 /// Adds up what was found and prints it file by file.
 pub(crate) struct Report {
+    /// How many lines may be printed. `None` is all of them, whole.
+    limit: Option<usize>,
     verbose: bool,
     started: Instant,
-    progress: ProgressBar,
+    progress: Progress,
+    printed: usize,
     files: u64,
     bytes: usize,
     matches: u64,
@@ -22,11 +30,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(verbose: bool) -> Self {
+    pub(crate) fn new(limit: Option<usize>, verbose: bool) -> Self {
         Report {
+            limit,
             verbose,
             started: Instant::now(),
-            progress: progress(),
+            progress: Progress::new(),
+            printed: 0,
             files: 0,
             bytes: 0,
             matches: 0,
@@ -35,17 +45,14 @@ impl Report {
         }
     }
 
-    /// Counts a searched file and prints its matches, in one write.
+    /// Counts a searched file and prints its matches.
     pub(crate) fn file(&mut self, Found { path, content }: Found) -> io::Result<()> {
-        self.progress.inc(1);
         match content {
             Ok(Content::Text { bytes, matches, lines }) => {
                 self.files += 1;
                 self.bytes += bytes;
                 self.matches += matches;
-                if !lines.is_empty() {
-                    return self.progress.suspend(|| io::stdout().write_all(&lines));
-                }
+                self.print(&lines)?;
             }
             Ok(Content::Binary) => {
                 self.binary += 1;
@@ -53,7 +60,25 @@ impl Report {
             }
             Err(error) => self.failure(format_args!("{}: {error}", path.display())),
         }
+        self.progress.update(self.files, self.matches);
         Ok(())
+    }
+
+    /// Prints the lines of a file in one write, as far as the limit allows.
+    fn print(&mut self, lines: &[u8]) -> io::Result<()> {
+        let Some(limit) = self.limit else { return self.write(lines) };
+        let text = String::from_utf8_lossy(lines);
+        let first: Vec<_> = text.lines().take(limit - self.printed).map(cut_to_width).collect();
+        self.printed += first.len();
+        self.write(first.concat().as_bytes())
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.progress.clear();
+        io::stdout().write_all(lines)
     }
 
     /// Counts a file that could not be searched.
@@ -62,16 +87,22 @@ impl Report {
         self.detail(what);
     }
 
-    fn detail(&self, what: impl Display) {
+    fn detail(&mut self, what: impl Display) {
         if self.verbose {
-            self.progress.suspend(|| say(what));
+            self.progress.clear();
+            say(what);
         }
     }
 
-    pub(crate) fn summary(&self, stats: &Stats) {
-        self.progress.finish_and_clear();
+    pub(crate) fn summary(&mut self, stats: &Stats) {
+        self.progress.clear();
         let elapsed = self.started.elapsed();
         let Report { files, matches, unreadable, binary, .. } = self;
+        // A name with a line break in it makes two lines of a match.
+        let more = matches.saturating_sub(self.printed as u64);
+        if self.printed > 0 && more > 0 {
+            say(format_args!("... and {more} more; --all prints every line, whole"));
+        }
         say(format_args!(
             "{files} files, {} bytes, {matches} matches, {unreadable} unreadable, {binary} binary skipped",
             self.bytes
@@ -89,6 +120,14 @@ impl Report {
     }
 }
 
+/// A line of text with its end, without what is beyond the width.
+fn cut_to_width(line: &str) -> String {
+    match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}...\n", &line[..end]),
+        None => format!("{line}\n"),
+    }
+}
+
 /// Prints a line on stderr. If stderr is closed, the error is ignored, since there is nowhere to report it.
 pub(crate) fn say(what: impl Display) {
     let _ = writeln!(io::stderr(), "{what}");
@@ -96,13 +135,4 @@ pub(crate) fn say(what: impl Display) {
 
 fn rate(bytes: usize, elapsed: Duration) -> f64 {
     bytes as f64 / 1e6 / elapsed.as_secs_f64()
-}
-
-/// A counter of files during the search, on a terminal only.
-fn progress() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {pos} files, {elapsed}");
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }

@@ -14,7 +14,10 @@ const KEPT: usize = 8 << 20;
 /// What all searchers share.
 pub(crate) struct Plan {
     pub(crate) pattern: String,
-    pub(crate) count_only: bool,
+    /// How many lines of a file are kept, at most. All are counted.
+    pub(crate) limit: Option<usize>,
+    /// Directories that are left out of the printed paths of the files in them.
+    pub(crate) hidden: Vec<PathBuf>,
     pub(crate) compile_per_file: bool,
 }
 
@@ -69,13 +72,14 @@ impl Searcher {
             return Ok(Content::Binary);
         }
         let (mut matches, mut lines) = (0, Vec::new());
+        let shown = self.plan.hidden.iter().find_map(|directory| path.strip_prefix(directory).ok()).unwrap_or(path);
         for_each_match(&self.regex, &self.buffer, |number, line| {
-            matches += 1;
-            if !self.plan.count_only {
-                print(&mut lines, path, number, line);
+            if self.plan.limit.is_none_or(|limit| matches < limit) {
+                print(&mut lines, shown, number, line);
             }
+            matches += 1;
         });
-        Ok(Content::Text { bytes: self.buffer.len(), matches, lines })
+        Ok(Content::Text { bytes: self.buffer.len(), matches: matches as u64, lines })
     }
 }
 

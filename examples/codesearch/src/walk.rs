@@ -4,12 +4,11 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use ignore::{DirEntry, Error, WalkBuilder};
+use walkdir::{DirEntry, Error, WalkDir};
 
 /// The files under `roots`, in the order of the walk, and the errors of entries that could not be read.
 pub(crate) fn files(roots: &[PathBuf]) -> impl Iterator<Item = Result<PathBuf, Error>> {
-    // No filters: hidden files and those that git ignores are searched too.
-    let entries = roots.iter().flat_map(|root| WalkBuilder::new(root).standard_filters(false).build());
+    let entries = roots.iter().flat_map(WalkDir::new);
     entries.filter_map(|entry| match entry {
         Ok(entry) => is_searched(&entry).then(|| Ok(entry.into_path())),
         Err(error) => Some(Err(error)),
@@ -21,20 +20,22 @@ pub(crate) fn files(roots: &[PathBuf]) -> impl Iterator<Item = Result<PathBuf, E
 fn is_searched(entry: &DirEntry) -> bool {
     match entry.depth() {
         0 => !entry.path().is_dir(),
-        _ => entry.file_type().is_some_and(|kind| kind.is_file()),
+        _ => entry.file_type().is_file(),
     }
 }
 
-/// The sources of this crate's dependencies, as far as they are in the local cargo registry.
-pub(crate) fn dependencies() -> Vec<PathBuf> {
-    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
+/// The sources of this workspace's dependencies, as far as they are in `registries`.
+pub(crate) fn dependencies(registries: &[PathBuf]) -> Vec<PathBuf> {
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock");
     let packages = packages(&fs::read_to_string(lock).unwrap_or_default());
+    let directories = registries.iter().flat_map(|registry| packages.iter().map(|package| registry.join(package)));
+    directories.filter(|directory| directory.is_dir()).collect()
+}
+
+/// Where cargo keeps sources on this machine: a directory for each registry.
+pub(crate) fn registries() -> Vec<PathBuf> {
     let sources = cargo_home().and_then(|home| fs::read_dir(home.join("registry/src")).ok());
-    let registries = sources.into_iter().flatten().flatten();
-    registries
-        .flat_map(|registry| packages.iter().map(move |package| registry.path().join(package)))
-        .filter(|directory| directory.is_dir())
-        .collect()
+    sources.into_iter().flatten().flatten().map(|registry| registry.path()).collect()
 }
 
 /// The packages of a lock file, by the names of their directories.

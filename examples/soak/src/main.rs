@@ -2,14 +2,14 @@
 //! ended all the time, beside nine that stay. Linux only: it reads memory and threads from `/proc`.
 //!
 //! ```sh
-//! cargo run --release --example soak -- --minutes 2          # prints its seed
-//! cargo run --release --example soak -- --minutes 2 --seed 7 # the same pools and tasks; the machine decides their order
+//! cargo run --release -p soak -- --minutes 2          # prints its seed
+//! cargo run --release -p soak -- --minutes 2 --seed 7 # the same pools and tasks; the machine decides their order
 //! ```
 //!
 //! One line a second, then a verdict: what ran, which faults were made, what was lost (nothing), whether memory or threads grew.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure ends the program, with a message
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../../tests/support/mod.rs"]
 mod support;
 
 mod faults;
@@ -23,7 +23,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{fs, panic, thread};
 
-use clap::Parser;
+use lexopt::{Arg, Parser, ValueExt};
 use lives::{Life, POOLS, Totals, variants};
 use parking_lot::Mutex;
 use support::allocator::{Counting, bytes};
@@ -34,18 +34,40 @@ use users::Soaked;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Uses pools of all kinds at random, and checks that nothing is lost.
-#[derive(Parser)]
+const HELP: &str = "Uses pools of all kinds at random, and checks that nothing is lost.
+
+usage: soak [OPTIONS]
+
+  --minutes N  how long; a fraction will do [default: 1]
+  --seed N     the seed of the random numbers [default: another one for each run]
+  --lanes N    how many pools live at a time, beside the nine that stay [default: 3]
+  -h, --help   print this";
+
 struct Args {
-    /// How long, in minutes; a fraction will do.
-    #[arg(long, default_value_t = 1.0)]
     minutes: f64,
-    /// The seed of the random numbers.
-    #[arg(long)]
     seed: Option<u64>,
-    /// How many pools live at a time, beside the nine that stay.
-    #[arg(long, default_value_t = 3)]
     lanes: u64,
+}
+
+impl Args {
+    /// Parses the arguments of the process. Returns `None` after printing the help.
+    fn parse() -> Result<Option<Args>, lexopt::Error> {
+        let mut parser = Parser::from_env();
+        let mut args = Args { minutes: 1.0, seed: None, lanes: 3 };
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Arg::Long("minutes") => args.minutes = parser.value()?.parse()?,
+                Arg::Long("seed") => args.seed = Some(parser.value()?.parse()?),
+                Arg::Long("lanes") => args.lanes = parser.value()?.parse()?,
+                Arg::Short('h') | Arg::Long("help") => {
+                    println!("{HELP}");
+                    return Ok(None);
+                }
+                other => return Err(other.unexpected()),
+            }
+        }
+        Ok(Some(args))
+    }
 }
 
 /// A step of a lane that takes longer hangs. It is longer than the limits of the steps' own waits, whose failures say more.
@@ -140,7 +162,14 @@ fn status(name: &str) -> u64 {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("soak: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let seed = args.seed.unwrap_or_else(|| u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()));
     println!("seed {seed}");
     let hook = panic::take_hook();

@@ -3,6 +3,8 @@
 //! Each worker of the pool compiles the pattern once, and keeps it and its buffer from file to file. `--compile-per-file` compiles it for
 //! each file instead, to show the difference.
 
+mod args;
+mod progress;
 mod report;
 mod searcher;
 mod walk;
@@ -15,43 +17,19 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use clap::Parser;
-use formicary::{BoxError, BuildError, DEFAULT_QUEUE, Handle, StatefulPool};
+use formicary::{BoxError, BuildError, Handle, StatefulPool};
 
-use report::{Report, say};
+use args::Args;
+use report::{FIRST, Report, say};
 use searcher::{Plan, Searcher};
 
-/// Searches files for a regular expression and prints matching lines as path:line:text.
-///
-/// Files are those that `grep -r` reads: hidden ones too, no links, no binary files. Ends with 0 if there were
-/// matches, 1 if there were none, 2 if anything could not be read, 130 after Ctrl-C.
-#[derive(Parser)]
-#[command(name = "codesearch")]
-struct Args {
-    /// What to search for, in the syntax of the regex crate.
-    #[arg(default_value = r"\bunsafe\s+impl\b")]
-    pattern: String,
-    /// Files and directories; without any, the sources of this crate's dependencies.
-    paths: Vec<PathBuf>,
-    /// How many threads search; one for each processor unless given.
-    #[arg(long)]
-    workers: Option<usize>,
-    /// How many files may wait for a worker.
-    #[arg(long, default_value_t = DEFAULT_QUEUE as u16)]
-    queue: u16,
-    /// Print the summary only.
-    #[arg(long)]
-    count: bool,
-    /// Compile the pattern anew for each file.
-    #[arg(long)]
-    compile_per_file: bool,
-    /// Name the files that are skipped.
-    #[arg(short, long)]
-    verbose: bool,
-}
-
 fn main() -> ExitCode {
-    run(Args::parse()).unwrap_or_else(|error| {
+    let searched = match args::parse() {
+        Ok(Some(args)) => run(args),
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => Err(error),
+    };
+    searched.unwrap_or_else(|error| {
         let causes = std::iter::successors(error.source(), |cause| cause.source());
         let causes: String = causes.map(|cause| format!(": {cause}")).collect();
         say(format_args!("codesearch: {error}{causes}"));
@@ -60,11 +38,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<ExitCode, BoxError> {
-    let roots = roots(args.paths)?;
-    let plan =
-        Arc::new(Plan { pattern: args.pattern, count_only: args.count, compile_per_file: args.compile_per_file });
+    let Roots { paths, hidden } = roots(args.paths)?;
+    let limit = if args.count { Some(0) } else { (!args.all).then_some(FIRST) };
+    let hidden = if args.all { Vec::new() } else { hidden };
+    let plan = Arc::new(Plan { pattern: args.pattern, limit, hidden, compile_per_file: args.compile_per_file });
     let mut builder = StatefulPool::builder(move |_worker| Ok(Searcher::new(Arc::clone(&plan))?))
-        .queue(args.queue.into())
+        .queue(args.queue)
         .thread_name("search");
     if let Some(workers) = args.workers {
         builder = builder.workers(workers);
@@ -76,8 +55,8 @@ fn run(args: Args) -> Result<ExitCode, BoxError> {
     })?);
     let interrupted = stop_on_interrupt(&pool)?;
 
-    let mut report = Report::new(args.verbose);
-    match search(&pool, args.queue.into(), &roots, &mut report) {
+    let mut report = Report::new(limit, args.verbose);
+    match search(&pool, args.queue, &paths, &mut report) {
         // The reader of the output has closed it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
         searched => searched?,
@@ -148,20 +127,28 @@ fn stop_on_interrupt(pool: &Arc<StatefulPool<Searcher>>) -> Result<Arc<AtomicBoo
     Ok(interrupted)
 }
 
-/// The paths to search: those given, which must exist, or else this crate's dependencies.
-fn roots(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, String> {
+/// What is searched.
+struct Roots {
+    paths: Vec<PathBuf>,
+    /// Directories that need not be named in the output.
+    hidden: Vec<PathBuf>,
+}
+
+/// The paths that were given, which must exist, or else the sources of this workspace's dependencies.
+fn roots(paths: Vec<PathBuf>) -> Result<Roots, String> {
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(format!("{}: no such file or directory", missing.display()));
     }
     if !paths.is_empty() {
-        return Ok(paths);
+        return Ok(Roots { paths, hidden: Vec::new() });
     }
-    let packages = walk::dependencies();
+    let registries = walk::registries();
+    let packages = walk::dependencies(&registries);
     if packages.is_empty() {
         say("no sources of dependencies in the local cargo registry (`cargo fetch` gets them)");
         say("searching the current directory");
-        return Ok(vec![".".into()]);
+        return Ok(Roots { paths: vec![".".into()], hidden: Vec::new() });
     }
     say(format_args!("searching the sources of {} dependencies", packages.len()));
-    Ok(packages)
+    Ok(Roots { paths: packages, hidden: registries })
 }

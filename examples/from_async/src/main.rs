@@ -2,7 +2,7 @@
 //!
 //! It shows a deadline for each result, back-pressure that blocks no thread of the runtime, and the cancelling of late tasks.
 //!
-//! `cargo run --release --example from_async [FILE]`; the default file is the program itself.
+//! `cargo run --release -p from_async [FILE]`; the default file is the program itself.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;

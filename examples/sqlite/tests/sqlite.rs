@@ -1,6 +1,7 @@
 //! B16 with a real library: each worker holds an SQLite connection, whose interrupt handle stops its query.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
+#[path = "../../../tests/support/mod.rs"]
 mod support;
 
 use std::sync::Arc;
@@ -8,13 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use formicary::{CancelToken, Context, Dispatch, Interrupter, StatefulPool, Worker};
-use rusqlite::{Connection, ErrorCode, InterruptHandle};
+use rusqlite::Connection;
+use sqlite::{Database, Query};
 use support::races::shift;
 use support::{eventually, on_every_dispatch};
 
+const COUNT: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
+
 /// Counts to the input; some hundred nanoseconds for each.
 struct Counter {
-    connection: Connection,
+    database: Database,
     /// The steps that the database has made, in thousands.
     steps: Arc<AtomicUsize>,
 }
@@ -28,37 +32,24 @@ impl Counter {
             false
         };
         connection.progress_handler(1000, Some(count));
-        Counter { connection, steps: Arc::clone(steps) }
+        Counter { database: connection.into(), steps: Arc::clone(steps) }
     }
 }
 
 /// The count, or `None` if the query was interrupted.
-type Counted = Option<u64>;
+type Counted = Option<i64>;
 
 impl Worker for Counter {
-    type Input = u64;
+    type Input = i64;
     type Output = Counted;
 
-    fn process(&mut self, to: u64, cx: &Context<'_>) -> Counted {
+    fn process(&mut self, to: i64, cx: &Context<'_>) -> Counted {
         self.steps.store(0, SeqCst);
-        let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT max(i) FROM n";
-        let mut query = self.connection.prepare_cached(count).unwrap();
-        if cx.is_cancelled() {
-            // SQLite forgets an interrupt that comes while no query runs.
-            return None;
-        }
-        match query.query_row([to], |row| row.get(0)) {
-            Ok(counted) => Some(counted),
-            Err(error) => {
-                assert_eq!(error.sqlite_error_code(), Some(ErrorCode::OperationInterrupted), "{error}");
-                None
-            }
-        }
+        self.database.process(Query { sql: COUNT, parameter: to }, cx).unwrap()
     }
 
     fn interrupter(&self) -> Option<Interrupter> {
-        let handle: InterruptHandle = self.connection.get_interrupt_handle();
-        Some(Interrupter::new(move || handle.interrupt()))
+        self.database.interrupter()
     }
 }
 
@@ -71,10 +62,10 @@ fn counter<D: Dispatch>() -> (StatefulPool<Counter, D>, Arc<AtomicUsize>) {
 }
 
 /// Longer than any test may take.
-const FOR_EVER: u64 = u64::MAX / 4;
+const FOR_EVER: i64 = i64::MAX / 2;
 
 /// The count for which one task takes about as long as `time` here.
-fn count_for<D: Dispatch>(pool: &StatefulPool<Counter, D>, time: Duration) -> u64 {
+fn count_for<D: Dispatch>(pool: &StatefulPool<Counter, D>, time: Duration) -> i64 {
     let mut count = 100;
     loop {
         // The best of several: a single one may have been delayed.

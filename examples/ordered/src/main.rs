@@ -1,7 +1,7 @@
 //! Compresses a file on all processors: a pool compresses chunks, which are written in order as members of one `.gz`.
 //!
-//! `cargo run --release --example ordered -- [INPUT] [--out OUTPUT]`. Without an input it makes one of some MB from the crate's own
-//! sources. The output is read back and compared.
+//! `cargo run --release -p ordered -- [INPUT] [--out OUTPUT] [--workers N]`. Without an input it makes one of some MB from the sources of
+//! `formicary`. The output is read back and compared.
 
 use std::error::Error;
 use std::fs::File;
@@ -9,26 +9,38 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::Parser;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use formicary::Pool;
+use lexopt::{Arg, Parser, ValueExt};
 
 /// Large enough that the compression loses little at the borders.
 const CHUNK: usize = 256 * 1024;
 
-#[derive(Parser)]
-#[command(about = "Compresses a file in parallel")]
+#[derive(Default)]
 struct Args {
-    /// What to compress [default: some MB of this crate's sources]
+    /// What to compress; some MB of sources unless given.
     input: Option<PathBuf>,
-    /// Where to [default: a file in the temporary directory]
-    #[arg(long)]
+    /// Where to; a file in the temporary directory unless given.
     out: Option<PathBuf>,
-    /// Threads [default: one for each processor]
-    #[arg(long)]
+    /// How many threads compress; one for each processor unless given.
     workers: Option<usize>,
+}
+
+/// Parses the arguments of the process.
+fn arguments() -> Result<Args, lexopt::Error> {
+    let mut parser = Parser::from_env();
+    let mut args = Args::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("out") => args.out = Some(parser.value()?.into()),
+            Arg::Long("workers") => args.workers = Some(parser.value()?.parse()?),
+            Arg::Value(input) if args.input.is_none() => args.input = Some(input.into()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(args)
 }
 
 /// The chunks of a reader, each of the full size but the last.
@@ -68,10 +80,10 @@ fn verify(input: &Path, output: &Path) -> Result<bool, Box<dyn Error>> {
     Ok(original == unpacked)
 }
 
-/// The crate's sources, over and over.
+/// The sources of `formicary`, over and over.
 fn make_input(path: &Path) -> io::Result<()> {
     let mut sources = Vec::new();
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))? {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../src"))? {
         let path = entry?.path();
         if path.is_file() {
             sources.extend(std::fs::read(path)?);
@@ -85,7 +97,7 @@ fn make_input(path: &Path) -> io::Result<()> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
+    let args = arguments()?;
     let scratch = std::env::temp_dir().join(format!("formicary-ordered-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
     let made = scratch.join("input");
