@@ -2,4 +2,4 @@
 # The code is formatted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo fmt --check
+cargo fmt --all --check
