@@ -1,4 +1,4 @@
-//! Where this crate differs from `threadpool`, as its README says. Each test shows both.
+//! Where this crate differs from `threadpool`, as its README says. Where `threadpool` does the other thing for certain, a test shows both.
 
 #[path = "cases/support.rs"]
 mod support;
