@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::races::together;
-use crate::support::refusals::assert_each_verb_refuses;
+use crate::support::verbs::{assert_each_verb_refuses, each_verb_with_each_option};
 use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, RunTask, eventually, on_every_dispatch};
 use formicary::{
-    Accepts, Builder, CancelToken, Context, Dispatch, Limited, Nested, Pool, PoolControl, PoolWithFunc, Sharded,
-    StatefulPool, SubmitErrorKind, Task, With,
+    Accepts, Builder, CancelToken, Dispatch, Limited, Nested, Pool, PoolControl, PoolWithFunc, Sharded, StatefulPool,
+    SubmitErrorKind, Task,
 };
 use parking_lot::Mutex;
 
@@ -95,34 +95,9 @@ impl<P: Accepts<Task, Output = ()>> Subject<'_, P> {
     }
 }
 
-/// All combinations of options, with what a task learns of them.
-fn combinations<'p, P: Accepts<Task>>(view: &'p Limited<P>, token: &CancelToken) -> Vec<(With<'p, Limited<P>>, u32)> {
-    (0..32_u32)
-        .map(|bits| {
-            let mut with = view.with();
-            if bits & 1 != 0 {
-                with = with.token(token);
-            }
-            if bits & 2 != 0 {
-                with = with.deadline(Instant::now() + LONG);
-            }
-            if bits & 4 != 0 {
-                with = with.timeout(LONG);
-            }
-            if bits & 8 != 0 {
-                with = with.room_timeout(LONG);
-            }
-            if bits & 16 != 0 {
-                with = with.name("resize");
-            }
-            (with, bits)
-        })
-        .collect()
-}
-
 /// Every verb, with every combination of options and without any.
 fn verbs<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
-    let (view, ran, token) = (&subject.view, Count::new(), CancelToken::new());
+    let (view, ran) = (&subject.view, Count::new());
     let before = view.stats().submitted;
     view.submit(ran.task()).unwrap();
     block_on(view.submit_async(ran.task())).unwrap();
@@ -137,34 +112,10 @@ fn verbs<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
     assert!(view.wait_idle());
     view.try_run(ran.task()).unwrap();
     assert_eq!(ran.get(), 11);
-    for (with, bits) in combinations(view, &token) {
-        let check = |ran: &Count| {
-            let ran = ran.clone();
-            Task::new(move || {
-                let (name, deadline) = Context::with(|cx| (cx.name().map(str::to_owned), cx.deadline())).unwrap();
-                assert_eq!((name.is_some(), deadline.is_some()), (bits & 16 != 0, bits & 6 != 0), "{bits}");
-                ran.up();
-            })
-        };
-        let ran = Count::new();
-        with.submit(check(&ran)).unwrap();
-        block_on(with.submit_async(check(&ran))).unwrap();
-        assert_eq!(with.submit_all([check(&ran), check(&ran)]).unwrap(), 2);
-        with.spawn(check(&ran)).unwrap().join().unwrap();
-        block_on(block_on(with.spawn_async(check(&ran))).unwrap()).unwrap();
-        with.run(check(&ran)).unwrap();
-        block_on(with.run_async(check(&ran))).unwrap();
-        assert!(view.wait_idle());
-        with.try_submit(check(&ran)).unwrap();
-        with.try_spawn(check(&ran)).unwrap().join().unwrap();
-        assert!(view.wait_idle());
-        with.try_run(check(&ran)).unwrap();
-        assert!(view.wait_idle());
-        assert_eq!(ran.get(), 11, "{bits}");
-    }
+    let tasks = each_verb_with_each_option(&view.with(), || view.wait_idle());
     subject.assert_quiet();
     let stats = view.stats();
-    assert_eq!((stats.submitted - before, stats.panicked, stats.peak_running), (33 * 11, 0, 1));
+    assert_eq!((stats.submitted - before, stats.panicked, stats.peak_running), (11 + tasks, 0, 1));
     if let Some(outer) = &subject.outer {
         assert_eq!(outer.stats().submitted, stats.submitted, "it counts there, too");
     }

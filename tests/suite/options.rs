@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::refusals::assert_each_verb_refuses;
+use crate::support::verbs::{assert_each_verb_refuses, each_verb_with_each_option};
 use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, RunTask, eventually, on_every_dispatch, within};
 use formicary::{
@@ -37,10 +37,12 @@ macro_rules! on_kinds {
 enum Setup {
     Plain,
     Nonblocking,
+    /// A worker and room for one more.
+    Roomy,
 }
 
 fn change<K>(builder: Builder<K>, setup: Setup) -> Builder<K> {
-    builder.workers(1).queue(0).nonblocking(setup == Setup::Nonblocking)
+    builder.workers(1).queue(usize::from(setup == Setup::Roomy)).nonblocking(setup == Setup::Nonblocking)
 }
 
 impl<P: Accepts<Task, Output = ()>> Subject<'_, P> {
@@ -64,6 +66,21 @@ fn reporting<T: Send + 'static>(
 ) -> (Task, impl FnOnce() -> Option<T>) {
     let (sender, receiver) = channel();
     (Task::new(move || sender.send(Context::with(ask)).unwrap()), move || receiver.recv().unwrap())
+}
+
+fn accepts<P: Accepts<Task, Output = ()>>(subject: &Subject<'_, P>) {
+    let tasks = each_verb_with_each_option(&subject.with, || subject.control.wait_idle());
+    let stats = subject.control.stats();
+    assert_eq!((stats.submitted, stats.completed), (tasks, tasks), "{stats:?}");
+}
+
+fn accepted<D: Dispatch>() {
+    on_kinds!(D, Setup::Roomy, accepts);
+}
+
+#[test]
+fn every_verb_with_every_option() {
+    on_every_dispatch!(accepted);
 }
 
 /// Every refusal hands the task back with the reason, by each verb.

@@ -9,9 +9,9 @@ pub mod maps;
 pub mod notes;
 pub mod races;
 pub mod random;
-pub mod refusals;
 pub mod sharded;
 pub mod tokens;
+pub mod verbs;
 pub mod waking;
 
 use std::io;
