@@ -127,6 +127,9 @@
 //!
 //! `SECURITY.md` in the repository has the details.
 
+// Shows on docs.rs which items need a feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // First, and apart: rustdoc lists the methods of a pool in the order of the modules, and those of `pool` come before `combinators`.
 mod pool;
 
