@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use formicary::{CancelToken, Cancelled};
 use parking_lot::Mutex;
@@ -189,6 +189,7 @@ fn d11_no_waker_of_a_token_is_called_under_a_lock() {
 }
 
 /// The timer threads of this process, by their numbers (Linux).
+#[cfg(target_os = "linux")]
 fn timers() -> Vec<std::ffi::OsString> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let comm = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
@@ -208,7 +209,7 @@ fn d21_a_thousand_deadlines_are_one_thread() {
         eventually("one thread keeps the time", || timers().len() == 1);
         drop(futures);
 
-        let (mut seen, start) = (std::collections::HashSet::new(), Instant::now());
+        let (mut seen, start) = (std::collections::HashSet::new(), std::time::Instant::now());
         for token in &tokens {
             poll_all(&mut [Box::pin(token.cancelled())], &bell);
             seen.extend(timers());
