@@ -16,7 +16,7 @@ ENV = dict(os.environ, CARGO_TARGET_DIR=os.path.abspath(os.environ.get("CARGO_TA
 ENV |= {"CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0", "CARGO_MANIFEST_DIR": os.path.abspath(TREE)}
 # They measure time or the stack, which a function with all its mutants needs more of, or need packages that take minutes to build and
 # say nothing of the engine.
-NOT_BUILT = ["codesearch", "fork", "idle_cpu", "large_values", "sqlite"]
+NOT_RUN = ["codesearch", "fork", "idle_cpu", "large_values", "sqlite"]
 
 SWITCH = """
 static MUTANT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(u32::MAX);
@@ -113,8 +113,9 @@ def make_tree(mutants):
     open(f"{TREE}/Cargo.toml", "w").write(re.sub(r"\[\[bench\]\]\n(.+\n)+\n", "", manifest))
     for gone in [f"{TREE}/benches", f"{TREE}/examples", f"{TREE}/tests/random_schedules"]:
         shutil.rmtree(gone)
-    for name in NOT_BUILT:
-        os.remove(f"{TREE}/tests/{name}.rs")
+    for name in NOT_RUN:
+        if os.path.exists(f"{TREE}/tests/{name}.rs"):
+            os.remove(f"{TREE}/tests/{name}.rs")
     # A hang is seen from outside. Nothing else is to fail because the machine is busy.
     support = open("tests/support/mod.rs").read()
     support = support.replace("LIMIT: Duration = Duration::from_secs(60)", "LIMIT: Duration = Duration::from_secs(3600)")
@@ -157,13 +158,13 @@ def look_at(pid):
 
 
 def run(program, mutant, most_used, longest_sleep, longest):
-    """Runs a test file until its first failure: how that ended, the failed test, time, processor time, and how long all threads slept.
+    """Runs the tests of a file until the first failure: how that ended, the failed test, time, processor time, and how long all threads slept.
 
     It hangs when all its threads have slept for too long, and spins when it has used too much processor time: neither depends on
     what else the machine has to do."""
     env = ENV | ({} if mutant is None else {"MUTANT": str(mutant)})
     start = awake = time.time()
-    child = subprocess.Popen([program], cwd=TREE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    child = subprocess.Popen(program, cwd=TREE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, start_new_session=True)
     os.set_blocking(child.stdout.fileno(), False)
     output, used, slept, end = b"", 0, 0, None
@@ -199,8 +200,20 @@ def test_programs():
     code, messages = cargo("test", "--quiet", "--all-features", "--no-run", *which)
     if code:
         sys.exit("the tests do not build")
-    tests = [m for m in messages if m.get("executable") and m["target"]["kind"] == ["test"]]
-    return {m["target"]["name"]: m["executable"] for m in tests}
+    found = {}
+    for m in messages:
+        if m.get("executable") and m["target"]["kind"] == ["test"]:
+            name, program = m["target"]["name"], m["executable"]
+            if name not in ("suite", "heap"):
+                found[name] = [program]
+                continue
+            # Each of their files for itself.
+            listed = subprocess.run([program, "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
+            for test in re.findall(r"^(.+): test$", listed, re.M):
+                file = test.split("::")[0]
+                if file not in NOT_RUN:
+                    found.setdefault(file, [program, "--exact"]).append(test)
+    return found
 
 
 class Tests:
@@ -211,7 +224,7 @@ class Tests:
         for name, program in programs.items():
             runs = [run(program, None, 600, 600, 600) for _ in range(2)]
             if any(end != "ok" for end, *_ in runs):
-                sys.exit(f"tests/{name}.rs fails without a mutant: {runs}")
+                sys.exit(f"{name}.rs fails without a mutant: {runs}")
             self.calm[name] = [max(figure) for figure in list(zip(*runs))[2:]]
 
     def worth(self, name, file):

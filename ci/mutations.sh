@@ -3,7 +3,7 @@
 # names contain one of them.
 #
 # A patch in ci/mutations/ begins with the row and a sentence on what it breaks. Then a line `test: FILE FILTER`, or more of them: of the tests
-# in tests/FILE.rs with FILTER in their names at least one must fail, die or hang. Without any patch all of them must pass.
+# in FILE.rs (in tests/suite, tests/heap or tests) with FILTER in their names at least one must fail, die or hang. Without any patch all of them must pass.
 #
 # Everything happens in a copy of the tree below target/; what was built there stays for the next run.
 set -euo pipefail
@@ -36,20 +36,34 @@ tests_of() {
     sed -n '/^---/q; s/^test: //p' "$@"
 }
 
-# Builds test files; for each a line with its name and where the executable is.
+# The program of a test file: the suite's files are modules.
+program_of() {
+    for suite in suite heap; do
+        if [ -e "tests/$suite/$1.rs" ]; then echo "$suite"; return; fi
+    done
+    echo "$1"
+}
+
+# Builds test files; for each program a line with its name and where the executable is. The suite has no other modules then.
 build() {
-    local names=()
-    for file in "$@"; do names+=(--test "$file"); done
+    local file program names=()
+    for program in suite heap; do
+        sed -E "/^mod (support|$(IFS='|'; echo "$*"));$/! { /^mod /d }" "tests/$program/main.rs" >"$tree/tests/$program/main.rs"
+    done
+    for file in "$@"; do names+=("$(program_of "$file")"); done
+    mapfile -t names < <(printf -- '--test\n%s\n' "${names[@]}" | paste - - | sort -u | tr '\t' '\n')
     CARGO_TARGET_DIR=$work/build cargo test --no-run --manifest-path "$tree/Cargo.toml" "${names[@]}" 2>&1 |
-        tee "$runs/build.log" | sed -n 's|^ *Executable tests/\(.*\)\.rs (\(.*\))$|\1 \2|p'
+        tee "$runs/build.log" | sed -n 's|^ *Executable tests/\([a-z_]*\)\(/main\)\{0,1\}\.rs (\(.*\))$|\1 \3|p'
 }
 
 # Runs the tests of a file that pass a filter; leaves in FILE.end how it ended, who noticed, and how long it took.
 run() {
-    local out=$1 program=$2 filter=$3 start=$SECONDS rc=0 how who more
+    local out=$1 program=$2 file=$3 filter=$4 start=$SECONDS rc=0 how who more names
+    [ "$(program_of "$file")" = "$file" ] && file= || file+=::
     echo "is not known||" >"$out.end"
-    "$program" --list "$filter" 2>/dev/null | sed -n 's/: test$//p' >"$out.names"
-    timeout "$limit" "$program" "$filter" >"$out.log" 2>&1 || rc=$?
+    "$program" --list 2>/dev/null | sed -n "s/^\($file[^:]*$filter.*\): test$/\1/p" >"$out.names"
+    mapfile -t names <"$out.names"
+    timeout "$limit" "$program" --exact "${names[@]:-no such test}" >"$out.log" 2>&1 || rc=$?
     sed -n 's/^test \(.*\) \.\.\. ok$/\1/p' "$out.log" >"$out.passed"
     case $rc in
         0) how=passes ;;
@@ -70,13 +84,14 @@ run() {
 mapfile -t all < <(tests_of "${patches[@]}" | sort -u)
 declare -A control
 mapfile -t files < <(printf '%s\n' "${all[@]}" | cut -d' ' -f1 | sort -u)
-while read -r file program; do
-    control[$file]=$program
+while read -r name program; do
+    control[$name]=$program
 done < <(build "${files[@]}")
 for test in "${all[@]}"; do
     read -r file filter <<<"$test"
-    [ -n "${control[$file]-}" ] || { cat "$runs/build.log" >&2; exit 1; }
-    run "$runs/control" "${control[$file]}" "$filter"
+    program=${control[$(program_of "$file")]-}
+    [ -n "$program" ] || { cat "$runs/build.log" >&2; exit 1; }
+    run "$runs/control" "$program" "$file" "$filter"
     IFS='|' read -r how who _ <"$runs/control.end"
     if [ "$how" != passes ]; then
         cat "$runs/control.log" >&2
@@ -102,13 +117,13 @@ for patch in "${patches[@]}"; do
     number=0
     for test in "${tests[@]}"; do
         read -r file filter <<<"$test"
-        program=$(sed -n "s/^$file //p" <<<"$built")
+        program=$(sed -n "s/^$(program_of "$file") //p" <<<"$built")
         [ -n "$program" ] || { cat "$runs/build.log" >&2; fault "$name" "does not compile"; break; }
         number=$((number + 1))
         # The next build overwrites it. Most of those that run at the same time hang, so they are in nobody's way.
         cp "$program" "$runs/$name.$number"
         while [ "$(jobs -rp | wc -l)" -ge 8 ]; do wait -n || true; done
-        run "$runs/$name.$number.run" "$runs/$name.$number" "$filter" &
+        run "$runs/$name.$number.run" "$runs/$name.$number" "$file" "$filter" &
     done
 done
 wait

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The behaviour suite under ThreadSanitizer: needs a nightly toolchain, and is skipped without one. Takes the names of tests, or runs
-# all but those below. What it cannot see is in docs/proof.md.
+# The behaviour suite under ThreadSanitizer: needs a nightly toolchain, and is skipped without one. Takes
+# parts of tests' names, or runs all but those below. What it cannot see is in docs/proof.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Programs of tests/, and modules of the suite and of tests/heap.
 declare -A left_out=(
     [allocations]="counts allocations: the sanitizer has its own"
     [finished]="counts allocations: the sanitizer has its own"
-    [memory]="measures memory: the sanitizer keeps several times as much"
+    [shrinking]="measures memory: the sanitizer keeps several times as much"
     [idle_cpu]="measures processor time: the sanitizer has a thread of its own"
     [codesearch]="runs the example, a process that is not instrumented"
     [refused_by_the_system]="limits the address space, of which the sanitizer takes what it likes"
@@ -26,13 +27,15 @@ fi
 # A test that nests thousands of waits: with every lock the sanitizer keeps the whole stack.
 too_deep=d08_waits_nest_as_deep_as_the_stack
 target=$(rustup run nightly rustc --version --verbose | sed -n 's/^host: //p')
-names=()
-for file in tests/*.rs; do
+programs=(--test suite --test heap)
+filters=("$@" --skip "$too_deep")
+for file in tests/*.rs tests/suite/*.rs tests/heap/*.rs; do
     test=$(basename "$file" .rs)
-    if [ $# = 0 ] && [ -n "${left_out[$test]-}" ]; then
+    if [ -n "${left_out[$test]-}" ]; then
         echo "left out: $test, which ${left_out[$test]}"
-    elif [ $# = 0 ] || [[ " $* " = *" $test "* ]]; then
-        names+=(--test "$test")
+        filters+=(--skip "$test::")
+    elif [ "$file" = "tests/$test.rs" ]; then
+        programs+=(--test "$test")
     fi
 done
 # The standard library and the C library are not instrumented, which the compiler wants to be told is meant.
@@ -41,4 +44,4 @@ export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp exitcode=66 ${TSAN_OPTIONS-}
 # Two panics at a time would have the standard library look up their names in one table, under a lock of its compiled part.
 export RUST_BACKTRACE=0
 export FORMICARY_STRESS_ROUNDS="${FORMICARY_STRESS_ROUNDS-0.5}"
-RUSTUP_AUTO_INSTALL=0 timeout 1500 cargo +nightly test --locked --no-fail-fast --all-features --target "$target" "${names[@]}" -- --test-threads=2 --skip "$too_deep"
+RUSTUP_AUTO_INSTALL=0 timeout 1500 cargo +nightly test --locked --no-fail-fast --all-features --target "$target" "${programs[@]}" -- --test-threads=2 "${filters[@]}"

@@ -3,11 +3,19 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use parking_lot::{Mutex, MutexGuard};
+
 /// Counts what the whole process does.
 pub struct Counting;
 
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// One test at a time, until the guard is dropped: the bytes are counted for the whole process.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock()
+}
 
 /// The bytes on the heap.
 pub fn bytes() -> usize {
