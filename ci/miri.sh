@@ -28,7 +28,8 @@ run() {
     local filter=$1 rc=0
     timeout "$seconds" cargo +nightly miri test --locked "${@:2}" "$filter" -- --test-threads=1 "${too_long[@]}" >"$scratch/log" 2>&1 || rc=$?
     [ "$rc" = 0 ] || [ "$rc" = 124 ] || { cat "$scratch/log" >&2; return 1; }
-    echo "${*:2} $filter: $(grep -c '^test .* ok$' "$scratch/log" || true) tests passed$([ "$rc" = 0 ] || echo ", cut short after $seconds s")"
+    echo "${*:2} $filter"
+    echo "    $(grep -c '^test .* ok$' "$scratch/log" || true) tests passed$([ "$rc" = 0 ] || echo ", cut short after $seconds s")"
 }
 cargo +nightly miri test --locked --lib --test suite --test task --no-run
 if [ $# -gt 0 ]; then
