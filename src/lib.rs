@@ -108,7 +108,7 @@
 //! Every pool is one engine with two parts plugged in: how a worker runs a task, which the kind of pool decides, and how a task finds a
 //! worker, which the dispatch decides. The engine does the rest: admission, parking, threads, counting, and the pool's life cycle. A
 //! submitter looks for a sleeping worker after its push, and a worker checks the queue once more after it has registered as sleeping. So at
-//! least one of the two sees the other, and no wake-up is lost; the protocol is model-checked. `DESIGN.md` in the repository follows a task
+//! least one of the two sees the other, and no wake-up is lost; the protocol is model-checked. `DESIGN.md` in the sources follows a task
 //! from `submit` to `join`, and gives the reasons for the decisions.
 //!
 //! # When things go wrong
@@ -125,7 +125,10 @@
 //! - **Stack overflow**: ends the process ([`Builder::stack_size`]).
 //! - **A changed clock**: no effect; all times are monotonic.
 //!
-//! `SECURITY.md` in the repository has the details.
+//! `SECURITY.md` in the sources has the details.
+
+// Shows on docs.rs which items need a feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // First, and apart: rustdoc lists the methods of a pool in the order of the modules, and those of `pool` come before `combinators`.
 mod pool;

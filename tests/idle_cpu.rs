@@ -71,6 +71,7 @@ fn named(name: &str, mut setup: Setup) -> Setup {
 
 /// The measure measures: a thread that spins is seen.
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "counts threads in /proc")]
 fn b19_control_a_spinning_thread_is_seen() {
     let stop = Gate::new();
     let seen = stop.clone();
@@ -89,6 +90,7 @@ fn b19_control_a_spinning_thread_is_seen() {
 
 /// B19: thirty-two workers that have worked and are idle; with an expiry far off, and without one.
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "counts threads in /proc")]
 fn b19_idle_workers_use_no_cpu() {
     for expiry in [None, Some(Duration::from_secs(600))] {
         for_each(move |variant| {

@@ -37,6 +37,7 @@ fn burst(min_workers: usize) {
 
 /// B23: threads and memory go back to the minimum, be that one worker or none.
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "counts threads in /proc")]
 fn b23_after_a_burst_threads_and_memory_go_back() {
     let _alone = alone();
     burst(0);

@@ -93,6 +93,7 @@ fn last_share<D: Dispatch>() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "counts threads in /proc")]
 fn the_pool_ends_with_the_map_that_has_the_last_share() {
     on_every_dispatch!(last_share);
 }

@@ -27,8 +27,8 @@ use formicary::{
 // Not the standard library's, which is precompiled: ThreadSanitizer does not see its synchronisation.
 use parking_lot::{Condvar, Mutex};
 
-/// How long a test may take before it counts as hanging.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// How long a test may take before it counts as hanging. Miri is a hundred times slower.
+pub const LIMIT: Duration = Duration::from_secs(if cfg!(miri) { 600 } else { 60 });
 
 /// A pool of any kind and dispatch, for tasks.
 pub type AnyPool = Arc<dyn WorkerPool<Task>>;

@@ -70,13 +70,13 @@ pub(crate) fn park(deadline: Option<Instant>) {
 /// 3. the compiler moves no memory access across a `compiler_fence(SeqCst)`.
 ///
 /// A separate fence instruction would also wait until all earlier stores have reached the cache. crossbeam-epoch rests on the same
-/// assumptions when it pins a thread on x86. Loom and shuttle do not check them: there, and on every other processor, this is a real
+/// assumptions when it pins a thread on x86. Loom, shuttle and Miri do not check them: there, and on every other processor, this is a real
 /// fence, so a missing read-modify-write before a call is not found by the models. Every caller states which one precedes it.
 #[inline]
 pub(crate) fn fence_after_rmw() {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(not(target_arch = "x86_64"), miri))]
     fence(std::sync::atomic::Ordering::SeqCst);
 }
 
