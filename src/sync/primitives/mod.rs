@@ -10,6 +10,8 @@ mod cell;
 mod checked;
 #[cfg(formicary_loom)]
 mod loom;
+#[cfg(formicary_loom)]
+mod loom_deque;
 #[cfg(not(any(formicary_loom, formicary_shuttle)))]
 mod real;
 #[cfg(formicary_shuttle)]
@@ -20,6 +22,8 @@ pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(formicary_loom)]
 pub(crate) use self::loom::*;
+#[cfg(formicary_loom)]
+pub(crate) use self::loom_deque as deque;
 #[cfg(formicary_shuttle)]
 pub(crate) use self::shuttle::*;
 #[cfg(not(formicary_loom))]

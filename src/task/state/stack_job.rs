@@ -1,0 +1,170 @@
+//! A closure on the stack of a thread that waits until it has run: one half of a fork.
+//!
+//! The owner pushes a [`JobRef`] to its deque. Then either the owner takes it back and calls the closure itself, or another worker steals
+//! it, and the owner waits for the answer in its [`Oneshot`].
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use super::stack_oneshot::{ErasedSender, Oneshot, ReplySender};
+use super::task_ref::{Completion, Retracted, RunOutcome};
+use super::wait::Outcome;
+use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
+use crate::sync::{AtomicUsize, Ordering, Thread, UnsafeCell};
+use crate::task::closure::{Body, Task};
+
+/// No worker has stolen the job.
+const NO_THIEF: usize = usize::MAX;
+
+/// A closure, and the place for its result.
+#[repr(C)] // the header first: a `JobRef` points to it
+pub(crate) struct StackJob<F, R> {
+    header: Header,
+    /// Taken by the thread that runs it.
+    f: UnsafeCell<Option<F>>,
+    oneshot: Oneshot<(), R>,
+}
+
+struct Header {
+    run: unsafe fn(NonNull<Header>, &mut Completion),
+    abandon: unsafe fn(NonNull<Header>),
+    /// The worker that has stolen the job: a hint for the owner.
+    thief: AtomicUsize,
+}
+
+/// Refers to a [`StackJob`] of any type. The one that leaves the deque is the right to run it.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct JobRef(NonNull<Header>);
+
+// SAFETY: the closure is `Send`, and so is its result (`StackJob::new`). The owner keeps the job in place until it is taken back or answered.
+unsafe impl Send for JobRef {}
+
+impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
+    pub(crate) fn new(f: F) -> Self {
+        StackJob {
+            header: Header { run: Self::run, abandon: Self::abandon, thief: AtomicUsize::new(NO_THIEF) },
+            f: UnsafeCell::new(Some(f)),
+            oneshot: Oneshot::new(),
+        }
+    }
+
+    /// A reference for the deque.
+    ///
+    /// # Safety
+    /// The job stays in place until the reference was taken back from the deque, or until [`is_complete`](Self::is_complete).
+    pub(crate) unsafe fn job_ref(&self) -> JobRef {
+        JobRef(NonNull::from(self).cast())
+    }
+
+    /// Takes the closure.
+    ///
+    /// # Safety
+    /// The caller is the owner, and has taken the reference back, or has seen [`is_complete`](Self::is_complete).
+    pub(crate) unsafe fn take(&self) -> Option<F> {
+        self.f.with_mut(|f| {
+            // SAFETY: as the caller promises, no other thread accesses the job.
+            unsafe { (*f).take() }
+        })
+    }
+
+    /// The answer of the thief. `None` if it has not run the closure.
+    ///
+    /// # Safety
+    /// The caller is the owner, and has seen [`is_complete`](Self::is_complete).
+    pub(crate) unsafe fn answer(&self) -> Option<Result<R, Payload>> {
+        match self.oneshot.take()? {
+            Outcome::Done(Ok(output)) => Some(Ok(output)),
+            // The payload of the panic: nothing else is put.
+            Outcome::Done(Err(error)) => error.into_panic().ok().map(Err),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.oneshot.is_complete()
+    }
+
+    /// Spins for a moment until the answer is there. Returns whether it is.
+    pub(crate) fn spin(&self) -> bool {
+        self.oneshot.spin()
+    }
+
+    /// From now on the answer wakes this thread, which is the owner.
+    pub(crate) fn wake_owner(&self, owner: Thread) {
+        self.oneshot.set_receiver(owner);
+    }
+
+    /// The worker that has stolen the job, if that is known already.
+    pub(crate) fn thief(&self) -> Option<usize> {
+        // ORDERING: Relaxed. It is a hint.
+        Some(self.header.thief.load(Ordering::Relaxed)).filter(|thief| *thief != NO_THIEF)
+    }
+
+    /// # Safety
+    /// `header` is that of a job of this type, whose reference the caller has taken from the deque.
+    unsafe fn run(header: NonNull<Header>, completion: &mut Completion) {
+        let job = header.cast::<Self>().as_ptr();
+        // SAFETY: the owner keeps the job in place until the sender below announces. It accesses neither the closure nor the answer
+        // before that.
+        let (f, oneshot) = unsafe { ((*job).f.with_mut(|f| (*f).take()), NonNull::from(&(*job).oneshot)) };
+        let Some(f) = f else { return };
+        // SAFETY: this is the one right to answer: it came with the reference.
+        completion.set_caller(ErasedSender::of(unsafe { ReplySender::from_oneshot(oneshot) }));
+        // The panic is the owner's, which raises it again.
+        let result = catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panic);
+        // SAFETY: the sender is in `completion`, and does not announce before this.
+        unsafe { Oneshot::put(oneshot, Outcome::Done(result)) };
+    }
+
+    /// Announces without an answer: the owner calls the closure.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn abandon(header: NonNull<Header>) {
+        let job = header.cast::<Self>().as_ptr();
+        // SAFETY: as in `run`.
+        drop(unsafe { ReplySender::from_oneshot(NonNull::from(&(*job).oneshot)) });
+    }
+}
+
+/// A job that was taken from another worker's deque, as a task.
+pub(crate) struct StolenJob(JobRef);
+
+impl StolenJob {
+    /// `job` was stolen by the worker `thief`.
+    pub(crate) fn new(job: JobRef, thief: usize) -> Self {
+        // SAFETY: the owner keeps the job in place until it is answered, which only this value does.
+        let header = unsafe { job.0.as_ref() };
+        // ORDERING: Relaxed. It is a hint.
+        header.thief.store(thief, Ordering::Relaxed);
+        StolenJob(job)
+    }
+
+    /// Calls the closure, and sets `completion` first.
+    pub(crate) fn run(self, completion: &mut Completion) -> RunOutcome {
+        let JobRef(header) = self.0;
+        mem::forget(self);
+        // SAFETY: `self` was the right to run the job, which is in place; the function is that of its type.
+        unsafe { (header.as_ref().run)(header, completion) };
+        RunOutcome::Ran
+    }
+}
+
+impl Drop for StolenJob {
+    fn drop(&mut self) {
+        let JobRef(header) = self.0;
+        // SAFETY: as in `run`.
+        unsafe { (header.as_ref().abandon)(header) };
+    }
+}
+
+impl Body for StolenJob {
+    fn call(self, completion: &mut Completion) -> RunOutcome {
+        self.run(completion)
+    }
+
+    fn retract(self, _kind: SubmitErrorKind, _cause: Cause) -> Retracted<Task> {
+        Retracted::ToCaller
+    }
+}
