@@ -12,8 +12,8 @@ use crate::pool::Pool;
 use crate::queue::Dispatch;
 use crate::queue::deques::LocalDeque;
 use crate::sync::abort::AbortOnUnwind;
-use crate::sync::{current, park, spin_loop, yield_now};
-use crate::task::block_permits;
+use crate::sync::{self, current, park};
+use crate::task::blocked_workers;
 use crate::task::current_worker;
 use crate::task::state::{JobRef, StackJob};
 
@@ -115,7 +115,7 @@ impl<D: Dispatch> Pool<D> {
             match job.thief() {
                 Some(thief) => break local.other(thief),
                 None if job.is_complete() => return,
-                None => yield_now(),
+                None => sync::yield_now(),
             }
         };
         let mut is_receiver = false;
@@ -135,11 +135,10 @@ impl<D: Dispatch> Pool<D> {
             }
             if thief.as_ref().is_none_or(|thief| thief.is_empty()) && !job.is_complete() {
                 // What it waits for has started on another thread, later than its own task, so such waits cannot form a circle.
-                let _guard = block_permits::enter_wait_regardless(self.engine.id());
+                let _guard = blocked_workers::enter_wait_regardless(self.engine.id());
                 park(None);
             }
             drop(helps);
-            spin_loop();
         }
     }
 

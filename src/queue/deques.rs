@@ -29,7 +29,14 @@ pub(crate) struct Victim<J> {
 #[derive(Default)]
 struct Helpers {
     is_any: AtomicBool,
-    threads: Mutex<Vec<Thread>>,
+    list: Mutex<HelperList>,
+}
+
+#[derive(Default)]
+struct HelperList {
+    /// Each with its number.
+    threads: Vec<(usize, Thread)>,
+    next: usize,
 }
 
 /// A worker's own deque. It leaves the pool's list when it is dropped.
@@ -92,20 +99,21 @@ impl<J> Victim<J> {
     /// Registers the calling thread to be woken when the owner pushes, until the guard is dropped. Afterwards check again whether there is
     /// something to steal.
     pub(crate) fn help(&self, thread: &Thread) -> HelpGuard<'_, J> {
-        let mut threads = self.helpers.threads.lock();
-        threads.push(thread.clone());
+        let mut list = self.helpers.list.lock();
+        let number = list.next;
+        list.next += 1;
+        list.threads.push((number, thread.clone()));
         // ORDERING: Relaxed, before the fence.
         self.helpers.is_any.store(true, Ordering::Relaxed);
-        drop(threads);
+        drop(list);
         // ORDERING: SeqCst fence between the registration and the caller's look at the deque. It pairs with the one in `LocalDeque::push`.
         fence(Ordering::SeqCst);
-        HelpGuard(self)
+        HelpGuard { victim: self, number }
     }
 
     #[cold]
     fn wake_helpers(&self) {
-        let threads = self.helpers.threads.lock();
-        threads.iter().for_each(Thread::unpark);
+        self.helpers.list.lock().threads.iter().for_each(|(_, thread)| thread.unpark());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -113,15 +121,19 @@ impl<J> Victim<J> {
     }
 }
 
-/// See [`Victim::help`]. One thread at a time helps a worker: the one from which it has stolen its job. Its jobs nest, and so do these.
-pub(crate) struct HelpGuard<'a, J>(&'a Victim<J>);
+/// See [`Victim::help`].
+pub(crate) struct HelpGuard<'a, J> {
+    victim: &'a Victim<J>,
+    number: usize,
+}
 
 impl<J> Drop for HelpGuard<'_, J> {
     fn drop(&mut self) {
-        let mut threads = self.0.helpers.threads.lock();
-        threads.clear();
+        let helpers = &self.victim.helpers;
+        let mut list = helpers.list.lock();
+        list.threads.retain(|(number, _)| *number != self.number);
         // ORDERING: Relaxed, under the lock.
-        self.0.helpers.is_any.store(false, Ordering::Relaxed);
+        helpers.is_any.store(!list.threads.is_empty(), Ordering::Relaxed);
     }
 }
 

@@ -34,10 +34,7 @@ struct State<T> {
 
 impl<T> State<T> {
     /// Whether one more task may start beside the queue. Then the queue knows of it, if a limit is in force.
-    fn reserve<Q: Queue<T>>(&self, queue: &Q) -> bool
-    where
-        T: Send + 'static,
-    {
+    fn reserve<Q: Queue<T>>(&self, queue: &Q) -> bool {
         let Some(limit) = self.limit else { return true };
         // From now on the queue starts no task that would exceed the limit together with this one. It may have started one before.
         queue.set_elsewhere(self.running + 1);

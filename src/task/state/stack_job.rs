@@ -26,7 +26,7 @@ pub(crate) struct StackJob<F, R> {
     oneshot: Oneshot<(), R>,
 }
 
-struct Header {
+pub struct Header {
     run: unsafe fn(NonNull<Header>, &mut Completion),
     abandon: unsafe fn(NonNull<Header>),
     /// The worker that has stolen the job: a hint for the owner.
@@ -35,7 +35,7 @@ struct Header {
 
 /// Refers to a [`StackJob`] of any type. The one that leaves the deque is the right to run it.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct JobRef(NonNull<Header>);
+pub struct JobRef(NonNull<Header>);
 
 // SAFETY: the closure is `Send`, and so is its result (`StackJob::new`). The owner keeps the job in place until it is taken back or answered.
 unsafe impl Send for JobRef {}
@@ -129,7 +129,7 @@ impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
 }
 
 /// A job that was taken from another worker's deque, as a task.
-pub(crate) struct StolenJob(JobRef);
+pub struct StolenJob(JobRef);
 
 impl StolenJob {
     /// `job` was stolen by the worker `thief`.
