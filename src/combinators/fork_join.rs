@@ -12,7 +12,7 @@ use crate::pool::Pool;
 use crate::queue::Dispatch;
 use crate::queue::deques::LocalDeque;
 use crate::sync::abort::AbortOnUnwind;
-use crate::sync::{self, current, park};
+use crate::sync::{self, park};
 use crate::task::blocked_workers;
 use crate::task::current_worker;
 use crate::task::state::{JobRef, StackJob};
@@ -118,28 +118,16 @@ impl<D: Dispatch> Pool<D> {
                 None => sync::yield_now(),
             }
         };
-        let mut is_receiver = false;
-        while !job.is_complete() {
-            if let Some(stolen) = thief.as_ref().and_then(|thief| thief.steal()) {
-                self.engine.run_job(worker, stolen);
-                continue;
-            }
-            if !is_receiver && job.spin() {
-                return;
-            }
-            let this_thread = current();
-            let helps = thief.as_ref().map(|thief| thief.help(&this_thread));
-            if !is_receiver {
-                job.wake_owner(this_thread);
-                is_receiver = true;
-            }
-            if thief.as_ref().is_none_or(|thief| thief.is_empty()) && !job.is_complete() {
-                // What it waits for has started on another thread, later than its own task, so such waits cannot form a circle.
+        job.wait_and_help(
+            thief.as_deref(),
+            |stolen| self.engine.run_job(worker, stolen),
+            || {
+                // What the caller waits for has started on another thread, later than the caller's own task. So such waits cannot form a
+                // circle.
                 let _guard = blocked_workers::enter_wait_regardless(self.engine.id());
                 park(None);
-            }
-            drop(helps);
-        }
+            },
+        );
     }
 
     /// Runs all closures, and returns their results in the same order. They may borrow, and run at the same time where workers are free.

@@ -11,7 +11,8 @@ use super::stack_oneshot::{ErasedSender, Oneshot, ReplySender};
 use super::task_ref::{Completion, Retracted, RunOutcome};
 use super::wait::Outcome;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
-use crate::sync::{AtomicUsize, Ordering, Thread, UnsafeCell};
+use crate::queue::deques::Victim;
+use crate::sync::{AtomicUsize, Ordering, UnsafeCell, current};
 use crate::task::closure::{Body, Task};
 
 /// No worker has stolen the job.
@@ -26,7 +27,7 @@ pub(crate) struct StackJob<F, R> {
     oneshot: Oneshot<(), R>,
 }
 
-pub struct Header {
+pub(super) struct Header {
     run: unsafe fn(NonNull<Header>, &mut Completion),
     abandon: unsafe fn(NonNull<Header>),
     /// The worker that has stolen the job: a hint for the owner.
@@ -35,7 +36,7 @@ pub struct Header {
 
 /// Refers to a [`StackJob`] of any type. The one that leaves the deque is the right to run it.
 #[derive(Clone, Copy, PartialEq)]
-pub struct JobRef(NonNull<Header>);
+pub(crate) struct JobRef(NonNull<Header>);
 
 // SAFETY: the closure is `Send`, and so is its result (`StackJob::new`). The owner keeps the job in place until it is taken back or answered.
 unsafe impl Send for JobRef {}
@@ -85,14 +86,35 @@ impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
         self.oneshot.is_complete()
     }
 
-    /// Spins for a moment until the answer is there. Returns whether it is.
-    pub(crate) fn spin(&self) -> bool {
-        self.oneshot.spin()
-    }
-
-    /// From now on the answer wakes this thread, which is the owner.
-    pub(crate) fn wake_owner(&self, owner: Thread) {
-        self.oneshot.set_receiver(owner);
+    /// Blocks until the answer is there. Meanwhile runs what the thief pushes to its deque, if it has one. `park` may return at any time.
+    /// Only the owner may call it, once.
+    pub(crate) fn wait_and_help(
+        &self,
+        thief: Option<&Victim<JobRef>>,
+        mut run: impl FnMut(JobRef),
+        mut park: impl FnMut(),
+    ) {
+        let has_jobs = || thief.is_some_and(|thief| !thief.is_empty());
+        let mut is_receiver = false;
+        while !self.is_complete() {
+            if let Some(stolen) = thief.and_then(Victim::steal) {
+                run(stolen);
+                continue;
+            }
+            if !is_receiver && self.oneshot.spin(|| self.is_complete() || has_jobs()) {
+                continue;
+            }
+            let this_thread = current();
+            let helping = thief.map(|thief| thief.help(&this_thread));
+            if !is_receiver {
+                self.oneshot.set_receiver(this_thread);
+                is_receiver = true;
+            }
+            if !self.is_complete() && !has_jobs() {
+                park();
+            }
+            drop(helping);
+        }
     }
 
     /// The worker that has stolen the job, if that is known already.

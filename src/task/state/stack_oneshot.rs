@@ -59,7 +59,7 @@ impl<I, O> Oneshot<I, O> {
 
     /// Waits for the answer: spins, then parks.
     fn wait(&self) {
-        if self.spin() {
+        if self.spin(|| self.is_complete()) {
             return;
         }
         self.set_receiver(current());
@@ -68,9 +68,9 @@ impl<I, O> Oneshot<I, O> {
         }
     }
 
-    /// Spins for a moment until the answer is there. Returns whether it is.
-    pub(super) fn spin(&self) -> bool {
-        spin_for_reply(|| self.is_complete())
+    /// Spins for a moment until `is_there`. Returns whether it is.
+    pub(super) fn spin(&self, is_there: impl Fn() -> bool) -> bool {
+        spin_for_reply(is_there)
     }
 
     /// From now on the answer wakes this thread. Only the caller may call it, once.
