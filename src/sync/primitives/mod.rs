@@ -9,9 +9,9 @@ mod cell;
 #[cfg(any(formicary_loom, formicary_shuttle))]
 mod checked;
 #[cfg(formicary_loom)]
-mod loom;
+pub(crate) mod deque;
 #[cfg(formicary_loom)]
-mod loom_deque;
+mod loom;
 #[cfg(not(any(formicary_loom, formicary_shuttle)))]
 mod real;
 #[cfg(formicary_shuttle)]
@@ -22,8 +22,6 @@ pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(formicary_loom)]
 pub(crate) use self::loom::*;
-#[cfg(formicary_loom)]
-pub(crate) use self::loom_deque as deque;
 #[cfg(formicary_shuttle)]
 pub(crate) use self::shuttle::*;
 #[cfg(not(formicary_loom))]

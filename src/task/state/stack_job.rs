@@ -190,3 +190,96 @@ impl Body for StolenJob {
         Retracted::ToCaller
     }
 }
+
+#[cfg(all(test, formicary_loom))]
+mod models {
+    //! A job that its owner takes back, that a thief runs, or that a thief loses; and an owner that helps its thief.
+
+    use loom::thread;
+
+    use super::*;
+    use crate::queue::deques::{Deques, Victims};
+    use crate::sync::explore::explore;
+    use crate::sync::{Arc, park};
+
+    /// Loom finds a job that runs twice or never, an access to it after its end, and an owner that is not woken.
+    fn against_a_thief(thief: fn(StolenJob)) {
+        explore(3, move || {
+            let deques = Deques::new();
+            let local = deques.register(0);
+            let job = StackJob::new(|| 7);
+            // SAFETY: the job stays in place to the end of this closure, which waits for the thief.
+            local.push(unsafe { job.job_ref() });
+            let thief = thread::spawn(move || {
+                let stolen = Victims::new(1).steal(&deques);
+                stolen.map(|job| thief(StolenJob::new(job, 1))).is_some()
+            });
+            let is_own = local.pop().is_some();
+            if !is_own {
+                job.wait_and_help(None, |_| unreachable!("there is no other job"), || park(None));
+            }
+            // SAFETY: the job was taken back, or is complete.
+            let (answer, f) = unsafe { (if is_own { None } else { job.answer() }, job.take()) };
+            // It was run, or is still there.
+            assert_eq!(answer.map_or_else(|| f.map(|f| f()), Result::ok), Some(7));
+            assert_eq!(thief.join().unwrap(), !is_own);
+        });
+    }
+
+    #[test]
+    fn a_job_is_taken_back_or_answered() {
+        against_a_thief(|stolen| {
+            let mut completion = Completion::default();
+            assert!(stolen.run(&mut completion) == RunOutcome::Ran);
+            assert!(completion.send(None).is_none());
+        });
+    }
+
+    #[test]
+    fn a_job_that_its_thief_drops_is_the_owners() {
+        against_a_thief(drop);
+    }
+
+    /// The thief's job pushes another one, and waits until it was run: only the owner can do that, which may have parked.
+    #[test]
+    fn an_owner_is_woken_to_help() {
+        fn run(job: JobRef, thief: usize) {
+            let mut completion = Completion::default();
+            assert!(StolenJob::new(job, thief).run(&mut completion) == RunOutcome::Ran);
+            assert!(completion.send(None).is_none());
+        }
+        explore(2, || {
+            let deques = Deques::new();
+            let local = deques.register(0);
+            let theirs = Arc::clone(&deques);
+            // As in the engine, the thief has a deque before it steals.
+            let job = StackJob::new(move || {
+                let local = theirs.register(1);
+                let inner = StackJob::new(|| 1);
+                // SAFETY: the job stays in place until it was answered.
+                local.push(unsafe { inner.job_ref() });
+                inner.wait_and_help(None, |_| unreachable!("nobody pushes to the owner"), || park(None));
+                // SAFETY: the job is complete.
+                unsafe { inner.answer() }.and_then(Result::ok)
+            });
+            // SAFETY: as above.
+            local.push(unsafe { job.job_ref() });
+            let others = Arc::clone(&deques);
+            let thief = thread::spawn(move || {
+                let stolen = Victims::new(1).steal(&others);
+                run(stolen.expect("the owner leaves it"), 1);
+            });
+            let victim = loop {
+                match local.other(1) {
+                    Some(victim) => break victim,
+                    None if job.is_complete() => unreachable!("the inner job was not run"),
+                    None => thread::yield_now(),
+                }
+            };
+            job.wait_and_help(Some(&victim), |job| run(job, 0), || park(None));
+            // SAFETY: the job is complete.
+            assert!(matches!(unsafe { job.answer() }, Some(Ok(Some(1)))));
+            thief.join().unwrap();
+        });
+    }
+}
