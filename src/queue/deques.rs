@@ -78,7 +78,8 @@ impl<J> Deques<J> {
         self.version.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn victim(&self, worker: usize) -> Option<Arc<Victim<J>>> {
+    /// The deque of a worker.
+    pub(crate) fn victim(&self, worker: usize) -> Option<Arc<Victim<J>>> {
         self.list.lock().iter().find(|victim| victim.worker == worker).map(Arc::clone)
     }
 }

@@ -12,7 +12,7 @@ use super::task_ref::{Completion, Retracted, RunOutcome};
 use super::wait::Outcome;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::queue::deques::Victim;
-use crate::sync::{AtomicUsize, Ordering, UnsafeCell, current};
+use crate::sync::{AtomicUsize, IS_CHECKED, Ordering, UnsafeCell, current};
 use crate::task::closure::{Body, Task};
 
 /// No worker has stolen the job.
@@ -101,7 +101,7 @@ impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
                 run(stolen);
                 continue;
             }
-            if !is_receiver && self.oneshot.spin(|| self.is_complete() || has_jobs()) {
+            if !is_receiver && !IS_CHECKED && self.oneshot.spin(|| self.is_complete() || has_jobs()) {
                 continue;
             }
             let this_thread = current();
@@ -251,13 +251,12 @@ mod models {
         explore(2, || {
             let deques = Deques::new();
             let local = deques.register(0);
-            let theirs = Arc::clone(&deques);
-            // As in the engine, the thief has a deque before it steals.
+            let theirs = deques.register(1);
+            let victim = local.other(1).expect("it is registered");
             let job = StackJob::new(move || {
-                let local = theirs.register(1);
                 let inner = StackJob::new(|| 1);
                 // SAFETY: the job stays in place until it was answered.
-                local.push(unsafe { inner.job_ref() });
+                theirs.push(unsafe { inner.job_ref() });
                 inner.wait_and_help(None, |_| unreachable!("nobody pushes to the owner"), || park(None));
                 // SAFETY: the job is complete.
                 unsafe { inner.answer() }.and_then(Result::ok)
@@ -266,16 +265,9 @@ mod models {
             local.push(unsafe { job.job_ref() });
             let others = Arc::clone(&deques);
             let thief = thread::spawn(move || {
-                let stolen = Victims::new(1).steal(&others);
+                let stolen = others.victim(0).and_then(|owner| owner.steal());
                 run(stolen.expect("the owner leaves it"), 1);
             });
-            let victim = loop {
-                match local.other(1) {
-                    Some(victim) => break victim,
-                    None if job.is_complete() => unreachable!("the inner job was not run"),
-                    None => thread::yield_now(),
-                }
-            };
             job.wait_and_help(Some(&victim), |job| run(job, 0), || park(None));
             // SAFETY: the job is complete.
             assert!(matches!(unsafe { job.answer() }, Some(Ok(Some(1)))));
