@@ -1,6 +1,6 @@
 //! A stand-in for `crossbeam-deque`, which loom cannot see into: a list under a lock. The assumption is that the real one keeps what its
 //! documentation promises: each job is taken once, by its owner or by a thief, with what happened before its push. A steal may fail for
-//! the moment; here it never does.
+//! the moment; here it never does. The lock also orders more than the real deque does, so the models do not check the fences beside it alone.
 
 use std::collections::VecDeque;
 
