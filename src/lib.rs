@@ -143,6 +143,7 @@ mod task;
 
 pub use cancel::{CancelReason, CancelToken, Cancelled, DropGuard};
 pub use combinators::broadcast::Answers;
+pub use combinators::fork_join::yield_now;
 pub use combinators::group::Group;
 pub use combinators::limited::{Limited, LimitedStats};
 #[cfg(feature = "stream")]

@@ -31,6 +31,7 @@ mod settings;
 mod shutdown;
 mod spawning;
 pub(crate) mod stats;
+mod stealing;
 mod submit;
 mod submit_async;
 mod submit_options;
@@ -54,6 +55,7 @@ pub(crate) use views::{BlockedAtView, PoolViews};
 
 use crate::engine::options::{Nested, Options, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
+use crate::queue::deques::Deques;
 use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
 use crate::task::blocked_workers::BlockedWorkers;
@@ -62,7 +64,7 @@ use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
 use crate::task::pending_polls::PendingPolls;
 use crate::task::running_tasks::{Overdue, RunningTasks};
-use crate::task::state::{Completion, Retracted, RunOutcome};
+use crate::task::state::{Completion, JobRef, Retracted, RunOutcome, StolenJob};
 use crate::task::withdrawn::Identity;
 
 use counters::Counters;
@@ -117,6 +119,11 @@ pub trait Runner: Send + Sync + Sized + 'static {
         None
     }
 
+    /// The item that stands for a job which was stolen from another worker. `None` if this kind of pool has none.
+    fn stolen(_job: StolenJob) -> Option<Self::Item> {
+        None
+    }
+
     /// Whether a queued task will run. It is called under the queue's locks.
     fn liveness(item: &Self::Item) -> Liveness;
 
@@ -141,6 +148,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     threads: Threads,
     blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,
+    deques: Arc<Deques<JobRef>>,
     lifecycle: Lifecycle,
     counters: Counters,
     running_tasks: RunningTasks,
@@ -190,6 +198,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             threads: Threads::new(id, options.workers, options.min_workers),
             blocked_workers: BlockedWorkers::new(),
             pending_polls: PendingPolls::default(),
+            deques: Deques::new(),
             lifecycle: Lifecycle::new(),
             counters: Counters::default(),
             running_tasks: RunningTasks::default(),

@@ -11,7 +11,7 @@ use crate::task::closure::Task;
 use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::Overdue;
-use crate::task::state::{Completion, ReplySender, Retracted, Run, RunOutcome, TaskRef, TaskState};
+use crate::task::state::{Completion, ReplySender, Retracted, Run, RunOutcome, StolenJob, TaskRef, TaskState};
 
 /// Calls closures. Its workers have no state.
 #[derive(Default)]
@@ -42,6 +42,10 @@ impl Runner for CallTask {
 
     fn deferred(deferred: Deferred<Task, Task>) -> Task {
         Task::from_body(deferred)
+    }
+
+    fn stolen(job: StolenJob) -> Option<Task> {
+        Some(Task::from_body(job))
     }
 
     fn liveness(item: &Task) -> Liveness {

@@ -7,6 +7,7 @@
 mod balance;
 mod bounded_tickets;
 mod counts;
+pub(crate) mod deques;
 mod finished_counters;
 mod high_water;
 mod list;

@@ -33,6 +33,20 @@ struct State<T> {
 }
 
 impl<T> State<T> {
+    /// Whether one more task may start beside the queue. Then the queue knows of it, if a limit is in force.
+    fn reserve<Q: Queue<T>>(&self, queue: &Q) -> bool {
+        let Some(limit) = self.limit else { return true };
+        // From now on the queue starts no task that would exceed the limit together with this one. It may have started one before.
+        queue.set_elsewhere(self.running + 1);
+        let may_start = queue.load().running + self.running < limit;
+        if !may_start {
+            // Another worker may have found nothing because of this reservation, and sleep. The caller checks both lists again before it
+            // sleeps (parking.md).
+            queue.set_elsewhere(self.running);
+        }
+        may_start
+    }
+
     fn unfinished(&self) -> usize {
         self.lanes.len + self.running
     }
@@ -132,23 +146,29 @@ impl<T> Overflow<T> {
     /// Takes the next task if it may start; the task counts as running from now on.
     pub(super) fn pop<Q: Queue<T>>(&self, queue: &Q) -> Option<T> {
         let mut state = self.state.lock();
-        if state.lanes.len == 0 {
+        if state.lanes.len == 0 || !state.reserve(queue) {
             return None;
-        }
-        if let Some(limit) = state.limit {
-            // From now on the queue starts no task that would exceed the limit together with this one. It may have started one
-            // before.
-            queue.set_elsewhere(state.running + 1);
-            if queue.load().running + state.running >= limit {
-                // Another worker may have found nothing because of this reservation, and sleep. The caller checks both lists again
-                // before it sleeps (parking.md).
-                queue.set_elsewhere(state.running);
-                return None;
-            }
         }
         state.running += 1;
         let item = state.lanes.pop();
         self.publish(&state);
+        item
+    }
+
+    /// Starts a task that comes from neither of the two, if it may start and `take` finds one. It counts as accepted and as running from
+    /// now on.
+    pub(super) fn start<Q: Queue<T>>(&self, queue: &Q, take: impl FnOnce() -> Option<T>) -> Option<T> {
+        let mut state = self.state.lock();
+        if !state.reserve(queue) {
+            return None;
+        }
+        let item = take();
+        if item.is_some() {
+            state.running += 1;
+            state.accepted += 1;
+        } else if state.limit.is_some() {
+            queue.set_elsewhere(state.running);
+        }
         item
     }
 
@@ -179,7 +199,7 @@ impl<T> Overflow<T> {
     }
 
     #[cold]
-    fn may_start<Q: Queue<T>>(&self, queue: &Q) -> bool {
+    pub(super) fn may_start<Q: Queue<T>>(&self, queue: &Q) -> bool {
         // ORDERING: Relaxed. Threads that must not miss a change are woken after it, through a lock.
         !self.is_limited.load(Ordering::Relaxed) || {
             let state = self.state.lock();

@@ -94,6 +94,21 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         item
     }
 
+    /// Starts a task that `take` finds elsewhere, if it may start.
+    pub(crate) fn start_stolen(&self, cx: &QueueCx<Q::Cx>, take: impl FnOnce() -> Option<T>) -> Option<T> {
+        let item = self.overflow.start(&self.queue, take)?;
+        cx.overflowed.set(true);
+        if self.high_water.enter(&cx.busy) {
+            self.peak_running();
+        }
+        Some(item)
+    }
+
+    /// Whether the limit on running tasks allows one more.
+    pub(crate) fn may_start_stolen(&self) -> bool {
+        self.overflow.may_start(&self.queue)
+    }
+
     #[inline]
     fn take_next(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
         if self.overflow.waiting() > 0 {

@@ -3,15 +3,17 @@
 //! A worker that uses its own pool inside a task must not wait for itself. Where possible it runs the task that it waits for
 //! ([`run_here`]); otherwise it blocks, unless it is the last that could make progress (`blocked_workers.rs`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::mem::{self, ManuallyDrop};
+use std::rc::Rc;
 
 use super::blocked_workers::BlockedWorkers;
 use super::pending_polls::{PendingPoll, PendingPolls};
 use super::running_tasks::{Overdue, RunningTasks, Stop};
 use super::withdrawn::Withdrawn;
+use crate::queue::deques::LocalDeque;
 use crate::sync::{Arc, Ordering, thread_local};
-use crate::task::state::{Completion, RunOutcome, SuspendedTask};
+use crate::task::state::{Completion, JobRef, RunOutcome, SuspendedTask};
 
 /// Identifies a pool, and refers to its counters of withdrawn tasks.
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +86,12 @@ pub(crate) trait CurrentPool {
 }
 
 struct Current {
+    /// That of the pool.
+    number: u64,
     pool: Arc<dyn CurrentPool>,
     worker: usize,
+    /// Made when it is first needed.
+    deque: OnceCell<Rc<LocalDeque<JobRef>>>,
 }
 
 thread_local! {
@@ -107,7 +113,8 @@ pub(crate) struct EnterGuard {
 impl EnterGuard {
     pub(crate) fn enter(pool: Arc<dyn CurrentPool>, worker: usize) -> Self {
         let id = pool.id().number;
-        CURRENT.with(|current| current.borrow_mut().push(Current { pool, worker }));
+        let entry = Current { number: id, pool, worker, deque: OnceCell::new() };
+        CURRENT.with(|current| current.borrow_mut().push(entry));
         LATEST.with(|latest| latest.set(id));
         EnterGuard { _outer: SuspendedTask::new() }
     }
@@ -120,7 +127,7 @@ impl Drop for EnterGuard {
             let mut current = current.borrow_mut();
             let last = current.pop();
             let unused = if current.is_empty() { mem::take(&mut **current) } else { Vec::new() };
-            ((last, unused), current.last().map_or(OUTSIDE, |before| before.pool.id().number))
+            ((last, unused), current.last().map_or(OUTSIDE, |before| before.number))
         });
         LATEST.with(|latest| latest.set(before));
         drop(left);
@@ -134,7 +141,22 @@ pub(crate) fn inside(pool: PoolId) -> Option<(Arc<dyn CurrentPool>, usize)> {
     }
     CURRENT.with(|current| {
         let current = current.borrow();
-        current.iter().rev().find(|c| c.pool.id() == pool).map(|c| (Arc::clone(&c.pool), c.worker))
+        current.iter().rev().find(|c| c.number == pool.number).map(|c| (Arc::clone(&c.pool), c.worker))
+    })
+}
+
+/// The calling worker's own deque, if the calling thread works for `pool`. `make` makes it for a worker of that number.
+pub(crate) fn local_deque(
+    pool: PoolId,
+    make: impl FnOnce(usize) -> LocalDeque<JobRef>,
+) -> Option<Rc<LocalDeque<JobRef>>> {
+    if LATEST.with(Cell::get) == OUTSIDE {
+        return None;
+    }
+    CURRENT.with(|current| {
+        let current = current.borrow();
+        let entry = current.iter().rev().find(|entry| entry.number == pool.number)?;
+        Some(Rc::clone(entry.deque.get_or_init(|| Rc::new(make(entry.worker)))))
     })
 }
 

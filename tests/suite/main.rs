@@ -26,6 +26,7 @@ mod errors;
 mod faults;
 mod figures;
 mod for_each;
+mod fork_join;
 mod graceful;
 mod group;
 mod group_ending;

@@ -10,13 +10,15 @@ use crate::engine::parking::AdaptiveSpin;
 use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::engine::wait_queue::{WaitNode, WaitQueue};
 use crate::error::JoinError;
+use crate::queue::deques::{Deques, LocalDeque, Victims};
 use crate::queue::{Balance, DEFAULT_LANE, Queue, QueueCx, Refused, Shape, TaskQueue};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 
-/// A pool of nothing but a queue, its parking, its mailboxes and its wait queue.
+/// A pool of nothing but a queue, its workers' deques, its parking, its mailboxes and its wait queue.
 pub(super) struct ModelPool<Q: Queue<usize>> {
     pub(super) queue: TaskQueue<usize, Q>,
+    pub(super) deques: Arc<Deques<usize>>,
     pub(super) parking: Parking,
     pub(super) mailboxes: Mailboxes<usize>,
     pub(super) wait_queue: WaitQueue,
@@ -41,11 +43,11 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         let shape =
             Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
         let queue = TaskQueue::new(&shape, usize::MAX).expect("the shape is good");
-        let parking = Parking::new(0);
+        let (deques, parking) = (Deques::new(), Parking::new(0));
         let (closed, done, busy) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
         let (mailboxes, wait_queue) = (Mailboxes::new(), WaitQueue::new());
-        Arc::new(ModelPool { queue, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
+        Arc::new(ModelPool { queue, deques, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
     }
 
     /// Accepts a task as the engine does.
@@ -62,6 +64,12 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         self.queue.push_nested(&mut Some(item), DEFAULT_LANE)?;
         self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
         Ok(())
+    }
+
+    /// Pushes a worker's own job as the engine does.
+    pub(super) fn push_job(&self, local: &LocalDeque<usize>, job: usize) {
+        local.push(job);
+        self.parking.wake_for(|| true);
     }
 
     fn retry_from_queue(&self, node: &WaitNode<'_>, item: usize) -> Result<(), Refused> {
@@ -126,7 +134,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
     /// The engine's worker: finds and runs tasks and admits submitters, until enough have run or the pool is closed and empty.
     fn work(&self, id: usize) {
         let parker = Parker::for_current(id);
-        let cx = self.queue.cx(id);
+        let (cx, victims) = (self.queue.cx(id), Victims::new(id));
         let mailbox = Mailbox::new(false);
         let mut state = 0;
         drop(self.mailboxes.register(id, &mailbox));
@@ -139,7 +147,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
                 None => match self.parking.wait_for_work(
                     &parker,
                     &AdaptiveSpin::new(Duration::ZERO),
-                    &At { pool: self, cx: &cx, mailbox: &mailbox },
+                    &At { pool: self, cx: &cx, victims: &victims, mailbox: &mailbox },
                 ) {
                     NextAction::Task(item) => item,
                     NextAction::Mail => continue,
@@ -201,14 +209,23 @@ impl Broadcast<usize> for CountUp {
 struct At<'a, Q: Queue<usize>> {
     pool: &'a ModelPool<Q>,
     cx: &'a QueueCx<Q::Cx>,
+    victims: &'a Victims<usize>,
     mailbox: &'a Mailbox<usize>,
+}
+
+impl<Q: Queue<usize>> At<'_, Q> {
+    fn has_jobs(&self) -> bool {
+        let (deques, queue) = (&self.pool.deques, &self.pool.queue);
+        deques.is_used() && self.victims.has_jobs(deques) && queue.may_start_stolen()
+    }
 }
 
 impl<Q: Queue<usize>> Source for At<'_, Q> {
     type Item = usize;
 
     fn pop(&self) -> Option<usize> {
-        self.pool.queue.pop(self.cx)
+        let steal = || self.pool.queue.start_stolen(self.cx, || self.victims.steal(&self.pool.deques));
+        self.pool.queue.pop(self.cx).or_else(|| if self.pool.deques.is_used() { steal() } else { None })
     }
 
     fn woken(&self) {
@@ -216,11 +233,11 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
     }
 
     fn peek(&self) -> bool {
-        self.pool.queue.peek()
+        self.pool.queue.peek() || self.has_jobs()
     }
 
     fn has_work(&self) -> bool {
-        self.pool.queue.has_work()
+        self.pool.queue.has_work() || self.has_jobs()
     }
 
     fn has_mail(&self) -> bool {

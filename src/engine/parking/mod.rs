@@ -154,7 +154,8 @@ impl Parking {
         }
     }
 
-    fn wake_for(&self, work: impl FnOnce() -> bool) {
+    /// The same without the fence and without the second worker.
+    pub(crate) fn wake_for(&self, work: impl FnOnce() -> bool) {
         let counts = self.counts.load(Ordering::Relaxed);
         if sleepers(counts) > 0 && searchers(counts) == 0 && work() {
             drop(self.claim());

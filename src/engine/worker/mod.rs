@@ -14,10 +14,12 @@ use super::parking::{self, AdaptiveSpin, Expiry, NextAction, Parker};
 use super::threads::{ExitReason, WorkerSlot};
 use super::{Engine, Runner};
 use crate::error::BoxError;
+use crate::queue::deques::Victims;
 use crate::queue::{self, Dispatch, Queue};
 use crate::sync::mpsc::Sender;
 use crate::sync::{Arc, Ordering, fence};
 use crate::task::current_worker::EnterGuard;
+use crate::task::state::JobRef;
 
 pub(super) use execute::TaskCx;
 
@@ -26,10 +28,11 @@ pub(super) type QueueCx<R, D> =
     queue::QueueCx<<<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Cx>;
 
 /// What belongs to one worker, besides its state.
-struct WorkerCx<R: Runner, D: Dispatch> {
-    id: usize,
+pub(super) struct WorkerCx<R: Runner, D: Dispatch> {
+    pub(super) id: usize,
     is_inline_worker: bool,
-    queue_cx: QueueCx<R, D>,
+    pub(super) queue_cx: QueueCx<R, D>,
+    pub(super) victims: Victims<JobRef>,
     parker: Arc<Parker>,
     mailbox: Arc<Mailbox<R::State>>,
     tally: Arc<CachePadded<Tally>>,
@@ -48,6 +51,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             id,
             is_inline_worker: worker_slot.is_inline_worker,
             queue_cx: self.queue.cx(id),
+            victims: Victims::new(id),
             parker: Parker::for_current(id),
             mailbox: Mailbox::new(worker_slot.is_inline_worker),
             tally: self.counters.tally(id),
@@ -187,7 +191,7 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     type Item = R::Item;
 
     fn pop(&self) -> Option<R::Item> {
-        self.engine.queue.pop(&self.me.queue_cx)
+        self.engine.queue.pop(&self.me.queue_cx).or_else(|| self.engine.steal(self.me))
     }
 
     fn woken(&self) {
@@ -195,11 +199,11 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn peek(&self) -> bool {
-        self.engine.queue.peek()
+        self.engine.queue.peek() || self.engine.has_jobs(self.me)
     }
 
     fn has_work(&self) -> bool {
-        self.engine.queue.has_work()
+        self.engine.queue.has_work() || self.engine.has_jobs(self.me)
     }
 
     fn has_mail(&self) -> bool {

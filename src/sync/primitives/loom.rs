@@ -1,6 +1,7 @@
 //! What only the loom build needs.
 
 pub(crate) use ::loom::cell::UnsafeCell;
+
 // No model builds a whole pool.
 pub(crate) use std::sync::mpsc;
 pub(crate) use std::thread::{Builder, JoinHandle};

@@ -9,6 +9,8 @@ mod cell;
 #[cfg(any(formicary_loom, formicary_shuttle))]
 mod checked;
 #[cfg(formicary_loom)]
+pub(crate) mod deque;
+#[cfg(formicary_loom)]
 mod loom;
 #[cfg(not(any(formicary_loom, formicary_shuttle)))]
 mod real;

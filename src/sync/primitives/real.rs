@@ -1,5 +1,6 @@
 //! The primitives of a normal build.
 
+pub(crate) use crossbeam_deque as deque;
 pub(crate) use crossbeam_utils::Backoff;
 /// Unparks the thread whose [`current`] returned it.
 pub(crate) use crossbeam_utils::sync::Unparker as Thread;

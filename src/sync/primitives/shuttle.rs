@@ -1,6 +1,7 @@
 //! What only the shuttle build needs. Its threads take turns on one thread of the system, so everything that belongs to a
 //! thread, or blocks one, must be shuttle's.
 
+pub(crate) use ::crossbeam_deque as deque;
 pub(crate) use ::shuttle::sync::mpsc;
 pub(crate) use ::shuttle::thread::{Builder, JoinHandle, Thread, current};
 pub(crate) use ::shuttle::thread_local;

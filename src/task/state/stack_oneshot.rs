@@ -23,9 +23,10 @@ const PARKED: u8 = 1;
 const COMPLETE: u8 = 2;
 
 /// The place for the answer to one call.
-pub(crate) struct StackOneshot<I, O>(CachePadded<Inner<I, O>>);
+pub(crate) struct StackOneshot<I, O>(CachePadded<Oneshot<I, O>>);
 
-struct Inner<I, O> {
+/// The same without the padding, for an owner that keeps it in place itself.
+pub(super) struct Oneshot<I, O> {
     state: AtomicU8,
     /// Written by the caller before it parks, and taken by the answering thread if it finds `PARKED`.
     receiver: UnsafeCell<Option<Thread>>,
@@ -36,54 +37,64 @@ struct Inner<I, O> {
 impl<I, O> StackOneshot<I, O> {
     /// Calls `submit` with the sender, once. Returns its error, or else waits for the answer and returns that.
     pub(crate) fn call<E>(submit: impl FnOnce(ReplySender<I, O>) -> Result<(), E>) -> Result<Outcome<I, O>, E> {
-        let oneshot = StackOneshot(CachePadded::new(Inner {
-            state: AtomicU8::new(EMPTY),
-            receiver: UnsafeCell::new(None),
-            answer: UnsafeCell::new(None),
-        }));
+        let oneshot = StackOneshot(CachePadded::new(Oneshot::new()));
         let wait = WaitOnDrop(&oneshot.0);
         let submitted = submit(ReplySender(NonNull::from(&*oneshot.0)));
         // This also waits after a refusal, and if `submit` unwinds: then the sender was dropped, which is an answer.
         drop(wait);
-        submitted.map(|()| oneshot.0.take())
+        let answer = || oneshot.0.take().unwrap_or_else(|| Outcome::Done(Err(JoinError::new(Cause::Cancelled))));
+        submitted.map(|()| answer())
     }
 }
 
-impl<I, O> Inner<I, O> {
-    fn is_complete(&self) -> bool {
+impl<I, O> Oneshot<I, O> {
+    pub(super) fn new() -> Self {
+        Oneshot { state: AtomicU8::new(EMPTY), receiver: UnsafeCell::new(None), answer: UnsafeCell::new(None) }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `announce`: the answer is visible, and the answering thread is done here.
         self.state.load(Ordering::Acquire) == COMPLETE
     }
 
     /// Waits for the answer: spins, then parks.
     fn wait(&self) {
-        if spin_for_reply(|| self.is_complete()) {
+        if self.spin(|| self.is_complete()) {
             return;
         }
-        let this_thread = current();
-        self.receiver.with_mut(|receiver| {
-            // SAFETY: the answering thread accesses it only after it has read `PARKED`, which only the next step stores.
-            unsafe { *receiver = Some(this_thread) }
-        });
-        // ORDERING: Release publishes `receiver` to the thread that reads `PARKED`. The exchange fails only if the answer is there.
-        let _ = self.state.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed);
+        self.set_receiver(current());
         while !self.is_complete() {
             park(None);
         }
     }
 
-    /// Takes the answer. Only the caller may call it, after it has waited.
-    fn take(&self) -> Outcome<I, O> {
-        let answer = self.answer.with_mut(|answer| {
+    /// Spins for a moment until `is_there`. Returns whether it is.
+    pub(super) fn spin(&self, is_there: impl Fn() -> bool) -> bool {
+        spin_for_reply(is_there)
+    }
+
+    /// From now on the answer wakes this thread. Only the caller may call it, once.
+    pub(super) fn set_receiver(&self, thread: Thread) {
+        self.receiver.with_mut(|receiver| {
+            // SAFETY: the answering thread accesses it only after it has read `PARKED`, which only the next step stores.
+            unsafe { *receiver = Some(thread) }
+        });
+        // ORDERING: Release publishes `receiver` to the thread that reads `PARKED`. The exchange fails only if the answer is there.
+        let _ = self.state.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Takes the answer; `None` if the sender was dropped without one. Only the caller may call it, after it has seen
+    /// [`is_complete`](Self::is_complete).
+    pub(super) fn take(&self) -> Option<Outcome<I, O>> {
+        self.answer.with_mut(|answer| {
             // SAFETY: the caller has read `COMPLETE`, after which the answering thread does not access the oneshot.
             unsafe { (*answer).take() }
-        });
-        answer.unwrap_or_else(|| Outcome::Done(Err(JoinError::new(Cause::Cancelled))))
+        })
     }
 }
 
 /// Keeps the caller's frame in place until the answer is there, also when it unwinds.
-struct WaitOnDrop<'a, I, O>(&'a Inner<I, O>);
+struct WaitOnDrop<'a, I, O>(&'a Oneshot<I, O>);
 
 impl<I, O> Drop for WaitOnDrop<'_, I, O> {
     fn drop(&mut self) {
@@ -93,10 +104,10 @@ impl<I, O> Drop for WaitOnDrop<'_, I, O> {
 
 /// What the answering thread does. These take a pointer: in `announce` the oneshot may be freed while the function runs, and a
 /// reference would promise that it is not.
-impl<I, O> Inner<I, O> {
+impl<I, O> Oneshot<I, O> {
     /// # Safety
     /// The caller owns the sender of this oneshot, and has not announced yet.
-    unsafe fn put(oneshot: NonNull<Self>, answer: Outcome<I, O>) {
+    pub(super) unsafe fn put(oneshot: NonNull<Self>, answer: Outcome<I, O>) {
         // SAFETY: `WaitOnDrop` keeps the oneshot in place until `COMPLETE` is stored, which only `announce` does. This reference ends
         // with this function, before that.
         let oneshot = unsafe { oneshot.as_ref() };
@@ -135,16 +146,22 @@ impl<I, O> Inner<I, O> {
 }
 
 /// The right to answer a call. There is one for each call. Dropping it without an answer tells the caller that the task was cancelled.
-pub struct ReplySender<I, O>(NonNull<Inner<I, O>>);
+pub struct ReplySender<I, O>(NonNull<Oneshot<I, O>>);
 
 // SAFETY: the oneshot outlives this (`WaitOnDrop`). Values of these types move through it to the waiting thread.
 unsafe impl<I: Send, O: Send> Send for ReplySender<I, O> {}
 
 impl<I, O> ReplySender<I, O> {
+    /// # Safety
+    /// There is no other sender of this oneshot, which stays in place until the sender announces.
+    pub(super) unsafe fn from_oneshot(oneshot: NonNull<Oneshot<I, O>>) -> Self {
+        ReplySender(oneshot)
+    }
+
     /// Answers with the input.
     pub(crate) fn give_back(self, refusal: SubmitError<I>) {
         // SAFETY: `self` is the sender. It announces when it is dropped, at the end of this function.
-        unsafe { Inner::put(self.0, Outcome::Returned(refusal)) };
+        unsafe { Oneshot::put(self.0, Outcome::Returned(refusal)) };
     }
 }
 
@@ -155,14 +172,14 @@ impl<I: Send + 'static, O: Send + 'static> ReplySender<I, O> {
         completion.set_caller(ErasedSender::of(self));
         let output = f();
         // SAFETY: the sender is in `completion`, which this function borrows exclusively.
-        unsafe { Inner::put(oneshot, Outcome::Done(Ok(output))) };
+        unsafe { Oneshot::put(oneshot, Outcome::Done(Ok(output))) };
     }
 }
 
 impl<I, O> Drop for ReplySender<I, O> {
     fn drop(&mut self) {
         // SAFETY: this is the sender, and its end.
-        unsafe { Inner::announce(self.0) };
+        unsafe { Oneshot::announce(self.0) };
     }
 }
 
@@ -179,7 +196,7 @@ struct VTable {
 }
 
 impl ErasedSender {
-    fn of<I: Send + 'static, O: Send + 'static>(sender: ReplySender<I, O>) -> Self {
+    pub(super) fn of<I: Send, O: Send>(sender: ReplySender<I, O>) -> Self {
         let oneshot = sender.0.cast();
         std::mem::forget(sender);
         ErasedSender { oneshot, vtable: Erased::<I, O>::VTABLE }
@@ -202,21 +219,21 @@ impl Drop for ErasedSender {
 /// The operations for these types.
 struct Erased<I, O>(PhantomData<(I, O)>);
 
-impl<I: 'static, O: 'static> Erased<I, O> {
+impl<I, O> Erased<I, O> {
     const VTABLE: &'static VTable = &VTable { fail: Self::fail, announce: Self::announce };
 
     /// # Safety
-    /// `oneshot` is an `Inner<I, O>`, and the caller owns its sender.
+    /// `oneshot` is an `Oneshot<I, O>`, and the caller owns its sender.
     unsafe fn fail(oneshot: NonNull<()>, payload: Payload) {
         // SAFETY: as the caller promises.
-        unsafe { Inner::<I, O>::put(oneshot.cast(), Outcome::Done(Err(JoinError::panic(payload)))) };
+        unsafe { Oneshot::<I, O>::put(oneshot.cast(), Outcome::Done(Err(JoinError::panic(payload)))) };
     }
 
     /// # Safety
     /// As for `fail`.
     unsafe fn announce(oneshot: NonNull<()>) {
         // SAFETY: as the caller promises.
-        unsafe { Inner::<I, O>::announce(oneshot.cast()) };
+        unsafe { Oneshot::<I, O>::announce(oneshot.cast()) };
     }
 }
 
