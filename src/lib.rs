@@ -62,6 +62,7 @@
 //! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order in which they end |
 //! | [`Pool::group`] | tasks that fail together |
 //! | [`Pool::race`] | several closures, of which the first success wins |
+//! | [`Pool::join`], [`Pool::join_all`] | two closures, or many, that borrow and may run at the same time: recursive work |
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |

@@ -6,7 +6,7 @@
 //! PCT, which gives the threads priorities and changes them at few points; what a scenario does is drawn as well. If no thread can
 //! go on, the scenario fails at once: a lost wake-up, or a thread that does not end, needs no time limit to be found.
 //!
-//! **Covered**: the engine, the three queues, task states, tokens, handles, groups, scopes and views, on every kind of pool; workers
+//! **Covered**: the engine, the three queues, task states, tokens, handles, forks, groups, scopes and views, on every kind of pool; workers
 //! that start, expire and end, and the joining of their threads.
 //!
 //! **Not covered**: memory orderings weaker than sequentially consistent (loom's and ThreadSanitizer's part). Time: a
