@@ -125,7 +125,7 @@ fn panics<D: Dispatch>() {
         }));
         assert_eq!(all.unwrap_err().downcast_ref(), Some(&1));
         let installed = catch_unwind(AssertUnwindSafe(|| pool.install(|| resume_unwind(Box::new(7)))));
-        assert_eq!(installed.map(|()| ()).unwrap_err().downcast_ref(), Some(&7));
+        assert_eq!(installed.unwrap_err().downcast_ref(), Some(&7));
         assert_quiet(&pool);
     }
 }
@@ -356,7 +356,7 @@ fn deep<D: Dispatch>() {
 }
 
 #[test]
-fn the_stack_alone_limits_the_depth() {
+fn joins_nest_as_deep_as_the_stack() {
     on_every_dispatch!(deep);
 }
 
