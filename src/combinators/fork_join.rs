@@ -12,6 +12,7 @@ use crate::pool::Pool;
 use crate::queue::Dispatch;
 use crate::queue::deques::LocalDeque;
 use crate::sync::abort::AbortOnUnwind;
+use crate::sync::user_code::catch_user_panic;
 use crate::sync::{self, park};
 use crate::task::blocked_workers;
 use crate::task::current_worker;
@@ -109,7 +110,6 @@ impl<D: Dispatch> Pool<D> {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        let Some(worker) = current_worker::worker_of(self.engine.id()) else { return };
         // The thief tells its number just after it has stolen the job.
         let thief = loop {
             match job.thief() {
@@ -120,7 +120,7 @@ impl<D: Dispatch> Pool<D> {
         };
         job.wait_and_help(
             thief.as_deref(),
-            |stolen| self.engine.run_job(worker, stolen),
+            |stolen| self.engine.run_job(local.worker(), stolen),
             || {
                 // What the caller waits for has started on another thread, later than the caller's own task. So such waits cannot form a
                 // circle.
@@ -196,18 +196,20 @@ impl<D: Dispatch> Pool<D> {
     }
 }
 
-/// The results of both, or the panic of the first that has one.
+/// The results of both, or the panic of the first that has one. What is not returned is dropped, and a panic of that drop is ignored.
 fn both<A, B>(a: Result<A, Payload>, b: Result<B, Payload>) -> (A, B) {
-    match (a, b) {
-        (Ok(a), Ok(b)) => (a, b),
-        (Err(panic), Ok(_)) | (Ok(_), Err(panic)) => resume_unwind(panic),
-        (Err(panic), Err(other)) => {
-            // A payload's drop is user code.
-            let again = catch_unwind(AssertUnwindSafe(|| drop(other)));
-            again.unwrap_or_else(std::mem::forget);
-            resume_unwind(panic)
+    let panic = match (a, b) {
+        (Ok(a), Ok(b)) => return (a, b),
+        (Err(panic), other) => {
+            catch_user_panic(|| drop(other));
+            panic
         }
-    }
+        (other, Err(panic)) => {
+            catch_user_panic(|| drop(other));
+            panic
+        }
+    };
+    resume_unwind(panic)
 }
 
 /// On a worker of a pool: runs one queued task of that pool, inside the current one. Returns whether it did. On other threads, if nothing

@@ -157,6 +157,11 @@ impl<J> LocalDeque<J> {
         self.jobs.pop()
     }
 
+    /// The number of the worker.
+    pub(crate) fn worker(&self) -> usize {
+        self.victim.worker
+    }
+
     /// The deque of another worker.
     pub(crate) fn other(&self, worker: usize) -> Option<Arc<Victim<J>>> {
         self.deques.victim(worker)

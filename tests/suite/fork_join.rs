@@ -135,9 +135,9 @@ fn a_panic_goes_on_when_both_have_ended() {
     on_every_dispatch!(panics);
 }
 
-/// A payload whose drop panics, beside another panic.
+/// A result or a payload whose drop panics, beside another panic.
 #[test]
-fn the_second_panic_is_dropped_safely() {
+fn what_a_panic_leaves_over_is_dropped_safely() {
     struct PanicsOnDrop;
     impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
@@ -150,6 +150,10 @@ fn the_second_panic_is_dropped_safely() {
         pool.join(|| resume_unwind(Box::new(1)), || resume_unwind(Box::new(PanicsOnDrop)))
     }));
     assert_eq!(joined.map(|((), ())| ()).unwrap_err().downcast_ref(), Some(&1));
+    let joined = catch_unwind(AssertUnwindSafe(|| pool.join(|| PanicsOnDrop, || resume_unwind(Box::new(2)))));
+    assert_eq!(joined.map(|(_, ())| ()).unwrap_err().downcast_ref(), Some(&2));
+    let joined = catch_unwind(AssertUnwindSafe(|| pool.join(|| resume_unwind(Box::new(3)), || PanicsOnDrop)));
+    assert_eq!(joined.map(|((), _)| ()).unwrap_err().downcast_ref(), Some(&3));
 }
 
 /// While the pool is paused, a running task goes on with both of its closures, and no other worker starts one.
