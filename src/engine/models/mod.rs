@@ -12,7 +12,7 @@ use std::task::Waker;
 use loom::thread;
 
 use crate::queue::deques::Victims;
-use crate::queue::{DEFAULT_LANE, Queue, RingQueue, ShardedQueue, StackQueue};
+use crate::queue::{DEFAULT_LANE, Queue, QueueCx, RingQueue, ShardedQueue, StackQueue};
 use crate::sync::explore::explore;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -146,6 +146,27 @@ fn a_task_handed_over_comes_first<Q: Queue<usize>>() {
     });
 }
 
+/// Two workers run two tasks, from the queue or stolen, and never both at a time.
+fn run_two_one_at_a_time<Q: Queue<usize>>(pool: &Arc<ModelPool<Q>>, contexts: [QueueCx<Q::Cx>; 2]) {
+    let workers = contexts.map(|cx| {
+        let pool = Arc::clone(pool);
+        thread::spawn(move || {
+            let victims = Victims::new(0);
+            while pool.done.load(Ordering::SeqCst) < 2 {
+                let steal = || if pool.deques.is_used() { pool.steal(&cx, &victims) } else { None };
+                if pool.queue.pop(&cx).or_else(steal).is_some() {
+                    assert_eq!(pool.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
+                    pool.busy.fetch_sub(1, Ordering::SeqCst);
+                    pool.queue.finished(&cx);
+                    pool.done.fetch_add(1, Ordering::SeqCst);
+                }
+                thread::yield_now();
+            }
+        })
+    });
+    workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
+}
+
 /// Where one task may run, one worker takes a task beyond the bound and another one within it: one runs at a time, and both run.
 fn one_limit_for_both<Q: Queue<usize>>() {
     explore(3, || {
@@ -158,21 +179,7 @@ fn one_limit_for_both<Q: Queue<usize>>() {
         pool.queue.set_limits(Some(1), 2);
         assert!(pool.try_enter(1).is_ok());
         assert!(pool.enter_nested(2).is_ok());
-        let workers = contexts.map(|cx| {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || {
-                while pool.done.load(Ordering::SeqCst) < 2 {
-                    if pool.queue.pop(&cx).is_some() {
-                        assert_eq!(pool.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
-                        pool.busy.fetch_sub(1, Ordering::SeqCst);
-                        pool.queue.finished(&cx);
-                        pool.done.fetch_add(1, Ordering::SeqCst);
-                    }
-                    thread::yield_now();
-                }
-            })
-        });
-        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
+        run_two_one_at_a_time(&pool, contexts);
         let load = pool.queue.load();
         assert_eq!((load.queued, load.running, load.accepted), (0, 0, 3));
     });
@@ -217,23 +224,7 @@ fn one_limit_for_stolen_jobs<Q: Queue<usize>>() {
         let local = pool.deques.register(2);
         local.push(1);
         assert!(pool.try_enter(2).is_ok());
-        let workers = contexts.map(|cx| {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || {
-                let victims = Victims::new(0);
-                while pool.done.load(Ordering::SeqCst) < 2 {
-                    let steal = || pool.queue.start_stolen(&cx, || victims.steal(&pool.deques));
-                    if pool.queue.pop(&cx).or_else(steal).is_some() {
-                        assert_eq!(pool.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
-                        pool.busy.fetch_sub(1, Ordering::SeqCst);
-                        pool.queue.finished(&cx);
-                        pool.done.fetch_add(1, Ordering::SeqCst);
-                    }
-                    thread::yield_now();
-                }
-            })
-        });
-        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
+        run_two_one_at_a_time(&pool, contexts);
         let load = pool.queue.load();
         assert_eq!((load.queued, load.running, load.accepted), (0, 0, 2));
     });

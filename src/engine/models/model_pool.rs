@@ -72,6 +72,11 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         self.parking.wake_for(|| true);
     }
 
+    /// Steals a job as the engine does.
+    pub(super) fn steal(&self, cx: &QueueCx<Q::Cx>, victims: &Victims<usize>) -> Option<usize> {
+        self.queue.start_stolen(cx, || victims.steal(&self.deques))
+    }
+
     fn retry_from_queue(&self, node: &WaitNode<'_>, item: usize) -> Result<(), Refused> {
         let mut is_head = true;
         let answer = node.consume_notification(|| {
@@ -224,8 +229,8 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
     type Item = usize;
 
     fn pop(&self) -> Option<usize> {
-        let steal = || self.pool.queue.start_stolen(self.cx, || self.victims.steal(&self.pool.deques));
-        self.pool.queue.pop(self.cx).or_else(|| if self.pool.deques.is_used() { steal() } else { None })
+        let steal = || if self.pool.deques.is_used() { self.pool.steal(self.cx, self.victims) } else { None };
+        self.pool.queue.pop(self.cx).or_else(steal)
     }
 
     fn woken(&self) {
