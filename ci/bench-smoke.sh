@@ -19,7 +19,7 @@ names=(
     affinitypool threadfin "executors, work stealing" "executors, channel" "channel (hand-rolled)" "ArrayQueue, spinning"
 )
 scenarios=(
-    tiny_1p tiny_4p tiny_func_1p batch roundtrip roundtrip_idle work10us work10us_1024 burst open_loop one_long sleep pending_memory
+    tiny_1p tiny_4p tiny_func_1p batch roundtrip roundtrip_idle join join_uncut work10us work10us_1024 burst open_loop one_long sleep pending_memory
     pending_payload idle_memory idle_cpu construct panic producers warm_state
 )
 missing=0

@@ -114,6 +114,20 @@ pub trait Bound<M: Machine>: Sized + Send + Sync + 'static {
     fn end(self);
 }
 
+/// A contestant that can fork and join.
+pub trait Forks: Closures {
+    /// Runs both, perhaps at the same time. Called on a worker.
+    fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send;
+
+    /// Runs `f` on a worker, and waits for it.
+    fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T;
+}
+
 /// A contestant that is also a pool with a bound function.
 pub trait Function: Closures {
     type Of<M: Machine>: Bound<M>;
@@ -128,14 +142,27 @@ pub struct Entry {
     pub closures: fn(Ask) -> scenarios::Row,
     /// Measures a scenario of a bound function.
     pub bound: Option<fn(Ask) -> scenarios::Row>,
+    /// Measures a scenario of forks.
+    pub forks: Option<fn(Ask) -> scenarios::Row>,
 }
 
 fn closures<C: Closures>() -> Entry {
-    Entry { name: C::name(), class: C::CLASS, cannot: C::cannot, closures: scenarios::of_closures::<C>, bound: None }
+    Entry {
+        name: C::name(),
+        class: C::CLASS,
+        cannot: C::cannot,
+        closures: scenarios::of_closures::<C>,
+        bound: None,
+        forks: None,
+    }
 }
 
 fn function<F: Function>() -> Entry {
     Entry { bound: Some(scenarios::of_function::<F>), ..closures::<F>() }
+}
+
+fn forks<F: Forks>() -> Entry {
+    Entry { forks: Some(scenarios::of_forks::<F>), ..closures::<F>() }
 }
 
 pub fn contestants() -> Vec<Entry> {
@@ -143,16 +170,16 @@ pub fn contestants() -> Vec<Entry> {
     use ours::{Func, OfClosures, Stateful};
 
     vec![
-        closures::<OfClosures<Stack>>(),
-        closures::<OfClosures<Ring>>(),
-        closures::<OfClosures<Sharded>>(),
+        forks::<OfClosures<Stack>>(),
+        forks::<OfClosures<Ring>>(),
+        forks::<OfClosures<Sharded>>(),
         function::<Func<Stack>>(),
         function::<Func<Ring>>(),
         function::<Func<Sharded>>(),
         function::<Stateful<Stack>>(),
         function::<Stateful<Ring>>(),
         function::<Stateful<Sharded>>(),
-        closures::<self::rayon::Rayon>(),
+        forks::<self::rayon::Rayon>(),
         closures::<self::threadpool::Threadpool>(),
         closures::<self::rusty_pool::RustyPool>(),
         function::<self::workerpool::Workerpool>(),

@@ -7,7 +7,7 @@ use formicary::{
     Builder, Closures as Kind, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Task, Worker, WorkerPool,
 };
 
-use super::{Bound, Class, Closures, Function, Machine, Plan};
+use super::{Bound, Class, Closures, Forks, Function, Machine, Plan};
 
 fn options<K, D: Dispatch>(builder: Builder<K>, plan: &Plan) -> Builder<K, D> {
     let builder = builder.dispatch::<D>().workers(plan.workers).queue(plan.queue);
@@ -38,6 +38,22 @@ impl<D: Dispatch> Closures for OfClosures<D> {
 
     fn end(self) {
         self.0.shutdown();
+    }
+}
+
+impl<D: Dispatch> Forks for OfClosures<D> {
+    fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
+        self.0.join(a, b)
+    }
+
+    fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        self.0.install(f)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::{Closures, Plan};
+use super::{Closures, Forks, Plan};
 
 pub struct Rayon {
     pool: rayon::ThreadPool,
@@ -45,5 +45,21 @@ impl Closures for Rayon {
         for thread in self.threads.lock().expect("nobody panics here").drain(..) {
             thread.join().expect("panics are caught");
         }
+    }
+}
+
+impl Forks for Rayon {
+    fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
+        rayon::join(a, b)
+    }
+
+    fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(f)
     }
 }

@@ -95,6 +95,7 @@ const fn at_least(who: Who, figure: &'static str, factor: f64) -> Target {
 const SPIN: &str = "bare ping-pong, spinning";
 const PARK: &str = "bare ping-pong, parking";
 const CALLS: &[&str] = &["p50 ns", "p99 ns", "mean ns", "clock ns"];
+const FORKS: &[&str] = &["p50 us", "p99 us"];
 const WORK: &[&str] = &["efficiency", "us/task", "CPU/work"];
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -155,6 +156,22 @@ pub const SCENARIOS: &[Scenario] = &[
         needs: Needs::Call,
         floors: &[(PARK, floors::park_unpark)],
         targets: &[at_most(Who::Like("StatefulPool"), "p50 ns", 1.1, Of::Line(PARK, "p50 ns"))],
+        ..PLAIN
+    },
+    Scenario {
+        name: "join",
+        about: "fib(27) by joins down to fib(12), 2 workers; µs",
+        figures: FORKS,
+        needs: Needs::Forks,
+        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.15, Of::BestRival)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "join_uncut",
+        about: "fib(20) by nothing but joins, 10,945 of them, 2 workers; µs",
+        figures: FORKS,
+        needs: Needs::Forks,
+        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.5, Of::BestRival)],
         ..PLAIN
     },
     Scenario {

@@ -1,6 +1,7 @@
 //! The scenarios: one file per kind of question.
 
 pub mod burst;
+pub mod fork_join;
 pub mod function;
 pub mod lifecycle;
 pub mod list;
@@ -17,7 +18,7 @@ pub use crate::measure::Row;
 pub use list::{Direction, Limit, Of, SCENARIOS, Scenario, Target};
 
 use crate::floors::Floor;
-use crate::pools::{Class, Closures, Entry, Function};
+use crate::pools::{Class, Closures, Entry, Forks, Function};
 
 /// A scenario to be measured at a scale.
 #[derive(Clone, Copy)]
@@ -42,6 +43,8 @@ pub enum Needs {
     Bound,
     /// Submitting many at once, which only our pools can.
     OurBound,
+    /// Forking and joining.
+    Forks,
 }
 
 /// Measures a scenario of closures.
@@ -80,6 +83,15 @@ pub fn of_function<F: Function>(ask: Ask) -> Row {
     }
 }
 
+/// Measures a scenario of forks.
+pub fn of_forks<F: Forks>(ask: Ask) -> Row {
+    match ask.scenario {
+        "join" => fork_join::fib::<F>(ask, 27, 12),
+        "join_uncut" => fork_join::fib::<F>(ask, 20, 2),
+        other => unreachable!("{other} is no scenario of forks"),
+    }
+}
+
 /// A future row of a scenario's table: a contestant or a floor.
 pub struct Line {
     pub name: String,
@@ -98,6 +110,7 @@ pub fn lines(scenario: &Scenario, contestants: &[Entry]) -> Vec<Line> {
             (Needs::Call, Some(bound)) => Ok(if ours { bound } else { entry.closures }),
             (Needs::Bound, Some(bound)) => Ok(bound),
             (Needs::OurBound, Some(bound)) if ours => Ok(bound),
+            (Needs::Forks, _) => entry.forks.ok_or("does not fork"),
             (Needs::Bound, None) => Err("no bound function"),
             (Needs::OurBound, _) => Err(if ours { "no bound function" } else { "takes no batches of payloads" }),
         };
