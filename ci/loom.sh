@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Model-checks the shipped parking and admission code with loom: every order of events up to a bound on preemptions.
+# It builds in target/loom, whatever CARGO_TARGET_DIR says.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg formicary_loom" CARGO_TARGET_DIR=target/loom

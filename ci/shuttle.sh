@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs whole pools under random schedules with shuttle: FORMICARY_SHUTTLE_SCHEDULES of each scenario on each kind of pool.
+# It builds in target/shuttle, whatever CARGO_TARGET_DIR says.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg formicary_shuttle" CARGO_TARGET_DIR=target/shuttle
