@@ -9,7 +9,7 @@ bash ci/need.sh valgrind valgrind || exit 0
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-cargo test --locked --test endings --no-run 2>"$scratch/build" || { cat "$scratch/build" >&2; exit 1; }
+CARGO_PROFILE_DEV_DEBUG=line-tables-only cargo test --locked --test endings --no-run 2>"$scratch/build" || { cat "$scratch/build" >&2; exit 1; }
 program=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$scratch/build")
 export program scratch
 

@@ -42,5 +42,7 @@ export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" CARG
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp exitcode=66 ${TSAN_OPTIONS-}"
 # With backtraces, two panics at a time look up names in one table, under a lock of the standard library's uninstrumented part.
 export RUST_BACKTRACE=0
+# Its reports, and the suppressions, name functions and lines.
+export CARGO_PROFILE_DEV_DEBUG=line-tables-only
 export FORMICARY_STRESS_ROUNDS="${FORMICARY_STRESS_ROUNDS-0.5}"
 RUSTUP_AUTO_INSTALL=0 timeout 1500 cargo +nightly test --locked --no-fail-fast --all-features --target "$target" "${programs[@]}" -- --test-threads=2 "${filters[@]}"
