@@ -42,7 +42,7 @@ pub struct Stats {
     pub overcommitted: usize,
     /// Submitters that wait for room.
     pub waiting: usize,
-    /// Tasks ever accepted.
+    /// Tasks ever accepted, and closures of [`Pool::join`](crate::Pool::join) that another worker ran.
     pub submitted: u64,
     /// Tasks that ran to their end.
     pub completed: u64,

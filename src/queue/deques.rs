@@ -9,7 +9,9 @@ use std::cell::{Cell, RefCell};
 use crossbeam_utils::CachePadded;
 
 use crate::sync::deque::{Steal, Stealer, Worker};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Thread, fence};
+use crate::sync::waiter::Waiter;
+use crate::sync::waiter_list::{Registration, SharedWaiterList};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
 
 /// The deques of a pool's workers. A worker makes its own at its first push.
 pub(crate) struct Deques<J> {
@@ -22,21 +24,10 @@ pub(crate) struct Deques<J> {
 pub(crate) struct Victim<J> {
     worker: usize,
     stealer: Stealer<J>,
-    helpers: Helpers,
-}
-
-/// Workers that wait for a job which the owner of a deque has stolen from them. They steal what it pushes.
-#[derive(Default)]
-struct Helpers {
-    is_any: AtomicBool,
-    list: Mutex<HelperList>,
-}
-
-#[derive(Default)]
-struct HelperList {
-    /// Each with its number.
-    threads: Vec<(usize, Thread)>,
-    next: usize,
+    /// Workers that wait for a job which the owner of this deque has stolen from them. They steal what it pushes.
+    helpers: SharedWaiterList,
+    /// How many there are, for a look without the lock.
+    helping: AtomicUsize,
 }
 
 /// A worker's own deque. It leaves the pool's list when it is dropped.
@@ -66,7 +57,8 @@ impl<J> Deques<J> {
     /// Makes the deque of a worker, which is the calling thread.
     pub(crate) fn register(self: &Arc<Self>, worker: usize) -> LocalDeque<J> {
         let jobs = Worker::new_lifo();
-        let victim = Arc::new(Victim { worker, stealer: jobs.stealer(), helpers: Helpers::default() });
+        let (stealer, helpers, helping) = (jobs.stealer(), SharedWaiterList::default(), AtomicUsize::new(0));
+        let victim = Arc::new(Victim { worker, stealer, helpers, helping });
         self.change(|list| list.push(Arc::clone(&victim)));
         LocalDeque { jobs, victim: CachePadded::new(victim), deques: Arc::clone(self) }
     }
@@ -97,24 +89,15 @@ impl<J> Victim<J> {
         }
     }
 
-    /// Registers the calling thread to be woken when the owner pushes, until the guard is dropped. Afterwards check again whether there is
-    /// something to steal.
-    pub(crate) fn help(&self, thread: &Thread) -> HelpGuard<'_, J> {
-        let mut list = self.helpers.list.lock();
-        let number = list.next;
-        list.next += 1;
-        list.threads.push((number, thread.clone()));
-        // ORDERING: Relaxed, before the fence.
-        self.helpers.is_any.store(true, Ordering::Relaxed);
-        drop(list);
-        // ORDERING: SeqCst fence between the registration and the caller's look at the deque. It pairs with the one in `LocalDeque::push`.
+    /// Registers a helper to be woken when the owner pushes, until the guard is dropped. Afterwards check again whether there is something to
+    /// steal.
+    pub(crate) fn help(&self, helper: Waiter) -> HelpGuard<'_> {
+        let registration = self.helpers.register(helper);
+        // ORDERING: Relaxed. The fence, which is SeqCst, stands between the registration and the caller's look at the deque. It pairs with
+        // the one in `LocalDeque::push`.
+        self.helping.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        HelpGuard { victim: self, number }
-    }
-
-    #[cold]
-    fn wake_helpers(&self) {
-        self.helpers.list.lock().threads.iter().for_each(|(_, thread)| thread.unpark());
+        HelpGuard { helping: &self.helping, _registration: registration }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -123,18 +106,15 @@ impl<J> Victim<J> {
 }
 
 /// See [`Victim::help`].
-pub(crate) struct HelpGuard<'a, J> {
-    victim: &'a Victim<J>,
-    number: usize,
+pub(crate) struct HelpGuard<'a> {
+    helping: &'a AtomicUsize,
+    _registration: Registration<'a>,
 }
 
-impl<J> Drop for HelpGuard<'_, J> {
+impl Drop for HelpGuard<'_> {
     fn drop(&mut self) {
-        let helpers = &self.victim.helpers;
-        let mut list = helpers.list.lock();
-        list.threads.retain(|(number, _)| *number != self.number);
-        // ORDERING: Relaxed, under the lock.
-        helpers.is_any.store(!list.threads.is_empty(), Ordering::Relaxed);
+        // ORDERING: Relaxed. A pusher that reads the old number finds no helper to wake.
+        self.helping.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -146,8 +126,8 @@ impl<J> LocalDeque<J> {
         // ORDERING: SeqCst fence between the push, whose last step is a store, and the looks for a helper and for sleepers. It pairs with
         // the one in `help`, and with the sleeper's (parking.md, **sleep**): one of the two sees the other.
         fence(Ordering::SeqCst);
-        if self.victim.helpers.is_any.load(Ordering::Relaxed) {
-            self.victim.wake_helpers();
+        if self.victim.helping.load(Ordering::Relaxed) > 0 {
+            self.victim.helpers.wake_all();
         }
     }
 

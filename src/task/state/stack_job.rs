@@ -12,6 +12,7 @@ use super::task_ref::{Completion, Retracted, RunOutcome};
 use super::wait::Outcome;
 use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::queue::deques::Victim;
+use crate::sync::waiter::Waiter;
 use crate::sync::{AtomicUsize, IS_CHECKED, Ordering, UnsafeCell, current};
 use crate::task::closure::{Body, Task};
 
@@ -105,7 +106,7 @@ impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
                 continue;
             }
             let this_thread = current();
-            let helping = thief.map(|thief| thief.help(&this_thread));
+            let helping = thief.map(|thief| thief.help(Waiter::Thread(this_thread.clone())));
             if !is_receiver {
                 self.oneshot.set_receiver(this_thread);
                 is_receiver = true;
