@@ -5,11 +5,11 @@
 //!
 //! `cargo bench --bench ring` prints nanoseconds per item, the median and range of 15 runs each, and the ratios. With `--quick`
 //! the runs are short and the figures rough.
-#![allow(dead_code, unreachable_pub, missing_docs, unused_imports, clippy::expect_used)] // includes the crate's files unchanged
+#![allow(dead_code, unreachable_pub, missing_docs, unused_imports, unused_macros, clippy::expect_used)] // includes the crate's files unchanged
 
 #[path = "../src/queue/mod.rs"]
 mod queue;
-#[path = "../src/sync/primitives/mod.rs"]
+#[path = "../src/sync/mod.rs"]
 mod sync;
 
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};

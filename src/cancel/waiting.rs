@@ -3,11 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context as Poller, Poll, Waker};
+use std::task::{Context as Poller, Poll};
 use std::time::{Duration, Instant};
 
 use super::{CancelToken, earlier};
-use crate::sync::timer::{Alarm, TIMER, Timer};
+use crate::sync::timer::{Alarm, TIMER};
 use crate::sync::waiter::Waiter;
 use crate::sync::waiter_list::Registration;
 use crate::sync::{current, park};
@@ -100,11 +100,14 @@ pub struct Cancelled<'a> {
     alarm: Option<Alarm>,
 }
 
-impl Cancelled<'_> {
-    pub(crate) fn poll_by(&mut self, timer: &'static Timer, waker: &Waker) -> Poll<()> {
+impl Future for Cancelled<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
         if !self.token.is_cancelled() {
-            self.registration = Some(self.token.listen(Waiter::Task(waker.clone())));
-            self.alarm = self.token.deadline().map(|deadline| timer.at(deadline, Waiter::Task(waker.clone())));
+            let waiter = || Waiter::Task(poller.waker().clone());
+            self.registration = Some(self.token.listen(waiter()));
+            self.alarm = self.token.deadline().map(|deadline| TIMER.at(deadline, waiter()));
             if !self.token.is_cancelled() {
                 return Poll::Pending;
             }
@@ -112,14 +115,6 @@ impl Cancelled<'_> {
         // Drop the wakers now, not with the future.
         (self.registration, self.alarm) = (None, None);
         Poll::Ready(())
-    }
-}
-
-impl Future for Cancelled<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
-        self.poll_by(&TIMER, poller.waker())
     }
 }
 

@@ -1,13 +1,12 @@
-//! The timer by a clock that the tests advance: nothing here waits for real time, but where a token's own deadline has to pass.
+//! The timer by a clock that the tests advance: nothing here waits for real time, but where the system's own clock is meant.
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 
 use super::*;
-use crate::cancel::CancelToken;
 use crate::sync::clock::scripted::Script;
 
 /// Later than everything else.
@@ -209,12 +208,13 @@ fn setting_an_alarm_without_a_thread_sleeps() {
 #[test]
 fn awaiting_a_deadline_without_a_thread_burns_no_core() {
     static TIMER: Timer = Timer::new(Clock::System, refuse);
-    let (token, start) = (CancelToken::new(), Instant::now());
-    token.cancel_after(10 * FALLBACK_SLEEP);
-    let (mut polls, mut cancelled) = (0, token.cancelled());
+    let start = Instant::now();
+    let end = start + 10 * FALLBACK_SLEEP;
+    let (mut polls, mut alarm) = (0, None);
     let awaiting = std::future::poll_fn(|poller| {
         polls += 1;
-        cancelled.poll_by(&TIMER, poller.waker())
+        alarm = (Instant::now() < end).then(|| TIMER.at(end, Waiter::Task(poller.waker().clone())));
+        if alarm.is_some() { Poll::Pending } else { Poll::Ready(()) }
     });
     block_on(awaiting);
     assert!(start.elapsed() >= 10 * FALLBACK_SLEEP);
