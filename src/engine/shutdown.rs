@@ -77,7 +77,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
     }
 
     fn shutdown_now(&self) -> Vec<R::Returned> {
-        let returned = self.take_back();
+        let returned = self.take_back(|| ());
         self.finish(None);
         returned
     }
@@ -86,10 +86,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
         let before = self.totals();
         let mut returned = Vec::new();
         if !self.shutdown(deadline).is_complete() {
-            self.runner.overdue().set(true);
-            returned = self.take_back();
-            // From now on no task starts, so none misses this.
-            self.running_tasks.stop_all();
+            returned = self.take_back(|| self.stop_running());
         }
         (returned, self.report_since(&before))
     }
@@ -107,12 +104,13 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
         match if is_detached { OnDrop::Detach } else { self.options.on_drop } {
             OnDrop::Drain => drop(self.shutdown(None)),
             OnDrop::Cancel => {
-                self.runner.overdue().set(true);
-                self.drain_queue(|input| {
-                    count(&self.counters.cancelled);
-                    self.catch_user_panic(|| drop(input));
-                });
-                self.running_tasks.stop_all();
+                self.drain_queue(
+                    || self.stop_running(),
+                    |input| {
+                        count(&self.counters.cancelled);
+                        self.catch_user_panic(|| drop(input));
+                    },
+                );
                 self.finish(None);
             }
             OnDrop::Detach => self.detach(),
@@ -169,20 +167,29 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Closes, and gives back what is queued.
-    fn take_back(&self) -> Vec<R::Returned> {
+    /// Closes, and gives back what is queued. Calls `stop` when no task starts any more.
+    fn take_back(&self, stop: impl FnOnce()) -> Vec<R::Returned> {
         let mut returned = Vec::new();
-        self.drain_queue(|input| {
+        self.drain_queue(stop, |input| {
             count(&self.counters.returned);
             returned.push(input);
         });
         returned
     }
 
-    /// Closes, and takes out what is queued; none of it starts meanwhile. Inputs that no caller waits for go to `take`.
-    fn drain_queue(&self, mut take: impl FnMut(R::Returned)) {
+    /// Tells running tasks to stop. Call it while no task starts: a queued one must not run only to be told to stop.
+    fn stop_running(&self) {
+        // A task that has started and is not registered yet sees this.
+        self.runner.overdue().set(true);
+        self.running_tasks.stop_all();
+    }
+
+    /// Closes, and takes out what is queued; none of it starts meanwhile. Calls `stop` first, and `take` with each input that no caller waits
+    /// for.
+    fn drain_queue(&self, stop: impl FnOnce(), mut take: impl FnMut(R::Returned)) {
         self.close(Phase::begin_drain);
         let _draining = Draining(self);
+        stop();
         for item in self.queue.drain() {
             match R::retract(item, SubmitErrorKind::Closed, Cause::Cancelled) {
                 Retracted::Here(input) => take(input),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use formicary::SubmitErrorKind;
+use formicary::{Context, Dispatch, OnDrop, Ring, Sharded, Stack, StatefulPool, SubmitErrorKind, Worker};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
@@ -543,4 +543,45 @@ fn nested_tasks_obey_the_owner(variant: Variant) {
 #[test]
 fn d09_p03_nested_tasks_obey_the_owner() {
     on_each("nested_tasks_obey_the_owner", nested_tasks_obey_the_owner);
+}
+
+/// Works until it is told to stop, and tells when it has begun.
+struct UntilTold(Gate);
+
+impl Worker for UntilTold {
+    type Input = ();
+    type Output = ();
+
+    fn process(&mut self, (): (), cx: &Context<'_>) {
+        self.0.open();
+        while !cx.is_cancelled() {
+            thread::yield_now();
+        }
+    }
+}
+
+/// A pool that is told to stop starts nothing: one task runs, and a second one waits when the pool is dropped.
+fn stopping_starts_nothing<D: Dispatch>() {
+    let begun = Gate::default();
+    let worker = begun.clone();
+    let pool = StatefulPool::builder(move |_| Ok(UntilTold(worker.clone()))).workers(1).spin(AT_ONCE);
+    let pool = pool.on_drop(OnDrop::Cancel).dispatch::<D>().build().unwrap();
+    let running = pool.spawn(()).unwrap();
+    begun.wait();
+    let queued = pool.spawn(()).unwrap();
+    if is_even() {
+        drop(pool);
+    } else {
+        // The time is over at once.
+        pool.shutdown_graceful(AT_ONCE);
+    }
+    assert!(running.join().is_ok());
+    assert!(queued.join().is_err());
+}
+
+#[test]
+fn p03_stopping_starts_nothing() {
+    explore("stopping_starts_nothing/Stack", stopping_starts_nothing::<Stack>);
+    explore("stopping_starts_nothing/Ring", stopping_starts_nothing::<Ring>);
+    explore("stopping_starts_nothing/Sharded", stopping_starts_nothing::<Sharded>);
 }
