@@ -573,7 +573,7 @@ fn stopping_starts_nothing<D: Dispatch>() {
         drop(pool);
     } else {
         // The time is over at once.
-        pool.shutdown_graceful(AT_ONCE);
+        drop(pool.shutdown_graceful(AT_ONCE));
     }
     assert!(running.join().is_ok());
     assert!(queued.join().is_err());
