@@ -1,4 +1,4 @@
-//! A chart for each scenario: a bar for every contestant, best on top, and a line for each floor.
+//! A chart for each scenario: a bar for every contestant, best on top, and a line for each floor. There are three colours.
 
 use std::error::Error;
 use std::io;
@@ -8,51 +8,42 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::axis::Axis;
+use crate::glance;
 use crate::pools::Class;
 use crate::report::sorted;
 use crate::verdict::{View, short};
 
 const WIDTH: u32 = 1000;
-const LEFT: i32 = 230;
-const RIGHT: i32 = 880;
-const TOP: i32 = 70;
+const LEFT: i32 = 260;
+const RIGHT: i32 = 900;
+const TOP: i32 = 120;
 const BAR: i32 = 24;
-const OURS: RGBColor = RGBColor(200, 80, 20);
-const THEIRS: RGBColor = RGBColor(130, 150, 175);
-const FLOOR: RGBColor = RGBColor(40, 120, 60);
+/// Below the bars.
+const FOOT: i32 = 60;
+const GRID: RGBColor = RGBColor(225, 225, 225);
+const CLASSES: [(Class, &str); 3] = [(Class::Ours, "formicary"), (Class::Rival, "rivals"), (Class::Floor, "floors")];
+
+fn colour(class: Class) -> RGBColor {
+    match class {
+        Class::Ours => RGBColor(200, 80, 20),
+        Class::Rival => RGBColor(130, 150, 175),
+        Class::Floor => RGBColor(40, 120, 60),
+    }
+}
 
 pub fn draw(path: &Path, view: View) -> io::Result<()> {
-    let bars = sorted(view);
-    if bars.is_empty() {
+    let bars = sorted(view).len() as i32;
+    if bars == 0 {
         return Ok(());
     }
-    let height = (TOP + BAR * bars.len() as i32 + 60) as u32;
-    let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    let area = SVGBackend::new(path, (WIDTH, (TOP + BAR * bars + FOOT) as u32)).into_drawing_area();
     draw_on(&area, view).and_then(|()| Ok(area.present()?)).map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// Places values on the horizontal axis: logarithmic if they are more than 30 times apart.
-struct Axis {
-    low: f64,
-    high: f64,
-    is_log: bool,
-}
-
-impl Axis {
-    fn over(values: &[f64]) -> Self {
-        let high = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-        let low = values.iter().copied().filter(|value| *value > 0.0).fold(high, f64::min);
-        let is_log = high / low > 30.0;
-        Axis { low: if is_log { low / 2.0 } else { 0.0 }, high, is_log }
-    }
-
-    fn x(&self, value: f64) -> i32 {
-        let part = match self.is_log {
-            true => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
-            false => value / self.high,
-        };
-        LEFT + (part * f64::from(RIGHT - LEFT)) as i32
-    }
+/// Text of a size, black, placed in the middle of its height.
+fn text<'a>(size: i32, place: HPos) -> TextStyle<'a> {
+    ("sans-serif", size).into_font().color(&BLACK).pos(Pos::new(place, VPos::Center))
 }
 
 fn draw_on<B: DrawingBackend>(area: &DrawingArea<B, Shift>, view: View) -> Result<(), Box<dyn Error>>
@@ -61,36 +52,50 @@ where
 {
     let scenario = view.table.scenario;
     let bars = sorted(view);
-    let axis = Axis::over(&bars.iter().flat_map(|(_, spread)| [spread.min, spread.max]).collect::<Vec<_>>());
-    area.fill(&WHITE)?;
-    let font = |size: i32| ("sans-serif", size).into_font();
-    let left = |size| font(size).color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
-    let right = |size| font(size).color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
-    let scale = if axis.is_log { ", logarithmic" } else { "" };
-    let state = if scenario.together { String::new() } else { format!(", state: {}", view.state.name()) };
-    area.draw_text(&format!("{}: {}{scale}{state}", scenario.name, scenario.figures[0]), &left(20), (12, 20))?;
-    area.draw_text(scenario.about, &left(14), (12, 44))?;
+    let axis = Axis::over(bars.iter().flat_map(|(_, spread)| [spread.min, spread.max]));
+    let x = |value| LEFT + (axis.part(value) * f64::from(RIGHT - LEFT)) as i32;
     let bottom = TOP + BAR * bars.len() as i32;
-    for (n, (line, spread)) in bars.iter().filter(|(line, _)| line.class == Class::Floor).enumerate() {
-        let (x, y) = (axis.x(spread.median), bottom + 10 + 16 * n as i32);
-        area.draw(&PathElement::new([(x, TOP - 6), (x, y)], FLOOR))?;
-        let (place, beside) = if x > (LEFT + RIGHT) / 2 { (right(12), x - 4) } else { (left(12), x + 4) };
-        area.draw_text(&format!("floor: {}", line.name), &place.color(&FLOOR), (beside, y))?;
+    area.fill(&WHITE)?;
+
+    let state = if scenario.together { String::new() } else { format!(" (state: {})", view.state.name()) };
+    area.draw_text(&format!("{}{state}", scenario.name), &text(20, HPos::Left), (12, 20))?;
+    area.draw_text(scenario.about, &text(14, HPos::Left), (12, 44))?;
+    area.draw_text(&glance::sentence(view), &text(14, HPos::Left), (12, 64))?;
+    let classes: Vec<_> =
+        CLASSES.iter().filter(|(class, _)| bars.iter().any(|(line, _)| line.class == *class)).collect();
+    for (n, (class, name)) in classes.iter().enumerate() {
+        let left = 12 + 120 * n as i32;
+        area.draw(&Rectangle::new([(left, 86), (left + 14, 100)], colour(*class).filled()))?;
+        area.draw_text(name, &text(14, HPos::Left), (left + 20, 93))?;
+    }
+    area.draw_text(
+        "bar: median; black line: least to greatest",
+        &text(14, HPos::Left),
+        (12 + 120 * classes.len() as i32, 93),
+    )?;
+
+    for tick in axis.ticks() {
+        let x = x(tick);
+        area.draw(&PathElement::new([(x, TOP), (x, bottom + 5)], GRID))?;
+        area.draw_text(&short(tick), &text(13, HPos::Center), (x, bottom + 16))?;
+    }
+    let figure = scenario.figures[0].replace("us", "µs");
+    let kind = if axis.is_log { "logarithmic" } else { "linear" };
+    area.draw_text(&format!("{figure}, {kind} scale"), &text(14, HPos::Center), ((LEFT + RIGHT) / 2, bottom + 40))?;
+
+    for (line, spread) in bars.iter().filter(|(line, _)| line.class == Class::Floor) {
+        let x = x(spread.median);
+        area.draw(&PathElement::new([(x, TOP), (x, bottom)], colour(line.class)))?;
     }
     for (n, (line, spread)) in bars.iter().enumerate() {
-        let (top, middle) = (TOP + BAR * n as i32, TOP + BAR * n as i32 + BAR / 2);
-        let colour = match line.class {
-            Class::Ours => OURS,
-            Class::Rival => THEIRS,
-            Class::Floor => FLOOR,
-        };
-        area.draw_text(&line.name, &right(14), (LEFT - 8, middle))?;
-        area.draw(&Rectangle::new([(LEFT, top + 4), (axis.x(spread.median), top + BAR - 4)], colour.filled()))?;
-        // From the least to the greatest.
-        let (from, to) = (axis.x(spread.min), axis.x(spread.max));
+        let top = TOP + BAR * n as i32;
+        let middle = top + BAR / 2;
+        area.draw_text(&line.name, &text(14, HPos::Right), (LEFT - 8, middle))?;
+        let bar = [(LEFT, top + 4), (x(spread.median), top + BAR - 4)];
+        area.draw(&Rectangle::new(bar, colour(line.class).filled()))?;
+        let (from, to) = (x(spread.min), x(spread.max));
         area.draw(&PathElement::new([(from, middle), (to, middle)], BLACK))?;
-        area.draw_text(&short(spread.median), &left(14), (axis.x(spread.median).max(to) + 6, middle))?;
+        area.draw_text(&short(spread.median), &text(14, HPos::Left), (x(spread.median).max(to) + 6, middle))?;
     }
-    area.draw_text("ours in orange; black: least to greatest", &right(12), (WIDTH as i32 - 12, bottom + 48))?;
     Ok(())
 }

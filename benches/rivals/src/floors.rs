@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Rela
 use std::time::{Duration, Instant};
 
 use crate::measure::{Meter, Row, TALLY, Times, nanoseconds, resident_kib};
-use crate::scenarios::{Ask, burst, lifecycle, memory, roundtrip, waiting, work10us};
+use crate::scenarios::{Ask, burst, lifecycle, memory, roundtrip, server, waiting, work10us};
 use crate::state;
 use crate::work;
 
@@ -205,6 +205,23 @@ pub fn bare_panic(ask: Ask) -> Row {
         TALLY.wait();
         let time = meter.elapsed();
         meter.row().with("ns", nanoseconds(time) as f64 / tasks as f64)
+    })
+}
+
+/// As many threads as processors poll the connections, and serve what they find themselves: they never wait for each other.
+pub fn bare_server(ask: Ask) -> Row {
+    server::requests(ask, |server, requests| {
+        let begun = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..work10us::WORKERS {
+                scope.spawn(|| {
+                    // As many waits as there are requests, so that each ends.
+                    while begun.fetch_add(1, Relaxed) < requests {
+                        server.poll(1, |connection| server.serve(connection));
+                    }
+                });
+            }
+        });
     })
 }
 

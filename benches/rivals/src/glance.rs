@@ -5,8 +5,29 @@ use std::fmt::Write as _;
 use crate::pools::Class;
 use crate::report::sorted;
 use crate::run::Table;
+use crate::scenarios::Direction;
 use crate::state::State;
 use crate::verdict::{View, short};
+
+/// What a table shows, in one sentence.
+pub fn sentence(view: View) -> String {
+    let scenario = view.table.scenario;
+    let best = |class| view.best(scenario.figures[0], scenario.better, |line| line.class == class);
+    let which = match scenario.better {
+        Direction::Lower => "Less is better",
+        Direction::Higher => "More is better",
+    };
+    let Some((ours, value)) = best(Class::Ours) else { return format!("{which}.") };
+    let mut text = format!("{which}: the best of ours, {}, has {}", ours.name, short(value));
+    let mut mark = ":";
+    for (class, name) in [(Class::Rival, "the best rival"), (Class::Floor, "the best floor")] {
+        if let Some((line, base)) = best(class) {
+            let _ = write!(text, "{mark} {} × {name}, {}", short(value / base), line.name);
+            mark = ";";
+        }
+    }
+    text + "."
+}
 
 pub fn markdown(tables: &[Table]) -> String {
     let mut text = "| scenario | figure | state | ours, best | best rival | best floor | targets met |\n".to_owned();

@@ -3,7 +3,9 @@
 //! The parent process schedules the measurements and reports. Each row has a child process of its own, so that no contestant shares
 //! threads, memory or settings with another, and a contestant that hangs or crashes loses only its own row.
 
+mod axis;
 mod chart;
+mod epoll;
 mod floors;
 mod glance;
 mod measure;
@@ -119,12 +121,12 @@ fn list() {
     }
     println!("contestants:");
     for entry in &contestants {
-        println!("  {:26} {}", entry.name, entry.class.name());
+        println!("  {:34} {}", entry.name, entry.class.name());
     }
     println!("floors:");
     for scenario in SCENARIOS {
         for (floor, _) in scenario.floors {
-            println!("  {floor:26} {}", scenario.name);
+            println!("  {floor:34} {}", scenario.name);
         }
     }
 }

@@ -127,6 +127,38 @@ impl Meter {
     }
 }
 
+/// CPU time of the calling thread.
+pub fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a `timespec` of ours.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Times `runs` calls of `run`, and a tenth as many before as a warm-up. What `prepare` does before each call, and `check` with the result,
+/// is not timed.
+pub fn repeated<T, U>(
+    runs: u64,
+    mut prepare: impl FnMut() -> T,
+    mut run: impl FnMut(T) -> U,
+    mut check: impl FnMut(U),
+) -> (Row, Times) {
+    let mut one = || {
+        let prepared = prepare();
+        let start = Instant::now();
+        let result = run(prepared);
+        let time = nanoseconds(start.elapsed());
+        check(result);
+        time
+    };
+    for _ in 0..runs.div_ceil(10) {
+        one();
+    }
+    let meter = Meter::start();
+    let times = (0..runs).map(|_| one()).collect();
+    (meter.row(), Times::new(times))
+}
+
 /// Resident memory now, KiB: the exact figure where the system has it.
 pub fn resident_kib() -> u64 {
     match std::fs::read_to_string("/proc/self/smaps_rollup") {

@@ -35,6 +35,7 @@ pub fn markdown(table: &Table) -> String {
     let view = View::for_verdicts(table);
     let mut text =
         format!("## {}\n\n{}; measured in {:.0} s\n\n", table.scenario.name, table.scenario.about, table.seconds);
+    let _ = writeln!(text, "{}\n", glance::sentence(view));
     rows(&mut text, view);
     for other in view.others() {
         text.push_str("Also measured:\n\n");

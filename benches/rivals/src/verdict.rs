@@ -3,7 +3,8 @@
 use crate::measure::Row;
 use crate::pools::Class;
 use crate::run::{Measured, Table};
-use crate::scenarios::{Direction, Limit, Of, Scenario, Target};
+use crate::scenarios::Direction;
+use crate::scenarios::target::{Limit, Of, Rivals, Target, Who};
 use crate::state::State;
 
 /// Median, least and greatest of some runs.
@@ -60,30 +61,67 @@ impl<'a> View<'a> {
         self.rows(line).count()
     }
 
-    pub fn rows(self, line: &'a Measured) -> impl Iterator<Item = &'a Row> {
+    pub fn rows(self, line: &Measured) -> impl Iterator<Item = &Row> {
         line.rows.iter().filter(move |row| self.state == State::Mixed || State::of_row(row) == self.state)
     }
 
-    pub fn figure(self, line: &'a Measured, figure: &str) -> Option<Spread> {
+    pub fn figure(self, line: &Measured, figure: &str) -> Option<Spread> {
         Spread::of(self.rows(line).filter_map(|row| row.figures.get(figure).copied()))
     }
 
-    fn best_rival(self, figure: &str, better: Direction) -> Option<(&'a str, f64)> {
-        let rivals = self.table.lines.iter().filter(|line| line.class == Class::Rival);
-        let medians = rivals.filter_map(|line| Some((&*line.name, self.figure(line, figure)?.median)));
+    /// The best of some lines in a figure, with its median there.
+    pub fn best(
+        self,
+        figure: &str,
+        better: Direction,
+        among: impl Fn(&Measured) -> bool,
+    ) -> Option<(&'a Measured, f64)> {
+        let lines = self.table.lines.iter().filter(|line| among(line));
+        let medians = lines.filter_map(|line| Some((line, self.figure(line, figure)?.median)));
         medians.min_by(|(_, a), (_, b)| match better {
             Direction::Lower => a.total_cmp(b),
             Direction::Higher => b.total_cmp(a),
         })
     }
 
+    fn is_one_of(self, line: &Measured, rivals: Rivals) -> bool {
+        line.class == Class::Rival
+            && match rivals {
+                Rivals::All => true,
+                Rivals::Named(names) => names.contains(&&*line.name),
+                Rivals::AtLeast(figure, least) => {
+                    self.figure(line, figure).is_some_and(|spread| spread.median >= least)
+                }
+            }
+    }
+
     /// One sentence for each of our contestants that has a target.
     pub fn verdicts(self) -> Vec<Verdict> {
-        let scenario: &Scenario = self.table.scenario;
-        let ours = || self.table.lines.iter().filter(|line| line.class == Class::Ours && line.cannot.is_none());
-        let pairs = scenario.targets.iter().flat_map(|target| ours().map(move |line| (target, line)));
-        let pairs = pairs.filter(|(target, line)| target.who.has(&line.name));
-        pairs.map(|(target, line)| self.verdict(target, line)).collect()
+        let targets = self.table.scenario.targets.iter();
+        targets
+            .flat_map(|target| self.held_to(target).into_iter().map(move |line| self.verdict(target, line)))
+            .collect()
+    }
+
+    fn held_to(self, target: &Target) -> Vec<&'a Measured> {
+        let is_held =
+            |line: &Measured| line.class == Class::Ours && line.cannot.is_none() && target.who.has(&line.name);
+        match target.who {
+            Who::BestLike(_) => {
+                let best = self.best(target.figure, self.better(target), is_held);
+                best.into_iter().map(|(line, _)| line).collect()
+            }
+            _ => self.table.lines.iter().filter(|line| is_held(line)).collect(),
+        }
+    }
+
+    /// The direction of the target's figure, which need not be that of the first one.
+    fn better(self, target: &Target) -> Direction {
+        match target.limit {
+            Limit::AtMost(_) | Limit::AtMostPlus(_) => Direction::Lower,
+            Limit::AtLeast(_) => Direction::Higher,
+            Limit::Reported => self.table.scenario.better,
+        }
     }
 
     fn verdict(self, target: &Target, line: &'a Measured) -> Verdict {
@@ -94,10 +132,12 @@ impl<'a> View<'a> {
         };
         let (of, base) = match target.of {
             Of::One => (String::new(), 1.0),
-            Of::BestRival | Of::BestRivalOr(_) => match self.best_rival(target.figure, self.table.scenario.better) {
-                Some((name, best)) => (format!(" × best rival ({name}, {})", short(best)), best),
-                None => return none("no rival was measured"),
-            },
+            Of::Best(rivals) => {
+                match self.best(target.figure, self.better(target), |line| self.is_one_of(line, rivals)) {
+                    Some((line, best)) => (format!(" × {rivals} ({}, {})", line.name, short(best)), best),
+                    None => return none(&format!("no {rivals} was measured")),
+                }
+            }
             Of::Line(name, figure) => {
                 let found = self.table.lines.iter().find(|line| line.name == name);
                 match found.and_then(|line| self.figure(line, figure)) {
@@ -107,20 +147,16 @@ impl<'a> View<'a> {
             }
         };
         let ratio = value / base;
-        let (met, limit) = match (target.limit, &target.of) {
-            (Limit::AtMost(factor), Of::BestRivalOr(enough)) => {
-                (Some(ratio <= factor || value <= *enough), format!("at most {factor}, or {enough} in all"))
-            }
-            (Limit::AtMost(factor), _) => (Some(ratio <= factor), format!("at most {factor}")),
-            (Limit::AtLeast(factor), _) => (Some(ratio >= factor), format!("at least {factor}")),
-            (Limit::AtMostPlus(more), _) => {
-                (Some(value <= base + more), format!("at most {} in all", short(base + more)))
-            }
-            (Limit::Reported, _) => (None, "none".into()),
+        let (met, limit) = match target.limit {
+            Limit::AtMost(factor) => (Some(ratio <= factor), format!("at most {factor}")),
+            Limit::AtLeast(factor) => (Some(ratio >= factor), format!("at least {factor}")),
+            Limit::AtMostPlus(more) => (Some(value <= base + more), format!("at most {} in all", short(base + more))),
+            Limit::Reported => (None, "none".into()),
         };
         let ratio = if matches!(target.of, Of::One) { String::new() } else { format!(" = {}{of}", short(ratio)) };
         let mixed = if self.state == State::Mixed { " (mixed)" } else { "" };
-        let text = format!("{} {}{ratio}; target: {limit}{mixed}", target.figure, short(value));
+        let best = if matches!(target.who, Who::BestLike(_)) { " for the best" } else { "" };
+        let text = format!("{} {}{ratio}; target{best}: {limit}{mixed}", target.figure, short(value));
         Verdict { name: line.name.clone(), met, text }
     }
 }
@@ -142,12 +178,23 @@ impl Verdict {
     }
 }
 
-/// A number with about three significant digits.
+/// A number with three significant digits, or all before the point.
 pub fn short(value: f64) -> String {
-    match value.abs() {
-        v if v == 0.0 || v >= 100.0 => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
-        v if v >= 0.1 => format!("{value:.3}"),
-        _ => format!("{value:.2e}"),
+    if value == 0.0 {
+        return "0".into();
     }
+    let digits = (2 - value.abs().log10().floor() as i32).max(0);
+    let text = format!("{value:.*}", digits as usize);
+    if digits > 0 {
+        return text;
+    }
+    // Thousands are set apart.
+    let mut apart = String::new();
+    for (n, digit) in text.chars().enumerate() {
+        if n > 0 && (text.len() - n).is_multiple_of(3) {
+            apart.push(',');
+        }
+        apart.push(digit);
+    }
+    apart
 }

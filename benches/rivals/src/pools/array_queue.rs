@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::Backoff;
 
+use super::channel::NESTED;
 use super::{Bound, Class, Closures, Function, Machine, Plan};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -75,7 +76,8 @@ impl Closures for Spinning {
     fn cannot(scenario: &str) -> Option<&'static str> {
         match scenario {
             "idle_cpu" => Some("spins by design"),
-            "work10us_1024" | "sleep" | "idle_memory" => Some("so many threads cannot spin on two cores"),
+            "work10us_1024" | "sleep" | "idle_memory" | "server" => Some("so many threads cannot spin on two cores"),
+            "tree" | "walk" => Some(NESTED),
             _ => None,
         }
     }

@@ -7,6 +7,9 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::{Bound, Closures, Function, Machine, Plan};
 
+/// Why a pool of few threads on a bounded queue is not given tasks that submit tasks.
+pub const NESTED: &str = "workers that wait for room in their own queue would deadlock";
+
 type Job = Box<dyn FnOnce() + Send>;
 
 pub struct Threads<T> {
@@ -47,6 +50,10 @@ pub struct Channel(Threads<Job>);
 impl Closures for Channel {
     fn name() -> String {
         "channel (hand-rolled)".into()
+    }
+
+    fn cannot(scenario: &str) -> Option<&'static str> {
+        matches!(scenario, "tree" | "walk").then_some(NESTED)
     }
 
     fn build(plan: &Plan) -> Self {

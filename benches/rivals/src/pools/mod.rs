@@ -8,6 +8,7 @@ mod beekeeper;
 mod blocking;
 mod channel;
 mod executors;
+mod ignore;
 mod ours;
 mod rayon;
 mod rusty_pool;
@@ -22,7 +23,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
+pub use ours::SPIN_60;
+
+use crate::measure::TALLY;
 use crate::scenarios;
 use crate::scenarios::Ask;
 
@@ -35,6 +40,8 @@ pub struct Plan {
     pub queue: usize,
     /// Whether all threads should start at once, if the pool can choose.
     pub eager: bool,
+    /// How long an idle worker of ours may spin, if not by default.
+    pub spin: Option<Duration>,
 }
 
 impl Plan {
@@ -42,7 +49,7 @@ impl Plan {
     pub const QUEUE: usize = 1024;
 
     pub fn new(workers: usize) -> Self {
-        Plan { workers, queue: Self::QUEUE, eager: false }
+        Plan { workers, queue: Self::QUEUE, eager: false, spin: None }
     }
 }
 
@@ -82,6 +89,11 @@ pub trait Closures: Sized + Send + Sync + 'static {
 
     /// Submits a task. Blocks while a bounded queue is full.
     fn submit<F: FnOnce() + Send + 'static>(&self, task: F);
+
+    /// Submits all of these at once, if the pool can.
+    fn submit_all<F: FnOnce() + Send + 'static>(&self, _tasks: impl Iterator<Item = F>) {
+        unreachable!("only ours are asked");
+    }
 
     /// Lets a worker compute `n + 1` and waits for it, by the pool's own means, or else with a channel.
     fn call(&self, n: u64) -> u64 {
@@ -124,6 +136,9 @@ pub trait Forks: Closures {
         RA: Send,
         RB: Send;
 
+    /// A scope with both as its tasks. Called on a worker.
+    fn scope(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send);
+
     /// Runs `f` on a worker, and waits for it.
     fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T;
 }
@@ -138,6 +153,8 @@ pub struct Entry {
     pub name: String,
     pub class: Class,
     pub cannot: fn(&str) -> Option<&'static str>,
+    /// The one scenario of a contestant that is in no other.
+    pub only: Option<&'static str>,
     /// Measures a scenario of closures.
     pub closures: fn(Ask) -> scenarios::Row,
     /// Measures a scenario of a bound function.
@@ -151,6 +168,7 @@ fn closures<C: Closures>() -> Entry {
         name: C::name(),
         class: C::CLASS,
         cannot: C::cannot,
+        only: None,
         closures: scenarios::of_closures::<C>,
         bound: None,
         forks: None,
@@ -163,6 +181,11 @@ fn function<F: Function>() -> Entry {
 
 fn forks<F: Forks>() -> Entry {
     Entry { forks: Some(scenarios::of_forks::<F>), ..closures::<F>() }
+}
+
+/// A pool of ours whose workers spin for longer than others would, which is a question of latency.
+fn spin_60<C: Closures>() -> Entry {
+    Entry { only: Some("open_loop"), ..closures::<ours::Spin60<C>>() }
 }
 
 pub fn contestants() -> Vec<Entry> {
@@ -179,6 +202,15 @@ pub fn contestants() -> Vec<Entry> {
         function::<Stateful<Stack>>(),
         function::<Stateful<Ring>>(),
         function::<Stateful<Sharded>>(),
+        spin_60::<OfClosures<Stack>>(),
+        spin_60::<OfClosures<Ring>>(),
+        spin_60::<OfClosures<Sharded>>(),
+        spin_60::<Func<Stack>>(),
+        spin_60::<Func<Ring>>(),
+        spin_60::<Func<Sharded>>(),
+        spin_60::<Stateful<Stack>>(),
+        spin_60::<Stateful<Ring>>(),
+        spin_60::<Stateful<Sharded>>(),
         forks::<self::rayon::Rayon>(),
         closures::<self::threadpool::Threadpool>(),
         closures::<self::rusty_pool::RustyPool>(),
@@ -192,6 +224,7 @@ pub fn contestants() -> Vec<Entry> {
         closures::<self::executors::Channel>(),
         function::<self::channel::Channel>(),
         function::<self::array_queue::Spinning>(),
+        self::ignore::entry(),
     ]
 }
 
@@ -211,4 +244,19 @@ fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Pending => std::thread::park(),
         }
     }
+}
+
+/// Lends `run` a pool that its own tasks can reach. Then waits for the last task, and ends the pool.
+///
+/// # Safety
+/// No task uses the pool after it has counted itself.
+pub unsafe fn with_reachable<C: Closures, T>(plan: &Plan, run: impl FnOnce(&'static C) -> T) -> T {
+    let pool: &'static C = Box::leak(Box::new(C::build(plan)));
+    let result = run(pool);
+    TALLY.wait();
+    // SAFETY: the memory stays allocated and is never dropped. All tasks have counted themselves, so by the caller's promise nobody uses
+    // the original any more, and the copy is the pool.
+    unsafe { std::ptr::read(pool) }.end();
+    TALLY.check();
+    result
 }

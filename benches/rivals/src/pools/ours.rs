@@ -1,7 +1,8 @@
-//! formicary: three kinds of pool on each of three dispatches. Options are the defaults but for the number of workers
-//! and, where a scenario queues more, the bound of the queue.
+//! formicary: three kinds of pool on each of three dispatches. Options are the defaults but for the number of workers,
+//! the bound of the queue where a scenario queues more, and the spinning of those that say so.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use formicary::{
     Builder, Closures as Kind, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Task, Worker, WorkerPool,
@@ -11,7 +12,11 @@ use super::{Bound, Class, Closures, Forks, Function, Machine, Plan};
 
 fn options<K, D: Dispatch>(builder: Builder<K>, plan: &Plan) -> Builder<K, D> {
     let builder = builder.dispatch::<D>().workers(plan.workers).queue(plan.queue);
-    if plan.eager { builder.min_workers(plan.workers) } else { builder }
+    let builder = if plan.eager { builder.min_workers(plan.workers) } else { builder };
+    match plan.spin {
+        Some(limit) => builder.spin(limit),
+        None => builder,
+    }
 }
 
 /// `Pool<D>`.
@@ -32,6 +37,10 @@ impl<D: Dispatch> Closures for OfClosures<D> {
         self.0.submit(task).expect("the pool is open");
     }
 
+    fn submit_all<F: FnOnce() + Send + 'static>(&self, tasks: impl Iterator<Item = F>) {
+        assert!(self.0.submit_all(tasks).is_ok(), "the pool is open");
+    }
+
     fn call(&self, n: u64) -> u64 {
         self.0.run(move || n + 1).expect("the task answers")
     }
@@ -50,6 +59,13 @@ impl<D: Dispatch> Forks for OfClosures<D> {
         RB: Send,
     {
         self.0.join(a, b)
+    }
+
+    fn scope(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+        self.0.scope(|scope| {
+            scope.spawn(a);
+            scope.spawn(b);
+        });
     }
 
     fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
@@ -183,5 +199,31 @@ impl<M: Machine, D: Dispatch> Bound<M> for BoundState<M, D> {
 
     fn end(self) {
         self.0.shutdown();
+    }
+}
+
+/// How the names of the pools end that spin for 60 µs.
+pub const SPIN_60: &str = ", spin 60 µs";
+
+/// The same pool with workers that may spin for 60 µs before they park.
+pub struct Spin60<C>(C);
+
+impl<C: Closures> Closures for Spin60<C> {
+    const CLASS: Class = C::CLASS;
+
+    fn name() -> String {
+        C::name() + SPIN_60
+    }
+
+    fn build(plan: &Plan) -> Self {
+        Spin60(C::build(&Plan { spin: Some(Duration::from_micros(60)), ..*plan }))
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(&self, task: F) {
+        self.0.submit(task);
+    }
+
+    fn end(self) {
+        self.0.end();
     }
 }

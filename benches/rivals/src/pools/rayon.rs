@@ -59,6 +59,13 @@ impl Forks for Rayon {
         rayon::join(a, b)
     }
 
+    fn scope(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+        rayon::scope(|scope| {
+            scope.spawn(|_| a());
+            scope.spawn(|_| b());
+        });
+    }
+
     fn install<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         self.pool.install(f)
     }

@@ -1,7 +1,9 @@
 //! The list of scenarios, with our targets.
 
 use super::Needs;
+use super::target::{BEST_RIVAL, Limit, Of, Rivals, Target, Who, at_least, at_most};
 use crate::floors::{self, Floor};
+use crate::pools::SPIN_60;
 
 /// A scenario: a question to all contestants.
 pub struct Scenario {
@@ -23,56 +25,6 @@ pub enum Direction {
     Higher,
 }
 
-/// A target of ours.
-pub struct Target {
-    pub who: Who,
-    pub figure: &'static str,
-    pub limit: Limit,
-    pub of: Of,
-}
-
-/// Which of our contestants.
-pub enum Who {
-    All,
-    But(&'static str),
-    Only(&'static str),
-    /// Those whose name begins so.
-    Like(&'static str),
-}
-
-impl Who {
-    pub fn has(&self, name: &str) -> bool {
-        match self {
-            Who::All => true,
-            Who::But(one) => name != *one,
-            Who::Only(one) => name == *one,
-            Who::Like(start) => name.starts_with(start),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-pub enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
-    /// A difference, in the figure's unit.
-    AtMostPlus(f64),
-    /// No limit: the ratio is reported.
-    Reported,
-}
-
-/// What the limit is a multiple of.
-pub enum Of {
-    /// The figure's unit.
-    One,
-    /// The best rival, floors not counted.
-    BestRival,
-    /// The best rival. The target is also met if the figure is at most this.
-    BestRivalOr(f64),
-    /// The same or another figure of one row, a floor for example.
-    Line(&'static str, &'static str),
-}
-
 const PLAIN: Scenario = Scenario {
     name: "",
     about: "",
@@ -84,27 +36,25 @@ const PLAIN: Scenario = Scenario {
     together: false,
 };
 
-const fn at_most(who: Who, figure: &'static str, factor: f64, of: Of) -> Target {
-    Target { who, figure, limit: Limit::AtMost(factor), of }
-}
-
-const fn at_least(who: Who, figure: &'static str, factor: f64) -> Target {
-    Target { who, figure, limit: Limit::AtLeast(factor), of: Of::One }
-}
-
 const SPIN: &str = "bare ping-pong, spinning";
 const PARK: &str = "bare ping-pong, parking";
 const CALLS: &[&str] = &["p50 ns", "p99 ns", "mean ns", "clock ns"];
 const FORKS: &[&str] = &["p50 us", "p99 us"];
 const WORK: &[&str] = &["efficiency", "us/task", "CPU/work"];
+const RAYON_P50: Of = Of::Line("rayon", "p50 us");
+/// The rivals of a server: pools for tasks that block.
+const BLOCKING: Rivals = Rivals::Named(&["threadpool", "tokio"]);
+const BLOCKED: &str = "blocked/task";
+/// The rivals whose workers sleep between two tasks, instead of spinning.
+const SLEEPERS: Rivals = Rivals::AtLeast(BLOCKED, 0.9);
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "tiny_1p",
         about: "1 producer, 1,000,000 closures of one relaxed add; ns a task",
         targets: &[
-            at_most(Who::Only("Pool<Ring>"), "ns", 0.20, Of::BestRival),
-            at_most(Who::But("Pool<Ring>"), "ns", 0.5, Of::BestRival),
+            at_most(Who::Only("Pool<Ring>"), "ns", 0.20, BEST_RIVAL),
+            at_most(Who::But("Pool<Ring>"), "ns", 0.5, BEST_RIVAL),
         ],
         ..PLAIN
     },
@@ -112,8 +62,8 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "tiny_4p",
         about: "4 producers of 250,000 such closures each; ns a task",
         targets: &[
-            at_most(Who::Only("Pool<Ring>"), "ns", 0.25, Of::BestRival),
-            at_most(Who::But("Pool<Ring>"), "ns", 0.6, Of::BestRival),
+            at_most(Who::Only("Pool<Ring>"), "ns", 0.25, BEST_RIVAL),
+            at_most(Who::But("Pool<Ring>"), "ns", 0.6, BEST_RIVAL),
         ],
         ..PLAIN
     },
@@ -122,17 +72,17 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "1,000,000 payloads of u64 through one bound function; ns a task",
         needs: Needs::Bound,
         targets: &[
-            at_most(Who::Only("PoolWithFunc<Ring>"), "ns", 0.25, Of::BestRival),
-            Target { who: Who::But("PoolWithFunc<Ring>"), figure: "ns", limit: Limit::Reported, of: Of::BestRival },
+            at_most(Who::Only("PoolWithFunc<Ring>"), "ns", 0.25, BEST_RIVAL),
+            Target { who: Who::But("PoolWithFunc<Ring>"), figure: "ns", limit: Limit::Reported, of: BEST_RIVAL },
         ],
         ..PLAIN
     },
     Scenario {
         name: "batch",
-        about: "the same payloads in slices of 256, and one by one on the same pool; ns a task",
+        about: "the same payloads, for Pool closures, in slices of 256, and one by one on the same pool; ns a task",
         figures: &["ns", "single ns", "to single"],
-        needs: Needs::OurBound,
-        targets: &[at_most(Who::All, "to single", 0.6, Of::One)],
+        needs: Needs::Batches,
+        targets: &[at_most(Who::All, "to single", 0.5, Of::One)],
         ..PLAIN
     },
     Scenario {
@@ -144,8 +94,8 @@ pub const SCENARIOS: &[Scenario] = &[
         targets: &[
             at_most(Who::Like("StatefulPool"), "p50 ns", 2.5, Of::Line(SPIN, "p50 ns")),
             at_most(Who::Like("StatefulPool"), "mean ns", 4.0, Of::Line(SPIN, "mean ns")),
-            at_most(Who::Like("StatefulPool"), "p50 ns", 0.5, Of::BestRival),
-            at_most(Who::Like("StatefulPool"), "mean ns", 0.5, Of::BestRival),
+            at_most(Who::Like("StatefulPool"), "p50 ns", 0.5, BEST_RIVAL),
+            at_most(Who::Like("StatefulPool"), "mean ns", 0.5, BEST_RIVAL),
         ],
         ..PLAIN
     },
@@ -163,7 +113,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "fib(27) by joins down to fib(12), 2 workers; µs",
         figures: FORKS,
         needs: Needs::Forks,
-        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.15, Of::BestRival)],
+        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.15, BEST_RIVAL)],
         ..PLAIN
     },
     Scenario {
@@ -171,7 +121,62 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "fib(20) by nothing but joins, 10,945 of them, 2 workers; µs",
         figures: FORKS,
         needs: Needs::Forks,
-        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.5, Of::BestRival)],
+        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.5, BEST_RIVAL)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "scope",
+        about: "fib(18) by nothing but scopes of two tasks, 4,180 of them, 2 workers; µs",
+        figures: FORKS,
+        needs: Needs::Forks,
+        targets: &[
+            at_most(Who::BestLike("Pool<"), "p50 us", 1.0, RAYON_P50),
+            at_most(Who::Like("Pool<"), "p50 us", 1.3, RAYON_P50),
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "quicksort",
+        about: "2^20 numbers, joins down to 4,096, which the standard library sorts, 2 workers; µs",
+        figures: FORKS,
+        needs: Needs::Forks,
+        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.05, RAYON_P50)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "matmul",
+        about: "512 × 512 numbers times as many, joins of quadrants down to 64 × 64, 2 workers; µs",
+        figures: FORKS,
+        needs: Needs::Forks,
+        targets: &[at_most(Who::Like("Pool<"), "p50 us", 1.05, RAYON_P50)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "tree",
+        about: "2^18 - 1 tasks, each of which submits two more, down to level 18, 2 workers; ns a task",
+        targets: &[
+            at_most(Who::BestLike("Pool<"), "ns", 0.5, Of::Line("rayon", "ns")),
+            at_most(Who::All, "ns", 1.0, Of::Line("rayon", "ns")),
+        ],
+        ..PLAIN
+    },
+    Scenario {
+        name: "walk",
+        about: "counts files and bytes below the local cargo registry, a task for each directory, 2 workers; ms",
+        figures: &["p50 ms", "max ms", "us/dir", "dirs", "files"],
+        targets: &[at_most(Who::All, "p50 ms", 1.0, Of::Line("rayon", "p50 ms"))],
+        ..PLAIN
+    },
+    Scenario {
+        name: "server",
+        about: "HTTP, 20,000 requests of 20 µs of work on 64 connections, 8 workers; requests/s",
+        figures: &["requests/s", "p50 us", "p99 us", "CPU us"],
+        better: Direction::Higher,
+        floors: &[("2 threads on one epoll", floors::bare_server)],
+        targets: &[
+            at_least(Who::All, "requests/s", 1.1, Of::Best(BLOCKING)),
+            at_most(Who::All, "p99 us", 1.0, Of::Best(BLOCKING)),
+        ],
         ..PLAIN
     },
     Scenario {
@@ -180,7 +185,7 @@ pub const SCENARIOS: &[Scenario] = &[
         figures: WORK,
         better: Direction::Higher,
         floors: &[("bare threads", floors::bare_work)],
-        targets: &[at_least(Who::All, "efficiency", 0.985)],
+        targets: &[at_least(Who::All, "efficiency", 0.985, Of::One)],
         ..PLAIN
     },
     Scenario {
@@ -189,7 +194,7 @@ pub const SCENARIOS: &[Scenario] = &[
         figures: WORK,
         better: Direction::Higher,
         floors: &[("bare threads", floors::bare_work)],
-        targets: &[at_least(Who::All, "efficiency", 0.97)],
+        targets: &[at_least(Who::All, "efficiency", 0.97, Of::One)],
         ..PLAIN
     },
     Scenario {
@@ -207,10 +212,11 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "open_loop",
         about: "10,000 tasks of 5 µs at 20,000 a second; µs from due to started",
-        figures: &["p50 us", "p99 us", "max us"],
+        figures: &["p50 us", "p99 us", "max us", "workers ms", BLOCKED],
         targets: &[
-            at_most(Who::All, "p50 us", 0.9, Of::BestRivalOr(2.0)),
-            at_most(Who::All, "p99 us", 1.0, Of::BestRival),
+            at_most(Who::Without(SPIN_60), "workers ms", 1.2, Of::Best(SLEEPERS)),
+            at_most(Who::Without(SPIN_60), "p50 us", 1.0, Of::Best(SLEEPERS)),
+            at_most(Who::With(SPIN_60), "p50 us", 1.0, Of::One),
         ],
         ..PLAIN
     },
@@ -227,7 +233,7 @@ pub const SCENARIOS: &[Scenario] = &[
         figures: &["efficiency", "ms"],
         better: Direction::Higher,
         floors: &[("bare threads", floors::bare_sleep)],
-        targets: &[at_least(Who::All, "efficiency", 0.98)],
+        targets: &[at_least(Who::All, "efficiency", 0.98, Of::One)],
         ..PLAIN
     },
     Scenario {
@@ -295,7 +301,7 @@ pub const SCENARIOS: &[Scenario] = &[
         figures: &["us/line", "built", "compile us"],
         needs: Needs::Bound,
         targets: &[
-            at_least(Who::Like("StatefulPool"), "built", 2.0),
+            at_least(Who::Like("StatefulPool"), "built", 2.0, Of::One),
             at_most(Who::Like("StatefulPool"), "built", 2.0, Of::One),
             Target {
                 who: Who::Like("StatefulPool"),

@@ -48,7 +48,7 @@ fn behind_gate(tasks: u64, base: u64, stand: impl Fn(), queue: impl Fn(u64)) -> 
 }
 
 fn plan(tasks: u64) -> Plan {
-    Plan { workers: WORKERS as usize, queue: (tasks + MARGIN) as usize, eager: true }
+    Plan { queue: (tasks + MARGIN) as usize, eager: true, ..Plan::new(WORKERS as usize) }
 }
 
 /// Closures that capture 16 bytes: a reference and a number.
@@ -116,7 +116,7 @@ pub fn idle<C: Closures>(ask: Ask) -> Row {
     let workers = workers(ask);
     let base = resident_kib();
     let barrier: &'static Barrier = Box::leak(Box::new(Barrier::new(workers)));
-    let pool = C::build(&Plan { workers, queue: workers.max(Plan::QUEUE), eager: true });
+    let pool = C::build(&Plan { queue: workers.max(Plan::QUEUE), eager: true, ..Plan::new(workers) });
     TALLY.begin(workers as u64);
     for _ in 0..workers {
         pool.submit(|| {

@@ -3,19 +3,24 @@
 pub mod burst;
 pub mod fork_join;
 pub mod function;
+pub mod kernels;
 pub mod lifecycle;
 pub mod list;
 pub mod memory;
 pub mod one_long;
 pub mod open_loop;
 pub mod roundtrip;
+pub mod server;
+pub mod target;
 pub mod tiny;
+pub mod tree;
 pub mod waiting;
+pub mod walk;
 pub mod warm;
 pub mod work10us;
 
 pub use crate::measure::Row;
-pub use list::{Direction, Limit, Of, SCENARIOS, Scenario, Target};
+pub use list::{Direction, SCENARIOS, Scenario};
 
 use crate::floors::Floor;
 use crate::pools::{Class, Closures, Entry, Forks, Function};
@@ -41,8 +46,8 @@ pub enum Needs {
     /// A call that is waited for: of the bound function or the state of our pools that have one, of a closure otherwise.
     Call,
     Bound,
-    /// Submitting many at once, which only our pools can.
-    OurBound,
+    /// Submitting many at once, which only our pools can: payloads, or closures if there is no bound function.
+    Batches,
     /// Forking and joining.
     Forks,
 }
@@ -53,6 +58,10 @@ pub fn of_closures<C: Closures>(ask: Ask) -> Row {
         "tiny_1p" => tiny::tiny::<C>(ask, 1),
         "tiny_4p" => tiny::tiny::<C>(ask, 4),
         "producers" => tiny::producers::<C>(ask),
+        "batch" => function::batch_of_closures::<C>(ask),
+        "tree" => tree::tree::<C>(ask),
+        "walk" => walk::walk::<C>(ask),
+        "server" => server::server::<C>(ask),
         "roundtrip" => roundtrip::of_closures::<C>(ask, false),
         "roundtrip_idle" => roundtrip::of_closures::<C>(ask, true),
         "work10us" => work10us::work::<C>(ask, work10us::WORKERS as usize),
@@ -88,6 +97,9 @@ pub fn of_forks<F: Forks>(ask: Ask) -> Row {
     match ask.scenario {
         "join" => fork_join::fib::<F>(ask, 27, 12),
         "join_uncut" => fork_join::fib::<F>(ask, 20, 2),
+        "scope" => fork_join::fib_by_scopes::<F>(ask, 18),
+        "quicksort" => kernels::quicksort::<F>(ask),
+        "matmul" => kernels::matmul::<F>(ask),
         other => unreachable!("{other} is no scenario of forks"),
     }
 }
@@ -103,16 +115,17 @@ pub struct Line {
 /// Every contestant of a scenario, or why it is not measured.
 pub fn lines(scenario: &Scenario, contestants: &[Entry]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for entry in contestants {
+    let here = |entry: &&Entry| entry.only.is_none_or(|only| only == scenario.name);
+    for entry in contestants.iter().filter(here) {
         let ours = entry.class == Class::Ours;
         let run = match (scenario.needs, entry.bound) {
             (Needs::Closures, _) | (Needs::Call, None) => Ok(entry.closures),
             (Needs::Call, Some(bound)) => Ok(if ours { bound } else { entry.closures }),
             (Needs::Bound, Some(bound)) => Ok(bound),
-            (Needs::OurBound, Some(bound)) if ours => Ok(bound),
+            (Needs::Batches, bound) if ours => Ok(bound.unwrap_or(entry.closures)),
             (Needs::Forks, _) => entry.forks.ok_or("does not fork"),
             (Needs::Bound, None) => Err("no bound function"),
-            (Needs::OurBound, _) => Err(if ours { "no bound function" } else { "takes no batches of payloads" }),
+            (Needs::Batches, _) => Err("takes no batches"),
         };
         let run = (entry.cannot)(scenario.name).map_or(run, Err);
         lines.push(Line { name: entry.name.clone(), class: entry.class, run });
