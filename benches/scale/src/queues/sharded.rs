@@ -1,0 +1,127 @@
+//! Several queues with stealing: `sharded/`.
+
+use std::cell::Cell;
+
+use super::Dispatch;
+use super::two_lock::TwoLockQueue;
+use crate::machine::{Core, Line, Machine, OUTSTANDING};
+
+/// A worker starts at another shard once in so many pops (`steal_schedule.rs`).
+const ROUND: u64 = 32;
+
+/// With a shard for each worker.
+pub struct Sharded {
+    shards: Vec<TwoLockQueue>,
+    turn: Line,
+    next: Cell<usize>,
+    by_thread: bool,
+    reserves_once: bool,
+    /// By core: its pops, and the shard that its task came from.
+    workers: Vec<(Cell<u64>, Cell<usize>)>,
+}
+
+impl Sharded {
+    pub fn new(machine: &Machine, cores: usize, shards: usize, room: u64, dispatch: Dispatch) -> Self {
+        let share = |index: usize| room / shards as u64 + u64::from((index as u64) < room % shards as u64);
+        Sharded {
+            shards: (0..shards).map(|n| TwoLockQueue::new(machine, share(n), ["shard head", "shard tail"])).collect(),
+            turn: machine.line("turn"),
+            next: Cell::new(0),
+            by_thread: dispatch != Dispatch::Sharded,
+            reserves_once: dispatch == Dispatch::ReservedOnce,
+            workers: (0..cores).map(|_| (Cell::new(0), Cell::new(0))).collect(),
+        }
+    }
+
+    pub async fn push(&self, core: Core<'_>, reserved: u64) -> bool {
+        let first = if self.by_thread {
+            core.id % self.shards.len()
+        } else {
+            core.read(self.turn).await;
+            let this = self.next.get();
+            core.write(self.turn).await;
+            self.next.set((this + 1) % self.shards.len());
+            this
+        };
+        let reserved = if self.reserves_once { reserved.div_ceil(self.shards.len() as u64) } else { reserved };
+        for index in (first..self.shards.len()).chain(0..first) {
+            if self.shards[index].push(core, reserved, None).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub async fn has_room(&self, core: Core<'_>) -> bool {
+        for shard in &self.shards {
+            if shard.has_room(core, None).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The shard of a worker.
+    fn home(&self, core: Core<'_>) -> usize {
+        core.id % self.shards.len()
+    }
+
+    pub async fn pop(&self, core: Core<'_>) -> bool {
+        let (pops, home) = (&self.workers[core.id].0, self.home(core));
+        pops.set(pops.get() + 1);
+        let is_round = pops.get() % ROUND == 0;
+        let first = if is_round { self.next_round(core, home, pops.get()).await } else { home };
+        if self.try_shard(core, first).await {
+            return true;
+        }
+        let start = core.machine.below(self.shards.len());
+        let order: Vec<_> = (start..self.shards.len()).chain(0..start).collect();
+        for some in order.chunks(OUTSTANDING / 2) {
+            core.read_together(some.iter().flat_map(|index| self.shards[*index].lines())).await;
+            for index in some {
+                if self.shards[*index].waits() && self.try_shard(core, *index).await {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// The shard at which this round begins. Its `own_pops` are read, and those of the next.
+    async fn next_round(&self, core: Core<'_>, home: usize, pops: u64) -> usize {
+        let this = (home + (pops / ROUND) as usize) % self.shards.len();
+        core.read(self.shards[this].head.line).await;
+        core.read(self.shards[(this + 1) % self.shards.len()].head.line).await;
+        this
+    }
+
+    async fn try_shard(&self, core: Core<'_>, index: usize) -> bool {
+        let shard = &self.shards[index];
+        if index != self.home(core) && !shard.has_work(core).await {
+            return false;
+        }
+        let found = shard.pop(core).await;
+        if found {
+            self.workers[core.id].1.set(index);
+        }
+        found
+    }
+
+    pub async fn finished(&self, core: Core<'_>) {
+        let shard = &self.shards[self.workers[core.id].1.get()];
+        core.modify(shard.head.line).await;
+        shard.finished.set(shard.finished.get() + 1);
+    }
+
+    pub async fn has_work(&self, core: Core<'_>) -> bool {
+        for some in self.shards.chunks(OUTSTANDING / 2) {
+            core.read_together(some.iter().flat_map(TwoLockQueue::lines)).await;
+            if some.iter().any(TwoLockQueue::waits) {
+                // `is_limited`.
+                core.read(self.shards[0].head.line).await;
+                return true;
+            }
+        }
+        false
+    }
+}
