@@ -91,7 +91,7 @@
 //! A pool that keeps these promises costs something, and is the wrong tool for some jobs:
 //!
 //! - **A task costs tens of nanoseconds at best**, more with several submitters, and microseconds if a parked worker must be woken. For
-//!   work of a few nanoseconds, submit slices. For loops over slices, use `rayon`: there is no work stealing inside a task here.
+//!   work of a few nanoseconds, submit slices, or divide it with [`Pool::join`]. For parallel iterators, use `rayon`.
 //! - **A waiting task occupies a thread.** For thousands of sockets, use an async runtime.
 //! - **Every queue is bounded unless you say otherwise**, so `submit` may block the caller, with whatever locks it holds. Do not submit
 //!   under a lock that the tasks take.

@@ -5,16 +5,18 @@
 //! takes it back. If it was stolen, the caller helps the thief: it steals what the thief has pushed, and nothing else ("leapfrogging",
 //! Wagner and Calder, 1993). So a waiting worker runs only descendants of its own task.
 
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use crate::engine::WorkerLocal;
 use crate::error::Payload;
 use crate::pool::Pool;
 use crate::queue::Dispatch;
-use crate::queue::deques::LocalDeque;
 use crate::sync::abort::AbortOnUnwind;
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::{self, park};
 use crate::task::blocked_workers;
+use crate::task::closure::Task;
 use crate::task::current_worker;
 use crate::task::state::{JobRef, StackJob};
 
@@ -22,7 +24,7 @@ impl<D: Dispatch> Pool<D> {
     /// Runs both closures, and returns both results. They may borrow. `b` may run on another worker at the same time as `a` on the calling
     /// thread; if no worker is free, it runs on the calling thread after `a`.
     ///
-    /// On a worker of the pool this allocates nothing, and takes some 30 nanoseconds if no other worker is free. So it may be called for
+    /// On a worker of the pool this allocates nothing, and takes some 20 nanoseconds if no other worker is free. So it may be called for
     /// small parts of recursive work. From any other thread it first moves to a worker, as [`install`](Self::install) does. It does not
     /// return before both closures have ended. A worker that waits for `b` runs what `b` itself has forked, and no other task. The depth of
     /// recursion is limited by the stack only.
@@ -55,57 +57,114 @@ impl<D: Dispatch> Pool<D> {
         RA: Send,
         RB: Send,
     {
-        match self.engine.local_deque() {
-            Some(local) => self.join_inside(&local, a, b),
-            None => self.install(|| match self.engine.local_deque() {
-                Some(local) => self.join_inside(&local, a, b),
-                // The pool has refused it.
-                None => both(catch_unwind(AssertUnwindSafe(a)), catch_unwind(AssertUnwindSafe(b))),
-            }),
-        }
+        self.engine.with_local(|local| match local {
+            Some(local) => self.join_inside(local, a, b),
+            None => self.join_outside(a, b),
+        })
     }
 
-    fn join_inside<A, B, RA, RB>(&self, local: &LocalDeque<JobRef>, a: A, b: B) -> (RA, RB)
+    #[cold]
+    fn join_outside<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
+        let inside = |local: Option<&WorkerLocal<Task>>| match local {
+            Some(local) => self.join_inside(local, a, b),
+            // The pool has refused it.
+            None => both(catch_unwind(AssertUnwindSafe(a)), catch_unwind(AssertUnwindSafe(b))),
+        };
+        self.install(|| self.engine.with_local(inside))
+    }
+
+    fn join_inside<A, B, RA, RB>(&self, local: &WorkerLocal<Task>, a: A, b: B) -> (RA, RB)
     where
         A: FnOnce() -> RA,
         B: FnOnce() -> RB + Send,
         RB: Send,
     {
-        let job = StackJob::new(b);
-        // SAFETY: `job` stays in place until `take_back` has taken the reference back or has waited for the answer. Between here and there
-        // nothing unwinds.
+        let deque = self.engine.deque_of(local);
+        let height = deque.height();
+        // Not dropped: nothing is left in it when `end_job` returns.
+        let job = ManuallyDrop::new(StackJob::new(b));
+        // SAFETY: `job` stays in place until the reference was taken back, or the answer is there. Between here and there nothing unwinds.
         let job_ref = unsafe { job.job_ref() };
-        AbortOnUnwind::run(|| self.engine.push_job(local, job_ref));
-        let a = catch_unwind(AssertUnwindSafe(a));
-        let is_stolen = AbortOnUnwind::run(|| self.take_back(local, &job));
-        // SAFETY: `take_back` has returned, and this is the owner.
-        let answer = if is_stolen { unsafe { job.answer() } } else { None };
-        let b = answer.unwrap_or_else(|| {
-            // SAFETY: as above. Nobody has taken it.
-            let b = unsafe { job.take() };
-            catch_unwind(AssertUnwindSafe(|| b.map(|b| b()).unwrap_or_else(|| unreachable!("a job runs once"))))
-        });
-        both(a, b)
+        AbortOnUnwind::run(|| self.engine.push_job(deque, job_ref));
+        let a = match catch_unwind(AssertUnwindSafe(a)) {
+            Ok(a) => a,
+            Err(panic) => {
+                // SAFETY: the job was pushed to the caller's own deque at this height, and is ended once.
+                let b = unsafe { self.end_job(local, &job, height) };
+                raise(panic, b)
+            }
+        };
+        // SAFETY: as above.
+        match unsafe { self.end_job(local, &job, height) } {
+            Ok(b) => (a, b),
+            Err(panic) => raise(panic, a),
+        }
     }
 
-    /// Takes the reference to `job` back. If it was stolen, waits for the answer and returns `true`.
+    /// Takes `job` back and calls its closure, or waits for its thief. Catches the panic of the closure.
+    ///
+    /// # Safety
+    /// The caller has pushed `job` to its own deque, which had this height, and calls this once.
     #[inline]
-    fn take_back<F, T>(&self, local: &LocalDeque<JobRef>, job: &StackJob<F, T>) -> bool
+    unsafe fn end_job<F, T>(&self, local: &WorkerLocal<Task>, job: &StackJob<F, T>, height: usize) -> Result<T, Payload>
     where
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        // All that was pushed since was taken back, or stolen, so this is the job. If it was stolen, so was all that is older.
-        if local.pop().is_some() {
-            return false;
+        // SAFETY: this only makes another copy of the reference, to compare.
+        let job_ref = unsafe { job.job_ref() };
+        let taken = AbortOnUnwind::run(|| self.engine.deque_of(local).pop());
+        if taken == Some(job_ref) || self.run_others(local, taken, job_ref, height) {
+            // SAFETY: the reference was taken back.
+            catch_unwind(AssertUnwindSafe(unsafe { job.take() }))
+        } else {
+            self.await_thief(local, job)
         }
-        self.help_thief(local, job);
-        true
+    }
+
+    /// Runs `taken` and what else lies above a job in the deque: the fork's first closure has spawned it for a scope around the fork. Returns
+    /// whether the job was taken back then; otherwise it was stolen.
+    #[cold]
+    fn run_others(&self, local: &WorkerLocal<Task>, mut taken: Option<JobRef>, job: JobRef, height: usize) -> bool {
+        AbortOnUnwind::run(|| {
+            let deque = self.engine.deque_of(local);
+            while let Some(other) = taken {
+                self.engine.run_own_job(local, other);
+                taken = deque.pop();
+                if taken == Some(job) {
+                    return true;
+                }
+            }
+            // All that is older was stolen, too.
+            deque.set_height(height);
+            false
+        })
+    }
+
+    /// Waits for the answer of the thief. Calls the closure of `job` here if the thief has not.
+    #[cold]
+    fn await_thief<F, T>(&self, local: &WorkerLocal<Task>, job: &StackJob<F, T>) -> Result<T, Payload>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        AbortOnUnwind::run(|| self.help_thief(local, job));
+        // SAFETY: the job is complete, and this is the owner.
+        unsafe { job.answer() }.unwrap_or_else(|| {
+            // SAFETY: as above, and there is no answer.
+            let b = unsafe { job.take() };
+            catch_unwind(AssertUnwindSafe(b))
+        })
     }
 
     /// Runs what the thief of `job` has pushed, until the job is complete.
-    #[cold]
-    fn help_thief<F, T>(&self, local: &LocalDeque<JobRef>, job: &StackJob<F, T>)
+    fn help_thief<F, T>(&self, local: &WorkerLocal<Task>, job: &StackJob<F, T>)
     where
         F: FnOnce() -> T + Send,
         T: Send,
@@ -113,14 +172,14 @@ impl<D: Dispatch> Pool<D> {
         // The thief tells its number just after it has stolen the job.
         let thief = loop {
             match job.thief() {
-                Some(thief) => break local.other(thief),
+                Some(thief) => break self.engine.deque_of(local).other(thief),
                 None if job.is_complete() => return,
                 None => sync::yield_now(),
             }
         };
         job.wait_and_help(
             thief.as_deref(),
-            |stolen| self.engine.run_job(local.worker(), stolen),
+            |stolen| self.engine.run_stolen_job(local.worker(), stolen),
             || {
                 // What the caller waits for has started on another thread, later than the caller's own task. So such waits cannot form a
                 // circle.
@@ -196,19 +255,20 @@ impl<D: Dispatch> Pool<D> {
     }
 }
 
-/// The results of both, or the panic of the first that has one. What is not returned is dropped, and a panic of that drop is ignored.
+/// The results of both, or the panic of the first that has one.
+#[inline]
 fn both<A, B>(a: Result<A, Payload>, b: Result<B, Payload>) -> (A, B) {
-    let panic = match (a, b) {
-        (Ok(a), Ok(b)) => return (a, b),
-        (Err(panic), other) => {
-            catch_user_panic(|| drop(other));
-            panic
-        }
-        (other, Err(panic)) => {
-            catch_user_panic(|| drop(other));
-            panic
-        }
-    };
+    match (a, b) {
+        (Ok(a), Ok(b)) => (a, b),
+        (Err(panic), other) => raise(panic, other),
+        (other, Err(panic)) => raise(panic, other),
+    }
+}
+
+/// Raises a panic. `other` is dropped before, and a panic of that drop is ignored.
+#[cold]
+fn raise<T>(panic: Payload, other: T) -> ! {
+    catch_user_panic(|| drop(other));
     resume_unwind(panic)
 }
 

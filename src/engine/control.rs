@@ -57,7 +57,7 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             queued: load.queued,
             overcommitted: self.overcommitted(),
             waiting: self.wait_queue.waiting(),
-            submitted: (load.accepted + get(&self.counters.direct)).saturating_sub(get(&self.counters.taken_back)),
+            submitted: (load.accepted + self.counters.direct()).saturating_sub(get(&self.counters.taken_back)),
             completed: ended.completed,
             panicked: ended.panicked,
             cancelled: ended.cancelled + self.withdrawn_cancelled(),

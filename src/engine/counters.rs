@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     completed: AtomicU64,
     panicked: AtomicU64,
     cancelled: AtomicU64,
+    /// Jobs of its own deque that the worker ran inside another task.
+    direct: AtomicU64,
     /// Set while the result of a task is being announced.
     answering: AtomicBool,
 }
@@ -32,6 +34,10 @@ impl Tally {
 
     pub(crate) fn cancelled(&self) {
         Self::bump(&self.cancelled);
+    }
+
+    pub(crate) fn direct(&self) {
+        Self::bump(&self.direct);
     }
 
     pub(crate) fn set_answering(&self, on: bool) {
@@ -65,7 +71,7 @@ pub(crate) struct Counters {
     pub(crate) returned: AtomicU64,
     /// Tasks that were cancelled outside of a worker.
     pub(crate) cancelled: AtomicU64,
-    /// Tasks that a worker ran inside another one, without the queue.
+    /// Tasks that ran without having been queued, but for those that the tallies count.
     pub(crate) direct: AtomicU64,
     /// Tasks that limited views have taken back unstarted. They do not count as submitted.
     pub(crate) taken_back: AtomicU64,
@@ -111,6 +117,11 @@ impl Counters {
             sum.cancelled += get(&tally.cancelled);
         }
         sum
+    }
+
+    /// Tasks that ran without having been queued.
+    pub(crate) fn direct(&self) -> u64 {
+        get(&self.direct) + self.tallies.lock().iter().map(|tally| get(&tally.direct)).sum::<u64>()
     }
 
     /// How many workers are unavailable, because they are in `ready`.

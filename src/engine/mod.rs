@@ -78,6 +78,7 @@ use threads::Threads;
 use views::Views;
 use wait_queue::WaitQueue;
 use worker::TaskCx;
+pub(crate) use worker::WorkerLocal;
 
 /// What a worker does with a task: the first type parameter of an engine.
 pub trait Runner: Send + Sync + Sized + 'static {
@@ -308,7 +309,8 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
     fn help(&self) -> bool {
         let Some(mut state) = self.runner.spare_state() else { return false };
         let mut has_run = false;
-        current_worker::run_here(self.identity.id(), |completion| match self.queue.pop_instead() {
+        let pop = || self.with_local(|local| self.queue.pop_instead(local.map(|local| &*local.queue)));
+        current_worker::run_here(self.id(), |completion| match pop() {
             Some(item) => {
                 has_run = true;
                 // The task no longer takes room in the queue, however long it runs here.
@@ -320,9 +322,8 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         has_run
     }
 
-    fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Completion) -> RunOutcome) {
-        let tally = self.counters.tally(worker);
-        self.execute(&TaskCx { worker, tally: &tally, queue_cx: None }, body);
+    fn run_nested(&self, body: &mut dyn FnMut(&mut Completion) -> RunOutcome) {
+        self.with_local(|local| local.map(|local| self.execute(&TaskCx { local, queue_cx: None }, body)));
     }
 }
 

@@ -1,30 +1,29 @@
-//! Jobs in the workers' local deques: their owners push them, and idle workers steal them.
+//! Jobs in the workers' local deques: their owners push them and take them back, and idle workers steal them.
 //!
-//! A job is a part of the task that pushed it. It becomes a task of its own when it is stolen: then it is counted as submitted and as
-//! running, and it starts only if the limit on running tasks allows it.
-
-use std::rc::Rc;
+//! The first half of a fork, and what the owner of a job takes back, are parts of the task that has pushed it. A job that is stolen becomes a
+//! task of its own: it is counted as submitted and as running, and starts only if the limit on running tasks allows it.
+//!
+//! A task leaves no job in the deque. A fork and a scope take back what they have pushed. What a task has pushed for a scope of another
+//! thread runs at the end of the task ([`Engine::run_left_jobs`]).
 
 use super::counters::count;
-use super::worker::WorkerCx;
+use super::worker::{WorkerCx, WorkerLocal};
 use super::{Engine, Runner};
 use crate::queue::Dispatch;
 use crate::queue::deques::LocalDeque;
 use crate::sync::Arc;
 use crate::task::current_worker;
-use crate::task::state::{JobRef, StolenJob};
+use crate::task::state::{Completion, JobRef, RunOutcome, StolenJob, SuspendedTask};
+
+/// At the end of a task at most so many jobs run that it has left for threads outside the pool. The others are queued, so that what was
+/// submitted meanwhile gets its turn.
+const MAX_LEFT_JOBS: usize = 61;
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// The calling worker's own deque. `None` if the calling thread is not a worker of this pool.
-    #[inline]
-    pub(crate) fn local_deque(&self) -> Option<Rc<LocalDeque<JobRef>>> {
-        current_worker::local_deque(self.id(), |worker| self.deques.register(worker))
-    }
-
     /// Pushes a job of the calling worker, and wakes or starts a worker that may steal it.
     #[inline]
-    pub(crate) fn push_job(self: &Arc<Self>, local: &LocalDeque<JobRef>, job: JobRef) {
-        local.push(job);
+    pub(crate) fn push_job(self: &Arc<Self>, deque: &LocalDeque<JobRef>, job: JobRef) {
+        deque.push(job);
         self.parking.wake_for(|| true);
         let (staying, capacity) = self.threads.population();
         if staying < capacity {
@@ -48,7 +47,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     fn steal_job(&self, me: &WorkerCx<R, D>) -> Option<R::Item> {
         // The victim may wait for this worker, and steals what it pushes: so it must find the deque.
-        let _own = self.local_deque();
+        self.deque_of(&me.local);
         self.queue.start_stolen(&me.queue_cx, || {
             me.victims.steal(&self.deques).and_then(|job| R::stolen(StolenJob::new(job, me.id)))
         })
@@ -56,15 +55,53 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Whether an idle worker could steal a job.
     pub(super) fn has_jobs(&self, me: &WorkerCx<R, D>) -> bool {
-        self.deques.is_used() && me.victims.has_jobs(&self.deques) && self.queue.may_start_stolen()
+        self.deques.is_used() && me.victims.has_jobs(&self.deques) && self.queue.may_start_overflowed()
     }
 
     /// Runs a job that was stolen from `thief`'s deque by a worker that waits for `thief`, inside its current task.
-    pub(crate) fn run_job(&self, worker: usize, job: JobRef) {
+    pub(crate) fn run_stolen_job(&self, worker: usize, job: JobRef) {
         let job = StolenJob::new(job, worker);
         current_worker::run_here_unbounded(self.id(), |completion| {
             count(&self.counters.direct);
             job.run(completion)
         });
+    }
+
+    /// Runs a job that was taken back from the calling worker's own deque, inside its current task. It counts as a task.
+    pub(crate) fn run_own_job(&self, local: &WorkerLocal<R::Item>, job: JobRef) {
+        let _outer = SuspendedTask::new();
+        local.tally.direct();
+        let mut completion = Completion::default();
+        let panic = self.call(local, &mut completion, |completion| {
+            // SAFETY: the caller has taken the job back, and passes the right to run it.
+            unsafe { job.run(completion) };
+            RunOutcome::Ran
+        });
+        // The outer task goes on, so nobody waits for this end but the scope.
+        self.catch_user_panic(|| drop(completion.send(panic)));
+    }
+
+    /// Runs what a task has left in the deque above `height`: jobs of scopes that other threads wait for. Where fewer tasks may run than there
+    /// are workers, as in a paused pool, they go to those threads if these are workers, and else into the queue.
+    #[cold]
+    pub(super) fn run_left_jobs(&self, local: &WorkerLocal<R::Item>, height: usize) {
+        let deque = self.deque_of(local);
+        let (mut has_run, mut has_queued) = (0, false);
+        while deque.height() > height {
+            let Some(job) = deque.pop() else { continue };
+            // SAFETY: the job was taken back.
+            let owner_is_inside = unsafe { job.owner_is_inside() };
+            let is_limited = self.queue.is_limited();
+            if !is_limited && (owner_is_inside || has_run < MAX_LEFT_JOBS) {
+                has_run += 1;
+                self.run_own_job(local, job);
+            } else if let (false, Some(item)) = (owner_is_inside, R::stolen(StolenJob::new(job, local.worker))) {
+                self.queue.push_left(item, &local.queue);
+                has_queued = true;
+            }
+        }
+        if has_queued {
+            self.wake();
+        }
     }
 }

@@ -178,7 +178,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Pushes a task that one of the pool's own workers submits, beyond the bound. `None`: the bound applies to it as to any other.
-    #[cold]
+    #[inline(never)]
     fn enter_nested(
         self: &Arc<Self>,
         item: &mut (impl LazyItem<R::Item> + ?Sized),
@@ -188,18 +188,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return None;
         }
         self.sweep_if_worth_it();
-        let mut pushed = self.queue.push_nested(item, options.lane);
+        let mut pushed = self.push_nested(item, options.lane);
         if pushed == Err(Refused::Full) && self.sweep() {
-            pushed = self.queue.push_nested(item, options.lane);
+            pushed = self.push_nested(item, options.lane);
         }
         match pushed {
             Ok(()) => {
-                self.wake();
+                self.parking.notify(|| self.queue.may_start_overflowed(), || self.queue.has_more());
                 self.ensure_workers();
                 Some(Ok(true))
             }
             Err(Refused::Closed) => Some(Err(SubmitErrorKind::Closed)),
             Err(Refused::Full) => None,
         }
+    }
+
+    fn push_nested(&self, item: &mut (impl LazyItem<R::Item> + ?Sized), lane: usize) -> Result<(), Refused> {
+        self.with_local(|local| self.queue.push_nested(item, lane, local.map(|local| &*local.queue)))
     }
 }

@@ -33,6 +33,7 @@ pub(crate) struct Victim<J> {
 /// A worker's own deque. It leaves the pool's list when it is dropped.
 pub(crate) struct LocalDeque<J> {
     jobs: Worker<J>,
+    height: Cell<usize>,
     victim: CachePadded<Arc<Victim<J>>>,
     deques: Arc<Deques<J>>,
 }
@@ -60,7 +61,7 @@ impl<J> Deques<J> {
         let (stealer, helpers, helping) = (jobs.stealer(), SharedWaiterList::default(), AtomicUsize::new(0));
         let victim = Arc::new(Victim { worker, stealer, helpers, helping });
         self.change(|list| list.push(Arc::clone(&victim)));
-        LocalDeque { jobs, victim: CachePadded::new(victim), deques: Arc::clone(self) }
+        LocalDeque { jobs, height: Cell::new(0), victim: CachePadded::new(victim), deques: Arc::clone(self) }
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Victim<J>>>)) {
@@ -123,6 +124,7 @@ impl<J> LocalDeque<J> {
     #[inline]
     pub(crate) fn push(&self, job: J) {
         self.jobs.push(job);
+        self.height.set(self.height.get() + 1);
         // ORDERING: SeqCst fence between the push, whose last step is a store, and the looks for a helper and for sleepers. It pairs with
         // the one in `help`, and with the sleeper's (parking.md, **sleep**): one of the two sees the other.
         fence(Ordering::SeqCst);
@@ -131,15 +133,23 @@ impl<J> LocalDeque<J> {
         }
     }
 
-    /// Takes the newest job.
+    /// Takes the newest job. `None`: it was stolen, and so were all that are older.
     #[inline]
     pub(crate) fn pop(&self) -> Option<J> {
+        self.height.set(self.height.get().saturating_sub(1));
         self.jobs.pop()
     }
 
-    /// The number of the worker.
-    pub(crate) fn worker(&self) -> usize {
-        self.victim.worker
+    /// The number of pushes without a pop. What a frame has pushed lies above the height at which it began; each of these jobs is still
+    /// there or was stolen.
+    #[inline]
+    pub(crate) fn height(&self) -> usize {
+        self.height.get()
+    }
+
+    /// Restores the height at which the calling frame began. All that it has pushed was taken.
+    pub(crate) fn set_height(&self, height: usize) {
+        self.height.set(height);
     }
 
     /// The deque of another worker.

@@ -26,6 +26,7 @@ mod ticket_counter;
 mod two_lock_queue;
 
 pub use balance::Balance;
+pub(crate) use overflow::OwnQueue;
 pub use ring::Ring;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use ring::RingQueue;

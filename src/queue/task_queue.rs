@@ -1,36 +1,52 @@
-//! All queued tasks of a pool: the queue of its dispatch, and the overflow list beside it.
+//! All queued tasks of a pool: the queue of its dispatch, and the overflow lists beside it.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use crossbeam_utils::CachePadded;
 
 use super::ShardStats;
 use super::counts::to_usize;
 use super::high_water::{Busy, HighWater};
-use super::overflow::Overflow;
+use super::overflow::{Overflow, OverflowCx, OwnQueue};
 use super::{LazyItem, Load, Queue, Refused, Shape};
 
-/// A worker checks the bounded queue first once in this many times, even while the overflow list has tasks: other submitters
-/// must not wait forever behind tasks that submit themselves again.
-const BOUNDED_QUEUE_INTERVAL: u32 = 61;
+/// Once in this many pops a worker looks first at each place that is not its own list: other submitters must not wait forever behind tasks
+/// that submit themselves again.
+const TURNS: u32 = 61;
 
-/// The bounded queue of a dispatch, and beside it an overflow list for what the pool's own workers submit. Pops, counts, closing
-/// and limits treat both as one. The methods promise what [`Queue`] promises.
+/// The bounded queue of a dispatch, and beside it overflow lists for what the pool's own workers submit. Pops, counts, closing
+/// and limits treat them as one. The methods promise what [`Queue`] promises.
 pub(crate) struct TaskQueue<T: Send + 'static, Q: Queue<T>> {
     queue: Q,
     overflow: Overflow<T>,
     high_water: CachePadded<HighWater>,
 }
 
-/// A worker's own view of both.
-pub(crate) struct QueueCx<S> {
+/// A worker's own view of all.
+pub(crate) struct QueueCx<T, S> {
     queue: S,
-    /// Whether its task came from the overflow list.
+    overflow: OverflowCx<T>,
+    /// Whether its task came from an overflow list.
     overflowed: Cell<bool>,
-    /// The number of pops so far with tasks in the overflow list.
-    overflow_pops: Cell<u32>,
+    /// The number of pops so far while overflow lists were in use, modulo [`TURNS`].
+    turn: Cell<u32>,
     busy: Busy,
     is_woken: Cell<bool>,
+}
+
+impl<T, S> QueueCx<T, S> {
+    /// The worker's own list, for [`TaskQueue::push_nested`].
+    pub(crate) fn own_queue(&self) -> &Rc<OwnQueue<T>> {
+        self.overflow.own()
+    }
+
+    /// Whether the worker has moved tasks from another list to its own since the last call. They may have been missed by a worker that fell
+    /// asleep meanwhile, so the caller wakes one.
+    #[inline]
+    pub(crate) fn take_moved(&self) -> bool {
+        self.overflow.take_moved()
+    }
 }
 
 impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
@@ -55,9 +71,26 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.push(item, lane, reserved, idle)
     }
 
-    /// Accepts a task of one of the pool's own workers, beyond the bound. `Full` means that there are `max_nested` of them.
-    pub(crate) fn push_nested(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
-        self.overflow.push(item, lane)
+    /// Accepts a task of one of the pool's own workers, beyond the bound; `own` is that worker's list. `Full` means that there are
+    /// `max_nested` of them.
+    #[inline]
+    pub(crate) fn push_nested(
+        &self,
+        item: &mut (impl LazyItem<T> + ?Sized),
+        lane: usize,
+        own: Option<&OwnQueue<T>>,
+    ) -> Result<(), Refused> {
+        self.overflow.push(item, lane, own)
+    }
+
+    /// Queues a job that a worker's task has left, even if the queue is closed. `own` is that worker's list.
+    pub(crate) fn push_left(&self, item: T, own: &OwnQueue<T>) {
+        self.overflow.push_left(item, own);
+    }
+
+    /// Whether fewer tasks may run than there are workers.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.overflow.is_limited()
     }
 
     pub(crate) fn lane(&self, key: u64) -> usize {
@@ -72,19 +105,20 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.has_room(lane)
     }
 
-    pub(crate) fn cx(&self, worker: usize) -> QueueCx<Q::Cx> {
+    pub(crate) fn cx(&self, worker: usize) -> QueueCx<T, Q::Cx> {
         let queue = self.queue.cx(worker);
         QueueCx {
             queue,
+            overflow: OverflowCx::new(worker),
             overflowed: Cell::new(false),
-            overflow_pops: Cell::new(0),
+            turn: Cell::new(0),
             is_woken: Cell::new(false),
             busy: Busy::new(false),
         }
     }
 
     #[inline]
-    pub(crate) fn pop(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
+    pub(crate) fn pop(&self, cx: &QueueCx<T, Q::Cx>) -> Option<T> {
         let item = self.take_next(cx);
         match item {
             Some(_) if self.high_water.enter(&cx.busy) => _ = self.peak_running(),
@@ -95,54 +129,74 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     }
 
     /// Starts a task that `take` finds elsewhere, if it may start.
-    pub(crate) fn start_stolen(&self, cx: &QueueCx<Q::Cx>, take: impl FnOnce() -> Option<T>) -> Option<T> {
-        let item = self.overflow.start(&self.queue, take)?;
-        cx.overflowed.set(true);
+    pub(crate) fn start_stolen(&self, cx: &QueueCx<T, Q::Cx>, take: impl FnOnce() -> Option<T>) -> Option<T> {
+        let item = self.overflowed(cx, self.overflow.start(&self.queue, &cx.overflow, take))?;
         if self.high_water.enter(&cx.busy) {
             self.peak_running();
         }
         Some(item)
     }
 
-    /// Whether the limit on running tasks allows one more.
-    pub(crate) fn may_start_stolen(&self) -> bool {
+    /// Whether the limit on running tasks allows one more that is not of the bounded queue.
+    pub(crate) fn may_start_overflowed(&self) -> bool {
         self.overflow.may_start(&self.queue)
     }
 
     #[inline]
-    fn take_next(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
-        if self.overflow.waiting() > 0 {
-            if let Some(item) = self.pop_overflow_first(cx) {
+    fn take_next(&self, cx: &QueueCx<T, Q::Cx>) -> Option<T> {
+        if self.overflow.is_used() { self.take_from_all(cx) } else { self.queue.pop(&cx.queue) }
+    }
+
+    /// The next task of the worker's own list, or else of another place. Each other place comes first when it is its turn.
+    #[inline(never)]
+    fn take_from_all(&self, cx: &QueueCx<T, Q::Cx>) -> Option<T> {
+        let turn = cx.turn.get();
+        cx.turn.set((turn + 1) % TURNS);
+        if turn < 3 || cx.is_woken.get() {
+            if let Some(item) = self.take_in_turn(cx, turn) {
                 return Some(item);
             }
         }
-        self.queue.pop(&cx.queue)
+        match self.overflow.pop_own(&self.queue, &cx.overflow) {
+            Some(item) => self.overflowed(cx, Some(item)),
+            None => self.take_elsewhere(cx),
+        }
     }
 
-    /// A task of the overflow list, unless it is the bounded queue's turn.
     #[cold]
-    fn pop_overflow_first(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
-        if cx.is_woken.replace(false) {
-            return None;
+    fn take_in_turn(&self, cx: &QueueCx<T, Q::Cx>, turn: u32) -> Option<T> {
+        let (lists, queue) = (&self.overflow, &self.queue);
+        match turn {
+            _ if cx.is_woken.replace(false) => queue.pop(&cx.queue),
+            0 if queue.has_work() => queue.pop(&cx.queue),
+            1 => self.overflowed(cx, lists.pop_shared(queue, &cx.overflow)),
+            2 => self.overflowed(cx, lists.steal(queue, &cx.overflow)),
+            _ => None,
         }
-        let overflow_pops = cx.overflow_pops.get();
-        cx.overflow_pops.set((overflow_pops + 1) % BOUNDED_QUEUE_INTERVAL);
-        if overflow_pops == 0 && self.queue.has_work() { None } else { self.pop_overflow(cx) }
+    }
+
+    #[inline(never)]
+    fn take_elsewhere(&self, cx: &QueueCx<T, Q::Cx>) -> Option<T> {
+        let (lists, queue) = (&self.overflow, &self.queue);
+        self.overflowed(cx, lists.pop_shared(queue, &cx.overflow))
+            .or_else(|| queue.pop(&cx.queue))
+            .or_else(|| self.overflowed(cx, lists.steal(queue, &cx.overflow)))
+    }
+
+    /// Marks the worker's next task as one of an overflow list.
+    #[inline]
+    fn overflowed(&self, cx: &QueueCx<T, Q::Cx>, item: Option<T>) -> Option<T> {
+        cx.overflowed.set(item.is_some());
+        item
     }
 
     /// Tells that the worker was asleep: the task that it was woken for may be reserved for it in the bounded queue, so its next
     /// pop begins there.
-    pub(crate) fn woken(&self, cx: &QueueCx<Q::Cx>) {
+    pub(crate) fn woken(&self, cx: &QueueCx<T, Q::Cx>) {
         cx.is_woken.set(true);
     }
 
-    fn pop_overflow(&self, cx: &QueueCx<Q::Cx>) -> Option<T> {
-        let item = self.overflow.pop(&self.queue)?;
-        cx.overflowed.set(true);
-        Some(item)
-    }
-
-    /// A lower bound of the tasks that ran at one moment of this call, the one at which the overflow list is read. Started tasks
+    /// A lower bound of the tasks that ran at one moment of this call, the one at which the overflow lists are read. Started tasks
     /// are counted before that and ended ones after it; neither count ever decreases.
     fn running(&self) -> u64 {
         let started = self.queue.started();
@@ -157,29 +211,44 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.high_water.record(to_usize(self.running()))
     }
 
-    pub(crate) fn pop_instead(&self) -> Option<T> {
-        self.queue.pop_instead().or_else(|| self.overflow.pop_instead())
+    /// See [`Queue::pop_instead`]. `own` is the calling worker's list.
+    pub(crate) fn pop_instead(&self, own: Option<&OwnQueue<T>>) -> Option<T> {
+        self.queue.pop_instead().or_else(|| self.overflow.pop_instead(own))
     }
 
     #[inline]
-    pub(crate) fn finished(&self, cx: &QueueCx<Q::Cx>) {
+    pub(crate) fn finished(&self, cx: &QueueCx<T, Q::Cx>) {
         if cx.overflowed.get() { self.finished_nested(cx) } else { self.queue.finished(&cx.queue) }
     }
 
     #[cold]
-    fn finished_nested(&self, cx: &QueueCx<Q::Cx>) {
+    fn finished_nested(&self, cx: &QueueCx<T, Q::Cx>) {
         cx.overflowed.set(false);
-        self.overflow.finished(&self.queue);
+        self.overflow.finished(&self.queue, &cx.overflow);
     }
 
+    /// Whether a worker may have to be woken. May be wrongly `true` for a moment, as [`Queue::has_work`].
     #[inline(never)]
     pub(crate) fn has_work(&self) -> bool {
-        self.queue.has_work() || self.overflow.has_work(&self.queue)
+        self.queue.has_work() || self.overflow.waiting() > 0 && self.overflow.may_start(&self.queue)
     }
 
+    /// Whether the calling worker's own list has tasks. One load.
     #[inline]
-    pub(crate) fn peek(&self) -> bool {
-        self.queue.peek() || self.overflow.has_work(&self.queue)
+    pub(crate) fn has_own(&self, cx: &QueueCx<T, Q::Cx>) -> bool {
+        cx.overflow.has_own()
+    }
+
+    /// Whether there is a task that the calling worker could take. Takes no lock, unless the number of running tasks is limited.
+    #[inline(never)]
+    pub(crate) fn has_work_for(&self, cx: &QueueCx<T, Q::Cx>) -> bool {
+        self.queue.has_work() || self.overflow.has_work(&self.queue, &cx.overflow)
+    }
+
+    /// See [`Queue::peek`].
+    #[inline]
+    pub(crate) fn peek(&self, cx: &QueueCx<T, Q::Cx>) -> bool {
+        self.queue.peek() || self.overflow.has_work(&self.queue, &cx.overflow)
     }
 
     #[inline(never)]
@@ -187,7 +256,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.has_more() || self.overflow.waiting() > 1
     }
 
-    /// The load of both together. It is empty only if there was no task.
+    /// The load of all together. It is empty only if there was no task.
     pub(crate) fn load(&self) -> Load {
         self.overflow.load(&self.queue)
     }
@@ -235,8 +304,9 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         swept
     }
 
-    pub(crate) fn leave(&self, cx: QueueCx<Q::Cx>) {
+    pub(crate) fn leave(&self, cx: QueueCx<T, Q::Cx>) {
         self.high_water.exit(&cx.busy);
+        self.overflow.leave(&cx.overflow);
         self.queue.leave(cx.queue);
     }
 }

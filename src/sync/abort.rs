@@ -7,6 +7,7 @@ pub(crate) struct AbortOnUnwind(());
 
 impl AbortOnUnwind {
     /// Runs `f`; a panic in it aborts the process.
+    #[inline]
     pub(crate) fn run<O>(f: impl FnOnce() -> O) -> O {
         let guard = AbortOnUnwind(());
         let output = f();

@@ -3,17 +3,18 @@
 //! A worker that uses its own pool inside a task must not wait for itself. Where possible it runs the task that it waits for
 //! ([`run_here`]); otherwise it blocks, unless it is the last that could make progress (`blocked_workers.rs`).
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::blocked_workers::BlockedWorkers;
 use super::pending_polls::{PendingPoll, PendingPolls};
 use super::running_tasks::{Overdue, RunningTasks, Stop};
 use super::withdrawn::Withdrawn;
-use crate::queue::deques::LocalDeque;
 use crate::sync::{Arc, Ordering, thread_local};
-use crate::task::state::{Completion, JobRef, RunOutcome, SuspendedTask};
+use crate::task::state::{Completion, RunOutcome, SuspendedTask};
 
 /// Identifies a pool, and refers to its counters of withdrawn tasks.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +83,7 @@ pub(crate) trait CurrentPool {
     /// did.
     fn help(&self) -> bool;
     /// Runs and counts a task on this worker.
-    fn run_nested(&self, worker: usize, body: &mut dyn FnMut(&mut Completion) -> RunOutcome);
+    fn run_nested(&self, body: &mut dyn FnMut(&mut Completion) -> RunOutcome);
 }
 
 struct Current {
@@ -90,8 +91,8 @@ struct Current {
     number: u64,
     pool: Arc<dyn CurrentPool>,
     worker: usize,
-    /// Made when it is first needed.
-    deque: OnceCell<Rc<LocalDeque<JobRef>>>,
+    /// What the pool keeps for its tasks on this worker, whatever its type. Its address stays the same until the thread leaves the pool.
+    local: Rc<dyn Any>,
 }
 
 thread_local! {
@@ -102,6 +103,9 @@ thread_local! {
     /// be read at any time.
     static LATEST: Cell<u64> = const { Cell::new(OUTSIDE) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// A pool that the thread works for, and its [`Current::local`]: those last looked up. Or [`OUTSIDE`], and nothing. It is reset whenever the
+    /// thread enters or leaves a pool, so it refers to an entry of `CURRENT`.
+    static LAST_LOCAL: Cell<(u64, NonNull<()>)> = const { Cell::new((OUTSIDE, NonNull::dangling())) };
 }
 
 /// Marks the calling thread as a worker of `pool` until it is dropped. Guards are dropped in reverse order.
@@ -111,17 +115,20 @@ pub(crate) struct EnterGuard {
 }
 
 impl EnterGuard {
-    pub(crate) fn enter(pool: Arc<dyn CurrentPool>, worker: usize) -> Self {
+    /// `local` is what [`local`] returns.
+    pub(crate) fn enter(pool: Arc<dyn CurrentPool>, worker: usize, local: Rc<dyn Any>) -> Self {
         let id = pool.id().number;
-        let entry = Current { number: id, pool, worker, deque: OnceCell::new() };
+        let entry = Current { number: id, pool, worker, local };
         CURRENT.with(|current| current.borrow_mut().push(entry));
         LATEST.with(|latest| latest.set(id));
+        forget_last_local();
         EnterGuard { _outer: SuspendedTask::new() }
     }
 }
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
+        forget_last_local();
         // This may be the last reference to the engine. Its drop runs user code, so the borrow has ended by then.
         let (left, before) = CURRENT.with(|current| {
             let mut current = current.borrow_mut();
@@ -145,19 +152,39 @@ pub(crate) fn inside(pool: PoolId) -> Option<(Arc<dyn CurrentPool>, usize)> {
     })
 }
 
-/// The calling worker's own deque, if the calling thread works for `pool`. `make` makes it for a worker of that number.
-pub(crate) fn local_deque(
-    pool: PoolId,
-    make: impl FnOnce(usize) -> LocalDeque<JobRef>,
-) -> Option<Rc<LocalDeque<JobRef>>> {
-    if LATEST.with(Cell::get) == OUTSIDE {
+/// Calls `f` with what the pool keeps for its tasks on the calling worker, if the calling thread works for `pool`. `L` is always the same for a
+/// pool. Mostly one comparison.
+#[inline]
+pub(crate) fn with_local<L: 'static, O>(pool: PoolId, f: impl FnOnce(Option<&L>) -> O) -> O {
+    let local = last_local(pool.number).or_else(|| find_local::<L>(pool));
+    // SAFETY: it is that of an entry of `CURRENT`, whose type is `L`, as `find_local` has found. The entry owns it until its `EnterGuard` is
+    // dropped, in a frame of this thread below this one. So it outlives the call of `f`.
+    f(local.map(|local| unsafe { local.cast::<L>().as_ref() }))
+}
+
+/// What was last looked up, if it is that of the pool of this number.
+#[inline]
+fn last_local(number: u64) -> Option<NonNull<()>> {
+    let (last, local) = LAST_LOCAL.with(Cell::get);
+    (last == number).then_some(local)
+}
+
+#[cold]
+fn find_local<L: 'static>(pool: PoolId) -> Option<NonNull<()>> {
+    if !is_worker() {
         return None;
     }
     CURRENT.with(|current| {
         let current = current.borrow();
         let entry = current.iter().rev().find(|entry| entry.number == pool.number)?;
-        Some(Rc::clone(entry.deque.get_or_init(|| Rc::new(make(entry.worker)))))
+        let local = NonNull::from(entry.local.downcast_ref::<L>()?).cast();
+        LAST_LOCAL.with(|last| last.set((pool.number, local)));
+        Some(local)
     })
+}
+
+fn forget_last_local() {
+    LAST_LOCAL.with(|last| last.set((OUTSIDE, NonNull::dangling())));
 }
 
 /// The pools that the calling thread works for.
@@ -210,11 +237,11 @@ pub(crate) fn run_here(pool: PoolId, body: impl FnOnce(&mut Completion) -> RunOu
 
 /// The same at any depth, and without counting. For tasks that user code nests: the user's own recursion bounds the depth.
 pub(crate) fn run_here_unbounded(pool: PoolId, body: impl FnOnce(&mut Completion) -> RunOutcome) -> bool {
-    let Some((engine, worker)) = inside(pool) else { return false };
+    let Some((engine, _)) = inside(pool) else { return false };
     let mut body = Some(body);
     // The outer task is not the current one while this runs.
     let _outer = SuspendedTask::new();
-    engine.run_nested(worker, &mut |completion| match body.take() {
+    engine.run_nested(&mut |completion| match body.take() {
         Some(body) => body(completion),
         None => RunOutcome::Elsewhere,
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, deep_pool, occupy, pool};
 use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics, within};
-use formicary::{CancelToken, Context, Dispatch, Pool};
+use formicary::{CancelToken, Context, Dispatch, Pool, WorkerThread};
 
 fn fib<D: Dispatch>(pool: &Pool<D>, n: u64) -> u64 {
     if n < 2 {
@@ -379,6 +379,42 @@ fn two_pools<D: Dispatch>() {
 #[test]
 fn pools_fork_inside_each_other() {
     on_every_dispatch!(two_pools);
+}
+
+/// A thread that works for two pools, one inside the other: each fork goes into the deque of its own pool, and none into that of a pool which
+/// the thread has left.
+fn works_for_two<D: Dispatch>() {
+    let start_here = |thread: WorkerThread| {
+        thread.run();
+        Ok(())
+    };
+    let inner = Pool::builder().workers(1).min_workers(0).expiry(Duration::from_millis(1)).spawn_handler(start_here);
+    let (outer, inner) = (pool::<D>(1, 10), inner.dispatch::<D>().build().unwrap());
+    let forks = |pool: &Pool<D>| assert_eq!(fib(pool, 5), 5);
+    outer.install(|| {
+        let here = thread::current().id();
+        for round in 1..=3 {
+            forks(&outer);
+            inner.install(|| {
+                assert_eq!(thread::current().id(), here);
+                forks(&outer);
+                forks(&inner);
+            });
+            assert_eq!(inner.stats().submitted, 2 * round - 1);
+            // The thread has left it, and enters it again.
+            forks(&inner);
+            assert_eq!(inner.stats().submitted, 2 * round);
+            forks(&outer);
+        }
+    });
+    assert_eq!(outer.stats().submitted, 1);
+    assert_quiet(&outer);
+    assert_quiet(&inner);
+}
+
+#[test]
+fn a_thread_forks_in_the_pool_that_it_works_for() {
+    within(LIMIT, "works for two pools", || on_every_dispatch!(works_for_two));
 }
 
 /// What runs on the calling worker is a part of its task, with its name and token.

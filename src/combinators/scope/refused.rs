@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::{ScopedJob, State};
+use super::queued::ScopedJob;
+use super::state::State;
 use crate::sync::thread_local;
 
 thread_local! {

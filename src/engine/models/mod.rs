@@ -6,14 +6,14 @@
 mod blocked_workers;
 mod kept;
 mod model_pool;
+mod nested;
 mod stealing;
 
 use std::task::Waker;
 
 use loom::thread;
 
-use crate::queue::deques::Victims;
-use crate::queue::{DEFAULT_LANE, Queue, QueueCx, RingQueue, ShardedQueue, StackQueue};
+use crate::queue::{DEFAULT_LANE, Queue, RingQueue, ShardedQueue, StackQueue};
 use crate::sync::explore::explore;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -109,80 +109,6 @@ fn a_broadcast_is_handled<Q: Queue<usize>>(tasks: usize) {
             pool.close();
         });
         assert_eq!(pool.done.load(Ordering::SeqCst), tasks);
-    });
-}
-
-/// A task beyond the bound, with one within it or without, and a worker that falls asleep: each task is found.
-fn a_nested_task_is_found<Q: Queue<usize>>(beside: bool) {
-    explore(3, move || {
-        let pool = ModelPool::<Q>::new(1, 8, 1 + usize::from(beside));
-        with_workers(&pool, 1, || {
-            assert!(!beside || pool.try_enter(1).is_ok());
-            assert!(pool.enter_nested(2).is_ok());
-        });
-        assert_eq!(pool.queue.load().queued, 0);
-    });
-}
-
-/// No task beyond the bound waits while a worker sleeps: the first task ends only when the second has run.
-fn no_nested_task_waits_for_a_long_one<Q: Queue<usize>>() {
-    explore(2, || {
-        let pool = ModelPool::<Q>::new(2, 8, 2);
-        with_workers(&pool, 2, || {
-            assert!(pool.try_enter(LONG).is_ok());
-            assert!(pool.enter_nested(OPENS).is_ok());
-        });
-    });
-}
-
-/// A task in the slot of a claimed worker does not wait behind one beyond the bound, which ends only after it.
-fn a_task_handed_over_comes_first<Q: Queue<usize>>() {
-    // Queues without such slots leave little to explore.
-    explore(1 + usize::from(Q::HANDS_OVER), || {
-        let pool = ModelPool::<Q>::new(2, 8, 2);
-        with_workers(&pool, 2, || {
-            assert!(pool.try_enter(OPENS).is_ok());
-            assert!(pool.enter_nested(LONG).is_ok());
-        });
-    });
-}
-
-/// Two workers run two tasks, from the queue or stolen, and never both at a time.
-fn run_two_one_at_a_time<Q: Queue<usize>>(pool: &Arc<ModelPool<Q>>, contexts: [QueueCx<Q::Cx>; 2]) {
-    let workers = contexts.map(|cx| {
-        let pool = Arc::clone(pool);
-        thread::spawn(move || {
-            let victims = Victims::new(0);
-            while pool.done.load(Ordering::SeqCst) < 2 {
-                let steal = || if pool.deques.is_used() { pool.steal(&cx, &victims) } else { None };
-                if pool.queue.pop(&cx).or_else(steal).is_some() {
-                    assert_eq!(pool.busy.fetch_add(1, Ordering::SeqCst), 0, "two run at a time");
-                    pool.busy.fetch_sub(1, Ordering::SeqCst);
-                    pool.queue.finished(&cx);
-                    pool.done.fetch_add(1, Ordering::SeqCst);
-                }
-                thread::yield_now();
-            }
-        })
-    });
-    workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
-}
-
-/// Where one task may run, one worker takes a task beyond the bound and another one within it: one runs at a time, and both run.
-fn one_limit_for_both<Q: Queue<usize>>() {
-    explore(3, || {
-        let pool = ModelPool::<Q>::new(2, 8, 2);
-        let contexts = [0, 1].map(|id| pool.queue.cx(id));
-        // The first worker has begun at the queue, so it goes on with the list.
-        assert!(pool.enter_nested(0).is_ok());
-        assert_eq!(pool.queue.pop(&contexts[0]), Some(0));
-        pool.queue.finished(&contexts[0]);
-        pool.queue.set_limits(Some(1), 2);
-        assert!(pool.try_enter(1).is_ok());
-        assert!(pool.enter_nested(2).is_ok());
-        run_two_one_at_a_time(&pool, contexts);
-        let load = pool.queue.load();
-        assert_eq!((load.queued, load.running, load.accepted), (0, 0, 3));
     });
 }
 
@@ -313,6 +239,7 @@ fn a_future_that_is_polled_late_is_admitted<Q: Queue<usize>>(bound: usize) {
 macro_rules! models {
     ($name:ident, $queue:ty, $bound:expr) => {
         mod $name {
+            use super::nested::List;
             use super::*;
 
             #[test]
@@ -346,20 +273,36 @@ macro_rules! models {
             }
             #[test]
             fn a_nested_task_is_found() {
-                super::a_nested_task_is_found::<$queue>(false);
-                super::a_nested_task_is_found::<$queue>(true);
+                for list in [List::Shared, List::Own] {
+                    nested::a_nested_task_is_found::<$queue>(list, false);
+                    nested::a_nested_task_is_found::<$queue>(list, true);
+                }
             }
             #[test]
             fn no_nested_task_waits_for_a_long_one() {
-                super::no_nested_task_waits_for_a_long_one::<$queue>();
+                nested::no_nested_task_waits_for_a_long_one::<$queue>(List::Shared);
+                nested::no_nested_task_waits_for_a_long_one::<$queue>(List::Own);
             }
             #[test]
             fn a_task_handed_over_comes_first() {
-                super::a_task_handed_over_comes_first::<$queue>();
+                nested::a_task_handed_over_comes_first::<$queue>();
             }
             #[test]
             fn one_limit_for_both() {
-                super::one_limit_for_both::<$queue>();
+                nested::one_limit_for_both::<$queue>(List::Shared);
+                nested::one_limit_for_both::<$queue>(List::Own);
+            }
+            #[test]
+            fn what_is_moved_is_found() {
+                nested::what_is_moved_is_found::<$queue>();
+            }
+            #[test]
+            fn a_drain_against_a_thief() {
+                nested::a_drain_against_a_thief::<$queue>();
+            }
+            #[test]
+            fn a_pool_with_tasks_is_not_at_rest() {
+                nested::a_pool_with_tasks_is_not_at_rest::<$queue>();
             }
             #[test]
             fn a_job_is_stolen() {

@@ -11,7 +11,7 @@ use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::engine::wait_queue::{WaitNode, WaitQueue};
 use crate::error::JoinError;
 use crate::queue::deques::{Deques, LocalDeque, Victims};
-use crate::queue::{Balance, DEFAULT_LANE, Queue, QueueCx, Refused, Shape, TaskQueue};
+use crate::queue::{Balance, DEFAULT_LANE, OwnQueue, Queue, QueueCx, Refused, Shape, TaskQueue};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 
@@ -59,10 +59,10 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         Ok(())
     }
 
-    /// Accepts a worker's own task as the engine does.
-    pub(super) fn enter_nested(&self, item: usize) -> Result<(), Refused> {
-        self.queue.push_nested(&mut Some(item), DEFAULT_LANE)?;
-        self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
+    /// Accepts a worker's own task as the engine does. `own`: into that worker's list.
+    pub(super) fn enter_nested(&self, item: usize, own: Option<&OwnQueue<usize>>) -> Result<(), Refused> {
+        self.queue.push_nested(&mut Some(item), DEFAULT_LANE, own)?;
+        self.parking.notify(|| self.queue.may_start_overflowed(), || self.queue.has_more());
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
     }
 
     /// Steals a job as the engine does.
-    pub(super) fn steal(&self, cx: &QueueCx<Q::Cx>, victims: &Victims<usize>) -> Option<usize> {
+    pub(super) fn steal(&self, cx: &QueueCx<usize, Q::Cx>, victims: &Victims<usize>) -> Option<usize> {
         self.queue.start_stolen(cx, || victims.steal(&self.deques))
     }
 
@@ -159,12 +159,10 @@ impl<Q: Queue<usize>> ModelPool<Q> {
                     NextAction::Exit => break,
                 },
             };
-            self.run(item);
-            self.queue.finished(&cx);
-            self.wait_queue.notify_heads(|lane| self.queue.has_room(lane));
-            if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
-                self.parking.wake_all();
+            if cx.take_moved() {
+                self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
             }
+            self.run(item, &cx);
         }
         while !self.mailboxes.try_unregister(id, &mailbox) {
             drain_mailbox(&mailbox, id, &mut state);
@@ -172,13 +170,20 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         self.parking.wake_all();
     }
 
-    fn run(&self, item: usize) {
+    /// Runs a task, and counts its end as the engine does.
+    pub(super) fn run(&self, item: usize, cx: &QueueCx<usize, Q::Cx>) {
         let (open, changed) = &self.gate;
         let mut open = open.lock();
         *open |= item == OPENS;
         changed.notify_all();
         while item == LONG && !*open {
             wait(changed, &mut open, None);
+        }
+        drop(open);
+        self.queue.finished(cx);
+        self.wait_queue.notify_heads(|lane| self.queue.has_room(lane));
+        if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
+            self.parking.wake_all();
         }
     }
 
@@ -213,7 +218,7 @@ impl Broadcast<usize> for CountUp {
 
 struct At<'a, Q: Queue<usize>> {
     pool: &'a ModelPool<Q>,
-    cx: &'a QueueCx<Q::Cx>,
+    cx: &'a QueueCx<usize, Q::Cx>,
     victims: &'a Victims<usize>,
     mailbox: &'a Mailbox<usize>,
 }
@@ -221,7 +226,7 @@ struct At<'a, Q: Queue<usize>> {
 impl<Q: Queue<usize>> At<'_, Q> {
     fn has_jobs(&self) -> bool {
         let (deques, queue) = (&self.pool.deques, &self.pool.queue);
-        deques.is_used() && self.victims.has_jobs(deques) && queue.may_start_stolen()
+        deques.is_used() && self.victims.has_jobs(deques) && queue.may_start_overflowed()
     }
 }
 
@@ -238,11 +243,11 @@ impl<Q: Queue<usize>> Source for At<'_, Q> {
     }
 
     fn peek(&self) -> bool {
-        self.pool.queue.peek() || self.has_jobs()
+        self.pool.queue.peek(self.cx) || self.has_jobs()
     }
 
     fn has_work(&self) -> bool {
-        self.pool.queue.has_work() || self.has_jobs()
+        self.pool.queue.has_work_for(self.cx) || self.has_jobs()
     }
 
     fn has_mail(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Loom models of jobs in local deques: no wake-up is lost, and the limit on running tasks counts what is stolen.
 
 use super::model_pool::{LONG, ModelPool, OPENS, with_workers};
-use super::run_two_one_at_a_time;
+use super::nested::run_two_one_at_a_time;
 use crate::queue::Queue;
 use crate::sync::explore::explore;
 
@@ -39,12 +39,11 @@ pub(super) fn no_job_waits_for_its_owner<Q: Queue<usize>>() {
 pub(super) fn one_limit_for_stolen_jobs<Q: Queue<usize>>() {
     explore(3, || {
         let pool = ModelPool::<Q>::new(2, 8, 2);
-        let contexts = [0, 1].map(|id| pool.queue.cx(id));
         pool.queue.set_limits(Some(1), 2);
         let local = pool.deques.register(2);
         local.push(1);
         assert!(pool.try_enter(2).is_ok());
-        run_two_one_at_a_time(&pool, contexts);
+        run_two_one_at_a_time(&pool);
         let load = pool.queue.load();
         assert_eq!((load.queued, load.running, load.accepted), (0, 0, 2));
     });

@@ -1,6 +1,7 @@
 //! Policies of a pool: what its own tasks may submit, and what dropping it does.
 
-/// What a pool's own tasks may submit to it beyond the bound of its queue. See [`Builder::nested`](crate::Builder::nested).
+/// What a pool's own tasks may submit to it beyond the bound of its queue. See [`Builder::nested`](crate::Builder::nested). It does not
+/// concern forks and scopes on a worker, which need no room.
 ///
 /// ```
 /// use formicary::{Nested, Pool};

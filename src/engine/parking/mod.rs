@@ -155,11 +155,18 @@ impl Parking {
     }
 
     /// The same without the fence and without the second worker.
+    #[inline]
     pub(crate) fn wake_for(&self, work: impl FnOnce() -> bool) {
         let counts = self.counts.load(Ordering::Relaxed);
         if sleepers(counts) > 0 && searchers(counts) == 0 && work() {
-            drop(self.claim());
+            self.wake_one();
         }
+    }
+
+    /// Out of line: most pushes wake no worker.
+    #[inline(never)]
+    fn wake_one(&self) {
+        drop(self.claim());
     }
 
     /// Step **found**: a searcher has a task, or stops. The last one to stop wakes another worker if `work` is left: submitters that pushed

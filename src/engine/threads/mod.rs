@@ -68,6 +68,7 @@ impl Threads {
     }
 
     /// The number of living workers that have not decided to end, and the capacity.
+    #[inline]
     pub(crate) fn population(&self) -> (usize, usize) {
         // ORDERING: Relaxed. It is a hint to check the registry under the lock. Where a worker that ends must not miss a push, the
         // engine fences.

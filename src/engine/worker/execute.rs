@@ -2,17 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::QueueCx;
-use crate::engine::counters::Tally;
+use super::{QueueCx, WorkerLocal};
 use crate::engine::{Engine, Runner};
+use crate::error::Payload;
 use crate::queue::Dispatch;
 use crate::sync::fence_after_rmw;
 use crate::task::state::{Completion, RunOutcome};
 
 /// The worker that runs a task.
 pub(in crate::engine) struct TaskCx<'a, R: Runner, D: Dispatch> {
-    pub(in crate::engine) worker: usize,
-    pub(in crate::engine) tally: &'a Tally,
+    pub(in crate::engine) local: &'a WorkerLocal<R::Item>,
     /// `None` for a task that is run within another.
     pub(in crate::engine) queue_cx: Option<&'a QueueCx<R, D>>,
 }
@@ -24,23 +23,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         cx: &TaskCx<'_, R, D>,
         body: impl FnOnce(&mut Completion) -> RunOutcome,
     ) -> bool {
+        let local = cx.local;
         let mut completion = Completion::default();
-        let mut panic = match catch_unwind(AssertUnwindSafe(|| body(&mut completion))) {
-            Ok(outcome) => {
-                match outcome {
-                    RunOutcome::Ran => cx.tally.completed(),
-                    RunOutcome::Cancelled => cx.tally.cancelled(),
-                    RunOutcome::Elsewhere => {}
-                }
-                self.report_drop_panic(&mut completion, cx.worker);
-                None
-            }
-            Err(payload) => {
-                cx.tally.panicked();
-                self.report(&payload, cx.worker, completion.name());
-                Some(payload)
-            }
-        };
+        let height = local.height();
+        let mut panic = self.call(local, &mut completion, body);
+        if local.height() > height {
+            self.run_left_jobs(local, height);
+        }
         let panicked = panic.is_some();
         let answers = completion.is_pending();
         if panicked && !completion.is_wanted() {
@@ -49,12 +38,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             self.catch_user_panic(|| drop(panic.take()));
         }
         if answers {
-            cx.tally.set_answering(true);
+            local.tally.set_answering(true);
         }
         self.ended(cx);
         if answers {
             self.catch_user_panic(|| drop(completion.send(panic.take())));
-            cx.tally.set_answering(false);
+            local.tally.set_answering(false);
             // ORDERING: SeqCst fence between the end of the answer and the look for waiters. It pairs with the one in `add_waiter`.
             fence_after_rmw();
             self.notify_if_watched();
@@ -64,6 +53,32 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         panicked
     }
 
+    /// Runs the body of a task, and counts and reports how it ended. Returns its panic.
+    #[inline]
+    pub(in crate::engine) fn call(
+        &self,
+        local: &WorkerLocal<R::Item>,
+        completion: &mut Completion,
+        body: impl FnOnce(&mut Completion) -> RunOutcome,
+    ) -> Option<Payload> {
+        match catch_unwind(AssertUnwindSafe(|| body(completion))) {
+            Ok(outcome) => {
+                match outcome {
+                    RunOutcome::Ran => local.tally.completed(),
+                    RunOutcome::Cancelled => local.tally.cancelled(),
+                    RunOutcome::Elsewhere => {}
+                }
+                self.report_drop_panic(completion, local.worker);
+                None
+            }
+            Err(payload) => {
+                local.tally.panicked();
+                self.report(&payload, local.worker, completion.name());
+                Some(payload)
+            }
+        }
+    }
+
     /// A task has been accounted for: makes room for the next.
     pub(super) fn ended(&self, cx: &TaskCx<'_, R, D>) {
         if let Some(queue_cx) = cx.queue_cx {
@@ -71,7 +86,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         // Has the fence that `notify_if_watched` needs.
         self.notify_blocked();
-        self.notify_if_watched();
+        if !cx.queue_cx.is_some_and(|queue_cx| self.queue.has_own(queue_cx)) {
+            self.notify_if_watched();
+        }
     }
 
     #[inline]

@@ -1,14 +1,13 @@
 //! The life of one worker: it starts, finds tasks and runs them, and exits.
 
 mod execute;
+mod local;
 mod state;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::CachePadded;
-
-use super::counters::Tally;
 use super::mailboxes::Mailbox;
 use super::parking::{self, AdaptiveSpin, Expiry, NextAction, Parker};
 use super::threads::{ExitReason, WorkerSlot};
@@ -22,10 +21,13 @@ use crate::task::current_worker::EnterGuard;
 use crate::task::state::JobRef;
 
 pub(super) use execute::TaskCx;
+pub(crate) use local::WorkerLocal;
 
 /// What the queue keeps for one worker.
-pub(super) type QueueCx<R, D> =
-    queue::QueueCx<<<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Cx>;
+pub(super) type QueueCx<R, D> = queue::QueueCx<
+    <R as Runner>::Item,
+    <<D as Dispatch>::Queue<<R as Runner>::Item> as Queue<<R as Runner>::Item>>::Cx,
+>;
 
 /// What belongs to one worker, besides its state.
 pub(super) struct WorkerCx<R: Runner, D: Dispatch> {
@@ -35,7 +37,7 @@ pub(super) struct WorkerCx<R: Runner, D: Dispatch> {
     pub(super) victims: Victims<JobRef>,
     parker: Arc<Parker>,
     mailbox: Arc<Mailbox<R::State>>,
-    tally: Arc<CachePadded<Tally>>,
+    pub(super) local: Rc<WorkerLocal<R::Item>>,
     adaptive_spin: AdaptiveSpin,
     /// The pool's expiry when the worker last looked.
     expiry: Cell<u64>,
@@ -46,15 +48,22 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn work(self: Arc<Self>, worker_slot: WorkerSlot, ready: Option<Sender<Result<(), BoxError>>>) {
         let id = worker_slot.number;
         self.threads.begin(worker_slot);
-        let entered = EnterGuard::enter(Arc::clone(&self) as _, id);
+        let queue_cx = self.queue.cx(id);
+        let local = Rc::new(WorkerLocal {
+            worker: id,
+            tally: self.counters.tally(id),
+            queue: Rc::clone(queue_cx.own_queue()),
+            deque: OnceCell::new(),
+        });
+        let entered = EnterGuard::enter(Arc::clone(&self) as _, id, Rc::clone(&local) as _);
         let me = WorkerCx {
             id,
             is_inline_worker: worker_slot.is_inline_worker,
-            queue_cx: self.queue.cx(id),
+            queue_cx,
             victims: Victims::new(id),
             parker: Parker::for_current(id),
             mailbox: Mailbox::new(worker_slot.is_inline_worker),
-            tally: self.counters.tally(id),
+            local,
             adaptive_spin: AdaptiveSpin::new(self.options.spin),
             expiry: Cell::new(self.settings.expiry_word()),
         };
@@ -73,6 +82,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         self.call_hook(&self.options.on_thread_stop, id);
         self.queue.leave(me.queue_cx);
+        drop(me.local);
         drop(entered);
         self.threads.exited(worker_slot);
         self.after_exit(worker_slot, failed);
@@ -105,6 +115,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             if self.queue.frees_room_on_pop() {
                 self.notify_blocked();
             }
+            if me.queue_cx.take_moved() {
+                self.wake();
+            }
             let item = match self.prepare_state(me, state) {
                 Ok(()) => item,
                 Err(error) => {
@@ -116,7 +129,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 }
             };
             if let Some(built) = state {
-                let cx = TaskCx { worker: me.id, tally: &me.tally, queue_cx: Some(&me.queue_cx) };
+                let cx = TaskCx { local: &me.local, queue_cx: Some(&me.queue_cx) };
                 let panicked = self.execute(&cx, |completion| self.runner.run(built, item, completion));
                 if panicked && self.runner.discards_after_panic() {
                     self.discard_state(me, state);
@@ -199,11 +212,11 @@ impl<R: Runner, D: Dispatch> parking::Source for Source<'_, R, D> {
     }
 
     fn peek(&self) -> bool {
-        self.engine.queue.peek() || self.engine.has_jobs(self.me)
+        self.engine.queue.peek(&self.me.queue_cx) || self.engine.has_jobs(self.me)
     }
 
     fn has_work(&self) -> bool {
-        self.engine.queue.has_work() || self.engine.has_jobs(self.me)
+        self.engine.queue.has_work_for(&self.me.queue_cx) || self.engine.has_jobs(self.me)
     }
 
     fn has_mail(&self) -> bool {

@@ -113,16 +113,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         match R::retract(item, SubmitErrorKind::NoState, Cause::NoState(Arc::clone(&source))) {
             Retracted::Gone(RunOutcome::Elsewhere) => {}
             Retracted::Here(input) => {
-                me.tally.cancelled();
+                me.local.tally.cancelled();
                 let mut completion = Completion::default();
                 completion.drop_cancelled(input);
                 self.report_drop_panic(&mut completion, me.id);
             }
-            _ => me.tally.cancelled(),
+            _ => me.local.tally.cancelled(),
         }
         // Dropping the error is user code.
         self.catch_user_panic(|| drop(source));
-        self.ended(&TaskCx { worker: me.id, tally: &me.tally, queue_cx: Some(&me.queue_cx) });
+        self.ended(&TaskCx { local: &me.local, queue_cx: Some(&me.queue_cx) });
     }
 
     /// Runs the broadcasts in the mailbox. A worker without a state has none.

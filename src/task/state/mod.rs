@@ -10,8 +10,10 @@
 
 mod cancelling;
 mod current;
+mod heap_job;
 mod inside;
 mod interrupts;
+mod job_ref;
 mod meta;
 mod packed;
 mod reply_spin;
@@ -36,9 +38,12 @@ use packed::Packed;
 pub(crate) use cancelling::Cancellable;
 use current::Running;
 pub(crate) use current::{SuspendedTask, with_current};
+pub(crate) use heap_job::{JobOwner, heap_job};
 pub(crate) use inside::PollAction;
+pub(crate) use job_ref::{JobRef, StolenJob};
 pub(crate) use meta::{Extra, Run, TaskMeta};
-pub(crate) use stack_job::{JobRef, StackJob, StolenJob};
+pub(crate) use reply_spin::spin_for_reply;
+pub(crate) use stack_job::StackJob;
 pub(crate) use stack_oneshot::{ReplySender, StackOneshot};
 pub(crate) use task_ref::{Complete, Completion, Permit, Retracted, RunOutcome, TaskRef};
 pub(crate) use wait::{AwaitedEnd, Outcome};

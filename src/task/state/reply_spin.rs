@@ -20,7 +20,7 @@ thread_local! {
 }
 
 /// Spins for a bounded time until `is_there`. Returns whether it is.
-pub(super) fn spin_for_reply(is_there: impl Fn() -> bool) -> bool {
+pub(crate) fn spin_for_reply(is_there: impl Fn() -> bool) -> bool {
     let expects_fast = REPLIES_ARE_FAST.with(Cell::get);
     // The clock is read only where the spin yields at once.
     let since = if expects_fast { None } else { Some(Instant::now()) };

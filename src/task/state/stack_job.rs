@@ -3,50 +3,35 @@
 //! The owner pushes a [`JobRef`] to its deque. Then either the owner takes it back and calls the closure itself, or another worker steals
 //! it, and the owner waits for the answer in its [`Oneshot`].
 
-use std::mem;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
+use super::job_ref::{Header, JobRef, VTable};
 use super::stack_oneshot::{ErasedSender, Oneshot, ReplySender};
-use super::task_ref::{Completion, Retracted, RunOutcome};
+use super::task_ref::Completion;
 use super::wait::Outcome;
-use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
+use crate::error::{JoinError, Payload};
 use crate::queue::deques::Victim;
 use crate::sync::waiter::Waiter;
-use crate::sync::{AtomicUsize, IS_CHECKED, Ordering, UnsafeCell, current};
-use crate::task::closure::{Body, Task};
-
-/// No worker has stolen the job.
-const NO_THIEF: usize = usize::MAX;
+use crate::sync::{IS_CHECKED, UnsafeCell, current};
 
 /// A closure, and the place for its result.
 #[repr(C)] // the header first: a `JobRef` points to it
 pub(crate) struct StackJob<F, R> {
     header: Header,
-    /// Taken by the thread that runs it.
-    f: UnsafeCell<Option<F>>,
+    /// Moved out by the thread that runs it. It is not dropped with the job.
+    f: UnsafeCell<ManuallyDrop<F>>,
     oneshot: Oneshot<(), R>,
 }
 
-pub(super) struct Header {
-    run: unsafe fn(NonNull<Header>, &mut Completion),
-    abandon: unsafe fn(NonNull<Header>),
-    /// The worker that has stolen the job: a hint for the owner.
-    thief: AtomicUsize,
-}
-
-/// Refers to a [`StackJob`] of any type. The one that leaves the deque is the right to run it.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) struct JobRef(NonNull<Header>);
-
-// SAFETY: the closure is `Send`, and so is its result (`StackJob::new`). The owner keeps the job in place until it is taken back or answered.
-unsafe impl Send for JobRef {}
-
 impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
+    const VTABLE: &'static VTable = &VTable { run: Self::run, abandon: Self::abandon };
+
     pub(crate) fn new(f: F) -> Self {
         StackJob {
-            header: Header { run: Self::run, abandon: Self::abandon, thief: AtomicUsize::new(NO_THIEF) },
-            f: UnsafeCell::new(Some(f)),
+            header: Header::new(Self::VTABLE, true),
+            f: UnsafeCell::new(ManuallyDrop::new(f)),
             oneshot: Oneshot::new(),
         }
     }
@@ -56,30 +41,31 @@ impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
     /// # Safety
     /// The job stays in place until the reference was taken back from the deque, or until [`is_complete`](Self::is_complete).
     pub(crate) unsafe fn job_ref(&self) -> JobRef {
-        JobRef(NonNull::from(self).cast())
+        JobRef::new(NonNull::from(self).cast())
     }
 
     /// Takes the closure.
     ///
     /// # Safety
-    /// The caller is the owner, and has taken the reference back, or has seen [`is_complete`](Self::is_complete).
-    pub(crate) unsafe fn take(&self) -> Option<F> {
+    /// The caller is the owner, and has either taken the reference back, or found the job complete without an [`answer`](Self::answer). It
+    /// calls this once.
+    pub(crate) unsafe fn take(&self) -> F {
         self.f.with_mut(|f| {
-            // SAFETY: as the caller promises, no other thread accesses the job.
-            unsafe { (*f).take() }
+            // SAFETY: as the caller promises, no other thread accesses the job, and none has run it: the closure is there.
+            unsafe { ManuallyDrop::take(&mut *f) }
         })
     }
 
-    /// The answer of the thief. `None` if it has not run the closure.
+    /// Takes the answer of the thief. `None` if it has not run the closure, which then is all that is left in the job.
     ///
     /// # Safety
     /// The caller is the owner, and has seen [`is_complete`](Self::is_complete).
     pub(crate) unsafe fn answer(&self) -> Option<Result<R, Payload>> {
+        self.oneshot.drop_receiver();
         match self.oneshot.take()? {
             Outcome::Done(Ok(output)) => Some(Ok(output)),
-            // The payload of the panic: nothing else is put.
-            Outcome::Done(Err(error)) => error.into_panic().ok().map(Err),
-            _ => None,
+            Outcome::Done(Err(error)) => Some(Err(error.into_panic().unwrap_or_else(|error| Box::new(error)))),
+            _ => unreachable!("a job is answered with the result of its closure"),
         }
     }
 
@@ -120,20 +106,20 @@ impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
 
     /// The worker that has stolen the job, if that is known already.
     pub(crate) fn thief(&self) -> Option<usize> {
-        // ORDERING: Relaxed. It is a hint.
-        Some(self.header.thief.load(Ordering::Relaxed)).filter(|thief| *thief != NO_THIEF)
+        self.header.thief()
     }
 
     /// # Safety
     /// `header` is that of a job of this type, whose reference the caller has taken from the deque.
     unsafe fn run(header: NonNull<Header>, completion: &mut Completion) {
         let job = header.cast::<Self>().as_ptr();
-        // SAFETY: the owner keeps the job in place until the sender below announces. It accesses neither the closure nor the answer
-        // before that.
-        let (f, oneshot) = unsafe { ((*job).f.with_mut(|f| (*f).take()), NonNull::from(&(*job).oneshot)) };
-        let Some(f) = f else { return };
+        // SAFETY: the owner keeps the job in place until the sender below announces.
+        let oneshot = unsafe { NonNull::from(&(*job).oneshot) };
         // SAFETY: this is the one right to answer: it came with the reference.
         completion.set_caller(ErasedSender::of(unsafe { ReplySender::from_oneshot(oneshot) }));
+        // SAFETY: as above. The owner accesses the closure only if there is no answer, and from here on nothing unwinds before `put`. No
+        // other thread has the right to run it, so it is there.
+        let f = unsafe { (*job).f.with_mut(|f| ManuallyDrop::take(&mut *f)) };
         // The panic is the owner's, which raises it again.
         let result = catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panic);
         // SAFETY: the sender is in `completion`, and does not announce before this.
@@ -151,47 +137,6 @@ impl<F: FnOnce() -> R + Send, R: Send> StackJob<F, R> {
     }
 }
 
-/// A job that was taken from another worker's deque, as a task.
-pub struct StolenJob(JobRef);
-
-impl StolenJob {
-    /// `job` was stolen by the worker `thief`.
-    pub(crate) fn new(job: JobRef, thief: usize) -> Self {
-        // SAFETY: the owner keeps the job in place until it is answered, which only this value does.
-        let header = unsafe { job.0.as_ref() };
-        // ORDERING: Relaxed. It is a hint.
-        header.thief.store(thief, Ordering::Relaxed);
-        StolenJob(job)
-    }
-
-    /// Calls the closure, and sets `completion` first.
-    pub(crate) fn run(self, completion: &mut Completion) -> RunOutcome {
-        let JobRef(header) = self.0;
-        mem::forget(self);
-        // SAFETY: `self` was the right to run the job, which is in place; the function is that of its type.
-        unsafe { (header.as_ref().run)(header, completion) };
-        RunOutcome::Ran
-    }
-}
-
-impl Drop for StolenJob {
-    fn drop(&mut self) {
-        let JobRef(header) = self.0;
-        // SAFETY: as in `run`.
-        unsafe { (header.as_ref().abandon)(header) };
-    }
-}
-
-impl Body for StolenJob {
-    fn call(self, completion: &mut Completion) -> RunOutcome {
-        self.run(completion)
-    }
-
-    fn retract(self, _kind: SubmitErrorKind, _cause: Cause) -> Retracted<Task> {
-        Retracted::ToCaller
-    }
-}
-
 #[cfg(all(test, formicary_loom))]
 mod models {
     //! A job that its owner takes back, that a thief runs, or that a thief loses; and an owner that helps its thief.
@@ -202,6 +147,7 @@ mod models {
     use crate::queue::deques::{Deques, Victims};
     use crate::sync::explore::explore;
     use crate::sync::{Arc, park};
+    use crate::task::state::{RunOutcome, StolenJob};
 
     /// Loom finds a job that runs twice or never, an access to it after its end, and an owner that is not woken.
     fn against_a_thief(thief: fn(StolenJob)) {
@@ -219,10 +165,11 @@ mod models {
             if !is_own {
                 job.wait_and_help(None, |_| unreachable!("there is no other job"), || park(None));
             }
-            // SAFETY: the job was taken back, or is complete.
-            let (answer, f) = unsafe { (if is_own { None } else { job.answer() }, job.take()) };
-            // It was run, or is still there.
-            assert_eq!(answer.map_or_else(|| f.map(|f| f()), Result::ok), Some(7));
+            // SAFETY: the job is complete if it was not taken back.
+            let answer = if is_own { None } else { unsafe { job.answer() } };
+            // SAFETY: the job was taken back, or is complete without an answer.
+            let answer = answer.unwrap_or_else(|| Ok(unsafe { job.take() }()));
+            assert_eq!(answer.ok(), Some(7));
             assert_eq!(thief.join().unwrap(), !is_own);
         });
     }

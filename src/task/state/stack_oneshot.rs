@@ -83,6 +83,14 @@ impl<I, O> Oneshot<I, O> {
         let _ = self.state.compare_exchange(EMPTY, PARKED, Ordering::Release, Ordering::Relaxed);
     }
 
+    /// Drops the handle of the caller's thread. Only the caller may call it, after it has seen [`is_complete`](Self::is_complete).
+    pub(super) fn drop_receiver(&self) {
+        self.receiver.with_mut(|receiver| {
+            // SAFETY: as in `take`.
+            unsafe { *receiver = None }
+        });
+    }
+
     /// Takes the answer; `None` if the sender was dropped without one. Only the caller may call it, after it has seen
     /// [`is_complete`](Self::is_complete).
     pub(super) fn take(&self) -> Option<Outcome<I, O>> {
