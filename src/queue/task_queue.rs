@@ -8,7 +8,7 @@ use super::ShardStats;
 use super::counts::to_usize;
 use super::high_water::{Busy, HighWater};
 use super::overflow::Overflow;
-use super::{LazyItem, Load, Queue, Refused, Shape};
+use super::{LazyBatch, LazyItem, Load, Queue, Refused, Shape};
 
 /// A worker checks the bounded queue first once in this many times, even while the overflow list has tasks: other submitters
 /// must not wait forever behind tasks that submit themselves again.
@@ -53,6 +53,11 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         idle: Option<usize>,
     ) -> Result<(), Refused> {
         self.queue.push(item, lane, reserved, idle)
+    }
+
+    /// Accepts tasks of a batch within the bound. Returns how many.
+    pub(crate) fn push_batch(&self, batch: &mut impl LazyBatch<T>, lane: usize, reserved: usize) -> usize {
+        self.queue.push_batch(batch, lane, reserved)
     }
 
     /// Accepts a task of one of the pool's own workers, beyond the bound. `Full` means that there are `max_nested` of them.
