@@ -27,6 +27,8 @@ pub(super) struct Slots<T> {
     first: NonNull<Slot<T>>,
     /// The base-2 logarithm of `n`.
     shift: u32,
+    /// `n - 1`.
+    mask: usize,
     /// Freed with the slots.
     _memory: Memory,
 }
@@ -77,7 +79,12 @@ impl<T> Slots<T> {
         let count = count.checked_next_power_of_two()?;
         let bytes = Self::places(count).checked_mul(Self::STRIDE)?;
         let memory = Memory::zeroed(bytes, align_of::<Slot<T>>())?;
-        let slots = Slots { first: memory.first_line().cast(), shift: count.trailing_zeros(), _memory: memory };
+        let slots = Slots {
+            first: memory.first_line().cast(),
+            shift: count.trailing_zeros(),
+            mask: count - 1,
+            _memory: memory,
+        };
         if IS_CHECKED {
             // A checker's primitives are not valid as zeros.
             for place in 0..Self::places(count) {
@@ -90,7 +97,7 @@ impl<T> Slots<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        1 << self.shift
+        self.mask + 1
     }
 
     /// The address of the slot in this place.
@@ -105,7 +112,7 @@ impl<T> Slots<T> {
     /// The slot of a ticket, and the stamp that says that it is empty for this ticket.
     fn slot(&self, ticket: u64) -> (&Slot<T>, u64) {
         #[expect(clippy::cast_possible_truncation)] // the mask is less than `len`
-        let index = ticket as usize & (self.len() - 1);
+        let index = ticket as usize & self.mask;
         // SAFETY: the index is less than `len`, so there is such a place: `place` maps blocks of indices to themselves, and `places`
         // counts whole blocks. The place holds a slot, since zeros are one (or `new` has written one). Its fields change through
         // shared references only.

@@ -40,32 +40,31 @@ const PLAIN: usize = 1;
 const ANSWERED: usize = 2;
 const DEFERRED: usize = 3;
 
+/// The tag of this address.
+#[inline]
+const fn tag<const ADDRESS: usize>() -> NonNull<()> {
+    const { NonNull::new(without_provenance_mut(ADDRESS)).expect("no tag is null") }
+}
+
 static_assertions::const_assert!(size_of::<Job<u64, u64>>() <= 16);
 static_assertions::const_assert!(size_of::<Option<Job<u64, u64>>>() <= 16);
 
 // SAFETY: a job owns what a `JobKind` owns.
 unsafe impl<I, O> Send for Job<I, O> where JobKind<I, O>: Send {}
 
-fn tag(address: usize) -> NonNull<()> {
-    match NonNull::new(without_provenance_mut(address)) {
-        Some(tag) => tag,
-        None => unreachable!("no tag is null"),
-    }
-}
-
 impl<I, O> Job<I, O> {
     #[inline]
     pub(super) fn pack(kind: JobKind<I, O>) -> Self {
         match kind {
-            JobKind::Plain(input) => Job { tag: tag(PLAIN), data: Data { input: ManuallyDrop::new(input) } },
+            JobKind::Plain(input) => Job { tag: tag::<PLAIN>(), data: Data { input: ManuallyDrop::new(input) } },
             JobKind::Called(input, sender) => {
                 Job { tag: sender.into_pointer(), data: Data { input: ManuallyDrop::new(input) } }
             }
             JobKind::Answered(task_ref) => {
-                Job { tag: tag(ANSWERED), data: Data { task_ref: ManuallyDrop::new(task_ref) } }
+                Job { tag: tag::<ANSWERED>(), data: Data { task_ref: ManuallyDrop::new(task_ref) } }
             }
             JobKind::Deferred(deferred) => {
-                Job { tag: tag(DEFERRED), data: Data { deferred: ManuallyDrop::new(deferred) } }
+                Job { tag: tag::<DEFERRED>(), data: Data { deferred: ManuallyDrop::new(deferred) } }
             }
         }
     }

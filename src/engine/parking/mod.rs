@@ -155,6 +155,7 @@ impl Parking {
     }
 
     /// The same without the fence and without the second worker.
+    #[inline]
     pub(crate) fn wake_for(&self, work: impl FnOnce() -> bool) {
         let counts = self.counts.load(Ordering::Relaxed);
         if sleepers(counts) > 0 && searchers(counts) == 0 && work() {
