@@ -72,14 +72,24 @@ fn work(n: u64, submitter: &Thread) -> u64 {
 fn take_turns<H>(count: u64, submit: impl Fn(u64) -> Option<H>) -> Vec<H> {
     let submit = |n| submit(n).expect("there is room");
     let mut given = Vec::with_capacity(MOST);
-    let _first = submit(FIRST);
+    let _first = hold_worker(&submit);
+    given.extend((0..count).map(&submit));
+    let _last = let_worker_run(count, &submit);
+    given
+}
+
+fn hold_worker<H>(submit: impl Fn(u64) -> H) -> H {
+    let first = submit(FIRST);
     await_turn(SUBMITTER);
-    given.extend((0..count).map(submit));
-    let _last = submit(LAST);
+    first
+}
+
+fn let_worker_run<H>(count: u64, submit: impl Fn(u64) -> H) -> H {
+    let last = submit(LAST);
     give_turn(WORKER, WORKER_THREAD.get().expect("the worker has begun"));
     await_turn(SUBMITTER);
     assert_eq!(SUM.load(Relaxed), (0..count).sum::<u64>(), "every task ran once");
-    given
+    last
 }
 
 fn setup() -> Setup {
@@ -102,11 +112,24 @@ fn closures<D: Dispatch>(count: u64) {
     exit(0);
 }
 
-fn payloads<D: Dispatch>(count: u64) {
+fn of_payloads<D: Dispatch>() -> PoolWithFunc<u64, D, u64> {
     let submitter = thread::current();
     let builder = setup().on(PoolWithFunc::builder(move |n| work(n, &submitter)));
-    let pool = builder.dispatch::<D>().build().expect("the setup is good");
+    builder.dispatch::<D>().build().expect("the setup is good")
+}
+
+fn payloads<D: Dispatch>(count: u64) {
+    let pool = of_payloads::<D>();
     take_turns(count, |n| pool.submit(n).ok());
+    exit(0);
+}
+
+fn batches<D: Dispatch>(count: u64) {
+    let pool = of_payloads::<D>();
+    let submit = |n| pool.submit(n).expect("there is room");
+    hold_worker(submit);
+    assert_eq!(pool.submit_all(0..count).expect("there is room") as u64, count);
+    let_worker_run(count, submit);
     exit(0);
 }
 
@@ -144,6 +167,7 @@ fn programs() -> Vec<Program> {
         ($dispatch:ty, $name:literal) => {
             all.push((format!("closures/{}", $name), closures::<$dispatch>));
             all.push((format!("payloads/{}", $name), payloads::<$dispatch>));
+            all.push((format!("batches/{}", $name), batches::<$dispatch>));
             all.push((format!("answers/{}", $name), answers::<$dispatch>));
         };
     }

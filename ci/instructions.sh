@@ -43,6 +43,7 @@ measure() {
     for d in Stack Ring Sharded; do
         count_rows "closures/$d" "Pool<$d>::submit" "Pool<$d>, run"
         count_rows "payloads/$d" "PoolWithFunc<$d>::submit" "PoolWithFunc<$d>, run"
+        count_rows "batches/$d" "PoolWithFunc<$d>::submit_all" "PoolWithFunc<$d>, run of a batch"
         count_rows "answers/$d" "StatefulPool<$d>::spawn and join" "StatefulPool<$d>, run and answer"
     done
 }

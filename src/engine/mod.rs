@@ -34,6 +34,7 @@ pub(crate) mod stats;
 mod stealing;
 mod submit;
 mod submit_async;
+mod submit_batch;
 mod submit_options;
 mod sweep;
 mod thread_limit;

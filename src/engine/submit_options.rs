@@ -97,6 +97,7 @@ impl<'t> SubmitOptions<'t> {
     }
 
     /// The refusal, if the token is cancelled.
+    #[inline]
     pub(crate) fn cancelled(&self) -> Option<SubmitErrorKind> {
         self.token.and_then(CancelToken::reason).map(|reason| match reason {
             CancelReason::Deadline => SubmitErrorKind::TimedOut,

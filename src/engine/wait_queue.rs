@@ -43,6 +43,7 @@ impl WaitQueue {
 
     /// How many waiters of this lane certainly take room when there is some, so that a newcomer must leave it to them. A future does not
     /// count, because it may never be polled again. Costs one load where no lane has a waiter.
+    #[inline]
     pub(crate) fn reserved_for(&self, lane: usize) -> usize {
         match self.waiting() {
             0 => 0,

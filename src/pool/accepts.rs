@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::engine::{Engine, Runner, SubmitOptions};
 use crate::error::SubmitError;
-use crate::queue::Dispatch;
+use crate::queue::{Dispatch, LazyBatch};
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
@@ -32,6 +32,11 @@ pub trait AnyPool: Sync {
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
         self.engine().submit(input, make, options)
+    }
+
+    /// Submits as many tasks of a batch as there is room for now, and returns how many. 0 says nothing about why.
+    fn admit_batch(&self, batch: &mut impl LazyBatch<Item<Self>>, options: &SubmitOptions<'_>) -> usize {
+        self.engine().submit_batch(batch, options)
     }
 
     /// As [`admit`](Self::admit), waiting as a future. `_task` is the number of the task in its view, if it has a state.

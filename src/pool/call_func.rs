@@ -46,7 +46,7 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
     }
 
     fn deferred(deferred: Deferred<Job<T, R>, T>) -> Job<T, R> {
-        Job::Deferred(Box::new(deferred))
+        Job::deferred(deferred)
     }
 
     fn liveness(item: &Job<T, R>) -> Liveness {
@@ -72,7 +72,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> Accepts<T> for PoolWithF
 
     #[inline]
     fn plain(payload: T) -> Job<T, R> {
-        Job::Plain(payload)
+        Job::plain(payload)
     }
 
     fn into_input(job: Job<T, R>) -> T {
@@ -80,11 +80,11 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> Accepts<T> for PoolWithF
     }
 
     fn called(payload: T, sender: ReplySender<T, R>) -> Job<T, R> {
-        Job::Called(payload, sender)
+        Job::called(payload, sender)
     }
 
     fn answered(task_state: &Arc<TaskState<T, R>>) -> Job<T, R> {
-        Job::Answered(TaskRef::new(task_state))
+        Job::answered(TaskRef::new(task_state))
     }
 
     fn run_inline(&self, task_state: &Arc<TaskState<T, R>>) -> bool {

@@ -338,6 +338,10 @@ impl<D: Dispatch> Pool<D> {
     /// Submits all closures of an iterator, in order, and returns how many there were. Blocks as [`submit`](Self::submit) does for each of
     /// them; the iterator may block too.
     ///
+    /// The items of a `Vec`, a boxed slice, a `VecDeque`, an array of up to 32, a copied slice, or a range are at hand: they go in batches of
+    /// up to 64, as far as there is room, with one step and one wake-up for a batch. Any other iterator may block, an adaptor of these too, so
+    /// each of its items goes alone.
+    ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
     /// assert_eq!(pool.submit_all((0..3).map(|n| move || println!("{n}")))?, 3);
@@ -354,7 +358,7 @@ impl<D: Dispatch> Pool<D> {
         T: Send + 'static,
         I: IntoIterator<Item = F>,
     {
-        verbs::submit_all(all, |x| self.submit(x))
+        verbs::submit_all_plain(self, all, verbs::mode(self).into(), |x| self.submit(x))
     }
 }
 

@@ -288,6 +288,10 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     /// Submits all payloads of an iterator, in order, and returns how many there were. Blocks as [`submit`](Self::submit) does for each of
     /// them; the iterator may block too.
     ///
+    /// The items of a `Vec`, a boxed slice, a `VecDeque`, an array of up to 32, a copied slice, or a range are at hand: they go in batches of
+    /// up to 64, as far as there is room, with one step and one wake-up for a batch. Any other iterator may block, an adaptor of these too, so
+    /// each of its items goes alone.
+    ///
     /// ```
     /// let lengths = formicary::PoolWithFunc::new(1, |word: &'static str| word.len())?;
     /// assert_eq!(lengths.submit_all(["formica", "lasius"])?, 2);
@@ -302,7 +306,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> PoolWithFunc<T, D, R> {
     where
         I: IntoIterator<Item = T>,
     {
-        verbs::submit_all(all, |x| self.submit(x))
+        verbs::submit_all_plain(self, all, verbs::mode(self).into(), |x| self.submit(x))
     }
 }
 

@@ -93,7 +93,7 @@ impl<W: Worker> Runner for RunWorker<W> {
     }
 
     fn deferred(deferred: Deferred<Self::Item, W::Input>) -> Self::Item {
-        Job::Deferred(Box::new(deferred))
+        Job::deferred(deferred)
     }
 
     fn liveness(item: &Self::Item) -> Liveness {
@@ -119,7 +119,7 @@ impl<W: Worker, D: Dispatch> Accepts<W::Input> for StatefulPool<W, D> {
 
     #[inline]
     fn plain(input: W::Input) -> Job<W::Input, W::Output> {
-        Job::Plain(input)
+        Job::plain(input)
     }
 
     fn into_input(job: Job<W::Input, W::Output>) -> W::Input {
@@ -127,10 +127,10 @@ impl<W: Worker, D: Dispatch> Accepts<W::Input> for StatefulPool<W, D> {
     }
 
     fn called(input: W::Input, sender: ReplySender<W::Input, W::Output>) -> Job<W::Input, W::Output> {
-        Job::Called(input, sender)
+        Job::called(input, sender)
     }
 
     fn answered(task_state: &Arc<TaskState<W::Input, W::Output>>) -> Job<W::Input, W::Output> {
-        Job::Answered(TaskRef::new(task_state))
+        Job::answered(TaskRef::new(task_state))
     }
 }

@@ -339,7 +339,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     }
 
     /// Submits all inputs of an iterator, in order, and returns how many there were. Blocks as [`submit`](Self::submit) does for each of
-    /// them; the iterator may block too.
+    /// them; the iterator may block too. [Lists](crate::Pool::submit_all) go in batches.
     ///
     /// ```
     #[doc = square!()]
@@ -356,7 +356,7 @@ impl<W: Worker, D: Dispatch> StatefulPool<W, D> {
     where
         I: IntoIterator<Item = W::Input>,
     {
-        verbs::submit_all(all, |x| self.submit(x))
+        verbs::submit_all_plain(self, all, verbs::mode(self).into(), |x| self.submit(x))
     }
 }
 

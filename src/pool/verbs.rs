@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::accepts::{Accepts, AnyPool};
+use super::ready_items::{MOST_AT_A_TIME, ReadyItems, are_at_hand};
 use crate::cancel::{CancelReason, CancelToken};
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
@@ -78,6 +79,37 @@ pub(crate) fn submit_all<I: IntoIterator>(
     let mut rest = all.into_iter();
     let submitted = submit_each(&mut rest.by_ref(), submit);
     submitted.map_err(|(accepted, refusal)| SubmitAllError::new(accepted, refusal, rest))
+}
+
+/// As [`submit_all`], for tasks without options of their own. Items that are at hand go in batches, as far as there is room. Where there is
+/// none, `submit` is called for one, which waits, or is refused with the reason.
+pub(crate) fn submit_all_plain<P, I>(
+    pool: &P,
+    all: I,
+    options: SubmitOptions<'_>,
+    submit: impl Fn(I::Item) -> Result<(), SubmitError<I::Item>>,
+) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>>
+where
+    P: Accepts<I::Item>,
+    I: IntoIterator,
+    I::Item: Send + 'static,
+{
+    if !are_at_hand::<I::IntoIter, I::Item>() {
+        return submit_all(all, submit);
+    }
+    let (mut rest, mut accepted) = (all.into_iter(), 0);
+    loop {
+        let batch = pool.admit_batch(&mut ReadyItems::<P, _>::new(&mut rest), &options);
+        accepted += batch;
+        if batch == MOST_AT_A_TIME {
+            continue;
+        }
+        let Some(x) = rest.next() else { return Ok(accepted) };
+        match submit(x) {
+            Ok(()) => accepted += 1,
+            Err(refusal) => return Err(SubmitAllError::new(accepted, refusal, rest)),
+        }
+    }
 }
 
 /// Submits a task without options, and returns its handle.

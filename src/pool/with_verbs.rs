@@ -308,6 +308,10 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// Submits all that an iterator yields, in order, and returns how many there were. Blocks as [`submit`](Self::submit) does for each of
     /// them; the iterator may block too.
     ///
+    /// The items of a `Vec`, a boxed slice, a `VecDeque`, an array of up to 32, a copied slice, or a range are at hand: they go in batches of
+    /// up to 64, as far as there is room, with one step and one wake-up for a batch. Any other iterator may block, an adaptor of these too, so
+    /// each of its items goes alone. So does each item where there is a name, a token or a time.
+    ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
     /// assert_eq!(pool.with().name("batch").submit_all((0..3).map(|n| move || println!("{n}")))?, 3);
@@ -323,6 +327,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<I::Item>,
         I::Item: Send + 'static,
     {
-        verbs::submit_all(all, |x| self.submit(x))
+        let submit = |x| self.submit(x);
+        match self.task_options().is_none() {
+            true => verbs::submit_all_plain(self.pool, all, self.options(None, WaitMode::Never), submit),
+            false => verbs::submit_all(all, submit),
+        }
     }
 }

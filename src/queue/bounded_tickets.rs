@@ -1,5 +1,7 @@
 //! A ticket counter with a bound.
 
+use std::ops::Range;
+
 use super::ticket_counter::{Blocked, TicketCounter};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -18,10 +20,22 @@ impl BoundedTickets {
     /// Takes a ticket, unless the counter is closed or there is no room for it and `reserved` more. `refresh_bound` must call
     /// [`refresh_bound`](Self::refresh_bound) and return its result.
     pub(super) fn try_take(&self, reserved: usize, refresh_bound: impl Fn() -> u64) -> Result<u64, Blocked> {
-        let reserved = reserved as u64;
+        Ok(self.try_take_some(1, reserved, refresh_bound)?.start)
+    }
+
+    /// Takes up to `most` tickets, but at least one, as [`try_take`](Self::try_take) does.
+    #[inline]
+    pub(super) fn try_take_some(
+        &self,
+        most: usize,
+        reserved: usize,
+        refresh_bound: impl Fn() -> u64,
+    ) -> Result<Range<u64>, Blocked> {
+        let (most, reserved) = (most as u64, reserved as u64);
         loop {
             // ORDERING: Relaxed. A limit once computed stays valid: tasks counted as gone do not come back.
-            match self.ticket_counter.try_take(|ticket| ticket + reserved < self.limit.load(Ordering::Relaxed)) {
+            let limit = || self.limit.load(Ordering::Relaxed);
+            match self.ticket_counter.try_take_some(|ticket| limit().saturating_sub(ticket + reserved).min(most)) {
                 Err(Blocked::NotReady) if refresh_bound() > reserved => {}
                 result => return result,
             }
@@ -34,7 +48,7 @@ impl BoundedTickets {
         // since.
         let count = self.ticket_counter.count();
         let limit = compute();
-        // ORDERING: Relaxed, as in `try_take`.
+        // ORDERING: Relaxed, as in `try_take_some`.
         self.limit.store(limit, Ordering::Relaxed);
         limit.saturating_sub(count)
     }

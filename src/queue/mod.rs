@@ -147,6 +147,14 @@ impl<T, I, F: FnOnce(I) -> T> LazyItem<T> for LazyWith<I, F> {
     }
 }
 
+/// Tasks that are built as they are accepted, in order. They are at hand: to build one neither blocks nor panics, and runs no user code, so
+/// a queue may do it under a lock.
+#[doc(hidden)]
+pub trait LazyBatch<T>: LazyItem<T> {
+    /// How many more can be built.
+    fn remaining(&self) -> usize;
+}
+
 /// How full a queue is. The figures are of one moment, unless tasks keep coming and going while they are read.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,6 +202,10 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
         reserved: usize,
         idle: Option<usize>,
     ) -> Result<(), Refused>;
+
+    /// Accepts as many tasks of a batch as there is room for, as so many [`push`](Queue::push)es do, in one step for each part of the queue.
+    /// Returns how many. 0 says nothing about why. There is at least one task in the batch.
+    fn push_batch(&self, batch: &mut impl LazyBatch<T>, lane: usize, reserved: usize) -> usize;
 
     /// The lane for tasks with this key, always the same for the same key.
     fn lane(&self, _key: u64) -> usize {

@@ -2,6 +2,8 @@
 //!
 //! Run by `ci/loom.sh`. Each model checks one promise of [`Queue`] for every kind of queue.
 
+mod batches;
+
 use loom::thread;
 
 use super::{Balance, DEFAULT_LANE, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue, TaskQueue};
@@ -285,6 +287,14 @@ macro_rules! models {
             #[test]
             fn each_task_goes_to_one_worker() {
                 super::each_task_goes_to_one_worker::<$queue>();
+            }
+            #[test]
+            fn batches_go_round() {
+                super::batches::go_round::<$queue>();
+            }
+            #[test]
+            fn batches_are_accepted_as_far_as_there_is_room() {
+                super::batches::are_accepted_as_far_as_there_is_room::<$queue>();
             }
             #[test]
             fn the_bound_is_exact() {

@@ -3,19 +3,20 @@
 use crossbeam_utils::CachePadded;
 
 use super::bounded_tickets::BoundedTickets;
-use super::counts::Counts;
+use super::counts::{Counts, to_usize};
 use super::finished_counters::{FinishedCounter, FinishedCounters};
 use super::list::List;
 use super::run_limit::RunLimit;
 use super::slots::Slots;
 use super::ticket_counter::{Blocked, TicketCounter};
-use super::{Dispatch, LazyItem, Load, Queue, Refused, Shape, sealed};
+use super::{Dispatch, LazyBatch, LazyItem, Load, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// One lock-free ring of slots for all tasks (a loop queue), first in, first out. Any worker may pop any task.
 ///
-/// The ring is allocated when the pool is built and never again: submitting does not allocate. It has a slot of at least 64
-/// bytes for each of the `workers + queue` unfinished tasks that the pool may hold, rounded up to a power of two.
+/// The ring is allocated when the pool is built and never again: submitting does not allocate. It has a slot for each of the
+/// `workers + queue` unfinished tasks that the pool may hold, rounded up to a power of two: 64 bytes for a closure, the size of the
+/// payload and 16 bytes for a payload (24 for a `u64`), and at least 64 for one of more than 16.
 ///
 /// The bound is exact, and cannot be absent or changed. A pool that is tuned to more workers than it was built with keeps its
 /// slots: while workers are idle, fewer tasks may wait then than the bound allows.
@@ -192,6 +193,18 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
             Err(Blocked::Closed) => Err(Refused::Closed),
             Err(Blocked::NotReady) => Err(Refused::Full),
         }
+    }
+
+    fn push_batch(&self, batch: &mut impl LazyBatch<T>, _lane: usize, reserved: usize) -> usize {
+        debug_assert!(batch.remaining() > 0, "no ticket at all would be refused for ever");
+        let refresh = || self.refresh_limit(&self.control.lock());
+        let Ok(tickets) = self.push_tickets.try_take_some(batch.remaining(), reserved, refresh) else { return 0 };
+        let count = tickets.end - tickets.start;
+        for ticket in tickets {
+            // SAFETY: each push ticket is given to one caller.
+            unsafe { self.slots.put(ticket, || batch.build()) };
+        }
+        to_usize(count)
     }
 
     fn cx(&self, worker: usize) -> FinishedCounter {

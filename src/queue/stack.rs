@@ -4,7 +4,7 @@ use super::counts::to_usize;
 use super::finished_counters::{FinishedCounter, FinishedCounters};
 use super::run_limit::RunLimit;
 use super::two_lock_queue::{Head, TwoLockQueue};
-use super::{Dispatch, LazyItem, Load, Queue, Refused, Shape, sealed};
+use super::{Dispatch, LazyBatch, LazyItem, Load, Queue, Refused, Shape, sealed};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// A stack of idle workers with one queue behind it. The default.
@@ -135,6 +135,10 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
             Some(worker) => self.push_reserved(item, reserved, worker),
             None => self.tasks.push(item, reserved, || self.finished_tasks()),
         }
+    }
+
+    fn push_batch(&self, batch: &mut impl LazyBatch<T>, _lane: usize, reserved: usize) -> usize {
+        self.tasks.push_batch(batch, usize::MAX, reserved, || self.finished_tasks())
     }
 
     fn cx(&self, worker: usize) -> FinishedCounter {

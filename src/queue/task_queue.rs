@@ -9,7 +9,7 @@ use super::ShardStats;
 use super::counts::to_usize;
 use super::high_water::{Busy, HighWater};
 use super::overflow::{Overflow, OverflowCx, OwnQueue};
-use super::{LazyItem, Load, Queue, Refused, Shape};
+use super::{LazyBatch, LazyItem, Load, Queue, Refused, Shape};
 
 /// Once in this many pops a worker looks first at each place that is not its own list: other submitters must not wait forever behind tasks
 /// that submit themselves again.
@@ -69,6 +69,11 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         idle: Option<usize>,
     ) -> Result<(), Refused> {
         self.queue.push(item, lane, reserved, idle)
+    }
+
+    /// Accepts tasks of a batch within the bound. Returns how many.
+    pub(crate) fn push_batch(&self, batch: &mut impl LazyBatch<T>, lane: usize, reserved: usize) -> usize {
+        self.queue.push_batch(batch, lane, reserved)
     }
 
     /// Accepts a task of one of the pool's own workers, beyond the bound; `own` is that worker's list. `Full` means that there are

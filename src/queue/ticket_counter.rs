@@ -1,5 +1,7 @@
 //! A counter of tickets that can be closed.
 
+use std::ops::Range;
+
 use crate::sync::{AtomicU64, Backoff, Ordering};
 
 const CLOSED: u64 = 1;
@@ -27,13 +29,13 @@ impl TicketCounter {
 
     /// The number of tickets given out, which is the next ticket.
     pub(super) fn count(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `try_take`: a thread that sees a ticket given out sees what its taker did
+        // ORDERING: Acquire pairs with the Release in `try_take_some`: a thread that sees a ticket given out sees what its taker did
         // before.
         self.0.load(Ordering::Acquire) / ONE
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        // ORDERING: Relaxed. A hint; `try_take` decides.
+        // ORDERING: Relaxed. A hint; `try_take_some` decides.
         self.0.load(Ordering::Relaxed) & CLOSED != 0
     }
 
@@ -50,6 +52,12 @@ impl TicketCounter {
 
     /// Takes the next ticket if `ready` holds for it. Lock-free.
     pub(super) fn try_take(&self, ready: impl Fn(u64) -> bool) -> Result<u64, Blocked> {
+        Ok(self.try_take_some(|ticket| u64::from(ready(ticket)))?.start)
+    }
+
+    /// Takes so many of the next tickets as `available` returns for the first of them, at least one. Lock-free.
+    #[inline]
+    pub(super) fn try_take_some(&self, available: impl Fn(u64) -> u64) -> Result<Range<u64>, Blocked> {
         let backoff = Backoff::new();
         // ORDERING: Acquire, as in `count`; the same for the other loads here.
         let mut word = self.0.load(Ordering::Acquire);
@@ -57,7 +65,8 @@ impl TicketCounter {
             if word & CLOSED != 0 {
                 return Err(Blocked::Closed);
             }
-            if !ready(word / ONE) {
+            let (first, count) = (word / ONE, available(word / ONE));
+            if count == 0 {
                 let now = self.0.load(Ordering::Acquire);
                 if now == word {
                     return Err(Blocked::NotReady);
@@ -66,8 +75,8 @@ impl TicketCounter {
                 continue;
             }
             // ORDERING: AcqRel: takers of later tickets see what takers of earlier ones did before.
-            match self.0.compare_exchange_weak(word, word + ONE, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(word / ONE),
+            match self.0.compare_exchange_weak(word, word + count * ONE, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(first..first + count),
                 Err(now) => {
                     word = now;
                     backoff.spin();
@@ -79,7 +88,7 @@ impl TicketCounter {
     /// Takes the next ticket of a closed counter. The caller makes sure that no two threads do this at a time.
     pub(super) fn take_closed(&self) -> u64 {
         debug_assert!(self.is_closed());
-        // ORDERING: AcqRel, as in `try_take`.
+        // ORDERING: AcqRel, as in `try_take_some`.
         self.0.fetch_add(ONE, Ordering::AcqRel) / ONE
     }
 }

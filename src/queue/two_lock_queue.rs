@@ -4,8 +4,9 @@ use std::mem;
 
 use crossbeam_utils::CachePadded;
 
+use super::counts::to_usize;
 use super::list::List;
-use super::{LazyItem, Refused};
+use super::{LazyBatch, LazyItem, Refused};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// Two lists, each under its own lock: submitters push to the tail, workers pop from the head. A worker that finds the head
@@ -142,6 +143,28 @@ impl<T, G, U> TwoLockQueue<T, G, U> {
         self.admit(&mut tail, reserved, finished)?;
         self.put(&mut tail, item);
         Ok(())
+    }
+
+    /// Pushes up to `most` tasks of a batch, as so many [`push`](Self::push)es do. Returns how many.
+    pub(super) fn push_batch(
+        &self,
+        batch: &mut impl LazyBatch<T>,
+        most: usize,
+        reserved: usize,
+        finished: impl FnOnce() -> u64,
+    ) -> usize {
+        let mut tail = self.lock_tail();
+        if tail.is_closed {
+            return 0;
+        }
+        let (wanted, last) = (most.min(batch.remaining()) as u64, self.pushed().saturating_add(reserved as u64));
+        if last.saturating_add(wanted) > tail.limit {
+            tail.refresh_limit(finished);
+        }
+        let count = wanted.min(tail.limit.saturating_sub(last));
+        (0..count).for_each(|_| tail.tasks.push(batch.build()));
+        self.tail.add_passed(count);
+        to_usize(count)
     }
 
     #[inline]

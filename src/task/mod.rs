@@ -11,6 +11,7 @@ pub(crate) mod job;
 pub(crate) mod liveness;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod packed_job;
 pub(crate) mod pending_polls;
 pub(crate) mod running_tasks;
 pub(crate) mod state;

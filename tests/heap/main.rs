@@ -6,6 +6,7 @@ mod support;
 
 mod finished;
 mod left_behind;
+mod queued;
 mod shrinking;
 mod stateful_memory;
 

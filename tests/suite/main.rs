@@ -10,6 +10,7 @@ mod async_cancelling;
 mod awaited_ends;
 mod awaited_tokens;
 mod awaiting;
+mod batches;
 mod broadcast;
 mod broadcast_closures;
 mod broadcast_leaving;

@@ -26,7 +26,7 @@ use std::time::Duration;
 use crate::engine::{Engine, Runner, SubmitOptions};
 use crate::error::SubmitError;
 use crate::pool::{Accepts, AnyPool, Item, Pool, PoolWithFunc, StatefulPool};
-use crate::queue::Dispatch;
+use crate::queue::{Dispatch, LazyBatch};
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
 use crate::task::in_view::InView;
@@ -354,6 +354,11 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
         self.view.submit(input, make, view.map(InView::task), options)
+    }
+
+    /// Each task may have to wait for a permit of its own.
+    fn admit_batch(&self, _batch: &mut impl LazyBatch<Item<P>>, _options: &SubmitOptions<'_>) -> usize {
+        0
     }
 
     fn admit_async<'p>(

@@ -263,7 +263,7 @@ where
     let pool = engine.id();
     let make = move |item| {
         let task_state = TaskState::new(item, TaskMeta::new(pool));
-        let task = Job::Answered(TaskRef::new(&task_state));
+        let task = Job::answered(TaskRef::new(&task_state));
         (task_state, task)
     };
     EngineSubmitter { engine, make, item: |item| item }

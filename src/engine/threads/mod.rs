@@ -77,6 +77,7 @@ impl Threads {
     }
 
     /// Whether there is a worker that has its thread and stays. Only [`has_worker_now`](Self::has_worker_now) is certain.
+    #[inline]
     pub(crate) fn has_worker(&self) -> bool {
         let (staying, _) = self.population();
         // ORDERING: Relaxed. Both words change in one step under the lock. A thread that reads them in between and finds no worker checks

@@ -13,7 +13,7 @@ use super::balance::{Balance, scramble, truncate};
 use super::counts::{Counts, to_usize};
 use super::run_limit::RunLimit;
 use super::shard_assignment::{Assigned, ShardAssignment};
-use super::{DEFAULT_LANE, Dispatch, LazyItem, Load, MAX_WORKERS, Queue, Refused, Shape, sealed};
+use super::{DEFAULT_LANE, Dispatch, LazyBatch, LazyItem, Load, MAX_WORKERS, Queue, Refused, Shape, sealed};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 
 use shard::Shard;
@@ -155,6 +155,23 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
                 return Err(Refused::Full);
             }
         }
+    }
+
+    fn push_batch(&self, batch: &mut impl LazyBatch<T>, lane: usize, reserved: usize) -> usize {
+        if lane != DEFAULT_LANE {
+            return self.shards[self.shard_for(lane)].push_batch(batch, usize::MAX, reserved);
+        }
+        // As many to each shard that is picked as if all got the same.
+        let share = batch.remaining().div_ceil(self.shards.len());
+        let mut pushed = 0;
+        while batch.remaining() > 0 {
+            let mut shards = self.all_from(self.pick()).map(|index| &self.shards[index]);
+            match shards.find_map(|shard| Some(shard.push_batch(batch, share, reserved)).filter(|count| *count > 0)) {
+                Some(count) => pushed += count,
+                None => break,
+            }
+        }
+        pushed
     }
 
     fn lane(&self, key: u64) -> usize {

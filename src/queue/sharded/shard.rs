@@ -1,7 +1,7 @@
 //! One shard: its tasks and their counts.
 
 use crate::queue::two_lock_queue::{Head, TwoLockQueue};
-use crate::queue::{LazyItem, Refused};
+use crate::queue::{LazyBatch, LazyItem, Refused};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 pub(super) struct Shard<T>(TwoLockQueue<T, (), WorkerCounts>);
@@ -35,6 +35,11 @@ impl<T> Shard<T> {
     #[inline]
     pub(super) fn push(&self, item: &mut (impl LazyItem<T> + ?Sized), reserved: usize) -> Result<(), Refused> {
         self.0.push(item, reserved, || self.finished())
+    }
+
+    /// Pushes up to `most` tasks of a batch. Returns how many.
+    pub(super) fn push_batch(&self, batch: &mut impl LazyBatch<T>, most: usize, reserved: usize) -> usize {
+        self.0.push_batch(batch, most, reserved, || self.finished())
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -4,6 +4,7 @@
 //! in the caller's frame, which stays until the answer is there. So a call allocates nothing, and each direction moves one cache line.
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
@@ -166,6 +167,18 @@ impl<I, O> ReplySender<I, O> {
         ReplySender(oneshot)
     }
 
+    /// The sender as a pointer. Its address is a multiple of 4.
+    pub(crate) fn into_pointer(self) -> NonNull<()> {
+        const { assert!(align_of::<Oneshot<I, O>>() >= 4) };
+        ManuallyDrop::new(self).0.cast()
+    }
+
+    /// # Safety
+    /// The pointer comes from [`into_pointer`](Self::into_pointer) of a sender of the same types, and becomes one again once.
+    pub(crate) unsafe fn from_pointer(pointer: NonNull<()>) -> Self {
+        ReplySender(pointer.cast())
+    }
+
     /// Answers with the input.
     pub(crate) fn give_back(self, refusal: SubmitError<I>) {
         // SAFETY: `self` is the sender. It announces when it is dropped, at the end of this function.
@@ -205,9 +218,7 @@ struct VTable {
 
 impl ErasedSender {
     pub(super) fn of<I: Send, O: Send>(sender: ReplySender<I, O>) -> Self {
-        let oneshot = sender.0.cast();
-        std::mem::forget(sender);
-        ErasedSender { oneshot, vtable: Erased::<I, O>::VTABLE }
+        ErasedSender { oneshot: sender.into_pointer(), vtable: Erased::<I, O>::VTABLE }
     }
 
     /// Answers that the task panicked.

@@ -189,8 +189,8 @@ impl<M: Machine, D: Dispatch> Bound<M> for BoundState<M, D> {
         WorkerPool::submit(&self.0, n).expect("the pool is open");
     }
 
-    fn invoke_all(&self, mut all: Range<u64>) {
-        WorkerPool::submit_all(&self.0, &mut all).expect("the pool is open");
+    fn invoke_all(&self, all: Range<u64>) {
+        self.0.submit_all(all).expect("the pool is open");
     }
 
     fn call(&self, n: u64) -> u64 {
