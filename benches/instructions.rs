@@ -72,9 +72,9 @@ fn work(n: u64, submitter: &Thread) -> u64 {
 fn take_turns<H>(count: u64, submit: impl Fn(u64) -> Option<H>) -> Vec<H> {
     let submit = |n| submit(n).expect("there is room");
     let mut given = Vec::with_capacity(MOST);
-    let _first = hold_worker(&submit);
-    given.extend((0..count).map(&submit));
-    let _last = let_worker_run(count, &submit);
+    let _first = hold_worker(submit);
+    given.extend((0..count).map(submit));
+    let _last = let_worker_run(count, submit);
     given
 }
 

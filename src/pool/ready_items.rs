@@ -107,7 +107,7 @@ mod tests {
         assert!(is_batch(vec.clone()) && is_batch(vec.clone().into_boxed_slice()) && is_batch(vec.iter().copied()));
         assert!(is_batch([7_u8, 8]) && is_batch(0..9_u8) && is_batch(0..=9_u8) && is_batch(vec.drain(..)));
         assert!(is_batch(collections::VecDeque::from([7_u8])));
-        assert!(!is_batch([String::new()].iter().cloned()) && !is_batch(vec.into_iter().map(|n| n)));
+        assert!(!is_batch([String::new()].iter().cloned()) && !is_batch(vec.into_iter().map(|n| n + 1)));
         assert!(!is_batch(std::sync::mpsc::channel::<u8>().1) && !is_batch((0..9_u8).filter(|_| true)));
         let boxed: Box<dyn Iterator<Item = u8>> = Box::new(0..9);
         assert!(!is_batch(boxed));
