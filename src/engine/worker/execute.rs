@@ -25,7 +25,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> bool {
         let local = cx.local;
         let mut completion = Completion::default();
-        let height = local.height();
+        // A task that is run within another one leaves alone what that one has pushed.
+        let height = if cx.queue_cx.is_some() { 0 } else { local.height() };
         let mut panic = self.call(local, &mut completion, body);
         if local.height() > height {
             self.run_left_jobs(local, height);
@@ -86,8 +87,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         // Has the fence that `notify_if_watched` needs.
         self.notify_blocked();
-        if !cx.queue_cx.is_some_and(|queue_cx| self.queue.has_own(queue_cx)) {
-            self.notify_if_watched();
+        if self.lifecycle.is_watched() && !cx.queue_cx.is_some_and(|queue_cx| self.queue.has_own(queue_cx)) {
+            self.notify_if_at_rest();
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Overflow<T> {
     /// Copies of values under the lock, for reads without it.
     shared_waiting: AtomicUsize,
     is_limited: AtomicBool,
-    /// Incremented with each change of the workers' lists, which workers copy. 0: there was never one.
+    /// Incremented with each change of the workers' lists, which workers copy. 0: no list was ever used.
     version: AtomicUsize,
     shared: Mutex<Shared<T>>,
     /// The most unfinished tasks beyond the bound.
@@ -78,8 +78,9 @@ impl<T> OverflowCx<T> {
     }
 
     /// Whether the worker has moved tasks to its own list since the last call.
+    #[inline]
     pub(super) fn take_moved(&self) -> bool {
-        self.has_moved.take()
+        self.has_moved.get() && self.has_moved.take()
     }
 }
 
@@ -174,10 +175,10 @@ impl<T> Overflow<T> {
         self.shared_waiting.store(shared.lanes.len(), Ordering::Relaxed);
     }
 
-    /// Whether there may be tasks in these lists: two loads of a line that is hardly ever written, unless tasks name lanes.
+    /// Whether there ever was a task in these lists: one load of a line that is hardly ever written, unless tasks name lanes.
     #[inline]
     pub(super) fn is_used(&self) -> bool {
-        self.version() > 0 || self.shared_waiting() > 0
+        self.version() > 0
     }
 
     /// The worker's own list.
@@ -244,6 +245,9 @@ impl<T> Overflow<T> {
         }
         if self.max < usize::MAX && shared.lanes.len() + shared.running() >= self.max {
             return Err(Refused::Full);
+        }
+        if !self.is_used() {
+            self.count_version();
         }
         shared.accepted += 1;
         shared.lanes.push(lane, item.build());
