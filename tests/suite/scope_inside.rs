@@ -150,7 +150,7 @@ fn among_forks<D: Dispatch>() {
             pool.scope(|s| {
                 s.spawn(|| {
                     let spawn = || s.spawn(|| pool.join(|| ran.up(), || ran.up()));
-                    pool.join(&spawn, || pool.join(&spawn, &spawn));
+                    pool.join(spawn, || pool.join(spawn, spawn));
                 });
             });
         }
