@@ -19,8 +19,9 @@ macro_rules! on_each_dispatch {
         explore(concat!(stringify!($scenario), "/Sharded"), $scenario::<Sharded>);
     };
 }
+pub(crate) use on_each_dispatch;
 
-fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
+pub fn pool<D: Dispatch>(workers: usize, queue: usize) -> Arc<Pool<D>> {
     let builder = Pool::builder().dispatch::<D>().workers(workers).min_workers(draw(workers + 1)).queue(queue);
     let expiry = if is_even() && draw(2) == 0 { Some(Duration::ZERO) } else { None };
     Arc::new(builder.expiry(expiry).spin(Duration::ZERO).build().unwrap())
@@ -165,54 +166,6 @@ fn a_pool_does_not_wait_for_itself<D: Dispatch>() {
 #[test]
 fn p03_a_pool_does_not_wait_for_itself() {
     on_each_dispatch!(a_pool_does_not_wait_for_itself);
-}
-
-/// Forks inside forks, from outside and from tasks, beside other tasks, while the size changes or the pool ends: each closure runs once,
-/// and its result is there.
-fn forks_end<D: Dispatch>() {
-    let pool = pool::<D>(1 + draw(3), draw(3));
-    let changes = {
-        let pool = Arc::clone(&pool);
-        thread::spawn(move || match draw(4) {
-            0 => pool.tune(1 + draw(3)).unwrap(),
-            1 => drop(pool.pause()),
-            2 => drop(pool.shutdown()),
-            _ => drop(pool.submit(stumble)),
-        })
-    };
-    fn sum<D: Dispatch>(pool: &Pool<D>, numbers: &[usize]) -> usize {
-        stumble();
-        match numbers {
-            [] => 0,
-            [one] => *one,
-            _ => {
-                let (left, right) = numbers.split_at(numbers.len() / 2);
-                let (left, right) = pool.join(|| sum(pool, left), || sum(pool, right));
-                left + right
-            }
-        }
-    }
-    let numbers: Vec<usize> = (1..=1 + draw(6)).collect();
-    let expected: usize = numbers.iter().sum();
-    if draw(2) == 0 {
-        assert_eq!(sum(&pool, &numbers), expected);
-    } else {
-        let own = Arc::clone(&pool);
-        match pool.run(move || sum(&own, &numbers)) {
-            Ok(found) => assert_eq!(found, expected),
-            Err(error) => assert!(matches!(error, CallError::Refused(_))),
-        }
-    }
-    changes.join().unwrap();
-    assert!(pool.shutdown().is_complete());
-    let stats = pool.stats();
-    assert_eq!((stats.submitted, stats.panicked, stats.returned), (stats.completed, 0, 0), "{stats:?}");
-    check_threads(&stats);
-}
-
-#[test]
-fn p03_forks_end() {
-    on_each_dispatch!(forks_end);
 }
 
 /// Groups, scopes and views of one pool at a time: a scope ends when its tasks have, a group reports its failure, a view keeps its

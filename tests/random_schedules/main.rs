@@ -24,6 +24,6 @@ mod support;
 
 mod explore;
 mod handles;
-
 mod owners;
+mod recursive;
 mod tasks;

@@ -2,12 +2,13 @@
 
 mod lanes;
 mod local_queue;
+mod starting;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use lanes::Lanes;
-use local_queue::{LocalState, Locked, Rules};
+use local_queue::{LocalState, Rules};
 
 use super::list::List;
 use super::{DEFAULT_LANE, LazyItem, Load, Queue, Refused};
@@ -98,29 +99,6 @@ impl<T> Shared<T> {
     fn lock_all(&mut self) -> AllLocked<'_, T> {
         let locals = self.locals.iter().map(|local| (&**local, local.lock())).collect();
         AllLocked { lanes: &mut self.lanes, accepted: self.accepted, locals }
-    }
-
-    /// Whether one more task may start beside the queue. Then the queue knows of it, if a limit is in force.
-    fn reserve<Q: Queue<T>>(&self, queue: &Q) -> bool {
-        let Some(limit) = self.limit else { return true };
-        let running = self.running();
-        // From now on the queue starts no task that would exceed the limit together with this one. It may have started one before.
-        queue.set_elsewhere(running + 1);
-        let may_start = queue.load().running + running < limit;
-        if !may_start {
-            self.update_queue(queue);
-        }
-        may_start
-    }
-
-    /// Tells the queue how many tasks run elsewhere.
-    ///
-    /// Another worker may have found nothing because of a reservation that this takes back, and sleep. The caller checks all lists again
-    /// before it sleeps (parking.md).
-    fn update_queue<Q: Queue<T>>(&self, queue: &Q) {
-        if self.limit.is_some() {
-            queue.set_elsewhere(self.running());
-        }
     }
 }
 
@@ -255,107 +233,6 @@ impl<T> Overflow<T> {
         Ok(())
     }
 
-    /// Takes the next task of the worker's own list, if it may start; the task counts as running from now on.
-    pub(super) fn pop_own<Q: Queue<T>>(&self, queue: &Q, cx: &OverflowCx<T>) -> Option<T> {
-        let own = cx.own.get().filter(|own| own.waiting() > 0)?;
-        self.start_under((own, None), queue, |locked| {
-            let item = locked.own.list.pop();
-            own.publish(&locked.own);
-            item
-        })
-    }
-
-    /// The same for the shared list.
-    pub(super) fn pop_shared<Q: Queue<T>>(&self, queue: &Q, cx: &OverflowCx<T>) -> Option<T> {
-        if self.shared_waiting() == 0 {
-            return None;
-        }
-        let own = self.own(&cx.own);
-        let mut shared = self.shared.lock();
-        if shared.lanes.len() == 0 || !shared.reserve(queue) {
-            return None;
-        }
-        own.set_running();
-        let item = shared.lanes.pop();
-        self.publish(&shared);
-        item
-    }
-
-    /// The same for another worker's list. Moves some of its tasks to the worker's own. Takes time in proportion to the number of workers.
-    pub(super) fn steal<Q: Queue<T>>(&self, queue: &Q, cx: &OverflowCx<T>) -> Option<T> {
-        if !self.has_local_tasks(cx) {
-            return None;
-        }
-        let own = self.own(&cx.own);
-        let locals = cx.locals.borrow();
-        let at = |n: usize| (cx.next.get() + n) % locals.len();
-        let mut others = (0..locals.len()).map(at).filter(|at| !Arc::ptr_eq(&locals[*at], own));
-        let from = others.find(|at| locals[*at].waiting() > 0)?;
-        // There may be more where this one was.
-        cx.next.set(from);
-        let victim = &locals[from];
-        let item = self.start_under((own, Some(victim)), queue, |locked| {
-            let item = locked.steal()?;
-            locked.victim.iter().for_each(|theirs| victim.publish(theirs));
-            own.publish(&locked.own);
-            Some(item)
-        });
-        cx.has_moved.set(item.is_some() && own.waiting() > 0);
-        item
-    }
-
-    /// Starts a task that comes from none of these lists, if it may start and `take` finds one. It counts as accepted and as running from
-    /// now on.
-    pub(super) fn start<Q: Queue<T>>(
-        &self,
-        queue: &Q,
-        cx: &OverflowCx<T>,
-        take: impl FnOnce() -> Option<T>,
-    ) -> Option<T> {
-        self.start_under((self.own(&cx.own), None), queue, |locked| {
-            let item = take();
-            locked.own.accepted += u64::from(item.is_some());
-            item
-        })
-    }
-
-    /// Starts what `take` takes under the locks of the worker's own list and of the victim's, if it may start.
-    #[inline]
-    fn start_under<Q: Queue<T>>(
-        &self,
-        (own, victim): (&LocalQueue<T>, Option<&LocalQueue<T>>),
-        queue: &Q,
-        take: impl FnOnce(&mut Locked<'_, T>) -> Option<T>,
-    ) -> Option<T> {
-        let mut locked = own.lock_with(victim);
-        if locked.own.rules.is_limited {
-            drop(locked);
-            return self.start_limited((own, victim), queue, take);
-        }
-        let item = take(&mut locked)?;
-        own.set_running();
-        Some(item)
-    }
-
-    #[cold]
-    fn start_limited<Q: Queue<T>>(
-        &self,
-        (own, victim): (&LocalQueue<T>, Option<&LocalQueue<T>>),
-        queue: &Q,
-        take: impl FnOnce(&mut Locked<'_, T>) -> Option<T>,
-    ) -> Option<T> {
-        let shared = self.shared.lock();
-        if !shared.reserve(queue) {
-            return None;
-        }
-        let item = take(&mut own.lock_with(victim));
-        match item {
-            Some(_) => own.set_running(),
-            None => shared.update_queue(queue),
-        }
-        item
-    }
-
     /// Takes a task to run inside another one of the worker whose list is `own`, which waits meanwhile. Does not change the count of running
     /// tasks.
     pub(super) fn pop_instead(&self, own: Option<&OwnQueue<T>>) -> Option<T> {
@@ -371,16 +248,6 @@ impl<T> Overflow<T> {
             self.publish(&shared);
             item
         })
-    }
-
-    /// Counts the task that the worker has started as finished, by a read-modify-write.
-    pub(super) fn finished<Q: Queue<T>>(&self, queue: &Q, cx: &OverflowCx<T>) {
-        self.own(&cx.own).set_finished();
-        // ORDERING: Relaxed, after the fence in `set_finished`. It pairs with the one in `set_limits`: either this sees the limit, or
-        // `set_limits` sees that the task has ended.
-        if self.is_limited.load(Ordering::Relaxed) {
-            self.shared.lock().update_queue(queue);
-        }
     }
 
     /// Whether a worker's list has tasks.
