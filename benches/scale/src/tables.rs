@@ -3,7 +3,6 @@
 use crate::calibrate::{DISPATCHES, Measured, Model};
 use crate::machine::{Costs, Nanos};
 use crate::measure;
-use crate::nested::Nested;
 use crate::queues::Dispatch;
 use crate::scenario::{Load, Outcome, QUEUE, Scenario};
 
@@ -28,6 +27,8 @@ fn millions(outcome: &Outcome) -> String {
     let millions = outcome.per_second / 1e6;
     if millions < 9.95 { format!("{millions:.2}") } else { format!("{millions:.1}") }
 }
+
+type LoadOf = fn(usize) -> Load;
 
 /// One submitter, or as many as workers.
 fn one(_cores: usize) -> Load {
@@ -66,7 +67,6 @@ fn each_core(name: &str, scenario: impl Fn(usize) -> Scenario) {
 /// Tasks per second by cores, for every load.
 pub fn scale(model: &Model) {
     let columns = CORES.map(|cores| cores.to_string());
-    type LoadOf = fn(usize) -> Load;
     let loads: [(&str, LoadOf, &[Dispatch]); 4] = [
         ("One submitter, millions of tasks per second", one, &DISPATCHES),
         ("As many submitters as workers", as_many, &DISPATCHES),
@@ -153,11 +153,14 @@ pub fn changes(model: &Model) {
         });
     }
     for (load, name) in [(Load::Nested, "nested"), (FORKS, "forks")] {
-        for nested in [Nested::List, Nested::Counted, Nested::Inboxes] {
-            each_core(&format!("{name}, {nested:?}"), |cores| Scenario {
-                nested,
-                ..model.scenario(Dispatch::Stack, load, cores)
-            });
+        for (size, task) in TASKS {
+            for (is_new, how) in [(true, ", new pool"), (false, "")] {
+                each_core(&format!("{name}, {size}{how}"), |cores| Scenario {
+                    task,
+                    is_new,
+                    ..model.scenario(Dispatch::Stack, load, cores)
+                });
+            }
         }
     }
 }
