@@ -3,7 +3,6 @@
 
 use crate::machine::{Costs, Nanos};
 use crate::measure::{self, Figures};
-use crate::nested::Nested;
 use crate::pool::Local;
 use crate::queues::Dispatch;
 use crate::scenario::{Load, QUEUE, Scenario};
@@ -113,7 +112,7 @@ impl Model {
             cores,
             task: 0,
             queue: QUEUE,
-            nested: Nested::List,
+            is_new: false,
             local: self.locals[index],
             costs: self.costs,
         }

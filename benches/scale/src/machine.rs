@@ -99,6 +99,8 @@ pub struct Machine {
     random: Cell<u64>,
     /// The time that cores have spent waiting, by the name of what they waited for.
     waits: RefCell<BTreeMap<&'static str, Nanos>>,
+    /// By core: what it is parked for, and since when.
+    parked: RefCell<BTreeMap<usize, (&'static str, Nanos)>>,
     end: Cell<Nanos>,
     /// From when on tasks and waits are counted.
     from: Cell<Nanos>,
@@ -115,6 +117,7 @@ impl Machine {
             serial: Cell::new(0),
             random: Cell::new(1),
             waits: RefCell::new(BTreeMap::new()),
+            parked: RefCell::new(BTreeMap::new()),
             end: Cell::new(0),
             from: Cell::new(0),
             done: Cell::new(0),
@@ -193,7 +196,11 @@ impl Machine {
 
     /// What cores have waited for, and for how long in all, the longest first.
     pub fn waits(&self) -> Vec<(&'static str, Nanos)> {
-        let mut waits: Vec<_> = self.waits.borrow().iter().map(|(name, time)| (*name, *time)).collect();
+        let mut waits = self.waits.borrow().clone();
+        for (name, since) in self.parked.borrow().values() {
+            *waits.entry(name).or_default() += self.now().saturating_sub(self.from.get().max(*since));
+        }
+        let mut waits: Vec<_> = waits.into_iter().collect();
         waits.sort_by_key(|(_, time)| Reverse(*time));
         waits
     }
@@ -316,9 +323,11 @@ impl Core<'_> {
 
     /// Waits until another core calls [`wake`](Self::wake), or `resume_at`. `name` is what it waits for.
     pub async fn park(self, name: &'static str) {
-        let since = self.machine.now();
+        let machine = self.machine;
+        machine.parked.borrow_mut().insert(self.id, (name, machine.now()));
         pending_once().await;
-        self.machine.note_wait(name, self.machine.now() - since);
+        let since = machine.parked.borrow_mut().remove(&self.id).map_or(machine.now(), |(_, since)| since);
+        machine.note_wait(name, machine.now() - since.max(machine.from.get().min(machine.now())));
     }
 
     /// Waits for something that is not a line.

@@ -4,6 +4,7 @@
 //! `--check` leaves the tables out. With `--recorded` nothing is measured: the figures are those of a recorded measurement, on any machine.
 
 mod calibrate;
+mod high_water;
 mod lock;
 mod machine;
 mod measure;

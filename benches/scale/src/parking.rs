@@ -18,6 +18,7 @@ pub trait Source {
     async fn pop(&self, core: Core<'_>) -> Option<Self::Item>;
     async fn peek(&self, core: Core<'_>) -> bool;
     async fn has_work(&self, core: Core<'_>) -> bool;
+    async fn has_more(&self, core: Core<'_>) -> bool;
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -98,7 +99,7 @@ impl Parking {
         core.read(self.counts).await;
         if self.sleeping() > 0 && self.searchers.get() == 1 && self.waking.get() == 1 {
             core.read(self.waking_line).await;
-            if source.has_work(core).await
+            if source.has_more(core).await
                 && let Some(worker) = self.claim_beside(core, 1).await
             {
                 self.unpark(core, worker).await;

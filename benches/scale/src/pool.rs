@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use crate::machine::{Core, Line, Machine, Nanos};
-use crate::nested::{Nested, Own};
+use crate::high_water::HighWater;
+use crate::machine::{Core, Machine, Nanos};
+use crate::nested::Own;
 use crate::parking::{Parking, Source};
 use crate::queues::Queue;
 use crate::room::{SPIN_ROUNDS, WaitQueue};
@@ -24,8 +25,8 @@ pub struct Local {
 pub enum Task {
     /// From the queue.
     Queued,
-    /// From the overflow list.
-    Nested,
+    /// From a list of what tasks have submitted. `has_moved`: the worker has stolen more of them, and wakes another worker.
+    Nested { has_moved: bool },
     /// A job of so many leaves, from a deque.
     Job(u64),
 }
@@ -40,8 +41,8 @@ pub struct Pool<'m> {
     local: Local,
     /// How long the user's code runs in a task, or in a leaf.
     task: Nanos,
-    high_water: Line,
-    is_busy: Vec<Cell<bool>>,
+    high_water: HighWater,
+    is_new: bool,
     /// The leaves of a tree of forks, and how many of the current one are left.
     pub leaves: u64,
     left: Cell<u64>,
@@ -54,7 +55,7 @@ impl<'m> Pool<'m> {
         own: Own,
         cores: usize,
         leaves: u64,
-        (local, task): (Local, Nanos),
+        (local, task, is_new): (Local, Nanos, bool),
     ) -> Self {
         Pool {
             machine,
@@ -64,8 +65,8 @@ impl<'m> Pool<'m> {
             room: WaitQueue::new(machine, cores),
             local,
             task,
-            high_water: machine.line("high_water"),
-            is_busy: (0..cores).map(|_| Cell::new(false)).collect(),
+            high_water: HighWater::new(machine, cores),
+            is_new,
             leaves,
             left: Cell::new(leaves),
         }
@@ -115,22 +116,43 @@ impl<'m> Pool<'m> {
     /// `TaskQueue::pop`.
     async fn next(&self, core: Core<'_>) -> Option<Task> {
         let task = self.take_next(core).await;
-        if self.is_busy[core.id].replace(task.is_some()) != task.is_some() {
-            core.modify(self.high_water).await;
-        } else if task.is_some() {
-            core.read(self.high_water).await;
+        match task {
+            Some(_) => self.enter(core).await,
+            None => self.high_water.exit(core).await,
         }
         task
     }
 
+    async fn enter(&self, core: Core<'_>) {
+        self.high_water.enter(core, &self.queue, &self.own, self.is_new).await;
+    }
+
     async fn take_next(&self, core: Core<'_>) -> Option<Task> {
-        if self.own.mode == Nested::Inboxes && !self.own.forks {
-            if self.own.pop_job(core).await.is_some() {
-                return Some(Task::Nested);
-            }
-        } else if self.own.pop_nested(core).await {
-            return Some(Task::Nested);
+        if !self.own.is_used(core).await {
+            return self.pop_queue(core).await;
         }
+        let in_turn = match self.own.next_turn(core) {
+            0 if self.queue.has_work(core).await => self.pop_queue(core).await,
+            2 => self.steal_nested(core).await,
+            _ => None,
+        };
+        if in_turn.is_some() {
+            return in_turn;
+        }
+        if self.own.pop_own(core).await {
+            return Some(Task::Nested { has_moved: false });
+        }
+        match self.pop_queue(core).await {
+            Some(task) => Some(task),
+            None => self.steal_nested(core).await,
+        }
+    }
+
+    async fn steal_nested(&self, core: Core<'_>) -> Option<Task> {
+        self.own.steal_nested(core).await.map(|has_moved| Task::Nested { has_moved })
+    }
+
+    async fn pop_queue(&self, core: Core<'_>) -> Option<Task> {
         self.queue.pop(core).await.then_some(Task::Queued)
     }
 
@@ -153,7 +175,10 @@ impl<'m> Pool<'m> {
                 core.work(self.machine.about(self.local.run + self.task)).await;
                 self.machine.count();
             }
-            Task::Nested => {
+            Task::Nested { has_moved } => {
+                if has_moved {
+                    self.parking.notify(core, self).await;
+                }
                 core.work(self.machine.about(self.local.nested + self.task)).await;
                 self.own.push_nested(core).await;
                 self.parking.notify(core, self).await;
@@ -162,7 +187,7 @@ impl<'m> Pool<'m> {
         }
         match task {
             Task::Queued => self.queue.finished(core).await,
-            Task::Nested | Task::Job(_) => self.own.finished(core).await,
+            Task::Nested { .. } | Task::Job(_) => self.own.finished(core).await,
         }
         if self.room.must_notify(core).await && self.queue.has_room(core).await {
             self.room.notify_head(core).await;
@@ -201,10 +226,9 @@ impl Source for Pool<'_> {
         if let Some(task) = self.next(core).await {
             return Some(task);
         }
-        let job = self.own.steal(core).await?;
-        self.is_busy[core.id].set(true);
-        core.modify(self.high_water).await;
-        Some(if self.own.forks { Task::Job(job) } else { Task::Nested })
+        let job = self.own.steal_job(core).await?;
+        self.enter(core).await;
+        Some(Task::Job(job))
     }
 
     async fn peek(&self, core: Core<'_>) -> bool {
@@ -213,5 +237,9 @@ impl Source for Pool<'_> {
 
     async fn has_work(&self, core: Core<'_>) -> bool {
         self.queue.has_work(core).await || self.own.has_nested(core).await || self.own.has_jobs(core).await
+    }
+
+    async fn has_more(&self, core: Core<'_>) -> bool {
+        self.queue.has_work(core).await || self.own.waiting(core).await > 1
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::machine::{Core, Costs, Machine, Nanos};
-use crate::nested::{Nested, Own};
+use crate::nested::Own;
 use crate::pool::{Local, Pool, Task};
 use crate::queues::{Dispatch, Queue};
 
@@ -33,7 +33,9 @@ pub struct Scenario {
     /// How long the user's code runs in a task.
     pub task: Nanos,
     pub queue: u64,
-    pub nested: Nested,
+    /// Whether the pool has never run before. Then a worker that has a task counts those that run, until as many ran at one moment as workers
+    /// are busy.
+    pub is_new: bool,
     pub local: Local,
     pub costs: Costs,
 }
@@ -72,8 +74,8 @@ impl Scenario {
             _ => (false, 1),
         };
         let queue = Queue::new(&machine, dispatch, cores, workers, queue);
-        let own = Own::new(&machine, cores, workers, self.nested, forks);
-        let pool = Pool::new(&machine, queue, own, cores, leaves, (self.local, self.task));
+        let own = Own::new(&machine, workers, forks);
+        let pool = Pool::new(&machine, queue, own, cores, leaves, (self.local, self.task, self.is_new));
         let (begin, end) = self.times();
         let core = |id| Core { machine: &machine, id };
         match load {
@@ -194,8 +196,10 @@ async fn seed(pool: &Pool<'_>, core: Core<'_>, load: Load, workers: usize) {
     match load {
         Load::Forks { .. } => _ = pool.queue.push(core, 0, None).await,
         _ => {
-            for _ in 0..4 * workers {
-                pool.own.push_nested(core).await;
+            for worker in 0..workers {
+                for _ in 0..4 {
+                    pool.own.push_nested(Core { id: worker, ..core }).await;
+                }
             }
         }
     }

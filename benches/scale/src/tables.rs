@@ -3,7 +3,6 @@
 use crate::calibrate::{DISPATCHES, Measured, Model};
 use crate::machine::{Costs, Nanos};
 use crate::measure;
-use crate::nested::Nested;
 use crate::queues::Dispatch;
 use crate::scenario::{Load, Outcome, QUEUE, Scenario};
 
@@ -28,6 +27,8 @@ fn millions(outcome: &Outcome) -> String {
     let millions = outcome.per_second / 1e6;
     if millions < 9.95 { format!("{millions:.2}") } else { format!("{millions:.1}") }
 }
+
+type LoadOf = fn(usize) -> Load;
 
 /// One submitter, or as many as workers.
 fn one(_cores: usize) -> Load {
@@ -66,12 +67,11 @@ fn each_core(name: &str, scenario: impl Fn(usize) -> Scenario) {
 /// Tasks per second by cores, for every load.
 pub fn scale(model: &Model) {
     let columns = CORES.map(|cores| cores.to_string());
-    type LoadOf = fn(usize) -> Load;
     let loads: [(&str, LoadOf, &[Dispatch]); 4] = [
         ("One submitter, millions of tasks per second", one, &DISPATCHES),
         ("As many submitters as workers", as_many, &DISPATCHES),
         ("Tasks that submit one each", |_| Load::Nested, &DISPATCHES[..1]),
-        ("Forks, millions of leaves per second", |_| FORKS, &DISPATCHES[..1]),
+        ("Forks, millions of leaves per second", |_| FORKS, &DISPATCHES),
     ];
     for (title, load, dispatches) in loads {
         header(title, "task, dispatch", &columns);
@@ -102,7 +102,7 @@ pub fn bottlenecks(model: &Model) {
         [("one submitter", one(64)), ("as many", as_many(64)), ("nested", Load::Nested), ("forks", FORKS)];
     for (name, load) in loads {
         for (size, task) in &TASKS[..2] {
-            let dispatches = if matches!(load, Load::Outside { .. }) { &DISPATCHES[..] } else { &DISPATCHES[..1] };
+            let dispatches = if load == Load::Nested { &DISPATCHES[..1] } else { &DISPATCHES[..] };
             for dispatch in dispatches {
                 let outcome = Scenario { task: *task, ..model.scenario(*dispatch, load, 64) }.run();
                 row(&format!("{name}, {size}, {dispatch:?}"), [longest_waits(&outcome), idle(&outcome)]);
@@ -120,7 +120,7 @@ pub fn costs(model: &Model) {
     header("64 cores, tiny tasks, by the costs", "load, dispatch", &columns);
     let loads = [("one submitter", one(64)), ("as many", as_many(64)), ("nested", Load::Nested), ("forks", FORKS)];
     for (name, load) in loads {
-        let dispatches = if matches!(load, Load::Outside { .. }) { &DISPATCHES[..] } else { &DISPATCHES[..1] };
+        let dispatches = if load == Load::Nested { &DISPATCHES[..1] } else { &DISPATCHES[..] };
         for dispatch in dispatches {
             let scenario = model.scenario(*dispatch, load, 64);
             let figures = all.iter().map(|costs| millions(&Scenario { costs: *costs, ..scenario }.run()));
@@ -153,11 +153,14 @@ pub fn changes(model: &Model) {
         });
     }
     for (load, name) in [(Load::Nested, "nested"), (FORKS, "forks")] {
-        for nested in [Nested::List, Nested::Counted, Nested::Inboxes] {
-            each_core(&format!("{name}, {nested:?}"), |cores| Scenario {
-                nested,
-                ..model.scenario(Dispatch::Stack, load, cores)
-            });
+        for (size, task) in TASKS {
+            for (is_new, how) in [(true, ", new pool"), (false, "")] {
+                each_core(&format!("{name}, {size}{how}"), |cores| Scenario {
+                    task,
+                    is_new,
+                    ..model.scenario(Dispatch::Stack, load, cores)
+                });
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::lock::Lock;
 use crate::machine::{Core, Costs, Machine, Nanos};
-use crate::nested::Nested;
+use crate::nested::Own;
 use crate::pool::Local;
 use crate::queues::Dispatch;
 use crate::scenario::{Load, QUEUE, Scenario};
@@ -181,7 +181,7 @@ fn a_round_trip_of_two_spinning_cores_is_four_transfers() {
 
 fn scenario(dispatch: Dispatch, load: Load, cores: usize) -> Scenario {
     let local = Local { submit: 20, run: 20, nested: 40, fork: 20 };
-    Scenario { dispatch, load, cores, task: 1_000, queue: QUEUE, nested: Nested::List, local, costs: COSTS }
+    Scenario { dispatch, load, cores, task: 1_000, queue: QUEUE, is_new: false, local, costs: COSTS }
 }
 
 const ALL: [Dispatch; 4] = [Dispatch::Stack, Dispatch::Ring, Dispatch::Sharded, Dispatch::ReservedOnce];
@@ -212,4 +212,43 @@ fn where_transfers_cost_nothing_tasks_that_end_need_no_longer_on_two_cores() {
             assert!(ratio > 0.4, "{dispatch:?}, {load:?}: {ratio}");
         }
     }
+}
+
+#[test]
+fn tasks_that_submit_one_use_lines_of_their_own_workers() {
+    let run =
+        |cores, is_new| Scenario { task: 0, is_new, ..scenario(Dispatch::Stack, Load::Nested, cores) }.run().per_second;
+    let alone = run(1, false);
+    for cores in [2, 8, 64] {
+        let times = run(cores, false) / alone;
+        assert!(times < cores as f64 * 1.05, "{cores} cores: {times} times as fast as one");
+        assert!(times > cores as f64 * 0.4, "{cores} cores: {times} times as fast as one");
+    }
+    assert!(run(64, true) < run(64, false) / 3.0, "to count what runs takes the locks of all lists");
+}
+
+#[test]
+fn a_list_is_shared_out_by_thefts() {
+    const TASKS: u64 = 400;
+    let machine = Machine::new(COSTS);
+    let own = Own::new(&machine, 4, false);
+    let runs = [const { Cell::new(0) }; 4];
+    let done = count(&machine, 4, |core| {
+        let (own, runs) = (&own, &runs);
+        async move {
+            for _ in 0..if core.id == 0 { TASKS } else { 0 } {
+                own.push_nested(core).await;
+            }
+            core.work(100_000 - core.machine.now()).await;
+            while own.pop_own(core).await || own.steal_nested(core).await.is_some() {
+                core.work(1_000).await;
+                own.finished(core).await;
+                runs[core.id].set(runs[core.id].get() + 1);
+                core.machine.count();
+            }
+        }
+    });
+    assert_eq!(done, TASKS, "no task is lost, and none runs twice");
+    let runs = runs.map(Cell::into_inner);
+    assert!(runs.iter().all(|runs| *runs >= TASKS / 8), "{runs:?}");
 }

@@ -47,6 +47,14 @@ impl Counters {
         count.set(count.get() + 1);
     }
 
+    /// The sum, under the lock.
+    pub async fn sum_locked(&self, core: Core<'_>) -> u64 {
+        self.control.lock(core).await;
+        let sum = self.sum(core, None).await;
+        self.control.unlock(core).await;
+        sum
+    }
+
     /// The sum, and beside it what is on the line `other`.
     pub async fn sum(&self, core: Core<'_>, other: Option<Line>) -> u64 {
         let used = self.each.iter().filter(|(_, count)| count.get() > 0).map(|(line, _)| *line);
@@ -120,6 +128,18 @@ impl Queue {
             Queue::Stack(_, finished) => finished.count(core).await,
             Queue::Ring(ring) => ring.finished.count(core).await,
             Queue::Sharded(sharded) => sharded.finished(core).await,
+        }
+    }
+
+    /// `TaskQueue::running`, as far as it counts tasks of the queue.
+    pub async fn running(&self, core: Core<'_>) -> u64 {
+        match self {
+            Queue::Stack(tasks, finished) => {
+                let started = tasks.started(core).await;
+                started.saturating_sub(finished.sum_locked(core).await)
+            }
+            Queue::Ring(ring) => ring.running(core).await,
+            Queue::Sharded(sharded) => sharded.running(core).await,
         }
     }
 

@@ -120,6 +120,14 @@ impl Ring {
         true
     }
 
+    pub async fn running(&self, core: Core<'_>) -> u64 {
+        self.finished.control.lock(core).await;
+        core.read(self.pop_tickets).await;
+        let started = self.popped.get();
+        self.finished.control.unlock(core).await;
+        started.saturating_sub(self.finished.sum_locked(core).await)
+    }
+
     pub async fn peek(&self, core: Core<'_>) -> bool {
         core.read(self.pop_tickets).await;
         let (line, is_full) = self.slot(self.popped.get());

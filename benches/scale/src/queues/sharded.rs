@@ -113,6 +113,21 @@ impl Sharded {
         shard.finished.set(shard.finished.get() + 1);
     }
 
+    /// Started tasks are read before ended ones, which are on the same lines.
+    pub async fn running(&self, core: Core<'_>) -> u64 {
+        let started: u64 = self.read_heads(core, TwoLockQueue::popped).await;
+        started.saturating_sub(self.read_heads(core, |shard| shard.finished.get()).await)
+    }
+
+    async fn read_heads(&self, core: Core<'_>, count: impl Fn(&TwoLockQueue) -> u64) -> u64 {
+        let mut sum = 0;
+        for some in self.shards.chunks(OUTSTANDING) {
+            core.read_together(some.iter().map(|shard| shard.head.line)).await;
+            sum += some.iter().map(&count).sum::<u64>();
+        }
+        sum
+    }
+
     pub async fn has_work(&self, core: Core<'_>) -> bool {
         for some in self.shards.chunks(OUTSTANDING / 2) {
             core.read_together(some.iter().flat_map(TwoLockQueue::lines)).await;

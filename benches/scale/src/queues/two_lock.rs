@@ -81,12 +81,7 @@ impl TwoLockQueue {
 
     async fn refresh_limit(&self, core: Core<'_>, counters: Option<&Counters>) {
         let finished = match counters {
-            Some(counters) => {
-                counters.control.lock(core).await;
-                let sum = counters.sum(core, None).await;
-                counters.control.unlock(core).await;
-                sum
-            }
+            Some(counters) => counters.sum_locked(core).await,
             None => {
                 core.read(self.head.line).await;
                 self.finished.get()
@@ -167,6 +162,19 @@ impl TwoLockQueue {
         core.work(MOVE).await;
         self.popped.set(self.popped.get() + 1);
         true
+    }
+
+    /// `StackQueue::started`.
+    pub async fn started(&self, core: Core<'_>) -> u64 {
+        self.head.lock(core).await;
+        let started = self.popped.get() - u64::from(self.slot.get().is_some());
+        self.head.unlock(core).await;
+        started
+    }
+
+    /// The tasks of a shard that have started.
+    pub fn popped(&self) -> u64 {
+        self.popped.get()
     }
 
     pub async fn has_work(&self, core: Core<'_>) -> bool {
