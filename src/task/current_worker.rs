@@ -115,7 +115,7 @@ pub(crate) struct EnterGuard {
 }
 
 impl EnterGuard {
-    /// `local` is what [`local`] returns.
+    /// `local` is what [`with_local`] lends.
     pub(crate) fn enter(pool: Arc<dyn CurrentPool>, worker: usize, local: Rc<dyn Any>) -> Self {
         let id = pool.id().number;
         let entry = Current { number: id, pool, worker, local };
