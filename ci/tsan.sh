@@ -24,7 +24,7 @@ if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; t
     exit 0
 fi
 # Tests that nest thousands of waits: the sanitizer keeps the whole stack for each lock, and has room for so many frames only.
-too_deep=(--skip d08_waits_nest_as_deep_as_the_stack --skip joins_nest_as_deep_as_the_stack)
+too_deep=(--skip nest_as_deep_as_the_stack)
 target=$(rustup run nightly rustc --version --verbose | sed -n 's/^host: //p')
 programs=(--test suite --test heap)
 filters=("$@" "${too_deep[@]}")
