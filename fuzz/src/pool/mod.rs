@@ -361,9 +361,15 @@ impl<'p, S: Subject> Driver<'p, S> {
             self.ledger.check(&stats, self.returned, self.is_faulty);
             assert_eq!((stats.live, stats.spawned), (0, stats.retired), "{stats:?}");
         }
-        let Driver { pool, ledger, handles, faults, pauses, views, is_faulty, .. } = self;
+        let Driver { pool, ledger, handles, faults, mut pauses, views, is_faulty, .. } = self;
         ledger.closes();
+        let task_owner = Arc::downgrade(&pool);
         drop(pool);
+        if task_owner.strong_count() > 0 {
+            // A task owns the pool, and may wait for another one, which does not start in a pause.
+            last.may_start();
+            pauses.clear();
+        }
         // A wait for a held job would never end.
         ledger.gate().open();
         // The last owner may have been a task of the pool: then the pool ends by itself, as it does if it was detached. A thread
