@@ -117,6 +117,24 @@ fn a_worker_runs_what_is_left_of_its_scope() {
     on_every_dispatch!(limits);
 }
 
+/// `Debug` says how many tasks have not ended.
+fn debug<D: Dispatch>() {
+    let pool = pool::<D>(1, 10);
+    pool.scope(|s| {
+        assert!(format!("{s:?}").contains("pending: 0"), "{s:?}");
+        let pause = pool.pause();
+        (0..2).for_each(|_| s.spawn(|| ()));
+        assert!(format!("{s:?}").contains("pending: 2"), "{s:?}");
+        drop(pause);
+    });
+    assert_quiet(&pool);
+}
+
+#[test]
+fn debug_counts_what_is_pending() {
+    on_every_dispatch!(debug);
+}
+
 fn respawn<'scope, D: Dispatch>(s: &'scope Scope<'scope, '_, D>, end: &'scope AtomicBool) {
     if !end.load(SeqCst) {
         s.spawn(move || respawn(s, end));

@@ -17,6 +17,11 @@ use crate::task::closure::Task;
 use crate::task::current_worker;
 use crate::task::state::{Complete, Completion, JobOwner, JobRef, spin_for_reply};
 
+/// What a closure that is not gone counts in [`State::unfinished`].
+const CLOSURE: usize = 2;
+/// The same for the owner, until it has nothing to do but wait.
+const OWNER: usize = 1;
+
 /// No worker has stolen a job.
 const NO_THIEF: usize = usize::MAX;
 
@@ -26,7 +31,7 @@ pub(super) struct State {
     pub(super) pool: current_worker::PoolId,
     /// Whether the owner is a worker of the pool, so that it runs what has not started.
     pub(super) owner_is_inside: bool,
-    /// The number of closures that are not gone yet, and one more until the owner has nothing to do but wait.
+    /// [`CLOSURE`] for each closure that is not gone yet, and [`OWNER`]. 0: the scope is over.
     unfinished: AtomicUsize,
     /// The worker that has stolen a job last.
     last_thief: AtomicUsize,
@@ -52,7 +57,7 @@ impl State {
             owner: current(),
             pool,
             owner_is_inside,
-            unfinished: AtomicUsize::new(1),
+            unfinished: AtomicUsize::new(OWNER),
             last_thief: AtomicUsize::new(NO_THIEF),
             lists: Mutex::default(),
             panic: Mutex::new(None),
@@ -62,13 +67,13 @@ impl State {
     /// Counts a closure that is about to be queued or pushed.
     pub(super) fn add(&self) {
         // ORDERING: Relaxed. The thread that adds it is the owner, or runs a closure that is counted.
-        self.unfinished.fetch_add(1, Ordering::Relaxed);
+        self.unfinished.fetch_add(CLOSURE, Ordering::Relaxed);
     }
 
     /// Counts one as gone.
     fn remove(&self) {
         // ORDERING: AcqRel. Release: what the closure did happens before the end of the scope. Acquire joins the others' decrements to it.
-        if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.unfinished.fetch_sub(CLOSURE, Ordering::AcqRel) == CLOSURE {
             self.owner.unpark();
         }
     }
@@ -78,8 +83,9 @@ impl State {
         self.unfinished.load(Ordering::Acquire) == 0
     }
 
+    /// The number of closures that are not gone yet.
     pub(super) fn unfinished(&self) -> usize {
-        self.unfinished.load(Ordering::Relaxed)
+        self.unfinished.load(Ordering::Relaxed) / CLOSURE
     }
 
     /// Changes the lists of what the owner runs, and wakes the owner.
@@ -122,7 +128,7 @@ impl State {
             if !has_left {
                 has_left = true;
                 // ORDERING: as in `remove`.
-                self.unfinished.fetch_sub(1, Ordering::AcqRel);
+                self.unfinished.fetch_sub(OWNER, Ordering::AcqRel);
             }
             if self.is_over() {
                 return;
