@@ -146,6 +146,9 @@ impl<X> PoolControl<X> {
     /// wait for itself, this returns `false` at once. When the pool becomes idle, all waiting threads return, even if one of them submits
     /// a task at once.
     ///
+    /// A task that waits in a [`Limited`](crate::Limited) view is not in the pool yet, so the pool may be idle meanwhile: wait for the view
+    /// first ([`Limited::wait_idle`](crate::Limited::wait_idle)).
+    ///
     /// A paused pool with queued tasks is not idle: this waits until another thread resumes it. So a thread that holds the only
     /// [`PauseGuard`] would wait for ever. It drops the guard first, waits for the running tasks with
     /// [`PauseGuard::wait_quiet`](crate::PauseGuard::wait_quiet), or uses [`wait_idle_timeout`](Self::wait_idle_timeout).
