@@ -20,7 +20,7 @@ names=(
 )
 scenarios=(
     tiny_1p tiny_4p tiny_func_1p batch roundtrip roundtrip_idle join join_uncut scope quicksort matmul tree walk server work10us work10us_1024 burst
-    open_loop one_long sleep pending_memory pending_payload idle_memory idle_cpu construct panic producers warm_state
+    open_loop tenants one_long sleep pending_memory pending_payload idle_memory idle_cpu construct panic producers warm_state
 )
 missing=0
 for scenario in "${scenarios[@]}"; do

@@ -102,7 +102,7 @@
 //! - **Deadlock detection sees one pool.** Tasks of two pools that wait for each other in a circle wait for ever, unless one of the waits
 //!   has a limit ([`Handle::join_timeout`], [`With::timeout`], [`With::room_timeout`]).
 //! - **Handles and options cost an allocation.** `submit` and `run` without options do not allocate for small closures and payloads.
-//! - **Spinning costs processor time.** A worker that was busy a moment ago spins for up to 60 µs before it parks ([`Builder::spin`]).
+//! - **Spinning costs processor time.** A worker that was busy a moment ago spins for up to 10 µs before it parks ([`Builder::spin`]).
 //!
 //! # How it works
 //!

@@ -121,7 +121,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Wakes a worker for queued tasks.
     pub(super) fn wake(&self) {
-        self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
+        self.parking.notify(|| self.queue.has_work(), |searching| self.queue.has_more(searching));
     }
 
     /// There is room: notifies the first blocked submitter of each lane that has some.
@@ -194,7 +194,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         match pushed {
             Ok(()) => {
-                self.parking.notify(|| self.queue.may_start_overflowed(), || self.queue.has_more());
+                self.parking.notify(|| self.queue.may_start_overflowed(), |searching| self.queue.has_more(searching));
                 self.ensure_workers();
                 Some(Ok(true))
             }

@@ -1,5 +1,6 @@
 //! How tasks that are all at hand enter the pool: as many in one step as there is room for.
 
+use super::parking::MOST_SEARCHERS;
 use super::submit_options::SubmitOptions;
 use super::{Engine, Runner};
 use crate::queue::{Dispatch, LazyBatch};
@@ -7,7 +8,7 @@ use crate::sync::Arc;
 use crate::task::current_worker;
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Pushes as many tasks of a batch as there is room for now, and wakes workers for them once. Returns how many.
+    /// Pushes as many tasks of a batch as there is room for now, and wakes workers for them. Returns how many.
     ///
     /// It never waits and refuses nothing, and leaves a single task alone, which a submit may hand to an idle worker. Where it returns 0, a
     /// [`submit`](Self::submit) of the next task finds out why, and waits if it may. As a newcomer it leaves the room that threads wait for to them.
@@ -22,11 +23,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         let pushed = self.queue.push_batch(batch, options.lane, self.wait_queue.reserved_for(options.lane));
         if pushed > 0 {
-            self.wake();
-            if pushed > 1 {
-                // A second worker at once; each that finds a task wakes the next.
-                self.wake();
-            }
+            // Several workers at once; each that finds a task wakes the next.
+            (0..pushed.min(MOST_SEARCHERS)).for_each(|_| self.wake());
             self.ensure_workers();
         }
         pushed

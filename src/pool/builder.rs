@@ -219,10 +219,12 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// How long an idle worker may spin before it parks: latency against processor time. Default: 60 microseconds.
+    /// How long an idle worker may spin before it parks: latency against processor time. Default: 10 microseconds, about what
+    /// it costs to park and be woken.
     ///
-    /// A worker spins for up to `limit` if it is new, or if its last idle period was no longer than `limit`; otherwise for a few
-    /// microseconds. While other workers are parked, only one spins at a time. With 0 every spin is short.
+    /// A worker spins for up to `limit` if it is new, or if its last idle period was no longer than `limit`; otherwise for about two
+    /// microseconds. A longer limit is for tasks that come at such intervals and must start within a microsecond: the worker then keeps a
+    /// processor busy. While other workers are parked, only one spins at a time. With 0 every spin is short.
     ///
     /// ```
     /// use std::time::Duration;

@@ -255,8 +255,8 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
         self.has_work()
     }
 
-    /// Whether there is work for a second worker beside one that is about to wake. An estimate.
-    fn has_more(&self) -> bool;
+    /// Whether there is work for one more worker beside so many that search, or are about to wake. An estimate.
+    fn has_more(&self, searching: usize) -> bool;
 
     /// A snapshot of the counts.
     fn load(&self) -> Load;

@@ -257,8 +257,8 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
         self.started_tasks(&control) < self.push_tickets.count() && self.may_start(&control)
     }
 
-    fn has_more(&self) -> bool {
-        self.pop_tickets.count() + 1 < self.push_tickets.count()
+    fn has_more(&self, searching: usize) -> bool {
+        self.pop_tickets.count() + (searching as u64) < self.push_tickets.count()
     }
 
     fn load(&self) -> Load {

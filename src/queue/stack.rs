@@ -188,9 +188,9 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         !self.tasks.is_empty() && (!self.is_limited.load(Ordering::Relaxed) || self.may_start(&self.tasks.lock_head()))
     }
 
-    fn has_more(&self) -> bool {
-        // The worker that is about to wake has its task in the slot.
-        !self.tasks.is_empty()
+    fn has_more(&self, searching: usize) -> bool {
+        // One of them may have its task in its slot.
+        self.tasks.len() >= searching as u64
     }
 
     fn load(&self) -> Load {

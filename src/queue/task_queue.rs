@@ -257,8 +257,8 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     }
 
     #[inline(never)]
-    pub(crate) fn has_more(&self) -> bool {
-        self.queue.has_more() || self.overflow.waiting() > 1
+    pub(crate) fn has_more(&self, searching: usize) -> bool {
+        self.queue.has_more(searching) || self.overflow.waiting() > searching
     }
 
     /// The load of all together. It is empty only if there was no task.

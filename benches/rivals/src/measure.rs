@@ -38,9 +38,13 @@ impl Tally {
         }
     }
 
+    pub fn is_done(&self) -> bool {
+        self.done.load(Acquire) >= self.goal.load(Relaxed)
+    }
+
     /// Parks until all are done.
     pub fn wait(&self) {
-        while self.done.load(Acquire) < self.goal.load(Relaxed) {
+        while !self.is_done() {
             std::thread::park();
         }
         self.check();
@@ -189,6 +193,10 @@ impl Times {
     pub fn quantile(&self, part: f64) -> f64 {
         let index = (self.0.len() as f64 * part).ceil() as usize;
         self.0[index.clamp(1, self.0.len()) - 1] as f64
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub fn mean(&self) -> f64 {

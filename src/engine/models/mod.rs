@@ -66,7 +66,7 @@ fn one_task_wakes_one_worker<Q: Queue<usize>>() {
             // It is a searcher until it has searched, so no other worker may be claimed.
             assert!(!claimed || pool.parking.claim().is_none());
             drop(idle);
-            pool.parking.notify(|| pool.queue.has_work(), || pool.queue.has_more());
+            pool.parking.notify(|| pool.queue.has_work(), |searching| pool.queue.has_more(searching));
         });
         assert!(pool.parking.claims() <= 1, "one task claimed two workers");
     });

@@ -55,14 +55,14 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         let idle = self.parking.claim();
         self.queue.push(&mut Some(item), DEFAULT_LANE, 0, idle.as_ref().map(|claim| claim.worker()))?;
         drop(idle);
-        self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
+        self.parking.notify(|| self.queue.has_work(), |searching| self.queue.has_more(searching));
         Ok(())
     }
 
     /// Accepts a worker's own task as the engine does. `own`: into that worker's list.
     pub(super) fn enter_nested(&self, item: usize, own: Option<&OwnQueue<usize>>) -> Result<(), Refused> {
         self.queue.push_nested(&mut Some(item), DEFAULT_LANE, own)?;
-        self.parking.notify(|| self.queue.may_start_overflowed(), || self.queue.has_more());
+        self.parking.notify(|| self.queue.may_start_overflowed(), |searching| self.queue.has_more(searching));
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
                 },
             };
             if cx.take_moved() {
-                self.parking.notify(|| self.queue.has_work(), || self.queue.has_more());
+                self.parking.notify(|| self.queue.has_work(), |searching| self.queue.has_more(searching));
             }
             self.run(item, &cx);
         }

@@ -37,9 +37,9 @@ pub const DEFAULT_EXPIRY: Duration = Duration::from_secs(10);
 /// The default limit of the time for which an idle worker spins before it sleeps.
 ///
 /// ```
-/// assert_eq!(formicary::DEFAULT_SPIN.as_micros(), 60);
+/// assert_eq!(formicary::DEFAULT_SPIN.as_micros(), 10);
 /// ```
-pub const DEFAULT_SPIN: Duration = Duration::from_micros(60);
+pub const DEFAULT_SPIN: Duration = Duration::from_micros(10);
 /// The default prefix of the threads' names.
 ///
 /// ```

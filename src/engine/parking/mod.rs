@@ -25,6 +25,9 @@ const SEARCHER: usize = 1;
 /// One sleeping worker: the high half. `MAX_WORKERS` fits either half.
 const SLEEPER: usize = 1 << (usize::BITS / 2);
 
+/// So many workers may search at once, or be about to. More would be woken faster than they find tasks, where these are small.
+pub(super) const MOST_SEARCHERS: usize = 8;
+
 const fn searchers(counts: usize) -> usize {
     counts & (SLEEPER - 1)
 }
@@ -90,8 +93,6 @@ impl Drop for PendingUnpark {
 pub(crate) struct Parking {
     /// Searchers and sleepers in one word: one load tells a submitter whether to wake a worker.
     counts: CachePadded<AtomicUsize>,
-    /// Of the searchers, those that were claimed and have not woken yet.
-    waking: CachePadded<AtomicUsize>,
     /// The sleepers, in the order in which they fell asleep.
     idle: Mutex<Idle>,
     /// How many of them are kept as the minimum. Changed under the lock.
@@ -106,7 +107,6 @@ impl Parking {
     pub(crate) fn new(sleepers: usize) -> Self {
         Parking {
             counts: CachePadded::new(AtomicUsize::new(0)),
-            waking: CachePadded::new(AtomicUsize::new(0)),
             idle: Mutex::new(Idle::with_capacity(sleepers)),
             kept: AtomicUsize::new(0),
             #[cfg(formicary_loom)]
@@ -139,24 +139,30 @@ impl Parking {
         Some(self.take_off_list(taken, CLAIMED))
     }
 
-    /// Step **notify**, after a push that handed the task to no worker: wakes a worker if none searches and there is `work`, and a second
-    /// one if the first has not woken yet and there is `more`.
-    pub(crate) fn notify(&self, work: impl FnOnce() -> bool, more: impl FnOnce() -> bool) {
+    /// Step **notify**, after a push that handed the task to no worker: wakes a worker if none searches and there is `work`, or if some do
+    /// and there is `more` than they can take.
+    pub(crate) fn notify(&self, work: impl FnOnce() -> bool, more: impl FnOnce(usize) -> bool) {
         // ORDERING: SeqCst fence between the push, whose last step is a read-modify-write, and the load of `counts`. It pairs with the
         // sleeper's, between its entry in `counts` and its last look at the queue: one of the two sees the other.
         fence_after_rmw();
-        // ORDERING: Relaxed, here and for `waking`, after the fence. The second worker is an improvement only.
+        // ORDERING: Relaxed, after the fence.
         let counts = self.counts.load(Ordering::Relaxed);
-        if sleepers(counts) > 0 && searchers(counts) == 1 && self.waking.load(Ordering::Relaxed) == 1 && more() {
-            drop(self.claim_beside(1));
-        } else {
-            self.wake_for(work);
+        if sleepers(counts) == 0 {
+            return;
+        }
+        match searchers(counts) {
+            0 if work() => self.wake_one(),
+            0 | MOST_SEARCHERS.. => {}
+            // An improvement only.
+            searching if more(searching) => drop(self.claim_beside(searching)),
+            _ => {}
         }
     }
 
-    /// The same without the fence and without the second worker.
+    /// The same without the fence, and only if none searches.
     #[inline]
     pub(crate) fn wake_for(&self, work: impl FnOnce() -> bool) {
+        // ORDERING: Relaxed, after the caller's fence.
         let counts = self.counts.load(Ordering::Relaxed);
         if sleepers(counts) > 0 && searchers(counts) == 0 && work() {
             self.wake_one();
@@ -220,10 +226,7 @@ impl Parking {
         let mut deadline = [expires, alarm].into_iter().flatten().min();
         loop {
             match me.state() {
-                CLAIMED => {
-                    self.waking.fetch_sub(1, Ordering::Relaxed);
-                    return Wakeup::Search;
-                }
+                CLAIMED => return Wakeup::Search,
                 DISMISSED => return Wakeup::Dismissed,
                 _ => {}
             }
@@ -303,7 +306,6 @@ impl Parking {
     fn take_off_list(&self, taken: Taken, state: u8) -> PendingUnpark {
         self.note_awake(&taken);
         let searcher = if state == CLAIMED { SEARCHER } else { 0 };
-        self.waking.fetch_add(searcher, Ordering::Relaxed);
         // ORDERING: Relaxed. The sleepers' half changes under the lock. The claiming thread needs no more, and the claimed worker
         // synchronises through `state`.
         self.counts.fetch_add(searcher.wrapping_sub(SLEEPER), Ordering::Relaxed);

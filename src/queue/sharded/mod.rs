@@ -228,8 +228,8 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
             && (!self.shards[0].is_limited() || self.may_start(&self.control.lock()))
     }
 
-    fn has_more(&self) -> bool {
-        self.shards.iter().map(Shard::waiting).sum::<u64>() > 1
+    fn has_more(&self, searching: usize) -> bool {
+        self.shards.iter().map(Shard::waiting).sum::<u64>() > searching as u64
     }
 
     fn load(&self) -> Load {

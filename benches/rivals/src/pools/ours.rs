@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use formicary::{
-    Builder, Closures as Kind, Context, Dispatch, Pool, PoolWithFunc, StatefulPool, Task, Worker, WorkerPool,
+    Builder, Closures as Kind, Context, Dispatch, Pool, PoolWithFunc, Sharded, StatefulPool, Task, Worker, WorkerPool,
 };
 
 use super::{Bound, Class, Closures, Forks, Function, Machine, Plan};
@@ -225,5 +225,38 @@ impl<C: Closures> Closures for Spin60<C> {
 
     fn end(self) {
         self.0.end();
+    }
+}
+
+/// `Pool<Sharded>` with a key for each of two tenants, of different shards.
+pub struct ByKey {
+    pool: OfClosures<Sharded>,
+    keys: [u64; 2],
+}
+
+impl Closures for ByKey {
+    const CLASS: Class = Class::Ours;
+
+    fn name() -> String {
+        "Pool<Sharded>, by key".into()
+    }
+
+    fn build(plan: &Plan) -> Self {
+        let pool = OfClosures::<Sharded>::build(plan);
+        let shard_of = |key| pool.0.shard_of(key);
+        let other = (1..).find(|key| shard_of(*key) != shard_of(0)).expect("there are two shards");
+        ByKey { pool, keys: [0, other] }
+    }
+
+    fn submit<F: FnOnce() + Send + 'static>(&self, task: F) {
+        self.pool.submit(task);
+    }
+
+    fn submit_for<F: FnOnce() + Send + 'static>(&self, tenant: usize, task: F) {
+        self.pool.0.with().key(self.keys[tenant]).submit(task).expect("the pool is open");
+    }
+
+    fn end(self) {
+        self.pool.end();
     }
 }

@@ -221,6 +221,13 @@ pub const SCENARIOS: &[Scenario] = &[
         ..PLAIN
     },
     Scenario {
+        name: "tenants",
+        about: "a tenant submits a task each millisecond while another floods the pool with 10 µs; µs from due to started",
+        figures: &["p50 us", "p99 us", "max us", "tasks"],
+        targets: &[at_most(Who::Only("Pool<Sharded>, by key"), "p50 us", 0.1, BEST_RIVAL)],
+        ..PLAIN
+    },
+    Scenario {
         name: "one_long",
         about: "1 task of 50 ms, then 10,000 of 10 µs; time until these are done over what one bare thread takes",
         figures: &["ms/ideal", "stuck", "ms", "ideal ms", "during long"],

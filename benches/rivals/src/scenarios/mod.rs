@@ -12,6 +12,7 @@ pub mod open_loop;
 pub mod roundtrip;
 pub mod server;
 pub mod target;
+pub mod tenants;
 pub mod tiny;
 pub mod tree;
 pub mod waiting;
@@ -68,6 +69,7 @@ pub fn of_closures<C: Closures>(ask: Ask) -> Row {
         "work10us_1024" => work10us::work::<C>(ask, 1024),
         "burst" => burst::burst::<C>(ask),
         "open_loop" => open_loop::open_loop::<C>(ask),
+        "tenants" => tenants::tenants::<C>(ask),
         "one_long" => one_long::one_long::<C>(ask),
         "sleep" => waiting::sleep::<C>(ask),
         "pending_memory" => memory::pending::<C>(ask),
