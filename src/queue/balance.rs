@@ -21,7 +21,7 @@ use crate::sync::{Ordering, thread_local};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Balance {
-    /// Each shard in turn. Submitters at the same moment may get the same shard. The default.
+    /// Each shard in turn, for each submitter. Submitters at the same moment may get the same shard. The default.
     #[default]
     RoundRobin,
     /// The shard with the fewest tasks, queued and running. Reads all shards, so it takes time in proportion to their number.

@@ -34,9 +34,10 @@ impl<T> ShardedQueue<T> {
     }
 
     pub(super) fn next_in_turn(&self) -> usize {
+        let turn = &self.turns[thread_number() % self.turns.len()];
         // ORDERING: Relaxed, and not a read-modify-write: two threads that call this at the same time may get the same shard.
-        let this = self.turn.load(Ordering::Relaxed);
-        self.turn.store(self.after(this), Ordering::Relaxed);
+        let this = turn.load(Ordering::Relaxed);
+        turn.store(self.after(this), Ordering::Relaxed);
         this
     }
 

@@ -55,12 +55,15 @@ impl Dispatch for Sharded {
 pub struct ShardedQueue<T> {
     shards: Box<[Shard<T>]>,
     balance: Balance,
-    /// The next shard in turn.
-    turn: CachePadded<AtomicUsize>,
+    /// The next shard in turn. One for each shard, between which the submitting threads are divided, so that few of them write the same.
+    turns: Box<[CachePadded<AtomicUsize>]>,
     /// How many shards have room at all.
     usable: AtomicUsize,
     control: Mutex<Control>,
 }
+
+/// There are no more turns than this, and with more shards fewer than shards.
+const MOST_TURNS: usize = 64;
 
 /// State that pushes and pops rarely need.
 struct Control {
@@ -127,7 +130,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         Ok(ShardedQueue {
             shards: (0..count).map(|index| Shard::new(control.share(index, count))).collect(),
             balance: shape.balance,
-            turn: CachePadded::new(AtomicUsize::new(0)),
+            turns: (0..count.min(MOST_TURNS)).map(|first| CachePadded::new(AtomicUsize::new(first))).collect(),
             usable: AtomicUsize::new(control.usable(count)),
             control: Mutex::new(control),
         })
