@@ -31,6 +31,7 @@ mod settings;
 mod shutdown;
 mod spawning;
 pub(crate) mod stats;
+mod stats_table;
 mod stealing;
 mod submit;
 mod submit_async;

@@ -1,7 +1,6 @@
-//! The figures of a pool, while it runs and at its end.
+//! The figures of a pool, while it runs and at its end. As text: `stats_table.rs`.
 
 use crate::queue::ShardStats;
-use std::fmt;
 use std::sync::Arc;
 
 /// A snapshot of a pool's figures. Taking it does not stop the pool.
@@ -17,6 +16,7 @@ use std::sync::Arc;
 /// pool.wait_idle();
 /// let stats = pool.stats();
 /// assert_eq!((stats.submitted, stats.completed, stats.running), (10, 10, 0));
+/// println!("{stats}"); // a small table
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,29 +124,6 @@ impl Refusals {
     pub fn total(&self) -> u64 {
         let Refusals { full, overloaded, timed_out, cancelled, closed, spawn, would_deadlock } = self;
         full + overloaded + timed_out + cancelled + closed + spawn + would_deadlock
-    }
-}
-
-impl fmt::Display for Stats {
-    /// Two lines of `name value` pairs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "submitted {} completed {} panicked {} cancelled {} returned {} rejected {}",
-            self.submitted, self.completed, self.panicked, self.cancelled, self.returned, self.rejected
-        )?;
-        write!(
-            f,
-            "capacity {} live {} running {} peak {} queued {} waiting {} spawned {} retired {}",
-            self.capacity,
-            self.live,
-            self.running,
-            self.peak_running,
-            self.queued,
-            self.waiting,
-            self.spawned,
-            self.retired
-        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::counters::count;
 use super::{Engine, Runner};
-use crate::engine::options::panic_location::take_location;
+use crate::engine::options::panic_location::take_place;
 use crate::engine::options::{Hook, TaskPanic};
 use crate::error::Payload;
 use crate::queue::Dispatch;
@@ -28,9 +28,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Calls the panic handler.
     pub(super) fn report(&self, payload: &Payload, worker: usize, task: Option<&str>) {
         if let Some(handler) = &self.options.panic_handler {
-            let noted = if self.options.panic_locations { take_location() } else { None };
-            let (pool, location) = (self.options.name(), noted.as_deref());
-            let panic = TaskPanic { payload: &**payload, worker, pool, task, location };
+            let place = if self.options.panic_locations { take_place() } else { None };
+            let panic = TaskPanic { payload: &**payload, worker, pool: self.options.name(), task, place };
             self.catch_user_panic(|| handler(&panic));
         }
     }

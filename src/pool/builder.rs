@@ -260,8 +260,8 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// Lets the [`panic_handler`](Self::panic_handler) know where in the source a panic began ([`TaskPanic::location`]). Default: it does
-    /// not know.
+    /// Lets the [`panic_handler`](Self::panic_handler) know where in the source a panic began ([`TaskPanic::location`]), and by which calls
+    /// if the environment asks for backtraces ([`TaskPanic::backtrace`]). Default: it does not know.
     ///
     /// Only a panic hook learns the location, so this installs one, once for the process, which calls the hook that was there before. A
     /// hook that the program installs later replaces it. Costs nothing until a panic.
@@ -278,6 +278,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// ```
     ///
     /// [`TaskPanic::location`]: crate::TaskPanic::location
+    /// [`TaskPanic::backtrace`]: crate::TaskPanic::backtrace
     pub fn panic_locations(mut self) -> Self {
         self.options.panic_locations = true;
         self

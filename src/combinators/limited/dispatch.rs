@@ -1,4 +1,4 @@
-//! From a view to the pool: permits, the entries that stand for tasks, and their run.
+//! From a view to the pool: permits, the entries that stand for tasks, and their run. What the pool does with them: `entries.rs`.
 
 use std::task::Wake;
 use std::time::Instant;
@@ -9,7 +9,6 @@ use super::stats::TaskEnd;
 use super::view::{View, ViewTree};
 use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{PoolViews, Runner, SubmitOptions, WaitMode};
-use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::waiter::Waiter;
 use crate::sync::waking;
@@ -18,7 +17,7 @@ use crate::task::current_worker;
 use crate::task::deferred::{Deferred, DeferredTasks};
 use crate::task::in_view::{HoldsPermits, ViewId};
 use crate::task::liveness::Liveness;
-use crate::task::state::{Completion, Permit, Retracted, RunOutcome};
+use crate::task::state::{Completion, Permit, RunOutcome};
 
 /// The outcome of sending a task's entry to the pool.
 enum Sent<R: Runner, D: Dispatch> {
@@ -183,12 +182,12 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
     }
 
     /// An entry that stood for nothing has left the pool.
-    fn note_void_over(&self) {
+    pub(super) fn note_void_over(&self) {
         self.engine.id().withdrawn().inspect(|withdrawn| withdrawn.clear());
     }
 
     /// The task of an entry that is over, if there is one.
-    fn end_entry(&self, state: &mut State<R, D>, number: u64) -> Option<Unstarted<R, D>> {
+    pub(super) fn end_entry(&self, state: &mut State<R, D>, number: u64) -> Option<Unstarted<R, D>> {
         let ended = state.end_entry(number);
         if let Err(true) = ended {
             self.note_void_over();
@@ -247,7 +246,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     }
 
     /// Runs a task that the view has counted as started, with the permits of the first `levels` of its views.
-    fn run_started(
+    pub(super) fn run_started(
         self: &Arc<Self>,
         item: R::Item,
         levels: usize,
@@ -326,76 +325,12 @@ impl<R: Runner, D: Dispatch> Drop for Running<'_, R, D> {
     }
 }
 
-/// Releases the permits of a task that did not start.
-struct ReleasesPermits<'a, R: Runner, D: Dispatch>(&'a View<R, D>);
-
-impl<R: Runner, D: Dispatch> Drop for ReleasesPermits<'_, R, D> {
-    fn drop(&mut self) {
-        self.0.release_all();
-    }
-}
-
 /// One more task is kept in views until this is dropped.
 struct KeptInView<R: Runner, D: Dispatch>(Arc<ViewTree<R, D>>);
 
 impl<R: Runner, D: Dispatch> Drop for KeptInView<R, D> {
     fn drop(&mut self) {
         self.0.engine.left_views(1);
-    }
-}
-
-impl<R: Runner, D: Dispatch> DeferredTasks<R::Item, R::Returned> for View<R, D> {
-    fn run(
-        self: Arc<Self>,
-        task: u64,
-        completion: &mut Completion,
-        run: &mut dyn FnMut(R::Item, &mut Completion) -> RunOutcome,
-    ) -> RunOutcome {
-        let mut state = self.tree.state.lock();
-        let Some(task) = self.tree.end_entry(&mut state, task) else { return RunOutcome::Elsewhere };
-        state.count_start(&self.chain, self.chain.len());
-        drop(state);
-        self.run_started(task.item, self.chain.len(), completion, run)
-    }
-
-    fn retract(self: Arc<Self>, task: u64, kind: SubmitErrorKind, cause: Cause) -> Retracted<R::Returned> {
-        let mut state = self.tree.state.lock();
-        // What is given back is the task, if any entry stands for it. An entry that was found dead stood for nothing then.
-        let ended = if kind == SubmitErrorKind::Closed { state.end_entry(task) } else { state.drop_entry(task) };
-        drop(state);
-        match ended {
-            Ok(task) => {
-                let _permits = ReleasesPermits(&self);
-                task.retract(kind, cause)
-            }
-            Err(was_void) => {
-                if was_void {
-                    self.tree.note_void_over();
-                }
-                Retracted::Gone(RunOutcome::Elsewhere)
-            }
-        }
-    }
-
-    fn liveness(&self, task: u64) -> Liveness {
-        let state = self.tree.state.lock();
-        state.permitted.get(task).map_or(Liveness::Dead, |permitted| R::liveness(&permitted.task.item))
-    }
-
-    fn abandon(self: Arc<Self>, task: u64) {
-        let dropped = self.tree.state.lock().drop_entry(task);
-        match dropped {
-            Ok(task) => {
-                let _permits = ReleasesPermits(&self);
-                task.discard();
-            }
-            // The pool has counted the end of its task.
-            Err(true) => {
-                self.tree.note_void_over();
-                self.engine().note_direct();
-            }
-            Err(false) => {}
-        }
     }
 }
 

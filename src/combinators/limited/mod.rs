@@ -13,6 +13,7 @@ mod awaiting;
 mod by_number;
 mod detached_future;
 mod dispatch;
+mod entries;
 mod inside;
 mod state;
 mod stats;
@@ -60,7 +61,8 @@ use view::View;
 /// way. Any other task of the pool runs it with the permit that the view has given it; if it waits for a permit, and no other worker is free
 /// to, those of the view that have one run first, on the same worker. Two views whose tasks wait for a permit of the other deadlock. So does,
 /// on a [`StatefulPool`], a task that waits for one of the same view while that needs its permit: the state is in use, so it cannot run on the
-/// spot.
+/// spot. And so may a half of a [`join`](Pool::join), or a task of a scope, that another worker has stolen, if it waits for a task of a view
+/// that its own task has the last permit of: the permit stays with the worker that waits for the half. Wait for such tasks outside of the halves.
 ///
 /// Dropping the view closes it and drops what has not gone to the pool.
 ///

@@ -1,7 +1,10 @@
 //! What the panic handler gets.
 
 use std::any::Any;
+use std::backtrace::Backtrace;
 use std::fmt;
+
+use super::panic_location::PanicPlace;
 
 /// A caught panic, as the panic handler gets it.
 ///
@@ -28,7 +31,7 @@ pub struct TaskPanic<'a> {
     pub(crate) worker: usize,
     pub(crate) pool: &'a str,
     pub(crate) task: Option<&'a str>,
-    pub(crate) location: Option<&'a str>,
+    pub(crate) place: Option<PanicPlace>,
 }
 
 impl TaskPanic<'_> {
@@ -65,7 +68,26 @@ impl TaskPanic<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn location(&self) -> Option<&str> {
-        self.location
+        self.place.as_ref()?.location.as_deref()
+    }
+
+    /// The calls that led to the panic, if the [`location`](Self::location) is known and the environment asks for backtraces, as
+    /// [`Backtrace::capture`] reads it: `RUST_LIB_BACKTRACE`, or else `RUST_BACKTRACE`, is set and not 0.
+    ///
+    /// ```
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let pool = formicary::Pool::builder()
+    ///     .workers(1)
+    ///     .panic_locations()
+    ///     .panic_handler(move |panic| drop(sender.send(panic.backtrace().map(ToString::to_string))))
+    ///     .build()?;
+    /// pool.submit(|| panic!("broken"))?;
+    /// let calls = receiver.recv()?; // `Some` in a program that was started with `RUST_BACKTRACE=1`
+    /// # drop(calls);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn backtrace(&self) -> Option<&Backtrace> {
+        self.place.as_ref()?.backtrace.as_ref()
     }
 
     /// The payload of the panic.
@@ -127,7 +149,7 @@ impl fmt::Display for TaskPanic<'_> {
             Some(task) => write!(f, "{task} panicked on worker {} of {}", self.worker, self.pool),
             None => write!(f, "worker {} of {} panicked", self.worker, self.pool),
         }?;
-        self.location.map_or(Ok(()), |location| write!(f, " at {location}"))?;
+        self.location().map_or(Ok(()), |location| write!(f, " at {location}"))?;
         write!(f, ": {text}")
     }
 }
