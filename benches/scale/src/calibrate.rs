@@ -104,7 +104,7 @@ impl Model {
         let index = match dispatch {
             Dispatch::Stack => 0,
             Dispatch::Ring | Dispatch::PatientRing => 1,
-            Dispatch::Sharded | Dispatch::ShardedByThread | Dispatch::ReservedOnce => 2,
+            Dispatch::Sharded | Dispatch::OneTurn | Dispatch::ShardedByThread | Dispatch::ReservedOnce => 2,
         };
         Scenario {
             dispatch,

@@ -6,11 +6,16 @@ use crate::lock::Lock;
 use crate::machine::{Core, Line, Machine, Nanos};
 
 /// `AdaptiveSpin` and `spin.rs`: the limit of a long search, the rounds of a short one, and the polls of a round.
-const SPIN: Nanos = 60_000;
-const ROUNDS: u32 = 4;
+const SPIN: Nanos = 10_000;
+const ROUNDS: u32 = 2;
+/// A yield, with the polls after it, that takes longer counts as a switch of threads.
+const SWITCH: Nanos = 2_000;
 const FIRST_ROUND: u32 = 32;
 const FIRST_ROUND_UNEXPECTED: u32 = 4;
 const LATER_ROUNDS: u32 = 16;
+
+/// So many workers may search at once.
+const MOST_SEARCHERS: usize = 8;
 
 /// What an idle worker asks of its pool.
 pub trait Source {
@@ -18,7 +23,7 @@ pub trait Source {
     async fn pop(&self, core: Core<'_>) -> Option<Self::Item>;
     async fn peek(&self, core: Core<'_>) -> bool;
     async fn has_work(&self, core: Core<'_>) -> bool;
-    async fn has_more(&self, core: Core<'_>) -> bool;
+    async fn has_more(&self, core: Core<'_>, searching: usize) -> bool;
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -33,13 +38,13 @@ struct Parker {
     is_claimed: Cell<bool>,
     /// Whether its last idle time was short.
     is_long: Cell<bool>,
+    /// Whether the last yield before it found work took as long as a switch of threads.
+    has_switched: Cell<bool>,
 }
 
 pub struct Parking {
     counts: Line,
     searchers: Cell<usize>,
-    waking_line: Line,
-    waking: Cell<usize>,
     idle: Lock,
     sleepers: RefCell<Vec<usize>>,
     parkers: Vec<Parker>,
@@ -47,12 +52,15 @@ pub struct Parking {
 
 impl Parking {
     pub fn new(machine: &Machine, cores: usize) -> Self {
-        let parker = || Parker { is_parked: Cell::new(false), is_claimed: Cell::new(false), is_long: Cell::new(true) };
+        let parker = || Parker {
+            is_parked: Cell::new(false),
+            is_claimed: Cell::new(false),
+            is_long: Cell::new(true),
+            has_switched: Cell::new(false),
+        };
         Parking {
             counts: machine.line("counts"),
             searchers: Cell::new(0),
-            waking_line: machine.line("waking"),
-            waking: Cell::new(0),
             idle: Lock::new(machine, "idle list"),
             sleepers: RefCell::new(Vec::new()),
             parkers: (0..cores).map(|_| parker()).collect(),
@@ -76,10 +84,8 @@ impl Parking {
         self.idle.lock(core).await;
         let mut claimed = None;
         if self.searchers.get() <= most && self.sleeping() > 0 {
-            core.modify(self.waking_line).await;
             core.modify(self.counts).await;
             claimed = self.sleepers.borrow_mut().pop();
-            self.waking.set(self.waking.get() + 1);
             self.add_searchers(1);
         }
         self.idle.unlock(core).await;
@@ -97,15 +103,17 @@ impl Parking {
 
     pub async fn notify<S: Source>(&self, core: Core<'_>, source: &S) {
         core.read(self.counts).await;
-        if self.sleeping() > 0 && self.searchers.get() == 1 && self.waking.get() == 1 {
-            core.read(self.waking_line).await;
-            if source.has_more(core).await
-                && let Some(worker) = self.claim_beside(core, 1).await
-            {
-                self.unpark(core, worker).await;
-            }
-        } else {
-            self.wake_for(core, source).await;
+        if self.sleeping() == 0 {
+            return;
+        }
+        let claimed = match self.searchers.get() {
+            0 if source.has_work(core).await => self.claim(core).await,
+            0 | MOST_SEARCHERS.. => None,
+            searching if source.has_more(core, searching).await => self.claim_beside(core, searching).await,
+            _ => None,
+        };
+        if let Some(worker) = claimed {
+            self.unpark(core, worker).await;
         }
     }
 
@@ -144,23 +152,28 @@ impl Parking {
         Search::Counted
     }
 
-    /// `AdaptiveSpin::spin`.
-    async fn spin<S: Source>(&self, core: Core<'_>, since: Nanos, source: &S) -> Option<S::Item> {
-        let costs = &core.machine.costs;
-        let is_long = self.parkers[core.id].is_long.get();
-        let (mut round, mut polls) = (0, if is_long { FIRST_ROUND } else { FIRST_ROUND_UNEXPECTED });
+    /// `AdaptiveSpin::spin`. Sets `since` after the first round.
+    async fn spin<S: Source>(&self, core: Core<'_>, since: &mut Option<Nanos>, source: &S) -> Option<S::Item> {
+        let Core { machine, id } = core;
+        let (costs, me) = (&machine.costs, &self.parkers[id]);
+        let is_soon = me.is_long.get() && !me.has_switched.get();
+        let (mut round, mut polls) = (0, if is_soon { FIRST_ROUND } else { FIRST_ROUND_UNEXPECTED });
+        let mut yielded = None;
         loop {
             for _ in 0..polls {
                 if source.peek(core).await {
                     let item = source.pop(core).await;
                     if item.is_some() {
+                        me.has_switched.set(yielded.is_some_and(|at| machine.now() - at >= SWITCH));
                         return item;
                     }
                 }
                 core.wait("search", costs.pause).await;
             }
             round += 1;
-            if round >= ROUNDS && !(is_long && core.machine.now() - since < SPIN) {
+            let (now, idle_since) = (machine.now(), *since.get_or_insert(machine.now()));
+            yielded = Some(now);
+            if round >= ROUNDS && !(me.is_long.get() && now - idle_since < SPIN) {
                 return None;
             }
             core.wait("search", costs.sched_yield).await;
@@ -170,16 +183,17 @@ impl Parking {
 
     pub async fn wait_for_work<S: Source>(&self, core: Core<'_>, source: &S) -> S::Item {
         let mut search = self.start_search(core).await;
-        let since = core.machine.now();
+        let mut idle_since = None;
         loop {
             if search != Search::None
-                && let Some(item) = self.spin(core, since, source).await
+                && let Some(item) = self.spin(core, &mut idle_since, source).await
             {
                 if search == Search::Counted {
                     self.found(core, source).await;
                 }
                 return item;
             }
+            let since = *idle_since.get_or_insert(core.machine.now());
             self.sleep(core, search == Search::Counted, source).await;
             search = Search::Counted;
             if let Some(item) = source.pop(core).await {
@@ -208,8 +222,6 @@ impl Parking {
             core.park("sleep").await;
         }
         me.is_claimed.set(false);
-        core.modify(self.waking_line).await;
-        self.waking.set(self.waking.get() - 1);
     }
 
     async fn leave_list_to_search(&self, core: Core<'_>) -> bool {

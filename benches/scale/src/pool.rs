@@ -239,7 +239,7 @@ impl Source for Pool<'_> {
         self.queue.has_work(core).await || self.own.has_nested(core).await || self.own.has_jobs(core).await
     }
 
-    async fn has_more(&self, core: Core<'_>) -> bool {
-        self.queue.has_work(core).await || self.own.waiting(core).await > 1
+    async fn has_more(&self, core: Core<'_>, searching: usize) -> bool {
+        self.queue.has_more(core, searching as u64).await || self.own.waiting(core).await > searching as u64
     }
 }

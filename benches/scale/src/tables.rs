@@ -132,12 +132,12 @@ pub fn costs(model: &Model) {
 /// Options that exist, and changes of the code that the model can make.
 pub fn changes(model: &Model) {
     header("Changes, millions of tasks per second", "load, dispatch", &CORES.map(|cores| cores.to_string()));
-    use Dispatch::{PatientRing, ReservedOnce, Ring, Sharded, ShardedByThread, Stack};
+    use Dispatch::{OneTurn, PatientRing, ReservedOnce, Ring, Sharded, ShardedByThread, Stack};
     for dispatch in [Ring, PatientRing] {
         each_core(&format!("one submitter, {dispatch:?}"), |cores| model.scenario(dispatch, one(cores), cores));
     }
     for (name, task) in TASKS {
-        for dispatch in [Stack, Ring, PatientRing, Sharded, ShardedByThread, ReservedOnce] {
+        for dispatch in [Stack, Ring, PatientRing, OneTurn, Sharded, ShardedByThread, ReservedOnce] {
             let scenario = |cores| Scenario { task, ..model.scenario(dispatch, as_many(cores), cores) };
             each_core(&format!("as many submitters, {name}, {dispatch:?}"), scenario);
             if task == 0 {

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use crate::lock::Lock;
 use crate::machine::{Core, Costs, Machine, Nanos};
 use crate::nested::Own;
-use crate::pool::Local;
-use crate::queues::Dispatch;
+use crate::pool::{Local, Pool};
+use crate::queues::{Dispatch, Queue};
 use crate::scenario::{Load, QUEUE, Scenario};
 
 const COSTS: Costs = Costs {
@@ -225,6 +225,44 @@ fn tasks_that_submit_one_use_lines_of_their_own_workers() {
         assert!(times > cores as f64 * 0.4, "{cores} cores: {times} times as fast as one");
     }
     assert!(run(64, true) < run(64, false) / 3.0, "to count what runs takes the locks of all lists");
+}
+
+/// From the first push of a burst, which has a task for each worker, until the last task begins. The workers were asleep.
+fn burst(dispatch: Dispatch, workers: usize) -> Nanos {
+    let machine = Machine::new(COSTS);
+    let queue = Queue::new(&machine, dispatch, workers + 1, workers, QUEUE);
+    let own = Own::new(&machine, workers, false);
+    let pool = Pool::new(&machine, queue, own, workers + 1, 1, (Local::default(), END, false));
+    let time = Cell::new(END);
+    count(&machine, workers + 1, |core| {
+        let (pool, time) = (&pool, &time);
+        async move {
+            if core.id < workers {
+                return pool.work(core).await;
+            }
+            core.work(END / 4).await;
+            let start = core.machine.now();
+            for _ in 0..workers {
+                pool.submit(core).await;
+            }
+            while pool.queue.has_work(core).await {
+                core.work(100).await;
+            }
+            time.set(core.machine.now() - start);
+        }
+    });
+    time.into_inner()
+}
+
+#[test]
+fn each_push_of_a_burst_wakes_a_worker() {
+    const WORKERS: usize = 63;
+    for dispatch in ALL {
+        let time = burst(dispatch, WORKERS);
+        // If each worker woke the next.
+        let one_by_one = WORKERS as Nanos * (COSTS.unpark + COSTS.wake);
+        assert!(time < one_by_one * 2 / 3, "{dispatch:?}: {time} ns, one by one {one_by_one}");
+    }
 }
 
 #[test]

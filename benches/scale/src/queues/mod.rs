@@ -22,6 +22,8 @@ pub enum Dispatch {
     PatientRing,
     /// Round robin, the default.
     Sharded,
+    /// Round robin with one turn that all submitters write.
+    OneTurn,
     /// `Balance::Thread`.
     ShardedByThread,
     /// The same, and the room that is reserved for blocked submitters is reserved in all shards together, not in each.
@@ -84,7 +86,7 @@ impl Queue {
             }
             Dispatch::Ring => Queue::Ring(Ring::new(machine, cores, room, 6)),
             Dispatch::PatientRing => Queue::Ring(Ring::new(machine, cores, room, 10)),
-            Dispatch::Sharded | Dispatch::ShardedByThread | Dispatch::ReservedOnce => {
+            Dispatch::Sharded | Dispatch::OneTurn | Dispatch::ShardedByThread | Dispatch::ReservedOnce => {
                 Queue::Sharded(Sharded::new(machine, cores, workers, room, dispatch))
             }
         }
@@ -155,6 +157,15 @@ impl Queue {
             Queue::Stack(tasks, _) => tasks.has_work(core).await,
             Queue::Ring(ring) => ring.has_work(core).await,
             Queue::Sharded(sharded) => sharded.has_work(core).await,
+        }
+    }
+
+    /// Whether there is work for one more worker beside so many that search.
+    pub async fn has_more(&self, core: Core<'_>, searching: u64) -> bool {
+        match self {
+            Queue::Stack(tasks, _) => tasks.has_more(core, searching).await,
+            Queue::Ring(ring) => ring.has_more(core, searching).await,
+            Queue::Sharded(sharded) => sharded.has_more(core, searching).await,
         }
     }
 }

@@ -139,4 +139,9 @@ impl Ring {
         core.read_together([self.pop_tickets, self.push_tickets]).await;
         self.popped.get() < self.pushed.get()
     }
+
+    pub async fn has_more(&self, core: Core<'_>, searching: u64) -> bool {
+        core.read_together([self.pop_tickets, self.push_tickets]).await;
+        self.popped.get() + searching < self.pushed.get()
+    }
 }

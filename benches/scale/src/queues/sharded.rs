@@ -9,11 +9,14 @@ use crate::machine::{Core, Line, Machine, OUTSTANDING};
 /// A worker starts at another shard once in so many pops (`steal_schedule.rs`).
 const ROUND: u64 = 32;
 
+/// There are no more turns than this.
+const MOST_TURNS: usize = 64;
+
 /// With a shard for each worker.
 pub struct Sharded {
     shards: Vec<TwoLockQueue>,
-    turn: Line,
-    next: Cell<usize>,
+    /// The next shard in turn, for each part of the submitters.
+    turns: Vec<(Line, Cell<usize>)>,
     by_thread: bool,
     reserves_once: bool,
     /// By core: its pops, and the shard that its task came from.
@@ -22,27 +25,19 @@ pub struct Sharded {
 
 impl Sharded {
     pub fn new(machine: &Machine, cores: usize, shards: usize, room: u64, dispatch: Dispatch) -> Self {
+        let turns = if dispatch == Dispatch::OneTurn { 1 } else { shards.min(MOST_TURNS) };
         let share = |index: usize| room / shards as u64 + u64::from((index as u64) < room % shards as u64);
         Sharded {
             shards: (0..shards).map(|n| TwoLockQueue::new(machine, share(n), ["shard head", "shard tail"])).collect(),
-            turn: machine.line("turn"),
-            next: Cell::new(0),
-            by_thread: dispatch != Dispatch::Sharded,
+            turns: (0..turns).map(|first| (machine.line("turn"), Cell::new(first))).collect(),
+            by_thread: matches!(dispatch, Dispatch::ShardedByThread | Dispatch::ReservedOnce),
             reserves_once: dispatch == Dispatch::ReservedOnce,
             workers: (0..cores).map(|_| (Cell::new(0), Cell::new(0))).collect(),
         }
     }
 
     pub async fn push(&self, core: Core<'_>, reserved: u64) -> bool {
-        let first = if self.by_thread {
-            core.id % self.shards.len()
-        } else {
-            core.read(self.turn).await;
-            let this = self.next.get();
-            core.write(self.turn).await;
-            self.next.set((this + 1) % self.shards.len());
-            this
-        };
+        let first = if self.by_thread { core.id % self.shards.len() } else { self.next_in_turn(core).await };
         let reserved = if self.reserves_once { reserved.div_ceil(self.shards.len() as u64) } else { reserved };
         for index in (first..self.shards.len()).chain(0..first) {
             if self.shards[index].push(core, reserved, None).await {
@@ -50,6 +45,16 @@ impl Sharded {
             }
         }
         false
+    }
+
+    /// A submitter's turn is the one of its core's number, as it is that of its thread's number in the code.
+    async fn next_in_turn(&self, core: Core<'_>) -> usize {
+        let (line, next) = &self.turns[core.id % self.turns.len()];
+        core.read(*line).await;
+        let this = next.get();
+        core.write(*line).await;
+        next.set((this + 1) % self.shards.len());
+        this
     }
 
     pub async fn has_room(&self, core: Core<'_>) -> bool {
@@ -138,5 +143,15 @@ impl Sharded {
             }
         }
         false
+    }
+
+    /// Reads all shards, however many tasks the first ones have.
+    pub async fn has_more(&self, core: Core<'_>, searching: u64) -> bool {
+        let mut waiting = 0;
+        for some in self.shards.chunks(OUTSTANDING / 2) {
+            core.read_together(some.iter().flat_map(TwoLockQueue::lines)).await;
+            waiting += some.iter().map(TwoLockQueue::len).sum::<u64>();
+        }
+        waiting > searching
     }
 }

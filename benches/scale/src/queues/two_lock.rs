@@ -189,6 +189,17 @@ impl TwoLockQueue {
 
     /// Whether tasks wait.
     pub fn waits(&self) -> bool {
-        self.popped.get() < self.pushed.get()
+        self.len() > 0
+    }
+
+    /// How many.
+    pub fn len(&self) -> u64 {
+        self.pushed.get() - self.popped.get()
+    }
+
+    /// `StackQueue::has_more`.
+    pub async fn has_more(&self, core: Core<'_>, searching: u64) -> bool {
+        core.read_together(self.lines()).await;
+        self.len() >= searching
     }
 }
