@@ -67,6 +67,7 @@
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
+//! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
 //! # What every pool promises
@@ -164,6 +165,11 @@ pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
     StatefulPool, States, With, WorkerPool,
 };
+/// Seeing what a pool does.
+pub mod observe {
+    pub use crate::engine::observer::{Observer, TaskEnd, TaskInfo};
+}
+
 pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack};
 pub use task::closure::Task;
 pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};

@@ -4,7 +4,6 @@
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use super::counters::count;
 use super::submit_options::{SubmitOptions, WaitMode};
 use super::wait_queue::WaitNode;
 use super::{Engine, Runner};
@@ -184,7 +183,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn run_nested_instead(&self, item: &mut dyn LazyItem<R::Item>) -> Result<(), SubmitErrorKind> {
         let Some(mut state) = self.runner.spare_state() else { return Err(SubmitErrorKind::WouldDeadlock) };
         let has_run = current_worker::run_here(self.id(), |completion| {
-            count(&self.counters.direct);
+            self.note_direct();
             self.runner.run(&mut state, item.build(), completion)
         });
         if has_run { Ok(()) } else { Err(SubmitErrorKind::WouldDeadlock) }

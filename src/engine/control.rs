@@ -9,6 +9,7 @@ use super::counters::get;
 use super::lifecycle::Phase;
 use super::pausing::Pausing;
 use super::shutdown::Ending;
+use super::without_threads::Step;
 use super::{Engine, Runner};
 use crate::engine::options::check_workers;
 use crate::engine::reconfigure::Reconfigure;
@@ -19,7 +20,7 @@ use crate::task::liveness::Liveness;
 use crate::task::withdrawn::Withdrawn;
 
 /// An engine as its owner uses it, whatever its types. `X` is what a task that never ran comes back as.
-pub(crate) trait Controlled<X>: Figures + Tuning + Pausing + Ending<X> {}
+pub(crate) trait Controlled<X>: Figures + Tuning + Pausing + Ending<X> + Step {}
 
 impl<R: Runner, D: Dispatch> Controlled<R::Returned> for Engine<R, D> {}
 
@@ -67,7 +68,7 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             spawned: census.spawned,
             retired: census.retired,
             peak_running: self.queue.peak_running(),
-            handler_panics: get(&self.counters.handler_panics),
+            handler_panics: get(&self.counters.handler_panics) + self.observers.as_ref().map_or(0, |all| all.panics()),
             failed_starts: get(&self.counters.failed_starts),
             shards: self.queue.shards(),
         }
@@ -129,6 +130,7 @@ impl<R: Runner, D: Dispatch> Tuning for Engine<R, D> {
             self.threads.dismiss_surplus(|most| self.parking.dismiss(most));
             self.apply_limits(phase);
         });
+        self.tell(|observer| observer.tuned(workers));
         self.recheck_waits();
         self.use_raised_limits();
         Ok(())

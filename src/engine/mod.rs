@@ -23,6 +23,8 @@ mod mailboxes;
 mod minimum;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
+pub(crate) mod observer;
+mod observing;
 pub(crate) mod options;
 mod parking;
 mod pausing;
@@ -43,6 +45,7 @@ mod threads;
 mod user_code;
 mod views;
 pub(crate) mod wait_queue;
+pub(crate) mod without_threads;
 mod worker;
 
 use std::hash::RandomState;
@@ -73,12 +76,14 @@ use counters::Counters;
 use lifecycle::Lifecycle;
 use mailboxes::Mailboxes;
 use minimum::Minimum;
+use observer::{Observer, Observers, TaskEnd};
 use parking::Parking;
 use settings::Settings;
 use sweep::Sweeps;
 use threads::Threads;
 use views::Views;
 use wait_queue::WaitQueue;
+use without_threads::RunOn;
 use worker::TaskCx;
 pub(crate) use worker::WorkerLocal;
 
@@ -154,6 +159,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     deques: Arc<Deques<JobRef>>,
     lifecycle: Lifecycle,
     counters: Counters,
+    observers: Option<std::sync::Arc<Observers>>,
     running_tasks: RunningTasks,
     minimum: Minimum,
     /// The seed of the hash of keys.
@@ -167,7 +173,11 @@ pub struct Engine<R: Runner, D: Dispatch> {
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Checks the options and starts the minimum of workers.
-    pub(crate) fn build(options: Options, runner: R) -> Result<Arc<Self>, BuildError> {
+    pub(crate) fn build(mut options: Options, runner: R) -> Result<Arc<Self>, BuildError> {
+        let starts_threads = options.run_on == RunOn::Workers;
+        if !starts_threads {
+            (options.workers, options.min_workers) = (1, 0);
+        }
         options.check()?;
         if options.panic_locations {
             panic_location::note_locations();
@@ -204,6 +214,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             deques: Deques::new(),
             lifecycle: Lifecycle::new(),
             counters: Counters::default(),
+            observers: Observers::new(&options.observers),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
             seed: RandomState::new(),
@@ -212,6 +223,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             identity,
             options,
         });
+        // Nothing relies on threads that will not come.
+        engine.threads.set_spawn_failing(!starts_threads);
         engine.start_minimum()?;
         Ok(engine)
     }
@@ -247,6 +260,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Counts a task that has ended, or will, without having been queued.
     pub(crate) fn note_direct(&self) {
         counters::count(&self.counters.direct);
+        self.tell(Observer::accepted);
+    }
+
+    /// Tells the observers of a task that a limited view has cancelled after it had sent it here.
+    pub(crate) fn tell_cancelled(&self) {
+        self.tell_unstarted(TaskEnd::Cancelled);
+    }
+
+    /// Tells the observers of tasks for which [`note_taken_back`](Self::note_taken_back) was called. Not under a lock.
+    pub(crate) fn tell_taken_back(&self, tasks: usize) {
+        (0..tasks).for_each(|_| self.tell_unstarted(TaskEnd::TakenBack));
     }
 
     /// Counts that a limited view has taken a task back that it had sent here.
@@ -325,7 +349,11 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
     }
 
     fn run_nested(&self, body: &mut dyn FnMut(&mut Completion) -> RunOutcome) {
-        self.with_local(|local| local.map(|local| self.execute(&TaskCx { local, queue_cx: None }, body)));
+        let run = |local: &WorkerLocal<R::Item>| {
+            let cx = TaskCx { local, queue_cx: None };
+            self.execute(&cx, |completion| self.observe(local.worker, completion, body));
+        };
+        self.with_local(|local| local.map(run));
     }
 }
 

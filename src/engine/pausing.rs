@@ -5,6 +5,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::lifecycle::{IdleWatch, PauseId, RestState};
+use super::observer::Observer;
 use super::{Engine, Runner};
 use crate::queue::Dispatch;
 use crate::task::current_worker::CurrentPool;
@@ -37,6 +38,7 @@ impl<R: Runner, D: Dispatch> Pausing for Engine<R, D> {
             // A worker must be up when the time is over: sleeping workers compute their alarms again.
             self.parking.wake_all();
         }
+        self.tell(Observer::paused);
         // No worker is free to start the tasks of these polls any more.
         self.notify_pending_polls();
         id
@@ -51,6 +53,7 @@ impl<R: Runner, D: Dispatch> Pausing for Engine<R, D> {
             // A pause that is left may have a time limit that no sleeping worker has an alarm for.
             self.parking.wake_all();
         }
+        self.tell(Observer::resumed);
         self.use_raised_limits();
     }
 
@@ -103,7 +106,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The state of rest that the pool is in: nothing runs, and the results of all that ran are announced.
     fn rest(&self) -> Option<RestState> {
         let load = self.queue.load();
-        let is_quiet = load.running == 0 && !self.counters.is_answering();
+        let is_told = !self.observers.as_ref().is_some_and(|observers| observers.is_pushing());
+        let is_quiet = load.running == 0 && !self.counters.is_answering() && is_told;
         is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_under_way() {
             RestState::Idle
         } else {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::counters::{count, get};
 use super::end_wait::{EndWait, wait_for_end};
 use super::lifecycle::Phase;
+use super::observer::TaskEnd;
 use super::{Engine, Runner};
 use crate::engine::options::OnDrop;
 use crate::engine::stats::ShutdownReport;
@@ -108,6 +109,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
                     || self.stop_running(),
                     |input| {
                         count(&self.counters.cancelled);
+                        self.tell_unstarted(TaskEnd::Cancelled);
                         self.catch_user_panic(|| drop(input));
                     },
                 );
@@ -172,6 +174,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let mut returned = Vec::new();
         self.drain_queue(stop, |input| {
             count(&self.counters.returned);
+            self.tell_unstarted(TaskEnd::Returned);
             returned.push(input);
         });
         returned
@@ -193,8 +196,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         for item in self.queue.drain() {
             match R::retract(item, SubmitErrorKind::Closed, Cause::Cancelled) {
                 Retracted::Here(input) => take(input),
-                Retracted::ToCaller => count(&self.counters.returned),
-                Retracted::Gone(RunOutcome::Cancelled) => count(&self.counters.cancelled),
+                Retracted::ToCaller => {
+                    count(&self.counters.returned);
+                    self.tell_unstarted(TaskEnd::Returned);
+                }
+                Retracted::Gone(RunOutcome::Cancelled) => {
+                    count(&self.counters.cancelled);
+                    self.tell_unstarted(TaskEnd::Cancelled);
+                }
+                Retracted::Gone(RunOutcome::CancelledBefore) => self.tell_unstarted(TaskEnd::Cancelled),
                 Retracted::Gone(_) => {}
             }
         }

@@ -61,7 +61,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// more: then the thread that fails to start it runs the task.
     #[cold]
     fn spawn_first(self: &Arc<Self>) -> io::Result<()> {
-        if self.threads.has_worker_now() {
+        if self.threads.has_worker_now() || !self.starts_threads() {
             return Ok(());
         }
         let Err(refusal) = self.spawn_worker(None) else { return Ok(()) };
@@ -105,6 +105,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self: &Arc<Self>,
         ready: Option<Sender<Result<(), BoxError>>>,
     ) -> io::Result<Option<usize>> {
+        if !self.starts_threads() {
+            return Err(Self::no_threads());
+        }
         let Some(worker_slot) = self.threads.reserve(|| self.wants_workers()) else { return Ok(None) };
         let pending = PendingWorker { engine: Arc::clone(self), worker_slot, has_run: false };
         let started = self.threads.start(&self.options, worker_slot, Box::new(move || pending.work(ready)));
@@ -143,7 +146,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// before it pushed, because that worker may have expired since.
     #[cold]
     fn run_inline_worker(self: &Arc<Self>) {
-        while self.threads.population().0 == 0 && self.has_startable_work() {
+        while self.threads.population().0 == 0 && self.runs_inline() && self.has_startable_work() {
             // Without a free number, the workers that have them are about to end, and will come here.
             let Some(worker_slot) = self.threads.reserve(|| self.wants_workers()) else { return };
             let inline_worker = self.threads.adopt_caller(worker_slot);
@@ -164,7 +167,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// worker has exited for that. If only one worker is allowed, it must exit first.
     pub(super) fn try_hand_over(self: &Arc<Self>, has_run: bool) -> bool {
         drop(self.spawn_to_demand());
-        let is_only_slot = self.capacity() == 1;
+        // In a pool without threads nobody else comes, but for the next step.
+        let is_only_slot = if self.starts_threads() { self.capacity() == 1 } else { !self.runs_inline() };
         let why = if has_run && is_only_slot { ExitReason::Done } else { ExitReason::Relieved };
         self.threads.try_exit(why)
     }

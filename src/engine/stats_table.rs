@@ -9,7 +9,10 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Stats { live, capacity, running, idle, spawned, retired, .. } = self;
         writeln!(f, "pool      {}", self.name)?;
-        writeln!(f, "workers   {live} of {capacity}: {running} running, {idle} idle; {spawned} started, {retired} ended")?;
+        writeln!(
+            f,
+            "workers   {live} of {capacity}: {running} running, {idle} idle; {spawned} started, {retired} ended"
+        )?;
         let Stats { submitted, completed, panicked, cancelled, returned, peak_running, .. } = self;
         writeln!(
             f,

@@ -6,7 +6,7 @@
 //! A task leaves no job in the deque. A fork and a scope take back what they have pushed. What a task has pushed for a scope of another
 //! thread runs at the end of the task ([`Engine::run_left_jobs`]).
 
-use super::counters::count;
+use super::observer::Observer;
 use super::worker::{WorkerCx, WorkerLocal};
 use super::{Engine, Runner};
 use crate::queue::Dispatch;
@@ -48,9 +48,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn steal_job(&self, me: &WorkerCx<R, D>) -> Option<R::Item> {
         // The victim may wait for this worker, and steals what it pushes: so it must find the deque.
         self.deque_of(&me.local);
-        self.queue.start_stolen(&me.queue_cx, || {
+        let stolen = self.queue.start_stolen(&me.queue_cx, || {
             me.victims.steal(&self.deques).and_then(|job| R::stolen(StolenJob::new(job, me.id)))
-        })
+        })?;
+        self.tell(Observer::accepted);
+        Some(self.with_time(stolen))
     }
 
     /// Whether an idle worker could steal a job.
@@ -62,7 +64,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn run_stolen_job(&self, worker: usize, job: JobRef) {
         let job = StolenJob::new(job, worker);
         current_worker::run_here_unbounded(self.id(), |completion| {
-            count(&self.counters.direct);
+            self.note_direct();
             job.run(completion)
         });
     }
@@ -71,12 +73,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn run_own_job(&self, local: &WorkerLocal<R::Item>, job: JobRef) {
         let _outer = SuspendedTask::new();
         local.tally.direct();
+        self.tell(Observer::accepted);
         let mut completion = Completion::default();
-        let panic = self.call(local, &mut completion, |completion| {
+        let run = |completion: &mut Completion| {
             // SAFETY: the caller has taken the job back, and passes the right to run it.
             unsafe { job.run(completion) };
             RunOutcome::Ran
-        });
+        };
+        let panic = self.call(local, &mut completion, |completion| self.observe(local.worker, completion, run));
         // The outer task goes on, so nobody waits for this end but the scope.
         self.catch_user_panic(|| drop(completion.send(panic)));
     }
@@ -96,7 +100,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 has_run += 1;
                 self.run_own_job(local, job);
             } else if let (false, Some(item)) = (owner_is_inside, R::stolen(StolenJob::new(job, local.worker))) {
-                self.queue.push_left(item, &local.queue);
+                self.queue.push_left(self.with_time(item), &local.queue);
+                self.tell(Observer::accepted);
                 has_queued = true;
             }
         }

@@ -4,7 +4,6 @@ use std::convert;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Instant;
 
-use super::counters::count;
 use super::submit_options::{SubmitOptions, WaitMode};
 use super::{Engine, Runner};
 use crate::cancel::earlier;
@@ -34,6 +33,19 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// [`ensure_workers`](Self::ensure_workers), once it has left the wait queue: that may take long.
     #[inline]
     pub(super) fn try_enter(
+        self: &Arc<Self>,
+        item: &mut (impl LazyItem<R::Item> + ?Sized),
+        lane: usize,
+        reserved: usize,
+    ) -> Result<(), Refused> {
+        if self.observers.is_some() {
+            return self.enter_observed(item, |item| self.push_and_wake(item, lane, reserved));
+        }
+        self.push_and_wake(item, lane, reserved)
+    }
+
+    #[inline]
+    fn push_and_wake(
         self: &Arc<Self>,
         item: &mut (impl LazyItem<R::Item> + ?Sized),
         lane: usize,
@@ -88,6 +100,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
         if !(options.is_retry && kind.is_temporary()) {
             self.counters.count_refusal(kind);
+            self.tell(|observer| observer.refused(kind));
         }
     }
 
@@ -114,7 +127,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return false;
         }
         current_worker::run_here_unbounded(self.id(), |completion| {
-            count(&self.counters.direct);
+            self.note_direct();
             TaskRef::new(task_state).run(completion, None, |input, _| f(input))
         })
     }
@@ -204,6 +217,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     fn push_nested(&self, item: &mut (impl LazyItem<R::Item> + ?Sized), lane: usize) -> Result<(), Refused> {
+        if self.observers.is_some() {
+            return self.enter_observed(item, |item| self.push_to_own_list(item, lane));
+        }
+        self.push_to_own_list(item, lane)
+    }
+
+    fn push_to_own_list(&self, item: &mut (impl LazyItem<R::Item> + ?Sized), lane: usize) -> Result<(), Refused> {
         self.with_local(|local| self.queue.push_nested(item, lane, local.map(|local| &*local.queue)))
     }
 }

@@ -17,8 +17,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         batch: &mut impl LazyBatch<R::Item>,
         options: &SubmitOptions<'_>,
     ) -> usize {
-        let is_nested = current_worker::is_inside(self.id());
-        if is_nested || batch.remaining() < 2 || options.cancelled().is_some() || self.ensure_alive().is_err() {
+        // Observers are told of each task.
+        let is_single = current_worker::is_inside(self.id()) || self.observers.is_some();
+        if is_single || batch.remaining() < 2 || options.cancelled().is_some() || self.ensure_alive().is_err() {
             return 0;
         }
         let pushed = self.queue.push_batch(batch, options.lane, self.wait_queue.reserved_for(options.lane));

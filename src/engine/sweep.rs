@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use super::counters::count;
+use super::observer::TaskEnd;
 use super::views::Discard;
 use super::{Engine, Runner};
 use crate::cancel::{self, CancelToken, earlier};
@@ -176,7 +177,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Counts a dead task that was removed from the queue, and wakes its waiters. The caller drops the returned input.
     fn discard_dead(&self, item: R::Item) -> Option<R::Returned> {
-        match self.catch_user_panic(|| R::retract(item, SubmitErrorKind::Cancelled, Cause::Cancelled)) {
+        let retracted = self.catch_user_panic(|| R::retract(item, SubmitErrorKind::Cancelled, Cause::Cancelled));
+        if !matches!(retracted, Some(Retracted::Gone(RunOutcome::Elsewhere | RunOutcome::Ran))) {
+            self.tell_unstarted(TaskEnd::Cancelled);
+        }
+        match retracted {
             Some(Retracted::Here(input)) => {
                 count(&self.counters.cancelled);
                 Some(input)

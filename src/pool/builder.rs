@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::observer::Observer;
 use crate::engine::options::{Nested, OnDrop, Options, TaskPanic};
 use crate::queue::{Balance, Dispatch, MAX_WORKERS, Sharded, Stack};
 
@@ -257,6 +258,31 @@ impl<K, D: Dispatch> Builder<K, D> {
     #[doc(alias("WithPanicHandler", "UncaughtExceptionHandler"))]
     pub fn panic_handler(mut self, handler: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static) -> Self {
         self.options.panic_handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// Adds an observer, which is told of every task, refusal and worker ([`Observer`]). Several are called in the
+    /// order in which they were added. Default: none, which costs a task nothing.
+    ///
+    /// With an observer a task costs an allocation and three looks at the clock more, and tasks are not pushed in batches.
+    ///
+    /// ```
+    /// use formicary::observe::{Observer, TaskEnd, TaskInfo};
+    ///
+    /// struct Print;
+    ///
+    /// impl Observer for Print {
+    ///     fn ended(&self, task: &TaskInfo<'_>, end: TaskEnd) {
+    ///         println!("{end:?} after {:?}", task.run_time);
+    ///     }
+    /// }
+    ///
+    /// let pool = formicary::Pool::builder().workers(1).observer(Print).build()?;
+    /// pool.run(|| ())?; // prints "Completed after Some(…)"
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.options.observers.push(Arc::new(observer));
         self
     }
 

@@ -19,6 +19,8 @@ mod pause;
 mod ready_items;
 mod run_worker;
 mod stateful;
+#[cfg(feature = "test-util")]
+mod test_util;
 pub(crate) mod verbs;
 mod with;
 mod with_verbs;

@@ -47,10 +47,14 @@ fn new_number() -> u64 {
 /// The calling thread's number. Threads that start one after the other have consecutive numbers.
 pub(super) fn thread_number() -> usize {
     thread_local! {
-        static NUMBER: u64 = new_number();
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
     }
-    // Any number will do for a thread whose locals are destroyed.
-    truncate(NUMBER.try_with(|number| *number).unwrap_or(0))
+    truncate(NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(new_number());
+        }
+        number.get()
+    }))
 }
 
 /// A random number from the thread's own sequence. Good enough to spread tasks.

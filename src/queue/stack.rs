@@ -189,8 +189,8 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
     }
 
     fn has_more(&self, searching: usize) -> bool {
-        // One of them may have its task in its slot.
-        self.tasks.len() >= searching as u64
+        // A worker that was claimed has its task in its slot, so this may be one too few; that worker wakes the next.
+        self.tasks.len() > searching as u64
     }
 
     fn load(&self) -> Load {

@@ -315,3 +315,26 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.leave(cx.queue);
     }
 }
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::queue::{Balance, DEFAULT_LANE, Dispatch, Ring, Sharded, Stack};
+
+    /// One task needs one worker: a push wakes no second one beside a worker that searches.
+    fn more_than_searching_workers<D: Dispatch>() {
+        let shape = Shape { workers: 2, bound: Some(8), shards: None, balance: Balance::default() };
+        let Ok(queue) = TaskQueue::<u8, D::Queue<u8>>::new(&shape, usize::MAX) else { panic!("the shape is good") };
+        for tasks in 1..=4 {
+            assert_eq!(queue.push(&mut Some(7), DEFAULT_LANE, 0, None), Ok(()));
+            assert_eq!((0..=4).map(|n| queue.has_more(n)).filter(|more| *more).count(), tasks, "{}", D::NAME);
+        }
+    }
+
+    #[test]
+    fn there_is_more_work_if_there_are_more_tasks_than_searching_workers() {
+        more_than_searching_workers::<Stack>();
+        more_than_searching_workers::<Ring>();
+        more_than_searching_workers::<Sharded>();
+    }
+}

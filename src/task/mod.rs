@@ -15,5 +15,6 @@ mod packed_job;
 pub(crate) mod pending_polls;
 pub(crate) mod running_tasks;
 pub(crate) mod state;
+pub(crate) mod watch;
 pub(crate) mod withdrawn;
 pub(crate) mod worker;

@@ -57,6 +57,7 @@ mod matrix;
 mod minimum;
 mod names;
 mod nested;
+mod observer;
 mod odd_spawners;
 mod on_drop;
 mod options;
@@ -88,3 +89,5 @@ mod two_pools;
 mod waiting;
 mod waiting_inside;
 mod waker_panics;
+#[cfg(feature = "test-util")]
+mod without_threads;

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use formicary::observe::Observer;
 use formicary::{
     BuildError, Builder, Context, Dispatch, Nested, OnDrop, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic,
     Worker, WorkerPool, WorkerThread,
@@ -168,6 +169,7 @@ pub struct Setup {
     pub on_thread_start: Option<Hook>,
     pub on_thread_stop: Option<Hook>,
     pub on_drop: OnDrop,
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Setup {
@@ -243,6 +245,9 @@ impl Setup {
         }
         if let Some(hook) = self.on_thread_stop {
             builder = builder.on_thread_stop(move |worker| hook(worker));
+        }
+        if let Some(observer) = self.observer {
+            builder = builder.observer(observer);
         }
         builder.on_drop(self.on_drop)
     }

@@ -229,6 +229,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         self.engine().note_cancellable(None);
         after.awaiting.into_iter().for_each(Waiter::wake);
         if after.was_revoked {
+            self.engine().tell_taken_back(1);
             // Its permits may have been released since.
             self.tree.dispatch_waiting();
         }

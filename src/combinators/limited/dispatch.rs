@@ -216,7 +216,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
 impl<R: Runner, D: Dispatch> View<R, D> {
     /// Changes the limit. Tasks that have a permit and have not started lose it where they are too many, the last to come first.
     pub(super) fn set_limit(&self, limit: usize) {
-        let mut aborted = Vec::new();
+        let (mut aborted, mut taken_back) = (Vec::new(), 0);
         let mut state = self.tree.state.lock();
         state.each(&self.chain[..1], |node| node.limit = limit);
         while state.excess(self.id()) > 0 {
@@ -226,6 +226,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
                 aborted.extend(state.at_pool.remove(&number));
                 self.tree.void_entry(&mut state, number, RunOutcome::Elsewhere);
                 self.engine().note_taken_back();
+                taken_back += 1;
                 self.engine().keep_in_view(false);
                 state.insert_waiting(number, permitted.task);
             } else if let Some(entering) = state.entering_below(self.id()) {
@@ -236,6 +237,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             }
         }
         drop(state);
+        self.engine().tell_taken_back(taken_back);
         aborted.iter().for_each(|sending| sending.abort());
         self.tree.dispatch_waiting();
     }

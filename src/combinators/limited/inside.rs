@@ -100,6 +100,7 @@ impl<R: Runner, D: Dispatch> ViewTasks for View<R, D> {
             awaiting.into_iter().for_each(Waiter::discard);
         } else if let Some(unstarted) = self.tree.take_permitted(state, task, RunOutcome::Cancelled) {
             drop(unstarted);
+            self.engine().tell_cancelled();
             Unstarted::count_unstarted(&self, TaskEnd::Cancelled);
             self.release_all();
         }

@@ -11,6 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::observer::Observer;
+use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
 use crate::queue::{Balance, MAX_WORKERS};
 use crate::sync::user_code::catch_user_panic;
@@ -80,6 +82,8 @@ pub(crate) struct Options {
     pub(crate) panic_handler: Option<PanicHandler>,
     pub(crate) panic_locations: bool,
     pub(crate) on_drop: OnDrop,
+    pub(crate) run_on: RunOn,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Default for Options {
@@ -107,6 +111,8 @@ impl Default for Options {
             panic_handler: None,
             panic_locations: false,
             on_drop: OnDrop::default(),
+            run_on: RunOn::default(),
+            observers: Vec::new(),
         }
     }
 }

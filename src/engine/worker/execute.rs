@@ -67,7 +67,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 match outcome {
                     RunOutcome::Ran => local.tally.completed(),
                     RunOutcome::Cancelled => local.tally.cancelled(),
-                    RunOutcome::Elsewhere => {}
+                    RunOutcome::Elsewhere | RunOutcome::CancelledBefore => {}
                 }
                 self.report_drop_panic(completion, local.worker);
                 None

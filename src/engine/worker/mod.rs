@@ -68,6 +68,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             expiry: Cell::new(self.settings.expiry_word()),
         };
         self.call_hook(&self.options.on_thread_start, id);
+        self.tell(|observer| observer.worker_started(id));
         let mut state = None;
         let started = self.ensure_state(&me, &mut state);
         let failed = started.is_err();
@@ -80,6 +81,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if let Some(state) = state {
             self.catch_user_panic(|| self.runner.stop(state));
         }
+        self.tell(|observer| observer.worker_stopped(id));
         self.call_hook(&self.options.on_thread_stop, id);
         self.queue.leave(me.queue_cx);
         drop(me.local);

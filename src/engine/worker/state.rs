@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{TaskCx, WorkerCx};
+use crate::engine::observer::TaskEnd;
 use crate::engine::{Engine, Runner};
 use crate::error::{BoxError, Cause, JoinError, SharedError, SubmitErrorKind, panic_text};
 use crate::queue::Dispatch;
@@ -41,7 +42,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         match &result {
             // Starts succeed again. Blocked workers may rely on the missing ones, so these are started where there is work. A refused
             // thread is counted.
-            Ok(()) if self.threads.is_spawn_failing() => {
+            Ok(()) if self.threads.is_spawn_failing() && self.starts_threads() => {
                 self.threads.set_spawn_failing(false);
                 self.minimum.succeeded();
                 drop(self.spawn_to_demand());
@@ -110,8 +111,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Cancels a task because there is no state to run it with.
     pub(super) fn cancel_without_state(&self, me: &WorkerCx<R, D>, item: R::Item, error: BoxError) {
         let source: SharedError = error.into();
-        match R::retract(item, SubmitErrorKind::NoState, Cause::NoState(Arc::clone(&source))) {
-            Retracted::Gone(RunOutcome::Elsewhere) => {}
+        let retracted = R::retract(item, SubmitErrorKind::NoState, Cause::NoState(Arc::clone(&source)));
+        if !matches!(retracted, Retracted::Gone(RunOutcome::Elsewhere)) {
+            self.tell_unstarted(TaskEnd::Cancelled);
+        }
+        match retracted {
+            Retracted::Gone(RunOutcome::Elsewhere | RunOutcome::CancelledBefore) => {}
             Retracted::Here(input) => {
                 me.local.tally.cancelled();
                 let mut completion = Completion::default();

@@ -34,7 +34,7 @@ impl<T> ShardedQueue<T> {
     }
 
     pub(super) fn next_in_turn(&self) -> usize {
-        let turn = &self.turns[thread_number() % self.turns.len()];
+        let turn = &self.turns[thread_number() & (self.turns.len() - 1)];
         // ORDERING: Relaxed, and not a read-modify-write: two threads that call this at the same time may get the same shard.
         let this = turn.load(Ordering::Relaxed);
         turn.store(self.after(this), Ordering::Relaxed);

@@ -55,14 +55,15 @@ impl Dispatch for Sharded {
 pub struct ShardedQueue<T> {
     shards: Box<[Shard<T>]>,
     balance: Balance,
-    /// The next shard in turn. One for each shard, between which the submitting threads are divided, so that few of them write the same.
+    /// The next shard in turn: about as many as shards, a power of two, between which the submitting threads are divided, so that few of them
+    /// write the same.
     turns: Box<[CachePadded<AtomicUsize>]>,
     /// How many shards have room at all.
     usable: AtomicUsize,
     control: Mutex<Control>,
 }
 
-/// There are no more turns than this, and with more shards fewer than shards.
+/// There are no more turns than this. A power of two.
 const MOST_TURNS: usize = 64;
 
 /// State that pushes and pops rarely need.
@@ -130,7 +131,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         Ok(ShardedQueue {
             shards: (0..count).map(|index| Shard::new(control.share(index, count))).collect(),
             balance: shape.balance,
-            turns: (0..count.min(MOST_TURNS)).map(|first| CachePadded::new(AtomicUsize::new(first))).collect(),
+            turns: (0..count.min(MOST_TURNS).next_power_of_two()).map(|_| CachePadded::default()).collect(),
             usable: AtomicUsize::new(control.usable(count)),
             control: Mutex::new(control),
         })

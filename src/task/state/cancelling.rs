@@ -161,8 +161,10 @@ impl<I, O> TaskState<I, O> {
     pub(super) fn withdraw(&self, state: &mut State<I, O>, outcome: RunOutcome) {
         match self.withdrawn() {
             Some(withdrawn) => {
-                withdrawn.add(outcome == RunOutcome::Cancelled);
+                let is_cancelled = outcome == RunOutcome::Cancelled;
+                withdrawn.add(is_cancelled);
                 state.is_withdrawn = true;
+                state.withdrawn_outcome = if is_cancelled { RunOutcome::CancelledBefore } else { outcome };
             }
             None => state.withdrawn_outcome = outcome,
         }
@@ -180,7 +182,11 @@ impl<I, O> TaskState<I, O> {
         if let (true, Taker::Queue, Some(withdrawn)) = (state.is_withdrawn, taker, self.withdrawn()) {
             withdrawn.clear();
         }
-        state.withdrawn_outcome
+        match state.withdrawn_outcome {
+            // The queue entry reports it.
+            RunOutcome::CancelledBefore if taker == Taker::Waiter => RunOutcome::Elsewhere,
+            outcome => outcome,
+        }
     }
 }
 

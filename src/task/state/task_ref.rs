@@ -11,6 +11,7 @@ use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::task::current_worker;
 use crate::task::interrupter::Interrupter;
 use crate::task::liveness::Liveness;
+use crate::task::watch;
 
 /// What a worker did with a queue entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum RunOutcome {
     Cancelled,
     /// Another thread has taken the task, and counts it.
     Elsewhere,
+    /// Another thread has cancelled the task before, and has counted it.
+    CancelledBefore,
 }
 
 /// What became of a task that was taken back from the queue.
@@ -183,12 +186,18 @@ impl Completion {
     /// Sends the result to `complete`.
     #[inline]
     pub(crate) fn set(&mut self, complete: Arc<dyn Complete>) {
+        if watch::is_watched() {
+            _ = watch::edit(|watch| watch.start(complete.name()));
+        }
         self.pending = Some(Pending { to: Recipient::TaskState(complete), permit: None });
     }
 
     /// Sends the result to `sender`.
     #[inline]
     pub(super) fn set_caller(&mut self, sender: ErasedSender) {
+        if watch::is_watched() {
+            _ = watch::edit(|watch| watch.start(None));
+        }
         self.pending = Some(Pending { to: Recipient::ReplySender(sender), permit: None });
     }
 

@@ -1,0 +1,104 @@
+//! What a pool that has observers notes of a task while a worker runs it.
+//!
+//! It is kept with the thread, and not with the task's completion, so that the way of a task in a pool without observers stays as it is.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::sync::thread_local;
+
+thread_local! {
+    /// The runs on this thread's stack, of pools with observers.
+    static RUNS: RefCell<Vec<Watch>> = const { RefCell::new(Vec::new()) };
+    /// Whether there are any. It has no destructor, so it is cheap, and usable as long as the thread runs.
+    static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Told when the user's code of a task begins.
+pub(crate) trait Watcher: Send + Sync {
+    fn started(&self, worker: usize, name: Option<&str>, queue_wait: Option<Duration>);
+}
+
+/// One run of a task.
+pub(crate) struct Watch {
+    watcher: Arc<dyn Watcher>,
+    worker: usize,
+    /// When the task was queued. `None` if it was not.
+    queued: Option<Instant>,
+    queue_wait: Option<Duration>,
+    started: Option<Instant>,
+    /// Whether it is known which task it is of.
+    is_claimed: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(watcher: Arc<dyn Watcher>, worker: usize) -> Self {
+        Watch { watcher, worker, queued: None, queue_wait: None, started: None, is_claimed: false }
+    }
+
+    /// It is of a task that was queued then, if it was.
+    pub(crate) fn claim(&mut self, queued: Option<Instant>) {
+        self.queued = queued;
+        self.is_claimed = true;
+    }
+
+    /// Whether it waits for the task that it is of.
+    pub(crate) fn is_unclaimed(&self) -> bool {
+        !self.is_claimed
+    }
+
+    /// The user's code begins. Only the first call counts.
+    pub(crate) fn start(&mut self, name: Option<&str>) {
+        if self.started.is_none() {
+            self.is_claimed = true;
+            self.queue_wait = self.queued.map(|at| at.elapsed());
+            self.watcher.started(self.worker, name, self.queue_wait);
+            self.started = Some(Instant::now());
+        }
+    }
+
+    pub(crate) fn queue_wait(&self) -> Option<Duration> {
+        self.queue_wait
+    }
+
+    /// How long the user's code has run. `None` if it has not.
+    pub(crate) fn run_time(&self) -> Option<Duration> {
+        self.started.map(|at| at.elapsed())
+    }
+}
+
+/// The calling thread is about to run a task, if that is not cancelled. It calls [`end`] afterwards.
+pub(crate) fn begin(watch: Watch) {
+    // Fails on a thread whose locals are gone, which can be an inline worker: its tasks end without having started.
+    let _ = RUNS.try_with(|runs| runs.borrow_mut().push(watch));
+    IS_WATCHED.with(|is_watched| is_watched.set(true));
+}
+
+/// The run that began last is over.
+pub(crate) fn end() -> Option<Watch> {
+    let (last, is_watched) = RUNS
+        .try_with(|runs| {
+            let mut runs = runs.borrow_mut();
+            (runs.pop(), !runs.is_empty())
+        })
+        .unwrap_or_default();
+    IS_WATCHED.with(|it| it.set(is_watched));
+    last
+}
+
+/// Whether a pool with observers runs a task on the calling thread.
+#[inline]
+pub(crate) fn is_watched() -> bool {
+    IS_WATCHED.with(Cell::get)
+}
+
+/// Changes what is noted of the run that began last. It may call the observers, so it is not in its place meanwhile.
+#[cold]
+#[inline(never)]
+pub(crate) fn edit<O>(f: impl FnOnce(&mut Watch) -> O) -> Option<O> {
+    let mut watch = end()?;
+    let out = f(&mut watch);
+    begin(watch);
+    Some(out)
+}
