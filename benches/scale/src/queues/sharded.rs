@@ -29,7 +29,7 @@ impl Sharded {
         let share = |index: usize| room / shards as u64 + u64::from((index as u64) < room % shards as u64);
         Sharded {
             shards: (0..shards).map(|n| TwoLockQueue::new(machine, share(n), ["shard head", "shard tail"])).collect(),
-            turns: (0..turns).map(|first| (machine.line("turn"), Cell::new(first))).collect(),
+            turns: (0..turns).map(|_| (machine.line("turn"), Cell::new(0))).collect(),
             by_thread: matches!(dispatch, Dispatch::ShardedByThread | Dispatch::ReservedOnce),
             reserves_once: dispatch == Dispatch::ReservedOnce,
             workers: (0..cores).map(|_| (Cell::new(0), Cell::new(0))).collect(),
