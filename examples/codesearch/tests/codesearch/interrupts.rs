@@ -81,7 +81,7 @@ fn interrupted_it_finishes_what_is_begun_and_begins_nothing() {
     assert_eq!(text(&ended.stdout), format!("{}:2:TODO in the pipe\n", tree.path("pipe").display()), "{stderr}");
     assert_eq!(ended.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("1 files, 20 bytes, 1 matches, 0 unreadable"), "{stderr}");
-    assert!(stderr.contains(" completed 1 panicked 0 "), "{stderr}");
+    assert!(stderr.contains(": 1 completed, 0 panicked, "), "{stderr}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn exit_code_and_summary() {
     assert_eq!(found.status.code(), Some(0));
     let stderr = text(&found.stderr);
     assert!(stderr.contains("2 files, 32 bytes, 2 matches, 0 unreadable, 1 binary skipped"), "{stderr}");
-    assert!(stderr.contains("submitted 3 completed 3 panicked 0"), "{stderr}");
+    assert!(stderr.contains("3 submitted: 3 completed, 0 panicked"), "{stderr}");
     assert!(stderr.contains(" MB/s"), "{stderr}");
     assert!(!stderr.contains("/binary"), "only named if asked to: {stderr}");
 
