@@ -89,5 +89,4 @@ mod two_pools;
 mod waiting;
 mod waiting_inside;
 mod waker_panics;
-#[cfg(feature = "test-util")]
 mod without_threads;

@@ -1,4 +1,5 @@
 //! Pools without threads, for users' tests (feature `test-util`): tasks run on the thread that submits, or when the test steps.
+#![cfg(feature = "test-util")]
 
 use std::sync::Arc;
 use std::thread;
