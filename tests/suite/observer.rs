@@ -266,16 +266,21 @@ fn all_sorts<D: Dispatch>() {
         let pool = Arc::new(observed::<D>(&recorder).workers(2).queue(8).build().unwrap());
         let view = pool.limited(2);
         thread::scope(|scope| {
-            for number in 0..3 {
-                let (pool, view) = (&pool, &view);
+            let (pool, view) = (&pool, &view);
+            let acts = |number| {
                 scope.spawn(move || {
                     let mut random = Random(100 * round + number);
                     (0..150).for_each(|_| act(pool, view, &mut random));
-                });
-            }
+                })
+            };
+            let mut threads: Vec<_> = (0..3).map(acts).collect();
             if round % 2 == 1 {
-                scope.spawn(|| (0..20).for_each(|n| drop((pool.tune(1 + n % 3), pool.pause(), thread::yield_now()))));
+                let changes =
+                    move || (0..20).for_each(|n| drop((pool.tune(1 + n % 3), pool.pause(), thread::yield_now())));
+                threads.push(scope.spawn(changes));
             }
+            // ThreadSanitizer sees these joins, and not that of the scope.
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
         if round % 3 == 0 {
             assert!(view.wait_idle() && pool.wait_idle());

@@ -159,24 +159,24 @@ fn from_many_threads<D: Dispatch>() {
     let pool = closures::<D>().queue(8).inline().build().unwrap();
     let (ran, now) = (Count::new(), Count::new());
     thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for n in 0..EACH {
-                    let (ran, now) = (ran.clone(), now.clone());
-                    let task = move || {
-                        now.up();
-                        thread::yield_now();
-                        now.down();
-                        ran.up();
-                    };
-                    match n % 3 {
-                        0 => pool.submit(task).unwrap(),
-                        1 => pool.run(task).unwrap(),
-                        _ => pool.spawn(task).unwrap().join().unwrap(),
-                    }
+        let works = || {
+            for n in 0..EACH {
+                let (ran, now) = (ran.clone(), now.clone());
+                let task = move || {
+                    now.up();
+                    thread::yield_now();
+                    now.down();
+                    ran.up();
+                };
+                match n % 3 {
+                    0 => pool.submit(task).unwrap(),
+                    1 => pool.run(task).unwrap(),
+                    _ => pool.spawn(task).unwrap().join().unwrap(),
                 }
-            });
-        }
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(works)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert!(pool.wait_idle());
     assert_eq!((ran.get(), now.peak()), (4 * EACH, 1));
@@ -268,13 +268,13 @@ fn stepping_threads<D: Dispatch>() {
         pool.submit(move || _ = ran.up()).unwrap();
     }
     thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while pool.queued() > 0 {
-                    pool.step();
-                }
-            });
-        }
+        let steps = || {
+            while pool.queued() > 0 {
+                pool.step();
+            }
+        };
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(steps)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert!(pool.wait_idle());
     assert_eq!((ran.get(), pool.stats().completed), (TASKS, TASKS as u64));
