@@ -16,7 +16,9 @@ use crate::task::watch::Watcher;
 ///
 /// Each task is accepted once and ends once, so on a pool without unfinished tasks the calls agree with the
 /// [figures](crate::Stats): as many were accepted as `submitted`, and as many have ended in each way as were `completed`, `panicked`,
-/// `cancelled` and `returned`. Different threads tell of the acceptance and of the start of a task, so either may come first.
+/// `cancelled` and `returned`. A limited view can take a task back and submit it again
+/// ([`TaskEnd::TakenBack`]); then it is accepted twice. Different threads tell of the acceptance and of the start of a task, so either may
+/// come first.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Where the observers of a pool are told. Nothing here is on a task's way in a pool that has none.
+//! Where the observers of a pool are told. In a pool that has none a submit checks for them, and the loop of a worker does not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;

@@ -261,8 +261,8 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// Adds an observer, which is told of every task, refusal and worker ([`Observer`]). Several are called in the
-    /// order in which they were added. Default: none, which costs a task nothing.
+    /// Adds an observer, which is told of every task, refusal and worker ([`Observer`]). Several are called in the order in which they were
+    /// added. Default: none; then a submit makes one check for it.
     ///
     /// With an observer a task costs an allocation and three looks at the clock more, and tasks are not pushed in batches.
     ///
