@@ -253,7 +253,8 @@ fn a38_no_thread_is_left_after_the_end() {
             }
             gate.await_arrivals(6);
             if cfg!(target_os = "linux") {
-                assert_eq!(threads_named(&name), 6);
+                // A listing may miss one while threads of other tests end.
+                eventually("there are six threads", || threads_named(&name) == 6);
             }
             gate.open();
             end(&pool);
