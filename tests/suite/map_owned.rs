@@ -78,7 +78,7 @@ fn last_share<D: Dispatch>() {
     assert_eq!(map.next(), Some(0));
     gate.await_arrivals(1);
     assert_eq!(living.get(), 2);
-    assert_eq!(threads_named(&name), 1);
+    eventually("its thread is listed", || threads_named(&name) == 1);
     let (ends, drops) = (gate.clone(), dropped.clone());
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -128,7 +128,7 @@ fn d12_dropping_a_pool_that_cancels_drops_what_is_queued() {
         pool.submit(Task::new(move || drop(held))).unwrap();
         let dropping = std::thread::spawn(move || drop(pool));
         eventually("the queue is dropped", || Arc::strong_count(&captured) == 1);
-        assert_eq!(threads_named(&name), 2);
+        eventually("both threads are listed", || threads_named(&name) == 2);
         gate.open();
         dropping.join().unwrap();
         assert_eq!(ran.get(), 0);
