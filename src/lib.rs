@@ -139,6 +139,7 @@ mod cancel;
 mod combinators;
 mod engine;
 mod error;
+pub mod observe;
 mod queue;
 mod sync;
 mod task;
@@ -165,11 +166,6 @@ pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
     StatefulPool, States, With, WorkerPool,
 };
-/// Seeing what a pool does.
-pub mod observe {
-    pub use crate::engine::observer::{Observer, TaskEnd, TaskInfo};
-}
-
 pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack};
 pub use task::closure::Task;
 pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
