@@ -68,7 +68,9 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             spawned: census.spawned,
             retired: census.retired,
             peak_running: self.queue.peak_running(),
-            handler_panics: get(&self.counters.handler_panics) + self.observers.as_ref().map_or(0, |all| all.panics()),
+            handler_panics: get(&self.counters.handler_panics)
+                + self.observers.as_ref().map_or(0, |all| all.panics())
+                + self.propagators.as_ref().map_or(0, |all| all.panics()),
             failed_starts: get(&self.counters.failed_starts),
             shards: self.queue.shards(),
         }

@@ -16,6 +16,7 @@ use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
 use crate::queue::{Balance, MAX_WORKERS};
 use crate::sync::user_code::catch_user_panic;
+use crate::task::propagated::Propagator;
 
 pub use policies::{Nested, OnDrop};
 pub use task_panic::TaskPanic;
@@ -84,6 +85,7 @@ pub(crate) struct Options {
     pub(crate) on_drop: OnDrop,
     pub(crate) run_on: RunOn,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) propagators: Vec<Arc<dyn Propagator>>,
 }
 
 impl Default for Options {
@@ -113,6 +115,7 @@ impl Default for Options {
             on_drop: OnDrop::default(),
             run_on: RunOn::default(),
             observers: Vec::new(),
+            propagators: Vec::new(),
         }
     }
 }
