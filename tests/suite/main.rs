@@ -63,6 +63,7 @@ mod on_drop;
 mod options;
 mod panics;
 mod pin;
+mod propagating;
 mod race;
 mod ready;
 mod reconfiguring;
