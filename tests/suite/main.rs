@@ -68,6 +68,7 @@ mod race;
 mod ready;
 mod reconfiguring;
 mod refused_threads;
+mod replacing;
 mod results;
 mod ring;
 mod running;
