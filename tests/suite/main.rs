@@ -69,6 +69,7 @@ mod race;
 mod ready;
 mod reconfiguring;
 mod refused_threads;
+mod replacing;
 mod registry;
 mod results;
 mod ring;
