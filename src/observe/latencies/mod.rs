@@ -164,7 +164,7 @@ impl Latencies {
 
     /// The share of their lives that the workers have spent in tasks, 0 to 1: since the pool was built, or in the time of a
     /// [window](Self::since). Running tasks and living workers count up to the moment of the snapshot. A task within another one adds
-    /// nothing. 0 if there was no worker.
+    /// nothing. A worker that was [given up](PoolControl::replace) lives, and is busy, until its task ends. 0 if there was no worker.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).latencies().build()?;
