@@ -162,7 +162,7 @@ impl Observer for LatencyRecorder {
     fn ended(&self, task: &TaskInfo<'_>, _end: TaskEnd) {
         // Only a task that was told to start has a time.
         if let (Some(worker), Some(run_time)) = (task.worker, task.run_time) {
-            self.task_ended(worker, task.name, run_time, Instant::now);
+            self.task_ended(worker, task.name, run_time, clock::now);
         }
     }
 
