@@ -83,9 +83,7 @@ impl Submitter {
     /// Begins the span of the task that the calling thread is about to run.
     fn enter(self, pool: &Arc<PoolName>) -> InTask {
         let subscriber = dispatcher::set_default(&self.subscriber);
-        let span = |task: Option<&str>, worker: Option<usize>| {
-            tracing::info_span!(target: "formicary", parent: &self.span, "task", pool = text(pool), task, worker)
-        };
+        let span = |task: Option<&str>, worker: Option<usize>| tracing::info_span!(target: "formicary", parent: &self.span, "task", pool = text(pool), task, worker);
         let span = Context::with(|cx| span(cx.name(), Some(cx.worker()))).unwrap_or_else(|| span(None, None));
         let was_panicking = thread::panicking();
         InTask { pool: Arc::clone(pool), was_panicking, _span: span.entered(), _subscriber: subscriber }
