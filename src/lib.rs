@@ -68,6 +68,7 @@
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
+//! | `observe::Metrics`, `Builder::tracing` | figures for Prometheus, and a span for each task (features `metrics` and `tracing`) |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
 //! # What every pool promises
@@ -244,6 +245,11 @@ pub mod variants {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// And those of a page whose examples need features.
+#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[doc = include_str!("../docs/observability.md")]
+mod observability {}
 
 /// What `#![deny(unused_must_use)]` reports: results that hold tasks, or that say whether a wait ended in time.
 ///
