@@ -119,8 +119,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
 fn recorded(body: impl FnOnce()) -> Records {
     let recorder = Recorder::default();
     tracing::subscriber::with_default(Registry::default().with(recorder.clone()), body);
-    let records = recorder.0.lock().clone();
-    records
+    recorder.0.lock().clone()
 }
 
 fn traced<D: Dispatch>() -> formicary::Builder<Closures, D> {
