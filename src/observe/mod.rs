@@ -12,14 +12,22 @@
 //! | Which pools are there? | [`registry`] |
 
 mod histogram;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+mod labels;
 mod latencies;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod per_worker;
 mod registry;
 mod replace;
 mod running_list;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod watchdog;
 
-pub use crate::engine::observer::{Observer, TaskEnd, TaskInfo};
+#[cfg(feature = "metrics")]
+pub use self::metrics::Metrics;
+pub use crate::engine::observer::{Observer, PoolInfo, TaskEnd, TaskInfo};
 pub use histogram::Histogram;
 pub use latencies::{Latencies, NamedLatencies};
 pub use registry::{RegisteredPool, Registry, registry};
