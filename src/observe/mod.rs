@@ -4,3 +4,7 @@
 //! built on it.
 
 pub use crate::engine::observer::{Observer, TaskEnd, TaskInfo};
+
+mod timeline;
+
+pub use timeline::{PoolTimeline, Timeline};

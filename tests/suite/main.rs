@@ -84,6 +84,7 @@ mod stress;
 mod submitting;
 mod swept;
 mod timed;
+mod timeline;
 mod tokens;
 mod two_pools;
 mod waiting;
