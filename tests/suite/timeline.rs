@@ -332,9 +332,8 @@ struct Curious(Arc<Mutex<Option<Weak<Pool>>>>, Arc<AtomicBool>, Memory);
 impl Write for Curious {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let pool = self.0.lock().as_ref().and_then(Weak::upgrade);
-        if let Some(pool) = pool {
+        if let (Some(pool), false) = (pool, self.1.swap(true, SeqCst)) {
             (0..300).for_each(|_| drop(pool.try_submit(|| ())));
-            self.1.store(true, SeqCst);
         }
         self.2.write(bytes)
     }
