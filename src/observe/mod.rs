@@ -5,6 +5,7 @@
 
 pub use crate::engine::observer::{Observer, TaskEnd, TaskInfo};
 
+mod thread_names;
 mod timeline;
 
 pub use timeline::{PoolTimeline, Timeline};

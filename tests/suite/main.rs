@@ -83,6 +83,7 @@ mod stream;
 mod stress;
 mod submitting;
 mod swept;
+mod thread_names;
 mod timed;
 mod timeline;
 mod tokens;
