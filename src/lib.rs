@@ -247,6 +247,8 @@ mod table {
 }
 
 #[doc = include_str!("../docs/variants.md")]
+#[doc = "\n# One burst\n"]
+#[doc = include_str!("../docs/one-burst.svg")]
 pub mod variants {}
 
 /// The README's examples, tested with the rest.
