@@ -12,10 +12,13 @@ use super::shutdown::Ending;
 use super::without_threads::Step;
 use super::{Engine, Runner};
 use crate::engine::options::check_workers;
+use crate::engine::options::extensions::Extensions;
 use crate::engine::reconfigure::Reconfigure;
 use crate::engine::stats::Stats;
 use crate::error::BuildError;
 use crate::queue::{Dispatch, Load};
+use crate::sync::Ordering;
+use crate::task::current_worker::PoolId;
 use crate::task::liveness::Liveness;
 use crate::task::withdrawn::Withdrawn;
 
@@ -24,8 +27,20 @@ pub(crate) trait Controlled<X>: Figures + Tuning + Pausing + Ending<X> + Step {}
 
 impl<R: Runner, D: Dispatch> Controlled<R::Returned> for Engine<R, D> {}
 
+/// An engine as one who does not own the pool uses it, whatever its types.
+pub(crate) trait Visited: Figures + Tuning + Pausing {}
+
+impl<R: Runner, D: Dispatch> Visited for Engine<R, D> {}
+
 /// Figures of a pool.
 pub(crate) trait Figures: Send + Sync {
+    fn id(&self) -> PoolId;
+    fn name(&self) -> &Arc<str>;
+    /// Whether its owner has begun to drop the pool.
+    fn is_dropped(&self) -> bool;
+    fn extensions(&self) -> &Extensions;
+    /// The engine without what only the owner needs.
+    fn visited(self: Arc<Self>) -> Arc<dyn Visited>;
     fn stats(&self) -> Stats;
     fn capacity(&self) -> usize;
     fn load(&self) -> Load;
@@ -43,6 +58,27 @@ pub(crate) trait Tuning: Send + Sync {
 }
 
 impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
+    fn id(&self) -> PoolId {
+        Engine::id(self)
+    }
+
+    fn name(&self) -> &Arc<str> {
+        self.options.name()
+    }
+
+    fn is_dropped(&self) -> bool {
+        // ORDERING: Relaxed. Nothing is read because of it; a pool that is being dropped can still be used.
+        self.is_dropped.load(Ordering::Relaxed)
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.options.extensions
+    }
+
+    fn visited(self: Arc<Self>) -> Arc<dyn Visited> {
+        self
+    }
+
     fn stats(&self) -> Stats {
         let ended = self.counters.ended();
         let load = self.load();
@@ -68,7 +104,9 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             spawned: census.spawned,
             retired: census.retired,
             peak_running: self.queue.peak_running(),
-            handler_panics: get(&self.counters.handler_panics) + self.observers.as_ref().map_or(0, |all| all.panics()),
+            handler_panics: get(&self.counters.handler_panics)
+                + self.observers.as_ref().map_or(0, |all| all.panics())
+                + self.options.extensions.panics(),
             failed_starts: get(&self.counters.failed_starts),
             shards: self.queue.shards(),
         }

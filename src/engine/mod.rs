@@ -51,7 +51,7 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
-pub(crate) use control::Controlled;
+pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
@@ -166,6 +166,8 @@ pub struct Engine<R: Runner, D: Dispatch> {
     seed: RandomState,
     /// Whether a drop of the pool must not wait.
     is_detached: AtomicBool,
+    /// Whether the owner has begun to drop the pool.
+    is_dropped: AtomicBool,
     sweeps: Sweeps,
     /// Dropped last.
     identity: Identity,
@@ -219,6 +221,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             minimum: Minimum::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
+            is_dropped: AtomicBool::new(false),
             sweeps: Sweeps::default(),
             identity,
             options,

@@ -2,5 +2,23 @@
 //!
 //! An [`Observer`] is told of every task, refusal and worker of a pool ([`Builder::observer`](crate::Builder::observer)). All else here is
 //! built on it.
+//!
+//! | question | answer |
+//! |---|---|
+//! | How long do tasks wait and run? How busy are the workers? | [`Builder::latencies`](crate::Builder::latencies), [`Latencies`] |
+//! | What runs at this moment? | [`Builder::running_tasks`](crate::Builder::running_tasks), [`RunningTask`] |
+//! | Which task runs too long? | [`Builder::slow_after`](crate::Builder::slow_after), [`Builder::stuck_after`](crate::Builder::stuck_after) |
+//! | Which pools are there? | [`registry`] |
+
+mod histogram;
+mod latencies;
+mod per_worker;
+mod registry;
+mod running_list;
+mod watchdog;
 
 pub use crate::engine::observer::{Observer, TaskEnd, TaskInfo};
+pub use histogram::Histogram;
+pub use latencies::{Latencies, NamedLatencies};
+pub use registry::{RegisteredPool, Registry, registry};
+pub use running_list::RunningTask;

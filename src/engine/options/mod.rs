@@ -1,5 +1,6 @@
 //! The settings of a pool, which a builder collects and an engine reads.
 
+pub(crate) mod extensions;
 pub(crate) mod panic_location;
 #[cfg(feature = "pin")]
 pub(crate) mod pinning;
@@ -16,6 +17,8 @@ use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
 use crate::queue::{Balance, MAX_WORKERS};
 use crate::sync::user_code::catch_user_panic;
+
+use extensions::Extensions;
 
 pub use policies::{Nested, OnDrop};
 pub use task_panic::TaskPanic;
@@ -84,6 +87,7 @@ pub(crate) struct Options {
     pub(crate) on_drop: OnDrop,
     pub(crate) run_on: RunOn,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) extensions: Extensions,
 }
 
 impl Default for Options {
@@ -113,6 +117,7 @@ impl Default for Options {
             on_drop: OnDrop::default(),
             run_on: RunOn::default(),
             observers: Vec::new(),
+            extensions: Extensions::default(),
         }
     }
 }
