@@ -5,9 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use formicary::observe::registry;
-use formicary::{
-    BoxError, CancelToken, Context, Pool, PoolWithFunc, Ring, Sharded, StatefulPool, SubmitError, Worker,
-};
+use formicary::{BoxError, CancelToken, Context, Pool, PoolWithFunc, Ring, Sharded, StatefulPool, SubmitError, Worker};
 
 /// Three registered pools, and the threads that submit to them. Dropping it ends both: no task runs on.
 #[derive(Debug)]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use formicary::Stats;
 use formicary::observe::{Histogram, Latencies, RegisteredPool, RunningTask};
 
-use crate::snapshot::{Cell, CellState, LONG, MAX_CELLS, Percentiles, PoolSnapshot, Refused, Snapshot, TaskCell, Times};
+use crate::snapshot::{
+    Cell, CellState, LONG, MAX_CELLS, Percentiles, PoolSnapshot, Refused, Snapshot, TaskCell, Times,
+};
 
 /// How far back the percentiles and the utilisation go.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -62,7 +64,8 @@ impl Sampler {
         let stats = pool.stats()?;
         let latencies = pool.latencies();
         let ended = stats.completed + stats.panicked;
-        let earlier = self.earlier.entry(pool.id()).or_insert_with(|| Earlier { at: now, ended, latencies: VecDeque::new() });
+        let earlier =
+            self.earlier.entry(pool.id()).or_insert_with(|| Earlier { at: now, ended, latencies: VecDeque::new() });
         let passed = now.saturating_duration_since(earlier.at).as_secs_f64();
         let per_second = if passed > 0.0 { ended.saturating_sub(earlier.ended) as f64 / passed } else { 0.0 };
         (earlier.at, earlier.ended) = (now, ended);
@@ -131,17 +134,15 @@ fn percentiles(histogram: &Histogram) -> Percentiles {
 }
 
 fn times(window: &Latencies) -> Vec<Times> {
-    let all = Times {
-        name: None,
-        queue_wait: percentiles(&window.queue_wait),
-        run_time: percentiles(&window.run_time),
-    };
+    let all =
+        Times { name: None, queue_wait: percentiles(&window.queue_wait), run_time: percentiles(&window.run_time) };
     let mut named: Vec<Times> = window
         .by_name()
+        .iter()
         .map(|named| Times {
             name: Some(named.name.to_string()),
-            queue_wait: percentiles(named.queue_wait),
-            run_time: percentiles(named.run_time),
+            queue_wait: percentiles(&named.queue_wait),
+            run_time: percentiles(&named.run_time),
         })
         .filter(|times| times.queue_wait.count + times.run_time.count > 0)
         .collect();
@@ -213,7 +214,7 @@ mod tests {
         let (started, begun) = channel();
         let task = move || {
             started.send(()).unwrap();
-            drop(gate.recv());
+            let _ = gate.recv();
         };
         pool.with().name(name).submit(task).unwrap();
         begun.recv_timeout(LIMIT).unwrap();
@@ -297,9 +298,9 @@ mod tests {
         let limit = Duration::from_secs(3600);
         let task = move || {
             started.send(()).unwrap();
-            drop(gate.recv());
+            let _ = gate.recv();
         };
-        let mut handle = pool.with().timeout(limit).spawn(task).unwrap();
+        let handle = pool.with().timeout(limit).spawn(task).unwrap();
         begun.recv_timeout(LIMIT).unwrap();
         let mut sampler = Sampler::new();
         let mut marks = |now| {

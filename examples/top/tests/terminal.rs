@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 
 use support::eventually;
@@ -16,29 +16,34 @@ const LEAVE: &str = "\x1b[?1049l";
 /// `script`, which is killed if the test fails.
 struct Terminal(Child);
 
+/// What is done when the page is shown.
+type Act = fn(keys: &mut ChildStdin, process: &str);
+
 impl Terminal {
-    fn run(command: &str) -> Terminal {
+    fn run(options: &str) -> Terminal {
+        let program = env!("CARGO_BIN_EXE_formicary-top");
+        let command = format!("stty rows 30 cols 100; echo process=$$; exec {program} {options}");
         let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--flush", "--command", command, "/dev/null"]).env("TERM", "xterm");
+        script.args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"]).env("TERM", "xterm");
         script.stdin(Stdio::piped()).stdout(Stdio::piped());
         Terminal(script.spawn().expect("script is part of bsdutils"))
     }
 
-    /// Sends the keys when the page is shown, and returns the whole output and whether the program succeeded.
-    fn finish(mut self, keys: &str) -> (String, bool) {
+    /// Acts when the page is shown. Returns the whole output, and whether the program succeeded.
+    fn finish(mut self, act: Act) -> (String, bool) {
         let mut output = self.0.stdout.take().unwrap();
-        let mut input = self.0.stdin.take().unwrap();
-        let keys = keys.to_owned();
+        let mut keys = self.0.stdin.take().unwrap();
         let reader = thread::spawn(move || {
-            let (mut seen, mut buffer, mut is_sent) = (Vec::new(), [0; 4096], false);
+            let (mut seen, mut buffer, mut has_acted) = (String::new(), [0; 4096], false);
             loop {
                 match output.read(&mut buffer) {
-                    Ok(length) if length > 0 => seen.extend_from_slice(&buffer[..length]),
-                    _ => return String::from_utf8_lossy(&seen).into_owned(),
+                    Ok(length) if length > 0 => seen += &String::from_utf8_lossy(&buffer[..length]),
+                    _ => return seen,
                 }
-                if !is_sent && String::from_utf8_lossy(&seen).contains("formicary-top") {
-                    is_sent = true;
-                    input.write_all(keys.as_bytes()).unwrap();
+                if !has_acted && seen.contains("thumbnails") {
+                    has_acted = true;
+                    let process = seen.split_once("process=").unwrap().1.lines().next().unwrap();
+                    act(&mut keys, process);
                 }
             }
         });
@@ -60,21 +65,18 @@ fn is_restored(output: &str) {
     assert!(enter.is_some() && leave > enter, "{output:?}");
 }
 
-fn program(options: &str) -> String {
-    format!("{} {options}", env!("CARGO_BIN_EXE_formicary-top"))
-}
-
 #[test]
 fn it_ends_with_the_time() {
-    let (output, success) = Terminal::run(&program("--seconds 1")).finish("");
+    let (output, success) = Terminal::run("--seconds 1").finish(|_, _| ());
     is_restored(&output);
     assert!(success && output.contains("thumbnails"), "{output:?}");
 }
 
 #[test]
 fn keys_end_it() {
-    for key in ["q", "\x03"] {
-        let (output, success) = Terminal::run(&program("--seconds 600")).finish(key);
+    let acts: [Act; 2] = [|keys, _| keys.write_all(b"q").unwrap(), |keys, _| keys.write_all(b"\x03").unwrap()];
+    for act in acts {
+        let (output, success) = Terminal::run("--seconds 600").finish(act);
         is_restored(&output);
         assert!(success, "{output:?}");
     }
@@ -82,8 +84,10 @@ fn keys_end_it() {
 
 #[test]
 fn a_signal_ends_it() {
-    // The shell waits for its child and ends as that one does.
-    let command = format!("{} & p=$!; sleep 1; kill -INT $p; wait $p", program("--seconds 600 <&1"));
-    let (output, _) = Terminal::run(&format!("bash -c '{command}'")).finish("");
+    let (output, success) = Terminal::run("--seconds 600").finish(|_, process| {
+        let killed = Command::new("kill").args(["-INT", process]).status().unwrap();
+        assert!(killed.success());
+    });
     is_restored(&output);
+    assert!(success, "{output:?}");
 }

@@ -80,7 +80,7 @@ fn events_are_snapshots_that_move_on() {
     let (pool, id) = registered("events");
     let server = start();
     let (release, gate) = channel::<()>();
-    pool.with().name("held").submit(move || drop(gate.recv())).unwrap();
+    pool.with().name("held").submit(move || gate.recv()).unwrap();
     let mut events = Events::open(server.addr()).unwrap();
     let task = |pool: &Value| {
         let cells = pool["cells"].as_array().unwrap();

@@ -139,7 +139,15 @@ fn draw_graphs(frame: &mut Frame<'_>, app: &App, pool: &PoolSnapshot, area: Rect
     let rates = history.map(|history| &history.per_second);
     let queued = history.map(|history| &history.queued);
     let sides = [
-        (left, "busy", busy, format!("{:.0} %", busy * 100.0), format!("{} tasks/s", rate(pool.per_second)), rates, Color::Blue),
+        (
+            left,
+            "busy",
+            busy,
+            format!("{:.0} %", busy * 100.0),
+            format!("{} tasks/s", rate(pool.per_second)),
+            rates,
+            Color::Blue,
+        ),
         (right, "queue", full, queue(pool), format!("{} submitters wait", pool.waiting), queued, Color::Magenta),
     ];
     for (area, title, ratio, label, bottom, values, colour) in sides {
@@ -277,7 +285,7 @@ mod tests {
         let mut many = pool(3, "many");
         many.cells = (0..MAX_CELLS).map(|worker| Cell { worker, ..Cell::default() }).collect();
         many.cells[0].tasks = vec![TaskCell { for_us: u64::MAX, ..TaskCell::default() }];
-        many.utilisation = Some(f64::NAN);
+        many.utilisation = Some(1.5);
         many.queue_bound = Some(0);
         let pools: Vec<_> = (0..20).map(|id| PoolSnapshot { id, ..many.clone() }).collect();
         for snapshot in [Snapshot::default(), Snapshot { pools }] {
