@@ -27,7 +27,7 @@ pub struct Browser {
     reader: Option<JoinHandle<()>>,
     addr: SocketAddr,
     session: Option<String>,
-    /// The browser's files. The name is in the command line of each of its processes, and of no others.
+    /// The directory of its files, whose name is in the command line of the browser; its other processes end with that one.
     profile: PathBuf,
 }
 
@@ -149,7 +149,7 @@ impl Browser {
         STANDARD.decode(self.request("GET", &path, &json!({})).as_str().unwrap()).unwrap()
     }
 
-    /// The browser's processes.
+    /// The processes that have the profile's name in their command line.
     fn processes(&self) -> Vec<String> {
         let profile = self.profile.to_str().unwrap();
         let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
