@@ -57,6 +57,23 @@ impl<D: Dispatch> Pool<D> {
         RA: Send,
         RB: Send,
     {
+        match self.engine.capture() {
+            None => self.join_closures(a, b),
+            Some(propagated) => self.join_closures(a, move || {
+                let _entered = propagated.enter();
+                b()
+            }),
+        }
+    }
+
+    #[inline]
+    fn join_closures<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
         self.engine.with_local(|local| match local {
             Some(local) => self.join_inside(local, a, b),
             None => self.join_outside(a, b),

@@ -99,7 +99,7 @@ impl<D: Dispatch> Pool<D> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let meta = TaskMeta { token: Some(token.clone()), run_here: Some(run as _), ..TaskMeta::new(self.engine.id()) };
+        let meta = TaskMeta { token: Some(token.clone()), run_here: Some(run as _), ..self.engine.task_meta() };
         let (task_state, task) = answered((f, token.clone()), run, meta);
         let options = SubmitOptions::from(self.engine.default_mode()).with_token(Some(token));
         match self.engine.submit_state(&task_state, task, options) {

@@ -106,6 +106,7 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             peak_running: self.queue.peak_running(),
             handler_panics: get(&self.counters.handler_panics)
                 + self.observers.as_ref().map_or(0, |all| all.panics())
+                + self.propagators.as_ref().map_or(0, |all| all.panics())
                 + self.options.extensions.panics(),
             failed_starts: get(&self.counters.failed_starts),
             shards: self.queue.shards(),

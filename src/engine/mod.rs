@@ -28,6 +28,7 @@ mod observing;
 pub(crate) mod options;
 mod parking;
 mod pausing;
+mod propagation;
 pub(crate) mod reconfigure;
 mod settings;
 mod shutdown;
@@ -68,6 +69,7 @@ use crate::task::current_worker::{self, CurrentPool, PoolId};
 use crate::task::deferred::Deferred;
 use crate::task::liveness::Liveness;
 use crate::task::pending_polls::PendingPolls;
+use crate::task::propagated::Propagators;
 use crate::task::running_tasks::{Overdue, RunningTasks};
 use crate::task::state::{Completion, JobRef, Retracted, RunOutcome, StolenJob};
 use crate::task::withdrawn::Identity;
@@ -160,6 +162,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     lifecycle: Lifecycle,
     counters: Counters,
     observers: Option<std::sync::Arc<Observers>>,
+    propagators: Option<std::sync::Arc<Propagators>>,
     running_tasks: RunningTasks,
     minimum: Minimum,
     /// The seed of the hash of keys.
@@ -217,6 +220,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             lifecycle: Lifecycle::new(),
             counters: Counters::default(),
             observers: Observers::new(&options.observers),
+            propagators: Propagators::new(&options.propagators),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
             seed: RandomState::new(),

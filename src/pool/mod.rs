@@ -16,6 +16,7 @@ pub(crate) mod examples;
 mod function;
 mod global;
 mod pause;
+mod propagating;
 mod ready_items;
 mod run_worker;
 mod stateful;

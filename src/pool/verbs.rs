@@ -52,7 +52,38 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
+    if pool.engine().propagates() {
+        return submit_state(pool, x, TaskOptions::default(), options.into());
+    }
     pool.admit(x, P::plain, None, options.into())
+}
+
+/// Submits a task with a state, whose result is discarded.
+#[cold]
+pub(super) fn submit_state<P, X>(
+    pool: &P,
+    x: X,
+    task_options: TaskOptions,
+    options: SubmitOptions<'_>,
+) -> Result<(), SubmitError<X>>
+where
+    P: Accepts<X>,
+    X: Send + 'static,
+{
+    let task_state = detached_state(pool, x, task_options);
+    enter(pool, &task_state, options.with_token(task_state.meta().token.as_ref()))
+}
+
+/// The state of a task whose result is discarded.
+pub(super) fn detached_state<P, X>(pool: &P, x: X, task_options: TaskOptions) -> Arc<TaskState<X, P::Output>>
+where
+    P: Accepts<X>,
+    X: Send + 'static,
+{
+    let task_state = task_state(pool, x, task_options, false);
+    // Before the task can end, so that its result is dropped on the worker.
+    task_state.detach();
+    task_state
 }
 
 /// Submits all that an iterator yields, each by `submit`, until one is refused.
@@ -94,7 +125,7 @@ where
     I: IntoIterator,
     I::Item: Send + 'static,
 {
-    if !are_at_hand::<I::IntoIter, I::Item>() {
+    if !are_at_hand::<I::IntoIter, I::Item>() || pool.engine().propagates() {
         return submit_all(all, submit);
     }
     let (mut rest, mut accepted) = (all.into_iter(), 0);
@@ -130,7 +161,7 @@ where
     X: Send + 'static,
 {
     let engine = pool.engine();
-    if !engine.is_inside() {
+    if !engine.is_inside() && !engine.propagates() {
         return StackOneshot::call(|sender| pool.admit(x, |x| P::called(x, sender), None, options))?.into_result();
     }
     // A worker of the pool may have to run the task itself, for which it needs a task state.
@@ -148,10 +179,10 @@ where
     X: Send + 'static,
 {
     let TaskOptions { deadline, token, name } = task_options;
-    let view = pool.in_view();
-    let has_extra = deadline.is_some() || name.is_some() || view.is_some();
-    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view }));
-    TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(pool.engine().id()) })
+    let (view, engine) = (pool.in_view(), pool.engine());
+    let has_extra = deadline.is_some() || name.is_some() || view.is_some() || engine.propagates();
+    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view, propagated: engine.capture() }));
+    TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
 }
 
 /// Submits the task of a state.
@@ -182,8 +213,20 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let admission = pool.admit_async(P::plain(x), None, options);
-    async move { admission.await.map_err(|refusal| refusal.map(P::into_input)) }
+    let (item, task_state) = if pool.engine().propagates() {
+        let task_state = detached_state(pool, x, TaskOptions::default());
+        (P::answered(&task_state), Some(task_state))
+    } else {
+        (P::plain(x), None)
+    };
+    let task = task_state.as_ref().and_then(|task_state| task_state.meta().view().map(InView::task));
+    let admission = pool.admit_async(item, task, options);
+    async move {
+        admission.await.map_err(|refusal| match task_state {
+            Some(task_state) => task_state.refused(refusal.kind()),
+            None => refusal.map(P::into_input),
+        })
+    }
 }
 
 /// As [`enter`], waiting as a future, whose output is the state.

@@ -51,10 +51,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         if task_options.is_none() {
             return verbs::submit(self.pool, x, self.options(None, mode));
         }
-        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
-        // Before the task can end, so that its result is dropped on the worker.
-        task_state.detach();
-        self.enter(&task_state, mode)
+        verbs::submit_state(self.pool, x, task_options.in_token(), self.options(None, mode))
     }
 
     fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
@@ -163,13 +160,13 @@ impl<'p, P: AnyPool> With<'p, P> {
         X: Send + 'static,
     {
         let (with, task_options) = (self.clone(), self.task_options().in_token());
+        let needs_state = !task_options.is_none() || self.room_timeout.is_some() || self.pool.engine().propagates();
+        let task = if needs_state { Ok(verbs::detached_state(self.pool, x, task_options)) } else { Err(x) };
         async move {
-            if task_options.is_none() && with.room_timeout.is_none() {
-                return verbs::submit_async(with.pool, x, with.options(None, WaitMode::Forever)).await;
+            match task {
+                Ok(task_state) => with.enter_async(task_state).await.map(drop),
+                Err(x) => verbs::submit_async(with.pool, x, with.options(None, WaitMode::Forever)).await,
             }
-            let task_state = verbs::task_state(with.pool, x, task_options, false);
-            task_state.detach();
-            with.enter_async(task_state).await.map(drop)
         }
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod liveness;
 mod models;
 mod packed_job;
 pub(crate) mod pending_polls;
+pub(crate) mod propagated;
 pub(crate) mod running_tasks;
 pub(crate) mod state;
 pub(crate) mod watch;

@@ -23,6 +23,26 @@ where
     refusal.into_task().run();
 }
 
+/// Submits a task by each verb, eleven in all, to something that has room for two and is not closed.
+pub fn each_verb<P>(with: &With<'_, P>, task: impl Fn() -> Task, wait_idle: impl Fn() -> bool)
+where
+    P: Accepts<Task, Output = ()>,
+{
+    with.submit(task()).unwrap();
+    block_on(with.submit_async(task())).unwrap();
+    assert_eq!(with.submit_all([task(), task()]).unwrap(), 2);
+    with.spawn(task()).unwrap().join().unwrap();
+    block_on(block_on(with.spawn_async(task())).unwrap()).unwrap();
+    with.run(task()).unwrap();
+    block_on(with.run_async(task())).unwrap();
+    assert!(wait_idle());
+    with.try_submit(task()).unwrap();
+    with.try_spawn(task()).unwrap().join().unwrap();
+    assert!(wait_idle());
+    with.try_run(task()).unwrap();
+    assert!(wait_idle());
+}
+
 /// Submits a task by each verb with each combination of options, to something that has room for two and is not closed. Each task checks
 /// what it learns of its options. Returns the number of tasks.
 pub fn each_verb_with_each_option<P>(without: &With<'_, P>, wait_idle: impl Fn() -> bool) -> u64
@@ -57,19 +77,7 @@ where
                 ran.up();
             })
         };
-        with.submit(check()).unwrap();
-        block_on(with.submit_async(check())).unwrap();
-        assert_eq!(with.submit_all([check(), check()]).unwrap(), 2);
-        with.spawn(check()).unwrap().join().unwrap();
-        block_on(block_on(with.spawn_async(check())).unwrap()).unwrap();
-        with.run(check()).unwrap();
-        block_on(with.run_async(check())).unwrap();
-        assert!(wait_idle());
-        with.try_submit(check()).unwrap();
-        with.try_spawn(check()).unwrap().join().unwrap();
-        assert!(wait_idle());
-        with.try_run(check()).unwrap();
-        assert!(wait_idle());
+        each_verb(&with, check, &wait_idle);
         assert_eq!(ran.get(), 11, "{bits}");
     }
     32 * 11

@@ -309,7 +309,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             token: Some(token.clone()),
             run_here: Some(run::<F, T, E> as _),
             permit: Some(Arc::clone(&self.shared) as _),
-            ..TaskMeta::new(self.engine.id())
+            ..self.engine.task_meta()
         };
         let task_state = TaskState::new(Member { f, permit }, meta);
         let task = Task::from_body(GroupTask(TaskRef::new(&task_state)));

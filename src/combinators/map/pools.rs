@@ -242,10 +242,10 @@ where
     F: Fn(T) -> R + Send + Sync + 'static,
     R: Send + 'static,
 {
-    let (f, pool) = (Arc::new(f), engine.id());
+    let (f, pool) = (Arc::new(f), engine.clone());
     let make = move |item| {
         let run: Run<(Arc<F>, T), R> = |(f, item), _| f(item);
-        let meta = TaskMeta { token: token.clone(), run_here: Some(run), ..TaskMeta::new(pool) };
+        let meta = TaskMeta { token: token.clone(), run_here: Some(run), ..pool.task_meta() };
         answered((Arc::clone(&f), item), run, meta)
     };
     EngineSubmitter { engine, make, item: |(_, item)| item }
@@ -260,9 +260,9 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let pool = engine.id();
+    let pool = engine.clone();
     let make = move |item| {
-        let task_state = TaskState::new(item, TaskMeta::new(pool));
+        let task_state = TaskState::new(item, pool.task_meta());
         let task = Job::answered(TaskRef::new(&task_state));
         (task_state, task)
     };

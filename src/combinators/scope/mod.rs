@@ -153,8 +153,17 @@ impl<'scope, D: Dispatch> Scope<'scope, '_, D> {
     where
         F: FnOnce() -> T + Send + 'scope,
     {
+        match self.pool.engine.capture() {
+            None => self.spawn_closure(move || drop(f())),
+            Some(propagated) => self.spawn_closure(move || {
+                let _entered = propagated.enter();
+                drop(f());
+            }),
+        }
+    }
+
+    fn spawn_closure<F: FnOnce() + Send + 'scope>(&'scope self, f: F) {
         let (engine, state) = (&self.pool.engine, &self.state);
-        let f = move || drop(f());
         state.add();
         engine.with_local(|local| match local {
             Some(local) => {

@@ -17,6 +17,7 @@ use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
 use crate::queue::{Balance, MAX_WORKERS};
 use crate::sync::user_code::catch_user_panic;
+use crate::task::propagated::Propagator;
 
 use extensions::Extensions;
 
@@ -88,6 +89,7 @@ pub(crate) struct Options {
     pub(crate) run_on: RunOn,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) extensions: Extensions,
+    pub(crate) propagators: Vec<Arc<dyn Propagator>>,
 }
 
 impl Default for Options {
@@ -118,6 +120,7 @@ impl Default for Options {
             run_on: RunOn::default(),
             observers: Vec::new(),
             extensions: Extensions::default(),
+            propagators: Vec::new(),
         }
     }
 }

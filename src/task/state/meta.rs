@@ -8,6 +8,7 @@ use super::task_ref::Permit;
 use crate::cancel::CancelToken;
 use crate::task::current_worker::PoolId;
 use crate::task::in_view::InView;
+use crate::task::propagated::Propagated;
 
 /// Runs a task that needs no worker state.
 pub(crate) type Run<I, O> = fn(I, &dyn Cancellable) -> O;
@@ -29,6 +30,7 @@ pub(crate) struct TaskMeta<I, O> {
 }
 
 /// Options that few tasks have.
+#[derive(Default)]
 pub(crate) struct Extra {
     /// When the caller of a timed call gives up. Other tasks have their deadline in their token.
     pub(crate) deadline: Option<Instant>,
@@ -36,6 +38,8 @@ pub(crate) struct Extra {
     pub(crate) name: Option<Arc<str>>,
     /// The limited view that holds the task until it starts. The task runs under a permit of this view.
     pub(crate) view: Option<InView>,
+    /// What the task takes along from its submitter's thread.
+    pub(crate) propagated: Option<Propagated>,
 }
 
 impl<I, O> TaskMeta<I, O> {
@@ -47,6 +51,12 @@ impl<I, O> TaskMeta<I, O> {
     /// When the caller gives up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.extra.as_ref()?.deadline
+    }
+
+    /// What the task takes along from its submitter's thread.
+    #[inline]
+    pub(super) fn propagated(&self) -> Option<&Propagated> {
+        self.extra.as_ref()?.propagated.as_ref()
     }
 
     /// The view that the task belongs to.

@@ -11,6 +11,7 @@ use crate::error::{Cause, JoinError, Payload, SubmitErrorKind};
 use crate::task::current_worker;
 use crate::task::interrupter::Interrupter;
 use crate::task::liveness::Liveness;
+use crate::task::propagated::Propagated;
 use crate::task::watch;
 
 /// What a worker did with a queue entry.
@@ -102,7 +103,9 @@ impl<I: Send + 'static, O: Send + 'static> TaskRef<I, O> {
                 let stop = || current_worker::stoppable(pool, Arc::clone(&task_state) as _);
                 let stoppable = task_state.meta.token.as_ref().map(|_| stop());
                 let running = Running::new(&*task_state);
+                let entered = task_state.meta.propagated().map(Propagated::enter);
                 let output = f(input, &task_state);
+                drop(entered);
                 drop(running);
                 drop(stoppable);
                 task_state.produce(output);
