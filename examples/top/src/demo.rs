@@ -56,7 +56,7 @@ impl Demo {
     /// let pools = formicary::observe::registry().pools();
     /// let names: Vec<_> = pools.iter().map(|pool| pool.name()).collect();
     /// assert_eq!(names, ["thumbnails", "index", "queries"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), formicary::BoxError>(())
     /// ```
     ///
     /// # Errors

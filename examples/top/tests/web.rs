@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -175,7 +175,7 @@ fn what_other_sites_can_send_is_refused() {
 #[test]
 fn a_request_has_a_limit() {
     let server = start();
-    let body = " ".repeat(2000);
+    let body = " ".repeat(1100);
     assert_eq!(post(server.addr(), "/pools/1/pause", &["Host: localhost", JSON], &body).0, 400);
     let mut stream = connect(server.addr()).unwrap();
     let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(8192));
@@ -212,6 +212,11 @@ fn a_dropped_server_ends_its_streams() {
     end.recv_timeout(LIMIT).expect("the server does not end");
     thread.join().unwrap();
     events.0.read_to_end(&mut Vec::new()).unwrap();
-    let _ = silent.read(&mut [0]);
-    assert!(TcpStream::connect_timeout(&addr, LIMIT).is_err());
+    // It was closed as well; reset, if the server ended before it was accepted.
+    let closed = silent.read(&mut [0]);
+    let is_closed = match &closed {
+        Ok(length) => *length == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    };
+    assert!(is_closed, "{closed:?}");
 }

@@ -35,7 +35,9 @@ pub fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
 pub fn send(addr: SocketAddr, head: &[&str], body: &str) -> io::Result<Reply> {
     let mut stream = connect(addr)?;
     let head = head.join("\r\n");
-    write!(stream, "{head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    // In one write: the server may answer and close before a second one.
+    let request = format!("{head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes())?;
     let mut reader = BufReader::new(stream);
     let mut reply = read_head(&mut reader)?;
     let length = reply.head.iter().find_map(|line| line.strip_prefix("content-length:"));
