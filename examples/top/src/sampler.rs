@@ -56,12 +56,20 @@ impl Sampler {
     /// Takes a snapshot of these pools. `now` is the time of the call, and later than that of the previous one.
     pub fn sample(&mut self, pools: &[RegisteredPool], now: Instant) -> Snapshot {
         self.earlier.retain(|id, _| pools.iter().any(|pool| pool.id() == *id));
-        Snapshot { pools: pools.iter().filter_map(|pool| self.sample_one(pool, now)).collect() }
+        // First what changes fastest, and is quick to read. A pool that is dropped meanwhile has no figures.
+        let figures = pools.iter().map(|pool| pool.stats().map(|stats| (pool, stats, pool.running_tasks())));
+        let figures: Vec<_> = figures.collect();
+        let pools = figures.into_iter().flatten();
+        Snapshot { pools: pools.map(|(pool, stats, running)| self.sample_one(pool, stats, running, now)).collect() }
     }
 
-    /// `None` if the pool is dropped meanwhile.
-    fn sample_one(&mut self, pool: &RegisteredPool, now: Instant) -> Option<PoolSnapshot> {
-        let stats = pool.stats()?;
+    fn sample_one(
+        &mut self,
+        pool: &RegisteredPool,
+        stats: Stats,
+        running: Option<Vec<RunningTask>>,
+        now: Instant,
+    ) -> PoolSnapshot {
         let latencies = pool.latencies();
         let ended = stats.completed + stats.panicked;
         let earlier =
@@ -70,8 +78,8 @@ impl Sampler {
         let per_second = if passed > 0.0 { ended.saturating_sub(earlier.ended) as f64 / passed } else { 0.0 };
         (earlier.at, earlier.ended) = (now, ended);
         let window = latencies.map(|latencies| earlier.window(latencies, now));
-        let cells = cells(&stats, pool.running_tasks(), now);
-        Some(PoolSnapshot {
+        let cells = cells(&stats, running, now);
+        PoolSnapshot {
             id: pool.id(),
             name: pool.name().to_string(),
             capacity: stats.capacity,
@@ -90,7 +98,7 @@ impl Sampler {
             times: window.as_ref().map(times).unwrap_or_default(),
             without_cell: stats.capacity.max(stats.live).saturating_sub(cells.len()),
             cells,
-        })
+        }
     }
 }
 
