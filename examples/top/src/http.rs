@@ -1,7 +1,7 @@
 //! As much of HTTP/1.1 as the page needs: one request for each connection, with limits of size and time.
 //!
-//! No server crate is used: `tiny_http`, the usual blocking one, sets no timeouts on its sockets, so a client that stalls keeps a thread for
-//! ever, and the server cannot end. Here every read and write has a limit.
+//! No server crate is used: `tiny_http`, the usual blocking one, sets no timeouts on its sockets, so a client that stalls keeps a thread
+//! for ever, and the server cannot end. Here every read and write has a limit.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
