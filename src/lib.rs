@@ -68,6 +68,8 @@
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
+//! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
+//! | [`running_tasks`](PoolControl::running_tasks), [`slow_after`](Builder::slow_after) | what runs now, and what runs too long |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
 //! # What every pool promises
@@ -208,6 +210,10 @@ mod table {
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
+    assert_impl_all!(observe::Latencies: Send, Sync, Clone);
+    assert_impl_all!(observe::RunningTask: Send, Sync, Clone);
+    assert_impl_all!(observe::RegisteredPool: Send, Sync, Clone);
+    assert_impl_all!(observe::Registry: Send, Sync);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.

@@ -44,10 +44,15 @@ fn warm_up_thread() {
     add(0);
 }
 
-/// Warms up all workers, each of which gets one of the tasks: a call of [`warm_up_thread`] before it waits at the gate.
-fn warm_up<T>(pool: &dyn WorkerPool<T>, gate: &Gate, task: impl Fn() -> T) {
-    (0..WORKERS).for_each(|_| assert!(pool.submit(task()).is_ok()));
+/// The most tasks that are queued at a time.
+const BURST: usize = 400;
+
+/// Warms up all workers, each of which gets one of the tasks: a call of [`warm_up_thread`] before it waits at the gate. Meanwhile the queue
+/// grows to what it ever needs. `task` makes the task of a number.
+fn warm_up<T>(pool: &dyn WorkerPool<T>, gate: &Gate, task: impl Fn(u64) -> T) {
+    (0..WORKERS).for_each(|_| assert!(pool.submit(task(WARM)).is_ok()));
     gate.await_arrivals(WORKERS);
+    (0..BURST).for_each(|_| assert!(pool.submit(task(0)).is_ok()));
     gate.open();
     assert!(pool.wait_idle());
     warm_up_thread();
@@ -72,9 +77,9 @@ fn adder(gate: &Gate) -> impl Fn(u64) + Send + Sync + 'static {
 /// A pool of closures, warmed up.
 fn closures<D: Dispatch>() -> Pool<D> {
     let (pool, gate) = (settled(Pool::builder()).dispatch::<D>().build().unwrap(), Gate::new());
-    warm_up(&pool, &gate, || {
+    warm_up(&pool, &gate, |n| {
         let adds = adder(&gate);
-        Task::new(move || adds(WARM))
+        Task::new(move || adds(n))
     });
     pool
 }
@@ -82,7 +87,7 @@ fn closures<D: Dispatch>() -> Pool<D> {
 /// How many allocations `TASKS` tasks take: in bursts that fill the queue, and one by one, each time with workers that are parked
 /// or about to park.
 fn count(submit: impl Fn(u64), wait_idle: impl Fn() -> bool) -> [usize; 2] {
-    [400, 1].map(|burst| {
+    [BURST, 1].map(|burst| {
         let run = |tasks| {
             let before = allocations();
             for n in 0..tasks {
@@ -112,7 +117,7 @@ fn small_tasks<D: Dispatch>(most: usize) {
 
     let gate = Gate::new();
     let pool = settled(PoolWithFunc::builder(adder(&gate))).dispatch::<D>().build().unwrap();
-    warm_up(&pool, &gate, || WARM);
+    warm_up(&pool, &gate, |n| n);
     assert_few(count(|n| pool.submit(n).unwrap(), || pool.wait_idle()), "invoke");
 
     let pool = closures::<D>();
@@ -157,7 +162,7 @@ fn tasks_with_results() {
     let gate = Gate::new();
     let states = gate.clone();
     let pool = settled(StatefulPool::builder(move |_| Ok(Adder(states.clone())))).dispatch::<Ring>().build().unwrap();
-    warm_up(&pool, &gate, || WARM);
+    warm_up(&pool, &gate, |n| n);
     let joined = |n| assert_eq!(pool.spawn(n).unwrap().join().unwrap(), n);
     assert_eq!(count(joined, || pool.wait_idle()), exactly, "submit and join");
     let processed = |n| assert_eq!(pool.run(n).map_err(drop), Ok(n));
@@ -175,7 +180,7 @@ fn tasks_with_results() {
         n
     };
     let pool = settled(PoolWithFunc::builder(twice)).dispatch::<Ring>().build().unwrap();
-    warm_up(&pool, &gate, || WARM);
+    warm_up(&pool, &gate, |n| n);
     assert_eq!(count(|n| assert_eq!(pool.run(n).unwrap(), n), || pool.wait_idle()), [0; 2], "call");
 }
 
@@ -206,7 +211,7 @@ fn tokens_and_futures() {
 
     let gate = Gate::new();
     let pool = settled(PoolWithFunc::builder(adder(&gate))).dispatch::<Ring>().build().unwrap();
-    warm_up(&pool, &gate, || WARM);
+    warm_up(&pool, &gate, |n| n);
     let counted = |submit: &dyn Fn(u64)| count(submit, || pool.wait_idle());
     assert_eq!(counted(&|n| pool.with().token(&token).submit(n).unwrap()), one, "invoke_cancellable");
     assert_eq!(counted(&|n| ready(pool.submit_async(n)).unwrap()), none, "invoke_async");

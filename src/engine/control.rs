@@ -14,6 +14,7 @@ use super::{Engine, Runner};
 use crate::engine::options::check_workers;
 use crate::engine::options::extensions::Extensions;
 use crate::engine::reconfigure::Reconfigure;
+use crate::engine::replacing::Replacing;
 use crate::engine::stats::Stats;
 use crate::error::BuildError;
 use crate::queue::{Dispatch, Load};
@@ -23,7 +24,7 @@ use crate::task::liveness::Liveness;
 use crate::task::withdrawn::Withdrawn;
 
 /// An engine as its owner uses it, whatever its types. `X` is what a task that never ran comes back as.
-pub(crate) trait Controlled<X>: Figures + Tuning + Pausing + Ending<X> + Step {}
+pub(crate) trait Controlled<X>: Figures + Tuning + Pausing + Ending<X> + Replacing + Step {}
 
 impl<R: Runner, D: Dispatch> Controlled<R::Returned> for Engine<R, D> {}
 
@@ -103,6 +104,7 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             returned: get(&self.counters.returned),
             spawned: census.spawned,
             retired: census.retired,
+            given_up: self.threads.given_up(),
             peak_running: self.queue.peak_running(),
             handler_panics: get(&self.counters.handler_panics)
                 + self.observers.as_ref().map_or(0, |all| all.panics())
@@ -143,10 +145,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.lifecycle.is_closed()
     }
 
-    /// The queue's figures without its stale entries.
+    /// The queue's figures without its stale entries, and without the tasks of workers that were given up.
     pub(crate) fn load(&self) -> Load {
         let load = self.queue.load();
-        Load { queued: load.queued.saturating_sub(self.id().stale_entries()), ..load }
+        let queued = load.queued.saturating_sub(self.id().stale_entries());
+        Load { queued, running: load.running.saturating_sub(self.given_up.tasks()), ..load }
+    }
+
+    /// Whether no task runs but those of workers that were given up. `load` is the queue's own.
+    pub(super) fn is_quiet(&self, load: &Load) -> bool {
+        load.running == 0 || load.running <= self.given_up.tasks()
     }
 
     fn overcommitted(&self) -> usize {
@@ -210,7 +218,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             // Without surplus workers the number of workers is limit enough.
             false => (staying > capacity).then_some(capacity),
         };
-        self.queue.set_limits(running, capacity);
+        // Tasks of workers that were given up take no room.
+        let given_up = self.given_up.tasks();
+        self.queue.set_limits(running, capacity + given_up);
     }
 
     /// Applies the limits again after a worker has left, perhaps the last one above the capacity.

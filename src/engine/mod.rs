@@ -30,6 +30,7 @@ mod parking;
 mod pausing;
 mod propagation;
 pub(crate) mod reconfigure;
+pub(crate) mod replacing;
 mod settings;
 mod shutdown;
 mod spawning;
@@ -80,6 +81,7 @@ use mailboxes::Mailboxes;
 use minimum::Minimum;
 use observer::{Observer, Observers, TaskEnd};
 use parking::Parking;
+use replacing::GivenUp;
 use settings::Settings;
 use sweep::Sweeps;
 use threads::Threads;
@@ -163,6 +165,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     counters: Counters,
     observers: Option<std::sync::Arc<Observers>>,
     propagators: Option<std::sync::Arc<Propagators>>,
+    given_up: GivenUp,
     running_tasks: RunningTasks,
     minimum: Minimum,
     /// The seed of the hash of keys.
@@ -221,6 +224,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             counters: Counters::default(),
             observers: Observers::new(&options.observers),
             propagators: Propagators::new(&options.propagators),
+            given_up: GivenUp::default(),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
             seed: RandomState::new(),

@@ -9,10 +9,14 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Stats { live, capacity, running, idle, spawned, retired, .. } = self;
         writeln!(f, "pool      {}", self.name)?;
-        writeln!(
+        write!(
             f,
             "workers   {live} of {capacity}: {running} running, {idle} idle; {spawned} started, {retired} ended"
         )?;
+        if self.given_up > 0 {
+            write!(f, ", {} given up", self.given_up)?;
+        }
+        writeln!(f)?;
         let Stats { submitted, completed, panicked, cancelled, returned, peak_running, .. } = self;
         writeln!(
             f,

@@ -8,12 +8,14 @@
 //! | How long do tasks wait and run? How busy are the workers? | [`Builder::latencies`](crate::Builder::latencies), [`Latencies`] |
 //! | What runs at this moment? | [`Builder::running_tasks`](crate::Builder::running_tasks), [`RunningTask`] |
 //! | Which task runs too long? | [`Builder::slow_after`](crate::Builder::slow_after), [`Builder::stuck_after`](crate::Builder::stuck_after) |
+//! | What if a task never ends? | [`PoolControl::replace`](crate::PoolControl::replace) |
 //! | Which pools are there? | [`registry`] |
 
 mod histogram;
 mod latencies;
 mod per_worker;
 mod registry;
+mod replace;
 mod running_list;
 mod watchdog;
 

@@ -1,10 +1,12 @@
 //! The running tasks of a pool, as a list.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::per_worker::PerWorker;
 use super::{Observer, TaskEnd, TaskInfo};
+use crate::engine::replacing::GivenUp;
 use crate::pool::PoolControl;
 use crate::pool::builder::Builder;
 use crate::queue::Dispatch;
@@ -43,6 +45,16 @@ pub struct RunningTask {
     pub is_cancelled: bool,
     /// How many tasks of the pool run around it on the same worker: 0 for one that runs within no other.
     pub depth: usize,
+    /// Whether its worker was given up ([`PoolControl::replace`]).
+    pub is_given_up: bool,
+    id: TaskId,
+}
+
+/// Identifies a running task in the process: by the list of its pool, and its number on its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TaskId {
+    list: u64,
+    number: u64,
 }
 
 impl RunningTask {
@@ -103,14 +115,26 @@ impl<X> PoolControl<X> {
 }
 
 /// The running tasks of each worker.
-#[derive(Default)]
-pub(super) struct RunningList(PerWorker<Mutex<Tasks>>);
+pub(super) struct RunningList {
+    workers: PerWorker<Mutex<Tasks>>,
+    /// Unique in the process.
+    number: u64,
+}
+
+impl Default for RunningList {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        RunningList { workers: PerWorker::default(), number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+}
 
 #[derive(Default)]
 struct Tasks {
     /// The innermost last.
     running: Vec<Entry>,
     started: u64,
+    /// Set if the worker was given up, until its outermost task ends.
+    given_up: Option<GivenUp>,
 }
 
 /// Identifies a running task of a pool: its worker, and how many that one has started before.
@@ -122,23 +146,26 @@ struct Entry {
     task: Option<Arc<dyn Complete>>,
 }
 
-impl Entry {
-    fn look(&self, worker: usize, depth: usize) -> RunningTask {
-        let options = self.task.as_ref().and_then(|task| task.cancellable());
+impl Tasks {
+    fn look(&self, list: u64, worker: usize, depth: usize) -> RunningTask {
+        let entry = &self.running[depth];
+        let options = entry.task.as_ref().and_then(|task| task.cancellable());
         RunningTask {
             name: options.and_then(Cancellable::name).map(Arc::from),
             worker,
-            since: self.since,
+            since: entry.since,
             deadline: options.and_then(Cancellable::deadline),
             is_cancelled: options.is_some_and(Cancellable::is_cancelled),
             depth,
+            is_given_up: self.given_up.is_some(),
+            id: TaskId { list, number: entry.number },
         }
     }
 }
 
 impl RunningList {
     pub(super) fn push(&self, worker: usize, since: Instant, task: Option<Arc<dyn Complete>>) {
-        let mut tasks = self.0.get(worker).lock();
+        let mut tasks = self.workers.get(worker).lock();
         let number = tasks.started;
         tasks.started += 1;
         tasks.running.push(Entry { number, since, task });
@@ -146,9 +173,29 @@ impl RunningList {
 
     /// The task that `worker` has started last has ended.
     pub(super) fn pop(&self, worker: usize) {
-        // Dropped without the lock.
-        let entry = self.0.get(worker).lock().running.pop();
+        let mut tasks = self.workers.get(worker).lock();
+        let entry = tasks.running.pop();
+        if tasks.running.is_empty() {
+            if let Some(given_up) = tasks.given_up.take() {
+                given_up.task_ends();
+            }
+        }
+        drop(tasks);
+        // Without the lock.
         drop(entry);
+    }
+
+    /// If this task still runs, calls `give_up` with its worker, whose task does not end meanwhile. Returns whether the worker was given up.
+    pub(super) fn give_up(&self, task: &RunningTask, give_up: impl FnOnce(usize) -> Option<GivenUp>) -> bool {
+        if task.id.list != self.number {
+            return false;
+        }
+        let mut tasks = self.workers.get(task.worker).lock();
+        if tasks.given_up.is_none() && tasks.running.iter().any(|entry| entry.number == task.id.number) {
+            tasks.given_up = give_up(task.worker);
+            return tasks.given_up.is_some();
+        }
+        false
     }
 
     pub(super) fn tasks(&self) -> Vec<RunningTask> {
@@ -159,9 +206,10 @@ impl RunningList {
 
     /// Calls `f` with each task, since when it runs, and what tells the rest of it. `f` is called under a lock.
     pub(super) fn each(&self, mut f: impl FnMut(TaskKey, Instant, &dyn Fn() -> RunningTask)) {
-        for (worker, tasks) in self.0.iter() {
-            for (depth, entry) in tasks.lock().running.iter().enumerate() {
-                f((worker, entry.number), entry.since, &|| entry.look(worker, depth));
+        for (worker, tasks) in self.workers.iter() {
+            let tasks = tasks.lock();
+            for (depth, entry) in tasks.running.iter().enumerate() {
+                f((worker, entry.number), entry.since, &|| tasks.look(self.number, worker, depth));
             }
         }
     }

@@ -70,6 +70,7 @@ mod ready;
 mod reconfiguring;
 mod refused_threads;
 mod registry;
+mod replacing;
 mod results;
 mod ring;
 mod running;

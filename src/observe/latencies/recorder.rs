@@ -114,8 +114,9 @@ impl LatencyRecorder {
             for (kind, sum) in of_worker.kinds.iter().zip(&mut sums) {
                 if let Some(pair) = kind.get() {
                     let sum = sum.get_or_insert_default();
-                    pair.queue_wait.add_to(&mut sum.queue_wait);
+                    // In this order, so that the wait of every task whose run is counted is counted, too.
                     pair.run_time.add_to(&mut sum.run_time);
+                    pair.queue_wait.add_to(&mut sum.queue_wait);
                 }
             }
         }

@@ -34,8 +34,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// Calls `handler` for each task that has run for `limit`, once, while it runs. Several can be set, each with its limit. Default: none.
     ///
     /// The time counts from the beginning of the task's code. A task that ends at about its limit may be told or not. A task that runs within
-    /// another one is told for itself. The handler gets the task as it was when it was due; it cannot stop it, but may cancel what the task
-    /// looks at, and say what runs where.
+    /// another one is told for itself. The handler gets the task as it was when it was due. It cannot stop it, but may cancel the task's token,
+    /// or give up on its worker ([`PoolControl::replace`](crate::PoolControl::replace)).
     ///
     /// The handler is called on a thread of its own, `formicary-watchdog`, which lives for as long as there is something to tell. It may
     /// block; then tasks that are due meanwhile wait until it returns. If the system refuses the thread, it is called on the thread that
