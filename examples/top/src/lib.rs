@@ -22,6 +22,7 @@
 //! reach it. To look from elsewhere, forward the port: `ssh -L 7878:127.0.0.1:7878 host`.
 
 mod action;
+mod cells;
 pub mod demo;
 mod http;
 mod sampler;

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use formicary::Stats;
 use formicary::observe::{Histogram, Latencies, RegisteredPool, RunningTask};
 
-use crate::snapshot::{
-    Cell, CellState, LONG, MAX_CELLS, Percentiles, PoolSnapshot, Refused, Snapshot, TaskCell, Times,
-};
+use crate::cells::cells;
+use crate::snapshot::{Percentiles, PoolSnapshot, Refused, Snapshot, Times};
 
 /// How far back the percentiles and the utilisation go.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -78,7 +77,7 @@ impl Sampler {
         let per_second = if passed > 0.0 { ended.saturating_sub(earlier.ended) as f64 / passed } else { 0.0 };
         (earlier.at, earlier.ended) = (now, ended);
         let window = latencies.map(|latencies| earlier.window(latencies, now));
-        let cells = cells(&stats, running, now);
+        let (cells, without_cell) = cells(&stats, running, now);
         PoolSnapshot {
             id: pool.id(),
             name: pool.name().to_string(),
@@ -96,8 +95,8 @@ impl Sampler {
             utilisation: window.as_ref().map(Latencies::utilisation),
             refusals: refusals(&stats),
             times: window.as_ref().map(times).unwrap_or_default(),
-            without_cell: stats.capacity.max(stats.live).saturating_sub(cells.len()),
             cells,
+            without_cell,
         }
     }
 }
@@ -158,38 +157,6 @@ fn times(window: &Latencies) -> Vec<Times> {
     [vec![all], named].concat()
 }
 
-/// The workers with a task have the numbers that the list says. Which of the others are alive is not known, only how many: they get the
-/// lowest free numbers.
-fn cells(stats: &Stats, running: Option<Vec<RunningTask>>, now: Instant) -> Vec<Cell> {
-    let is_known = running.is_some();
-    let mut running = running.unwrap_or_default();
-    running.sort_by_key(|task| (task.worker, task.depth));
-    let numbers = running.last().map_or(0, |task| task.worker + 1);
-    let count = stats.capacity.max(stats.live).max(numbers).min(MAX_CELLS);
-    let mut cells: Vec<Cell> = (0..count).map(|worker| Cell { worker, ..Cell::default() }).collect();
-    for task in running {
-        let Some(cell) = cells.get_mut(task.worker) else { continue };
-        let lasts = now.saturating_duration_since(task.since);
-        if cell.tasks.is_empty() {
-            cell.state = if lasts > LONG { CellState::Long } else { CellState::Running };
-        }
-        cell.tasks.push(TaskCell {
-            name: task.name.map(|name| name.to_string()),
-            for_us: u64::try_from(lasts.as_micros()).unwrap_or(u64::MAX),
-            cancelled: task.is_cancelled,
-            overdue: task.deadline.is_some_and(|deadline| deadline <= now),
-        });
-    }
-    let busy = cells.iter().filter(|cell| !cell.tasks.is_empty()).count();
-    let mut unlisted = if is_known { 0 } else { stats.running };
-    let alive = stats.live.saturating_sub(busy);
-    for cell in cells.iter_mut().filter(|cell| cell.tasks.is_empty()).take(alive) {
-        cell.state = if unlisted > 0 { CellState::Running } else { CellState::Idle };
-        unlisted = unlisted.saturating_sub(1);
-    }
-    cells
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
@@ -199,6 +166,7 @@ mod tests {
     use formicary::{Builder, Closures, Pool, PoolControl};
 
     use super::*;
+    use crate::snapshot::CellState;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
@@ -273,58 +241,6 @@ mod tests {
     }
 
     #[test]
-    fn cells_show_what_runs() {
-        let pool = builder().name("cells").build().unwrap();
-        let pools = register(&pool);
-        let release = hold(&pool, "held");
-        let mut sampler = Sampler::new();
-        let now = Instant::now();
-        let busy = |snapshot: PoolSnapshot| -> Vec<Cell> {
-            assert_eq!((snapshot.cells.len(), snapshot.without_cell), (3, 0));
-            snapshot.cells.into_iter().filter(|cell| !cell.tasks.is_empty()).collect()
-        };
-        let running = busy(one(&mut sampler, &pools, now));
-        assert_eq!((running.len(), running[0].state), (1, CellState::Running));
-        assert_eq!(running[0].tasks[0].name.as_deref(), Some("held"));
-        assert!(!running[0].tasks[0].cancelled && !running[0].tasks[0].overdue);
-        let long = busy(one(&mut sampler, &pools, now + LONG));
-        assert_eq!(long[0].state, CellState::Long);
-        assert!(long[0].tasks[0].for_us >= running[0].tasks[0].for_us + 1_000_000);
-        drop(release);
-        assert!(pool.wait_idle());
-        let idle = one(&mut sampler, &pools, now + 2 * LONG);
-        let states: Vec<_> = idle.cells.iter().map(|cell| cell.state).collect();
-        assert_eq!(states, [CellState::Idle, CellState::NotStarted, CellState::NotStarted]);
-    }
-
-    #[test]
-    fn marks_tell_of_cancelled_and_late_tasks() {
-        let pool = builder().name("marks").build().unwrap();
-        let pools = register(&pool);
-        let (release, gate) = channel::<()>();
-        let (started, begun) = channel();
-        let limit = Duration::from_secs(3600);
-        let task = move || {
-            started.send(()).unwrap();
-            let _ = gate.recv();
-        };
-        let handle = pool.with().timeout(limit).spawn(task).unwrap();
-        begun.recv_timeout(LIMIT).unwrap();
-        let mut sampler = Sampler::new();
-        let mut marks = |now| {
-            let snapshot = one(&mut sampler, &pools, now);
-            let task = &snapshot.cells.iter().find(|cell| !cell.tasks.is_empty()).unwrap().tasks[0];
-            (task.cancelled, task.overdue)
-        };
-        let now = Instant::now();
-        assert_eq!(marks(now), (false, false));
-        assert_eq!(marks(now + limit), (false, true));
-        handle.cancel();
-        assert_eq!(marks(now), (true, false));
-        drop(release);
-    }
-
-    #[test]
     fn figures_are_those_of_the_pool() {
         let pool = builder().workers(1).queue(1).name("figures").build().unwrap();
         let pools = register(&pool);
@@ -363,14 +279,6 @@ mod tests {
         let states: Vec<_> = seen.cells.iter().map(|cell| (cell.state, cell.tasks.len())).collect();
         assert_eq!(states, [(CellState::Running, 0), (CellState::NotStarted, 0)]);
         drop(release);
-    }
-
-    #[test]
-    fn the_number_of_cells_is_bounded() {
-        let pool = Pool::builder().unlimited_workers().name("unlimited").build().unwrap();
-        let pools = register(&pool);
-        let seen = one(&mut Sampler::new(), &pools, Instant::now());
-        assert_eq!((seen.cells.len(), seen.without_cell), (MAX_CELLS, formicary::MAX_WORKERS - MAX_CELLS));
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub struct PoolSnapshot {
     /// The times of tasks in the last seconds: of all, then of each name, those with most tasks first. Empty if the pool does not measure
     /// them.
     pub times: Vec<Times>,
-    /// One cell for each worker that may be alive, up to [`MAX_CELLS`].
+    /// One cell for each worker that may be alive or was given up, in the order of their numbers. If there are more than [`MAX_CELLS`], those
+    /// with a task come before the others.
     pub cells: Vec<Cell>,
     /// How many workers have no cell.
     pub without_cell: usize,
@@ -111,6 +112,8 @@ pub enum CellState {
     Running,
     /// It has run its task for longer than [`LONG`].
     Long,
+    /// The pool has given up on it, because its task does not end. It does not count as living.
+    GivenUp,
 }
 
 /// From when on a task is shown as a long one.

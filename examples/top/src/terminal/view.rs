@@ -113,6 +113,7 @@ fn draw_cell(cell: &Cell) -> Span<'static> {
         CellState::Idle => Style::new().fg(Color::Green),
         CellState::Running => Style::new().fg(Color::White).bg(Color::Blue),
         CellState::Long => Style::new().fg(Color::Black).bg(Color::Yellow),
+        CellState::GivenUp => Style::new().fg(Color::White).bg(Color::Red),
     };
     let width = usize::from(CELL) - 1;
     let text = match (cell.tasks.first(), cell.state) {
@@ -219,6 +220,7 @@ mod tests {
                 running(1, CellState::Long, "a name that is too long for a cell", 3_200_000),
                 Cell { worker: 2, state: CellState::Idle, tasks: Vec::new() },
                 Cell { worker: 3, ..Cell::default() },
+                running(4, CellState::GivenUp, "hangs", 61_000_000),
             ],
             without_cell: 1,
             ..PoolSnapshot::default()
@@ -275,8 +277,9 @@ mod tests {
         let buffer = drawn(&app, 100, 30);
         let text = text(&buffer);
         let y = text.lines().position(|line| line.contains("0 resize")).unwrap() as u16;
-        let backgrounds = [0, 1, 2].map(|n| buffer[(1 + n * CELL, y)].bg);
-        assert_eq!(backgrounds, [Color::Blue, Color::Yellow, Color::Reset]);
+        let backgrounds = [0, 1, 2, 3].map(|n| buffer[(1 + n * CELL, y)].bg);
+        assert_eq!(backgrounds, [Color::Blue, Color::Yellow, Color::Reset, Color::Reset]);
+        assert_eq!(buffer[(1, y + 1)].bg, Color::Red);
     }
 
     #[test]
