@@ -70,6 +70,7 @@
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
 //! | [`running_tasks`](PoolControl::running_tasks), [`slow_after`](Builder::slow_after) | what runs now, and what runs too long |
+//! | `observe::Metrics`, `Builder::tracing` | figures for Prometheus, and a span for each task (features `metrics` and `tracing`) |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
 //! # What every pool promises
@@ -246,12 +247,19 @@ mod table {
 }
 
 #[doc = include_str!("../docs/variants.md")]
+#[doc = "\n# One burst\n"]
+#[doc = include_str!("../docs/one-burst.svg")]
 pub mod variants {}
 
 /// The README's examples, tested with the rest.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// And those of a page whose examples need features.
+#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[doc = include_str!("../docs/observability.md")]
+mod observability {}
 
 /// What `#![deny(unused_must_use)]` reports: results that hold tasks, or that say whether a wait ended in time.
 ///

@@ -236,6 +236,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         });
         // Nothing relies on threads that will not come.
         engine.threads.set_spawn_failing(!starts_threads);
+        engine.tell_built();
         engine.start_minimum()?;
         Ok(engine)
     }

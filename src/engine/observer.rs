@@ -50,6 +50,10 @@ use crate::task::watch::{Start, Watcher};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Observer: Send + Sync + 'static {
+    /// A pool with this observer is being built. It is told first, once, on the thread that builds the pool, before a worker starts; `build`
+    /// can still fail.
+    fn built(&self, _pool: &PoolInfo<'_>) {}
+
     /// A task was accepted.
     fn accepted(&self) {}
 
@@ -80,6 +84,10 @@ pub trait Observer: Send + Sync + 'static {
 
 /// A shared observer: the program keeps the other reference.
 impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn built(&self, pool: &PoolInfo<'_>) {
+        (**self).built(pool);
+    }
+
     fn accepted(&self) {
         (**self).accepted();
     }
@@ -115,6 +123,31 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     fn resumed(&self) {
         (**self).resumed();
     }
+}
+
+/// What an [`Observer`] learns of its pool.
+///
+/// ```
+/// use formicary::observe::{Observer, PoolInfo};
+///
+/// struct Print;
+///
+/// impl Observer for Print {
+///     fn built(&self, pool: &PoolInfo<'_>) {
+///         println!("{} with {} workers", pool.name, pool.workers);
+///     }
+/// }
+///
+/// formicary::Pool::builder().name("mill").workers(2).observer(Print).build()?; // prints "mill with 2 workers"
+/// # Ok::<(), formicary::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PoolInfo<'a> {
+    /// Its name ([`Builder::name`](crate::Builder::name)).
+    pub name: &'a str,
+    /// Its capacity ([`Builder::workers`](crate::Builder::workers)). [`Observer::tuned`] tells of changes.
+    pub workers: usize,
 }
 
 /// What an [`Observer`] learns of a task.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use super::observer::{Observer, Observers, TaskEnd, TaskInfo};
+use super::observer::{Observer, Observers, PoolInfo, TaskEnd, TaskInfo};
 use super::{Engine, Runner};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyItem, Refused};
@@ -22,6 +22,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if let Some(observers) = &self.observers {
             observers.tell(f);
         }
+    }
+
+    /// The pool is about to start its first workers.
+    pub(super) fn tell_built(&self) {
+        let pool = PoolInfo { name: self.options.name(), workers: self.options.workers };
+        self.tell(|observer| observer.built(&pool));
     }
 
     /// A task has ended that did not run.

@@ -117,6 +117,7 @@ mod tests {
             returned: 12,
             spawned: 13,
             retired: 14,
+            given_up: 18,
             peak_running: 15,
             handler_panics: 16,
             failed_starts: 17,
