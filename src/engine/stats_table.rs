@@ -121,7 +121,6 @@ mod tests {
             peak_running: 15,
             handler_panics: 16,
             failed_starts: 17,
-            given_up: 18,
             shards: vec![ShardStats::default(), shard],
         };
         let text = "pool      mill\n\
