@@ -169,6 +169,8 @@ pub use pool::{
     StatefulPool, States, With, WorkerPool,
 };
 pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack};
+#[cfg(feature = "test-util")]
+pub use sync::test_clock::TestClock;
 pub use task::closure::Task;
 pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
 pub use task::interrupter::Interrupter;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::{Engine, Runner};
 use crate::error::JoinError;
 use crate::queue::Dispatch;
+use crate::sync::clock;
 use crate::sync::{Arc, AtomicU8, Backoff, Condvar, Mutex, Ordering, wait};
 
 /// An operation on the states of all workers.
@@ -39,7 +40,7 @@ impl CountdownLatch {
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut left = self.left.lock();
         while *left > 0 {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return false;
             }
             wait(&self.changed, &mut left, deadline);
@@ -264,7 +265,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let backoff = Backoff::new();
         while cannot_fail && self.mailboxes.len() < self.threads.population().0 {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return;
             }
             backoff.snooze();

@@ -291,3 +291,18 @@ impl fmt::Debug for RegisteredPool {
         f.debug_struct("RegisteredPool").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_was_dropped_leaves_nothing_behind() {
+        let registry = Registry { pools: Mutex::new(Vec::new()) };
+        let [one, two] = [(); 2].map(|()| crate::Pool::new(1).unwrap());
+        registry.add(&one);
+        registry.add(&two);
+        drop(one);
+        assert_eq!((registry.pools.lock().len(), registry.pools().len(), registry.pools.lock().len()), (2, 1, 1));
+    }
+}

@@ -11,6 +11,7 @@ use crate::pool::PoolControl;
 use crate::pool::builder::Builder;
 use crate::queue::Dispatch;
 use crate::sync::Mutex;
+use crate::sync::clock;
 use crate::task::state::{Cancellable, Complete};
 
 /// A task that runs at the moment of the look ([`PoolControl::running_tasks`]).
@@ -67,7 +68,7 @@ impl RunningTask {
     /// ```
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.since.elapsed()
+        clock::now().saturating_duration_since(self.since)
     }
 }
 

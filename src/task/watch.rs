@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::sync::clock;
 use crate::sync::thread_local;
 use crate::task::state::Complete;
 
@@ -71,10 +72,10 @@ impl Watch {
     fn begin(&mut self, name: Option<&str>, task: Option<&Arc<dyn Complete>>) {
         if self.started.is_none() {
             self.is_claimed = true;
-            let at = Instant::now();
+            let at = clock::now();
             self.queue_wait = self.queued.map(|queued| at.saturating_duration_since(queued));
             self.watcher.started(self.worker, &Start { name, queue_wait: self.queue_wait, at, task });
-            self.started = Some(Instant::now());
+            self.started = Some(clock::now());
         }
     }
 
@@ -84,7 +85,7 @@ impl Watch {
 
     /// How long the user's code has run. `None` if it has not.
     pub(crate) fn run_time(&self) -> Option<Duration> {
-        self.started.map(|at| at.elapsed())
+        self.started.map(|at| clock::now().saturating_duration_since(at))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::support::{Gate, LIMIT, RunTask, Setup, on_every_dispatch, within};
-use formicary::observe::{RegisteredPool, registry};
+use formicary::observe::{Observer, RegisteredPool, registry};
 use formicary::{Dispatch, OnDrop, Pool, PoolControl, PoolWithFunc, StatefulPool};
+use parking_lot::Mutex;
 
 /// Adds a pool, and returns what the registry shows of it. Other tests add theirs at the same time.
 fn registered<X>(pool: &PoolControl<X>) -> RegisteredPool {
@@ -102,6 +103,28 @@ fn pauses<D: Dispatch>() {
 #[test]
 fn the_registry_keeps_the_pause() {
     on_every_dispatch!(pauses);
+}
+
+/// A second pause that begins within the first leaves one.
+#[test]
+fn overlapping_pauses_become_one() {
+    /// Pauses once more when it is told of a pause.
+    #[derive(Default)]
+    struct Again(Mutex<Option<RegisteredPool>>);
+    impl Observer for Again {
+        fn paused(&self) {
+            let pool = self.0.lock().take();
+            pool.inspect(RegisteredPool::pause);
+        }
+    }
+    let again = Arc::new(Again::default());
+    let pool = Pool::builder().workers(1).name("again").observer(Arc::clone(&again)).build().unwrap();
+    let seen = registered(&pool);
+    *again.0.lock() = Some(seen.clone());
+    seen.pause();
+    assert!(again.0.lock().is_none() && pool.is_paused());
+    seen.resume();
+    assert!(!pool.is_paused());
 }
 
 /// A pool whose drop has begun has left, though the drop waits for a task; and nothing of it is kept.

@@ -11,6 +11,7 @@ use super::{Latencies, NamedLatencies};
 use crate::observe::histogram::{Counters, HistogramSum};
 use crate::observe::per_worker::PerWorker;
 use crate::observe::{Observer, TaskEnd, TaskInfo};
+use crate::sync::clock;
 
 /// The counters of tasks without a name.
 const UNNAMED: usize = names::OTHER + 1;
@@ -25,7 +26,7 @@ pub(in crate::observe) struct LatencyRecorder {
 
 impl Default for LatencyRecorder {
     fn default() -> Self {
-        LatencyRecorder { workers: PerWorker::default(), names: Names::default(), origin: Instant::now() }
+        LatencyRecorder { workers: PerWorker::default(), names: Names::default(), origin: clock::now() }
     }
 }
 
@@ -147,7 +148,7 @@ impl LatencyRecorder {
     }
 
     pub(in crate::observe) fn latencies(&self) -> Latencies {
-        self.latencies_at(Instant::now())
+        self.latencies_at(clock::now())
     }
 }
 
@@ -161,15 +162,15 @@ impl Observer for LatencyRecorder {
     fn ended(&self, task: &TaskInfo<'_>, _end: TaskEnd) {
         // Only a task that was told to start has a time.
         if let (Some(worker), Some(run_time)) = (task.worker, task.run_time) {
-            self.task_ended(worker, task.name, run_time, Instant::now);
+            self.task_ended(worker, task.name, run_time, clock::now);
         }
     }
 
     fn worker_started(&self, worker: usize) {
-        LatencyRecorder::worker_started(self, worker, Instant::now());
+        LatencyRecorder::worker_started(self, worker, clock::now());
     }
 
     fn worker_stopped(&self, worker: usize) {
-        LatencyRecorder::worker_stopped(self, worker, Instant::now());
+        LatencyRecorder::worker_stopped(self, worker, clock::now());
     }
 }

@@ -16,6 +16,7 @@ use super::running_list::{RunningList, RunningTask, TaskKey};
 use super::{Observer, TaskInfo};
 use crate::pool::builder::Builder;
 use crate::queue::Dispatch;
+use crate::sync::clock::deadline;
 use crate::sync::timer::{Alarm, TIMER, Timer};
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
@@ -64,7 +65,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     pub fn slow_after(mut self, limit: Duration, handler: impl Fn(&RunningTask) + Send + Sync + 'static) -> Self {
         // First the list, so that it is told of a task before the watchdog.
         let list = self.options.extension::<RunningList>();
-        if Instant::now().checked_add(limit).is_some() {
+        if deadline(limit).is_some() {
             let panics = self.options.extensions.panic_counter();
             self.options.observers.push(Watchdog::new(list, limit, Box::new(handler), panics, &TIMER));
         }
