@@ -115,9 +115,11 @@ fn three_pools_fit_on_a_screen() {
     let is_full = |browser: &Browser| browser.value(points).as_u64() >= Some(enough);
     eventually("the lines are full", || is_full(&browser).then_some(()));
     eventually("a query is long", || browser.text("[data-pool=queries] .cell.long"));
+    let burst = || browser.text(&field("thumbnails", "note")).filter(|note| !note.is_empty());
+    eventually("a submitter waits", burst);
 
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    for scheme in ["dark", "light"] {
+    for scheme in ["light", "dark"] {
         browser.prefer(scheme);
         let screenshot = browser.screenshot();
         // The sizes in the header of a PNG.
