@@ -91,3 +91,29 @@ fn a_signal_ends_it() {
     is_restored(&output);
     assert!(success, "{output:?}");
 }
+
+/// A terminal that goes away ends the page, with an error, however it is read.
+#[test]
+fn it_ends_with_the_terminal() {
+    let (sender, process) = std::sync::mpsc::channel();
+    let mut terminal = Terminal::run("--seconds 600");
+    let mut output = terminal.0.stdout.take().unwrap();
+    let _keys = terminal.0.stdin.take();
+    let reader = thread::spawn(move || {
+        let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+        while let Ok(length @ 1..) = output.read(&mut buffer) {
+            seen += &String::from_utf8_lossy(&buffer[..length]);
+            if seen.contains("thumbnails") {
+                let process = seen.split_once("process=").unwrap().1.lines().next().unwrap().trim().to_owned();
+                drop(sender.send(process));
+                return;
+            }
+        }
+    });
+    let process = process.recv_timeout(support::LIMIT).unwrap();
+    reader.join().unwrap();
+    drop(terminal); // kills `script`, which has the other end
+    eventually("the end of the program", || {
+        (!std::path::Path::new(&format!("/proc/{process}")).exists()).then_some(())
+    });
+}

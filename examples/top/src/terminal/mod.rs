@@ -1,6 +1,7 @@
 //! The terminal page.
 
 mod app;
+mod keys;
 mod screen;
 mod view;
 
@@ -9,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use formicary::CancelToken;
 use formicary::observe::registry;
-use ratatui::crossterm::event::{self, Event};
 
 use self::app::{App, Command};
+use self::keys::Keys;
 use self::screen::Screen;
 use crate::action::apply;
 use crate::sampler::Sampler;
@@ -37,6 +38,7 @@ const CHECK: Duration = Duration::from_millis(50);
 /// The terminal's, if it cannot be read or written or is no terminal.
 pub fn run(stop: &CancelToken) -> io::Result<()> {
     let mut screen = Screen::enter()?;
+    let keys = Keys::read()?;
     let mut app = App::default();
     let mut sampler = Sampler::new();
     let mut next = Instant::now();
@@ -47,11 +49,7 @@ pub fn run(stop: &CancelToken) -> io::Result<()> {
             next = now + INTERVAL;
             screen.terminal().draw(|frame| view::draw(frame, &app))?;
         }
-        if !event::poll(next.saturating_duration_since(Instant::now()).min(CHECK))? {
-            continue;
-        }
-        // The release of a key and a change of size need no action: the next snapshot is drawn in the new size.
-        let Event::Key(key) = event::read()? else { continue };
+        let Some(key) = keys.next(next.saturating_duration_since(Instant::now()).min(CHECK))? else { continue };
         match app.key(key) {
             Some(Command::Quit) => return Ok(()),
             Some(Command::Act(pool, action)) => app.show_error(apply(pool, action).err()),
