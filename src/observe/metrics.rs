@@ -36,7 +36,7 @@ use crate::error::SubmitErrorKind;
 /// later installation either: gauges would miss what was before. All series exist from the start, so the first refusal is an increase from
 /// zero, which a rate shows.
 ///
-/// Each event is a call of the recorder on the thread of the event: three on the submitter's side and six on the worker's for each task.
+/// Each event is a call of the recorder on the thread of the event: two on the submitter's side and six on the worker's for each task.
 ///
 /// ```
 /// use formicary::Pool;
