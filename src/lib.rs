@@ -68,6 +68,8 @@
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
+//! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
+//! | [`running_tasks`](PoolControl::running_tasks), [`slow_after`](Builder::slow_after) | what runs now, and what runs too long |
 //! | `observe::Metrics`, `Builder::tracing` | figures for Prometheus, and a span for each task (features `metrics` and `tracing`) |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
@@ -168,6 +170,8 @@ pub use pool::{
     StatefulPool, States, With, WorkerPool,
 };
 pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack};
+#[cfg(feature = "test-util")]
+pub use sync::test_clock::TestClock;
 pub use task::closure::Task;
 pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
 pub use task::interrupter::Interrupter;
@@ -209,6 +213,10 @@ mod table {
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
+    assert_impl_all!(observe::Latencies: Send, Sync, Clone);
+    assert_impl_all!(observe::RunningTask: Send, Sync, Clone);
+    assert_impl_all!(observe::RegisteredPool: Send, Sync, Clone);
+    assert_impl_all!(observe::Registry: Send, Sync);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.
@@ -239,6 +247,8 @@ mod table {
 }
 
 #[doc = include_str!("../docs/variants.md")]
+#[doc = "\n# One burst\n"]
+#[doc = include_str!("../docs/one-burst.svg")]
 pub mod variants {}
 
 /// The README's examples, tested with the rest.

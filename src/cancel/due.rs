@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::sync::clock;
 use crate::sync::{AtomicU64, Ordering};
 
 /// A point in time as one number: nanoseconds, where `ORIGIN` is a moment during the life of the process. The range is 292 years
@@ -69,6 +70,6 @@ impl Due {
     /// Whether the deadline has passed. Reads the clock only if there is a deadline.
     pub(super) fn has_passed(&self) -> bool {
         let due = self.get();
-        due != NEVER && Moment::from(Instant::now()) >= due
+        due != NEVER && Moment::from(clock::now()) >= due
     }
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::sync::Arc;
+use crate::sync::clock;
 use node::Node;
 
 pub use drop_guard::DropGuard;
@@ -114,7 +115,7 @@ impl CancelToken {
     /// assert!(token.is_cancelled());
     /// ```
     pub fn cancel_after(&self, limit: Duration) {
-        if let Some(deadline) = Instant::now().checked_add(limit) {
+        if let Some(deadline) = clock::now().checked_add(limit) {
             self.cancel_at(deadline);
         }
     }

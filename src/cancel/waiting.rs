@@ -7,6 +7,7 @@ use std::task::{Context as Poller, Poll};
 use std::time::{Duration, Instant};
 
 use super::{CancelToken, earlier};
+use crate::sync::clock;
 use crate::sync::timer::{Alarm, TIMER};
 use crate::sync::waiter::Waiter;
 use crate::sync::waiter_list::Registration;
@@ -35,7 +36,7 @@ impl CancelToken {
     /// ```
     #[must_use = "the token may not be cancelled when the time is up"]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
-        self.wait_until(Instant::now().checked_add(limit))
+        self.wait_until(clock::now().checked_add(limit))
     }
 
     fn wait_until(&self, limit: Option<Instant>) -> bool {
@@ -44,7 +45,7 @@ impl CancelToken {
             if self.is_cancelled() {
                 return true;
             }
-            if limit.is_some_and(|limit| Instant::now() >= limit) {
+            if limit.is_some_and(|limit| clock::now() >= limit) {
                 return false;
             }
             park(earlier(limit, self.deadline()));

@@ -2,13 +2,14 @@
 //! instead.
 
 use std::ops::Deref;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::submit_options::{SubmitOptions, WaitMode};
 use super::wait_queue::WaitNode;
 use super::{Engine, Runner};
 use crate::error::SubmitErrorKind;
 use crate::queue::{Dispatch, LazyItem, Refused};
+use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, IS_CHECKED, current, spin_loop, yield_now};
 use crate::task::blocked_workers;
@@ -144,7 +145,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         while !self.retry_from_wait_queue(item, options, &node)? {
             if may_park_first && node.is_head() {
                 may_park_first = false;
-                let end = Instant::now() + PARK_WITHOUT_NOTIFICATION;
+                let end = clock::now() + PARK_WITHOUT_NOTIFICATION;
                 node.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
                 continue;
             }

@@ -12,20 +12,36 @@ use super::shutdown::Ending;
 use super::without_threads::Step;
 use super::{Engine, Runner};
 use crate::engine::options::check_workers;
+use crate::engine::options::extensions::Extensions;
 use crate::engine::reconfigure::Reconfigure;
+use crate::engine::replacing::Replacing;
 use crate::engine::stats::Stats;
 use crate::error::BuildError;
 use crate::queue::{Dispatch, Load};
+use crate::sync::Ordering;
+use crate::task::current_worker::PoolId;
 use crate::task::liveness::Liveness;
 use crate::task::withdrawn::Withdrawn;
 
 /// An engine as its owner uses it, whatever its types. `X` is what a task that never ran comes back as.
-pub(crate) trait Controlled<X>: Figures + Tuning + Pausing + Ending<X> + Step {}
+pub(crate) trait Controlled<X>: Figures + Tuning + Pausing + Ending<X> + Replacing + Step {}
 
 impl<R: Runner, D: Dispatch> Controlled<R::Returned> for Engine<R, D> {}
 
+/// An engine as one who does not own the pool uses it, whatever its types.
+pub(crate) trait Visited: Figures + Tuning + Pausing {}
+
+impl<R: Runner, D: Dispatch> Visited for Engine<R, D> {}
+
 /// Figures of a pool.
 pub(crate) trait Figures: Send + Sync {
+    fn id(&self) -> PoolId;
+    fn name(&self) -> &Arc<str>;
+    /// Whether its owner has begun to drop the pool.
+    fn is_dropped(&self) -> bool;
+    fn extensions(&self) -> &Extensions;
+    /// The engine without what only the owner needs.
+    fn visited(self: Arc<Self>) -> Arc<dyn Visited>;
     fn stats(&self) -> Stats;
     fn capacity(&self) -> usize;
     fn load(&self) -> Load;
@@ -43,6 +59,27 @@ pub(crate) trait Tuning: Send + Sync {
 }
 
 impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
+    fn id(&self) -> PoolId {
+        Engine::id(self)
+    }
+
+    fn name(&self) -> &Arc<str> {
+        self.options.name()
+    }
+
+    fn is_dropped(&self) -> bool {
+        // ORDERING: Relaxed. Nothing is read because of it; a pool that is being dropped can still be used.
+        self.is_dropped.load(Ordering::Relaxed)
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.options.extensions
+    }
+
+    fn visited(self: Arc<Self>) -> Arc<dyn Visited> {
+        self
+    }
+
     fn stats(&self) -> Stats {
         let ended = self.counters.ended();
         let load = self.load();
@@ -67,10 +104,12 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             returned: get(&self.counters.returned),
             spawned: census.spawned,
             retired: census.retired,
+            given_up: self.threads.given_up(),
             peak_running: self.queue.peak_running(),
             handler_panics: get(&self.counters.handler_panics)
                 + self.observers.as_ref().map_or(0, |all| all.panics())
-                + self.propagators.as_ref().map_or(0, |all| all.panics()),
+                + self.propagators.as_ref().map_or(0, |all| all.panics())
+                + self.options.extensions.panics(),
             failed_starts: get(&self.counters.failed_starts),
             shards: self.queue.shards(),
         }
@@ -106,10 +145,16 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.lifecycle.is_closed()
     }
 
-    /// The queue's figures without its stale entries.
+    /// The queue's figures without its stale entries, and without the tasks of workers that were given up.
     pub(crate) fn load(&self) -> Load {
         let load = self.queue.load();
-        Load { queued: load.queued.saturating_sub(self.id().stale_entries()), ..load }
+        let queued = load.queued.saturating_sub(self.id().stale_entries());
+        Load { queued, running: load.running.saturating_sub(self.given_up.tasks()), ..load }
+    }
+
+    /// Whether no task runs but those of workers that were given up. `load` is the queue's own.
+    pub(super) fn is_quiet(&self, load: &Load) -> bool {
+        load.running == 0 || load.running <= self.given_up.tasks()
     }
 
     fn overcommitted(&self) -> usize {
@@ -173,7 +218,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             // Without surplus workers the number of workers is limit enough.
             false => (staying > capacity).then_some(capacity),
         };
-        self.queue.set_limits(running, capacity);
+        // Tasks of workers that were given up take no room.
+        let given_up = self.given_up.tasks();
+        self.queue.set_limits(running, capacity + given_up);
     }
 
     /// Applies the limits again after a worker has left, perhaps the last one above the capacity.

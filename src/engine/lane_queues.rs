@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, IS_CHECKED, Mutex, Ordering};
 
@@ -250,7 +251,7 @@ impl LaneQueues {
     pub(super) fn notify_head(&mut self, lane: usize, woken: &mut Vec<Arc<BlockedSubmitter>>) {
         if let Some(queue) = self.by_lane.get_mut(&lane) {
             // Only futures need the clock.
-            let now = if queue.futures.is_empty() { None } else { Some(Instant::now()) };
+            let now = if queue.futures.is_empty() { None } else { Some(clock::now()) };
             match now {
                 Some(now) => queue.notify_head(now, woken),
                 None => woken.extend(queue.first_prompt().inspect(|first| first.add_notification()).cloned()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::waiter_list::{Registration, SharedWaiterList};
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence};
@@ -68,7 +69,7 @@ impl Phase {
         let id = self.next_pause;
         self.next_pause += 1;
         // A time beyond the range of the clock is no limit.
-        self.pauses.insert(id, limit.and_then(|d| Instant::now().checked_add(d)));
+        self.pauses.insert(id, limit.and_then(|d| clock::now().checked_add(d)));
         id
     }
 
@@ -78,7 +79,7 @@ impl Phase {
 
     /// Ends the pauses whose time is over. Returns when the last of the others ends, if each has a limit. Visits all pauses; they are few.
     pub(crate) fn expire_pauses(&mut self) -> Option<Instant> {
-        let now = Instant::now();
+        let now = clock::now();
         self.pauses.retain(|_, until| until.is_none_or(|until| until > now));
         // As long as one pause has no limit, the ends of the others change nothing.
         let ends: Option<Vec<_>> = self.pauses.values().copied().collect();
@@ -151,7 +152,7 @@ impl Lifecycle {
         let seen = |phase: &Phase| phase.seen[rest as usize];
         let before = seen(&phase);
         let mut is_idle = self.check_rest(&mut phase, &current);
-        while seen(&phase) == before && deadline.is_none_or(|d| Instant::now() < d) {
+        while seen(&phase) == before && deadline.is_none_or(|d| clock::now() < d) {
             crate::sync::wait(&self.changed, &mut phase, deadline);
             if seen(&phase) == before {
                 is_idle |= self.check_rest(&mut phase, &current);

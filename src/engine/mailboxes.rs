@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::{Engine, Runner};
 use crate::error::JoinError;
 use crate::queue::Dispatch;
+use crate::sync::clock;
 use crate::sync::{Arc, AtomicU8, Backoff, Condvar, Mutex, Ordering, wait};
 
 /// An operation on the states of all workers.
@@ -39,7 +40,7 @@ impl CountdownLatch {
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut left = self.left.lock();
         while *left > 0 {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return false;
             }
             wait(&self.changed, &mut left, deadline);
@@ -69,28 +70,40 @@ pub(crate) struct Envelope<S> {
 const HAS_MAIL: u8 = 1;
 /// The worker is an inline worker.
 const INLINE_WORKER: u8 = 2;
+/// The worker was given up.
+const GIVEN_UP: u8 = 4;
 
 /// Where a worker finds its broadcasts.
 pub(crate) struct Mailbox<S> {
-    /// What a worker checks between two tasks, in one byte, because it is read with every task. `HAS_MAIL` is written with every change
-    /// of the mailbox; `INLINE_WORKER` is constant.
+    /// What a worker checks between two tasks, in one byte, because it is read with every task. It is written under the lock, and
+    /// `HAS_MAIL` with every change of the mailbox.
     signals: AtomicU8,
-    is_inline_worker: bool,
     envelopes: Mutex<VecDeque<Envelope<S>>>,
 }
 
 impl<S> Mailbox<S> {
     pub(crate) fn new(is_inline_worker: bool) -> Arc<Self> {
-        let mailbox = Mailbox { signals: AtomicU8::new(0), is_inline_worker, envelopes: Mutex::new(VecDeque::new()) };
-        mailbox.signal(false);
-        Arc::new(mailbox)
+        let signals = AtomicU8::new(if is_inline_worker { INLINE_WORKER } else { 0 });
+        Arc::new(Mailbox { signals, envelopes: Mutex::new(VecDeque::new()) })
     }
 
     /// Stores whether there is an envelope. It is called under the lock, so it agrees with the content.
     fn signal(&self, has_mail: bool) {
-        let signals = if has_mail { HAS_MAIL } else { 0 } | if self.is_inline_worker { INLINE_WORKER } else { 0 };
         // ORDERING: Relaxed, see `has_mail`.
-        self.signals.store(signals, Ordering::Relaxed);
+        let others = self.signals.load(Ordering::Relaxed) & !HAS_MAIL;
+        self.signals.store(others | if has_mail { HAS_MAIL } else { 0 }, Ordering::Relaxed);
+    }
+
+    fn give_up(&self) {
+        let _envelopes = self.envelopes.lock();
+        // ORDERING: Relaxed. The worker sees it at the latest after it has taken the lock under which its task ends.
+        self.signals.fetch_or(GIVEN_UP, Ordering::Relaxed);
+    }
+
+    /// Whether the worker was given up. It exits before it takes another task.
+    pub(crate) fn is_given_up(&self) -> bool {
+        // ORDERING: Relaxed, as above.
+        self.signals.load(Ordering::Relaxed) & GIVEN_UP != 0
     }
 
     /// Whether there is an envelope. Costs one load.
@@ -100,7 +113,7 @@ impl<S> Mailbox<S> {
         self.signals.load(Ordering::Relaxed) & HAS_MAIL != 0
     }
 
-    /// Whether there is an envelope, or the worker is an inline worker.
+    /// Whether there is an envelope, or the worker is an inline worker, or was given up.
     pub(crate) fn is_signalled(&self) -> bool {
         // ORDERING: Relaxed, as above.
         self.signals.load(Ordering::Relaxed) != 0
@@ -141,6 +154,8 @@ struct Inner<S> {
     by_worker: BTreeMap<usize, Arc<Mailbox<S>>>,
     /// Broadcasts for every state that is made later, oldest first.
     remembered: Vec<(Box<str>, Arc<dyn Broadcast<S>>)>,
+    /// Of workers that were given up just now.
+    given_up: Vec<(usize, Arc<Mailbox<S>>)>,
 }
 
 impl<S> Inner<S> {
@@ -153,7 +168,9 @@ impl<S> Inner<S> {
 
 impl<S> Mailboxes<S> {
     pub(crate) fn new() -> Self {
-        Mailboxes { inner: Mutex::new(Inner { by_worker: BTreeMap::new(), remembered: Vec::new() }) }
+        Mailboxes {
+            inner: Mutex::new(Inner { by_worker: BTreeMap::new(), remembered: Vec::new(), given_up: Vec::new() }),
+        }
     }
 
     /// Puts an envelope into every mailbox. With a key, remembers the broadcast in place of the one before. The caller wakes the sleeping
@@ -211,6 +228,22 @@ impl<S> Mailboxes<S> {
         may
     }
 
+    /// Unregisters a worker that is given up, and tells it.
+    pub(crate) fn give_up(&self, worker: usize) {
+        let mut inner = self.inner.lock();
+        if let Some(mailbox) = inner.by_worker.remove(&worker) {
+            mailbox.give_up();
+            inner.given_up.push((worker, mailbox));
+        }
+    }
+
+    /// The mailbox of a worker that was given up, once.
+    pub(crate) fn take_given_up(&self, worker: usize) -> Option<Arc<Mailbox<S>>> {
+        let given_up = &mut self.inner.lock().given_up;
+        let place = given_up.iter().position(|(other, _)| *other == worker)?;
+        Some(given_up.swap_remove(place).1)
+    }
+
     /// Unregisters a worker that has lost its state. Its envelopes stay in its mailbox.
     pub(crate) fn unregister(&self, worker: usize) {
         self.inner.lock().by_worker.remove(&worker);
@@ -232,7 +265,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             !R::HAS_FACTORY && self.options.on_thread_start.is_none() && self.options.spawn_handler.is_none();
         let backoff = Backoff::new();
         while cannot_fail && self.mailboxes.len() < self.threads.population().0 {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return;
             }
             backoff.snooze();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, Runner};
 use crate::queue::Dispatch;
+use crate::sync::clock;
 use crate::sync::{AtomicBool, IS_CHECKED, Mutex, Ordering};
 
 /// The delay of the first attempt.
@@ -48,7 +49,7 @@ impl Minimum {
         let is_new = tries.next.is_none();
         if is_new {
             let wait = FIRST_DELAY.saturating_mul(1 << tries.failed.min(16)).min(MAX_DELAY);
-            tries.next = Instant::now().checked_add(wait);
+            tries.next = clock::now().checked_add(wait);
             tries.failed = tries.failed.saturating_add(1);
             self.is_missing.store(true, Ordering::Relaxed);
         }
@@ -58,7 +59,7 @@ impl Minimum {
     /// Takes the attempt that is due. Otherwise the error says when the next one is.
     fn take(&self) -> Result<(), Option<Instant>> {
         let mut tries = self.tries.lock();
-        if tries.next.is_none_or(|next| next > Instant::now()) {
+        if tries.next.is_none_or(|next| next > clock::now()) {
             return Err(tries.next);
         }
         tries.next = None;

@@ -30,6 +30,7 @@ mod parking;
 mod pausing;
 mod propagation;
 pub(crate) mod reconfigure;
+pub(crate) mod replacing;
 mod settings;
 mod shutdown;
 mod spawning;
@@ -52,7 +53,7 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
-pub(crate) use control::Controlled;
+pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
@@ -80,6 +81,7 @@ use mailboxes::Mailboxes;
 use minimum::Minimum;
 use observer::{Observer, Observers, TaskEnd};
 use parking::Parking;
+use replacing::GivenUp;
 use settings::Settings;
 use sweep::Sweeps;
 use threads::Threads;
@@ -163,12 +165,15 @@ pub struct Engine<R: Runner, D: Dispatch> {
     counters: Counters,
     observers: Option<std::sync::Arc<Observers>>,
     propagators: Option<std::sync::Arc<Propagators>>,
+    given_up: GivenUp,
     running_tasks: RunningTasks,
     minimum: Minimum,
     /// The seed of the hash of keys.
     seed: RandomState,
     /// Whether a drop of the pool must not wait.
     is_detached: AtomicBool,
+    /// Whether the owner has begun to drop the pool.
+    is_dropped: AtomicBool,
     sweeps: Sweeps,
     /// Dropped last.
     identity: Identity,
@@ -219,10 +224,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             counters: Counters::default(),
             observers: Observers::new(&options.observers),
             propagators: Propagators::new(&options.propagators),
+            given_up: GivenUp::default(),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
+            is_dropped: AtomicBool::new(false),
             sweeps: Sweeps::default(),
             identity,
             options,

@@ -1,12 +1,14 @@
 //! Observers: user code that is told what happens in a pool.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::SubmitErrorKind;
 use crate::sync::user_code::catch_user_panic;
-use crate::task::watch::Watcher;
+use crate::task::state::Complete;
+use crate::task::watch::{Start, Watcher};
 
 /// Is told what happens in a pool ([`Builder::observer`](crate::Builder::observer)). Every method does nothing by default.
 ///
@@ -177,6 +179,22 @@ pub struct TaskInfo<'a> {
     pub queue_wait: Option<Duration>,
     /// How long its code ran. `None` if it has not ended, or has not started.
     pub run_time: Option<Duration>,
+    pub(crate) start: Started<'a>,
+}
+
+/// What the crate's own observers learn of a task that starts.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Started<'a> {
+    /// `None` when it ends.
+    pub(crate) at: Option<Instant>,
+    /// `None` for a task that nobody can ask for its options.
+    pub(crate) task: Option<&'a Arc<dyn Complete>>,
+}
+
+impl fmt::Debug for Started<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Started").field("at", &self.at).finish_non_exhaustive()
+    }
 }
 
 /// How a task has ended, for an [`Observer`].
@@ -266,8 +284,10 @@ impl Observers {
 }
 
 impl Watcher for Observers {
-    fn started(&self, worker: usize, name: Option<&str>, queue_wait: Option<Duration>) {
-        let task = TaskInfo { name, worker: Some(worker), queue_wait, run_time: None };
+    fn started(&self, worker: usize, start: &Start<'_>) {
+        let &Start { name, queue_wait, at, task } = start;
+        let start = Started { at: Some(at), task };
+        let task = TaskInfo { name, worker: Some(worker), queue_wait, run_time: None, start };
         self.tell(|observer| observer.started(&task));
     }
 }

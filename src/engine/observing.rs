@@ -7,6 +7,7 @@ use super::observer::{Observer, Observers, PoolInfo, TaskEnd, TaskInfo};
 use super::{Engine, Runner};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyItem, Refused};
+use crate::sync::clock;
 use crate::sync::{Arc, Mutex, Ordering, fence};
 use crate::task::current_worker::{self, PoolId};
 use crate::task::deferred::{Deferred, DeferredTasks};
@@ -123,7 +124,7 @@ pub(super) struct Observed<'i, R: Runner> {
 
 impl<R: Runner> LazyItem<R::Item> for Observed<'_, R> {
     fn build(&mut self) -> R::Item {
-        queued::<R>(self.item.build(), Some(Instant::now()), self.observers, self.pool)
+        queued::<R>(self.item.build(), Some(clock::now()), self.observers, self.pool)
     }
 }
 

@@ -100,6 +100,8 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
     }
 
     fn end(&self) {
+        // ORDERING: Relaxed, see `is_dropped`.
+        self.is_dropped.store(true, Ordering::Relaxed);
         // ORDERING: Relaxed. The thread that drops the pool has synchronized with those that used it.
         let is_detached = self.is_detached.load(Ordering::Relaxed);
         match if is_detached { OnDrop::Detach } else { self.options.on_drop } {

@@ -60,6 +60,9 @@ pub struct Stats {
     pub spawned: u64,
     /// Workers that have ended.
     pub retired: u64,
+    /// Workers that were given up ([`PoolControl::replace`](crate::PoolControl::replace)) and have not ended. They count as neither live nor
+    /// running.
+    pub given_up: usize,
     /// The highest number of tasks that have run at the same time, each from when a worker took it to when its end was counted. It is
     /// never too high; where tasks end while others start, a short peak may be missed.
     pub peak_running: usize,

@@ -9,10 +9,14 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Stats { live, capacity, running, idle, spawned, retired, .. } = self;
         writeln!(f, "pool      {}", self.name)?;
-        writeln!(
+        write!(
             f,
             "workers   {live} of {capacity}: {running} running, {idle} idle; {spawned} started, {retired} ended"
         )?;
+        if self.given_up > 0 {
+            write!(f, ", {} given up", self.given_up)?;
+        }
+        writeln!(f)?;
         let Stats { submitted, completed, panicked, cancelled, returned, peak_running, .. } = self;
         writeln!(
             f,
@@ -113,13 +117,14 @@ mod tests {
             returned: 12,
             spawned: 13,
             retired: 14,
+            given_up: 18,
             peak_running: 15,
             handler_panics: 16,
             failed_starts: 17,
             shards: vec![ShardStats::default(), shard],
         };
         let text = "pool      mill\n\
-            workers   2 of 1: 4 running, 3 idle; 13 started, 14 ended\n\
+            workers   2 of 1: 4 running, 3 idle; 13 started, 14 ended, 18 given up\n\
             tasks     8 submitted: 9 completed, 10 panicked, 11 cancelled, 12 returned; at most 15 at once\n\
             queue     5, unbounded; 6 beyond the bound; 7 submitters waiting\n\
             refused   168: 21 full, 22 overloaded, 23 timed out, 24 cancelled, 25 closed, 26 without a thread, 27 would deadlock\n\

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::SubmitErrorKind;
 use crate::queue::DEFAULT_LANE;
+use crate::sync::clock;
 
 /// How long a submission waits for room.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,7 @@ pub(crate) enum WaitMode {
 impl WaitMode {
     /// For a duration; one that the clock cannot hold is for ever.
     pub(crate) fn at_most(limit: Duration) -> Self {
-        Instant::now().checked_add(limit).map_or(WaitMode::Forever, WaitMode::Until)
+        clock::now().checked_add(limit).map_or(WaitMode::Forever, WaitMode::Until)
     }
 
     pub(crate) fn deadline(self) -> Option<Instant> {
@@ -92,7 +93,7 @@ impl<'t> SubmitOptions<'t> {
 
     /// Why the wait has to end, if it has to.
     pub(crate) fn end(&self) -> Option<SubmitErrorKind> {
-        let is_late = || self.mode.deadline().is_some_and(|d| Instant::now() >= d);
+        let is_late = || self.mode.deadline().is_some_and(|d| clock::now() >= d);
         self.cancelled().or_else(|| is_late().then_some(SubmitErrorKind::TimedOut))
     }
 

@@ -14,6 +14,7 @@ use super::{Engine, Runner};
 use crate::cancel::{self, CancelToken, earlier};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
+use crate::sync::clock;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, fence_after_rmw};
 use crate::task::liveness::Liveness;
 use crate::task::state::{Retracted, RunOutcome};
@@ -44,7 +45,7 @@ struct LastSweep {
 
 impl LastSweep {
     fn is_outdated(&self) -> bool {
-        self.cancellations != cancel::cancellations() || self.deadline.is_some_and(|at| at <= Instant::now())
+        self.cancellations != cancel::cancellations() || self.deadline.is_some_and(|at| at <= clock::now())
     }
 }
 

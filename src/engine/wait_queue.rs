@@ -11,6 +11,7 @@ use crossbeam_utils::CachePadded;
 use super::lane_queues::{BlockedSubmitter, LaneQueues};
 use crate::cancel::earlier;
 use crate::queue::DEFAULT_LANE;
+use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_after_rmw, park};
 
@@ -144,7 +145,7 @@ impl WaitQueue {
         if self.waiting() == 0 {
             return;
         }
-        let lanes = self.queues.lock().set_aside(Instant::now());
+        let lanes = self.queues.lock().set_aside(clock::now());
         lanes.into_iter().filter(|lane| has_room(*lane)).for_each(|lane| self.notify_lane(lane));
     }
 

@@ -31,7 +31,7 @@ use crate::sync::clock::deadline;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct PoolControl<X> {
-    pub(super) engine: Arc<dyn Controlled<X>>,
+    pub(crate) engine: Arc<dyn Controlled<X>>,
     /// The name of the pool's type, for `Debug`.
     kind: &'static str,
 }

@@ -3,9 +3,29 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The time. All limits are measured by it.
+#[inline]
+pub(crate) fn now() -> Instant {
+    #[cfg(feature = "test-util")]
+    if let Some(now) = super::test_clock::now() {
+        return now;
+    }
+    Instant::now()
+}
+
+/// Until when, by the real clock, a thread sleeps that has nothing to do before `deadline`. It checks the time afterwards.
+#[cfg_attr(any(formicary_loom, formicary_shuttle), allow(dead_code))]
+pub(crate) fn sleep_until(deadline: Instant) -> Instant {
+    #[cfg(feature = "test-util")]
+    if let Some(look) = super::test_clock::next_look(deadline) {
+        return look;
+    }
+    deadline
+}
+
 /// The time `limit` from now; `None`, which means never, if the clock cannot represent it.
 pub(crate) fn deadline(limit: Duration) -> Option<Instant> {
-    Instant::now().checked_add(limit)
+    now().checked_add(limit)
 }
 
 /// The source of the time for [`Timer`](super::timer::Timer).
@@ -19,7 +39,7 @@ pub(crate) enum Clock {
 impl Clock {
     pub(crate) fn now(&self) -> Instant {
         match self {
-            Clock::System => Instant::now(),
+            Clock::System => now(),
             #[cfg(test)]
             Clock::Scripted(script) => script.now(),
         }
@@ -29,7 +49,7 @@ impl Clock {
     pub(crate) fn park_until(&self, time: Instant) {
         match self {
             Clock::System => {
-                let left = time.saturating_duration_since(Instant::now());
+                let left = sleep_until(time).saturating_duration_since(Instant::now());
                 if !left.is_zero() {
                     thread::park_timeout(left);
                 }

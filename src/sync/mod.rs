@@ -7,6 +7,8 @@ pub(crate) mod explore;
 pub(crate) mod notifier;
 mod primitives;
 pub(crate) mod spin;
+#[cfg(feature = "test-util")]
+pub(crate) mod test_clock;
 pub(crate) mod timer;
 pub(crate) mod user_code;
 pub(crate) mod waiter;

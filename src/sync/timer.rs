@@ -25,6 +25,24 @@ mod tests;
 // With a real lock in models too: loom's cannot be in a static.
 pub(crate) static TIMER: Timer = Timer::new(Clock::System, start_thread);
 
+#[cfg(test)]
+impl Timer {
+    /// A timer for a test of what is built on it.
+    pub(crate) const fn scripted(script: &'static crate::sync::clock::scripted::Script) -> Timer {
+        Timer::new(Clock::Scripted(script), start_thread)
+    }
+
+    /// The same, for which the system has no thread.
+    pub(crate) const fn scripted_without_thread(script: &'static crate::sync::clock::scripted::Script) -> Timer {
+        Timer::new(Clock::Scripted(script), |_| Err(io::Error::other("a test's refusal")))
+    }
+
+    /// The times of the alarms that are set.
+    pub(crate) fn alarms(&self) -> Vec<Instant> {
+        self.state.lock().alarms.keys().map(|key| key.0).collect()
+    }
+}
+
 /// How long the thread stays alive without alarms.
 const IDLE_LIFETIME: Duration = Duration::from_secs(1);
 
@@ -80,14 +98,31 @@ impl Timer {
     /// calling thread and then wakes `waiter`, perhaps early: a woken waiter checks the clock and sets another alarm.
     pub(crate) fn at(&'static self, time: Instant, waiter: Waiter) -> Alarm {
         let mut state = self.state.lock();
-        let key = (time, state.next);
-        state.next += 1;
+        let key = state.key(time);
         if !self.ensure_thread(&mut state) {
             return self.sleep_briefly(state, key, waiter);
         }
+        self.set(state, key, waiter)
+    }
+
+    /// As [`at`](Self::at), but returns the waiter if there is no timer thread. Never sleeps.
+    pub(crate) fn try_at(&'static self, time: Instant, waiter: Waiter) -> Result<Alarm, Waiter> {
+        let mut state = self.state.lock();
+        if !self.ensure_thread(&mut state) {
+            return Err(waiter);
+        }
+        let key = state.key(time);
+        Ok(self.set(state, key, waiter))
+    }
+
+    fn set(&'static self, mut state: MutexGuard<'_, State>, key: Key, waiter: Waiter) -> Alarm {
         state.alarms.insert(key, waiter);
-        state.wake_thread_by(time);
+        state.wake_thread_by(key.0);
         Alarm { timer: self, key, is_listed: true }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Starts the thread if there is none, and returns whether there is one. Starts it under the lock: no alarm relies on a
@@ -138,6 +173,11 @@ impl Timer {
 }
 
 impl State {
+    fn key(&mut self, time: Instant) -> Key {
+        self.next += 1;
+        (time, self.next)
+    }
+
     /// Removes and returns the waiter of the first alarm if it is due.
     fn take_due(&mut self, now: Instant) -> Option<Waiter> {
         let first = self.alarms.first_entry().filter(|first| first.key().0 <= now)?;

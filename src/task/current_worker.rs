@@ -41,6 +41,10 @@ impl PoolId {
         PoolId { number: u64::MAX, withdrawn: None }
     }
 
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
+
     pub(crate) fn withdrawn(self) -> Option<&'static Withdrawn> {
         self.withdrawn
     }

@@ -6,7 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::sync::clock;
 use crate::sync::thread_local;
+use crate::task::state::Complete;
 
 thread_local! {
     /// The runs on this thread's stack, of pools with observers.
@@ -17,7 +19,16 @@ thread_local! {
 
 /// Told when the user's code of a task begins.
 pub(crate) trait Watcher: Send + Sync {
-    fn started(&self, worker: usize, name: Option<&str>, queue_wait: Option<Duration>);
+    fn started(&self, worker: usize, start: &Start<'_>);
+}
+
+/// What is known of a task whose code begins.
+pub(crate) struct Start<'a> {
+    pub(crate) name: Option<&'a str>,
+    pub(crate) queue_wait: Option<Duration>,
+    pub(crate) at: Instant,
+    /// `None` for a task that nobody can ask for its options.
+    pub(crate) task: Option<&'a Arc<dyn Complete>>,
 }
 
 /// One run of a task.
@@ -48,13 +59,23 @@ impl Watch {
         !self.is_claimed
     }
 
-    /// The user's code begins. Only the first call counts.
+    /// The user's code begins. Only the first call of this and [`start_task`](Self::start_task) counts.
     pub(crate) fn start(&mut self, name: Option<&str>) {
+        self.begin(name, None);
+    }
+
+    /// The same, of a task that can be asked for its options.
+    pub(crate) fn start_task(&mut self, task: &Arc<dyn Complete>) {
+        self.begin(task.name(), Some(task));
+    }
+
+    fn begin(&mut self, name: Option<&str>, task: Option<&Arc<dyn Complete>>) {
         if self.started.is_none() {
             self.is_claimed = true;
-            self.queue_wait = self.queued.map(|at| at.elapsed());
-            self.watcher.started(self.worker, name, self.queue_wait);
-            self.started = Some(Instant::now());
+            let at = clock::now();
+            self.queue_wait = self.queued.map(|queued| at.saturating_duration_since(queued));
+            self.watcher.started(self.worker, &Start { name, queue_wait: self.queue_wait, at, task });
+            self.started = Some(clock::now());
         }
     }
 
@@ -64,7 +85,7 @@ impl Watch {
 
     /// How long the user's code has run. `None` if it has not.
     pub(crate) fn run_time(&self) -> Option<Duration> {
-        self.started.map(|at| at.elapsed())
+        self.started.map(|at| clock::now().saturating_duration_since(at))
     }
 }
 

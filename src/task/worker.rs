@@ -144,7 +144,8 @@ impl Context<'_> {
         self.task.and_then(Cancellable::name)
     }
 
-    /// The worker's number, below the highest capacity that the pool has had.
+    /// The worker's number, below the highest capacity that the pool has had; in a pool that has
+    /// [replaced](crate::PoolControl::replace) workers it can be above that, by as many as were replaced.
     ///
     /// ```
     /// # use formicary::{Context, StatefulPool, Worker};

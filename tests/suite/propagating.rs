@@ -197,7 +197,7 @@ fn panics<D: Dispatch>() {
     REQUEST.set(3);
     assert_eq!(pool.run(|| REQUEST.get()).unwrap(), 3);
     assert_eq!(pool.stats().handler_panics, 3);
-    assert!(pool.run(|| panics::<u8>()).is_err());
+    assert!(pool.run(panics::<u8>).is_err());
     assert_eq!(pool.stats().handler_panics, 6);
     let own = pool.broadcast(|| REQUEST.get()).unwrap();
     assert!(own.into_iter().all(|(_, own)| own.unwrap() == 0));

@@ -355,6 +355,12 @@ impl Gate {
         let gate = self.clone();
         Task::new(move || gate.wait())
     }
+
+    /// The same as a closure.
+    pub fn closure(&self) -> impl Fn() + Send + 'static + use<> {
+        let gate = self.clone();
+        move || gate.wait()
+    }
 }
 
 /// Counts, and remembers the most that were counted at a time.

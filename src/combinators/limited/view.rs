@@ -12,6 +12,7 @@ use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{Engine, Runner};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
+use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, current, park};
 use crate::task::in_view::{InView, ViewId, missing_permits};
@@ -139,7 +140,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             if watch.look(|| Waiter::Thread(current())) {
                 return true;
             }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
+            if deadline.is_some_and(|d| clock::now() >= d) {
                 return false;
             }
             park(deadline);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::combinators::map::window::{Answer, Order, Submitter, Window};
 use crate::error::{CallError, Chain};
-use crate::sync::clock::deadline;
+use crate::sync::clock::{self, deadline};
 
 #[cfg(feature = "stream")]
 pub(crate) use pools::{closure_submitter, payload_submitter};
@@ -154,7 +154,7 @@ impl<I: Iterator, R: Send + 'static> Results<'_, I, R> {
             if let Some(answer) = window.fill(|| items.next()) {
                 return Some(Some(answer));
             }
-            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let is_late = deadline.is_some_and(|deadline| clock::now() >= deadline);
             if window.is_empty() {
                 if is_late && window.pulled() > 0 {
                     return None;

@@ -1,5 +1,6 @@
 //! The settings of a pool, which a builder collects and an engine reads.
 
+pub(crate) mod extensions;
 pub(crate) mod panic_location;
 #[cfg(feature = "pin")]
 pub(crate) mod pinning;
@@ -17,6 +18,8 @@ use crate::error::BuildError;
 use crate::queue::{Balance, MAX_WORKERS};
 use crate::sync::user_code::catch_user_panic;
 use crate::task::propagated::Propagator;
+
+use extensions::Extensions;
 
 pub use policies::{Nested, OnDrop};
 pub use task_panic::TaskPanic;
@@ -85,6 +88,7 @@ pub(crate) struct Options {
     pub(crate) on_drop: OnDrop,
     pub(crate) run_on: RunOn,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) extensions: Extensions,
     pub(crate) propagators: Vec<Arc<dyn Propagator>>,
 }
 
@@ -115,6 +119,7 @@ impl Default for Options {
             on_drop: OnDrop::default(),
             run_on: RunOn::default(),
             observers: Vec::new(),
+            extensions: Extensions::default(),
             propagators: Vec::new(),
         }
     }

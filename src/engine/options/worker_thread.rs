@@ -48,7 +48,8 @@ impl WorkerThread {
         &self.name
     }
 
-    /// The worker's number, below the highest capacity that the pool has had.
+    /// The worker's number, below the highest capacity that the pool has had; in a pool that has
+    /// [replaced](crate::PoolControl::replace) workers it can be above that, by as many as were replaced.
     ///
     /// ```
     /// let pool = formicary::Pool::builder()

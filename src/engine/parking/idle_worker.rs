@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{AdaptiveSpin, Parker, Parking, SEARCHER, searchers, sleepers};
+use crate::sync::clock;
 use crate::sync::{Arc, Backoff, Ordering};
 
 /// What an idle worker asks of its pool.
@@ -86,7 +87,7 @@ impl ExpiryCheck {
             Expiry::IsKept => Some(ExpiryCheck::Never),
             Expiry::Postponed => {
                 let least = source.expiry().unwrap_or_default().max(LEAST_BETWEEN_CHECKS);
-                Some(Instant::now().checked_add(least).map_or(ExpiryCheck::Never, ExpiryCheck::At))
+                Some(clock::now().checked_add(least).map_or(ExpiryCheck::Never, ExpiryCheck::At))
             }
         }
     }
@@ -157,7 +158,7 @@ impl Parking {
                     }
                 }
                 Wakeup::Dismissed => return NextAction::Exit,
-                Wakeup::Expired if expires.is_some_and(|at| at <= Instant::now()) => match ExpiryCheck::run(source) {
+                Wakeup::Expired if expires.is_some_and(|at| at <= clock::now()) => match ExpiryCheck::run(source) {
                     Some(next) => {
                         check = next;
                         // A kept worker has no expiry that would cut its search short.

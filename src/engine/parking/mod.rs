@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
+use crate::sync::clock;
 use crate::sync::{Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Thread, current, fence, fence_after_rmw, park};
 
 pub(crate) use adaptive_spin::AdaptiveSpin;
@@ -230,7 +231,7 @@ impl Parking {
                 DISMISSED => return Wakeup::Dismissed,
                 _ => {}
             }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
+            if deadline.is_some_and(|d| clock::now() >= d) {
                 if self.leave_list(me, 0) {
                     return Wakeup::Expired;
                 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{ThreadState, Threads, WorkerSlot};
 use crate::sync::JoinHandle;
+use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::waiter_list::Registration;
 
@@ -75,7 +76,7 @@ impl Threads {
             } else {
                 // Threads that are being joined have ended, so the deadline does not matter for them.
                 let deadline = deadline.filter(|_| !registry.threads.is_empty());
-                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                     return;
                 }
                 crate::sync::wait(&self.changed, &mut registry, deadline);

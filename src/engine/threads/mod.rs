@@ -139,7 +139,7 @@ impl Threads {
     /// a thread has found the registry empty and knows that no worker is wanted any more.
     pub(crate) fn reserve(&self, is_wanted: impl FnOnce() -> bool) -> Option<WorkerSlot> {
         self.edit(|registry| {
-            if registry.live >= registry.capacity || !is_wanted() {
+            if !registry.has_room() || !is_wanted() {
                 return None;
             }
             Some(registry.add())
@@ -169,6 +169,18 @@ impl Threads {
             registry.exiting += usize::from(may);
             may
         })
+    }
+
+    /// Gives up on a worker that runs a task. Returns whether it could: the worker of a thread that the pool did not start is not given up.
+    pub(crate) fn give_up(&self, worker: usize) -> bool {
+        let is_given_up = self.edit(|registry| registry.give_up(worker));
+        self.changed.notify_all();
+        is_given_up
+    }
+
+    /// How many workers were given up and have not exited.
+    pub(crate) fn given_up(&self) -> usize {
+        self.registry.lock().given_up.len()
     }
 
     /// Records that a worker which was allowed to end has ended. Another worker may get its number. Its thread still runs.

@@ -1,13 +1,14 @@
 //! The registry of a pool's threads: their states and numbers, and how many there are. The lock of [`Threads`](super::Threads) protects it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::queue::MAX_WORKERS;
 use crate::sync::JoinHandle;
 
 /// A worker that has a number, and has or gets a thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WorkerSlot {
-    /// The worker's number, below the capacity. It is reused.
+    /// The worker's number, below the greatest capacity so far and the workers that were given up. It is reused.
     pub(crate) number: usize,
     /// Identifies the thread. It is not reused.
     pub(super) serial: u64,
@@ -40,6 +41,8 @@ pub(super) enum ThreadState {
     Begun,
     /// It runs, and its handle is stored, if it has one.
     Running,
+    /// It runs, its worker was given up, and its handle has not been stored yet.
+    GivenUp,
     /// It ended before its handle was stored.
     Ended,
     /// Its worker was dropped before its handle was stored.
@@ -51,6 +54,10 @@ pub(super) struct Registry {
     pub(super) threads: HashMap<u64, ThreadState>,
     /// Their handles. A spawn handler's thread has none, nor has one that is being joined.
     pub(super) handles: BTreeMap<u64, JoinHandle<()>>,
+    /// The threads of the workers that can be given up, by worker number.
+    pub(super) by_number: HashMap<usize, u64>,
+    /// The threads of the workers that were given up and have not exited.
+    pub(super) given_up: HashSet<u64>,
     next_serial: u64,
     /// The free ones of the numbers below `numbers`.
     free: Vec<usize>,
@@ -75,6 +82,8 @@ impl Registry {
         Registry {
             threads: HashMap::new(),
             handles: BTreeMap::new(),
+            by_number: HashMap::new(),
+            given_up: HashSet::new(),
             next_serial: 0,
             free: Vec::new(),
             numbers: 0,
@@ -100,6 +109,11 @@ impl Registry {
         self.threads.is_empty() && self.joining == 0
     }
 
+    /// Whether there may be one more worker.
+    pub(super) fn has_room(&self) -> bool {
+        self.live < self.capacity && self.live + self.given_up.len() < MAX_WORKERS
+    }
+
     /// Adds a worker whose thread is about to be started.
     pub(super) fn add(&mut self) -> WorkerSlot {
         self.live += 1;
@@ -112,6 +126,7 @@ impl Registry {
             self.numbers += 1;
             self.numbers - 1
         });
+        self.by_number.insert(number, serial);
         WorkerSlot { number, serial, is_inline_worker: false }
     }
 
@@ -126,6 +141,7 @@ impl Registry {
     /// Removes a worker that never began, and its thread.
     pub(super) fn abandon(&mut self, worker_slot: WorkerSlot) {
         self.remove_thread(worker_slot.serial, ThreadState::Abandoned);
+        self.by_number.remove(&worker_slot.number);
         self.free.push(worker_slot.number);
         self.live -= 1;
         self.spawned -= 1;
@@ -134,14 +150,40 @@ impl Registry {
     /// Removes a worker that has decided to end. Its thread still runs.
     pub(super) fn retire(&mut self, worker_slot: WorkerSlot) {
         self.free.push(worker_slot.number);
+        self.retired += 1;
+        if self.given_up.remove(&worker_slot.serial) {
+            return;
+        }
+        self.by_number.remove(&worker_slot.number);
         self.live -= 1;
         self.exiting -= 1;
-        self.retired += 1;
+    }
+
+    /// The worker keeps its number, but it counts as alive no more, and its thread belongs to the pool no more. Returns whether that was
+    /// possible.
+    pub(super) fn give_up(&mut self, worker: usize) -> bool {
+        let Some(serial) = self.by_number.remove(&worker) else { return false };
+        match self.threads.get_mut(&serial) {
+            Some(state @ ThreadState::Begun) => *state = ThreadState::GivenUp,
+            Some(ThreadState::Running) => {
+                self.threads.remove(&serial);
+                // Not joined.
+                self.handles.remove(&serial);
+            }
+            _ => return false,
+        }
+        self.given_up.insert(serial);
+        self.live -= 1;
+        true
     }
 
     /// Removes a thread and returns its handle, if that is stored. If the thread that started it has not come to store it, `state` tells
     /// that thread to finish the removal.
     pub(super) fn remove_thread(&mut self, serial: u64, state: ThreadState) -> Option<JoinHandle<()>> {
+        if !self.threads.contains_key(&serial) {
+            // Its worker was given up.
+            return None;
+        }
         match self.threads.insert(serial, state) {
             Some(ThreadState::Running) => {
                 self.threads.remove(&serial);

@@ -43,6 +43,8 @@ impl Threads {
                         result = Err(io::Error::other("the spawn handler dropped the worker"));
                     }
                 }
+                // Its handle is dropped here: nothing joins it.
+                Some(ThreadState::GivenUp) => {}
                 _ => {
                     registry.threads.insert(worker_slot.serial, ThreadState::Running);
                     registry.handles.extend(handle.map(|handle| (worker_slot.serial, handle)));
@@ -75,6 +77,8 @@ impl Threads {
         self.edit(|registry| {
             registry.begin(worker_slot.serial);
             registry.threads.insert(worker_slot.serial, ThreadState::Running);
+            // Its thread is not the pool's to give up.
+            registry.by_number.remove(&worker_slot.number);
         });
         WorkerSlot { is_inline_worker: true, ..worker_slot }
     }

@@ -140,11 +140,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Handles the mail. Returns whether the worker, if it is an inline worker, has to exit instead.
+    /// Handles the mail. Returns whether the worker, if it is an inline worker or was given up, has to exit instead.
     #[cold]
     #[inline(never)]
     fn handle_signals(self: &Arc<Self>, me: &WorkerCx<R, D>, state: &mut Option<R::State>, has_run: bool) -> bool {
-        if me.is_inline_worker && (self.exit_if_due(me) || self.try_hand_over(has_run)) {
+        if me.mailbox.is_given_up() || me.is_inline_worker && (self.exit_if_due(me) || self.try_hand_over(has_run)) {
             return true;
         }
         self.drain_mailbox(me, state);

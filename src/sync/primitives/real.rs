@@ -18,6 +18,8 @@ use std::time::Instant;
 
 use crossbeam_utils::sync::Parker;
 
+use crate::sync::clock;
+
 thread_local! {
     /// The thread's parker. Not `std::thread::current`, which panics in the destructors that run last on a thread. This
     /// thread-local has no destructor, so it remains usable.
@@ -55,7 +57,7 @@ pub(crate) fn current() -> Thread {
 pub(crate) fn park(deadline: Option<Instant>) {
     with_parker(|parker| match deadline {
         None => parker.park(),
-        Some(deadline) => parker.park_deadline(deadline),
+        Some(deadline) => parker.park_deadline(clock::sleep_until(deadline)),
     });
 }
 
@@ -86,7 +88,7 @@ pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>, deadline
     match deadline {
         None => condvar.wait(guard),
         Some(deadline) => {
-            condvar.wait_until(guard, deadline);
+            condvar.wait_until(guard, clock::sleep_until(deadline));
         }
     }
 }

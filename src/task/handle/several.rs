@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Handle, Joinable};
 use crate::error::{Cause, JoinError};
-use crate::sync::clock::deadline;
+use crate::sync::clock::{self, deadline};
 use crate::sync::notifier::Notifier;
 use crate::sync::waiter::Waiter;
 use crate::sync::{current, park};
@@ -282,7 +282,7 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             if deadline.is_none() && self.run_one() {
                 continue;
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return Next::TimedOut;
             }
             let own = self.pools_left().find(|pool| current_worker::is_inside(*pool));

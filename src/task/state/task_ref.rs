@@ -137,6 +137,10 @@ pub(crate) trait Complete: Send + Sync {
     fn name(&self) -> Option<&str> {
         None
     }
+    /// The task, if it can be asked for its options.
+    fn cancellable(&self) -> Option<&dyn Cancellable> {
+        None
+    }
 }
 
 impl<I: Send, O: Send> Complete for TaskState<I, O> {
@@ -162,6 +166,10 @@ impl<I: Send, O: Send> Complete for TaskState<I, O> {
 
     fn name(&self) -> Option<&str> {
         Cancellable::name(self)
+    }
+
+    fn cancellable(&self) -> Option<&dyn Cancellable> {
+        Some(self)
     }
 }
 
@@ -190,7 +198,7 @@ impl Completion {
     #[inline]
     pub(crate) fn set(&mut self, complete: Arc<dyn Complete>) {
         if watch::is_watched() {
-            _ = watch::edit(|watch| watch.start(complete.name()));
+            _ = watch::edit(|watch| watch.start_task(&complete));
         }
         self.pending = Some(Pending { to: Recipient::TaskState(complete), permit: None });
     }

@@ -7,6 +7,7 @@ use super::reply_spin::spin_for_reply;
 use super::{RunOutcome, Stage, TaskState};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::{CallError, Cause, JoinError, SubmitError, SubmitErrorKind};
+use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Ordering, current, park};
 use crate::task::blocked_workers::{self, BlockGuard, WouldDeadlock};
@@ -196,7 +197,7 @@ impl<I, O> TaskState<I, O> {
                     return WaitEnd::Ready(output);
                 } else if let Some(reason) = limits.token.and_then(CancelToken::reason) {
                     break Some(WaitEnd::Cancelled(reason));
-                } else if limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                } else if limits.deadline.is_some_and(|deadline| clock::now() >= deadline) {
                     break Some(WaitEnd::TimedOut);
                 } else if guard.is_evicted() || runs_what_it_awaits && self.must_run_again() {
                     break None;
