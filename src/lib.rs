@@ -257,7 +257,8 @@ pub mod variants {}
 mod readme {}
 
 /// And those of a page whose examples need features.
-#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[cfg(doctest)]
 #[doc = include_str!("../docs/observability.md")]
 mod observability {}
 

@@ -20,8 +20,8 @@ use crate::error::SubmitErrorKind;
 /// | `formicary_task_queue_wait_seconds` | histogram | `pool`, `task`* | how long a task waited in the queue before it started; not of tasks that did not go through the queue |
 /// | `formicary_task_run_seconds` | histogram | `pool`, `task`* | how long a task ran, to its end or its panic |
 /// | `formicary_tasks_queued` | gauge | `pool` | tasks that were accepted, have not started and have not left the queue |
-/// | `formicary_tasks_running` | gauge | `pool` | tasks that have started and not ended; one that a worker runs inside another one counts as well |
-/// | `formicary_workers` | gauge | `pool` | living workers |
+/// | `formicary_tasks_running` | gauge | `pool` | tasks that have started and not ended; one that a worker runs inside another one counts as well, and one whose worker was given up |
+/// | `formicary_workers` | gauge | `pool` | workers that have started and not ended, also those that were given up |
 /// | `formicary_workers_started_total` | counter | `pool` | workers ever started |
 /// | `formicary_capacity` | gauge | `pool` | the highest number of workers that may be alive |
 /// | `formicary_pauses` | gauge | `pool` | pause guards that have not been dropped, also if the pause has ended by its limit of time |
@@ -36,7 +36,7 @@ use crate::error::SubmitErrorKind;
 /// later installation either: gauges would miss what was before. All series exist from the start, so the first refusal is an increase from
 /// zero, which a rate shows.
 ///
-/// Each event is a call of the recorder on the thread of the event: three on the submitter's side and six on the worker's for each task.
+/// Each event is a call of the recorder on the thread of the event: two on the submitter's side and six on the worker's for each task.
 ///
 /// ```
 /// use formicary::Pool;

@@ -9,7 +9,7 @@ use crate::support::random::Random;
 use crate::support::{Gate, Setup, Variant, for_each, on_every_dispatch, quiet_panics};
 use parking_lot::Mutex;
 
-use formicary::observe::{Observer, TaskEnd, TaskInfo};
+use formicary::observe::{Observer, PoolInfo, TaskEnd, TaskInfo};
 use formicary::{Builder, CancelToken, Closures, Dispatch, Pool, PoolControl, SubmitErrorKind, Task};
 
 /// Counts what it is told.
@@ -184,6 +184,26 @@ fn control<D: Dispatch>() {
 #[test]
 fn observers_learn_of_changes_and_workers() {
     on_every_dispatch!(control);
+}
+
+/// Before anything else, and what the pool has when it is built.
+#[test]
+fn observers_learn_first_what_their_pool_is() {
+    #[derive(Default)]
+    struct First(Mutex<Vec<String>>);
+    impl Observer for First {
+        fn built(&self, pool: &PoolInfo<'_>) {
+            self.0.lock().push(format!("{} with {}", pool.name, pool.workers));
+        }
+
+        fn worker_started(&self, _worker: usize) {
+            self.0.lock().push("a worker".to_owned());
+        }
+    }
+    let first = Arc::new(First::default());
+    let pool = Pool::builder().observer(Arc::clone(&first)).workers(3).min_workers(2).name("mill").build().unwrap();
+    pool.shutdown();
+    assert_eq!(*first.0.lock(), ["mill with 3", "a worker", "a worker"]);
 }
 
 fn panicking<D: Dispatch>() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::support::{Gate, LIMIT, Setup, Variant, for_each, on_every_dispatch, quiet_panics};
+use crate::support::{Gate, LIMIT, Setup, Variant, eventually, for_each, on_every_dispatch, quiet_panics};
 use formicary::observe::Metrics;
 use formicary::{Dispatch, Pool, PoolControl, Task};
 
@@ -255,6 +255,26 @@ fn names_of_tasks_are_a_label_if_asked_for() {
             assert!(!scrape.0.keys().any(|(_, labels)| is_named(labels)));
         }
     }
+}
+
+/// A worker that was given up, and its task, count until they end.
+#[test]
+fn a_worker_that_is_given_up_counts_until_it_ends() {
+    exporter();
+    let builder = Pool::builder().workers(1).running_tasks().observer(Metrics::new("replaced"));
+    let (pool, gate) = (builder.build().unwrap(), Gate::new());
+    let waits = gate.clone();
+    pool.submit(move || waits.wait()).unwrap();
+    gate.await_arrivals(1);
+    assert!(pool.replace(&pool.running_tasks().unwrap()[0]));
+    assert_eq!(pool.run(|| 7).unwrap(), 7);
+    assert!(pool.wait_idle());
+    let gauges = ["formicary_workers", "formicary_tasks_running", "formicary_tasks_queued"];
+    let read = || gauges.map(|gauge| Scrape::take().of("replaced", gauge));
+    assert_eq!(((pool.stats().live, pool.stats().running), read()), ((1, 0), [2, 1, 0]));
+    gate.open();
+    eventually("the worker has ended", || pool.stats().given_up == 0);
+    assert_eq!(read(), [1, 0, 0]);
 }
 
 /// Each series that a pool has is described, with the right type.

@@ -217,6 +217,21 @@ fn a_task_is_the_parent_of_what_it_submits() {
     on_every_dispatch!(inside);
 }
 
+/// Not stolen, since there is no other worker: then it has the name of the task that it is part of.
+fn forked<D: Dispatch>() {
+    let pool = Arc::new(traced::<D>().workers(1).build().unwrap());
+    let records = recorded(|| {
+        let inner = Arc::clone(&pool);
+        pool.with().name("whole").run(move || inner.join(|| (), || ())).unwrap();
+    });
+    let names: Vec<_> = records.tasks().map(|span| (&*span.fields["task"], span.parent)).collect();
+    assert_eq!(names, [("whole", None), ("whole", Some(0))]);
+}
+#[test]
+fn the_second_closure_of_a_join_has_a_span() {
+    on_every_dispatch!(forked);
+}
+
 /// A task that another one runs while it waits belongs to its own submitter.
 fn on_the_spot<D: Dispatch>() {
     let pool = Arc::new(traced::<D>().workers(1).build().unwrap());
