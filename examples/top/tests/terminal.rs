@@ -22,7 +22,8 @@ type Act = fn(keys: &mut ChildStdin, process: &str);
 impl Terminal {
     fn run(options: &str) -> Terminal {
         let program = env!("CARGO_BIN_EXE_formicary-top");
-        let command = format!("stty rows 30 cols 100; echo process=$$; exec {program} {options}");
+        // Where nothing tells of the end of the terminal, as with `nohup`, the page has to find out.
+        let command = format!("trap '' HUP; stty rows 30 cols 100; echo process=$$; exec {program} {options}");
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"]).env("TERM", "xterm");
         script.stdin(Stdio::piped()).stdout(Stdio::piped());
