@@ -166,9 +166,19 @@ impl Timeline {
     /// ```
     /// use formicary::observe::Timeline;
     ///
-    /// let full_disk = &mut [0_u8; 4][..];
-    /// # let full_disk: &'static mut [u8] = Box::leak(full_disk.to_vec().into_boxed_slice());
-    /// let timeline = Timeline::new(full_disk);
+    /// struct FullDisk;
+    ///
+    /// impl std::io::Write for FullDisk {
+    ///     fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
+    ///         Err(std::io::ErrorKind::StorageFull.into())
+    ///     }
+    ///
+    ///     fn flush(&mut self) -> std::io::Result<()> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let timeline = Timeline::new(FullDisk);
     /// assert!(timeline.finish().is_err());
     /// ```
     pub fn finish(&self) -> io::Result<()> {
