@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench observing`; a part of it with a name, `cargo bench --bench observing -- Ring`.
 
+#![allow(clippy::expect_used)] // a benchmark fails by panicking
+
 mod common;
 
 use std::io;

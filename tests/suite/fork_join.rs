@@ -47,7 +47,7 @@ fn borrows<D: Dispatch>() {
     let words: Vec<_> = (0..100).map(|n| n.to_string()).collect();
     let lengths = pool.join_all(words.iter().map(|word| || word.len()));
     assert!(lengths.into_iter().eq(words.iter().map(String::len)));
-    assert_eq!(pool.join_all(Vec::<fn() -> u8>::new()), []);
+    assert_eq!(pool.join_all(Vec::<fn() -> u8>::new()), [0_u8; 0]);
     assert_quiet(&pool);
 }
 
