@@ -217,6 +217,8 @@ mod table {
     assert_impl_all!(observe::RunningTask: Send, Sync, Clone);
     assert_impl_all!(observe::RegisteredPool: Send, Sync, Clone);
     assert_impl_all!(observe::Registry: Send, Sync);
+    assert_impl_all!(observe::Timeline: Send, Sync, Clone);
+    assert_impl_all!(observe::PoolTimeline: Send, Sync);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.

@@ -11,6 +11,7 @@ use formicary::{CancelToken, Stats};
 use super::account::Account;
 use super::gate::Gate;
 use super::job::{Job, Nest, Of, What};
+use super::told::Told;
 
 /// More jobs than a plan can have.
 const MOST_JOBS: usize = 4096;
@@ -39,6 +40,7 @@ pub(crate) struct Ledger {
     is_closed: AtomicBool,
     complaints: Mutex<Vec<String>>,
     gate: Gate,
+    pub(crate) told: Told,
     /// The plan's thread, which runs what the pool does not. It is no worker.
     planner: ThreadId,
     /// The pool, for tasks that use it.
@@ -119,6 +121,7 @@ impl Ledger {
             is_closed: AtomicBool::new(false),
             complaints: Mutex::default(),
             gate: Gate::default(),
+            told: Told::default(),
             planner: std::thread::current().id(),
             nest: OnceLock::new(),
         })
@@ -318,6 +321,7 @@ impl Ledger {
         assert_eq!((stats.queued, stats.running, stats.waiting), (0, 0, 0), "{}", context());
         let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
         assert_eq!(stats.submitted, ended, "the law: {}", context());
+        self.told.check(stats);
         let between = |least: &AtomicU64, perhaps: &AtomicU64, count: u64| {
             let least = least.load(SeqCst);
             (least..=least + perhaps.load(SeqCst)).contains(&count)

@@ -21,6 +21,7 @@ mod shape;
 mod states;
 mod subjects;
 mod tokens;
+mod told;
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -11,6 +11,7 @@ use super::job::panics;
 use super::keys::Keyed;
 use super::ledger::Ledger;
 use super::subjects::MOMENT;
+use super::told::Counts;
 
 /// Means a queue without a bound, or is the bound where there must be one.
 const NO_BOUND: usize = 7;
@@ -32,6 +33,11 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn workers(&self) -> usize {
         1 + usize::from(self.workers % 4)
+    }
+
+    /// Whether the pool has an observer: a bit of the same byte.
+    fn is_observed(&self) -> bool {
+        self.workers / 4 % 2 == 1
     }
 
     /// How many tasks may wait; `None`, any number, where the dispatch can have so many.
@@ -115,6 +121,9 @@ impl Shape {
                     panics();
                 }
             });
+        if self.is_observed() {
+            builder = builder.observer(Counts::new(ledger));
+        }
         if !self.spins {
             builder = builder.spin(Duration::ZERO);
         }
