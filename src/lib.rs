@@ -70,7 +70,11 @@
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
 //! | [`running_tasks`](PoolControl::running_tasks), [`slow_after`](Builder::slow_after) | what runs now, and what runs too long |
-//! | `observe::Metrics`, `Builder::tracing` | figures for Prometheus, and a span for each task (features `metrics` and `tracing`) |
+//! | [`replace`](PoolControl::replace) | give up on the worker of a task that does not end |
+//! | [`observe::Timeline`] | which worker ran which task when, as a file for a viewer |
+//! | `observe::Metrics` | figures for Prometheus (feature `metrics`) |
+//! | `Builder::tracing`, [`Builder::propagate`] | a span for each task (feature `tracing`); a request id, or any other context |
+//! | `TestClock`, `Builder::stepped`, `Builder::inline` | tests without waiting and without threads (feature `test-util`) |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
 //! # What every pool promises

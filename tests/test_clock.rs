@@ -134,3 +134,29 @@ fn a_clock_ends() {
     assert!(!CancelToken::new().wait_timeout(Duration::from_millis(2)));
     assert!(before.elapsed() >= Duration::from_millis(2));
 }
+
+/// The timer's thread follows the next clock, too.
+#[test]
+fn a_clock_after_a_clock() {
+    let _alone = ALONE.lock();
+    for hours in 1..4 {
+        let clock = TestClock::freeze();
+        let token = CancelToken::new();
+        token.cancel_after(hours * HOUR);
+        let (sender, cancelled) = channel();
+        let waits = thread::spawn(move || {
+            block_on(token.cancelled());
+            sender.send(()).unwrap();
+        });
+        // The thread may have begun to wait only after some of these.
+        for _ in 0..2 * hours {
+            thread::sleep(Duration::from_millis(5));
+            clock.advance(HOUR);
+        }
+        cancelled.recv_timeout(LIMIT).unwrap();
+        waits.join().unwrap();
+        drop(clock);
+        // The timer's thread looks at the time once more, which has gone back.
+        thread::sleep(Duration::from_millis(10));
+    }
+}

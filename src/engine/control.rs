@@ -147,14 +147,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// The queue's figures without its stale entries, and without the tasks of workers that were given up.
     pub(crate) fn load(&self) -> Load {
-        let load = self.queue.load();
-        let queued = load.queued.saturating_sub(self.id().stale_entries());
-        Load { queued, running: load.running.saturating_sub(self.given_up.tasks()), ..load }
+        let load = self.entries();
+        Load { queued: load.queued.saturating_sub(self.id().stale_entries()), ..load }
     }
 
-    /// Whether no task runs but those of workers that were given up. `load` is the queue's own.
-    pub(super) fn is_quiet(&self, load: &Load) -> bool {
-        load.running == 0 || load.running <= self.given_up.tasks()
+    /// The queue's figures without the tasks of workers that were given up.
+    pub(super) fn entries(&self) -> Load {
+        let load = self.queue.load();
+        let running = if load.running == 0 { 0 } else { load.running.saturating_sub(self.given_up.tasks()) };
+        Load { running, ..load }
     }
 
     fn overcommitted(&self) -> usize {

@@ -336,7 +336,7 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         let (staying, capacity) = self.threads.population();
         // Where threads can be had, a worker was started for each queued task (`ensure_workers`).
         let able = if self.threads.is_spawn_failing() { staying.min(capacity) } else { capacity };
-        let load = self.queue.load();
+        let load = self.entries();
         !self.lifecycle.is_paused() && load.queued + load.running <= able
     }
 

@@ -189,6 +189,8 @@ pub(crate) struct Started<'a> {
     pub(crate) at: Option<Instant>,
     /// `None` for a task that nobody can ask for its options.
     pub(crate) task: Option<&'a Arc<dyn Complete>>,
+    /// Whether the worker took it from the queue, and runs it within no other code.
+    pub(crate) is_from_queue: bool,
 }
 
 impl fmt::Debug for Started<'_> {
@@ -285,8 +287,8 @@ impl Observers {
 
 impl Watcher for Observers {
     fn started(&self, worker: usize, start: &Start<'_>) {
-        let &Start { name, queue_wait, at, task } = start;
-        let start = Started { at: Some(at), task };
+        let &Start { name, queue_wait, at, task, is_from_queue } = start;
+        let start = Started { at: Some(at), task, is_from_queue };
         let task = TaskInfo { name, worker: Some(worker), queue_wait, run_time: None, start };
         self.tell(|observer| observer.started(&task));
     }

@@ -58,7 +58,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         pushed
     }
 
-    /// Runs the body of a task, and tells the observers, if there are any.
+    /// Runs the body of a task within other code, and tells the observers, if there are any.
     pub(super) fn observe(
         &self,
         worker: usize,
@@ -66,7 +66,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         body: impl FnOnce(&mut Completion) -> RunOutcome,
     ) -> RunOutcome {
         match &self.observers {
-            Some(observers) => observe(observers, worker, completion, body),
+            Some(observers) => observe(observers, worker, false, completion, body),
             None => body(completion),
         }
     }
@@ -84,10 +84,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 fn observe(
     observers: &std::sync::Arc<Observers>,
     worker: usize,
+    is_from_queue: bool,
     completion: &mut Completion,
     body: impl FnOnce(&mut Completion) -> RunOutcome,
 ) -> RunOutcome {
-    watch::begin(Watch::new(std::sync::Arc::clone(observers) as _, worker));
+    watch::begin(Watch::new(std::sync::Arc::clone(observers) as _, worker, is_from_queue));
     let result = catch_unwind(AssertUnwindSafe(|| body(completion)));
     // Before the figures count it.
     tell_end(observers, completion, worker, result.as_ref().ok().copied());
@@ -177,7 +178,7 @@ impl<R: Runner> DeferredTasks<R::Item, R::Returned> for Queued<R> {
             return run(item, completion);
         }
         let worker = current_worker::worker_of(self.pool).unwrap_or_default();
-        observe(&self.observers, worker, completion, |completion| {
+        observe(&self.observers, worker, true, completion, |completion| {
             self.claim(is_certain);
             run(item, completion)
         })

@@ -51,6 +51,7 @@ impl<R: Runner, D: Dispatch> Replacing for Engine<R, D> {
             self.given_up.add();
             // The worker looks at this before it takes another task.
             self.mailboxes.give_up(worker);
+            self.blocked_workers.forget(worker);
             self.apply_limits(phase);
             Some(self.given_up.clone())
         })
@@ -59,11 +60,13 @@ impl<R: Runner, D: Dispatch> Replacing for Engine<R, D> {
     fn replace(&self, worker: usize) {
         self.fail_broadcasts(worker);
         if let Some(engine) = self.shared() {
+            // Refusals are counted. The caller, perhaps the timer's thread, does not become an inline worker.
             drop(engine.spawn_worker(None));
-            engine.ensure_workers();
+            drop(engine.spawn_to_demand());
         }
         self.recheck_waits();
-        self.use_raised_limits();
+        self.wake();
+        self.notify_blocked();
         self.threads.notify_end();
         // It may have been the last that was running.
         self.notify_waiters();

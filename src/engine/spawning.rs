@@ -91,7 +91,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             if staying >= capacity || pending >= capacity {
                 return Ok(());
             }
-            let load = self.queue.load();
+            let load = self.entries();
             let able = if R::READY_BLOCKS { staying.saturating_sub(self.counters.unready()) } else { staying };
             if load.queued + load.running <= able || self.spawn_worker(None)?.is_none() {
                 return Ok(());

@@ -32,8 +32,8 @@ use crate::error::SubmitErrorKind;
 /// it again; then `submitted` is the number of accepted tasks less that of those `taken_back`.
 ///
 /// **Install the exporter before [`new`](Self::new).** The series are registered there, once, with the recorder that is installed at that
-/// moment, and without one the figures are dropped. An event then costs no look-up. To register them at the first event would not allow a
-/// later installation either: gauges would miss what was before. All series exist from the start, so the first refusal is an increase from
+/// moment, and without one the figures are dropped. An event then costs no look-up. Registration at the first event would not help:
+/// gauges would lack the earlier events. All series without the label `task` exist from the start, so the first refusal is an increase from
 /// zero, which a rate shows.
 ///
 /// Each event is a call of the recorder on the thread of the event: two on the submitter's side and six on the worker's for each task.
@@ -72,8 +72,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Bounds of buckets for both histograms, in seconds: from 10 µs to 10 s. An exporter's own defaults are for web requests, and show
-    /// nothing below milliseconds.
+    /// Bounds of buckets for both histograms, in seconds: from 10 µs to 10 s. Without them
+    /// `metrics-exporter-prometheus` makes summaries, and `histogram_quantile` finds no buckets. `set_buckets` concerns all histograms of the
+    /// process; `set_buckets_for_metric` only some.
     ///
     /// ```
     /// use formicary::observe::Metrics;

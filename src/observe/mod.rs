@@ -11,9 +11,10 @@
 //! | What if a task never ends? | [`PoolControl::replace`](crate::PoolControl::replace) |
 //! | What did each worker run, and when? | [`Timeline`] |
 //! | Which pools are there? | [`registry`] |
+//! | Which task does a thread run? | [`Builder::task_thread_names`](crate::Builder::task_thread_names) |
+//! | What goes to a dashboard, or into a trace? | `Metrics` (feature `metrics`), `Builder::tracing` (feature `tracing`) |
 
 mod histogram;
-#[cfg(any(feature = "metrics", feature = "tracing"))]
 mod labels;
 mod latencies;
 #[cfg(feature = "metrics")]

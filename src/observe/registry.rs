@@ -11,6 +11,7 @@ use crate::engine::stats::Stats;
 use crate::engine::{PauseId, Visited};
 use crate::error::BuildError;
 use crate::pool::PoolControl;
+use crate::sync::user_code::catch_user_panic;
 
 /// The registry of the process. It is empty until the program [adds](Registry::add) a pool.
 ///
@@ -71,6 +72,7 @@ impl Registry {
             pause: Arc::default(),
         };
         let mut pools = self.pools.lock();
+        pools.retain(|pool| pool.engine.strong_count() > 0);
         if !pools.iter().any(|pool| pool.id == added.id) {
             pools.push(added);
         }
@@ -87,7 +89,7 @@ impl Registry {
     pub fn pools(&self) -> Vec<RegisteredPool> {
         let all = self.pools.lock().clone();
         // Without the lock: the last reference to a pool's engine may be dropped here.
-        let (there, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|pool| pool.engine().is_some());
+        let (there, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|pool| pool.visit(|_| ()).is_some());
         if !gone.is_empty() {
             self.pools.lock().retain(|pool| !gone.iter().any(|gone| gone.id == pool.id));
         }
@@ -126,8 +128,12 @@ pub struct RegisteredPool {
 }
 
 impl RegisteredPool {
-    fn engine(&self) -> Option<Arc<dyn Visited>> {
-        self.engine.upgrade().filter(|engine| !engine.is_dropped())
+    /// Calls `f` with the engine, unless its pool was dropped. This may then hold the last reference to it, and drop the pool's hooks.
+    fn visit<O>(&self, f: impl FnOnce(&dyn Visited) -> O) -> Option<O> {
+        let engine = self.engine.upgrade()?;
+        let output = (!engine.is_dropped()).then(|| f(&*engine));
+        catch_user_panic(|| drop(engine));
+        output
     }
 
     /// A number that no other pool of the process has.
@@ -171,7 +177,7 @@ impl RegisteredPool {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Option<Stats> {
-        self.engine().map(|engine| engine.stats())
+        self.visit(|engine| engine.stats())
     }
 
     /// As [`PoolControl::latencies`].
@@ -186,7 +192,7 @@ impl RegisteredPool {
     /// ```
     #[must_use]
     pub fn latencies(&self) -> Option<Latencies> {
-        let recorder = self.engine()?.extensions().get::<LatencyRecorder>();
+        let recorder = self.visit(|engine| engine.extensions().get::<LatencyRecorder>())?;
         recorder.map(|recorder| recorder.latencies())
     }
 
@@ -201,7 +207,7 @@ impl RegisteredPool {
     /// ```
     #[must_use]
     pub fn running_tasks(&self) -> Option<Vec<RunningTask>> {
-        let list = self.engine()?.extensions().get::<RunningList>();
+        let list = self.visit(|engine| engine.extensions().get::<RunningList>())?;
         list.map(|list| list.tasks())
     }
 
@@ -219,7 +225,7 @@ impl RegisteredPool {
     /// # Errors
     /// [`BuildError`] if `workers` is 0 or too large. Then nothing changes.
     pub fn tune(&self, workers: usize) -> Result<(), BuildError> {
-        self.engine().map_or(Ok(()), |engine| engine.tune(workers))
+        self.visit(|engine| engine.tune(workers)).unwrap_or(Ok(()))
     }
 
     /// Starts no more tasks until [`resume`](Self::resume), which any thread may call on any copy of this. A second call changes nothing.
@@ -236,16 +242,15 @@ impl RegisteredPool {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn pause(&self) {
-        let Some(engine) = self.engine() else { return };
-        if self.pause.lock().is_some() {
-            return;
-        }
-        // Without the lock, because it tells the observers. Two threads may both get here; one of the pauses is enough.
-        let pause = engine.pause(None);
-        let before = self.pause.lock().replace(pause);
-        if let Some(before) = before {
-            engine.resume(before);
-        }
+        self.visit(|engine| {
+            // Without the lock, because it tells the observers.
+            let pause = engine.pause(None);
+            let before = self.pause.lock().replace(pause);
+            // One pause is enough. An earlier one may have ended with a shutdown.
+            if let Some(before) = before {
+                engine.resume(before);
+            }
+        });
     }
 
     /// Ends the pause that [`pause`](Self::pause) has begun. The pool stays paused while the program has a
@@ -264,8 +269,8 @@ impl RegisteredPool {
     /// ```
     pub fn resume(&self) {
         let pause = self.pause.lock().take();
-        if let (Some(pause), Some(engine)) = (pause, self.engine()) {
-            engine.resume(pause);
+        if let Some(pause) = pause {
+            self.visit(|engine| engine.resume(pause));
         }
     }
 
@@ -282,7 +287,7 @@ impl RegisteredPool {
     /// ```
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.engine().is_some_and(|engine| engine.is_paused())
+        self.visit(|engine| engine.is_paused()).unwrap_or(false)
     }
 }
 

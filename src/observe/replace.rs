@@ -6,19 +6,21 @@ use crate::pool::PoolControl;
 /// Tasks that do not end.
 impl<X> PoolControl<X> {
     /// Gives up on the worker that runs `task`, and starts another one in its place. Returns whether it did: `false` if the task has ended, if
-    /// its worker was given up before, if it is a task of another pool, or if it runs on a thread that is not the pool's own. The pool must
-    /// have a [list of its running tasks](crate::Builder::running_tasks), or a [watchdog](crate::Builder::stuck_after), which passes the
-    /// task to its handler.
+    /// its worker was given up before, if it is a task of another pool, or if it runs on a thread that is not the pool's own, or within a
+    /// thread hook, a factory, the end of a state, or a broadcast. The pool must have a
+    /// [list of its running tasks](crate::Builder::running_tasks), or a [watchdog](crate::Builder::stuck_after), which passes the task to
+    /// its handler.
     ///
     /// The thread cannot be stopped. It goes on with its task, and ends after it: the result is delivered, and the task is counted then.
-    /// Until that the pool does without it: it has the whole capacity beside it, nothing waits for it ([`wait_idle`](Self::wait_idle), a
+    /// Until then the pool ignores the worker: it does not count against the capacity, nothing waits for it ([`wait_idle`](Self::wait_idle), a
     /// shutdown, a drop of the pool), it is not joined, and [`Stats::given_up`](crate::Stats::given_up) counts its worker. Broadcasts
     /// that wait for the worker get an error as its answer. What the task holds stays held: its permit of a [`Limited`](crate::Limited)
     /// view or a group, its locks, the worker's state. So this is for a task that hangs in foreign code; ask a task that can be asked to stop by
     /// its [token](crate::With::token).
     ///
-    /// Does not wait. The new worker gets a number that no other worker has, which may be above the capacity. If the system refuses its thread, that is counted
-    /// ([`Stats::failed_starts`](crate::Stats::failed_starts)), and tried again when there is work.
+    /// Does not wait. The new worker gets a number that no other worker has, which may be above the capacity. If the system refuses its
+    /// thread, that is counted ([`Stats::failed_starts`](crate::Stats::failed_starts)), and tried again at the next submit, and when a worker
+    /// ends; until then accepted tasks may wait.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::per_worker::PerWorker;
 use super::{Observer, TaskEnd, TaskInfo};
+use crate::engine::observer::Started;
 use crate::engine::replacing::GivenUp;
 use crate::pool::PoolControl;
 use crate::pool::builder::Builder;
@@ -48,12 +49,12 @@ pub struct RunningTask {
     pub depth: usize,
     /// Whether its worker was given up ([`PoolControl::replace`]).
     pub is_given_up: bool,
-    id: TaskId,
+    id: RunningId,
 }
 
 /// Identifies a running task in the process: by the list of its pool, and its number on its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TaskId {
+struct RunningId {
     list: u64,
     number: u64,
 }
@@ -145,6 +146,7 @@ struct Entry {
     number: u64,
     since: Instant,
     task: Option<Arc<dyn Complete>>,
+    is_from_queue: bool,
 }
 
 impl Tasks {
@@ -159,17 +161,18 @@ impl Tasks {
             is_cancelled: options.is_some_and(Cancellable::is_cancelled),
             depth,
             is_given_up: self.given_up.is_some(),
-            id: TaskId { list, number: entry.number },
+            id: RunningId { list, number: entry.number },
         }
     }
 }
 
 impl RunningList {
-    pub(super) fn push(&self, worker: usize, since: Instant, task: Option<Arc<dyn Complete>>) {
+    pub(super) fn push(&self, worker: usize, since: Instant, start: &Started<'_>) {
         let mut tasks = self.workers.get(worker).lock();
         let number = tasks.started;
         tasks.started += 1;
-        tasks.running.push(Entry { number, since, task });
+        let Started { task, is_from_queue, .. } = *start;
+        tasks.running.push(Entry { number, since, task: task.cloned(), is_from_queue });
     }
 
     /// The task that `worker` has started last has ended.
@@ -192,7 +195,10 @@ impl RunningList {
             return false;
         }
         let mut tasks = self.workers.get(task.worker).lock();
-        if tasks.given_up.is_none() && tasks.running.iter().any(|entry| entry.number == task.id.number) {
+        let is_listed = tasks.running.iter().any(|entry| entry.number == task.id.number);
+        // What a hook, a factory or a broadcast runs is not in the queue's counts, and the worker may be about to exit.
+        let is_from_queue = tasks.running.first().is_some_and(|outermost| outermost.is_from_queue);
+        if tasks.given_up.is_none() && is_listed && is_from_queue {
             tasks.given_up = give_up(task.worker);
             return tasks.given_up.is_some();
         }
@@ -219,7 +225,7 @@ impl RunningList {
 impl Observer for RunningList {
     fn started(&self, task: &TaskInfo<'_>) {
         if let (Some(worker), Some(since)) = (task.worker, task.start.at) {
-            self.push(worker, since, task.start.task.cloned());
+            self.push(worker, since, &task.start);
         }
     }
 

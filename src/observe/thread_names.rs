@@ -9,7 +9,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     ///
     /// The thread is renamed while a task with a [name](crate::With::name) runs, to the first 15 bytes of that name, or fewer if these
     /// would end within a character. A task within another one gives it its own name, if it has one, and the outer one's comes back
-    /// afterwards. The last task leaves the name that the thread had before its first. [`std::thread::Thread::name`] does not change.
+    /// afterwards. When no named task runs, the thread has its own name again. [`std::thread::Thread::name`] does not change.
     ///
     /// Works on Linux and Android, where `/proc` is mounted; elsewhere it does nothing. Costs what an
     /// [observer](Self::observer) costs, two system calls for each task with a name (0.7 µs on the machine of

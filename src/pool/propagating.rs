@@ -7,12 +7,12 @@ use crate::queue::Dispatch;
 use crate::task::propagated::Functions;
 
 impl<K, D: Dispatch> Builder<K, D> {
-    /// Tasks take along what `capture` returns on the thread that submits them, and run with what `enter` makes of it: a span, the id of a
-    /// request, a locale. Several are entered in the order in which they were added. Default: none; then a submit makes one check for it.
+    /// Carries a value from the thread that submits a task to the task: a span, a request id, a locale. `capture` makes the value, and `enter`
+    /// sets it on the worker. Several are entered in the order in which they were added, and dropped in the reverse order. Default: none; then a submit makes one check for it.
     ///
     /// `capture` runs in the verb, once for each task, before the submitter waits for room; a verb that is `async` calls it before it returns
     /// its future. `enter` runs on the worker, just before the task's code. What it returns is dropped on the same thread just after that
-    /// code, also after a panic. So it holds for every verb, also through a [`Limited`](crate::Limited) view, in groups, maps, races, scopes,
+    /// code, also after a panic. This applies to every verb, also through a [`Limited`](crate::Limited) view, in groups, maps, races, scopes,
     /// and for the second closure of a [`join`](crate::Pool::join); not for broadcasts, and not for a task that
     /// a shutdown has returned. A value whose task does not run is dropped with the task.
     ///

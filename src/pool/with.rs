@@ -130,7 +130,7 @@ impl<'p, P> With<'p, P> {
         self
     }
 
-    /// Names the task, for panic handlers ([`TaskPanic::task`](crate::TaskPanic::task)) and for the task itself
+    /// Names the task, for panic handlers ([`TaskPanic::task`](crate::TaskPanic::task)), for all of [`observe`](crate::observe), and for the task itself
     /// ([`Context::name`](crate::Context::name)). The name is stored once, however many tasks are submitted under it.
     ///
     /// ```

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::sync::timer::TIMER;
+
 /// Held by the only clock there is.
 static ALONE: Mutex<()> = Mutex::new(());
 static IS_FROZEN: AtomicBool = AtomicBool::new(false);
@@ -13,12 +15,12 @@ static TIME: Mutex<Option<Instant>> = Mutex::new(None);
 /// How long a thread sleeps at most before it reads the time again.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// The time of this crate, as long as it lives: it stands still, and advances when the test says so. Feature `test-util`.
+/// While a `TestClock` lives, the crate's time stands still, and advances only by [`advance`](Self::advance). Feature `test-util`.
 ///
 /// It is for the whole process. Every limit of every pool follows it: deadlines and timeouts of tasks and waits, tokens, the expiry of
-/// workers, pauses, watchdogs, and the times that observers are told. The standard library's clock, and what other crates do with it, do
-/// not change. With a pool that is [`inline`](crate::Builder::inline) or [`stepped`](crate::Builder::stepped) what follows is
-/// deterministic. Elsewhere a thread that waits for a time sees it within some milliseconds after [`advance`](Self::advance).
+/// workers, pauses, watchdogs, and the times that observers are told. The standard library's clock, and what other crates do with it, do not change, and a [`Timeline`](crate::observe::Timeline) records real times. With a pool that is [`inline`](crate::Builder::inline) or [`stepped`](crate::Builder::stepped) what follows is
+/// deterministic. Elsewhere a thread that waits for a time sees it within some milliseconds after
+/// [`advance`](Self::advance), unless its wait began before the clock did: make the pools of a test after it.
 ///
 /// ```standalone_crate
 /// use std::time::Duration;
@@ -43,7 +45,8 @@ pub struct TestClock {
 }
 
 impl TestClock {
-    /// Stops the time. Blocks while another such clock lives, so tests that use one run one after the other. Tests that use none, and run in
+    /// Stops the time. Blocks while another such clock lives, so tests that use one run one after the other; a second call on the same thread never
+    /// returns. Tests that use none, and run in
     /// the same process, would see the time stand still: give those that use one a test program of their own.
     ///
     /// ```standalone_crate
@@ -60,6 +63,7 @@ impl TestClock {
         *TIME.lock() = Some(Instant::now());
         // ORDERING: Relaxed. The lock publishes the time; a thread that does not see this yet reads the real one.
         IS_FROZEN.store(true, Ordering::Relaxed);
+        TIMER.time_was_set();
         TestClock { _alone: alone }
     }
 
@@ -94,6 +98,7 @@ impl Drop for TestClock {
         // ORDERING: Relaxed, see `freeze`.
         IS_FROZEN.store(false, Ordering::Relaxed);
         *TIME.lock() = None;
+        TIMER.time_was_set();
     }
 }
 

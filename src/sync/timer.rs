@@ -125,6 +125,16 @@ impl Timer {
         self.clock.now()
     }
 
+    /// The time was set: the thread looks at it again.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn time_was_set(&self) {
+        if let Some(thread) = &mut self.state.lock().thread {
+            thread.idle_since = thread.idle_since.min(self.clock.now());
+            thread.asleep_until = None;
+            thread.handle.unpark();
+        }
+    }
+
     /// Starts the thread if there is none, and returns whether there is one. Starts it under the lock: no alarm relies on a
     /// thread that the system refuses.
     fn ensure_thread(&'static self, state: &mut State) -> bool {

@@ -32,22 +32,22 @@ pub(crate) fn enter_wait_for_room(
 }
 
 fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
-    let Some((engine, _)) = inside(pool) else { return Ok(BlockGuard(None)) };
+    let Some((engine, number)) = inside(pool) else { return Ok(BlockGuard(None)) };
     // Before it counts as blocked: a woken future may be polled at once, on this thread.
     engine.notify_pending_polls();
     if deadline.is_some() {
         return Ok(BlockGuard(None));
     }
-    let worker = engine.blocked_workers().enter(|| engine.progress_capacity(), has_fallback)?;
+    let worker = engine.blocked_workers().enter(number, || engine.progress_capacity(), has_fallback)?;
     Ok(BlockGuard(Some(worker)))
 }
 
 /// Counts the calling thread as blocked on `pool` even if it is the last worker. It is for a wait whose end does not depend on a task
 /// that is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> BlockGuard {
-    BlockGuard(inside(pool).map(|(engine, _)| {
+    BlockGuard(inside(pool).map(|(engine, number)| {
         engine.notify_pending_polls();
-        engine.blocked_workers().enter_regardless(|| engine.progress_capacity())
+        engine.blocked_workers().enter_regardless(number, || engine.progress_capacity())
     }))
 }
 
@@ -90,6 +90,8 @@ enum Fallback {
 
 /// A blocked worker.
 pub(crate) struct BlockedWorker {
+    /// The number of the worker.
+    number: usize,
     thread: Thread,
     fallback: Fallback,
     /// Its key among the blocked workers of the pool. It is never reused.
@@ -166,6 +168,7 @@ impl BlockedWorkers {
     /// thread that lowers it calls [`shrink`](Self::shrink) afterwards, and then finds the worker.
     pub(crate) fn enter(
         &self,
+        number: usize,
         capacity: impl Fn() -> usize,
         has_fallback: bool,
     ) -> Result<Arc<BlockedWorker>, WouldDeadlock> {
@@ -175,20 +178,21 @@ impl BlockedWorkers {
         if inner.is_last(capacity) && (has_fallback || capacity < 2 || !inner.evict_one()) {
             return Err(WouldDeadlock);
         }
-        Ok(self.add(&mut inner, if has_fallback { Fallback::Own } else { Fallback::AskAgain }))
+        Ok(self.add(&mut inner, number, if has_fallback { Fallback::Own } else { Fallback::AskAgain }))
     }
 
     /// The same for a worker that blocks even if it is the last one. It is never evicted.
-    pub(crate) fn enter_regardless(&self, capacity: impl Fn() -> usize) -> Arc<BlockedWorker> {
+    pub(crate) fn enter_regardless(&self, number: usize, capacity: impl Fn() -> usize) -> Arc<BlockedWorker> {
         let mut inner = self.0.lock();
         if inner.is_last(capacity()) {
             inner.evict_one();
         }
-        self.add(&mut inner, Fallback::None)
+        self.add(&mut inner, number, Fallback::None)
     }
 
-    fn add(&self, inner: &mut Inner, fallback: Fallback) -> Arc<BlockedWorker> {
+    fn add(&self, inner: &mut Inner, number: usize, fallback: Fallback) -> Arc<BlockedWorker> {
         let worker = Arc::new(BlockedWorker {
+            number,
             thread: current(),
             fallback,
             ticket: inner.next_ticket,
@@ -211,6 +215,15 @@ impl BlockedWorkers {
         let mut inner = self.0.lock();
         inner.inflight -= 1;
         inner.shrink(capacity());
+    }
+
+    /// Counts a worker as blocked no more, because the pool does without it. It waits on. Takes time in proportion to the blocked workers.
+    pub(crate) fn forget(&self, number: usize) {
+        let mut inner = self.0.lock();
+        let all = inner.with_fallback.values().chain(inner.asking_again.values());
+        let its: Vec<_> = all.filter(|worker| worker.number == number).cloned().collect();
+        its.iter().for_each(|worker| inner.remove(worker));
+        drop(inner);
     }
 
     /// Evicts blocked workers until one thread can make progress again, after the capacity has become less.

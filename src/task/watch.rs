@@ -29,12 +29,15 @@ pub(crate) struct Start<'a> {
     pub(crate) at: Instant,
     /// `None` for a task that nobody can ask for its options.
     pub(crate) task: Option<&'a Arc<dyn Complete>>,
+    /// Whether the worker took it from the queue, and runs it within no other code.
+    pub(crate) is_from_queue: bool,
 }
 
 /// One run of a task.
 pub(crate) struct Watch {
     watcher: Arc<dyn Watcher>,
     worker: usize,
+    is_from_queue: bool,
     /// When the task was queued. `None` if it was not.
     queued: Option<Instant>,
     queue_wait: Option<Duration>,
@@ -44,8 +47,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(watcher: Arc<dyn Watcher>, worker: usize) -> Self {
-        Watch { watcher, worker, queued: None, queue_wait: None, started: None, is_claimed: false }
+    pub(crate) fn new(watcher: Arc<dyn Watcher>, worker: usize, is_from_queue: bool) -> Self {
+        Watch { watcher, worker, is_from_queue, queued: None, queue_wait: None, started: None, is_claimed: false }
     }
 
     /// It is of a task that was queued then, if it was.
@@ -74,7 +77,10 @@ impl Watch {
             self.is_claimed = true;
             let at = clock::now();
             self.queue_wait = self.queued.map(|queued| at.saturating_duration_since(queued));
-            self.watcher.started(self.worker, &Start { name, queue_wait: self.queue_wait, at, task });
+            self.watcher.started(
+                self.worker,
+                &Start { name, queue_wait: self.queue_wait, at, task, is_from_queue: self.is_from_queue },
+            );
             self.started = Some(clock::now());
         }
     }

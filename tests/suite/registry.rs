@@ -93,6 +93,15 @@ fn pauses<D: Dispatch>() {
     assert!(pool.is_paused());
     seen.resume();
     assert!(!pool.is_paused());
+    // A pause that has ended with the pool is not taken for one that is in force.
+    seen.pause();
+    pool.shutdown();
+    pool.restart().unwrap();
+    assert!(!seen.is_paused());
+    seen.pause();
+    assert!(pool.is_paused() && seen.is_paused());
+    seen.resume();
+    assert!(!pool.is_paused());
     // A pause does not keep the pool from ending.
     seen.pause();
     pool.submit(|| ()).unwrap();

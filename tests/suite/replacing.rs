@@ -240,7 +240,8 @@ fn watchdog<D: Dispatch>() {
     let owner = builder
         .stuck_after(Duration::from_millis(5), move |task| {
             let pool = seen.get().and_then(Weak::upgrade);
-            assert!(pool.is_none_or(|pool| pool.replace(task)));
+            // One that ends meanwhile is not replaced.
+            _ = pool.map(|pool| pool.replace(task));
         })
         .build()
         .unwrap();
@@ -266,4 +267,69 @@ fn watchdog<D: Dispatch>() {
 #[test]
 fn a_watchdog_replaces_what_is_stuck() {
     on_every_dispatch!(watchdog);
+}
+
+/// What a hook runs is not in the queue's counts, so its worker is not given up.
+fn hooks<D: Dispatch>() {
+    let own = Arc::new(OnceLock::<Weak<Pool<D>>>::new());
+    let (gate, seen) = (Gate::new(), Arc::clone(&own));
+    let waits = gate.clone();
+    let builder = listed::<D>(2).on_thread_stop(move |_| {
+        let pool = seen.get().and_then(Weak::upgrade);
+        let waits = waits.clone();
+        if let Some(pool) = pool.filter(|pool| !pool.is_closed()) {
+            pool.run(move || waits.wait()).unwrap();
+        }
+    });
+    let pool = Arc::new(builder.min_workers(2).build().unwrap());
+    own.set(Arc::downgrade(&pool)).unwrap();
+    let others = Gate::new();
+    let both = [hanging(&pool, &others), hanging(&pool, &others)];
+    pool.tune(1).unwrap();
+    others.open();
+    both.into_iter().for_each(|task| assert!(task.join().is_ok()));
+    gate.await_arrivals(1);
+    assert!(!pool.replace(&only(&pool)), "it runs in a hook");
+    gate.open();
+    eventually("the worker ends", || pool.stats().live == 1);
+    assert!(pool.wait_idle());
+    assert_eq!(pool.stats().given_up, 0);
+    assert_eq!(pool.run(|| 1).unwrap(), 1);
+}
+
+#[test]
+fn a_worker_in_a_hook_is_not_given_up() {
+    on_every_dispatch!(hooks);
+}
+
+/// A worker that was given up while it waits for its own pool does not count among those that must not all wait.
+fn blocked<D: Dispatch>() {
+    let pool = Arc::new(listed::<D>(2).build().unwrap());
+    let gate = Gate::new();
+    let held = hanging(&pool, &gate);
+    let (inner, outer) = (Arc::clone(&pool), Arc::clone(&pool));
+    let waits = pool.spawn(move || {
+        // One that is blocked for as long as the other runs.
+        held.join().unwrap();
+        drop(inner);
+        1
+    });
+    eventually("it waits", || outer.running() == 2 && outer.running_tasks().unwrap().len() == 2);
+    let tasks = pool.running_tasks().unwrap();
+    assert!(tasks.iter().all(|task| pool.replace(task)));
+    let (release, blocks) = (Gate::new(), Arc::clone(&pool));
+    let first = hanging(&pool, &release);
+    // The second of two workers waits for the first: not the last one.
+    let second = pool.spawn(move || (first.join().unwrap(), drop(blocks)).0).unwrap();
+    eventually("it runs", || pool.running() == 2);
+    release.open();
+    assert_eq!(second.join().unwrap(), 7);
+    gate.open();
+    assert_eq!(waits.unwrap().join().unwrap(), 1);
+    eventually("both end", || pool.stats().given_up == 0);
+}
+
+#[test]
+fn given_up_workers_do_not_count_as_blocked() {
+    on_every_dispatch!(blocked);
 }

@@ -173,7 +173,7 @@ fn marks<D: Dispatch>() {
     let marks = |name| named(&events, "i", name);
     assert_eq!(marks("tuned").iter().map(|mark| &mark["args"]["workers"]).collect::<Vec<_>>(), [2, 1]);
     assert_eq!([marks("paused").len(), marks("resumed").len(), marks("cancelled").len()], [1, 1, 1]);
-    assert_eq!(marks("refused").iter().map(|mark| &mark["args"]["why"]).collect::<Vec<_>>(), ["Full"]);
+    assert_eq!(marks("refused").iter().map(|mark| &mark["args"]["reason"]).collect::<Vec<_>>(), ["full"]);
     assert_eq!(marks("worker started").len(), marks("worker stopped").len());
     assert!(marks("worker started").len() >= 2);
     let pools = named(&events, "M", "process_name");
@@ -318,6 +318,8 @@ fn a_slow_writer_holds_up_one_thread_and_a_bounded_amount_of_memory() {
         assert!(lost > 20_000_000, "{lost} bytes are lost");
         gate.open();
         assert!(pool.wait_idle());
+        (0..10).for_each(|_| pool.with().name(long.clone()).run(|| ()).unwrap());
+        assert_eq!(timeline.lost_bytes(), lost, "it records again");
         timeline.finish().unwrap();
         let written = memory.0.lock().len();
         assert!(written < 16_000_000, "{written} bytes were kept");

@@ -139,7 +139,7 @@ impl Parking {
                 self.end_search(search, source);
                 return if has_mail { NextAction::Mail } else { NextAction::Exit };
             }
-            let since = *idle_since.get_or_insert_with(Instant::now);
+            let since = *idle_since.get_or_insert_with(clock::now);
             let expires = check.time(since, source);
             let is_kept = check == ExpiryCheck::Never;
             match self.sleep(me, search == Search::Counted, is_kept, expires, source.alarm(), source) {

@@ -102,7 +102,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     fn notify_if_at_rest(&self) {
         // While there is something to start the pool is not at rest.
-        if !self.queue.has_work() && self.is_quiet(&self.queue.load()) {
+        if !self.queue.has_work() && self.entries().running == 0 {
             self.notify_waiters();
         }
     }

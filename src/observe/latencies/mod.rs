@@ -111,7 +111,7 @@ pub struct NamedLatencies {
 impl Latencies {
     /// The same by the tasks' names, in the order of the names. Tasks without a name are only in the totals.
     ///
-    /// The first 64 names of a pool are kept apart. Tasks of all names that occur later, and of the name `other`, are together under `other`.
+    /// The first 64 names of a pool have histograms of their own. Tasks of all names that occur later, and of the name `other`, are together under `other`.
     /// So a name should be that of a kind of task, without a number or a date in it.
     ///
     /// ```

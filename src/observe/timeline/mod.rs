@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use self::event::Event;
 use self::sink::{BUFFERS, Buffer, Sink};
+use super::labels::reason;
 use super::{Observer, TaskEnd, TaskInfo};
 use crate::error::SubmitErrorKind;
 
@@ -26,7 +27,7 @@ const FIRST_THREAD: u64 = 100_000;
 const SHARED_BUFFER: usize = BUFFERS - 1;
 
 /// Records what pools do in a file that [Perfetto](https://ui.perfetto.dev) and `chrome://tracing` open: which worker ran which task when, and
-/// what waited.
+/// how long each task was queued.
 ///
 /// Each pool is a process in the viewer, and has
 ///
@@ -206,7 +207,7 @@ impl fmt::Debug for Timeline {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Nobody is left to whom an error could be told.
+        // No caller can receive the error.
         _ = self.sink.drain(true);
     }
 }
@@ -361,7 +362,7 @@ impl Observer for PoolTimeline {
     }
 
     fn refused(&self, kind: SubmitErrorKind) {
-        self.mark("refused", |event| event.arg("why", &format!("{kind:?}")));
+        self.mark("refused", |event| event.arg("reason", reason(kind)));
     }
 
     fn worker_started(&self, worker: usize) {

@@ -133,18 +133,15 @@ impl<B: Default> Sink<B> {
     /// A buffer is full. Writes what is there, unless another thread writes.
     fn pass_on(&self, text: String) {
         let mut output = self.output.lock();
-        if output.full.len() >= MAX_FULL {
-            self.lost.fetch_add(text.len() as u64, Ordering::Relaxed);
-            return;
-        }
-        output.full.push(text);
         match std::mem::replace(&mut output.writer, Place::Away) {
             Place::Here(writer) => {
-                let texts = std::mem::take(&mut output.full);
+                let mut texts = std::mem::take(&mut output.full);
                 drop(output);
+                texts.push(text);
                 _ = self.write(writer, &texts, false, false);
             }
-            Place::Away => {}
+            Place::Away if output.full.len() < MAX_FULL => output.full.push(text),
+            Place::Away => _ = self.lost.fetch_add(text.len() as u64, Ordering::Relaxed),
             ended => {
                 output.full.clear();
                 output.writer = ended;

@@ -34,14 +34,15 @@ type Handler = Box<dyn Fn(&RunningTask) + Send + Sync>;
 impl<K, D: Dispatch> Builder<K, D> {
     /// Calls `handler` for each task that has run for `limit`, once, while it runs. Several can be set, each with its limit. Default: none.
     ///
-    /// The time counts from the beginning of the task's code. A task that ends at about its limit may be told or not. A task that runs within
-    /// another one is told for itself. The handler gets the task as it was when it was due. It cannot stop it, but may cancel the task's token,
+    /// The time counts from the beginning of the task's code. A task that ends at about its limit may or may not be reported. A task that runs within
+    /// another one is reported separately. The handler gets the task as it was when it was due. It cannot stop it, but may cancel the task's token,
     /// or give up on its worker ([`PoolControl::replace`](crate::PoolControl::replace)).
     ///
-    /// The handler is called on a thread of its own, `formicary-watchdog`, which lives for as long as there is something to tell. It may
+    /// The handler is called on a thread of its own, `formicary-watchdog`, which lives until all due tasks are reported. It may
     /// block; then tasks that are due meanwhile wait until it returns. If the system refuses the thread, it is called on the thread that
-    /// found the task: the one timer thread of the process, which then serves nobody else, or a worker that starts a task. A panic in it is
-    /// caught and counted ([`Stats::handler_panics`](crate::Stats::handler_panics)).
+    /// found the task: the one timer thread of the process, which then delays all other timers, or a worker that starts a task. A panic in it is
+    /// caught and counted ([`Stats::handler_panics`](crate::Stats::handler_panics)). Neither a shutdown nor the drop of the pool waits for the
+    /// handler.
     ///
     /// Includes the [running list](Self::running_tasks), and costs the start of a task one more check. The timer thread wakes at most once
     /// in about `limit`, and not while no task runs, except once after the last one. A limit beyond the range of the clock has no effect.
@@ -72,7 +73,7 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// As [`slow_after`](Self::slow_after), for a second limit, after which a task is taken to hang: a program logs a slow task, and raises an
+    /// As [`slow_after`](Self::slow_after), under a name that says that the task is taken to hang: a program logs a slow task, and raises an
     /// alarm for a stuck one. The two differ only in their names.
     ///
     /// ```
@@ -128,6 +129,8 @@ impl Wake for Looks {
     fn wake(self: Arc<Self>) {
         if let Some(watchdog) = self.0.upgrade() {
             watchdog.look();
+            // This may be the last reference, and drop the handler.
+            catch_user_panic(|| drop(watchdog));
         }
     }
 }
