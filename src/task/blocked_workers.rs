@@ -300,7 +300,7 @@ mod tests {
     fn d15_a_wait_for_the_own_pool_costs_the_same_however_many_wait() {
         let begun = Instant::now();
         let blocked = BlockedWorkers::new();
-        let stay: Vec<_> = (0..MANY).filter_map(|n| blocked.enter(|| usize::MAX, n % 2 == 0).ok()).collect();
+        let stay: Vec<_> = (0..MANY).filter_map(|n| blocked.enter(n, || usize::MAX, n % 2 == 0).ok()).collect();
         // From the middle: because the wait has ended, and before that.
         for worker in &stay[MANY / 4..MANY / 2] {
             worker.end();
@@ -309,7 +309,7 @@ mod tests {
         stay[MANY / 2..MANY * 3 / 4].iter().for_each(|worker| worker.leave());
         assert_eq!(blocked.0.lock().blocked(), MANY / 2);
         // `shrink` evicts the newest first. Each regardless wait evicts the oldest with a fallback.
-        let regardless: Vec<_> = (0..MANY / 8).map(|_| blocked.enter_regardless(|| MANY / 2 + 1)).collect();
+        let regardless: Vec<_> = (0..MANY / 8).map(|n| blocked.enter_regardless(n, || MANY / 2 + 1)).collect();
         assert!(stay[..MANY / 4].iter().all(|worker| worker.is_evicted() == (worker.fallback == Fallback::Own)));
         blocked.shrink(|| MANY / 4 + 1);
         assert!(stay[MANY * 3 / 4..].iter().all(|worker| worker.is_evicted()));

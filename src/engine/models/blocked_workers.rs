@@ -14,13 +14,13 @@ fn a_regardless_wait_evicts_a_wait_for_room() {
         let blocked = Arc::new(BlockedWorkers::new());
         let other = Arc::clone(&blocked);
         let for_room = thread::spawn(move || {
-            if let Ok(worker) = other.enter(|| 2, true) {
+            if let Ok(worker) = other.enter(1, || 2, true) {
                 while !worker.is_evicted() {
                     park(None);
                 }
             }
         });
-        blocked.enter_regardless(|| 2);
+        blocked.enter_regardless(0, || 2);
         for_room.join().unwrap();
     });
 }
@@ -62,7 +62,7 @@ fn a_task_in_flight_is_waited_for() {
         }
         drop(open);
         while queued.swap(0, Ordering::SeqCst) == 0 {
-            let Ok(worker) = blocked.enter(|| 1, false) else {
+            let Ok(worker) = blocked.enter(0, || 1, false) else {
                 assert_eq!(queued.swap(0, Ordering::SeqCst), 1, "refused while the task was in flight");
                 break;
             };

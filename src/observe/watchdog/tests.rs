@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
+use crate::engine::observer::Started;
 use crate::sync::clock::scripted::Script;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ impl Watched {
     }
 
     fn start(&self, worker: usize) {
-        self.list.push(worker, self.watchdog.timer.now(), None);
+        self.list.push(worker, self.watchdog.timer.now(), &Started::default());
         self.watchdog.note_start();
     }
 
