@@ -3,5 +3,9 @@
 # and fails.
 set -euo pipefail
 command -v "$1" >/dev/null && exit 0
-[ "$(id -u)" != 0 ] || apt-get install -y "$2" >/dev/null 2>&1 || true
+install() { timeout 300 apt-get install -y "$2" >/dev/null 2>&1; }
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    # The lists of packages may be old, or not there.
+    install "$@" || { timeout 120 apt-get update >/dev/null 2>&1 && install "$@"; } || true
+fi
 command -v "$1" >/dev/null || { echo "skipped: no $1"; exit 1; }
