@@ -10,7 +10,7 @@
 //! | Which task runs too long? | [`Builder::slow_after`](crate::Builder::slow_after), [`Builder::stuck_after`](crate::Builder::stuck_after) |
 //! | What if a task never ends? | [`PoolControl::replace`](crate::PoolControl::replace) |
 //! | What did each worker run, and when? | [`Timeline`] |
-//! | Which pools are there? | [`registry`] |
+//! | Which pools are there? | [`registry()`] |
 //! | Which task does a thread run? | [`Builder::task_thread_names`](crate::Builder::task_thread_names) |
 //! | What goes to a dashboard, or into a trace? | `Metrics` (feature `metrics`), `Builder::tracing` (feature `tracing`) |
 
