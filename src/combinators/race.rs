@@ -10,7 +10,7 @@ use crate::task::state::{Cancellable, TaskMeta};
 
 impl<D: Dispatch> Pool<D> {
     /// Runs closures side by side, blocks until the first of them succeeds, and returns its value. The others are cancelled: a closure that
-    /// has not started never runs, and its captures are dropped at once; a running one sees it in the token that each is given, and is
+    /// has not started never runs, and its captures are dropped at once, here or on a worker that has just taken it; a running one sees it in the token that each is given, and is
     /// not waited for. A value that comes later is dropped.
     ///
     /// The closures are pulled and submitted as by [`submit_all`](Self::submit_all), so this also blocks while the pool is full. A success

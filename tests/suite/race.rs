@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::support::closures::{assert_quiet, occupy, pool};
 use crate::support::races::quiet_panic;
-use crate::support::{Count, Gate, on_every_dispatch};
+use crate::support::{Count, Gate, eventually, on_every_dispatch};
 use formicary::{CancelToken, Dispatch, Pool, SubmitErrorKind, TaskFailure};
 
 type Entrant = Box<dyn FnOnce(&CancelToken) -> Result<usize, usize> + Send>;
@@ -43,7 +43,7 @@ fn first_success<D: Dispatch>() {
     let occupied = [heeds(&running, &seen), heeds(&running, &seen), wins, never];
     assert_eq!(pool.race(occupied).unwrap(), 7);
     // Both still run, without a waiter.
-    assert_eq!(Arc::strong_count(&witness), 1);
+    eventually("a worker may be dropping it", || Arc::strong_count(&witness) == 1);
     seen.await_arrivals(2);
     assert_eq!(pool.stats().completed, 1);
     seen.open();
