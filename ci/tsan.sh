@@ -16,6 +16,7 @@ declare -A left_out=(
     [fuzz_corpus]="has a gate of the standard library's, and runs under AddressSanitizer"
     [interrupts]="has threads that the standard library's scopes join"
     [shared_handles]="passes results to another thread in the standard library's OnceLock"
+    [scrape]="reads figures that an exporter keeps under the standard library's locks"
     [endings]="leaves by exit while threads run, and runs under memcheck"
 )
 

@@ -284,21 +284,25 @@ impl PoolTimeline {
             && recorded_at.compare_exchange(last, nanos, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         // ORDERING: SeqCst, see above.
         if is_due || count <= 0 && recorded.load(Ordering::SeqCst) > 0 {
-            self.record_queued(count, now);
             // ORDERING: SeqCst, see above.
-            if count > 0 && tasks.load(Ordering::SeqCst) <= 0 {
-                self.record_queued(0, self.now());
+            if self.record_queued() > 0 && tasks.load(Ordering::SeqCst) <= 0 {
+                self.record_queued();
             }
         }
     }
 
-    fn record_queued(&self, count: i64, at: Duration) {
-        // ORDERING: SeqCst, see `queue_changes`.
-        self.queued.recorded.store(count, Ordering::SeqCst);
+    /// Records how many tasks are queued now. Returns the number.
+    fn record_queued(&self) -> i64 {
+        let mut count = 0;
         self.shared.sink.record(SHARED_BUFFER, |buffer| {
+            // Count and time are read under the buffer's lock, so the values are in the order of their times.
+            // ORDERING: SeqCst, see `queue_changes`.
+            count = self.queued.tasks.load(Ordering::SeqCst);
+            self.queued.recorded.store(count, Ordering::SeqCst);
             let event = Event::new(&mut buffer.text, "C", "queued tasks", self.number).thread(self.number.into());
-            event.at(at).arg_number("tasks", count.max(0) as u64).end();
+            event.at(self.now()).arg_number("tasks", count.max(0) as u64).end();
         });
+        count
     }
 
     /// A task that a worker ran.
