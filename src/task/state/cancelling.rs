@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::{Completion, Retracted, RunOutcome, Stage, State, Taker, TaskState};
+use super::{Retracted, RunOutcome, Stage, State, Taker, TaskState};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::Ordering;
@@ -115,41 +115,6 @@ impl<I, O> TaskState<I, O> {
             self.leave_view();
         }
         retracted
-    }
-
-    /// Ends a task that a worker was about to start, and that is cancelled. What it has captured is dropped before its end is announced: who
-    /// waits for a group finds nothing of its tasks alive.
-    pub(super) fn end_cancelled(
-        &self,
-        taker: Taker,
-        kind: SubmitErrorKind,
-        cause: Cause,
-        completion: &mut Completion,
-    ) -> RunOutcome {
-        if self.meta.is_call {
-            return match self.retract(taker, kind, cause) {
-                Retracted::Here(input) => completion.drop_cancelled(input),
-                Retracted::ToCaller => RunOutcome::Cancelled,
-                Retracted::Gone(outcome) => outcome,
-            };
-        }
-        let mut state = self.state.lock();
-        let Some(input) = state.take_queued() else { return self.withdrawn_outcome(&state, taker) };
-        match taker {
-            Taker::Queue => state.withdrawn_outcome = RunOutcome::Cancelled,
-            Taker::Waiter => self.withdraw(&mut state, RunOutcome::Cancelled),
-        }
-        // As a task that has started, for whoever looks meanwhile.
-        state.stage = Stage::Running(None);
-        drop(state);
-        let outcome = completion.drop_cancelled(input.into_inner());
-        let mut state = self.state.lock();
-        state.stage = Stage::Empty;
-        self.finish(state, Stage::Done(Err(JoinError::new(cause))));
-        if taker == Taker::Waiter {
-            self.leave_view();
-        }
-        outcome
     }
 
     pub(super) fn is_stop_requested(&self) -> bool {
