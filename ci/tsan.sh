@@ -18,7 +18,6 @@ declare -A left_out=(
     [shared_handles]="passes results to another thread in the standard library's OnceLock"
     [scrape]="reads figures that an exporter keeps under the standard library's locks"
     [spans]="has subscribers that tracing keeps under the standard library's locks"
-    [observer]="is under investigation: it counts one start too many in some runs under the sanitizer"
     [endings]="leaves by exit while threads run, and runs under memcheck"
 )
 

@@ -1,13 +1,11 @@
 //! Observers: user code that is told what happens in a pool.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::SubmitErrorKind;
 use crate::sync::user_code::catch_user_panic;
-use crate::task::state::Complete;
 use crate::task::watch::{Start, Watcher};
 
 /// Is told what happens in a pool ([`Builder::observer`](crate::Builder::observer)). Every method does nothing by default.
@@ -179,24 +177,8 @@ pub struct TaskInfo<'a> {
     pub queue_wait: Option<Duration>,
     /// How long its code ran. `None` if it has not ended, or has not started.
     pub run_time: Option<Duration>,
-    pub(crate) start: Started<'a>,
-}
-
-/// What the crate's own observers learn of a task that starts.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Started<'a> {
-    /// `None` when it ends.
-    pub(crate) at: Option<Instant>,
-    /// `None` for a task that nobody can ask for its options.
-    pub(crate) task: Option<&'a Arc<dyn Complete>>,
-    /// Whether the worker took it from the queue, and runs it within no other code.
-    pub(crate) is_from_queue: bool,
-}
-
-impl fmt::Debug for Started<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Started").field("at", &self.at).finish_non_exhaustive()
-    }
+    /// For the crate's own observers. `None` when it ends.
+    pub(crate) start: Option<&'a Start<'a>>,
 }
 
 /// How a task has ended, for an [`Observer`].
@@ -287,9 +269,8 @@ impl Observers {
 
 impl Watcher for Observers {
     fn started(&self, worker: usize, start: &Start<'_>) {
-        let &Start { name, queue_wait, at, task, is_from_queue } = start;
-        let start = Started { at: Some(at), task, is_from_queue };
-        let task = TaskInfo { name, worker: Some(worker), queue_wait, run_time: None, start };
+        let &Start { name, queue_wait, .. } = start;
+        let task = TaskInfo { name, worker: Some(worker), queue_wait, run_time: None, start: Some(start) };
         self.tell(|observer| observer.started(&task));
     }
 }

@@ -152,14 +152,10 @@ impl<R: Runner> Queued<R> {
         self.item.lock().take()
     }
 
-    /// Notes what is known of the run.
-    fn claim(&self, is_certain: bool) {
-        _ = watch::edit(|watch| {
-            watch.claim(self.at);
-            if is_certain {
-                watch.start(None);
-            }
-        });
+    /// Notes which task the run is of.
+    fn claim(&self, item: &R::Item) {
+        _ = watch::edit(|watch| watch.claim(self.at));
+        watch::start_if_certain(|| R::liveness(item));
     }
 }
 
@@ -171,15 +167,14 @@ impl<R: Runner> DeferredTasks<R::Item, R::Returned> for Queued<R> {
         run: &mut dyn FnMut(R::Item, &mut Completion) -> RunOutcome,
     ) -> RunOutcome {
         let Some(item) = self.take() else { return RunOutcome::Elsewhere };
-        let is_certain = R::liveness(&item) == Liveness::Runs;
         // A worker that runs it within another task watches already.
         if watch::edit(|watch| watch.is_unclaimed()).unwrap_or(false) {
-            self.claim(is_certain);
+            self.claim(&item);
             return run(item, completion);
         }
         let worker = current_worker::worker_of(self.pool).unwrap_or_default();
         observe(&self.observers, worker, true, completion, |completion| {
-            self.claim(is_certain);
+            self.claim(&item);
             run(item, completion)
         })
     }

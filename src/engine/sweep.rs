@@ -158,7 +158,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let (mut any_cancellable, deadline) = (false, &mut last.deadline);
         let mut is_dead = |liveness| match liveness {
             Liveness::Dead => true,
-            Liveness::Runs => false,
+            Liveness::Runs | Liveness::RunsUnlessTaken => false,
             Liveness::Cancellable(at) => {
                 any_cancellable = true;
                 *deadline = earlier(*deadline, at);

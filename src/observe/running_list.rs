@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::per_worker::PerWorker;
 use super::{Observer, TaskEnd, TaskInfo};
-use crate::engine::observer::Started;
 use crate::engine::replacing::GivenUp;
 use crate::pool::PoolControl;
 use crate::pool::builder::Builder;
@@ -14,6 +13,7 @@ use crate::queue::Dispatch;
 use crate::sync::Mutex;
 use crate::sync::clock;
 use crate::task::state::{Cancellable, Complete};
+use crate::task::watch::Start;
 
 /// A task that runs at the moment of the look ([`PoolControl::running_tasks`]).
 ///
@@ -167,11 +167,11 @@ impl Tasks {
 }
 
 impl RunningList {
-    pub(super) fn push(&self, worker: usize, since: Instant, start: &Started<'_>) {
+    pub(super) fn push(&self, worker: usize, start: &Start<'_>) {
         let mut tasks = self.workers.get(worker).lock();
         let number = tasks.started;
         tasks.started += 1;
-        let Started { task, is_from_queue, .. } = *start;
+        let Start { at: since, task, is_from_queue, .. } = *start;
         tasks.running.push(Entry { number, since, task: task.cloned(), is_from_queue });
     }
 
@@ -224,8 +224,8 @@ impl RunningList {
 
 impl Observer for RunningList {
     fn started(&self, task: &TaskInfo<'_>) {
-        if let (Some(worker), Some(since)) = (task.worker, task.start.at) {
-            self.push(worker, since, &task.start);
+        if let (Some(worker), Some(start)) = (task.worker, task.start) {
+            self.push(worker, start);
         }
     }
 

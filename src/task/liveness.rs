@@ -9,6 +9,8 @@ use crate::cancel::CancelToken;
 pub enum Liveness {
     /// It will: nothing can cancel it.
     Runs,
+    /// As `Runs`, unless another thread takes it first.
+    RunsUnlessTaken,
     /// It has a token or a handle, and is not cancelled. If a time is given, a deadline cancels it then.
     Cancellable(Option<Instant>),
     /// It is cancelled, or was taken by another thread.

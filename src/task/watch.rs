@@ -3,11 +3,13 @@
 //! It is kept with the thread, and not with the task's completion, so that the way of a task in a pool without observers stays as it is.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::clock;
 use crate::sync::thread_local;
+use crate::task::liveness::Liveness;
 use crate::task::state::Complete;
 
 thread_local! {
@@ -31,6 +33,12 @@ pub(crate) struct Start<'a> {
     pub(crate) task: Option<&'a Arc<dyn Complete>>,
     /// Whether the worker took it from the queue, and runs it within no other code.
     pub(crate) is_from_queue: bool,
+}
+
+impl fmt::Debug for Start<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("at", &self.at).finish_non_exhaustive()
+    }
 }
 
 /// One run of a task.
@@ -118,6 +126,14 @@ pub(crate) fn end() -> Option<Watch> {
 #[inline]
 pub(crate) fn is_watched() -> bool {
     IS_WATCHED.with(Cell::get)
+}
+
+/// The calling thread is about to run a task that it alone has. One that nothing can keep from running, of which no more is to be known, starts.
+#[inline]
+pub(crate) fn start_if_certain(liveness: impl FnOnce() -> Liveness) {
+    if is_watched() && liveness() == Liveness::Runs {
+        _ = edit(|watch| watch.start(None));
+    }
 }
 
 /// Changes what is noted of the run that began last. It may call the observers, so it is not in its place meanwhile.

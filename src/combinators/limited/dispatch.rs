@@ -18,6 +18,7 @@ use crate::task::deferred::{Deferred, DeferredTasks};
 use crate::task::in_view::{HoldsPermits, ViewId};
 use crate::task::liveness::Liveness;
 use crate::task::state::{Completion, Permit, RunOutcome};
+use crate::task::watch;
 
 /// The outcome of sending a task's entry to the pool.
 enum Sent<R: Runner, D: Dispatch> {
@@ -259,6 +260,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             PassesOn { completion, permit: Some(Arc::new(HeldPermits { view: Arc::clone(self), levels })) };
         let mut running = Running { view: self, levels, end: TaskEnd::Panicked };
         let _held = HoldsPermits::of(&self.chain[..levels]);
+        watch::start_if_certain(|| R::liveness(&item));
         let outcome = run(item, passing_on.completion);
         running.end = if outcome == RunOutcome::Ran { TaskEnd::Completed } else { TaskEnd::Cancelled };
         outcome

@@ -44,7 +44,11 @@ impl<R: Runner, D: Dispatch> DeferredTasks<R::Item, R::Returned> for View<R, D> 
 
     fn liveness(&self, task: u64) -> Liveness {
         let state = self.tree.state.lock();
-        state.permitted.get(task).map_or(Liveness::Dead, |permitted| R::liveness(&permitted.task.item))
+        match state.permitted.get(task).map(|permitted| R::liveness(&permitted.task.item)) {
+            // The view may take it back.
+            Some(Liveness::Runs) => Liveness::RunsUnlessTaken,
+            other => other.unwrap_or(Liveness::Dead),
+        }
     }
 
     fn abandon(self: Arc<Self>, task: u64) {

@@ -152,7 +152,7 @@ impl Body for ScopedRef {
     }
 
     fn liveness(&self) -> Liveness {
-        if self.job.is_withdrawn() { Liveness::Dead } else { Liveness::Runs }
+        if self.job.is_withdrawn() { Liveness::Dead } else { Liveness::RunsUnlessTaken }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::observe::histogram::{Counters, HistogramSum};
 use crate::observe::per_worker::PerWorker;
 use crate::observe::{Observer, TaskEnd, TaskInfo};
 use crate::sync::clock;
+use crate::task::watch::Start;
 
 /// The counters of tasks without a name.
 const UNNAMED: usize = names::OTHER + 1;
@@ -154,7 +155,7 @@ impl LatencyRecorder {
 
 impl Observer for LatencyRecorder {
     fn started(&self, task: &TaskInfo<'_>) {
-        if let (Some(worker), Some(at)) = (task.worker, task.start.at) {
+        if let (Some(worker), Some(&Start { at, .. })) = (task.worker, task.start) {
             self.task_started(worker, task.name, task.queue_wait, at);
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::engine::observer::Started;
 use crate::sync::clock::scripted::Script;
+use crate::task::watch::Start;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,7 +30,8 @@ impl Watched {
     }
 
     fn start(&self, worker: usize) {
-        self.list.push(worker, self.watchdog.timer.now(), &Started::default());
+        let at = self.watchdog.timer.now();
+        self.list.push(worker, &Start { name: None, queue_wait: None, at, task: None, is_from_queue: true });
         self.watchdog.note_start();
     }
 
