@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, pool};
 use crate::support::races::{quiet_panic, shift};
-use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics};
+use crate::support::{Count, Gate, LIMIT, on_every_dispatch, quiet_panics};
 use formicary::{CancelReason, CancelToken, Dispatch, TaskFailure};
 
 /// B22: waiting never ends before the tasks that had started have: nothing that one captured is alive then, and the pool has
@@ -32,8 +32,7 @@ fn never_before<D: Dispatch>() {
         gate.open();
         let started = gate.clone();
         assert_eq!(group.wait().unwrap_err().index, 0);
-        // A worker that has found a task cancelled announces that before it drops what the task had captured.
-        eventually("all that started have ended, and the rest is dropped", || Arc::strong_count(&captured) == 1);
+        assert_eq!(Arc::strong_count(&captured), 1, "all that started have ended, and the rest is dropped");
         let ended = pool.stats().completed as usize;
         assert_eq!(ended, started.arrived(), "what has ended is counted");
         assert_quiet(&pool);

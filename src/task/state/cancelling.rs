@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::{Retracted, RunOutcome, Stage, State, Taker, TaskState};
+use super::{Completion, Retracted, RunOutcome, Stage, State, Taker, TaskState};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
 use crate::sync::Ordering;
@@ -100,10 +100,7 @@ impl<I, O> TaskState<I, O> {
     pub(super) fn retract(&self, taker: Taker, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
         let mut state = self.state.lock();
         let Some(input) = state.take_queued() else { return Retracted::Gone(self.withdrawn_outcome(&state, taker)) };
-        match taker {
-            Taker::Queue => state.withdrawn_outcome = RunOutcome::Cancelled,
-            Taker::Waiter => self.withdraw(&mut state, RunOutcome::Cancelled),
-        }
+        self.note_retracted(&mut state, taker);
         let retracted = if self.meta.is_call {
             self.finish(state, Stage::Returned(SubmitError::new(kind, input).with_cause(cause)));
             Retracted::ToCaller
@@ -115,6 +112,45 @@ impl<I, O> TaskState<I, O> {
             self.leave_view();
         }
         retracted
+    }
+
+    /// Ends a task that a worker was about to start, and that is cancelled. What it has captured is dropped before its end is announced, so
+    /// a thread that waits for a group finds nothing of its tasks alive.
+    pub(super) fn end_cancelled(
+        &self,
+        taker: Taker,
+        kind: SubmitErrorKind,
+        cause: Cause,
+        completion: &mut Completion,
+    ) -> RunOutcome {
+        if self.meta.is_call {
+            return match self.retract(taker, kind, cause) {
+                Retracted::Here(input) => completion.drop_cancelled(input),
+                Retracted::ToCaller => RunOutcome::Cancelled,
+                Retracted::Gone(outcome) => outcome,
+            };
+        }
+        let mut state = self.state.lock();
+        let Some(input) = state.take_queued() else { return self.withdrawn_outcome(&state, taker) };
+        self.note_retracted(&mut state, taker);
+        // Meanwhile it is as one that has started.
+        state.stage = Stage::Running(None);
+        drop(state);
+        let outcome = completion.drop_cancelled(input.into_inner());
+        let mut state = self.state.lock();
+        state.stage = Stage::Empty;
+        self.finish(state, Stage::Done(Err(JoinError::new(cause))));
+        if taker == Taker::Waiter {
+            self.leave_view();
+        }
+        outcome
+    }
+
+    fn note_retracted(&self, state: &mut State<I, O>, taker: Taker) {
+        match taker {
+            Taker::Queue => state.withdrawn_outcome = RunOutcome::Cancelled,
+            Taker::Waiter => self.withdraw(state, RunOutcome::Cancelled),
+        }
     }
 
     pub(super) fn is_stop_requested(&self) -> bool {

@@ -149,11 +149,7 @@ impl<I, O> TaskState<I, O> {
                 Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::Expired),
                 _ => (SubmitErrorKind::Cancelled, Cause::Cancelled),
             };
-            return match self.retract(taker, kind, cause) {
-                Retracted::Here(input) => Err(completion.drop_cancelled(input)),
-                Retracted::ToCaller => Err(RunOutcome::Cancelled),
-                Retracted::Gone(outcome) => Err(outcome),
-            };
+            return Err(self.end_cancelled(taker, kind, cause, completion));
         }
         let mut state = self.state.lock();
         match state.take_queued() {
