@@ -294,6 +294,7 @@ fn d10_an_unpolled_future_counts_as_waiting() {
 struct Hooked {
     is_armed: AtomicBool,
     hook: Box<dyn Fn() + Send + Sync>,
+    /// Counted after the hook has been called.
     wakes: AtomicUsize,
 }
 
@@ -321,14 +322,14 @@ fn raw(hooked: Arc<Hooked>) -> RawWaker {
         |data| {
             // SAFETY: a waker that is used up gives its `Arc` away.
             let hooked = unsafe { Arc::from_raw(data.cast::<Hooked>()) };
-            hooked.wakes.fetch_add(1, SeqCst);
             hooked.call();
+            hooked.wakes.fetch_add(1, SeqCst);
         },
         |data| {
             // SAFETY: the waker owns the `Arc`, and keeps it.
             let hooked = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Hooked>())) };
-            hooked.wakes.fetch_add(1, SeqCst);
             hooked.call();
+            hooked.wakes.fetch_add(1, SeqCst);
         },
         |data| {
             // SAFETY: a waker that is dropped gives its `Arc` away.
