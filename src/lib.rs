@@ -146,6 +146,7 @@ mod cancel;
 mod combinators;
 mod engine;
 mod error;
+mod flow;
 pub mod observe;
 mod queue;
 mod sync;

@@ -2,6 +2,7 @@
 
 pub(crate) mod abort;
 pub(crate) mod clock;
+pub(crate) mod detached_future;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod explore;
 pub(crate) mod notifier;

@@ -3,13 +3,13 @@
 use std::task::Wake;
 use std::time::Instant;
 
-use super::detached_future::DetachedFuture;
 use super::state::{Permitted, State, Unstarted};
 use super::stats::TaskEnd;
 use super::view::{View, ViewTree};
 use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{PoolViews, Runner, SubmitOptions, WaitMode};
 use crate::queue::Dispatch;
+use crate::sync::detached_future::DetachedFuture;
 use crate::sync::waiter::Waiter;
 use crate::sync::waking;
 use crate::sync::{Arc, MutexGuard};

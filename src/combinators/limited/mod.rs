@@ -11,7 +11,6 @@
 mod admission;
 mod awaiting;
 mod by_number;
-mod detached_future;
 mod dispatch;
 mod entries;
 mod inside;

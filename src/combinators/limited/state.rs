@@ -8,7 +8,6 @@ use std::collections::btree_map::Entry as MapEntry;
 
 use super::awaiting::Awaiting;
 use super::by_number::ByNumber;
-use super::detached_future::DetachedFuture;
 use super::stats::{LimitedStats, TaskEnd};
 use super::view::View;
 use crate::cancel::CancelToken;
@@ -16,6 +15,7 @@ use crate::engine::Runner;
 use crate::engine::wait_queue::WaitQueue;
 use crate::queue::Dispatch;
 use crate::sync::Arc;
+use crate::sync::detached_future::DetachedFuture;
 use crate::sync::waiter::Waiter;
 use crate::task::in_view::ViewId;
 

@@ -8,7 +8,7 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// A future that is polled on the threads that wake it. The poll of one may wake the next: `waking.rs` keeps such a chain from using
 /// the stack in proportion.
-pub(super) struct DetachedFuture {
+pub(crate) struct DetachedFuture {
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     /// Wake-ups that no poll has followed yet. The thread that makes it 1 polls.
     wake_ups: AtomicU64,
@@ -16,12 +16,12 @@ pub(super) struct DetachedFuture {
 
 impl DetachedFuture {
     /// It is polled for the first time when it is woken.
-    pub(super) fn new(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+    pub(crate) fn new(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         Arc::new(DetachedFuture { future: Mutex::new(Some(Box::pin(future))), wake_ups: AtomicU64::new(0) })
     }
 
     /// Drops the future, unless it is being polled or is over.
-    pub(super) fn abort(&self) {
+    pub(crate) fn abort(&self) {
         let future = self.future.lock().take();
         drop(future);
     }
