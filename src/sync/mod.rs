@@ -7,6 +7,8 @@ pub(crate) mod detached_future;
 pub(crate) mod explore;
 pub(crate) mod notifier;
 mod primitives;
+#[allow(dead_code)]
+pub(crate) mod sleep;
 pub(crate) mod spin;
 #[cfg(feature = "test-util")]
 pub(crate) mod test_clock;
