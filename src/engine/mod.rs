@@ -58,7 +58,7 @@ pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-pub(crate) use views::{BlockedAtView, PoolViews};
+pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
 use crate::engine::options::{Nested, Options, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
@@ -156,7 +156,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     parking: Parking,
     mailboxes: Mailboxes<R::State>,
     wait_queue: WaitQueue,
-    views: Views,
+    views: Views<R::Item>,
     threads: Threads,
     blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,

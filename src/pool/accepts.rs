@@ -13,6 +13,11 @@ use crate::task::state::{ReplySender, Run, TaskState};
 pub trait AnyPool: Sync {
     type Runner: Runner;
     type Dispatch: Dispatch;
+    /// The same pool or view, for the tasks of one key.
+    type Lane: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Send;
+
+    /// Where tasks of this key wait for their turn.
+    fn lane(&self, key: u64) -> Self::Lane;
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 
@@ -39,11 +44,11 @@ pub trait AnyPool: Sync {
         self.engine().submit_batch(batch, options)
     }
 
-    /// As [`admit`](Self::admit), waiting as a future. `_task` is the number of the task in its view, if it has a state.
+    /// As [`admit`](Self::admit), waiting as a future.
     fn admit_async<'p>(
         &'p self,
         item: Item<Self>,
-        _task: Option<u64>,
+        _view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
         self.engine().submit_async(item, options)

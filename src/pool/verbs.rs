@@ -13,7 +13,6 @@ use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
-use crate::task::in_view::InView;
 use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
 
 /// The options that a task carries.
@@ -219,10 +218,9 @@ where
     } else {
         (P::plain(x), None)
     };
-    let task = task_state.as_ref().and_then(|task_state| task_state.meta().view().map(InView::task));
-    let admission = pool.admit_async(item, task, options);
     async move {
-        admission.await.map_err(|refusal| match task_state {
+        let view = task_state.as_ref().and_then(|task_state| task_state.meta().view());
+        pool.admit_async(item, view, options).await.map_err(|refusal| match &task_state {
             Some(task_state) => task_state.refused(refusal.kind()),
             None => refusal.map(P::into_input),
         })
@@ -239,9 +237,8 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let task = task_state.meta().view().map(InView::task);
-    let admission = pool.admit_async(P::answered(&task_state), task, options);
     async move {
+        let admission = pool.admit_async(P::answered(&task_state), task_state.meta().view(), options);
         admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
         pool.engine().note_cancellable(task_state.meta().token.as_ref());
         Ok(task_state)

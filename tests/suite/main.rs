@@ -35,6 +35,7 @@ mod group_limits;
 mod group_nested;
 mod handles;
 mod idle_moments;
+mod in_order;
 mod inline_workers;
 mod inside;
 mod interrupts;

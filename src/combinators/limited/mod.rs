@@ -13,7 +13,9 @@ mod awaiting;
 mod by_number;
 mod dispatch;
 mod entries;
+mod in_order;
 mod inside;
+mod lanes;
 mod state;
 mod stats;
 mod verbs;
@@ -34,6 +36,7 @@ use crate::task::state::{ReplySender, Run, TaskState};
 use crate::task::worker::Worker;
 pub use stats::LimitedStats;
 
+use in_order::Lane;
 use view::View;
 
 /// A view of a pool that runs at most so many tasks at once, on the pool's workers; made by [`Pool::limited`],
@@ -338,6 +341,11 @@ impl<P: AnyPool> fmt::Debug for Limited<P> {
 impl<P: AnyPool> AnyPool for Limited<P> {
     type Runner = P::Runner;
     type Dispatch = P::Dispatch;
+    type Lane = Lane<P::Runner, P::Dispatch>;
+
+    fn lane(&self, key: u64) -> Self::Lane {
+        Lane::of_view(&self.view, key)
+    }
 
     fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
         self.view.engine()
@@ -354,7 +362,7 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         view: Option<&InView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
-        self.view.submit(input, make, view.map(InView::task), options)
+        self.view.submit(input, make, view, options)
     }
 
     /// Each task may have to wait for a permit of its own.
@@ -365,10 +373,10 @@ impl<P: AnyPool> AnyPool for Limited<P> {
     fn admit_async<'p>(
         &'p self,
         item: Item<P>,
-        task: Option<u64>,
+        view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.submit_async(item, task, options)
+        self.view.submit_async(item, view, options)
     }
 }
 

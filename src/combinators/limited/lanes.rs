@@ -1,0 +1,126 @@
+//! The orders of keys: for each key with unfinished tasks a view with one permit, which goes with its last task.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::Instant;
+
+use super::state::{State, Unstarted};
+use super::stats::TaskEnd;
+use super::view::{View, ViewTree};
+use crate::engine::{Discard, Engine, PoolViews, Runner};
+use crate::queue::Dispatch;
+use crate::sync::{Arc, Mutex};
+use crate::task::liveness::Liveness;
+
+/// So many locks share the keys.
+const SHARDS: u64 = 16;
+
+/// The views of the keys of one pool, or of one view of it, by the number of the key. A tree gives the memory of idle keys back.
+pub(super) struct Lanes<R: Runner, D: Dispatch> {
+    shards: [Mutex<BTreeMap<u64, Weak<View<R, D>>>>; SHARDS as usize],
+}
+
+/// Where the view of a key is found.
+pub(super) struct LaneEntry<R: Runner, D: Dispatch> {
+    lanes: Arc<Lanes<R, D>>,
+    key: u64,
+}
+
+impl<R: Runner, D: Dispatch> Lanes<R, D> {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Lanes { shards: std::array::from_fn(|_| Mutex::new(BTreeMap::new())) })
+    }
+
+    fn shard(&self, key: u64) -> &Mutex<BTreeMap<u64, Weak<View<R, D>>>> {
+        // Less than `SHARDS`, so it fits.
+        &self.shards[(key % SHARDS) as usize]
+    }
+
+    /// The view of a key. It exists while anyone holds it: a submitter, or a task.
+    pub(super) fn view(
+        self: &Arc<Self>,
+        engine: &Arc<Engine<R, D>>,
+        parent: Option<&View<R, D>>,
+        key: u64,
+    ) -> Arc<View<R, D>> {
+        let mut shard = self.shard(key).lock();
+        if let Some(view) = shard.get(&key).and_then(Weak::upgrade) {
+            return view;
+        }
+        let view = View::new_lane(engine, parent, LaneEntry { lanes: Arc::clone(self), key });
+        shard.insert(key, Arc::downgrade(&view));
+        view
+    }
+
+    /// The keys that are there.
+    fn all(&self) -> Vec<Arc<View<R, D>>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            all.extend(shard.lock().values().filter_map(Weak::upgrade));
+        }
+        all
+    }
+
+    #[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+impl<R: Runner, D: Dispatch> LaneEntry<R, D> {
+    /// The view is being dropped. Another may be in its place already.
+    pub(super) fn remove(&self, view: &View<R, D>) {
+        let mut shard = self.lanes.shard(self.key).lock();
+        let is_it = |found: &Weak<View<R, D>>| std::ptr::eq(found.as_ptr(), view);
+        let removed = shard.get(&self.key).is_some_and(is_it).then(|| shard.remove(&self.key));
+        drop(shard);
+        drop(removed);
+    }
+}
+
+/// Those of a pool. Those of a view are found through the view.
+impl<R: Runner, D: Dispatch> PoolViews<R::Item> for Lanes<R, D> {
+    fn sweep(self: Arc<Self>, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Option<Discard> {
+        let sweep = |lane: Arc<View<R, D>>| ViewTree::sweep(Arc::clone(&lane.tree), is_dead);
+        let discards: Vec<_> = self.all().into_iter().filter_map(sweep).collect();
+        if discards.is_empty() { None } else { Some(Box::new(|| discards.into_iter().for_each(|discard| discard()))) }
+    }
+
+    fn pass_late_futures(&self) {
+        self.all().iter().for_each(|lane| PoolViews::pass_late_futures(&*lane.tree));
+    }
+
+    fn grace_ends(&self) -> Option<Instant> {
+        self.all().iter().filter_map(|lane| PoolViews::grace_ends(&*lane.tree)).min()
+    }
+
+    fn notify_all(&self) {
+        self.all().iter().for_each(|lane| PoolViews::notify_all(&*lane.tree));
+    }
+
+    fn drain(self: Arc<Self>) -> Vec<R::Item> {
+        self.all().iter().flat_map(|lane| lane.tree.drain_waiting()).collect()
+    }
+}
+
+impl<R: Runner, D: Dispatch> State<R, D> {
+    /// From here on nothing waits any more.
+    fn drain(&mut self) -> Vec<(u64, Unstarted<R, D>)> {
+        self.is_drained = true;
+        self.extract_waiting(|_| true)
+    }
+}
+
+impl<R: Runner, D: Dispatch> ViewTree<R, D> {
+    /// Takes out what waits, for the pool, which counts how it ends.
+    fn drain_waiting(&self) -> Vec<R::Item> {
+        let waiting = self.state.lock().drain();
+        self.left(waiting.len());
+        let give_back = |(_, task): (u64, Unstarted<R, D>)| {
+            self.engine.note_direct();
+            Unstarted::count_unstarted(&task.view, TaskEnd::Returned);
+            task.item
+        };
+        waiting.into_iter().map(give_back).collect()
+    }
+}
