@@ -26,6 +26,11 @@ fn notes(log: &Log, n: usize) -> Task {
     Task::new(move || log.lock().push(n))
 }
 
+fn noting(log: &Log, n: usize) -> impl FnOnce() + Send + 'static + use<> {
+    let log = Arc::clone(log);
+    move || log.lock().push(n)
+}
+
 /// Runs a check on each kind of pool of a dispatch, with its control and whether its workers can run a task in the middle of another.
 macro_rules! on_kinds {
     ($dispatch:ty, $workers:expr, $queue:expr, $check:ident $(, $more:expr)*) => {{
@@ -187,15 +192,12 @@ fn fills(pool: &impl Options, control: &PoolControl<Task>, _helps: bool) {
     let token = CancelToken::new();
     token.cancel();
     assert_each_verb_refuses(&lane.clone().token(&token), SubmitErrorKind::Cancelled, &Count::new());
-    // Blocked submitters come in in their order, a thread and a future.
-    let in_order = thread::scope(|scope| {
-        let (log, lane) = (&log, &lane);
-        let blocked = scope.spawn(move || lane.submit(notes(log, 2)).is_ok());
-        gate.pass(1);
-        let later = scope.spawn(move || block_on(lane.run_async(notes(log, 3))).is_ok());
-        blocked.join().unwrap() && later.join().unwrap()
+    // A thread and a future wait for room.
+    together(3, |thread| match thread {
+        0 => gate.open(),
+        1 => lane.submit(notes(&log, 2)).unwrap(),
+        _ => block_on(lane.run_async(notes(&log, 3))).unwrap(),
     });
-    assert!(in_order);
     assert_conserved(control);
     let log = log.lock();
     assert_eq!((&log[..2], log.len()), (&[0, 1][..], 4));
@@ -243,14 +245,13 @@ fn own_key<D: Dispatch>() {
             let handles = [lane.spawn(|| 1).unwrap(), lane.spawn(|| 2).unwrap()];
             assert!(as_completed(handles).next().unwrap().1.unwrap_err().is_would_deadlock());
             let mut handles = [lane.spawn(|| 1).unwrap(), own.with().in_order(2).spawn(|| 2).unwrap()];
-            let (index, ended) = wait_any(&mut handles).unwrap();
-            assert_eq!((index, ended.unwrap()), (1, 2));
-            // Of another key, whose task waits for one of this.
+            assert_eq!(wait_any(&mut handles), Some(1));
+            // A task of another key, on the same worker.
             let inner = Arc::clone(&own);
-            let other = own.with().in_order(2);
-            other.run(move || inner.with().in_order(1).spawn(|| ()).unwrap().join().unwrap_err().is_would_deadlock())
+            let refused = move || inner.with().in_order(1).spawn(|| ()).unwrap().join().unwrap_err().is_would_deadlock();
+            assert!(workers > 1 || own.with().in_order(2).run(refused).unwrap());
         });
-        assert!(outer.unwrap().join().unwrap().unwrap());
+        outer.unwrap().join().unwrap();
         assert!(pool.wait_idle());
         assert_eq!(*log.lock(), [1, 2]);
     }
@@ -357,16 +358,18 @@ fn shutdowns<D: Dispatch>() {
             lane(&pool, 1, notes(&log, n));
             lane(&pool, 2, notes(&log, 100 + n));
             if in_view {
-                pool.submit(notes(&log, 50)).unwrap();
+                pool.submit(noting(&log, 50)).unwrap();
             }
         }
-        let returned = thread::scope(|scope| {
-            let shutdown = scope.spawn(|| pool.shutdown_now());
-            eventually("closed", || pool.is_closed());
-            eventually("taken out", || pool.queued() == 0);
-            gate.open();
-            shutdown.join().unwrap()
+        let returned = Mutex::new(Vec::new());
+        together(2, |thread| match thread {
+            0 => *returned.lock() = pool.shutdown_now(),
+            _ => {
+                eventually("taken out", || pool.is_closed() && pool.queued() == 0);
+                gate.open();
+            }
         });
+        let returned = returned.into_inner();
         drop(pause);
         assert!(log.lock().is_empty());
         returned.into_iter().for_each(Task::run);
@@ -396,20 +399,22 @@ fn a_full_queue<D: Dispatch>() {
         gate.await_arrivals(1);
         pool.with().in_order(1).submit(notes(&log, 0)).unwrap();
         pool.submit(next.closure()).unwrap();
-        while pool.try_submit(notes(&log, 7)).is_ok() {}
+        while pool.try_submit(noting(&log, 7)).is_ok() {}
         gate.open();
         next.await_arrivals(1);
         // What waits in the pool's queue is as much as fits.
-        let filled = pool.try_submit(notes(&log, 7)).is_ok();
+        let filled = pool.try_submit(noting(&log, 7)).is_ok();
         assert!(pool.queued() >= 2, "{filled}");
         if now {
-            let returned = thread::scope(|scope| {
-                let shutdown = scope.spawn(|| pool.shutdown_now());
-                eventually("taken out", || pool.is_closed() && pool.queued() == 0);
-                next.open();
-                shutdown.join().unwrap()
+            let returned = Mutex::new(Vec::new());
+            together(2, |thread| match thread {
+                0 => *returned.lock() = pool.shutdown_now(),
+                _ => {
+                    eventually("taken out", || pool.is_closed() && pool.queued() == 0);
+                    next.open();
+                }
             });
-            returned.into_iter().for_each(Task::run);
+            returned.into_inner().into_iter().for_each(Task::run);
         } else {
             next.open();
             assert!(pool.shutdown().is_complete());
@@ -436,7 +441,7 @@ fn at_random<D: Dispatch>() {
         let (ran, accepted, cancelled) = (Count::new(), Count::new(), Count::new());
         let is_running: [_; 3] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
         together(3, |thread| {
-            let mut random = Random::new(seed * 8 + thread as u64);
+            let mut random = Random(1 + seed * 8 + thread as u64);
             for _ in 0..40 {
                 let key = random.below(3);
                 let (flag, ran) = (Arc::clone(&is_running[key]), ran.clone());

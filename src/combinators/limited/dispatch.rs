@@ -147,21 +147,22 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         }
     }
 
-    /// The pool is closed, and does not run what it has queued: a task of the order of a key waits again, and is given back with the others.
-    /// Returns it if that has happened. Its entry stands for nothing any more.
+    /// The pool is closed, and does not run what it has queued: a task of the order of a key waits again, and is given back with the others,
+    /// unless that has happened. Returns it if it is to be dropped. Its entry stands for nothing any more.
     fn put_back(&self, number: u64, entry: R::Item) -> Option<Unstarted<R, D>> {
-        let mut unwanted = None;
+        let (mut unwanted, mut waits) = (None, false);
         let mut state = self.state.lock();
         if let Some(Permitted { task, .. }) = state.permitted.remove(number) {
             state.release(&task.view.chain);
-            match state.is_drained {
-                true => unwanted = Some(task),
-                false => state.insert_waiting(number, task),
+            waits = !state.is_drained;
+            match waits {
+                true => state.insert_waiting(number, task),
+                false => unwanted = Some(task),
             }
         }
         drop(state);
         drop(entry);
-        if unwanted.is_some() {
+        if !waits {
             self.left(1);
         }
         unwanted

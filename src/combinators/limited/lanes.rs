@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Instant;
 
-use super::state::{State, Unstarted};
+use super::state::Unstarted;
 use super::stats::TaskEnd;
 use super::view::{View, ViewTree};
 use crate::engine::{Discard, Engine, PoolViews, Runner};
 use crate::queue::Dispatch;
 use crate::sync::{Arc, Mutex};
 use crate::task::liveness::Liveness;
+use crate::task::state::RunOutcome;
 
 /// So many locks share the keys.
 const SHARDS: u64 = 16;
@@ -103,24 +104,28 @@ impl<R: Runner, D: Dispatch> PoolViews<R::Item> for Lanes<R, D> {
     }
 }
 
-impl<R: Runner, D: Dispatch> State<R, D> {
-    /// From here on nothing waits any more.
-    fn drain(&mut self) -> Vec<(u64, Unstarted<R, D>)> {
-        self.is_drained = true;
-        self.extract_waiting(|_| true)
-    }
-}
-
 impl<R: Runner, D: Dispatch> ViewTree<R, D> {
-    /// Takes out what waits, for the pool, which counts how it ends.
+    /// Takes out what waits, for the pool, which counts how it ends. Nothing waits from here on.
     fn drain_waiting(&self) -> Vec<R::Item> {
-        let waiting = self.state.lock().drain();
+        let mut state = self.state.lock();
+        state.is_drained = true;
+        let waiting = state.extract_waiting(|_| true);
+        // The task that another thread is about to queue. If it still does, its entry stands for nothing.
+        let sent = state.permitted.extract(|permitted| !permitted.is_queued);
+        for (number, permitted) in &sent {
+            state.release(&permitted.task.view.chain);
+            self.void_entry(&mut state, *number, RunOutcome::Elsewhere);
+            self.engine.note_taken_back();
+        }
+        drop(state);
         self.left(waiting.len());
-        let give_back = |(_, task): (u64, Unstarted<R, D>)| {
+        self.engine.tell_taken_back(sent.len());
+        let sent = sent.into_iter().map(|(_, permitted)| permitted.task);
+        let give_back = |task: Unstarted<R, D>| {
             self.engine.note_direct();
             Unstarted::count_unstarted(&task.view, TaskEnd::Returned);
             task.item
         };
-        waiting.into_iter().map(give_back).collect()
+        sent.chain(waiting.into_iter().map(|(_, task)| task)).map(give_back).collect()
     }
 }
