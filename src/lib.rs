@@ -265,6 +265,11 @@ pub mod variants {}
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+/// Those of the page about flow control.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/flow.md")]
+mod flow_page {}
+
 /// And those of a page whose examples need features.
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 #[cfg(doctest)]
