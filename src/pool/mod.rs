@@ -6,6 +6,7 @@
 mod accepts;
 mod answered;
 pub(crate) mod builder;
+mod builder_overflow;
 mod builder_threads;
 mod call_func;
 mod call_task;
@@ -16,6 +17,7 @@ pub(crate) mod examples;
 mod function;
 mod global;
 mod in_order;
+mod kind;
 mod pause;
 mod propagating;
 mod ready_items;

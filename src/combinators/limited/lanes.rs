@@ -129,3 +129,52 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         sent.chain(waiting.into_iter().map(|(_, task)| task)).map(give_back).collect()
     }
 }
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+    use crate::Pool;
+    use crate::pool::CallTask;
+    use crate::queue::Stack;
+
+    fn lanes(pool: &Pool) -> Arc<Lanes<CallTask, Stack>> {
+        let Ok(lanes) = Arc::clone(pool.engine.lanes(|| unreachable!())).downcast() else { unreachable!() };
+        lanes
+    }
+
+    /// A key is there as long as it has tasks, and nothing is left of it then.
+    #[test]
+    fn idle_keys_leave_nothing() {
+        const KEYS: usize = if cfg!(miri) { 100 } else { 20_000 };
+        let pool = Pool::builder().workers(2).unbounded_queue().build().unwrap();
+        let ran = Arc::new(AtomicUsize::new(0));
+        for _ in 0..2 {
+            let pause = pool.pause();
+            for n in 0..2 * KEYS {
+                let ran = Arc::clone(&ran);
+                pool.with().in_order(n % KEYS).submit(move || ran.fetch_add(1, SeqCst)).unwrap();
+            }
+            assert_eq!((lanes(&pool).len(), pool.queued()), (KEYS, 2 * KEYS));
+            drop(pause);
+            assert!(pool.wait_idle());
+            assert_eq!(lanes(&pool).len(), 0);
+        }
+        assert_eq!(ran.load(SeqCst), 4 * KEYS);
+        assert_eq!(pool.stats().submitted as usize, 4 * KEYS);
+    }
+
+    #[test]
+    fn idle_keys_of_a_view_leave_nothing() {
+        let pool = Pool::new(2).unwrap();
+        let view = pool.limited(2);
+        for n in 0..100 {
+            view.with().in_order(n % 7).submit(|| ()).unwrap();
+        }
+        assert!(view.wait_idle() && pool.wait_idle());
+        assert_eq!(view.stats().completed, 100);
+        assert_eq!(view.view.lanes.get().map(|lanes| lanes.len()), Some(0));
+        assert_eq!(view.view.tree.state.lock().nodes.len(), 1);
+    }
+}

@@ -16,6 +16,7 @@ mod entries;
 mod in_order;
 mod inside;
 mod lanes;
+mod overflow;
 mod state;
 mod stats;
 mod verbs;
