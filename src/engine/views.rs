@@ -36,6 +36,8 @@ pub(super) struct Views<T> {
     waiting: AtomicUsize,
     /// Those of them that wait for their turn among the tasks of their key.
     in_order: AtomicUsize,
+    /// How often such tasks went on to the queue or elsewhere.
+    moves: AtomicUsize,
     /// Submitters that are blocked at views.
     blocked: AtomicUsize,
     /// By address.
@@ -49,6 +51,7 @@ impl<T> Default for Views<T> {
         Views {
             waiting: AtomicUsize::new(0),
             in_order: AtomicUsize::new(0),
+            moves: AtomicUsize::new(0),
             blocked: AtomicUsize::new(0),
             all: Mutex::new(BTreeMap::new()),
             lanes: OnceLock::new(),
@@ -66,6 +69,13 @@ impl<T> Views<T> {
     fn with_blocked(&self) -> Vec<Arc<dyn PoolViews<T>>> {
         // ORDERING: Relaxed. The views' own locks order what is read there.
         if self.blocked.load(Ordering::Relaxed) == 0 { Vec::new() } else { self.all() }
+    }
+
+    /// Changes when tasks that waited for their turn go on.
+    pub(super) fn moves(&self) -> usize {
+        // ORDERING: Acquire. What is read afterwards is at least as new; a thread that ends a task moves the next one before it announces
+        // that the end is over.
+        self.moves.load(Ordering::Acquire)
     }
 
     /// Tasks that wait for their turn among those of their key. They are the pool's as much as the queued ones.
@@ -148,6 +158,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(crate) fn left_order(&self, tasks: usize) {
         // ORDERING: Relaxed, as above.
         self.views.in_order.fetch_sub(tasks, Ordering::Relaxed);
+        // ORDERING: Release, see `Views::moves`.
+        self.views.moves.fetch_add(1, Ordering::Release);
     }
 
     /// The orders of keys of this pool, made by the first call.
