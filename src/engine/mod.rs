@@ -13,6 +13,8 @@
 //!        ── shutdown.rs     close, drain, and wait for the end
 //! ```
 
+#[cfg(feature = "async")]
+mod attached;
 mod blocking;
 mod caller_runs;
 mod control;
@@ -60,6 +62,8 @@ pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
+#[cfg(feature = "async")]
+pub(crate) use attached::EndsWithPool;
 pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
 use crate::engine::options::{Nested, Options, Overflow, panic_location};
@@ -159,6 +163,8 @@ pub struct Engine<R: Runner, D: Dispatch> {
     mailboxes: Mailboxes<R::State>,
     wait_queue: WaitQueue,
     views: Views<R::Item>,
+    #[cfg(feature = "async")]
+    attached: attached::Attached,
     threads: Threads,
     blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,
@@ -221,6 +227,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             mailboxes: Mailboxes::new(),
             wait_queue: WaitQueue::new(),
             views: Views::default(),
+            #[cfg(feature = "async")]
+            attached: attached::Attached::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             blocked_workers: BlockedWorkers::new(),
             pending_polls: PendingPolls::default(),

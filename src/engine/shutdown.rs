@@ -151,6 +151,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.wait_queue.notify_all();
         self.notify_all_at_views();
         self.parking.wake_all();
+        #[cfg(feature = "async")]
+        self.end_attached();
     }
 
     /// Waits for the end of a closed pool, if the calling thread may.

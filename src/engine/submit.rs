@@ -154,6 +154,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         earlier(self.wait_queue.grace_ends(), self.grace_ends_at_views())
     }
 
+    /// Whether a task would find room now.
+    #[cfg(feature = "async")]
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.has_room(DEFAULT_LANE)
+    }
+
     /// How long `submit` waits for room by the pool's settings.
     pub(crate) fn default_mode(&self) -> WaitMode {
         if self.settings.nonblocking() { WaitMode::Never } else { WaitMode::Forever }

@@ -1,1 +1,4 @@
 //! Flow control around pools.
+
+#[cfg(feature = "async")]
+mod future;

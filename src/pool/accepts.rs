@@ -21,6 +21,10 @@ pub trait AnyPool: Sync {
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 
+    /// Where a task that was accepted before, and has run, is queued again.
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn Reentry<Item<Self>>>;
+
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {
         None
@@ -53,6 +57,16 @@ pub trait AnyPool: Sync {
     ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
         self.engine().submit_async(item, options)
     }
+}
+
+/// A pool or a view, for tasks that it has accepted before.
+#[cfg(feature = "async")]
+pub trait Reentry<T>: Send + Sync {
+    /// Queues the task, beyond every bound. Never waits for room. Returns it if the pool or the view is closed and does not take it.
+    fn enter_again(self: Arc<Self>, item: T) -> Result<(), T>;
+
+    /// Whether it is a view, and closed.
+    fn is_over(&self) -> bool;
 }
 
 /// The type of a pool's queued tasks.

@@ -32,6 +32,11 @@ impl<P: AnyPool> AnyPool for InOrder<P> {
         self.0.engine()
     }
 
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn super::Reentry<Item<P>>> {
+        self.0.reentry()
+    }
+
     fn in_view(&self) -> Option<InView> {
         self.0.in_view()
     }

@@ -31,6 +31,8 @@ mod with_verbs;
 mod worker_pool;
 
 pub use accepts::Accepts;
+#[cfg(feature = "async")]
+pub(crate) use accepts::Reentry;
 pub(crate) use accepts::{AnyPool, Item};
 pub(crate) use answered::answered;
 pub(crate) use call_func::CallFunc;

@@ -28,6 +28,7 @@ mod faults;
 mod figures;
 mod for_each;
 mod fork_join;
+mod futures;
 mod graceful;
 mod group;
 mod group_ending;

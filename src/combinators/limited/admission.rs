@@ -23,7 +23,7 @@ use super::view::View;
 /// A task that is about to enter.
 pub(super) struct Newcomer<'v, I, F> {
     /// What its state knows of the view, if it has one.
-    in_view: Option<&'v InView>,
+    pub(super) in_view: Option<&'v InView>,
     pub(super) lane: usize,
     pub(super) lazy: LazyWith<I, F>,
 }
@@ -64,7 +64,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         }
     }
 
-    fn try_enter_as_is<I, F: FnOnce(I) -> R::Item>(
+    pub(super) fn try_enter_as_is<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
         task: &mut Newcomer<'_, I, F>,
         reserved: usize,

@@ -49,6 +49,11 @@ impl<R: Runner, D: Dispatch> AnyPool for Lane<R, D> {
         self.view.engine()
     }
 
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<Self>>> {
+        Arc::clone(&self.view) as _
+    }
+
     fn in_view(&self) -> Option<InView> {
         Some(self.view.in_view())
     }
@@ -89,6 +94,11 @@ impl<D: Dispatch> AnyPool for Pool<D> {
     fn engine(&self) -> &Arc<Engine<CallTask, D>> {
         &self.engine
     }
+
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<Self>>> {
+        Arc::clone(&self.engine) as _
+    }
 }
 
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc<T, D, R> {
@@ -103,6 +113,11 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc
     fn engine(&self) -> &Arc<Engine<Self::Runner, D>> {
         &self.engine
     }
+
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<Self>>> {
+        Arc::clone(&self.engine) as _
+    }
 }
 
 impl<W: Worker, D: Dispatch> AnyPool for StatefulPool<W, D> {
@@ -116,5 +131,10 @@ impl<W: Worker, D: Dispatch> AnyPool for StatefulPool<W, D> {
 
     fn engine(&self) -> &Arc<Engine<RunWorker<W>, D>> {
         &self.engine
+    }
+
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<Self>>> {
+        Arc::clone(&self.engine) as _
     }
 }

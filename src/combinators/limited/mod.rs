@@ -17,6 +17,8 @@ mod in_order;
 mod inside;
 mod lanes;
 mod overflow;
+#[cfg(feature = "async")]
+mod reentry;
 mod state;
 mod stats;
 mod verbs;
@@ -350,6 +352,11 @@ impl<P: AnyPool> AnyPool for Limited<P> {
 
     fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
         self.view.engine()
+    }
+
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<P>>> {
+        Arc::clone(&self.view) as _
     }
 
     fn in_view(&self) -> Option<InView> {
