@@ -2,3 +2,5 @@
 
 #[cfg(feature = "async")]
 mod future;
+#[cfg(feature = "tower")]
+pub(crate) mod tower;

@@ -21,6 +21,18 @@ pub trait AnyPool: Sync {
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 
+    /// Waits, without a thread, until a task would find room, or would be refused for another reason. Nothing is reserved.
+    #[cfg(feature = "tower")]
+    fn room(&self) -> impl Future<Output = ()> + Send {
+        self.engine().room()
+    }
+
+    /// Whether it accepts nothing any more.
+    #[cfg(feature = "tower")]
+    fn is_closed(&self) -> bool {
+        self.engine().is_closed()
+    }
+
     /// Where a task that was accepted before, and has run, is queued again.
     #[cfg(feature = "async")]
     fn reentry(&self) -> Arc<dyn Reentry<Item<Self>>>;

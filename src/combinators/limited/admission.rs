@@ -261,6 +261,19 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         admitted.map_err(|(kind, task)| SubmitError::new(kind, task.lazy.into_input()))
     }
 
+    /// Waits until a task would find room, here and in the pool, or the view is closed.
+    #[cfg(feature = "tower")]
+    pub(super) async fn room(&self) {
+        let is_over = || self.is_closed(&self.tree.state.lock()) || self.engine().exceeds_bound();
+        let has_room = || self.tree.may_enter(&self.chain);
+        if !is_over() && (self.wait_queue.waiting() > 0 || !has_room()) {
+            self.wait_queue.room(DEFAULT_LANE, has_room, is_over, || self.engine().block_at_view()).await;
+        }
+        if !is_over() {
+            self.engine().room().await;
+        }
+    }
+
     async fn wait_for_room_async<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
         task: &mut Newcomer<'_, I, F>,

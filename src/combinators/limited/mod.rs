@@ -354,6 +354,16 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         self.view.engine()
     }
 
+    #[cfg(feature = "tower")]
+    async fn room(&self) {
+        self.view.room().await;
+    }
+
+    #[cfg(feature = "tower")]
+    fn is_closed(&self) -> bool {
+        self.view.is_closed(&self.view.tree.state.lock())
+    }
+
     #[cfg(feature = "async")]
     fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<P>>> {
         Arc::clone(&self.view) as _
