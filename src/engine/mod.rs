@@ -57,13 +57,13 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
+#[cfg(feature = "async")]
+pub(crate) use attached::EndsWithPool;
 pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-#[cfg(feature = "async")]
-pub(crate) use attached::EndsWithPool;
 pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
 use crate::engine::options::{Nested, Options, Overflow, panic_location};

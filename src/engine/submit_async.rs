@@ -76,7 +76,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Waits until a task would find room, or the pool is closed.
     pub(crate) async fn room(&self) {
         let is_over = || self.is_closed() || self.exceeds_bound();
-        let has_room = || self.queue.has_room(DEFAULT_LANE);
+        let has_room = || self.has_room() || self.sweep() && self.has_room();
         if !is_over() && (self.wait_queue.waiting() > 0 || !has_room()) {
             // As a submission that fails, this concerns the workers that rely on it.
             let has_room = || has_room() || self.recheck_blocked();

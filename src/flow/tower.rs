@@ -13,9 +13,10 @@ use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
 use crate::combinators::limited::Limited;
-use crate::engine::WaitMode;
+use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, JoinError, SubmitError, SubmitErrorKind};
-use crate::pool::{Accepts, AnyPool, Pool, PoolWithFunc, StatefulPool, verbs};
+use crate::pool::verbs::{self, TaskOptions};
+use crate::pool::{Accepts, AnyPool, Pool, PoolWithFunc, StatefulPool};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::handle::Handle;
@@ -58,18 +59,20 @@ impl<P: AnyPool + Send + 'static> Room<P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let entered = match verbs::spawn(&*self.pool, x, WaitMode::Never) {
+        let task_state = verbs::task_state(&*self.pool, x, TaskOptions::default(), false);
+        let at_once = SubmitOptions::from(WaitMode::Never).retried();
+        let entered = match verbs::enter(&*self.pool, &task_state, at_once) {
             Err(refusal) if refusal.is_full() => Err(refusal.into_task()),
-            entered => Ok(entered),
+            entered => Ok(entered.map(|()| CancelsOnDrop(Handle::new(task_state)))),
         };
         let pool = Arc::clone(&self.pool);
         ResponseFuture(Box::pin(async move {
             let entered = match entered {
                 Ok(entered) => entered,
-                Err(x) => verbs::spawn_async(&*pool, x).await,
+                Err(x) => verbs::spawn_async(&*pool, x).await.map(CancelsOnDrop),
             };
-            let handle = entered.map_err(|refusal| CallError::Refused(refusal.map(drop)))?;
-            Ok(CancelsOnDrop(handle).await?)
+            let response = entered.map_err(|refusal| CallError::Refused(refusal.map(drop)))?;
+            Ok(response.await?)
         }))
     }
 }

@@ -62,13 +62,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     }
 
     #[inline]
-    fn submit_to<Q, X>(
-        &self,
-        pool: &Q,
-        x: X,
-        task_options: TaskOptions,
-        mode: WaitMode,
-    ) -> Result<(), SubmitError<X>>
+    fn submit_to<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         Q: Accepts<X>,
         X: Send + 'static,
@@ -119,13 +113,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     }
 
     #[inline]
-    fn run_on<Q, X>(
-        &self,
-        pool: &Q,
-        x: X,
-        task_options: TaskOptions,
-        mode: WaitMode,
-    ) -> Result<Q::Output, CallError<X>>
+    fn run_on<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Q::Output, CallError<X>>
     where
         Q: Accepts<X>,
         X: Send + 'static,

@@ -298,6 +298,12 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.overflow.load(&self.queue)
     }
 
+    /// The load of the bounded queue alone.
+    #[cfg(any(feature = "async", feature = "tower"))]
+    pub(crate) fn bounded_load(&self) -> Load {
+        self.queue.load()
+    }
+
     /// Unfinished tasks beyond the bound that are not dead.
     pub(crate) fn overcommitted(&self, is_dead: impl Fn(&T) -> bool) -> usize {
         self.overflow.unfinished(is_dead)

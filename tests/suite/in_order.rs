@@ -248,7 +248,8 @@ fn own_key<D: Dispatch>() {
             assert_eq!(wait_any(&mut handles), Some(1));
             // A task of another key, on the same worker.
             let inner = Arc::clone(&own);
-            let refused = move || inner.with().in_order(1).spawn(|| ()).unwrap().join().unwrap_err().is_would_deadlock();
+            let refused =
+                move || inner.with().in_order(1).spawn(|| ()).unwrap().join().unwrap_err().is_would_deadlock();
             assert!(workers > 1 || own.with().in_order(2).run(refused).unwrap());
         });
         outer.unwrap().join().unwrap();

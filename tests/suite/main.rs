@@ -97,6 +97,7 @@ mod thread_names;
 mod timed;
 mod timeline;
 mod tokens;
+mod tower;
 mod two_pools;
 mod waiting;
 mod waiting_inside;

@@ -26,7 +26,7 @@ where
 }
 
 /// Whether the service is ready now.
-fn is_ready<S: Service<X>, X>(service: &mut S, waker: &Arc<CountingWaker>) -> bool
+fn is_ready<S: Service<X> + ?Sized, X>(service: &mut S, waker: &Arc<CountingWaker>) -> bool
 where
     S::Error: std::fmt::Debug,
 {
@@ -72,7 +72,11 @@ fn readiness<D: Dispatch>() {
         let pool = pool::<D>(1, 1);
         let gate = Gate::new();
         let held = gate.clone();
-        let run = move |waits: bool| if waits { held.wait() };
+        let run = move |waits: bool| {
+            if waits {
+                held.wait()
+            }
+        };
         let view = Arc::new(pool.limited(1));
         let (mut of_pool, mut of_view) = (pool.service(run.clone()), FnService::new(view, run));
         let service: &mut dyn Service<bool, Response = (), Error = CallError<()>, Future = _> =
@@ -157,7 +161,7 @@ fn load_shed<D: Dispatch>() {
     let gate = Gate::new();
     let held = gate.clone();
     let mut service = ServiceBuilder::new().load_shed().service(pool.service(move |()| held.wait()));
-    let accepted: Vec<_> = (0..2).map(|_| service.ready()).map(|ready| block_on(ready).unwrap().call(())).collect();
+    let accepted: Vec<_> = (0..2).map(|_| block_on(service.ready()).unwrap().call(())).collect();
     gate.await_arrivals(1);
     let shed = call(&mut service, ()).unwrap_err();
     assert!(shed.is::<tower::load_shed::error::Overloaded>(), "{shed}");
@@ -226,7 +230,11 @@ fn layers<D: Dispatch>() {
         let pool = pool::<D>(2, 2);
         // Retry.
         let retries = Count::new();
-        let fails = pool.service(|n: u32| if n < 3 { quiet_panic() });
+        let fails = pool.service(|n: u32| {
+            if n < 3 {
+                quiet_panic()
+            }
+        });
         let mut service = ServiceBuilder::new().retry(Again(retries.clone())).service(fails);
         service.ready().await.unwrap().call(0).await.unwrap();
         assert_eq!(retries.get(), 3);

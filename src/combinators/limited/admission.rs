@@ -219,7 +219,8 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             Err((SubmitErrorKind::Full, (task, permit))) if !matches!(options.mode(), WaitMode::Never) => {
                 let entering = EnteringToken::new(self, options.token());
                 let patient = options.retried().with_token(Some(&entering.token));
-                let make = |(task, permit): (Newcomer<'_, I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
+                let make =
+                    |(task, permit): (Newcomer<'_, I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
                 let entered = self.engine().submit((task, permit), make, patient).map_err(SubmitError::into_parts);
                 entered.map_err(|(kind, refused)| (entering.refusal(kind, options), refused))
             }
