@@ -230,21 +230,19 @@ where
 }
 
 /// As [`enter`], waiting as a future, whose output is the state.
-pub(crate) fn enter_async<'p, P, X>(
-    pool: &'p P,
+pub(crate) async fn enter_async<P, X>(
+    pool: &P,
     task_state: Arc<TaskState<X, P::Output>>,
-    options: SubmitOptions<'p>,
-) -> impl Future<Output = Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>> + Send + use<'p, P, X>
+    options: SubmitOptions<'_>,
+) -> Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    async move {
-        let admission = pool.admit_async(P::answered(&task_state), task_state.meta().view(), options);
-        admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
-        pool.engine().note_cancellable(task_state.meta().token.as_ref());
-        Ok(task_state)
-    }
+    let admission = pool.admit_async(P::answered(&task_state), task_state.meta().view(), options);
+    admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
+    pool.engine().note_cancellable(task_state.meta().token.as_ref());
+    Ok(task_state)
 }
 
 /// As [`spawn`], waiting as a future.

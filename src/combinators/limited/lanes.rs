@@ -16,9 +16,11 @@ use crate::task::state::RunOutcome;
 /// So many locks share the keys.
 const SHARDS: u64 = 16;
 
+type Shard<R, D> = Mutex<BTreeMap<u64, Weak<View<R, D>>>>;
+
 /// The views of the keys of one pool, or of one view of it, by the number of the key. A tree gives the memory of idle keys back.
 pub(super) struct Lanes<R: Runner, D: Dispatch> {
-    shards: [Mutex<BTreeMap<u64, Weak<View<R, D>>>>; SHARDS as usize],
+    shards: [Shard<R, D>; SHARDS as usize],
 }
 
 /// Where the view of a key is found.
@@ -32,7 +34,7 @@ impl<R: Runner, D: Dispatch> Lanes<R, D> {
         Arc::new(Lanes { shards: std::array::from_fn(|_| Mutex::new(BTreeMap::new())) })
     }
 
-    fn shard(&self, key: u64) -> &Mutex<BTreeMap<u64, Weak<View<R, D>>>> {
+    fn shard(&self, key: u64) -> &Shard<R, D> {
         // Less than `SHARDS`, so it fits.
         &self.shards[(key % SHARDS) as usize]
     }

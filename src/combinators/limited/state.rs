@@ -212,8 +212,8 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     /// The views below this one, and itself, whose submitters are about to enter the pool.
     pub(super) fn entering_below(&self, view: ViewId) -> Option<Arc<[ViewId]>> {
-        let is_below = |node: &&Box<Node<R, D>>| node.chain.contains(&view) && node.entering > node.revoked;
-        self.nodes.values().find(is_below).map(|node| Arc::clone(&node.chain))
+        let is_below = |node: &Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
+        self.nodes.values().find(|node| is_below(node)).map(|node| Arc::clone(&node.chain))
     }
 
     /// The views at which submitters are blocked.
