@@ -24,8 +24,8 @@ pub(crate) trait PoolViews<T>: Send + Sync {
     fn grace_ends(&self) -> Option<Instant>;
     /// Notifies all submitters: the pool was closed.
     fn notify_all(&self);
-    /// The pool is closed, and what is queued does not run any more. Gives back the waiting tasks that the pool would have run otherwise, in
-    /// their order, and uncounts them here.
+    /// The pool is closed, and what is queued does not run any more. Gives back the waiting tasks that the pool would have run otherwise,
+    /// in their order, and uncounts them here.
     fn drain(self: Arc<Self>) -> Vec<T> {
         Vec::new()
     }
@@ -174,8 +174,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.tell_cancelled();
     }
 
-    /// Queues a task that was accepted before, even if there is no room or the pool is closed. Returns it if what is queued does not run any
-    /// more.
+    /// Queues a task that was accepted before, even if there is no room or the pool is closed. Returns it if what is queued does not run
+    /// any more.
     pub(crate) fn enter_admitted(self: &Arc<Self>, item: R::Item) -> Result<(), R::Item> {
         let mut item = Some(item);
         let pushed = match self.observers.is_some() {

@@ -163,8 +163,8 @@ impl WaitQueue {
         self.waiting() > 0 && self.queues.lock().makes_progress()
     }
 
-    /// Waits as a submitter does, with whatever `enter` returns, until it is the first in its lane and there is room, or until the wait `is_over`.
-    /// Then it leaves, and the next is notified.
+    /// Waits as a submitter does, with whatever `enter` returns, until it is the first in its lane and there is room, or until the wait
+    /// `is_over`. Then it leaves, and the next is notified.
     #[cfg(feature = "tower")]
     pub(crate) async fn room<G>(
         &self,

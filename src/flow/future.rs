@@ -241,19 +241,20 @@ impl<D: Dispatch> Pool<D> {
     /// Polls a future on the workers, and returns a handle to its output (feature `async`). Blocks while the pool is full, as
     /// [`spawn`](Self::spawn) does.
     ///
-    /// - **A poll is a task.** It starts, is counted, paused and observed as any other; what it submits, and [`Context`](crate::Context), work
-    ///   as in any other. Only the first needs room: a wake-up never waits, and queues the next poll beyond the bound if need be. It
+    /// - **A poll is a task.** It starts, is counted, paused and observed as any other; what it submits, and [`Context`](crate::Context),
+    ///   work as in any other. Only the first needs room: a wake-up never waits, and queues the next poll beyond the bound if need be. It
     ///   never polls on the thread that wakes. A future that wakes itself is queued behind what waits.
-    /// - **A pending future holds no worker and no room.** [`wait_idle`](crate::PoolControl::wait_idle) does not wait for it, and it may wait for
-    ///   timers and sockets of any runtime whose reactor runs elsewhere. To wait for it, join its handle. A worker that does so while no
-    ///   other worker could poll it gets `WouldDeadlock`.
-    /// - **Cancelling**, by the handle or by its [`token`](Handle::token), drops the future on a worker, in its next poll, which is queued at
-    ///   once. Dropping the handle lets it run on.
-    /// - **When the pool is closed**, by any kind of shutdown or by a drop, polls that are queued still run, unless the shutdown takes them out. All
-    ///   other futures are dropped, by the thread that closes the pool or by the worker whose poll has left them pending; their handles say that
-    ///   they were cancelled. The same happens to a future whose poll is taken out, or dropped by [`Overflow`](crate::Overflow).
-    /// - **A panic** of a poll ends the future, and is reported and passed to the handle. What [`propagate`](crate::Builder::propagate) captures is
-    ///   not there in polls.
+    /// - **A pending future holds no worker and no room.** [`wait_idle`](crate::PoolControl::wait_idle) does not wait for it, and it may
+    ///   wait for timers and sockets of any runtime whose reactor runs elsewhere. To wait for it, join its handle. A worker that does so
+    ///   while no other worker could poll it gets `WouldDeadlock`.
+    /// - **Cancelling**, by the handle or by its [`token`](Handle::token), drops the future on a worker, in its next poll, which is queued
+    ///   at once. Dropping the handle lets it run on.
+    /// - **When the pool is closed**, by any kind of shutdown or by a drop, polls that are queued still run, unless the shutdown takes them
+    ///   out. All other futures are dropped, by the thread that closes the pool or by the worker whose poll has left them pending; their
+    ///   handles say that they were cancelled. The same happens to a future whose poll is taken out, or dropped by
+    ///   [`Overflow`](crate::Overflow).
+    /// - **A panic** of a poll ends the future, and is reported and passed to the handle. What [`propagate`](crate::Builder::propagate)
+    ///   captures is not there in polls.
     ///
     /// It costs four allocations per future and none per poll.
     ///
@@ -302,9 +303,9 @@ impl<D: Dispatch> Pool<D> {
 
 /// Futures.
 impl<D: Dispatch> Limited<Pool<D>> {
-    /// As [`Pool::spawn_future`]: each poll needs a permit of the view, which a pending future does not hold. Polls beyond the first wait in
-    /// the view for their permits, however many there are. When the view is closed and not its pool, a future of it is dropped when it is
-    /// woken.
+    /// As [`Pool::spawn_future`]: each poll needs a permit of the view, which a pending future does not hold. Polls beyond the first wait
+    /// in the view for their permits, however many there are. When the view is closed and not its pool, a future of it is dropped when it
+    /// is woken.
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;

@@ -1,8 +1,8 @@
 //! Pools and views as services of `tower`.
 //!
-//! A service reserves nothing in [`poll_ready`](Service::poll_ready): what is reserved for a caller that does not call is lost to the others.
-//! It is ready when there is room. If others take that before the call, the call waits for room in its future, so it is never refused for
-//! want of room.
+//! A service reserves nothing in [`poll_ready`](Service::poll_ready): what is reserved for a caller that does not call is lost to the
+//! others. It is ready when there is room. If others take that before the call, the call waits for room in its future, so it is never
+//! refused for want of room.
 
 use std::fmt;
 use std::future::Future;
@@ -103,8 +103,8 @@ impl<T: Send + 'static> Drop for CancelsOnDrop<T> {
     }
 }
 
-/// The response of a [`PoolService`] or a [`FnService`]. Dropping it cancels the task as [`Handle::cancel`] does: one that has not started never
-/// will, and one that runs is told to stop.
+/// The response of a [`PoolService`] or a [`FnService`]. Dropping it cancels the task as [`Handle::cancel`] does: one that has not started
+/// never will, and one that runs is told to stop.
 #[must_use = "dropping it cancels the task"]
 pub struct ResponseFuture<T>(Boxed<Result<T, CallError<()>>>);
 
@@ -122,16 +122,17 @@ impl<T> fmt::Debug for ResponseFuture<T> {
     }
 }
 
-/// A pool of any kind, or a view of one, as a [`tower_service::Service`] (feature `tower`). A request is what the pool accepts: a payload of a
-/// [`PoolWithFunc`], an input of a [`StatefulPool`], a closure for a [`Pool`]; for a function and closures see [`FnService`].
+/// A pool of any kind, or a view of one, as a [`tower_service::Service`] (feature `tower`). A request is what the pool accepts: a payload
+/// of a [`PoolWithFunc`], an input of a [`StatefulPool`], a closure for a [`Pool`]; for a function and closures see [`FnService`].
 ///
-/// - **Ready** means that there is room, in the pool and in the view. Otherwise `poll_ready` waits without a thread, in the order of all submitters, so
-///   `LoadShed` sheds what finds no room. Nothing is reserved: if others take the room, the call waits for it in its future. A closed pool is
-///   never ready: its service returns an error.
+/// - **Ready** means that there is room, in the pool and in the view. Otherwise `poll_ready` waits without a thread, in the order of all
+///   submitters, so `LoadShed` sheds what finds no room. Nothing is reserved: if others take the room, the call waits for it in its future.
+///   A closed pool is never ready: its service returns an error.
 /// - **A call** queues its task at once if there is room. Dropping the response cancels the task, so `Timeout` and `Buffer` do. A task that
 ///   has started is only told to stop ([`Context::is_cancelled`](crate::Context::is_cancelled)).
 /// - **An error** is a [`CallError`] without the request: refused, panicked, or cancelled. `Retry` needs a request that it can clone.
-/// - **A clone** is another service on the same pool, and costs no allocation. The pool ends when its last owner drops it, also in a service.
+/// - **A clone** is another service on the same pool, and costs no allocation. The pool ends when its last owner drops it, also in a
+///   service.
 ///
 /// Each call costs an allocation beside those of a handle.
 ///
@@ -201,8 +202,8 @@ impl<P> fmt::Debug for PoolService<P> {
     }
 }
 
-/// A function that runs on the workers of a [`Pool`], or of a view of one, as a [`tower_service::Service`] (feature `tower`). Each call has a
-/// clone of the function. In all else it is a [`PoolService`].
+/// A function that runs on the workers of a [`Pool`], or of a view of one, as a [`tower_service::Service`] (feature `tower`). Each call has
+/// a clone of the function. In all else it is a [`PoolService`].
 ///
 /// ```
 /// use std::sync::Arc;

@@ -214,15 +214,15 @@ impl<P: AnyPool> With<'_, P> {
     ///
     /// - **A waiting task occupies no worker.** One task of a key at most is in the pool's queue; when it has ended, whether it returned,
     ///   panicked or was cancelled, the next is queued behind what is there. So a key with many tasks does not starve the others.
-    /// - **Bounds.** The task that is next needs room in the pool as any other. Those behind it are accepted while the pool has room for them
-    ///   beside all that wait, also in [`limited`](crate::Limited) views; then the verbs wait or are refused as usual. Waiting tasks are in
-    ///   [`queued`](crate::Stats::queued); each is in [`submitted`](crate::Stats::submitted) once it was next, or has ended.
-    /// - **Waiting inside.** A task that joins, or runs, a task of its own key gets `WouldDeadlock` at once, unless that is over. A future of
-    ///   such a task is pending as long as the task that polls it runs. A task that waits for one of another key runs what is next of that
-    ///   key on its own worker, as far as that has not started (not on a [`StatefulPool`](crate::StatefulPool)). Tasks whose waits for each
-    ///   other's keys form a circle deadlock, unless they occupy all workers: then the last wait is refused with `WouldDeadlock`.
-    /// - **Ending.** `shutdown` and a drop of the pool run what was accepted; `shutdown_now` returns what has not started, each key's tasks in
-    ///   their order. A view of a pool that ends drops what waits in it.
+    /// - **Bounds.** The task that is next needs room in the pool as any other. Those behind it are accepted while the pool has room for
+    ///   them beside all that wait, also in [`limited`](crate::Limited) views; then the verbs wait or are refused as usual. Waiting tasks
+    ///   are in [`queued`](crate::Stats::queued); each is in [`submitted`](crate::Stats::submitted) once it was next, or has ended.
+    /// - **Waiting inside.** A task that joins, or runs, a task of its own key gets `WouldDeadlock` at once, unless that is over. A future
+    ///   of such a task is pending as long as the task that polls it runs. A task that waits for one of another key runs what is next of
+    ///   that key on its own worker, as far as that has not started (not on a [`StatefulPool`](crate::StatefulPool)). Tasks whose waits for
+    ///   each other's keys form a circle deadlock, unless they occupy all workers: then the last wait is refused with `WouldDeadlock`.
+    /// - **Ending.** `shutdown` and a drop of the pool run what was accepted; `shutdown_now` returns what has not started, each key's tasks
+    ///   in their order. A view of a pool that ends drops what waits in it.
     /// - **Views.** A view orders its own tasks: the same key orders neither the pool's tasks nor another view's. On a view, each task that
     ///   ends looks at each key of the view with unfinished tasks.
     /// - **Costs.** A key with unfinished tasks takes about 1.5 kB. When its last task has ended nothing is left of it. Where two keys have

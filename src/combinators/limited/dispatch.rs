@@ -1,13 +1,12 @@
 //! From a view to the pool: permits, the entries that stand for tasks, and their run. What the pool does with them: `entries.rs`.
 
 use std::task::Wake;
-use std::time::Instant;
 
 use super::state::{Permitted, State, Unstarted};
 use super::stats::TaskEnd;
 use super::view::{View, ViewTree};
 use crate::engine::wait_queue::WaitQueue;
-use crate::engine::{PoolViews, Runner, SubmitOptions, WaitMode};
+use crate::engine::{Runner, SubmitOptions, WaitMode};
 use crate::error::SubmitError;
 use crate::queue::Dispatch;
 use crate::sync::detached_future::DetachedFuture;
@@ -99,7 +98,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
     }
 
     /// The views at which submitters are blocked.
-    fn blocked(&self) -> Vec<(Arc<WaitQueue>, Arc<[ViewId]>)> {
+    pub(super) fn blocked(&self) -> Vec<(Arc<WaitQueue>, Arc<[ViewId]>)> {
         if !self.engine.has_blocked_at_views() {
             return Vec::new();
         }
@@ -145,33 +144,6 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
                 Sent::Back(self.take_back_permitted(number))
             }
         }
-    }
-
-    /// The pool is closed, and does not run what it has queued: a task of the order of a key waits again, and is given back with the others,
-    /// unless that has happened. Returns it if it is to be dropped. Its entry stands for nothing any more.
-    fn put_back(&self, number: u64, entry: R::Item) -> Option<Unstarted<R, D>> {
-        let (mut unwanted, mut waits) = (None, false);
-        let mut state = self.state.lock();
-        if let Some(Permitted { task, .. }) = state.permitted.remove(number) {
-            state.release(&task.view.chain);
-            waits = !state.is_drained;
-            match waits {
-                true => state.insert_waiting(number, task),
-                false => unwanted = Some(task),
-            }
-        }
-        drop(state);
-        drop(entry);
-        if !waits {
-            self.left(1);
-        }
-        unwanted
-    }
-
-    /// The same for a task that is not counted as one that waits.
-    fn put_back_kept(&self, number: u64, entry: R::Item) -> Option<Unstarted<R, D>> {
-        self.keep(false);
-        self.put_back(number, entry)
     }
 
     /// The task of an entry that is not to come, without its permits.
@@ -397,34 +369,5 @@ struct KeptInView<R: Runner, D: Dispatch>(Arc<ViewTree<R, D>>);
 impl<R: Runner, D: Dispatch> Drop for KeptInView<R, D> {
     fn drop(&mut self) {
         self.0.left(1);
-    }
-}
-
-impl<R: Runner, D: Dispatch> PoolViews<R::Item> for ViewTree<R, D> {
-    fn sweep(self: Arc<Self>, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Option<Box<dyn FnOnce()>> {
-        let dead = self.state.lock().extract_waiting(|task| is_dead(R::liveness(&task.item)));
-        if dead.is_empty() {
-            return None;
-        }
-        self.left(dead.len());
-        Some(Box::new(move || {
-            dead.into_iter().for_each(|(_, task)| task.discard());
-            self.notify_blocked();
-            self.wake_awaiting();
-        }))
-    }
-
-    fn pass_late_futures(&self) {
-        for (wait_queue, chain) in self.blocked() {
-            ViewTree::pass_late_futures(self, &wait_queue, &chain);
-        }
-    }
-
-    fn grace_ends(&self) -> Option<Instant> {
-        self.blocked().iter().filter_map(|(wait_queue, _)| wait_queue.grace_ends()).min()
-    }
-
-    fn notify_all(&self) {
-        self.blocked().iter().for_each(|(wait_queue, _)| wait_queue.notify_all());
     }
 }

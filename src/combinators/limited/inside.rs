@@ -16,8 +16,8 @@ use crate::task::state::RunOutcome;
 enum Next {
     /// A task that has its permits.
     Permitted(u64),
-    /// The task itself, which waits, or the first of its key: with free permits of the first `missing` of its views, and for the others those
-    /// that the worker holds.
+    /// The task itself, which waits, or the first of its key: with free permits of the first `missing` of its views, and for the others
+    /// those that the worker holds.
     Waiting { number: u64, missing: usize },
     /// The same, with the permits of a submitter that is about to enter the pool and may have to wait for this worker there.
     Revoking { number: u64, missing: usize },

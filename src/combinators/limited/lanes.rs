@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Instant;
 
-use super::state::Unstarted;
+use super::state::{Permitted, Unstarted};
 use super::stats::TaskEnd;
 use super::view::{View, ViewTree};
 use crate::engine::{Discard, Engine, PoolViews, Runner};
@@ -107,6 +107,33 @@ impl<R: Runner, D: Dispatch> PoolViews<R::Item> for Lanes<R, D> {
 }
 
 impl<R: Runner, D: Dispatch> ViewTree<R, D> {
+    /// The pool is closed, and does not run what it has queued: a task of the order of a key waits again, and is given back with the
+    /// others, unless that has happened. Returns it if it is to be dropped. Its entry stands for nothing any more.
+    pub(super) fn put_back(&self, number: u64, entry: R::Item) -> Option<Unstarted<R, D>> {
+        let (mut unwanted, mut waits) = (None, false);
+        let mut state = self.state.lock();
+        if let Some(Permitted { task, .. }) = state.permitted.remove(number) {
+            state.release(&task.view.chain);
+            waits = !state.is_drained;
+            match waits {
+                true => state.insert_waiting(number, task),
+                false => unwanted = Some(task),
+            }
+        }
+        drop(state);
+        drop(entry);
+        if !waits {
+            self.left(1);
+        }
+        unwanted
+    }
+
+    /// The same for a task that is not counted as one that waits.
+    pub(super) fn put_back_kept(&self, number: u64, entry: R::Item) -> Option<Unstarted<R, D>> {
+        self.keep(false);
+        self.put_back(number, entry)
+    }
+
     /// Takes out what waits, for the pool, which counts how it ends. Nothing waits from here on.
     fn drain_waiting(&self) -> Vec<R::Item> {
         let mut state = self.state.lock();
