@@ -33,6 +33,7 @@ mod group;
 mod group_ending;
 mod group_limits;
 mod group_nested;
+mod growing;
 mod handles;
 mod idle_moments;
 mod inline_workers;

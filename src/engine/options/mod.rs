@@ -68,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
     pub(crate) nested: Nested,
+    /// How many queued tasks per living worker start no other.
+    pub(crate) grow_when: usize,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
     pub(crate) nonblocking: bool,
@@ -99,6 +101,7 @@ impl Default for Options {
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
             nested: Nested::default(),
+            grow_when: 0,
             shards: None,
             balance: None,
             nonblocking: false,
