@@ -67,6 +67,8 @@
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
+//! | [`autoscale`] | a size that follows the load: by queue wait, throughput, or latency |
+//! | [`sizing`] | how many workers, and what binds: demand, processors, memory, or a downstream |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
 //! | [`running_tasks`](PoolControl::running_tasks), [`slow_after`](Builder::slow_after) | what runs now, and what runs too long |
@@ -169,6 +171,7 @@ pub use engine::stats::{Refusals, ShutdownReport, Stats};
 pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
+pub use flow::{autoscale, sizing};
 pub use pool::builder::Builder;
 pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
@@ -224,6 +227,16 @@ mod table {
     assert_impl_all!(observe::Registry: Send, Sync);
     assert_impl_all!(observe::Timeline: Send, Sync, Clone);
     assert_impl_all!(observe::PoolTimeline: Send, Sync);
+    assert_impl_all!(autoscale::Autoscaler: Send);
+    assert_impl_all!(autoscale::Tuner: Send, Sync);
+    assert_impl_all!(autoscale::Sample: Send, Sync, Clone);
+    assert_impl_all!(autoscale::Change: Send, Sync, Copy);
+    assert_impl_all!(autoscale::ByLoad: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(autoscale::HillClimb: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(autoscale::GradientLimit: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(sizing::Sizing: Send, Sync, Clone);
+    assert_impl_all!(sizing::Recommendation: Send, Sync, Clone);
+    assert_impl_all!(sizing::ConfigError: std::error::Error, Send, Sync, Clone);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.

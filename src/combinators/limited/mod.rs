@@ -16,6 +16,7 @@ mod entries;
 mod inside;
 mod state;
 mod stats;
+pub(crate) mod steering;
 mod verbs;
 mod view;
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::state::{Closed, Node, State, Unstarted};
 use super::stats::{LimitedStats, TaskEnd};
+use super::steering::Meters;
 use crate::cancel::CancelToken;
 use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{Engine, Runner};
@@ -23,6 +24,7 @@ pub(super) struct ViewTree<R: Runner, D: Dispatch> {
     pub(super) engine: Arc<Engine<R, D>>,
     /// The number of the next task.
     next: AtomicU64,
+    pub(super) meters: Meters,
     pub(super) state: Mutex<State<R, D>>,
 }
 
@@ -165,6 +167,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         let tree = Arc::new(ViewTree {
             engine: Arc::clone(engine),
             next: AtomicU64::new(0),
+            meters: Self::no_meters(),
             state: Mutex::new(State::default()),
         });
         engine.add_views(tree.address(), Arc::downgrade(&tree) as _);
