@@ -9,6 +9,8 @@ use crate::flow::config_error::{ConfigError, check_not_zero, check_share};
 const SHRINK_PART: usize = 4;
 /// A pool that had to grow soon after it had shrunk is shrunk later the next time, up to so many times the patience.
 const MOST_PATIENCE: u32 = 32;
+/// What is soon, in times of the patience.
+const SOON: u32 = 8;
 
 /// Grows while tasks wait too long, and shrinks when little is in use: the controller of an [`Autoscaler`](super::Autoscaler) by default.
 ///
@@ -18,7 +20,7 @@ const MOST_PATIENCE: u32 = 32;
 ///   [`shrink_wait`](Self::shrink_wait) and less than [`shrink_utilisation`](Self::shrink_utilisation) was in use, by a quarter at
 ///   most, and never so far that the busiest of those periods would use more than [`high_utilisation`](Self::high_utilisation).
 /// - **No oscillation.** After a change it waits for [`cool_down`](Self::cool_down) periods. If it has to grow soon after it has shrunk, it
-///   doubles its patience, up to 32 times.
+///   doubles its patience, up to 32 times; each further shrink without such a growth halves it again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -199,7 +201,8 @@ impl ByLoad {
     }
 
     fn note_grown(&mut self) {
-        let is_soon = self.state.since_shrink.is_some_and(|periods| periods <= self.patience_now().saturating_mul(2));
+        let is_soon =
+            self.state.since_shrink.is_some_and(|periods| periods <= self.patience_now().saturating_mul(SOON));
         if is_soon {
             self.state.factor = self.state.factor.saturating_mul(2).min(MOST_PATIENCE);
         }

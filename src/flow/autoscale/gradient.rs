@@ -10,6 +10,13 @@ const LEAST_GRADIENT: f64 = 0.5;
 /// If the long-term time is so many times the present one, it is from an overload that is over, and is made to decay.
 const OUTDATED: f64 = 2.0;
 const DECAY: f64 = 0.95;
+/// A probe measures so many periods, after it has waited for the tasks of the greater limit, for so many periods at most.
+const PROBE: u32 = 3;
+/// Tasks have become faster if they take less than this share of the time before.
+const FASTER: f64 = 0.8;
+/// The time before is an average over about so many periods.
+const RECENT: u32 = 5;
+const MOST_SETTLING: f64 = 50.0;
 
 /// A limit for a downstream, from how long tasks take: it grows while they take as long as usual, and shrinks when they take longer.
 ///
@@ -24,8 +31,9 @@ const DECAY: f64 = 0.95;
 /// [`headroom`](Self::headroom); and where they do, it settles where that many tasks wait at the downstream. A period in which less than half of
 /// the limit was in use changes nothing, because it shows nothing.
 ///
-/// It differs in that its samples are the means of a period, not of single tasks. What it has in common is that an overload which lasts for
-/// much longer than [`long_term`](Self::long_term) becomes the usual.
+/// It differs in two ways. Its samples are the means of a period, not of single tasks. And once in [`long_term`](Self::long_term) periods of load it
+/// halves the limit for some periods, and again as long as tasks get faster by that: so it measures the time without the tasks that it lets wait
+/// itself, which is the usual from then on. Under lasting load the average would take in these waits, and the limit would grow without end.
 ///
 /// ```
 /// use formicary::{Pool, autoscale::{Autoscaler, GradientLimit}};
@@ -46,6 +54,21 @@ pub struct GradientLimit {
     /// The limit with its fraction; `None` before the first sample.
     limit: Option<f64>,
     average: Average,
+    recent: Average,
+    /// Periods of load since the last probe.
+    loaded: u32,
+    probe: Option<Probe>,
+}
+
+/// The limit is halved for a while, perhaps not for the first time.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// Periods whose tasks may have started before.
+    settling: u32,
+    left: u32,
+    average: Average,
+    /// How long tasks took with twice the limit.
+    before: f64,
 }
 
 /// An exponential average, which is the mean at first. In seconds.
@@ -89,6 +112,9 @@ impl GradientLimit {
             long_term: 600,
             limit: None,
             average: Average::default(),
+            recent: Average::default(),
+            loaded: 0,
+            probe: None,
         }
     }
 
@@ -129,7 +155,7 @@ impl GradientLimit {
         self
     }
 
-    /// Over how many periods the usual time is an average. Not 0. Default: 600, a minute with the default period.
+    /// Over how many periods the usual time is an average, and how often it is measured with half of the limit. Not 0. Default: 600, a minute with the default period.
     ///
     /// ```
     /// # use formicary::autoscale::GradientLimit;
@@ -142,16 +168,63 @@ impl GradientLimit {
     }
 }
 
+impl GradientLimit {
+    /// Halves the limit, where tasks took so long until now.
+    fn begin_probe(&mut self, limit: f64, before: f64, sample: &Sample) -> Decision {
+        let periods = before / sample.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        let settling = periods.ceil().min(MOST_SETTLING) as u32 + 1;
+        self.loaded = 0;
+        self.probe = Some(Probe { settling, left: PROBE, average: Average::default(), before });
+        self.set(limit / 2.0, Reason::Probe)
+    }
+
+    /// One more period with half of the limit.
+    fn continue_probe(&mut self, mut probe: Probe, limit: f64, sample: &Sample) -> Decision {
+        if probe.settling > 0 {
+            probe.settling -= 1;
+        } else {
+            sample.run_time.into_iter().for_each(|time| probe.average.add(time.as_secs_f64(), self.long_term));
+            probe.left -= 1;
+        }
+        if probe.left > 0 {
+            self.probe = Some(probe);
+            return Decision::keep(sample, Reason::Probe);
+        }
+        let time = probe.average.value;
+        if probe.average.count > 0 {
+            if time < FASTER * probe.before && may_halve(limit, sample) {
+                return self.begin_probe(limit, time, sample);
+            }
+            (self.average.value, self.recent.value) = (time, time);
+        }
+        // Twice as much was no slower, or not by much.
+        self.set((2.0 * limit).clamp(sample.min as f64, sample.max as f64), Reason::Latency)
+    }
+
+    fn set(&mut self, limit: f64, reason: Reason) -> Decision {
+        self.limit = Some(limit);
+        Decision::to(limit.floor() as usize, reason)
+    }
+}
+
+fn may_halve(limit: f64, sample: &Sample) -> bool {
+    limit / 2.0 >= sample.min.max(1) as f64
+}
+
 impl Controller for GradientLimit {
     fn next(&mut self, sample: &Sample) -> Decision {
         // The size is the whole part, unless somebody else has changed it.
-        let is_ours = |limit: &f64| limit.floor() as usize == sample.size;
-        let limit = self.limit.filter(is_ours).unwrap_or(sample.size as f64);
+        let ours = self.limit.filter(|limit| limit.floor() as usize == sample.size);
+        let limit = ours.unwrap_or(sample.size as f64);
         self.limit = Some(limit);
+        if let Some(probe) = self.probe.take().filter(|_| ours.is_some()) {
+            return self.continue_probe(probe, limit, sample);
+        }
         let Some(now) = sample.run_time.map(|time| time.as_secs_f64()).filter(|now| *now > 0.0) else {
             return Decision::keep(sample, Reason::TooLittleLoad);
         };
         self.average.add(now, self.long_term);
+        self.recent.add(now, RECENT);
         let usual = self.average.value;
         if usual > OUTDATED * now {
             self.average.value *= DECAY;
@@ -159,12 +232,14 @@ impl Controller for GradientLimit {
         if sample.busy.max(sample.running as f64) < limit / 2.0 {
             return Decision::keep(sample, Reason::TooLittleLoad);
         }
+        self.loaded = self.loaded.saturating_add(1);
+        if self.loaded >= self.long_term && may_halve(limit, sample) {
+            return self.begin_probe(limit, self.recent.value, sample);
+        }
         let gradient = (self.tolerance * usual / now).clamp(LEAST_GRADIENT, 1.0);
         let limit = limit + self.smoothing * (limit * gradient + self.headroom - limit);
-        let limit = limit.clamp(sample.min as f64, sample.max as f64);
-        self.limit = Some(limit);
         let reason = if gradient < 1.0 { Reason::Congested } else { Reason::Latency };
-        Decision::to(limit.floor() as usize, reason)
+        self.set(limit.clamp(sample.min as f64, sample.max as f64), reason)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
