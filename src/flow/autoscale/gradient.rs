@@ -10,13 +10,18 @@ const LEAST_GRADIENT: f64 = 0.5;
 /// If the long-term time is so many times the present one, it is from an overload that is over, and is made to decay.
 const OUTDATED: f64 = 2.0;
 const DECAY: f64 = 0.95;
-/// A probe measures so many periods, after it has waited for the tasks of the greater limit, for so many periods at most.
-const PROBE: u32 = 3;
+/// The average rises by so much less than it falls: what rises is mostly what the limit lets wait itself.
+const RISE: f64 = 0.1;
+/// A probe waits for the tasks of the greater limit, for so many periods at most.
+const MOST_SETTLING: f64 = 50.0;
+/// Then it measures at least so many periods, and up to so many until it has seen enough tasks.
+const LEAST_PERIODS: u32 = 3;
+const MOST_PERIODS: u32 = 20;
+const ENOUGH: u64 = 50;
 /// Tasks have become faster if they take less than this share of the time before.
 const FASTER: f64 = 0.8;
 /// The time before is an average over about so many periods.
 const RECENT: u32 = 5;
-const MOST_SETTLING: f64 = 50.0;
 
 /// A limit for a downstream, from how long tasks take: it grows while they take as long as usual, and shrinks when they take longer.
 ///
@@ -28,10 +33,11 @@ const MOST_SETTLING: f64 = 50.0;
 /// ```
 ///
 /// so as long as tasks take no longer than [`tolerance`](Self::tolerance) times the usual, the limit grows by a share of the
-/// [`headroom`](Self::headroom); and where they do, it settles where that many tasks wait at the downstream. A period in which less than half of
+/// [`headroom`](Self::headroom); and where they do, it settles where
+/// about that many tasks more than `tolerance` times what the downstream can do are there. A period in which less than half of
 /// the limit was in use changes nothing, because it shows nothing.
 ///
-/// It differs in two ways. Its samples are the means of a period, not of single tasks. And once in [`long_term`](Self::long_term) periods of load it
+/// It differs in three ways. Its samples are the means of a period, not of single tasks. The usual time rises ten times as slowly as it falls. And once in [`long_term`](Self::long_term) periods of load it
 /// halves the limit for some periods, and again as long as tasks get faster by that: so it measures the time without the tasks that it lets wait
 /// itself, which is the usual from then on. Under lasting load the average would take in these waits, and the limit would grow without end.
 ///
@@ -65,9 +71,11 @@ pub struct GradientLimit {
 struct Probe {
     /// Periods whose tasks may have started before.
     settling: u32,
-    left: u32,
-    average: Average,
-    /// How long tasks took with twice the limit.
+    periods: u32,
+    tasks: u64,
+    /// How long they ran together, in seconds.
+    time: f64,
+    /// How long a task ran with twice the limit.
     before: f64,
 }
 
@@ -79,12 +87,13 @@ struct Average {
 }
 
 impl Average {
-    fn add(&mut self, value: f64, window: u32) {
+    fn add(&mut self, value: f64, window: u32, rise: f64) {
         let weight = if self.count < WARM_UP {
             self.count += 1;
             1.0 / f64::from(self.count)
         } else {
-            2.0 / (f64::from(window) + 1.0)
+            let factor = if value > self.value { rise } else { 1.0 };
+            factor * 2.0 / (f64::from(window) + 1.0)
         };
         self.value += (value - self.value) * weight;
     }
@@ -174,7 +183,7 @@ impl GradientLimit {
         let periods = before / sample.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
         let settling = periods.ceil().min(MOST_SETTLING) as u32 + 1;
         self.loaded = 0;
-        self.probe = Some(Probe { settling, left: PROBE, average: Average::default(), before });
+        self.probe = Some(Probe { settling, periods: 0, tasks: 0, time: 0.0, before });
         self.set(limit / 2.0, Reason::Probe)
     }
 
@@ -183,15 +192,17 @@ impl GradientLimit {
         if probe.settling > 0 {
             probe.settling -= 1;
         } else {
-            sample.run_time.into_iter().for_each(|time| probe.average.add(time.as_secs_f64(), self.long_term));
-            probe.left -= 1;
+            probe.periods += 1;
+            probe.tasks += sample.ended;
+            probe.time += sample.run_time.map_or(0.0, |time| time.as_secs_f64() * sample.ended as f64);
         }
-        if probe.left > 0 {
+        let is_thin = probe.tasks < ENOUGH && probe.periods < MOST_PERIODS;
+        if probe.periods < LEAST_PERIODS || is_thin {
             self.probe = Some(probe);
             return Decision::keep(sample, Reason::Probe);
         }
-        let time = probe.average.value;
-        if probe.average.count > 0 {
+        let time = probe.time / probe.tasks as f64;
+        if time > 0.0 {
             if time < FASTER * probe.before && may_halve(limit, sample) {
                 return self.begin_probe(limit, time, sample);
             }
@@ -223,8 +234,8 @@ impl Controller for GradientLimit {
         let Some(now) = sample.run_time.map(|time| time.as_secs_f64()).filter(|now| *now > 0.0) else {
             return Decision::keep(sample, Reason::TooLittleLoad);
         };
-        self.average.add(now, self.long_term);
-        self.recent.add(now, RECENT);
+        self.average.add(now, self.long_term, RISE);
+        self.recent.add(now, RECENT, 1.0);
         let usual = self.average.value;
         if usual > OUTDATED * now {
             self.average.value *= DECAY;

@@ -209,7 +209,7 @@ fn the_gradient_limit_shrinks_when_the_downstream_gets_slow_and_recovers() {
     let periods = model.run(&mut limit, 100, |_| 5000.0);
     assert!(periods.iter().any(|period| period.decision.reason == Reason::Congested));
     let during = mean_size(&model.run(&mut limit, 500, |_| 5000.0)[300..]);
-    assert!(during < 0.75 * before, "{before}, then {during}");
+    assert!(during < 0.6 * before, "{before}, then {during}");
     model.slowdown = ten_at_a_time;
     let after = mean_size(&model.run(&mut limit, 500, |_| 5000.0)[300..]);
     assert!((0.75..1.25).contains(&(after / before)), "{before}, then {after}");
