@@ -7,6 +7,7 @@ mod support;
 
 mod abandoned;
 mod async_cancelling;
+mod autoscaling;
 mod awaited_ends;
 mod awaited_tokens;
 mod awaiting;

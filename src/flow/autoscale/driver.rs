@@ -202,7 +202,6 @@ impl Driver {
         if let Some((from, decision)) = decision {
             self.apply(from, decision);
         }
-        self.turns.fetch_add(1, Ordering::Relaxed);
         true
     }
 
@@ -283,6 +282,7 @@ impl Turn for Driver {
     fn turn(&self) {
         let due = self.due();
         let taken = if due.is_some() { self.steering.lock().take() } else { None };
+        let is_turn = taken.is_some();
         if let (Some(mut steering), Some(due)) = (taken, due) {
             let is_there = self.steer(&mut steering);
             *self.steering.lock() = Some(steering);
@@ -297,6 +297,8 @@ impl Turn for Driver {
             let driver: Weak<Driver> = Weak::clone(&self.this);
             control_thread::take_turn(driver);
         }
+        // Last, so that who sees it can advance a clock to the next.
+        self.turns.fetch_add(u64::from(is_turn), Ordering::Relaxed);
     }
 
     fn skip(&self) {
