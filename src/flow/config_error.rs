@@ -9,7 +9,8 @@ use std::fmt;
 /// ```
 /// use formicary::{Pool, autoscale::Autoscaler};
 ///
-/// let error = Autoscaler::between(8, 2).start(&Pool::new(1)?).unwrap_err();
+/// let pool = Pool::new(1)?;
+/// let error = Autoscaler::between(8, 2).start(&pool).unwrap_err();
 /// assert_eq!(error.argument(), "min");
 /// assert_eq!(error.to_string(), "min is 8, which is above max, 2");
 /// # Ok::<(), formicary::BuildError>(())

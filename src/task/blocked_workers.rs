@@ -35,11 +35,11 @@ fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<
     let Some((engine, number)) = inside(pool) else { return Ok(BlockGuard::default()) };
     // Before it counts as blocked: a woken future may be polled at once, on this thread.
     engine.notify_pending_polls();
-    let worker = match deadline {
-        Some(_) => None,
-        None => Some(engine.blocked_workers().enter(number, || engine.progress_capacity(), has_fallback)?),
-    };
-    Ok(BlockGuard::new(worker, engine))
+    if deadline.is_some() {
+        return Ok(BlockGuard::new(None, engine));
+    }
+    let worker = engine.blocked_workers().enter(number, || engine.progress_capacity(), has_fallback)?;
+    Ok(BlockGuard::new(Some(worker), engine))
 }
 
 /// Counts the calling thread as blocked on `pool` even if it is the last worker. It is for a wait whose end does not depend on a task

@@ -52,7 +52,8 @@ impl Autoscaler {
     /// ```
     /// use formicary::{Pool, autoscale::Autoscaler};
     ///
-    /// let scaler = Autoscaler::between(1, 8).start(&Pool::new(1)?)?;
+    /// let pool = Pool::new(1)?;
+    /// let scaler = Autoscaler::between(1, 8).start(&pool)?;
     /// # drop(scaler);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -68,7 +69,8 @@ impl Autoscaler {
     /// ```
     /// use formicary::{Pool, autoscale::{Autoscaler, HillClimb}};
     ///
-    /// let scaler = Autoscaler::between(1, 8).controller(HillClimb::new()).start(&Pool::new(1)?)?;
+    /// let pool = Pool::new(1)?;
+    /// let scaler = Autoscaler::between(1, 8).controller(HillClimb::new()).start(&pool)?;
     /// # drop(scaler);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -83,7 +85,8 @@ impl Autoscaler {
     /// use formicary::{Pool, autoscale::Autoscaler};
     /// use std::time::Duration;
     ///
-    /// let error = Autoscaler::between(1, 8).period(Duration::ZERO).start(&Pool::new(1)?).unwrap_err();
+    /// let pool = Pool::new(1)?;
+    /// let error = Autoscaler::between(1, 8).period(Duration::ZERO).start(&pool).unwrap_err();
     /// assert_eq!(error.to_string(), "period is 0ns: it must be above 0");
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
@@ -96,7 +99,8 @@ impl Autoscaler {
     ///
     /// ```
     /// # use formicary::{Pool, autoscale::Autoscaler};
-    /// let scaler = Autoscaler::between(1, 8).history(0).start(&Pool::new(1)?)?;
+    /// let pool = Pool::new(1)?;
+    /// let scaler = Autoscaler::between(1, 8).history(0).start(&pool)?;
     /// assert!(scaler.changes().is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -224,7 +228,8 @@ impl Tuner {
     ///
     /// ```
     /// # use formicary::{Pool, autoscale::Autoscaler};
-    /// let tuner = Autoscaler::between(2, 8).start(&Pool::new(4)?)?;
+    /// let pool = Pool::new(4)?;
+    /// let tuner = Autoscaler::between(2, 8).start(&pool)?;
     /// tuner.pause();
     /// tuner.resume();
     /// assert!(!tuner.is_paused());
@@ -238,7 +243,8 @@ impl Tuner {
     ///
     /// ```
     /// # use formicary::{Pool, autoscale::Autoscaler};
-    /// let tuner = Autoscaler::between(2, 8).start(&Pool::new(4)?)?;
+    /// let pool = Pool::new(4)?;
+    /// let tuner = Autoscaler::between(2, 8).start(&pool)?;
     /// assert!(!tuner.is_paused());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -278,7 +284,8 @@ impl Tuner {
     ///
     /// ```
     /// # use formicary::{Pool, autoscale::Autoscaler};
-    /// let tuner = Autoscaler::between(2, 8).start(&Pool::new(4)?)?;
+    /// let pool = Pool::new(4)?;
+    /// let tuner = Autoscaler::between(2, 8).start(&pool)?;
     /// for change in tuner.changes() {
     ///     println!("{change}"); // after 1.2s: 4 to 6, tasks wait too long
     /// }
@@ -293,7 +300,8 @@ impl Tuner {
     ///
     /// ```
     /// # use formicary::{Pool, autoscale::Autoscaler};
-    /// let tuner = Autoscaler::between(2, 8).start(&Pool::new(4)?)?;
+    /// let pool = Pool::new(4)?;
+    /// let tuner = Autoscaler::between(2, 8).start(&pool)?;
     /// if let Some(decision) = tuner.latest() {
     ///     println!("{decision}"); // 4: all is within the thresholds
     /// }
@@ -325,7 +333,8 @@ impl Tuner {
     ///
     /// ```
     /// # use formicary::{Pool, autoscale::Autoscaler};
-    /// let tuner = Autoscaler::between(2, 8).start(&Pool::new(4)?)?;
+    /// let pool = Pool::new(4)?;
+    /// let tuner = Autoscaler::between(2, 8).start(&pool)?;
     /// assert_eq!(tuner.panics(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -72,7 +72,8 @@ impl ByLoad {
     /// ```
     /// use formicary::{Pool, autoscale::{Autoscaler, ByLoad}};
     ///
-    /// let scaler = Autoscaler::between(1, 4).controller(ByLoad::new()).start(&Pool::new(1)?)?;
+    /// let pool = Pool::new(1)?;
+    /// let scaler = Autoscaler::between(1, 4).controller(ByLoad::new()).start(&pool)?;
     /// # drop(scaler);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
