@@ -9,7 +9,7 @@ use crate::cancel::{CancelToken, earlier};
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
-use crate::sync::clock::deadline;
+use crate::sync::clock::{self, deadline};
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
@@ -20,7 +20,8 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
         let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
-        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
+        let start_by = self.max_queue_time.and_then(clock::deadline);
+        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), start_by }
     }
 
     fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
