@@ -8,9 +8,12 @@ use crate::flow::config_error::{ConfigError, check_not_zero, check_share};
 /// A probe changes the size by this share, and by at least 1. A small one could not be told from noise, and losses too small to be
 /// noticed would add up.
 const PROBE_SHARE: f64 = 0.15;
-/// Up to so many times as many periods a measurement takes if few tasks end, and how many are few.
+/// Up to so many times as many periods a measurement takes if few tasks end.
 const MOST_PERIODS: u32 = 8;
+/// So few say nothing at all.
 const FEW: u64 = 50;
+/// At rest, the load has changed if the throughput has by so many times the tolerance.
+const CHANGE: f64 = 4.0;
 /// The longest rest after a failed search, in measurements. It doubles up to this.
 const MOST_REST: u32 = 16;
 /// The utilisation from which more workers could help, where nothing is queued.
@@ -151,7 +154,8 @@ impl HillClimb {
         self
     }
 
-    /// Over how many periods it measures a size; up to eight times as many if fewer than 50 tasks end. Not 0. Default: 5.
+    /// Over how many periods it measures a size; up to eight times as many until `1 / tolerance²` tasks have ended, so that chance does
+    /// not decide. Not 0. Default: 5.
     ///
     /// ```
     /// # use formicary::autoscale::HillClimb;
@@ -247,11 +251,12 @@ impl Controller for HillClimb {
         }
         self.measurement.add(sample);
         let is_short = self.measurement.periods < self.measure;
-        let is_thin = self.measurement.ended < FEW;
+        // The number of tasks in a time varies by chance by about its square root.
+        let is_thin = (self.measurement.ended as f64) < self.tolerance.powi(-2);
         if is_short || is_thin && self.measurement.periods < self.measure.saturating_mul(MOST_PERIODS) {
             return Decision::keep(sample, Reason::Measuring);
         }
-        if is_thin {
+        if self.measurement.ended < FEW {
             return self.idle(sample);
         }
         let found = self.measurement.base();
@@ -263,7 +268,7 @@ impl Controller for HillClimb {
             Phase::Probe { is_up } => self.judge(is_up, found, sample),
             Phase::Rest { left } => {
                 let change = (found.throughput - self.base.throughput).abs();
-                let has_changed = change > 2.0 * self.tolerance * self.base.throughput
+                let has_changed = change > CHANGE * self.tolerance * self.base.throughput
                     || found.is_saturated != self.base.is_saturated;
                 if has_changed || left <= 1 {
                     self.base = found;

@@ -139,10 +139,26 @@ fn hill_climbing_finds_the_peak_from_both_sides() {
         let periods = model.run(&mut HillClimb::new(), 3000, |_| 1000.0);
         assert_bounded(&model, &periods);
         let late = &periods[1000..];
+        assert!(turns(late) <= 60, "from {start}: {} turns in {} periods", turns(late), late.len());
         let mean = mean_size(late);
         assert!((5.0..=11.0).contains(&mean), "from {start}: {mean}, {:?}", sizes(&periods));
         let got = mean_throughput(late) / ONE_BUSY / best;
         assert!(got > 0.9, "from {start}: {got} of the best throughput");
+    }
+}
+
+/// Also where the load is just about what would make a larger size worth a trial.
+#[test]
+fn hill_climbing_rests_under_a_steady_load() {
+    for busy in 1..13 {
+        let mut model = Model::new(4, (1, 40));
+        model.queue = 200;
+        let periods = model.run(&mut HillClimb::new(), 3000, |_| f64::from(busy) * ONE_BUSY);
+        assert_bounded(&model, &periods);
+        let late = &periods[1000..];
+        assert!(turns(late) <= 100, "{} turns at {busy}: {:?}", turns(late), sizes(late));
+        assert!(mean_throughput(late) > 0.9 * f64::from(busy) * ONE_BUSY, "at {busy}: {:?}", sizes(late));
+        assert!(mean_size(late) <= 2.0 * f64::from(busy) + 2.0, "at {busy}: {:?}", sizes(late));
     }
 }
 
