@@ -24,6 +24,7 @@ mod pool_views;
 mod reentry;
 mod state;
 mod stats;
+pub(crate) mod steering;
 mod verbs;
 mod view;
 
