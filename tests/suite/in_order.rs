@@ -11,8 +11,8 @@ use crate::support::verbs::{assert_each_verb_refuses, each_verb_with_each_option
 use crate::support::waking::block_on;
 use crate::support::{Count, Gate, RunTask, eventually, on_every_dispatch, quiet_panics};
 use formicary::{
-    Accepts, Builder, CancelToken, Dispatch, Limited, Nested, OnDrop, Pool, PoolControl, PoolWithFunc, StatefulPool,
-    SubmitErrorKind, Task, as_completed, wait_any,
+    Accepts, Builder, CancelToken, Dispatch, Limited, Nested, OnDrop, Overflow, Pool, PoolControl, PoolWithFunc,
+    StatefulPool, SubmitErrorKind, Task, as_completed, wait_any,
 };
 use parking_lot::Mutex;
 
@@ -481,4 +481,39 @@ fn at_random<D: Dispatch>() {
 #[test]
 fn each_task_has_one_end() {
     on_every_dispatch!(at_random);
+}
+
+/// The policies of a full pool, and tasks that wait for too long: what is dropped is counted, and the rest keeps its order.
+fn policies<D: Dispatch>() {
+    for policy in [Overflow::DropOldest, Overflow::DropNewest, Overflow::CallerRuns] {
+        let (log, gate) = (Log::default(), Gate::new());
+        let pool = builder::<D>(1, 3).overflow(policy).build().unwrap();
+        let lane = pool.with().in_order(1);
+        lane.submit(gate.closure()).unwrap();
+        gate.await_arrivals(1);
+        lane.clone().max_queue_time(Duration::ZERO).submit(noting(&log, 9)).unwrap();
+        (0..2).for_each(|n| lane.submit(noting(&log, n)).unwrap());
+        // The key has as many as it may have: the caller of this one waits, or one is dropped.
+        together(2, |thread| match thread {
+            0 => lane.submit(noting(&log, 2)).unwrap(),
+            _ => {
+                eventually("it waits, or one is dropped", || {
+                    pool.stats().dropped > 0 || policy == Overflow::CallerRuns
+                });
+                gate.open();
+            }
+        });
+        assert!(pool.wait_idle());
+        let ran = std::mem::take(&mut *log.lock());
+        let expected: &[usize] = if policy == Overflow::DropNewest { &[0, 1] } else { &[0, 1, 2] };
+        assert_eq!(ran, expected, "{policy:?}");
+        let stats = pool.stats();
+        assert_eq!((stats.submitted, stats.completed), (stats.completed + stats.dropped, 1 + ran.len() as u64));
+        assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn what_is_dropped_leaves_the_order() {
+    on_every_dispatch!(policies);
 }
