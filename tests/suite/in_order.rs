@@ -517,3 +517,25 @@ fn policies<D: Dispatch>() {
 fn what_is_dropped_leaves_the_order() {
     on_every_dispatch!(policies);
 }
+
+/// A future is in the order from when it is accepted, not from when it was made.
+fn futures_in_order<D: Dispatch>() {
+    let (log, gate) = (Log::default(), Gate::new());
+    let pool = builder::<D>(2, 10).build().unwrap();
+    let lane = pool.with().in_order(1);
+    lane.submit(gate.closure()).unwrap();
+    gate.await_arrivals(1);
+    let made_first = lane.spawn_async(noting(&log, 2));
+    let made_last = lane.spawn_async(noting(&log, 1));
+    let handles = [block_on(made_last).unwrap(), block_on(made_first).unwrap()];
+    lane.submit(noting(&log, 3)).unwrap();
+    gate.open();
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    assert!(pool.wait_idle());
+    assert_eq!(*log.lock(), [1, 2, 3]);
+}
+
+#[test]
+fn acceptance_makes_the_order() {
+    on_every_dispatch!(futures_in_order);
+}
