@@ -282,9 +282,31 @@ fn runs_what_is_before<D: Dispatch>() {
     }
 }
 
+/// The same in a view whose only permit the waiting task has: the tasks of the key run with that.
+fn runs_with_the_permit_of_the_view<D: Dispatch>() {
+    for workers in [1, 3] {
+        let pool = builder::<D>(workers, 100).build().unwrap();
+        let (view, log) = (Arc::new(pool.limited(1)), Log::default());
+        let (own, noted) = (Arc::clone(&view), Arc::clone(&log));
+        let waits = move || {
+            let lane = own.with().in_order(1);
+            (0..5).for_each(|n| lane.submit(noting(&noted, n)).unwrap());
+            lane.spawn(noting(&noted, 5)).unwrap().join().unwrap();
+            lane.submit(noting(&noted, 6)).unwrap();
+            lane.run(noting(&noted, 7)).unwrap();
+        };
+        view.run(waits).unwrap();
+        assert!(log.lock().iter().copied().eq(0..8), "{:?}", log.lock());
+        assert!(view.wait_idle() && pool.wait_idle());
+        let stats = view.stats();
+        assert_eq!((stats.submitted, stats.completed, stats.peak_running), (9, 9, 1), "{stats:?}");
+    }
+}
+
 #[test]
 fn a_worker_that_waits_for_another_key_runs_what_is_before() {
     on_every_dispatch!(runs_what_is_before);
+    on_every_dispatch!(runs_with_the_permit_of_the_view);
 }
 
 /// The end of a task, whatever it is, lets the next start.
