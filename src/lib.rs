@@ -66,6 +66,9 @@
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
+//! | [`With::in_order`] | the tasks of a key one at a time, in their order |
+//! | `Pool::spawn_future` | futures that the workers poll (feature `async`) |
+//! | `Pool::service`, `PoolService` | pools as services of `tower` (feature `tower`) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`autoscale`] | a size that follows the load: by queue wait, throughput, or latency |
 //! | [`sizing`] | how many workers, and what binds: demand, processors, memory, or a downstream |
@@ -172,6 +175,8 @@ pub use engine::stats::{Drops, Refusals, ShutdownReport, Stats};
 pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
+#[cfg(feature = "tower")]
+pub use flow::tower::{FnService, PoolService, ResponseFuture};
 pub use flow::{autoscale, sizing};
 pub use pool::builder::Builder;
 pub use pool::{
@@ -239,6 +244,12 @@ mod table {
     assert_impl_all!(sizing::Sizing: Send, Sync, Clone);
     assert_impl_all!(sizing::Recommendation: Send, Sync, Clone);
     assert_impl_all!(sizing::ConfigError: std::error::Error, Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(FnService<Limited, fn(u8) -> u8>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(PoolService<StatefulPool<Local>>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(ResponseFuture<std::cell::Cell<u8>>: Send);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.

@@ -2,4 +2,8 @@
 
 pub mod autoscale;
 pub(crate) mod config_error;
+#[cfg(feature = "async")]
+mod future;
 pub mod sizing;
+#[cfg(feature = "tower")]
+pub(crate) mod tower;
