@@ -17,7 +17,7 @@ use crate::engine::reconfigure::Reconfigure;
 use crate::engine::replacing::Replacing;
 use crate::engine::stats::Stats;
 use crate::error::BuildError;
-use crate::queue::{Dispatch, Load};
+use crate::queue::{Dispatch, Load, TenantStats};
 use crate::sync::Ordering;
 use crate::task::current_worker::PoolId;
 use crate::task::liveness::Liveness;
@@ -143,6 +143,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lifecycle.is_closed()
+    }
+
+    /// The figures of each tenant that has tasks.
+    pub(crate) fn tenants(&self) -> Vec<TenantStats> {
+        self.queue.tenants()
     }
 
     /// The queue's figures without its stale entries, and without the tasks of workers that were given up.

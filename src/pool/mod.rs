@@ -15,6 +15,7 @@ mod ending;
 pub(crate) mod examples;
 mod function;
 mod global;
+mod ordering;
 mod pause;
 mod propagating;
 mod ready_items;

@@ -8,6 +8,7 @@ use super::with::With;
 use crate::cancel::{CancelToken, earlier};
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError};
+use crate::queue::KeptLane;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
 use crate::task::handle::Handle;
@@ -23,8 +24,20 @@ impl<'p, P: AnyPool> With<'p, P> {
         TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
     }
 
-    fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
-        self.pool.engine().options(self.key, mode).with_token(token)
+    /// The tenant's lane, which must be kept until the task is in. `None` for a task without a tenant.
+    #[track_caller]
+    fn lane(&self) -> Option<KeptLane> {
+        self.pool.engine().lane_of_tenant(self.tenant.as_ref()?)
+    }
+
+    fn options<'t>(
+        &self,
+        lane: Option<&KeptLane>,
+        token: Option<&'t CancelToken>,
+        mode: WaitMode,
+    ) -> SubmitOptions<'t> {
+        let options = self.pool.engine().options(self.key, mode).with_token(token);
+        lane.map_or(options, |lane| options.in_lane(lane.number()))
     }
 
     /// How long a blocking verb waits for room.
@@ -35,25 +48,31 @@ impl<'p, P: AnyPool> With<'p, P> {
         }
     }
 
+    #[track_caller]
     fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
-        verbs::enter(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
+        let lane = self.lane();
+        verbs::enter(self.pool, task_state, self.options(lane.as_ref(), task_state.meta().token.as_ref(), mode))
     }
 
+    #[track_caller]
     fn submit_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
+        let lane = self.lane();
+        let options = self.options(lane.as_ref(), None, mode);
         if task_options.is_none() {
-            return verbs::submit(self.pool, x, self.options(None, mode));
+            return verbs::submit(self.pool, x, options);
         }
-        verbs::submit_state(self.pool, x, task_options.in_token(), self.options(None, mode))
+        verbs::submit_state(self.pool, x, task_options.in_token(), options)
     }
 
+    #[track_caller]
     fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
@@ -64,13 +83,15 @@ impl<'p, P: AnyPool> With<'p, P> {
         Ok(Handle::new(task_state))
     }
 
+    #[track_caller]
     fn run_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
         if task_options.is_none() {
-            return verbs::run(self.pool, x, self.options(None, mode));
+            let lane = self.lane();
+            return verbs::run(self.pool, x, self.options(lane.as_ref(), None, mode));
         }
         // Not on the caller's stack: a caller with a deadline may return before the task has ended.
         let task_state = verbs::task_state(self.pool, x, task_options, true);
@@ -91,8 +112,9 @@ impl<'p, P: AnyPool> With<'p, P> {
             token.cancel_after(limit);
             token
         });
-        verbs::enter_async(self.pool, task_state, self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever))
-            .await
+        let lane = self.lane();
+        let options = self.options(lane.as_ref(), room.as_ref().or(token.as_ref()), WaitMode::Forever);
+        verbs::enter_async(self.pool, task_state, options).await
     }
 }
 
@@ -109,6 +131,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// # Errors
     /// [`SubmitError`], with `x`: as `submit` of the pool; of kind `TimedOut` if the time for room is up or the deadline has passed; or of
     /// kind `Cancelled` if the token was cancelled before there was room.
+    #[track_caller]
     pub fn submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
@@ -133,6 +156,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit); of kind `Full` if there is no room.
+    #[track_caller]
     pub fn try_submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
@@ -165,7 +189,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         async move {
             match task {
                 Ok(task_state) => with.enter_async(task_state).await.map(drop),
-                Err(x) => verbs::submit_async(with.pool, x, with.options(None, WaitMode::Forever)).await,
+                Err(x) => {
+                    let lane = with.lane();
+                    verbs::submit_async(with.pool, x, with.options(lane.as_ref(), None, WaitMode::Forever)).await
+                }
             }
         }
     }
@@ -180,6 +207,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
+    #[track_caller]
     pub fn spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
@@ -200,6 +228,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit).
+    #[track_caller]
     pub fn try_spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
@@ -247,6 +276,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// # Errors
     /// [`CallError`]: refused, with `x`, as by [`submit`](Self::submit); or failed, because it panicked, the deadline passed, or the token
     /// was cancelled.
+    #[track_caller]
     pub fn run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
@@ -267,6 +297,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`run`](Self::run); refused with kind `Full` if there is no room.
+    #[track_caller]
     pub fn try_run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
@@ -318,6 +349,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// # Errors
     /// [`SubmitAllError`], as [`submit`](Self::submit) for the first that is refused. It holds that one, the number of those accepted
     /// before, and the rest of the iterator.
+    #[track_caller]
     pub fn submit_all<I>(&self, all: I) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>>
     where
         I: IntoIterator,
@@ -326,7 +358,11 @@ impl<'p, P: AnyPool> With<'p, P> {
     {
         let submit = |x| self.submit(x);
         match self.task_options().is_none() {
-            true => verbs::submit_all_plain(self.pool, all, self.options(None, WaitMode::Never), submit),
+            true => {
+                let lane = self.lane();
+                let options = self.options(lane.as_ref(), None, WaitMode::Never);
+                verbs::submit_all_plain(self.pool, all, options, submit)
+            }
             false => verbs::submit_all(all, submit),
         }
     }

@@ -62,6 +62,8 @@ macro_rules! each_dispatch {
         $with!(formicary::Stack, "Stack");
         $with!(formicary::Ring, "Ring");
         $with!(formicary::Sharded, "Sharded");
+        $with!(formicary::Priority, "Priority");
+        $with!(formicary::Fair, "Fair");
     };
 }
 

@@ -323,7 +323,8 @@ impl<I, F> Newcomer<I, F> {
         F: FnOnce(I) -> R::Item,
     {
         let number = self.number.unwrap_or_else(|| view.tree.number());
-        (number, Unstarted { item: self.lazy.build(), lane: self.lane, view: Arc::clone(view) })
+        let lane = view.engine().keep_lane(self.lane);
+        (number, Unstarted { item: self.lazy.build(), lane, view: Arc::clone(view) })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::engine::wait_queue::{WaitNode, WaitQueue};
 use crate::error::JoinError;
 use crate::queue::deques::{Deques, LocalDeque, Victims};
-use crate::queue::{Balance, DEFAULT_LANE, OwnQueue, Queue, QueueCx, Refused, Shape, TaskQueue};
+use crate::queue::{DEFAULT_LANE, OwnQueue, Queue, QueueCx, Refused, Shape, TaskQueue};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 
@@ -40,13 +40,12 @@ pub(super) const OPENS: usize = 101;
 
 impl<Q: Queue<usize>> ModelPool<Q> {
     pub(super) fn new(workers: usize, bound: usize, enough: usize) -> Arc<Self> {
-        let shape =
-            Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
+        let shape = Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), ..Shape::default() };
         let queue = TaskQueue::new(&shape, usize::MAX).expect("the shape is good");
         let (deques, parking) = (Deques::new(), Parking::new(0));
         let (closed, done, busy) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
-        let (mailboxes, wait_queue) = (Mailboxes::new(), WaitQueue::new());
+        let (mailboxes, wait_queue) = (Mailboxes::new(), WaitQueue::new(queue.room_order()));
         Arc::new(ModelPool { queue, deques, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
     }
 
@@ -181,7 +180,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         }
         drop(open);
         self.queue.finished(cx);
-        self.wait_queue.notify_heads(|lane| self.queue.has_room(lane));
+        self.wait_queue.notify_heads(|lane, others| self.queue.has_room(lane, others));
         if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
             self.parking.wake_all();
         }
