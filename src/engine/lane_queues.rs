@@ -179,7 +179,7 @@ pub(super) struct LaneQueues {
     /// How many waiters of all lanes are prompt.
     prompt: usize,
     order: RoomOrder,
-    /// The last lane that had its turn, where they take turns.
+    /// The lane whose head left last, where lanes take turns.
     last_turn: usize,
 }
 
@@ -187,8 +187,9 @@ pub(super) struct LaneQueues {
 pub(super) struct Offers {
     /// How many lanes are left.
     left: usize,
-    /// Where lanes take turns, none comes twice anyway.
+    /// Where lanes take turns, the last one is enough.
     made: Vec<usize>,
+    last: usize,
 }
 
 impl LaneQueues {
@@ -229,16 +230,18 @@ impl LaneQueues {
         self.prompt -= usize::from(queue.prompt.remove(&ticket).is_some());
         queue.futures.remove(&ticket);
         self.clear(lane);
-        if let RoomOrder::Levels(turns) = &mut self.order {
-            if was_first {
-                turns.lane_went(lane, |lane| self.by_lane.contains_key(&lane));
+        if was_first {
+            match &mut self.order {
+                RoomOrder::Separate => {}
+                RoomOrder::Levels(turns) => turns.lane_went(lane, |lane| self.by_lane.contains_key(&lane)),
+                RoomOrder::Turns { .. } => self.last_turn = lane,
             }
         }
         was_first
     }
 
     /// The lane that may have room when the head of this one has left.
-    pub(super) fn lane_for_next(&mut self, lane: usize) -> Option<usize> {
+    pub(super) fn lane_for_next(&self, lane: usize) -> Option<usize> {
         match self.order {
             RoomOrder::Separate => Some(lane),
             _ => self.next_offer(&mut self.offers()),
@@ -246,11 +249,11 @@ impl LaneQueues {
     }
 
     pub(super) fn offers(&self) -> Offers {
-        Offers { left: self.by_lane.len(), made: Vec::new() }
+        Offers { left: self.by_lane.len(), made: Vec::new(), last: self.last_turn }
     }
 
     /// The next lane that room is to be offered to, where they share it.
-    pub(super) fn next_offer(&mut self, offers: &mut Offers) -> Option<usize> {
+    pub(super) fn next_offer(&self, offers: &mut Offers) -> Option<usize> {
         offers.left = offers.left.checked_sub(1)?;
         if let RoomOrder::Levels(turns) = &self.order {
             let is_new = |lane| self.by_lane.contains_key(&lane) && !offers.made.contains(&lane);
@@ -258,8 +261,8 @@ impl LaneQueues {
             offers.made.push(lane);
             return Some(lane);
         }
-        self.last_turn = self.lane_after(Some(self.last_turn)).or_else(|| self.lane_after(None))?;
-        Some(self.last_turn)
+        offers.last = self.lane_after(Some(offers.last)).or_else(|| self.lane_after(None))?;
+        Some(offers.last)
     }
 
     /// Whether the head of a lane is prompt.
