@@ -49,14 +49,15 @@ pub struct Flows<T> {
     /// Those with queued tasks: start, number of the entry, lane. Of equal starts the first to be entered goes first.
     ready: BTreeSet<(u128, u64, usize)>,
     entries: u64,
-    /// Those without tasks that have had more than their share: start, lane. They are forgotten when the virtual time reaches the start, or
-    /// when nothing is queued. A tenant that were forgotten at once could take more than its share by submitting one task at a time.
+    /// Those without queued tasks that have had more than their share: start, lane. They count as if they had tasks until the virtual time
+    /// reaches the start, or nothing is queued. If they were forgotten at once, a tenant could take more than its share by submitting one
+    /// task at a time, and the virtual time would run ahead of those who wait.
     ahead: BTreeSet<(u128, usize)>,
     /// The virtual time.
     now: u128,
     /// How far it advances with the next start, because of the last one.
     step: u128,
-    /// The sum of the weights of `ready`.
+    /// The sum of the weights of `ready` and `ahead`.
     weights: u64,
     /// The most tasks of a tenant that may wait.
     bound: usize,
@@ -84,17 +85,31 @@ impl<T> Flows<T> {
         self.ready.insert((start, self.entries, lane));
     }
 
-    /// A flow has fewer tasks than before: forgets it if it has none and had no more than its share.
-    fn settle(&mut self, lane: usize) {
-        match self.flows.get(&lane) {
-            Some(flow) if flow.is_idle() => _ = self.ahead.insert((flow.start, lane)),
-            _ => {}
+    /// A flow has no queued tasks any more.
+    fn leave(&mut self, lane: usize) {
+        if let Some(flow) = self.flows.get(&lane) {
+            self.ahead.insert((flow.start, lane));
         }
+        self.forget_past();
+    }
+
+    /// Forgets the flows without queued tasks that are no longer ahead, but for those whose tasks run.
+    fn forget_past(&mut self) {
         while let Some((start, lane)) = self.ahead.first().copied() {
             if start > self.now && !self.ready.is_empty() {
                 return;
             }
             self.ahead.pop_first();
+            if let Some(flow) = self.flows.get(&lane) {
+                self.weights -= u64::from(flow.weight);
+                self.forget_if_idle(lane);
+            }
+        }
+    }
+
+    /// Forgets a flow that is not ahead, if it has no tasks.
+    fn forget_if_idle(&mut self, lane: usize) {
+        if self.flows.get(&lane).is_some_and(Flow::is_idle) {
             self.flows.remove(&lane);
             if lane != DEFAULT_LANE {
                 self.lanes.release(lane);
@@ -159,16 +174,13 @@ impl<T: Send + 'static> Order for Flows<T> {
         flow.bounded += usize::from(!task.is_nested);
         flow.submitted += 1;
         let was_empty = flow.list.is_empty();
+        flow.list.push(task);
         if was_empty {
-            if flow.running == 0 {
-                self.ahead.remove(&(flow.start, lane));
+            if !self.ahead.remove(&(flow.start, lane)) {
+                self.weights += u64::from(flow.weight);
             }
             flow.start = flow.start.max(self.now);
-        }
-        flow.list.push(task);
-        let (start, weight) = (flow.start, flow.weight);
-        if was_empty {
-            self.weights += u64::from(weight);
+            let start = flow.start;
             self.enter(lane, start);
         }
     }
@@ -184,39 +196,129 @@ impl<T: Send + 'static> Order for Flows<T> {
         flow.running += usize::from(runs);
         let next = flow.start;
         if flow.list.is_empty() {
-            self.weights -= u64::from(flow.weight);
+            self.leave(lane);
         } else {
             self.enter(lane, next);
+            self.forget_past();
         }
-        self.settle(lane);
         Some((lane, task))
     }
 
     fn ended(&mut self, lane: usize) {
         if let Some(flow) = self.flows.get_mut(&lane) {
             flow.running -= 1;
+            if !self.ahead.contains(&(flow.start, lane)) {
+                self.forget_if_idle(lane);
+            }
         }
-        self.settle(lane);
     }
 
     fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&Queued<T>) -> bool, swept: &mut Vec<Queued<T>>) {
-        let (mut emptied, weights) = (Vec::new(), &mut self.weights);
+        let mut emptied = Vec::new();
         for (lane, flow) in self.flows.iter_mut().filter(|(_, flow)| !flow.list.is_empty()) {
             let before = swept.len();
             flow.list.sweep_into(is_dead, swept);
             flow.bounded -= swept[before..].iter().filter(|task| !task.is_nested).count();
             if flow.list.is_empty() {
-                *weights -= u64::from(flow.weight);
                 emptied.push(*lane);
             }
         }
         if !emptied.is_empty() {
             self.ready.retain(|(_, _, lane)| emptied.binary_search(lane).is_err());
-            emptied.into_iter().for_each(|lane| self.settle(lane));
+            emptied.into_iter().for_each(|lane| self.leave(lane));
         }
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(&Queued<T>)) {
         self.flows.values().flat_map(|flow| flow.list.iter()).for_each(visit);
+    }
+}
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use super::*;
+
+    /// How many tenants come, one after the other.
+    const TENANTS: u32 = if cfg!(miri) { 1000 } else { 1_000_000 };
+
+    fn push(flows: &mut Flows<u32>, tenant: u32, weight: u32) {
+        let lane = flows.lanes.of(&Tenant::from(tenant), |_| weight);
+        flows.push(lane.number(), Queued { item: tenant, is_nested: false });
+    }
+
+    fn start(flows: &mut Flows<u32>) -> u32 {
+        let (lane, task) = flows.pop(true).unwrap();
+        flows.ended(lane);
+        task.item
+    }
+
+    /// Nothing is left of tenants without tasks, also beside one that always has some: then they are forgotten soon after.
+    #[test]
+    fn a_million_tenants_in_turn_leave_nothing() {
+        for has_backlog in [false, true] {
+            let mut flows = Flows::new(&Shape::default()).unwrap();
+            for tenant in 1..=TENANTS {
+                push(&mut flows, tenant, 1 + tenant % 5);
+                if has_backlog {
+                    push(&mut flows, 0, 3);
+                    start(&mut flows);
+                }
+                start(&mut flows);
+                assert!(flows.flows.len() <= 16 && flows.lanes.len() <= 16, "{}", flows.flows.len());
+            }
+            while !flows.ready.is_empty() {
+                start(&mut flows);
+            }
+            assert_eq!((flows.flows.len(), flows.ahead.len(), flows.lanes.len(), flows.weights), (0, 0, 0, 0));
+        }
+    }
+
+    /// Many tenants at once leave nothing either, whether their tasks are started or taken out.
+    #[test]
+    fn many_tenants_at_once_leave_nothing() {
+        for is_swept in [false, true] {
+            let mut flows = Flows::new(&Shape { tenant_queue: Some(2), ..Shape::default() }).unwrap();
+            (0..10_000).for_each(|n| push(&mut flows, n / 2, u32::MAX));
+            assert_eq!((flows.flows.len(), flows.lanes.len()), (5000, 5000));
+            if is_swept {
+                flows.sweep_into(&mut |task| task.item % 2 == 0, &mut Vec::new());
+                assert_eq!((flows.flows.len(), flows.lanes.len(), flows.ready.len()), (2500, 2500, 2500));
+                flows.sweep_into(&mut |_| true, &mut Vec::new());
+            } else {
+                (0..10_000).for_each(|_| _ = start(&mut flows));
+            }
+            assert_eq!((flows.flows.len(), flows.ahead.len(), flows.lanes.len(), flows.weights), (0, 0, 0, 0));
+        }
+    }
+
+    /// The most a newcomer waits for: one start of each other tenant that has tasks, or had some shortly before, whatever their weights and
+    /// backlogs.
+    #[test]
+    fn a_newcomer_waits_for_one_start_of_each_other_tenant() {
+        let mut seed = 7_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let mut most = 0;
+        for round in 0..200 {
+            let mut flows = Flows::new(&Shape::default()).unwrap();
+            let others = 1 + round % 20;
+            for tenant in 0..others {
+                let weight = 1 + random(100) as u32;
+                (0..=random(300)).for_each(|_| push(&mut flows, tenant, weight));
+            }
+            let mut newcomer = 1000;
+            while flows.ready.len() > 1 {
+                (0..random(20)).for_each(|_| _ = flows.pop(true).map(|(lane, _)| flows.ended(lane)));
+                newcomer += 1;
+                push(&mut flows, newcomer, 1 + random(100) as u32);
+                let (tenants, waiting) = (flows.flows.len(), flows.ready.len());
+                let before = (0..).take_while(|_| start(&mut flows) != newcomer).count();
+                assert!(before < tenants && tenants - waiting < 10, "{before} starts, {waiting} of {tenants} tenants");
+                most = most.max(before);
+            }
+        }
+        assert!(most > 1, "it is no more than one only because nobody waits");
     }
 }

@@ -17,8 +17,9 @@ pub use tenant::{Tenant, TenantStats};
 /// proportion to its weight ([`Builder::share`](crate::Builder::share); 1 by default); the others share what one does not use. A tenant's
 /// own tasks start in the order in which they came. Tasks without a tenant belong to one default tenant, of weight 1.
 ///
-/// **The bound.** A tenant that has had no tasks for a while is not kept waiting by the backlog of another one: between the submission of
-/// its task and the start, at most one task starts for each other tenant that has tasks, and one for each worker, however many are queued.
+/// **The bound.** The backlog of a tenant does not keep another one waiting. Between the submission of a task and its start, at most one task
+/// starts for each other tenant that has tasks, or had some just before, however many are queued and whatever the weights. That is for a
+/// tenant that has had no more than its share so far; what workers have taken already runs first in any case.
 ///
 /// - **What counts is starts**, not time: a tenant whose tasks take ten times as long uses ten times the workers' time. Give it a weight.
 /// - **An idle tenant costs nothing**: what the pool keeps of it is freed when its tasks are over and the others have caught up, at the
