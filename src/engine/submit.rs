@@ -29,13 +29,17 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// # Panics
     /// If the weight is 0.
     #[track_caller]
-    pub(crate) fn lane_of_tenant(&self, tenant: &Tenant) -> Option<KeptLane> {
+    #[inline]
+    pub(crate) fn lane_of_tenant(&self, tenant: Option<&Tenant>) -> Option<KeptLane> {
+        if !D::Queue::<R::Item>::HAS_TENANTS {
+            return None;
+        }
         let weigh = |tenant: &Tenant| {
             let share = self.options.share.as_ref()?;
             self.catch_user_panic(|| share(tenant))
         };
         let lanes = self.queue.tenant_lanes()?;
-        Some(lanes.of(tenant, |tenant| weigh(tenant).unwrap_or(DEFAULT_WEIGHT)))
+        Some(lanes.of(tenant?, |tenant| weigh(tenant).unwrap_or(DEFAULT_WEIGHT)))
     }
 
     /// Keeps a lane for a task that is not queued yet.

@@ -134,8 +134,8 @@ impl<P: AnyPool<Dispatch = Fair>> With<'_, P> {
 }
 
 impl Pool<Fair> {
-    /// The figures of each tenant that has tasks queued or running, those that became active first in front. Takes time in proportion to their
-    /// number, under the lock of the queue.
+    /// The figures of each tenant that has tasks queued or running: the default tenant, then the others, those that became active first in
+    /// front. Takes time in proportion to their number, under the lock of the queue.
     ///
     /// ```
     /// use formicary::{Fair, Pool};

@@ -27,7 +27,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// The tenant's lane, which must be kept until the task is in. `None` for a task without a tenant.
     #[track_caller]
     fn lane(&self) -> Option<KeptLane> {
-        self.pool.engine().lane_of_tenant(self.tenant.as_ref()?)
+        self.pool.engine().lane_of_tenant(self.tenant.as_ref())
     }
 
     fn options<'t>(

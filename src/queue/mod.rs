@@ -272,7 +272,7 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
         0
     }
 
-    /// Whether a lane has room, beside so many other tasks. May be wrongly `true`.
+    /// Whether a lane has room, beside so many other tasks of other lanes. May be wrongly `true`.
     fn has_room(&self, _lane: usize, _others: usize) -> bool {
         true
     }

@@ -149,8 +149,9 @@ impl<O> State<O> {
 }
 
 impl<O: Order> State<O> {
-    fn has_room(&mut self, lane: usize, others: usize) -> bool {
-        self.room_for(1, others) > 0 && self.order.room(lane) > others
+    /// Whether there is room for a task beside `reserved` others of its lane.
+    fn has_room(&mut self, lane: usize, reserved: usize) -> bool {
+        self.room_for(1, reserved) > 0 && self.order.room(lane) > reserved
     }
 
     fn accept(&mut self, lane: usize, item: O::Item, is_nested: bool) {
@@ -303,7 +304,9 @@ impl<O: Order> Queue<O::Item> for OrderedQueue<O> {
     }
 
     fn has_room(&self, lane: usize, others: usize) -> bool {
-        self.state.lock().has_room(lane, others)
+        // The others are not of this lane.
+        let mut state = self.state.lock();
+        state.order.room(lane) > 0 && state.room_for(1, others) > 0
     }
 
     fn cx(&self, worker: usize) -> OrderedCx {

@@ -1,6 +1,7 @@
 //! The order of the tenants' tasks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::mem;
 
 use super::{Tenant, TenantLanes, TenantStats};
@@ -17,6 +18,9 @@ const TURN: u128 = 1 << 64;
 /// The weight of the default tenant, and of all where there is no [`Builder::share`](crate::Builder::share).
 pub(crate) const DEFAULT_WEIGHT: u32 = 1;
 
+/// While nothing is queued, the heap keeps memory for so many tenants.
+const KEPT_PLACES: usize = 1024;
+
 /// The tasks of one tenant.
 struct Flow<T> {
     /// `None`: the default tenant.
@@ -32,6 +36,10 @@ struct Flow<T> {
 }
 
 impl<T> Flow<T> {
+    fn new(tenant: Option<Tenant>, weight: u32) -> Self {
+        Flow { tenant, weight, list: List::new(), start: 0, bounded: 0, running: 0, submitted: 0 }
+    }
+
     fn is_idle(&self) -> bool {
         self.list.is_empty() && self.running == 0
     }
@@ -45,9 +53,10 @@ impl<T> Flow<T> {
 #[doc(hidden)]
 pub struct Flows<T> {
     lanes: Arc<TenantLanes>,
+    /// The default tenant's is always there.
     flows: BTreeMap<usize, Flow<T>>,
-    /// Those with queued tasks: start, number of the entry, lane. Of equal starts the first to be entered goes first.
-    ready: BTreeSet<(u128, u64, usize)>,
+    /// Those with queued tasks, the earliest first: start, number of the entry, lane. Of equal starts the first to be entered goes first.
+    ready: BinaryHeap<Reverse<(u128, u64, usize)>>,
     entries: u64,
     /// Those without queued tasks that have had more than their share: start, lane. They count as if they had tasks until the virtual time
     /// reaches the start, or nothing is queued. If they were forgotten at once, a tenant could take more than its share by submitting one
@@ -69,26 +78,27 @@ impl<T> Flows<T> {
         if self.flows.contains_key(&lane) {
             return lane;
         }
-        let (lane, tenant, weight) = match self.lanes.keep(lane) {
-            Some((tenant, weight)) => (lane, Some(tenant), weight),
-            None => (DEFAULT_LANE, None, DEFAULT_WEIGHT),
-        };
-        let list = List::new();
-        let flow = || Flow { tenant, weight, list, start: 0, bounded: 0, running: 0, submitted: 0 };
-        self.flows.entry(lane).or_insert_with(flow);
+        let Some((tenant, weight)) = self.lanes.keep(lane) else { return DEFAULT_LANE };
+        self.flows.insert(lane, Flow::new(Some(tenant), weight));
         lane
     }
 
     /// Enters a flow that has got its first task, or has another one after a start.
     fn enter(&mut self, lane: usize, start: u128) {
         self.entries += 1;
-        self.ready.insert((start, self.entries, lane));
+        self.ready.push(Reverse((start, self.entries, lane)));
     }
 
     /// A flow has no queued tasks any more.
     fn leave(&mut self, lane: usize) {
-        if let Some(flow) = self.flows.get(&lane) {
-            self.ahead.insert((flow.start, lane));
+        match self.flows.get(&lane) {
+            // The usual end of a task where there is no other: without an allocation.
+            Some(flow) if self.ready.is_empty() => {
+                self.weights -= u64::from(flow.weight);
+                self.forget_if_idle(lane);
+            }
+            Some(flow) => _ = self.ahead.insert((flow.start, lane)),
+            None => {}
         }
         self.forget_past();
     }
@@ -105,15 +115,16 @@ impl<T> Flows<T> {
                 self.forget_if_idle(lane);
             }
         }
+        if self.ready.is_empty() && self.ready.capacity() > KEPT_PLACES {
+            self.ready = BinaryHeap::new();
+        }
     }
 
     /// Forgets a flow that is not ahead, if it has no tasks.
     fn forget_if_idle(&mut self, lane: usize) {
-        if self.flows.get(&lane).is_some_and(Flow::is_idle) {
+        if lane != DEFAULT_LANE && self.flows.get(&lane).is_some_and(Flow::is_idle) {
             self.flows.remove(&lane);
-            if lane != DEFAULT_LANE {
-                self.lanes.release(lane);
-            }
+            self.lanes.release(lane);
         }
     }
 }
@@ -130,8 +141,8 @@ impl<T: Send + 'static> Order for Flows<T> {
         }
         Ok(Flows {
             lanes: TenantLanes::new(shape.tenant_queue.is_some()),
-            flows: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            flows: BTreeMap::from([(DEFAULT_LANE, Flow::new(None, DEFAULT_WEIGHT))]),
+            ready: BinaryHeap::new(),
             entries: 0,
             ahead: BTreeSet::new(),
             now: 0,
@@ -186,7 +197,7 @@ impl<T: Send + 'static> Order for Flows<T> {
     }
 
     fn pop(&mut self, runs: bool) -> Option<(usize, Queued<T>)> {
-        let (start, _, lane) = self.ready.pop_first()?;
+        let Reverse((start, _, lane)) = self.ready.pop()?;
         let flow = self.flows.get_mut(&lane)?;
         let task = flow.list.pop()?;
         self.now = start.max(self.now + mem::take(&mut self.step));
@@ -224,7 +235,7 @@ impl<T: Send + 'static> Order for Flows<T> {
             }
         }
         if !emptied.is_empty() {
-            self.ready.retain(|(_, _, lane)| emptied.binary_search(lane).is_err());
+            self.ready.retain(|Reverse((_, _, lane))| emptied.binary_search(lane).is_err());
             emptied.into_iter().for_each(|lane| self.leave(lane));
         }
     }
@@ -269,7 +280,7 @@ mod tests {
             while !flows.ready.is_empty() {
                 start(&mut flows);
             }
-            assert_eq!((flows.flows.len(), flows.ahead.len(), flows.lanes.len(), flows.weights), (0, 0, 0, 0));
+            assert_eq!((flows.flows.len(), flows.ahead.len(), flows.lanes.len(), flows.weights), (1, 0, 0, 0));
         }
     }
 
@@ -279,15 +290,15 @@ mod tests {
         for is_swept in [false, true] {
             let mut flows = Flows::new(&Shape { tenant_queue: Some(2), ..Shape::default() }).unwrap();
             (0..10_000).for_each(|n| push(&mut flows, n / 2, u32::MAX));
-            assert_eq!((flows.flows.len(), flows.lanes.len()), (5000, 5000));
+            assert_eq!((flows.flows.len(), flows.lanes.len()), (5001, 5000));
             if is_swept {
                 flows.sweep_into(&mut |task| task.item % 2 == 0, &mut Vec::new());
-                assert_eq!((flows.flows.len(), flows.lanes.len(), flows.ready.len()), (2500, 2500, 2500));
+                assert_eq!((flows.flows.len(), flows.lanes.len(), flows.ready.len()), (2501, 2500, 2500));
                 flows.sweep_into(&mut |_| true, &mut Vec::new());
             } else {
                 (0..10_000).for_each(|_| _ = start(&mut flows));
             }
-            assert_eq!((flows.flows.len(), flows.ahead.len(), flows.lanes.len(), flows.weights), (0, 0, 0, 0));
+            assert_eq!((flows.flows.len(), flows.ahead.len(), flows.lanes.len(), flows.weights), (1, 0, 0, 0));
         }
     }
 
@@ -313,7 +324,7 @@ mod tests {
                 (0..random(20)).for_each(|_| _ = flows.pop(true).map(|(lane, _)| flows.ended(lane)));
                 newcomer += 1;
                 push(&mut flows, newcomer, 1 + random(100) as u32);
-                let (tenants, waiting) = (flows.flows.len(), flows.ready.len());
+                let (tenants, waiting) = (flows.flows.len() - 1, flows.ready.len());
                 let before = (0..).take_while(|_| start(&mut flows) != newcomer).count();
                 assert!(before < tenants && tenants - waiting < 10, "{before} starts, {waiting} of {tenants} tenants");
                 most = most.max(before);

@@ -144,6 +144,6 @@ pub struct TenantStats {
     pub queued: usize,
     /// Its tasks that are running, but for those that run inside another task.
     pub running: usize,
-    /// Tasks accepted since it became active.
+    /// Tasks accepted since it became active; of the default tenant, all.
     pub submitted: u64,
 }
