@@ -22,11 +22,13 @@ pub(crate) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
+    /// When the task is dropped if it has not started.
+    pub(super) start_by: Option<Instant>,
 }
 
 impl TaskOptions {
     pub(crate) fn is_none(&self) -> bool {
-        self.deadline.is_none() && self.token.is_none() && self.name.is_none()
+        self.deadline.is_none() && self.token.is_none() && self.name.is_none() && self.start_by.is_none()
     }
 
     /// Moves the deadline into the token, for a task whose caller does not wait with it.
@@ -178,10 +180,10 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let TaskOptions { deadline, token, name } = task_options;
+    let TaskOptions { deadline, token, name, start_by } = task_options;
     let (view, engine) = (pool.in_view(), pool.engine());
-    let has_extra = deadline.is_some() || name.is_some() || view.is_some() || engine.propagates();
-    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view, propagated: engine.capture() }));
+    let has_extra = deadline.is_some() || name.is_some() || start_by.is_some() || view.is_some() || engine.propagates();
+    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, start_by, view, propagated: engine.capture() }));
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
 }
 

@@ -10,7 +10,7 @@ use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError};
 use crate::queue::KeptLane;
 use crate::sync::Arc;
-use crate::sync::clock::deadline;
+use crate::sync::clock::{self, deadline};
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
@@ -21,7 +21,8 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
         let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
-        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
+        let start_by = self.max_queue_time.and_then(clock::deadline);
+        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), start_by }
     }
 
     /// The tenant's lane, which must be kept until the task is in. `None` for a task without a tenant.

@@ -39,6 +39,14 @@ impl<T> List<T> {
         first
     }
 
+    /// Removes and returns the oldest item that is to be taken.
+    pub(super) fn take_first(&mut self, is_wanted: impl FnMut(&T) -> bool) -> Option<T> {
+        let at = self.0.iter().position(is_wanted)?;
+        let item = self.0.remove(at);
+        self.free_if_empty();
+        item
+    }
+
     #[inline]
     fn free_if_empty(&mut self) {
         if self.0.is_empty() && self.0.capacity() > KEPT_BYTES / size_of::<T>().max(1) {

@@ -65,6 +65,9 @@ pub trait Order: Sized + Send + 'static {
     /// Removes and returns the next task, and its lane. `runs` if it will count as running until [`ended`](Self::ended).
     fn pop(&mut self, runs: bool) -> Option<(usize, Queued<Self::Item>)>;
 
+    /// Removes and returns the task within the bound that is to make room for one of this lane.
+    fn take_oldest(&mut self, lane: usize) -> Option<Queued<Self::Item>>;
+
     /// A task of this lane that counted as running has ended.
     fn ended(&mut self, _lane: usize) {}
 
@@ -179,6 +182,13 @@ impl<O: Order> OrderedQueue<O> {
         // ORDERING: Release, under the lock. A reader that must not miss this store has a sequentially consistent fence between its own
         // announcement and its load; the pusher has one after it has released the lock (`fence_after_rmw`, parking.md).
         self.queued.store(to_usize(state.accepted - state.taken), Ordering::Release);
+    }
+
+    /// Counts a task that was taken out of the order as ended, and releases the lock.
+    fn take_as_ended(&self, mut state: MutexGuard<'_, State<O>>, task: Queued<O::Item>) -> O::Item {
+        state.count_taken_out(std::slice::from_ref(&task));
+        self.publish(state);
+        task.item
     }
 
     /// Takes out the dead tasks.
@@ -332,11 +342,15 @@ impl<O: Order> Queue<O::Item> for OrderedQueue<O> {
         if state.run_limit.is_zero() {
             return None;
         }
-        let (_, task) = state.order.pop(false)?;
         // It replaces a task that is counted as running.
-        state.count_taken_out(std::slice::from_ref(&task));
-        self.publish(state);
-        Some(task.item)
+        let (_, task) = state.order.pop(false)?;
+        Some(self.take_as_ended(state, task))
+    }
+
+    fn take_oldest(&self, lane: usize) -> Option<O::Item> {
+        let mut state = self.state.lock();
+        let task = state.order.take_oldest(lane)?;
+        Some(self.take_as_ended(state, task))
     }
 
     fn finished(&self, cx: &OrderedCx) {

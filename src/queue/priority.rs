@@ -114,6 +114,11 @@ impl<T: Send + 'static> Order for Levels<T> {
         Some((self.turns.lane(rank), task))
     }
 
+    fn take_oldest(&mut self, lane: usize) -> Option<Queued<T>> {
+        let own = self.turns.rank(lane);
+        self.lists[own..].iter_mut().rev().find_map(|list| list.take_first(|task| !task.is_nested))
+    }
+
     fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&Queued<T>) -> bool, swept: &mut Vec<Queued<T>>) {
         self.lists.iter_mut().for_each(|list| list.sweep_into(is_dead, swept));
     }

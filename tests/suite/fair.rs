@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context as Poller, Waker};
 
 use crate::support::{Count, Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, quiet_panics, within};
-use formicary::{CancelToken, Context, Fair, Nested, Pool, PoolWithFunc, StatefulPool, Tenant, TenantStats, Worker};
+use formicary::{
+    CancelToken, Context, Fair, Nested, Overflow, Pool, PoolWithFunc, StatefulPool, Tenant, TenantStats, Worker,
+};
 use parking_lot::Mutex;
 
 type FairPool = Pool<Fair>;
@@ -153,7 +155,8 @@ fn a_tenant_that_comes_back_at_once_gets_no_more_than_its_share() {
     });
 }
 
-/// New tenants come without end, each with one task: one that has had its turn before gets its next one all the same.
+/// New tenants come without end, each with one task: one with a backlog gets its next turn all the
+/// same, when the newcomers since its last one have had as much.
 #[test]
 fn newcomers_without_end_starve_nobody() {
     fn come(pool: &Arc<FairPool>, log: &Log, tenant: usize) {
@@ -174,9 +177,17 @@ fn newcomers_without_end_starve_nobody() {
         }
         drop(pause);
         assert!(pool.wait_idle());
-        let started = log.entries();
-        let last = started.iter().rposition(|tenant| *tenant == 0).unwrap();
-        assert!(last <= 20 * 3 + 3, "its 20 tasks take {last} starts");
+        // Each newcomer counts for a turn, so there are two more in each round.
+        let mut gap = 0;
+        let mut rounds = 0;
+        for tenant in log.entries() {
+            gap += 1;
+            if tenant == 0 {
+                (rounds, gap) = (rounds + 1, 0);
+            }
+            assert!(gap <= 4 + 2 * rounds, "{gap} starts of others after {rounds} of its own");
+        }
+        assert_eq!(rounds, 20);
     });
 }
 
@@ -424,6 +435,42 @@ fn cancelled_tasks_make_room() {
         assert_eq!((started, pool.stats().cancelled), (vec![1, 1, 1, 2, 3], 8));
         assert_conserved(&*pool);
         assert!(pool.tenants().is_empty());
+    });
+}
+
+/// A full pool drops a task of the tenant with most of them for its weight, or of the one whose own bound is reached.
+#[test]
+fn the_oldest_task_of_the_greediest_is_dropped() {
+    within(LIMIT, "dropping", || {
+        let drops = || Pool::builder().workers(1).queue(5).overflow(Overflow::DropOldest).dispatch::<Fair>();
+        let weight = |tenant: &Tenant| if tenant.number() == Some(1) { 8 } else { 1 };
+        let (pool, log) = (drops().share(weight).build().unwrap(), Log::default());
+        let pause = pool.pause();
+        for n in [10, 11, 12, 20, 21, 30] {
+            pool.with().tenant(n / 10).submit(log.task(n)).unwrap();
+        }
+        for n in [31, 40] {
+            pool.with().tenant(n / 10).submit(log.task(n)).unwrap();
+        }
+        drop(pause);
+        assert!(pool.wait_idle());
+        let mut started = log.entries();
+        started.sort_unstable();
+        assert!([vec![10, 11, 12, 21, 31, 40], vec![10, 11, 12, 21, 30, 40]].contains(&started), "{started:?}");
+        assert_conserved(&pool);
+        assert!(pool.tenants().is_empty());
+
+        let (pool, log) = (drops().tenant_queue(2).build().unwrap(), Log::default());
+        let pause = pool.pause();
+        for n in [10, 20, 21, 11, 12, 13] {
+            pool.with().tenant(n / 10).submit(log.task(n)).unwrap();
+        }
+        drop(pause);
+        assert!(pool.wait_idle());
+        let mut started = log.entries();
+        started.sort_unstable();
+        assert_eq!(started, [12, 13, 20, 21]);
+        assert_conserved(&pool);
     });
 }
 

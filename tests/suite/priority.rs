@@ -7,7 +7,7 @@ use std::task::{Context as Poller, Waker};
 
 use crate::support::{Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
 use formicary::{
-    CancelToken, Context, Level, Nested, Pool, PoolWithFunc, Priority, StatefulPool, Task, Worker, WorkerPool,
+    CancelToken, Context, Level, Nested, Overflow, Pool, PoolWithFunc, Priority, StatefulPool, Task, Worker, WorkerPool,
 };
 use parking_lot::Mutex;
 
@@ -344,6 +344,24 @@ fn cancelled_tasks_make_room() {
         assert!(handle.join().unwrap_err().is_cancelled());
         assert!(pool.wait_idle());
         assert_conserved(&*pool);
+    });
+}
+
+/// A full pool drops the oldest task of the lowest level, and none that is more urgent than the new one.
+#[test]
+fn the_least_urgent_task_is_dropped() {
+    within(LIMIT, "dropping", || {
+        let builder = Pool::builder().workers(1).queue(3).overflow(Overflow::DropOldest).dispatch::<Priority>();
+        let (pool, log) = (builder.build().unwrap(), Log::new());
+        let pause = pool.pause();
+        for (n, level) in [0, 0, 1, 2, 1, 2, 0, 1, 2].into_iter().enumerate() {
+            pool.with().priority(Level::new(level)).submit(log.task((level, n))).unwrap();
+        }
+        drop(pause);
+        assert!(pool.wait_idle());
+        assert_eq!(log.entries(), [(2, 3), (2, 5), (2, 8), (1, 7)]);
+        assert_eq!(pool.stats().dropped, 5);
+        assert_conserved(&pool);
     });
 }
 

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use formicary::observe::Observer;
 use formicary::{
-    BuildError, Builder, Context, Dispatch, Nested, OnDrop, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic,
-    Worker, WorkerPool, WorkerThread,
+    BuildError, Builder, Context, Dispatch, Fair, Nested, OnDrop, Pool, PoolWithFunc, Priority, Ring, StatefulPool,
+    Task, TaskPanic, Worker, WorkerPool, WorkerThread,
 };
 // Not the standard library's, which is precompiled: ThreadSanitizer does not see its synchronisation.
 use parking_lot::{Condvar, Mutex};
@@ -42,6 +42,8 @@ pub struct Variant {
     pub helps: bool,
     /// Whether the memory for all queued tasks is taken at build, so that the queue needs a bound.
     pub preallocates: bool,
+    /// Whether nested tasks keep to the order of the queue, instead of coming first.
+    pub orders_nested: bool,
     build: fn(Setup) -> Result<AnyPool, BuildError>,
 }
 
@@ -99,17 +101,20 @@ pub(crate) use {each_dispatch, on_every_dispatch};
 /// The three kinds of pool on one dispatch, all made to run tasks.
 fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
     let preallocates = D::NAME == Ring::NAME;
+    let orders_nested = [Priority::NAME, Fair::NAME].contains(&D::NAME);
     [
         Variant {
             name: names[0],
             helps: true,
             preallocates,
+            orders_nested,
             build: |setup| Ok(Arc::new(setup.on(Pool::builder()).dispatch::<D>().build()?)),
         },
         Variant {
             name: names[1],
             helps: true,
             preallocates,
+            orders_nested,
             build: |setup| {
                 let builder = setup.on(PoolWithFunc::builder(Task::run));
                 Ok(Arc::new(builder.dispatch::<D>().build()?))
@@ -119,6 +124,7 @@ fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
             name: names[2],
             helps: false,
             preallocates,
+            orders_nested,
             build: |setup| {
                 let factory = setup.factory.clone();
                 let made = move |worker| factory.as_ref().map_or(Ok(()), |factory| factory(worker)).map(|()| RunTask);
@@ -428,7 +434,7 @@ pub fn threads_named(prefix: &str) -> usize {
 /// Asserts the conservation law on a quiet pool.
 pub fn assert_conserved(pool: &dyn WorkerPool<Task>) {
     let stats = pool.stats();
-    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
+    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned + stats.dropped;
     assert_eq!(stats.submitted, ended, "{stats:?}");
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
 }

@@ -215,6 +215,21 @@ impl<T: Send + 'static> Order for Flows<T> {
         Some((lane, task))
     }
 
+    fn take_oldest(&mut self, lane: usize) -> Option<Queued<T>> {
+        // The one with most tasks for its weight, unless it is this one's own bound that is reached.
+        let backlog = |flow: &Flow<T>| flow.bounded as u128 * flow.turn();
+        let longest = || self.flows.iter().max_by_key(|(_, flow)| backlog(flow)).map(|(lane, _)| *lane);
+        let lane = if self.room(lane) == 0 { lane } else { longest()? };
+        let flow = self.flows.get_mut(&lane)?;
+        let task = flow.list.take_first(|task| !task.is_nested)?;
+        flow.bounded -= 1;
+        if flow.list.is_empty() {
+            self.ready.retain(|Reverse((_, _, other))| *other != lane);
+            self.leave(lane);
+        }
+        Some(task)
+    }
+
     fn ended(&mut self, lane: usize) {
         if let Some(flow) = self.flows.get_mut(&lane) {
             flow.running -= 1;

@@ -26,7 +26,10 @@ pub use tenant::{Tenant, TenantStats};
 ///   latest when nothing is queued. A million tenants in turn leave nothing behind.
 /// - **Room**: the bound of the pool counts all tenants' tasks together. While it is reached, blocked submitters of different tenants take
 ///   turns, without weights, and newcomers come last. [`Builder::tenant_queue`](crate::Builder::tenant_queue) adds a bound for each tenant,
-///   so that one does not fill the queue.
+///   so that one does not fill the queue. Under [`Overflow::DropOldest`](crate::Overflow::DropOldest) a new task replaces the oldest one of the
+///   tenant with most tasks for its weight, or of its own tenant if that has reached its own bound.
+/// - **Every tenant counts**, however short-lived. New tenants with one task each, as many as the workers can run, slow down a tenant with a
+///   backlog more and more, but never stop it.
 /// - **Nested tasks**: what a task submits to its own pool goes through the same order, beyond both bounds. It belongs to the tenant that it
 ///   names, or else to the default tenant: it does not inherit the tenant of the task that submits it.
 /// - **Cost**: submitters and workers share one short lock. A submission and a start take time in proportion to the logarithm of the number
@@ -35,7 +38,7 @@ pub use tenant::{Tenant, TenantStats};
 /// The order is by start tags (P. Goyal, H. Vin, H. Cheng: "Start-time Fair Queueing", SIGCOMM 1996): a tenant's next task may start when the
 /// ones before it, each worth one turn divided by the weight, have used up its share, and the earliest goes first. The virtual time is that
 /// of WF²Q+ (J. Bennett, H. Zhang: "Hierarchical packet fair queueing algorithms", 1997): it advances with each start by one turn divided by
-/// the weights of all tenants that have tasks, so newcomers without end do not hold up those who wait.
+/// the weights of all tenants that have tasks, so newcomers without end do not starve those who wait.
 ///
 /// ```
 /// use std::sync::mpsc::channel;
