@@ -39,12 +39,9 @@ impl<T> List<T> {
         first
     }
 
-    /// Removes and returns the oldest item that is to be taken.
-    pub(super) fn take_first(&mut self, is_wanted: impl FnMut(&T) -> bool) -> Option<T> {
-        let at = self.0.iter().position(is_wanted)?;
-        let item = self.0.remove(at);
-        self.free_if_empty();
-        item
+    /// The oldest item.
+    pub(super) fn first(&self) -> Option<&T> {
+        self.0.front()
     }
 
     #[inline]

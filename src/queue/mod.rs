@@ -26,6 +26,7 @@ mod shard_stats;
 mod sharded;
 mod slots;
 mod stack;
+mod task_list;
 mod task_queue;
 mod ticket_counter;
 mod two_lock_queue;

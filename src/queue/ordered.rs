@@ -9,16 +9,9 @@ use super::fair::{TenantLanes, TenantStats};
 use super::finished_counters::{FinishedCounter, FinishedCounters};
 use super::room_order::RoomOrder;
 use super::run_limit::RunLimit;
+use super::task_list::Queued;
 use super::{DEFAULT_LANE, LazyBatch, LazyItem, Load, Queue, Refused, Shape};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
-
-/// A queued task.
-#[doc(hidden)]
-pub struct Queued<T> {
-    pub(super) item: T,
-    /// It was submitted by a task of the pool, beyond the bound.
-    pub(super) is_nested: bool,
-}
 
 /// The tasks of a queue, and the rule by which the next one is chosen. All methods are called under the queue's lock.
 #[doc(hidden)]
@@ -72,9 +65,10 @@ pub trait Order: Sized + Send + 'static {
     fn ended(&mut self, _lane: usize) {}
 
     /// Moves the dead tasks to the end of `swept`; the rest keep their order.
-    fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&Queued<Self::Item>) -> bool, swept: &mut Vec<Queued<Self::Item>>);
+    fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&Self::Item) -> bool, swept: &mut Vec<Queued<Self::Item>>);
 
-    fn for_each(&self, visit: &mut dyn FnMut(&Queued<Self::Item>));
+    /// Calls `visit` for each task and with whether it is nested.
+    fn for_each(&self, visit: &mut dyn FnMut(&Self::Item, bool));
 }
 
 /// The queue. One short lock guards all of it; submitters and workers share that lock.
@@ -195,7 +189,7 @@ impl<O: Order> OrderedQueue<O> {
     fn take_out(&self, is_dead: &mut dyn FnMut(&O::Item) -> bool) -> Vec<O::Item> {
         let mut state = self.state.lock();
         let mut taken = Vec::new();
-        state.order.sweep_into(&mut |task| is_dead(&task.item), &mut taken);
+        state.order.sweep_into(is_dead, &mut taken);
         state.count_taken_out(&taken);
         self.publish(state);
         taken.into_iter().map(|task| task.item).collect()
@@ -288,7 +282,7 @@ impl<O: Order> Queue<O::Item> for OrderedQueue<O> {
         let unfinished = to_usize(state.nested.accepted - state.nested.finished);
         let mut dead = 0;
         if unfinished > 0 {
-            state.order.for_each(&mut |task| dead += usize::from(task.is_nested && is_dead(&task.item)));
+            state.order.for_each(&mut |item, is_nested| dead += usize::from(is_nested && is_dead(item)));
         }
         unfinished - dead
     }

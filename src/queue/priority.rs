@@ -1,9 +1,9 @@
 //! Levels of priority in front of one queue.
 
 use super::level::{LevelTurns, lane_of};
-use super::list::List;
-use super::ordered::{Order, OrderedQueue, Queued};
+use super::ordered::{Order, OrderedQueue};
 use super::room_order::RoomOrder;
+use super::task_list::{Queued, TaskList};
 use super::{Dispatch, Shape, sealed};
 
 /// Tasks of a higher [`Level`](crate::Level) start first, and no level starves.
@@ -21,7 +21,8 @@ use super::{Dispatch, Shape, sealed};
 /// level first, by the same rule, and to newcomers last.
 ///
 /// What a task submits to its own pool goes through the same order, beyond the bound. It has the level that it names, or else `NORMAL`: it
-/// does not inherit the level of the task that submits it.
+/// does not inherit the level of the task that submits it. A task from outside waits for at most 60 such tasks of its level that came before
+/// it.
 ///
 /// Submitters and workers share one short lock. A push and a pop take time in proportion to the number of levels at most. Memory grows with
 /// the waiting tasks and is freed when none is left.
@@ -69,7 +70,7 @@ impl Dispatch for Priority {
 #[doc(hidden)]
 pub struct Levels<T> {
     /// From the highest level to the lowest.
-    lists: Box<[List<Queued<T>>]>,
+    lists: Box<[TaskList<T>]>,
     turns: LevelTurns,
 }
 
@@ -81,7 +82,7 @@ impl<T: Send + 'static> Order for Levels<T> {
     fn new(shape: &Shape) -> Result<Self, String> {
         match Self::levels(shape) {
             levels @ 1..=MOST_LEVELS => Ok(Levels {
-                lists: (0..levels).map(|_| List::new()).collect(),
+                lists: (0..levels).map(|_| TaskList::new()).collect(),
                 turns: LevelTurns::new(levels, Priority::MOST_BEFORE),
             }),
             levels => Err(format!("`levels` is {levels}: a pool has 1 to {MOST_LEVELS}")),
@@ -116,14 +117,14 @@ impl<T: Send + 'static> Order for Levels<T> {
 
     fn take_oldest(&mut self, lane: usize) -> Option<Queued<T>> {
         let own = self.turns.rank(lane);
-        self.lists[own..].iter_mut().rev().find_map(|list| list.take_first(|task| !task.is_nested))
+        self.lists[own..].iter_mut().rev().find_map(TaskList::pop_outside)
     }
 
-    fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&Queued<T>) -> bool, swept: &mut Vec<Queued<T>>) {
+    fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&T) -> bool, swept: &mut Vec<Queued<T>>) {
         self.lists.iter_mut().for_each(|list| list.sweep_into(is_dead, swept));
     }
 
-    fn for_each(&self, visit: &mut dyn FnMut(&Queued<T>)) {
-        self.lists.iter().flat_map(List::iter).for_each(visit);
+    fn for_each(&self, visit: &mut dyn FnMut(&T, bool)) {
+        self.lists.iter().for_each(|list| list.for_each(visit));
     }
 }

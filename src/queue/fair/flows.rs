@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::mem;
 
 use super::{Tenant, TenantLanes, TenantStats};
-use crate::queue::list::List;
-use crate::queue::ordered::{Order, Queued};
+use crate::queue::ordered::Order;
 use crate::queue::room_order::RoomOrder;
+use crate::queue::task_list::{Queued, TaskList};
 use crate::queue::{DEFAULT_LANE, Shape};
 use crate::sync::Arc;
 
@@ -26,18 +26,16 @@ struct Flow<T> {
     /// `None`: the default tenant.
     tenant: Option<Tenant>,
     weight: u32,
-    list: List<Queued<T>>,
+    list: TaskList<T>,
     /// The virtual time at which its next task may start: that of its last start and one turn of its own, unless it had nothing to start then.
     start: u128,
-    /// Its tasks in the list that are within the bound.
-    bounded: usize,
     running: usize,
     submitted: u64,
 }
 
 impl<T> Flow<T> {
     fn new(tenant: Option<Tenant>, weight: u32) -> Self {
-        Flow { tenant, weight, list: List::new(), start: 0, bounded: 0, running: 0, submitted: 0 }
+        Flow { tenant, weight, list: TaskList::new(), start: 0, running: 0, submitted: 0 }
     }
 
     fn is_idle(&self) -> bool {
@@ -175,14 +173,13 @@ impl<T: Send + 'static> Order for Flows<T> {
     fn room(&self, lane: usize) -> usize {
         match self.bound {
             usize::MAX => usize::MAX,
-            bound => bound.saturating_sub(self.flows.get(&lane).map_or(0, |flow| flow.bounded)),
+            bound => bound.saturating_sub(self.flows.get(&lane).map_or(0, |flow| flow.list.bounded())),
         }
     }
 
     fn push(&mut self, lane: usize, task: Queued<T>) {
         let lane = self.with_flow(lane);
         let Some(flow) = self.flows.get_mut(&lane) else { unreachable!("it was there or made") };
-        flow.bounded += usize::from(!task.is_nested);
         flow.submitted += 1;
         let was_empty = flow.list.is_empty();
         flow.list.push(task);
@@ -203,7 +200,6 @@ impl<T: Send + 'static> Order for Flows<T> {
         self.now = start.max(self.now + mem::take(&mut self.step));
         self.step = TURN / u128::from(self.weights);
         flow.start = start + flow.turn();
-        flow.bounded -= usize::from(!task.is_nested);
         flow.running += usize::from(runs);
         let next = flow.start;
         if flow.list.is_empty() {
@@ -217,12 +213,11 @@ impl<T: Send + 'static> Order for Flows<T> {
 
     fn take_oldest(&mut self, lane: usize) -> Option<Queued<T>> {
         // The one with most tasks for its weight, unless it is this one's own bound that is reached.
-        let backlog = |flow: &Flow<T>| flow.bounded as u128 * flow.turn();
+        let backlog = |flow: &Flow<T>| flow.list.bounded() as u128 * flow.turn();
         let longest = || self.flows.iter().max_by_key(|(_, flow)| backlog(flow)).map(|(lane, _)| *lane);
         let lane = if self.room(lane) == 0 { lane } else { longest()? };
         let flow = self.flows.get_mut(&lane)?;
-        let task = flow.list.take_first(|task| !task.is_nested)?;
-        flow.bounded -= 1;
+        let task = flow.list.pop_outside()?;
         if flow.list.is_empty() {
             self.ready.retain(|Reverse((_, _, other))| *other != lane);
             self.leave(lane);
@@ -239,12 +234,10 @@ impl<T: Send + 'static> Order for Flows<T> {
         }
     }
 
-    fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&Queued<T>) -> bool, swept: &mut Vec<Queued<T>>) {
+    fn sweep_into(&mut self, is_dead: &mut dyn FnMut(&T) -> bool, swept: &mut Vec<Queued<T>>) {
         let mut emptied = Vec::new();
         for (lane, flow) in self.flows.iter_mut().filter(|(_, flow)| !flow.list.is_empty()) {
-            let before = swept.len();
             flow.list.sweep_into(is_dead, swept);
-            flow.bounded -= swept[before..].iter().filter(|task| !task.is_nested).count();
             if flow.list.is_empty() {
                 emptied.push(*lane);
             }
@@ -255,8 +248,8 @@ impl<T: Send + 'static> Order for Flows<T> {
         }
     }
 
-    fn for_each(&self, visit: &mut dyn FnMut(&Queued<T>)) {
-        self.flows.values().flat_map(|flow| flow.list.iter()).for_each(visit);
+    fn for_each(&self, visit: &mut dyn FnMut(&T, bool)) {
+        self.flows.values().for_each(|flow| flow.list.for_each(visit));
     }
 }
 
@@ -307,7 +300,7 @@ mod tests {
             (0..10_000).for_each(|n| push(&mut flows, n / 2, u32::MAX));
             assert_eq!((flows.flows.len(), flows.lanes.len()), (5001, 5000));
             if is_swept {
-                flows.sweep_into(&mut |task| task.item % 2 == 0, &mut Vec::new());
+                flows.sweep_into(&mut |item| item % 2 == 0, &mut Vec::new());
                 assert_eq!((flows.flows.len(), flows.lanes.len(), flows.ready.len()), (2501, 2500, 2500));
                 flows.sweep_into(&mut |_| true, &mut Vec::new());
             } else {

@@ -31,7 +31,8 @@ pub use tenant::{Tenant, TenantStats};
 /// - **Every tenant counts**, however short-lived. New tenants with one task each, as many as the workers can run, slow down a tenant with a
 ///   backlog more and more, but never stop it.
 /// - **Nested tasks**: what a task submits to its own pool goes through the same order, beyond both bounds. It belongs to the tenant that it
-///   names, or else to the default tenant: it does not inherit the tenant of the task that submits it.
+///   names, or else to the default tenant: it does not inherit the tenant of the task that submits it. A task from outside waits for
+///   at most 60 such tasks of its tenant that came before it.
 /// - **Cost**: submitters and workers share one short lock. A submission and a start take time in proportion to the logarithm of the number
 ///   of tenants that have tasks. The end of a task takes the lock too.
 ///
