@@ -3,6 +3,9 @@
 //! Only the head of a lane's wait queue tries to submit. A worker that makes room notifies it. When it leaves, admitted or not, it
 //! notifies the next. So room for several submitters is found by several, and no notification is lost with a waiter that goes away. A
 //! future that is notified and not polled is set aside after a while, so that it does not hold up the others (`lane_queues.rs`).
+//!
+//! Where lanes share room ([`RoomOrder`]), room is offered to the lanes in their order, to as many prompt heads as there is room for. What a
+//! waiter leaves when it goes is offered again.
 
 use std::time::Instant;
 

@@ -15,6 +15,7 @@ mod level;
 mod list;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod order;
 mod ordered;
 mod overflow;
 mod priority;

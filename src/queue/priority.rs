@@ -1,7 +1,8 @@
 //! Levels of priority in front of one queue.
 
 use super::level::{LevelTurns, lane_of};
-use super::ordered::{Order, OrderedQueue};
+use super::order::Order;
+use super::ordered::OrderedQueue;
 use super::room_order::RoomOrder;
 use super::task_list::{Queued, TaskList};
 use super::{Dispatch, Shape, sealed};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::mem;
 
 use super::{Tenant, TenantLanes, TenantStats};
-use crate::queue::ordered::Order;
+use crate::queue::order::Order;
 use crate::queue::room_order::RoomOrder;
 use crate::queue::task_list::{Queued, TaskList};
 use crate::queue::{DEFAULT_LANE, Shape};
