@@ -25,6 +25,7 @@ mod closing_races;
 mod ending;
 mod errors;
 mod fair;
+mod fair_room;
 mod faults;
 mod figures;
 mod for_each;

@@ -5,41 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::task::{Context as Poller, Waker};
 
+use crate::support::log::Log;
 use crate::support::{Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
 use formicary::{
     CancelToken, Context, Level, Nested, Overflow, Pool, PoolWithFunc, Priority, StatefulPool, Task, Worker, WorkerPool,
 };
-use parking_lot::Mutex;
 
 type PriorityPool = Pool<Priority>;
-
-/// What has started, in order.
-#[derive(Clone)]
-struct Log<T>(Arc<Mutex<Vec<T>>>);
-
-impl<T: Clone + Send + 'static> Log<T> {
-    fn new() -> Self {
-        Log(Arc::default())
-    }
-
-    fn task(&self, entry: T) -> impl FnOnce() + Send + 'static + use<T> {
-        let log = self.clone();
-        move || log.0.lock().push(entry)
-    }
-
-    /// A task that waits at a gate when it has started.
-    fn held(&self, entry: T, gate: &Gate) -> impl FnOnce() + Send + 'static + use<T> {
-        let (log, gate) = (self.clone(), gate.clone());
-        move || {
-            log.0.lock().push(entry);
-            gate.wait();
-        }
-    }
-
-    fn entries(&self) -> Vec<T> {
-        self.0.lock().clone()
-    }
-}
 
 fn pool(setup: Setup, levels: usize) -> Arc<PriorityPool> {
     Arc::new(setup.on(Pool::builder().dispatch::<Priority>()).levels(levels).build().unwrap())
@@ -111,8 +83,8 @@ fn no_level_starves() {
 #[test]
 fn tasks_that_respawn_do_not_starve_a_lower_level() {
     fn respawn(pool: &Arc<PriorityPool>, log: &Log<&'static str>) {
-        log.0.lock().push("high");
-        if !log.0.lock().contains(&"low") {
+        log.note("high");
+        if !log.has(&"low") {
             let (inner, log) = (Arc::clone(pool), log.clone());
             pool.with().priority(Level::HIGH).submit(move || respawn(&inner, &log)).unwrap();
         }

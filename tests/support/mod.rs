@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod closures;
+pub mod log;
 pub mod maps;
 pub mod notes;
 pub mod races;
