@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
+use super::in_order::InOrder;
 use super::verbs::{self, TaskOptions};
 use super::with::With;
 use crate::cancel::{CancelToken, earlier};
@@ -27,18 +28,18 @@ impl<'p, P: AnyPool> With<'p, P> {
 
     /// The tenant's lane, which must be kept until the task is in. `None` for a task without a tenant.
     #[track_caller]
-    fn lane(&self) -> Option<KeptLane> {
+    fn tenant_lane(&self) -> Option<KeptLane> {
         self.pool.engine().lane_of_tenant(self.tenant.as_ref())
     }
 
     fn options<'t>(
         &self,
-        lane: Option<&KeptLane>,
+        tenant_lane: Option<&KeptLane>,
         token: Option<&'t CancelToken>,
         mode: WaitMode,
     ) -> SubmitOptions<'t> {
         let options = self.pool.engine().options(self.key, mode).with_token(token);
-        lane.map_or(options, |lane| options.in_lane(lane.number()))
+        tenant_lane.map_or(options, |lane| options.in_lane(lane.number()))
     }
 
     /// How long a blocking verb waits for room.
@@ -49,14 +50,19 @@ impl<'p, P: AnyPool> With<'p, P> {
         }
     }
 
+    /// What the verbs submit to if the tasks of a key are ordered, instead of the pool.
+    fn lane(&self) -> Option<InOrder<P>> {
+        self.order.map(|key| InOrder::new(self.pool, key))
+    }
+
     #[track_caller]
-    fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
+    fn enter<Q, X>(&self, pool: &Q, task_state: &TaskStateOf<Q, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
-        P: Accepts<X>,
+        Q: Accepts<X>,
         X: Send + 'static,
     {
-        let lane = self.lane();
-        verbs::enter(self.pool, task_state, self.options(lane.as_ref(), task_state.meta().token.as_ref(), mode))
+        let tenant = self.tenant_lane();
+        verbs::enter(pool, task_state, self.options(tenant.as_ref(), task_state.meta().token.as_ref(), mode))
     }
 
     #[track_caller]
@@ -65,12 +71,25 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let lane = self.lane();
-        let options = self.options(lane.as_ref(), None, mode);
-        if task_options.is_none() {
-            return verbs::submit(self.pool, x, options);
+        match self.lane() {
+            Some(lane) => self.submit_to(&lane, x, task_options, mode),
+            None => self.submit_to(self.pool, x, task_options, mode),
         }
-        verbs::submit_state(self.pool, x, task_options.in_token(), options)
+    }
+
+    #[inline]
+    #[track_caller]
+    fn submit_to<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
+        let tenant = self.tenant_lane();
+        let options = self.options(tenant.as_ref(), None, mode);
+        if task_options.is_none() {
+            return verbs::submit(pool, x, options);
+        }
+        verbs::submit_state(pool, x, task_options.in_token(), options)
     }
 
     #[track_caller]
@@ -79,8 +98,26 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
-        self.enter(&task_state, mode)?;
+        match self.lane() {
+            Some(lane) => self.spawn_to(&lane, x, task_options, mode),
+            None => self.spawn_to(self.pool, x, task_options, mode),
+        }
+    }
+
+    #[inline]
+    fn spawn_to<Q, X>(
+        &self,
+        pool: &Q,
+        x: X,
+        task_options: TaskOptions,
+        mode: WaitMode,
+    ) -> Result<Handle<Q::Output>, SubmitError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_state = verbs::task_state(pool, x, task_options.in_token(), false);
+        self.enter(pool, &task_state, mode)?;
         Ok(Handle::new(task_state))
     }
 
@@ -90,18 +127,35 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
+        match self.lane() {
+            Some(lane) => self.run_on(&lane, x, task_options, mode),
+            None => self.run_on(self.pool, x, task_options, mode),
+        }
+    }
+
+    #[inline]
+    #[track_caller]
+    fn run_on<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Q::Output, CallError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
         if task_options.is_none() {
-            let lane = self.lane();
-            return verbs::run(self.pool, x, self.options(lane.as_ref(), None, mode));
+            let tenant = self.tenant_lane();
+            return verbs::run(pool, x, self.options(tenant.as_ref(), None, mode));
         }
         // Not on the caller's stack: a caller with a deadline may return before the task has ended.
-        let task_state = verbs::task_state(self.pool, x, task_options, true);
-        self.enter(&task_state, mode)?;
+        let task_state = verbs::task_state(pool, x, task_options, true);
+        self.enter(pool, &task_state, mode)?;
         task_state.call().into_result()
     }
 
     /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.
-    async fn enter_async<X>(self, task_state: TaskStateOf<P, X>) -> Result<TaskStateOf<P, X>, SubmitError<X>>
+    async fn enter_async<X>(
+        &self,
+        lane: Option<InOrder<P>>,
+        task_state: TaskStateOf<P, X>,
+    ) -> Result<TaskStateOf<P, X>, SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
@@ -113,9 +167,27 @@ impl<'p, P: AnyPool> With<'p, P> {
             token.cancel_after(limit);
             token
         });
-        let lane = self.lane();
-        let options = self.options(lane.as_ref(), room.as_ref().or(token.as_ref()), WaitMode::Forever);
-        verbs::enter_async(self.pool, task_state, options).await
+        let tenant = self.tenant_lane();
+        let options = self.options(tenant.as_ref(), room.as_ref().or(token.as_ref()), WaitMode::Forever);
+        match lane {
+            // In a box, so that it adds nothing to the future of a task without an order.
+            Some(lane) => Box::pin(verbs::enter_async(&lane, task_state, options)).await,
+            None => verbs::enter_async(self.pool, task_state, options).await,
+        }
+    }
+
+    /// The state of a task, and what it is submitted to.
+    fn task_state<X>(&self, x: X) -> (Option<InOrder<P>>, TaskStateOf<P, X>)
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let (lane, task_options) = (self.lane(), self.task_options().in_token());
+        let task_state = match &lane {
+            Some(lane) => verbs::task_state(lane, x, task_options, false),
+            None => verbs::task_state(self.pool, x, task_options, false),
+        };
+        (lane, task_state)
     }
 }
 
@@ -186,14 +258,22 @@ impl<'p, P: AnyPool> With<'p, P> {
     {
         let (with, task_options) = (self.clone(), self.task_options().in_token());
         let needs_state = !task_options.is_none() || self.room_timeout.is_some() || self.pool.engine().propagates();
-        let task = if needs_state { Ok(verbs::detached_state(self.pool, x, task_options)) } else { Err(x) };
+        let lane = self.lane();
+        let task = match (&lane, needs_state) {
+            (Some(lane), true) => Ok(verbs::detached_state(lane, x, task_options)),
+            (None, true) => Ok(verbs::detached_state(self.pool, x, task_options)),
+            (_, false) => Err(x),
+        };
         async move {
-            match task {
-                Ok(task_state) => with.enter_async(task_state).await.map(drop),
-                Err(x) => {
-                    let lane = with.lane();
-                    verbs::submit_async(with.pool, x, with.options(lane.as_ref(), None, WaitMode::Forever)).await
-                }
+            let task = match task {
+                Ok(task_state) => return with.enter_async(lane, task_state).await.map(drop),
+                Err(x) => x,
+            };
+            let tenant = with.tenant_lane();
+            let options = with.options(tenant.as_ref(), None, WaitMode::Forever);
+            match (task, lane) {
+                (x, Some(lane)) => Box::pin(verbs::submit_async(&lane, x, options)).await,
+                (x, None) => verbs::submit_async(with.pool, x, options).await,
             }
         }
     }
@@ -260,9 +340,8 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
-        let with = self.clone();
-        async move { with.enter_async(task_state).await.map(Handle::new) }
+        let (with, (lane, task_state)) = (self.clone(), self.task_state(x));
+        async move { with.enter_async(lane, task_state).await.map(Handle::new) }
     }
 
     /// Runs `x` on a worker and waits for its result. Blocks while the pool is full, and then until the task has ended, its deadline
@@ -326,10 +405,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
+        let (lane, task_state) = self.task_state(x);
         let (with, token) = (self.clone(), task_state.meta().token.clone());
         async move {
-            let handle = with.enter_async(task_state).await.map(Handle::new)?;
+            let handle = with.enter_async(lane, task_state).await.map(Handle::new)?;
             Ok(verbs::outcome(handle, token.as_ref()).await?)
         }
     }
@@ -358,10 +437,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         I::Item: Send + 'static,
     {
         let submit = |x| self.submit(x);
-        match self.task_options().is_none() {
+        match self.task_options().is_none() && self.order.is_none() {
             true => {
-                let lane = self.lane();
-                let options = self.options(lane.as_ref(), None, WaitMode::Never);
+                let tenant = self.tenant_lane();
+                let options = self.options(tenant.as_ref(), None, WaitMode::Never);
                 verbs::submit_all_plain(self.pool, all, options, submit)
             }
             false => verbs::submit_all(all, submit),
