@@ -43,7 +43,7 @@ pub struct Variant {
     pub helps: bool,
     /// Whether the memory for all queued tasks is taken at build, so that the queue needs a bound.
     pub preallocates: bool,
-    /// Whether nested tasks keep to the order of the queue, instead of coming first.
+    /// See [`orders_nested`].
     pub orders_nested: bool,
     build: fn(Setup) -> Result<AnyPool, BuildError>,
 }
@@ -99,10 +99,15 @@ macro_rules! on_every_dispatch {
 }
 pub(crate) use {each_dispatch, on_every_dispatch};
 
+/// Whether nested tasks keep to the order of the queue, instead of coming first.
+pub fn orders_nested<D: Dispatch>() -> bool {
+    [Priority::NAME, Fair::NAME].contains(&D::NAME)
+}
+
 /// The three kinds of pool on one dispatch, all made to run tasks.
 fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
     let preallocates = D::NAME == Ring::NAME;
-    let orders_nested = [Priority::NAME, Fair::NAME].contains(&D::NAME);
+    let orders_nested = orders_nested::<D>();
     [
         Variant {
             name: names[0],
