@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::{Backoff, CachePadded};
-use queue::{Balance, DEFAULT_LANE, Dispatch, LazyItem, Queue, Ring, Shape};
+use queue::{DEFAULT_LANE, Dispatch, LazyItem, Queue, Ring, Shape};
 
 const ROOM: usize = 1024;
 const RUNS: usize = 15;
@@ -166,7 +166,7 @@ fn summary(mut runs: Vec<f64>) -> (f64, String) {
 
 fn compare<T: Copy + Send + Sync + Into<u64> + 'static>(bytes: usize, item: T, items: usize) {
     for (producers, workers) in [(1, 1), (1, 2), (4, 2)] {
-        let shape = Shape { workers, bound: Some(ROOM - workers), shards: None, balance: Balance::default() };
+        let shape = Shape { workers, bound: Some(ROOM - workers), ..Shape::default() };
         let ring = RingOf::<T>::new(&shape).expect("there is memory");
         let array = ArrayQueue::new(ROOM);
         let zero = || CachePadded::new(AtomicUsize::new(0));

@@ -46,7 +46,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each kind comes with three ways for a task to find a worker, as a type parameter: [`Stack`] (the default), [`Ring`] and [`Sharded`].
+//! Each kind comes with five ways for a task to find a worker, as a type parameter: [`Stack`] (the default), [`Ring`], [`Sharded`],
+//! [`Priority`] with levels, and [`Fair`], which divides the workers between tenants.
 //! The page [`variants`] compares them.
 //!
 //! # Ways of using a pool
@@ -183,7 +184,9 @@ pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
     StatefulPool, States, With, WorkerPool,
 };
-pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack};
+pub use queue::{
+    Balance, Dispatch, Fair, Level, MAX_WORKERS, Priority, Ring, ShardStats, Sharded, Stack, Tenant, TenantStats,
+};
 #[cfg(feature = "test-util")]
 pub use sync::test_clock::TestClock;
 pub use task::closure::Task;
@@ -199,6 +202,11 @@ mod table {
     assert_impl_all!(StackPool: Send, Sync);
     assert_impl_all!(LoopPool: Send, Sync);
     assert_impl_all!(ShardedPool: Send, Sync);
+    assert_impl_all!(Pool<Priority>: Send, Sync);
+    assert_impl_all!(Pool<Fair>: Send, Sync);
+    assert_impl_all!(Level: Send, Sync, Copy);
+    assert_impl_all!(Tenant: Send, Sync, Clone);
+    assert_impl_all!(TenantStats: Send, Sync, Clone);
     assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(AsCompleted<std::cell::Cell<u8>>: Send, Sync);

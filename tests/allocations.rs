@@ -14,8 +14,8 @@ use std::task::{Context as Poller, Poll, Waker};
 use std::time::Duration;
 
 use formicary::{
-    Builder, CancelToken, Context, Dispatch, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, Task, Worker,
-    WorkerPool,
+    Builder, CancelToken, Context, Dispatch, Fair, Pool, PoolWithFunc, Priority, Ring, Sharded, Stack, StatefulPool,
+    Task, Worker, WorkerPool,
 };
 use support::allocator::{Counting, allocations, bytes};
 use support::{Gate, LIMIT, within};
@@ -237,6 +237,8 @@ fn a_warm_pool_allocates_no_more_than_promised() {
     within(LIMIT, "Ring", || small_tasks::<Ring>(0));
     // A block for some sixty tasks that wait.
     within(LIMIT, "Sharded", || small_tasks::<Sharded>(TASKS / 50));
+    within(LIMIT, "Priority", || small_tasks::<Priority>(TASKS / 50));
+    within(LIMIT, "Fair", || small_tasks::<Fair>(TASKS / 50));
     within(LIMIT, "Stack", || small_tasks::<Stack>(TASKS / 50));
     within(LIMIT, "results", tasks_with_results);
     within(LIMIT, "tokens and futures", tokens_and_futures);

@@ -1,7 +1,8 @@
-//! Keys, for the dispatch that has them.
+//! Keys, levels and tenants, for the dispatches that have them.
 
 use formicary::{
-    Builder, CallError, Dispatch, Handle, Pool, PoolWithFunc, Ring, Sharded, Stack, StatefulPool, SubmitError,
+    Accepts, Builder, CallError, Dispatch, Fair, Handle, Level, Pool, PoolWithFunc, Priority, Ring, Sharded, Stack,
+    StatefulPool, SubmitError, With,
 };
 
 use super::job::{Job, Output};
@@ -9,38 +10,46 @@ use super::states::Adept;
 
 type Handed = Result<Handle<Output>, SubmitError<Job>>;
 
-/// A dispatch, and its use of keys: only [`Sharded`] has one.
+/// A dispatch, and what a key means to it: a shard, a level or a tenant, or nothing.
 pub(crate) trait Keyed: Dispatch + Sized {
     fn with_shards<K>(builder: Builder<K, Self>, _shards: Option<usize>) -> Builder<K, Self> {
         builder
     }
 
-    fn submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, _key: u8, f: F) -> Result<(), SubmitError<F>> {
-        pool.submit(f)
+    fn keyed<P, X>(with: With<'_, P>, _key: u8) -> With<'_, P>
+    where
+        P: Accepts<X, Dispatch = Self>,
+        X: Send + 'static,
+    {
+        with
     }
 
-    fn try_submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, _key: u8, f: F) -> Result<(), SubmitError<F>> {
-        pool.try_submit(f)
+    fn submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
+        Self::keyed::<_, F>(pool.with(), key).submit(f)
     }
 
-    fn invoke(pool: &PoolWithFunc<Job, Self, Output>, _key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.submit(job)
+    fn try_submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
+        Self::keyed::<_, F>(pool.with(), key).try_submit(f)
     }
 
-    fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, _key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.try_submit(job)
+    fn invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
+        Self::keyed::<_, Job>(pool.with(), key).submit(job)
     }
 
-    fn hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
-        pool.spawn(job)
+    fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
+        Self::keyed::<_, Job>(pool.with(), key).try_submit(job)
     }
 
-    fn try_hand(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Handed {
-        pool.try_spawn(job)
+    fn hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
+        Self::keyed::<_, Job>(pool.with(), key).spawn(job)
     }
 
-    fn process(pool: &StatefulPool<Adept, Self>, _key: u8, job: Job) -> Result<Output, CallError<Job>> {
-        pool.run(job)
+    fn try_hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
+        Self::keyed::<_, Job>(pool.with(), key).try_spawn(job)
+    }
+
+    fn process(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Result<Output, CallError<Job>> {
+        Self::keyed::<_, Job>(pool.with(), key).run(job)
     }
 }
 
@@ -56,31 +65,43 @@ impl Keyed for Sharded {
         }
     }
 
-    fn submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
-        pool.with().key(key).submit(f)
+    fn keyed<P, X>(with: With<'_, P>, key: u8) -> With<'_, P>
+    where
+        P: Accepts<X, Dispatch = Self>,
+        X: Send + 'static,
+    {
+        with.key(key)
+    }
+}
+
+impl Keyed for Priority {
+    fn with_shards<K>(builder: Builder<K, Self>, levels: Option<usize>) -> Builder<K, Self> {
+        match levels {
+            Some(levels) => builder.levels(levels),
+            None => builder,
+        }
     }
 
-    fn try_submit<F: FnOnce() + Send + 'static>(pool: &Pool<Self>, key: u8, f: F) -> Result<(), SubmitError<F>> {
-        pool.with().key(key).try_submit(f)
+    fn keyed<P, X>(with: With<'_, P>, key: u8) -> With<'_, P>
+    where
+        P: Accepts<X, Dispatch = Self>,
+        X: Send + 'static,
+    {
+        with.priority([Level::LOW, Level::NORMAL, Level::HIGH, Level::new(0)][usize::from(key % 4)])
+    }
+}
+
+impl Keyed for Fair {
+    fn with_shards<K>(builder: Builder<K, Self>, most: Option<usize>) -> Builder<K, Self> {
+        let most = most.map_or(1, |most| 1 + most as i128);
+        builder.share(move |tenant| u32::try_from(1 + tenant.number().unwrap_or(0) % most).unwrap_or(1))
     }
 
-    fn invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.with().key(key).submit(job)
-    }
-
-    fn try_invoke(pool: &PoolWithFunc<Job, Self, Output>, key: u8, job: Job) -> Result<(), SubmitError<Job>> {
-        pool.with().key(key).try_submit(job)
-    }
-
-    fn hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
-        pool.with().key(key).spawn(job)
-    }
-
-    fn try_hand(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Handed {
-        pool.with().key(key).try_spawn(job)
-    }
-
-    fn process(pool: &StatefulPool<Adept, Self>, key: u8, job: Job) -> Result<Output, CallError<Job>> {
-        pool.with().key(key).run(job)
+    fn keyed<P, X>(with: With<'_, P>, key: u8) -> With<'_, P>
+    where
+        P: Accepts<X, Dispatch = Self>,
+        X: Send + 'static,
+    {
+        with.tenant(key)
     }
 }

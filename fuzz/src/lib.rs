@@ -30,17 +30,19 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use formicary::{Ring, Sharded, Stack};
+use formicary::{Fair, Priority, Ring, Sharded, Stack};
 
 /// What makes a plan of bytes and carries it out.
 type Target = fn(&[u8]);
 
 /// The targets and their names; each has a folder of that name in the corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("ring", |input| plan(input, ring::drive)),
     ("stack_pool", |input| plan(input, pool::drive::<Stack>)),
     ("loop_pool", |input| plan(input, pool::drive::<Ring>)),
     ("sharded_pool", |input| plan(input, pool::drive::<Sharded>)),
+    ("priority", |input| plan(input, pool::drive::<Priority>)),
+    ("fair", |input| plan(input, pool::drive::<Fair>)),
     ("stateful_pool", |input| plan(input, pool::drive_stateful)),
     ("group", |input| plan(input, group::drive)),
     ("tokens", |input| plan(input, tokens::drive)),

@@ -46,6 +46,10 @@ struct RechecksWaits<'e, R: Runner, D: Dispatch>(&'e Engine<R, D>);
 
 impl<R: Runner, D: Dispatch> Drop for RechecksWaits<'_, R, D> {
     fn drop(&mut self) {
+        if self.0.wait_queue.shares_room() {
+            // What it has left may be another lane's.
+            self.0.notify_blocked();
+        }
         self.0.blocked_workers.shrink(|| self.0.progress_capacity());
     }
 }
@@ -133,7 +137,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let answer = node.consume_notification(|| {
             is_head = node.is_head();
             match is_head {
-                true => self.try_enter(item, options.lane, 0),
+                true => self.try_enter(item, options.lane, node.reserved()),
                 false if self.lifecycle.is_closed() => Err(Refused::Closed),
                 false => Err(Refused::Full),
             }

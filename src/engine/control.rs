@@ -17,7 +17,7 @@ use crate::engine::reconfigure::Reconfigure;
 use crate::engine::replacing::Replacing;
 use crate::engine::stats::Stats;
 use crate::error::BuildError;
-use crate::queue::{Dispatch, Load};
+use crate::queue::{Dispatch, Load, TenantStats};
 use crate::sync::Ordering;
 use crate::task::current_worker::PoolId;
 use crate::task::liveness::Liveness;
@@ -145,6 +145,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lifecycle.is_closed()
+    }
+
+    /// The figures of each tenant that has tasks.
+    pub(crate) fn tenants(&self) -> Vec<TenantStats> {
+        self.queue.tenants()
     }
 
     /// The figures of the queue, with the tasks that wait for their turn among those of their key.

@@ -4,8 +4,10 @@
 //! not polled by then, it is set aside and the next is notified. When it is polled after all, it is back at its old position.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
+use crate::queue::RoomOrder;
 use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicUsize, IS_CHECKED, Mutex, Ordering};
@@ -174,11 +176,25 @@ impl LaneQueue {
 pub(super) struct LaneQueues {
     by_lane: BTreeMap<usize, LaneQueue>,
     tickets: u64,
+    /// How many waiters of all lanes are prompt.
+    prompt: usize,
+    order: RoomOrder,
+    /// The lane whose head left last, where lanes take turns.
+    last_turn: usize,
+}
+
+/// The lanes that room was offered to in one go.
+pub(super) struct Offers {
+    /// How many lanes are left.
+    left: usize,
+    /// Where lanes take turns, the last one is enough.
+    made: Vec<usize>,
+    last: usize,
 }
 
 impl LaneQueues {
-    pub(super) fn new() -> Self {
-        LaneQueues { by_lane: BTreeMap::new(), tickets: 0 }
+    pub(super) fn new(order: RoomOrder) -> Self {
+        LaneQueues { by_lane: BTreeMap::new(), tickets: 0, prompt: 0, order, last_turn: 0 }
     }
 
     /// Adds a waiter at the end of a lane. Returns its ticket.
@@ -192,6 +208,7 @@ impl LaneQueues {
     fn insert(&mut self, lane: usize, ticket: u64, submitter: &Arc<BlockedSubmitter>) {
         let (queue, submitter) = (self.by_lane.entry(lane).or_default(), Arc::clone(submitter));
         if submitter.is_prompt {
+            self.prompt += 1;
             queue.prompt.insert(ticket, submitter);
         } else {
             queue.futures.insert(ticket, WaitingFuture { submitter, notified_at: None });
@@ -210,10 +227,52 @@ impl LaneQueues {
     pub(super) fn leave(&mut self, lane: usize, ticket: u64) -> bool {
         let Some(queue) = self.by_lane.get_mut(&lane) else { return false };
         let was_first = queue.first() == Some(ticket);
-        queue.prompt.remove(&ticket);
+        self.prompt -= usize::from(queue.prompt.remove(&ticket).is_some());
         queue.futures.remove(&ticket);
         self.clear(lane);
+        if was_first {
+            match &mut self.order {
+                RoomOrder::Separate => {}
+                RoomOrder::Levels(turns) => turns.lane_went(lane, |lane| self.by_lane.contains_key(&lane)),
+                RoomOrder::Turns { .. } => self.last_turn = lane,
+            }
+        }
         was_first
+    }
+
+    /// The lane that may have room when the head of this one has left.
+    pub(super) fn lane_for_next(&self, lane: usize) -> Option<usize> {
+        match self.order {
+            RoomOrder::Separate => Some(lane),
+            _ => self.next_offer(&mut self.offers()),
+        }
+    }
+
+    pub(super) fn offers(&self) -> Offers {
+        Offers { left: self.by_lane.len(), made: Vec::new(), last: self.last_turn }
+    }
+
+    /// The next lane that room is to be offered to, where they share it.
+    pub(super) fn next_offer(&self, offers: &mut Offers) -> Option<usize> {
+        offers.left = offers.left.checked_sub(1)?;
+        if let RoomOrder::Levels(turns) = &self.order {
+            let is_new = |lane| self.by_lane.contains_key(&lane) && !offers.made.contains(&lane);
+            let lane = turns.next_lane(is_new)?;
+            offers.made.push(lane);
+            return Some(lane);
+        }
+        offers.last = self.lane_after(Some(offers.last)).or_else(|| self.lane_after(None))?;
+        Some(offers.last)
+    }
+
+    /// Whether the head of a lane is prompt.
+    pub(super) fn has_prompt_head(&self, lane: usize) -> bool {
+        self.by_lane.get(&lane).is_some_and(|queue| queue.first_prompt().is_some())
+    }
+
+    /// How many waiters of all lanes are prompt.
+    pub(super) fn all_prompt(&self) -> usize {
+        self.prompt
     }
 
     /// Removes a lane without waiters.
@@ -233,8 +292,8 @@ impl LaneQueues {
     }
 
     pub(super) fn lane_after(&self, lane: Option<usize>) -> Option<usize> {
-        let from = lane.map_or(0, |lane| lane + 1);
-        self.by_lane.range(from..).next().map(|(lane, _)| *lane)
+        let from = lane.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_lane.range((from, Bound::Unbounded)).next().map(|(lane, _)| *lane)
     }
 
     /// The head of a lane, if this is the only lane and the head is prompt.

@@ -70,7 +70,7 @@ pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::deques::Deques;
-use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
+use crate::queue::{Dispatch, Shape, TaskQueue};
 use crate::sync::{Arc, AtomicBool};
 use crate::task::blocked_workers::BlockedWorkers;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
@@ -201,10 +201,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if options.panic_locations {
             panic_location::note_locations();
         }
-        if let Some(setting) = options.about_shards().filter(|_| !D::Queue::<R::Item>::HAS_SHARDS) {
-            let reason = format!("`{setting}` is set, and it has no shards");
-            return Err(BuildError::Queue { dispatch: D::NAME, reason });
-        }
+        options.check_dispatch::<D, R::Item>()?;
         if options.spawn_handler.is_none() {
             thread_limit::check(options.min_workers).map_err(BuildError::Spawn)?;
         }
@@ -216,6 +213,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             bound: options.queue,
             shards: options.shards,
             balance: options.balance.unwrap_or_default(),
+            levels: options.levels,
+            tenant_queue: options.tenant_queue,
         };
         let queue = TaskQueue::new(&shape, options.nested.most());
         let queue = queue.map_err(|reason| BuildError::Queue { dispatch: D::NAME, reason })?;
@@ -225,10 +224,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             this: Weak::clone(this),
             runner,
             settings: Settings::new(&options),
+            wait_queue: WaitQueue::new(queue.room_order()),
             queue,
             parking: Parking::new(options.min_workers),
             mailboxes: Mailboxes::new(),
-            wait_queue: WaitQueue::new(),
             views: Views::default(),
             #[cfg(feature = "async")]
             attached: attached::Attached::default(),

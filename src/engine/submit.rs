@@ -8,7 +8,7 @@ use super::submit_options::{SubmitOptions, WaitMode};
 use super::{Engine, Runner};
 use crate::cancel::earlier;
 use crate::error::{SubmitError, SubmitErrorKind};
-use crate::queue::{DEFAULT_LANE, Dispatch, LazyItem, LazyWith, Queue, Refused};
+use crate::queue::{DEFAULT_LANE, DEFAULT_WEIGHT, Dispatch, KeptLane, LazyItem, LazyWith, Queue, Refused, Tenant};
 use crate::sync::Arc;
 use crate::task::current_worker;
 use crate::task::state::{TaskRef, TaskState};
@@ -17,6 +17,34 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The submit options of a task, which may have a key.
     pub(crate) fn options(&self, key: Option<u64>, mode: WaitMode) -> SubmitOptions<'static> {
         SubmitOptions { lane: key.map_or(DEFAULT_LANE, |key| self.queue.lane(key)), ..SubmitOptions::from(mode) }
+    }
+
+    /// The number of levels, on a pool whose tasks have levels.
+    pub(crate) fn levels(&self) -> usize {
+        self.queue.levels()
+    }
+
+    /// The lane of a tenant, on a pool whose tasks have tenants. May call the user's function for the weight.
+    ///
+    /// # Panics
+    /// If the weight is 0.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn lane_of_tenant(&self, tenant: Option<&Tenant>) -> Option<KeptLane> {
+        if !D::Queue::<R::Item>::HAS_TENANTS {
+            return None;
+        }
+        let weigh = |tenant: &Tenant| {
+            let share = self.options.share.as_ref()?;
+            self.catch_user_panic(|| share(tenant))
+        };
+        let lanes = self.queue.tenant_lanes()?;
+        Some(lanes.of(tenant?, |tenant| weigh(tenant).unwrap_or(DEFAULT_WEIGHT)))
+    }
+
+    /// Keeps a lane for a task that is not queued yet.
+    pub(crate) fn keep_lane(&self, lane: usize) -> KeptLane {
+        self.queue.keep_lane(lane)
     }
 
     /// The number that the queue knows a key by: the same for the same key, within this pool.
@@ -140,12 +168,12 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// There is room: notifies the first blocked submitter of each lane that has some.
     #[inline]
     pub(super) fn notify_blocked(&self) {
-        self.wait_queue.notify_heads(|lane| self.queue.has_room(lane));
+        self.wait_queue.notify_heads(|lane, others| self.queue.has_room(lane, others));
     }
 
     /// Notifies the submitters, at the pool and at its views, behind futures that were notified and have not been polled.
     pub(super) fn pass_late_futures(&self) {
-        self.wait_queue.pass_late_futures(|lane| self.queue.has_room(lane));
+        self.wait_queue.pass_late_futures(|lane| self.queue.has_room(lane, 0));
         self.pass_late_futures_at_views();
     }
 
@@ -157,10 +185,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Whether a task would find room now. Unlike the queue's own answer it is not wrongly `true`, unless others submit.
     #[cfg(any(feature = "async", feature = "tower"))]
     pub(crate) fn has_room(&self) -> bool {
+        if D::Queue::<R::Item>::ORDERS_NESTED {
+            // Its own answer is exact, and its load has the tasks beyond the bound in it.
+            return self.queue.has_room(DEFAULT_LANE, 0);
+        }
         let Some(bound) = self.queue_bound() else { return true };
         let load = self.queue.bounded_load();
         let room = self.capacity().saturating_add(self.given_up.tasks()).saturating_add(bound);
-        load.queued + load.running < room && self.queue.has_room(DEFAULT_LANE)
+        load.queued + load.running < room && self.queue.has_room(DEFAULT_LANE, 0)
     }
 
     /// How long `submit` waits for room by the pool's settings.

@@ -3,6 +3,9 @@
 //! Only the head of a lane's wait queue tries to submit. A worker that makes room notifies it. When it leaves, admitted or not, it
 //! notifies the next. So room for several submitters is found by several, and no notification is lost with a waiter that goes away. A
 //! future that is notified and not polled is set aside after a while, so that it does not hold up the others (`lane_queues.rs`).
+//!
+//! Where lanes share room ([`RoomOrder`]), room is offered to the lanes in their order, to as many prompt heads as there is room for. What a
+//! waiter leaves when it goes is offered again.
 
 #[cfg(feature = "tower")]
 use std::future::poll_fn;
@@ -14,7 +17,7 @@ use crossbeam_utils::CachePadded;
 
 use super::lane_queues::{BlockedSubmitter, LaneQueues};
 use crate::cancel::earlier;
-use crate::queue::DEFAULT_LANE;
+use crate::queue::{DEFAULT_LANE, RoomOrder};
 use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_after_rmw, park};
@@ -23,21 +26,32 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence, fence_af
 pub(crate) struct WaitQueue {
     /// The number of waiters in all lanes, for threads that must not take the lock to learn that there is none.
     waiting: CachePadded<AtomicUsize>,
-    /// How many waiters of the default lane are prompt, which means that they certainly act on a notification.
+    /// How many waiters are prompt, which means that they certainly act on a notification: those of the default lane, or those of all lanes
+    /// where these wait for one room.
     prompt: AtomicUsize,
     /// The only wait queue's head is prompt, was notified, and has not tried yet. Threads that make room need not notify it again.
     is_notified: AtomicBool,
+    /// See [`RoomOrder`].
+    shares_room: bool,
+    has_one_room: bool,
     queues: Mutex<LaneQueues>,
 }
 
 impl WaitQueue {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(order: RoomOrder) -> Self {
         WaitQueue {
             waiting: CachePadded::new(AtomicUsize::new(0)),
             prompt: AtomicUsize::new(0),
             is_notified: AtomicBool::new(false),
-            queues: Mutex::new(LaneQueues::new()),
+            shares_room: order.is_shared(),
+            has_one_room: order.is_one_room(),
+            queues: Mutex::new(LaneQueues::new(order)),
         }
+    }
+
+    /// Whether lanes share room, so that one's waiter may have to come when another's has left.
+    pub(crate) fn shares_room(&self) -> bool {
+        self.shares_room
     }
 
     /// The number of waiters in all lanes.
@@ -58,7 +72,7 @@ impl WaitQueue {
 
     #[cold]
     fn reserved_at(&self, lane: usize) -> usize {
-        if lane == DEFAULT_LANE {
+        if lane == DEFAULT_LANE || self.has_one_room {
             // ORDERING: Acquire pairs with the Release in `join`: a thread that sees a waiter sees it counted here.
             fence(Ordering::Acquire);
             // ORDERING: Acquire pairs with the Release in `count_prompt`: a thread that sees one less here sees one less in `waiting` too.
@@ -70,7 +84,10 @@ impl WaitQueue {
 
     /// Updates `prompt`. It is called under the lock, after a change of a lane.
     fn count_prompt(&self, queues: &LaneQueues, lane: usize) {
-        if lane == DEFAULT_LANE {
+        if self.has_one_room {
+            // ORDERING: Release, see `reserved_at`.
+            self.prompt.store(queues.all_prompt(), Ordering::Release);
+        } else if lane == DEFAULT_LANE {
             // ORDERING: Release, see `reserved_at`.
             self.prompt.store(queues.prompt(lane), Ordering::Release);
         }
@@ -87,6 +104,7 @@ impl WaitQueue {
             submitter.forget_waiter();
             return None;
         }
+        let earlier = if self.has_one_room { queues.all_prompt() } else { 0 };
         let ticket = queues.join(lane, &submitter);
         self.count_prompt(&queues, lane);
         // ORDERING: Release, see `reserved_at`.
@@ -99,13 +117,14 @@ impl WaitQueue {
         // ORDERING: SeqCst fence between the entry above and the attempt to submit that follows. `notify_heads` has the other fence,
         // between the room that was made and its read of `waiting`. One of the two sees the other.
         fence_after_rmw();
-        Some(WaitNode { wait_queue: self, lane, ticket, submitter })
+        Some(WaitNode { wait_queue: self, lane, ticket, earlier, submitter })
     }
 
-    /// Notifies the head of each wait queue in whose lane there is room, as `has_room` says. Call it after a read-modify-write that made
-    /// the room. Costs two loads when there is no waiter, or the head is notified already.
+    /// Notifies the head of each wait queue in whose lane there is room, as `has_room` says, beside as many other tasks as its second
+    /// argument says. Call it after a read-modify-write that made the room. Costs two loads when there is no waiter, or the head is notified
+    /// already.
     #[inline]
-    pub(crate) fn notify_heads(&self, has_room: impl Fn(usize) -> bool) {
+    pub(crate) fn notify_heads(&self, has_room: impl Fn(usize, usize) -> bool) {
         fence_after_rmw();
         // ORDERING: Relaxed, after the fence. The head has the other fence between clearing the flag and its attempt.
         if self.waiting() > 0 && !self.is_notified.load(Ordering::Relaxed) {
@@ -115,12 +134,35 @@ impl WaitQueue {
 
     #[cold]
     #[inline(never)]
-    fn notify_where(&self, has_room: impl Fn(usize) -> bool) {
+    fn notify_where(&self, has_room: impl Fn(usize, usize) -> bool) {
+        if self.shares_room {
+            return self.notify_in_order(has_room);
+        }
         let mut lane = None;
         while self.waiting() > 0 {
             lane = self.queues.lock().lane_after(lane);
             match lane {
-                Some(lane) if has_room(lane) => self.notify_lane(lane),
+                Some(lane) if has_room(lane, 0) => self.notify_lane(lane),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Notifies as many heads as there is room for, in the order in which lanes share it. A future may never be polled, so it does not count.
+    ///
+    /// A head that leaves without taking the room has it offered again ([`shares_room`](Self::shares_room)).
+    fn notify_in_order(&self, has_room: impl Fn(usize, usize) -> bool) {
+        let (mut offers, mut prompt) = (self.queues.lock().offers(), 0);
+        loop {
+            let next = self.queues.lock().next_offer(&mut offers);
+            match next {
+                Some(lane) if has_room(lane, prompt) => {
+                    prompt += usize::from(self.queues.lock().has_prompt_head(lane));
+                    self.notify_lane(lane);
+                }
+                // The others wait for the same.
+                Some(_) if self.has_one_room => return,
                 Some(_) => {}
                 None => return,
             }
@@ -218,12 +260,19 @@ pub(crate) struct WaitNode<'a> {
     wait_queue: &'a WaitQueue,
     lane: usize,
     ticket: u64,
+    /// How many waited for the same room when it joined.
+    earlier: usize,
     submitter: Arc<BlockedSubmitter>,
 }
 
 impl WaitNode<'_> {
     pub(crate) fn is_head(&self) -> bool {
         self.wait_queue.queues.lock().is_head(self.lane, self.ticket)
+    }
+
+    /// How much room it leaves to others when it tries: that of those who came before it, until it was offered some itself.
+    pub(crate) fn reserved(&self) -> usize {
+        if self.submitter.notifications() > 1 { 0 } else { self.earlier }
     }
 
     /// Consumes all notifications that came before, by calling `attempt`, which tries to submit.
@@ -286,7 +335,9 @@ impl Drop for WaitNode<'_> {
         if was_first {
             // Notified under the lock, so that a waiter is always about to try while there is room.
             self.wait_queue.is_notified.store(false, Ordering::Relaxed);
-            self.wait_queue.add_notification(&mut queues, self.lane, &mut woken);
+            if let Some(lane) = queues.lane_for_next(self.lane) {
+                self.wait_queue.add_notification(&mut queues, lane, &mut woken);
+            }
         }
         drop(queues);
         wake(&woken);

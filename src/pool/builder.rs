@@ -146,7 +146,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     ///
     /// Such tasks never take room from those that come from outside. A worker runs them first, in the order of their submission (different
     /// keys take turns), but every 61st time it takes a task from outside first.
-    /// [`Stats::overcommitted`](crate::Stats::overcommitted) is the number of those that are unfinished.
+    /// [`Stats::overcommitted`](crate::Stats::overcommitted) is the number of those that are unfinished. On [`Priority`](crate::Priority)
+    /// and [`Fair`](crate::Fair) pools they start in the order of levels and tenants, as all tasks do.
     ///
     /// ```
     /// use std::sync::Arc;

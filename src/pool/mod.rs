@@ -18,6 +18,7 @@ mod function;
 mod global;
 mod in_order;
 mod kind;
+mod ordering;
 mod pause;
 mod propagating;
 mod ready_items;

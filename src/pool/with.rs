@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::accepts::AnyPool;
 use crate::cancel::CancelToken;
-use crate::queue::Sharded;
+use crate::queue::{Sharded, Tenant};
 use crate::sync::Arc;
 
 /// A pool, and options for the verbs that are called on this value; made by `with()` of each pool.
@@ -17,6 +17,8 @@ use crate::sync::Arc;
 /// | option | what it sets | default |
 /// |---|---|---|
 /// | [`key`](Self::key) | the shard that the task goes to (on [`Sharded`] pools) | a shard with room |
+/// | [`priority`](Self::priority) | the level of the task (on [`Priority`](crate::Priority) pools) | [`NORMAL`](crate::Level::NORMAL) |
+/// | [`tenant`](Self::tenant) | the tenant of the task (on [`Fair`](crate::Fair) pools) | the default tenant |
 /// | [`in_order`](Self::in_order) | the key whose tasks run one at a time, in their order | none |
 /// | [`room_timeout`](Self::room_timeout) | how long the verb waits for room | no limit; on a [`nonblocking`](crate::Builder::nonblocking) pool it does not wait |
 /// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when everything must be over: the wait for room, the time in the queue, and the run | never |
@@ -42,8 +44,9 @@ use crate::sync::Arc;
 #[must_use = "options do nothing until a verb is called on them"]
 pub struct With<'p, P> {
     pub(super) pool: &'p P,
-    /// The key's number, as the queue knows it.
+    /// The number of the key or of the level, as the queue knows it.
     pub(super) key: Option<u64>,
+    pub(super) tenant: Option<Tenant>,
     /// The number of the key whose tasks run in order.
     pub(super) order: Option<u64>,
     pub(super) room_timeout: Option<Duration>,
@@ -56,7 +59,7 @@ pub struct With<'p, P> {
 
 impl<P> Clone for With<'_, P> {
     fn clone(&self) -> Self {
-        With { token: self.token.clone(), name: self.name.clone(), ..*self }
+        With { tenant: self.tenant.clone(), token: self.token.clone(), name: self.name.clone(), ..*self }
     }
 }
 
@@ -66,6 +69,7 @@ impl<'p, P> With<'p, P> {
         With {
             pool,
             key: None,
+            tenant: None,
             order: None,
             room_timeout: None,
             timeout: None,
@@ -254,6 +258,7 @@ impl<P> fmt::Debug for With<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("With")
             .field("has_key", &self.key.is_some())
+            .field("tenant", &self.tenant)
             .field("is_in_order", &self.order.is_some())
             .field("room_timeout", &self.room_timeout)
             .field("timeout", &self.timeout)

@@ -9,6 +9,7 @@ use super::with::With;
 use crate::cancel::{CancelToken, earlier};
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError};
+use crate::queue::KeptLane;
 use crate::sync::Arc;
 use crate::sync::clock::{self, deadline};
 use crate::task::handle::Handle;
@@ -25,8 +26,20 @@ impl<'p, P: AnyPool> With<'p, P> {
         TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), start_by }
     }
 
-    fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
-        self.pool.engine().options(self.key, mode).with_token(token)
+    /// The tenant's lane, which must be kept until the task is in. `None` for a task without a tenant.
+    #[track_caller]
+    fn tenant_lane(&self) -> Option<KeptLane> {
+        self.pool.engine().lane_of_tenant(self.tenant.as_ref())
+    }
+
+    fn options<'t>(
+        &self,
+        tenant_lane: Option<&KeptLane>,
+        token: Option<&'t CancelToken>,
+        mode: WaitMode,
+    ) -> SubmitOptions<'t> {
+        let options = self.pool.engine().options(self.key, mode).with_token(token);
+        tenant_lane.map_or(options, |lane| options.in_lane(lane.number()))
     }
 
     /// How long a blocking verb waits for room.
@@ -42,14 +55,17 @@ impl<'p, P: AnyPool> With<'p, P> {
         self.order.map(|key| InOrder::new(self.pool, key))
     }
 
+    #[track_caller]
     fn enter<Q, X>(&self, pool: &Q, task_state: &TaskStateOf<Q, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         Q: Accepts<X>,
         X: Send + 'static,
     {
-        verbs::enter(pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
+        let tenant = self.tenant_lane();
+        verbs::enter(pool, task_state, self.options(tenant.as_ref(), task_state.meta().token.as_ref(), mode))
     }
 
+    #[track_caller]
     fn submit_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
@@ -62,17 +78,21 @@ impl<'p, P: AnyPool> With<'p, P> {
     }
 
     #[inline]
+    #[track_caller]
     fn submit_to<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         Q: Accepts<X>,
         X: Send + 'static,
     {
+        let tenant = self.tenant_lane();
+        let options = self.options(tenant.as_ref(), None, mode);
         if task_options.is_none() {
-            return verbs::submit(pool, x, self.options(None, mode));
+            return verbs::submit(pool, x, options);
         }
-        verbs::submit_state(pool, x, task_options.in_token(), self.options(None, mode))
+        verbs::submit_state(pool, x, task_options.in_token(), options)
     }
 
+    #[track_caller]
     fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
@@ -101,6 +121,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         Ok(Handle::new(task_state))
     }
 
+    #[track_caller]
     fn run_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
@@ -113,13 +134,15 @@ impl<'p, P: AnyPool> With<'p, P> {
     }
 
     #[inline]
+    #[track_caller]
     fn run_on<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Q::Output, CallError<X>>
     where
         Q: Accepts<X>,
         X: Send + 'static,
     {
         if task_options.is_none() {
-            return verbs::run(pool, x, self.options(None, mode));
+            let tenant = self.tenant_lane();
+            return verbs::run(pool, x, self.options(tenant.as_ref(), None, mode));
         }
         // Not on the caller's stack: a caller with a deadline may return before the task has ended.
         let task_state = verbs::task_state(pool, x, task_options, true);
@@ -144,7 +167,8 @@ impl<'p, P: AnyPool> With<'p, P> {
             token.cancel_after(limit);
             token
         });
-        let options = self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever);
+        let tenant = self.tenant_lane();
+        let options = self.options(tenant.as_ref(), room.as_ref().or(token.as_ref()), WaitMode::Forever);
         match lane {
             // In a box, so that it adds nothing to the future of a task without an order.
             Some(lane) => Box::pin(verbs::enter_async(&lane, task_state, options)).await,
@@ -180,6 +204,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// # Errors
     /// [`SubmitError`], with `x`: as `submit` of the pool; of kind `TimedOut` if the time for room is up or the deadline has passed; or of
     /// kind `Cancelled` if the token was cancelled before there was room.
+    #[track_caller]
     pub fn submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
@@ -204,6 +229,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit); of kind `Full` if there is no room.
+    #[track_caller]
     pub fn try_submit<X>(&self, x: X) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
@@ -239,11 +265,15 @@ impl<'p, P: AnyPool> With<'p, P> {
             (_, false) => Err(x),
         };
         async move {
-            let options = with.options(None, WaitMode::Forever);
+            let task = match task {
+                Ok(task_state) => return with.enter_async(lane, task_state).await.map(drop),
+                Err(x) => x,
+            };
+            let tenant = with.tenant_lane();
+            let options = with.options(tenant.as_ref(), None, WaitMode::Forever);
             match (task, lane) {
-                (Ok(task_state), lane) => with.enter_async(lane, task_state).await.map(drop),
-                (Err(x), Some(lane)) => Box::pin(verbs::submit_async(&lane, x, options)).await,
-                (Err(x), None) => verbs::submit_async(with.pool, x, options).await,
+                (x, Some(lane)) => Box::pin(verbs::submit_async(&lane, x, options)).await,
+                (x, None) => verbs::submit_async(with.pool, x, options).await,
             }
         }
     }
@@ -258,6 +288,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
+    #[track_caller]
     pub fn spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
@@ -278,6 +309,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit).
+    #[track_caller]
     pub fn try_spawn<X>(&self, x: X) -> Result<Handle<P::Output>, SubmitError<X>>
     where
         P: Accepts<X>,
@@ -324,6 +356,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// # Errors
     /// [`CallError`]: refused, with `x`, as by [`submit`](Self::submit); or failed, because it panicked, the deadline passed, or the token
     /// was cancelled.
+    #[track_caller]
     pub fn run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
@@ -344,6 +377,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     ///
     /// # Errors
     /// As [`run`](Self::run); refused with kind `Full` if there is no room.
+    #[track_caller]
     pub fn try_run<X>(&self, x: X) -> Result<P::Output, CallError<X>>
     where
         P: Accepts<X>,
@@ -395,6 +429,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     /// # Errors
     /// [`SubmitAllError`], as [`submit`](Self::submit) for the first that is refused. It holds that one, the number of those accepted
     /// before, and the rest of the iterator.
+    #[track_caller]
     pub fn submit_all<I>(&self, all: I) -> Result<usize, SubmitAllError<I::Item, I::IntoIter>>
     where
         I: IntoIterator,
@@ -403,7 +438,11 @@ impl<'p, P: AnyPool> With<'p, P> {
     {
         let submit = |x| self.submit(x);
         match self.task_options().is_none() && self.order.is_none() {
-            true => verbs::submit_all_plain(self.pool, all, self.options(None, WaitMode::Never), submit),
+            true => {
+                let tenant = self.tenant_lane();
+                let options = self.options(tenant.as_ref(), None, WaitMode::Never);
+                verbs::submit_all_plain(self.pool, all, options, submit)
+            }
             false => verbs::submit_all(all, submit),
         }
     }

@@ -39,6 +39,11 @@ impl<T> List<T> {
         first
     }
 
+    /// The oldest item.
+    pub(super) fn first(&self) -> Option<&T> {
+        self.0.front()
+    }
+
     #[inline]
     fn free_if_empty(&mut self) {
         if self.0.is_empty() && self.0.capacity() > KEPT_BYTES / size_of::<T>().max(1) {

@@ -8,28 +8,42 @@ mod balance;
 mod bounded_tickets;
 mod counts;
 pub(crate) mod deques;
+mod fair;
 mod finished_counters;
 mod high_water;
+mod level;
 mod list;
 #[cfg(all(test, formicary_loom))]
 mod models;
+mod order;
+mod ordered;
 mod overflow;
+mod priority;
 mod ring;
+mod room_order;
 mod run_limit;
 mod shard_assignment;
 mod shard_stats;
 mod sharded;
 mod slots;
 mod stack;
+mod task_list;
 mod task_queue;
 mod ticket_counter;
 mod two_lock_queue;
 
+use crate::sync::Arc;
+
 pub use balance::Balance;
+pub(crate) use fair::{DEFAULT_WEIGHT, KeptLane, TenantLanes};
+pub use fair::{Fair, Tenant, TenantStats};
+pub use level::Level;
 pub(crate) use overflow::OwnQueue;
+pub use priority::Priority;
 pub use ring::Ring;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use ring::RingQueue;
+pub(crate) use room_order::RoomOrder;
 pub use sharded::Sharded;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use sharded::ShardedQueue;
@@ -51,7 +65,7 @@ pub const MAX_WORKERS: usize = u16::MAX as usize;
 /// How a pool gets tasks to its workers: the type parameter of a pool, as in `Pool<Stack>`. [`Stack`] is the default.
 ///
 /// [`Stack`] hands a task to the newest idle worker and queues behind that, [`Ring`] is one lock-free bounded ring, [`Sharded`]
-/// is several queues with work stealing.
+/// is several queues with work stealing, [`Priority`] starts tasks by their levels, [`Fair`] divides the workers between tenants.
 ///
 /// The trait is sealed.
 ///
@@ -79,7 +93,7 @@ pub(crate) mod sealed {
 
 /// The settings that a queue is built with.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Shape {
     /// The number of workers, 1 to [`MAX_WORKERS`].
     pub workers: usize,
@@ -89,6 +103,10 @@ pub struct Shape {
     pub shards: Option<usize>,
     /// How tasks are spread over the shards.
     pub balance: Balance,
+    /// The number of levels, for a queue that has levels; `None` uses the queue's default.
+    pub levels: Option<usize>,
+    /// How many tasks of one tenant may wait, for a queue that has tenants.
+    pub tenant_queue: Option<usize>,
 }
 
 /// Why a queue refused a task.
@@ -188,6 +206,15 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// Whether the queue has shards to report on.
     const HAS_SHARDS: bool = false;
 
+    /// Whether a task has a level, which its lane stands for.
+    const HAS_LEVELS: bool = false;
+
+    /// Whether a task has a tenant, which its lane stands for.
+    const HAS_TENANTS: bool = false;
+
+    /// Whether tasks beyond the bound go through this queue, by [`push_nested`](Queue::push_nested), and not beside it.
+    const ORDERS_NESTED: bool = false;
+
     /// Accepts a task into a lane if and only if the lane has room and the queue is open.
     ///
     /// `reserved` is the number of further tasks that there must be room for, which belong to earlier submitters.
@@ -207,9 +234,39 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// Returns how many. 0 says nothing about why. There is at least one task in the batch.
     fn push_batch(&self, batch: &mut impl LazyBatch<T>, lane: usize, reserved: usize) -> usize;
 
-    /// The lane for tasks with this key, always the same for the same key.
+    /// Accepts a task beyond the bound, if fewer than `most` of them are unfinished and the queue is open.
+    fn push_nested(&self, _item: &mut (impl LazyItem<T> + ?Sized), _lane: usize, _most: usize) -> Result<(), Refused> {
+        Err(Refused::Full)
+    }
+
+    /// How many of them are unfinished and not dead. Takes time in proportion to the waiting tasks, if there are any of them.
+    fn nested_unfinished(&self, _is_dead: &dyn Fn(&T) -> bool) -> usize {
+        0
+    }
+
+    /// The lane for tasks with this key, always the same for the same key. Where there are levels, the key is the number of one.
     fn lane(&self, _key: u64) -> usize {
         DEFAULT_LANE
+    }
+
+    /// The number of levels.
+    fn levels(&self) -> usize {
+        0
+    }
+
+    /// The lanes of tenants.
+    fn tenant_lanes(&self) -> Option<&Arc<TenantLanes>> {
+        None
+    }
+
+    /// The figures of each tenant that has tasks.
+    fn tenants(&self) -> Vec<TenantStats> {
+        Vec::new()
+    }
+
+    /// How the lanes share the room.
+    fn room_order(&self) -> RoomOrder {
+        RoomOrder::Separate
     }
 
     /// The shard that a lane leads to, for a sharded queue.
@@ -217,8 +274,8 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
         0
     }
 
-    /// Whether a lane has room. May be wrongly `true`.
-    fn has_room(&self, _lane: usize) -> bool {
+    /// Whether a lane has room, beside so many other tasks of other lanes. May be wrongly `true`.
+    fn has_room(&self, _lane: usize, _others: usize) -> bool {
         true
     }
 

@@ -6,13 +6,15 @@ mod batches;
 
 use loom::thread;
 
-use super::{Balance, DEFAULT_LANE, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue, TaskQueue};
+use super::{
+    DEFAULT_LANE, Dispatch, Fair, Priority, Queue, Refused, RingQueue, Shape, ShardedQueue, StackQueue, TaskQueue,
+};
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
 
 /// A queue for one worker and `room` unfinished tasks, with a shard for each task but two at most.
 fn queue<Q: Queue<usize>>(room: usize) -> Arc<Q> {
-    let shape = Shape { workers: 1, bound: Some(room - 1), shards: Some(room.min(2)), balance: Balance::default() };
+    let shape = Shape { workers: 1, bound: Some(room - 1), shards: Some(room.min(2)), ..Shape::default() };
     Arc::new(Q::new(&shape).expect("the shape is good"))
 }
 
@@ -165,7 +167,7 @@ fn no_more_run_than_may<Q: Queue<usize>>() {
 /// Two tasks that run until both have started are both counted in the peak, although neither worker reads it later.
 fn the_peak_is_found<Q: Queue<usize, Cx: Send>>() {
     explore(3, || {
-        let shape = Shape { workers: 1, bound: Some(1), shards: Some(2), balance: Balance::default() };
+        let shape = Shape { workers: 1, bound: Some(1), shards: Some(2), ..Shape::default() };
         let queue = Arc::new(TaskQueue::<usize, Q>::new(&shape, 0).expect("the shape is good"));
         for item in [1, 2] {
             assert!(queue.push(&mut Some(item), DEFAULT_LANE, 0, None).is_ok());
@@ -336,4 +338,6 @@ models! {
     stack: super::StackQueue<usize>,
     ring: super::RingQueue<usize>,
     sharded: super::ShardedQueue<usize>,
+    priority: <super::Priority as super::Dispatch>::Queue<usize>,
+    fair: <super::Fair as super::Dispatch>::Queue<usize>,
 }

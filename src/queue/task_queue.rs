@@ -9,7 +9,8 @@ use super::ShardStats;
 use super::counts::to_usize;
 use super::high_water::{Busy, HighWater};
 use super::overflow::{Overflow, OverflowCx, OwnQueue};
-use super::{LazyBatch, LazyItem, Load, Queue, Refused, Shape};
+use super::{KeptLane, LazyBatch, LazyItem, Load, Queue, Refused, RoomOrder, Shape, TenantLanes, TenantStats};
+use crate::sync::Arc;
 
 /// Once in this many pops a worker looks first at each place that is not its own list: other submitters must not wait forever behind tasks
 /// that submit themselves again.
@@ -94,7 +95,10 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         lane: usize,
         own: Option<&OwnQueue<T>>,
     ) -> Result<(), Refused> {
-        self.overflow.push(item, lane, own)
+        match Q::ORDERS_NESTED {
+            true => self.queue.push_nested(item, lane, self.overflow.most()),
+            false => self.overflow.push(item, lane, own),
+        }
     }
 
     /// Queues a job that a worker's task has left, even if the queue is closed. `own` is that worker's list.
@@ -123,8 +127,30 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.shard_of_lane(lane)
     }
 
-    pub(crate) fn has_room(&self, lane: usize) -> bool {
-        self.queue.has_room(lane)
+    pub(crate) fn levels(&self) -> usize {
+        self.queue.levels()
+    }
+
+    pub(crate) fn tenant_lanes(&self) -> Option<&Arc<TenantLanes>> {
+        self.queue.tenant_lanes()
+    }
+
+    pub(crate) fn tenants(&self) -> Vec<TenantStats> {
+        self.queue.tenants()
+    }
+
+    /// Keeps a lane that is there now.
+    pub(crate) fn keep_lane(&self, lane: usize) -> KeptLane {
+        let lanes = if Q::HAS_TENANTS { self.queue.tenant_lanes() } else { None };
+        KeptLane::again(lanes, lane)
+    }
+
+    pub(crate) fn room_order(&self) -> RoomOrder {
+        self.queue.room_order()
+    }
+
+    pub(crate) fn has_room(&self, lane: usize, others: usize) -> bool {
+        self.queue.has_room(lane, others)
     }
 
     pub(crate) fn cx(&self, worker: usize) -> QueueCx<T, Q::Cx> {
@@ -159,7 +185,8 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         Some(item)
     }
 
-    /// Whether the limit on running tasks allows one more that is not of the bounded queue.
+    /// Whether the limit on running tasks allows one more that was pushed by [`push_nested`](Self::push_nested) or
+    /// [`push_left`](Self::push_left).
     pub(crate) fn may_start_overflowed(&self) -> bool {
         self.overflow.may_start(&self.queue)
     }
@@ -306,7 +333,7 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
 
     /// Unfinished tasks beyond the bound that are not dead.
     pub(crate) fn overcommitted(&self, is_dead: impl Fn(&T) -> bool) -> usize {
-        self.overflow.unfinished(is_dead)
+        self.queue.nested_unfinished(&is_dead) + self.overflow.unfinished(is_dead)
     }
 
     pub(crate) fn shards(&self) -> Vec<ShardStats> {
@@ -357,11 +384,11 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
 #[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
 mod tests {
     use super::*;
-    use crate::queue::{Balance, DEFAULT_LANE, Dispatch, Ring, Sharded, Stack};
+    use crate::queue::{DEFAULT_LANE, Dispatch, Fair, Priority, Ring, Sharded, Stack};
 
     /// One task needs one worker: a push wakes no second one beside a worker that searches.
     fn more_than_searching_workers<D: Dispatch>() {
-        let shape = Shape { workers: 2, bound: Some(8), shards: None, balance: Balance::default() };
+        let shape = Shape { workers: 2, bound: Some(8), ..Shape::default() };
         let Ok(queue) = TaskQueue::<u8, D::Queue<u8>>::new(&shape, usize::MAX) else { panic!("the shape is good") };
         for tasks in 1..=4 {
             assert_eq!(queue.push(&mut Some(7), DEFAULT_LANE, 0, None), Ok(()));
@@ -374,5 +401,7 @@ mod tests {
         more_than_searching_workers::<Stack>();
         more_than_searching_workers::<Ring>();
         more_than_searching_workers::<Sharded>();
+        more_than_searching_workers::<Priority>();
+        more_than_searching_workers::<Fair>();
     }
 }

@@ -55,7 +55,7 @@ fn a_map_can_be_returned_without_its_pool() {
 
 /// The pool lives as long as the map, and ends with it: what has not started is dropped, what runs is waited for, the threads are gone.
 fn last_share<D: Dispatch>() {
-    let name = format!("owned-{}", D::NAME);
+    let name = format!("own-{}", D::NAME);
     let (gate, pulled, living, dropped) = (Gate::new(), Count::new(), Count::new(), Count::new());
     let pool = Pool::builder().workers(1).queue(10).thread_name(&name).dispatch::<D>().build().unwrap();
     let pool = Arc::new(pool);
@@ -100,7 +100,7 @@ fn the_pool_ends_with_the_map_that_has_the_last_share() {
 
 /// The pool's last owner may be dropped on its own worker, which does not wait for itself.
 fn last_share_inside<D: Dispatch>() {
-    let name = format!("inside-{}", D::NAME);
+    let name = format!("in-{}", D::NAME);
     let pool = Arc::new(Pool::builder().workers(1).thread_name(&name).dispatch::<D>().build().unwrap());
     let mut map = pool.map_owned(0..10_u64, |n| n);
     assert_eq!(map.next(), Some(0));

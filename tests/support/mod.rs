@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod closures;
+pub mod log;
 pub mod maps;
 pub mod notes;
 pub mod races;
@@ -22,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use formicary::observe::Observer;
 use formicary::{
-    BuildError, Builder, Context, Dispatch, Nested, OnDrop, Pool, PoolWithFunc, Ring, StatefulPool, Task, TaskPanic,
-    Worker, WorkerPool, WorkerThread,
+    BuildError, Builder, Context, Dispatch, Fair, Nested, OnDrop, Pool, PoolWithFunc, Priority, Ring, StatefulPool,
+    Task, TaskPanic, Worker, WorkerPool, WorkerThread,
 };
 // Not the standard library's, which is precompiled: ThreadSanitizer does not see its synchronisation.
 use parking_lot::{Condvar, Mutex};
@@ -42,6 +43,8 @@ pub struct Variant {
     pub helps: bool,
     /// Whether the memory for all queued tasks is taken at build, so that the queue needs a bound.
     pub preallocates: bool,
+    /// See [`orders_nested`].
+    pub orders_nested: bool,
     build: fn(Setup) -> Result<AnyPool, BuildError>,
 }
 
@@ -62,6 +65,8 @@ macro_rules! each_dispatch {
         $with!(formicary::Stack, "Stack");
         $with!(formicary::Ring, "Ring");
         $with!(formicary::Sharded, "Sharded");
+        $with!(formicary::Priority, "Priority");
+        $with!(formicary::Fair, "Fair");
     };
 }
 
@@ -94,20 +99,28 @@ macro_rules! on_every_dispatch {
 }
 pub(crate) use {each_dispatch, on_every_dispatch};
 
+/// Whether nested tasks keep to the order of the queue, instead of coming first.
+pub fn orders_nested<D: Dispatch>() -> bool {
+    [Priority::NAME, Fair::NAME].contains(&D::NAME)
+}
+
 /// The three kinds of pool on one dispatch, all made to run tasks.
 fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
     let preallocates = D::NAME == Ring::NAME;
+    let orders_nested = orders_nested::<D>();
     [
         Variant {
             name: names[0],
             helps: true,
             preallocates,
+            orders_nested,
             build: |setup| Ok(Arc::new(setup.on(Pool::builder()).dispatch::<D>().build()?)),
         },
         Variant {
             name: names[1],
             helps: true,
             preallocates,
+            orders_nested,
             build: |setup| {
                 let builder = setup.on(PoolWithFunc::builder(Task::run));
                 Ok(Arc::new(builder.dispatch::<D>().build()?))
@@ -117,6 +130,7 @@ fn kinds<D: Dispatch>(names: [&'static str; 3]) -> [Variant; 3] {
             name: names[2],
             helps: false,
             preallocates,
+            orders_nested,
             build: |setup| {
                 let factory = setup.factory.clone();
                 let made = move |worker| factory.as_ref().map_or(Ok(()), |factory| factory(worker)).map(|()| RunTask);

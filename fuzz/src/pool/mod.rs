@@ -1,4 +1,4 @@
-//! The targets `stack_pool`, `loop_pool`, `sharded_pool` and `stateful_pool`: one driver for every kind of pool on every dispatch.
+//! The targets `stack_pool`, `loop_pool`, `sharded_pool`, `priority`, `fair` and `stateful_pool`: one driver for every kind of pool on every dispatch.
 //!
 //! The plan's thread does one operation after the other, so it must not wait for what only it could bring about: if the pool is
 //! paused, or a task waits for the gate, it waits with a limit, or opens and resumes first.
@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 
 use arbitrary::Arbitrary;
 use formicary::{
-    BuildError, CancelToken, Handle, JoinError, Nested, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Ring, Sharded,
-    Stack, StatefulPool,
+    BuildError, CancelToken, Fair, Handle, JoinError, Nested, PanicPolicy, PauseGuard, Pool, PoolWithFunc, Priority,
+    Ring, Sharded, Stack, StatefulPool,
 };
 
 use self::ends::Last;
@@ -60,10 +60,12 @@ pub(crate) fn drive<D: Keyed>(plan: &Plan) {
 
 /// A pool of workers with state, on any dispatch.
 pub(crate) fn drive_stateful(plan: &Plan) {
-    match plan.which % 3 {
+    match plan.which % 5 {
         0 => drive_stateful_on::<Stack>(plan),
         1 => drive_stateful_on::<Ring>(plan),
-        _ => drive_stateful_on::<Sharded>(plan),
+        2 => drive_stateful_on::<Sharded>(plan),
+        3 => drive_stateful_on::<Priority>(plan),
+        _ => drive_stateful_on::<Fair>(plan),
     }
 }
 

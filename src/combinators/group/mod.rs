@@ -17,7 +17,7 @@ use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{Engine, SubmitOptions, WaitMode};
 use crate::error::{SubmitError, TaskFailure};
 use crate::pool::{CallTask, Pool};
-use crate::queue::{Dispatch, Stack};
+use crate::queue::{Dispatch, RoomOrder, Stack};
 use crate::sync::{Mutex, Thread};
 use crate::task::closure::Task;
 use crate::task::handle::Joinable;
@@ -112,7 +112,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             limit: usize::MAX,
             first_failure: OnceLock::new(),
             ledger: Mutex::new(Ledger::default()),
-            wait_queue: WaitQueue::new(),
+            wait_queue: WaitQueue::new(RoomOrder::Separate),
         };
         Group { engine: Arc::clone(&pool.engine), shared: Arc::new(shared) }
     }

@@ -50,7 +50,7 @@ impl<T: Send + 'static, E: Send + 'static> Permit for Shared<T, E> {
         let ended = ledger.record_end(self.first_failure.get().copied());
         drop(ledger);
         drop(ended);
-        self.wait_queue.notify_heads(|_| self.ledger.lock().taken < self.limit);
+        self.wait_queue.notify_heads(|_, _| self.ledger.lock().taken < self.limit);
     }
 }
 

@@ -354,7 +354,8 @@ impl<I, F> Newcomer<'_, I, F> {
                 number
             }
         };
-        (number, Unstarted { item: self.lazy.build(), lane: self.lane, view: Arc::clone(view) })
+        let lane = view.engine().keep_lane(self.lane);
+        (number, Unstarted { item: self.lazy.build(), lane, view: Arc::clone(view) })
     }
 }
 

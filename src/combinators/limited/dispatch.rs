@@ -60,7 +60,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
                     continue;
                 }
                 state.acquire(&task.view.chain);
-                let (view, lane) = (Arc::clone(&task.view), task.lane);
+                let (view, lane) = (Arc::clone(&task.view), task.lane.number());
                 state.permitted.insert(number, Permitted { task, is_queued: false });
                 awaiting.append(&mut state.awaiting.take());
                 drop(state);
@@ -109,7 +109,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
     /// Lets the first submitter in the wait queue of each view try, if there is room.
     pub(super) fn notify_blocked(&self) {
         for (wait_queue, chain) in self.blocked() {
-            wait_queue.notify_heads(|_| self.may_enter(&chain));
+            wait_queue.notify_heads(|_, _| self.may_enter(&chain));
         }
     }
 

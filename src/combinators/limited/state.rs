@@ -15,7 +15,7 @@ use super::view::View;
 use crate::cancel::CancelToken;
 use crate::engine::Runner;
 use crate::engine::wait_queue::WaitQueue;
-use crate::queue::Dispatch;
+use crate::queue::{Dispatch, KeptLane};
 use crate::sync::Arc;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::waiter::Waiter;
@@ -25,7 +25,7 @@ use crate::task::in_view::ViewId;
 pub(super) struct Unstarted<R: Runner, D: Dispatch> {
     pub(super) item: R::Item,
     /// By which it enters the pool.
-    pub(super) lane: usize,
+    pub(super) lane: KeptLane,
     pub(super) view: Arc<View<R, D>>,
 }
 

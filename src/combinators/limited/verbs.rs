@@ -227,7 +227,8 @@ impl<P: AnyPool> Limited<P> {
         verbs::run_async(self, x)
     }
 
-    /// Options for what is submitted next: a token, a deadline, a name, on a [`Sharded`](crate::Sharded) pool a key. See [`With`].
+    /// Options for what is submitted next: a token, a deadline, a name; on a [`Sharded`](crate::Sharded) pool a key, on a
+    /// [`Priority`](crate::Priority) pool a level, on a [`Fair`](crate::Fair) pool a tenant. See [`With`].
     ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;

@@ -13,7 +13,7 @@ use crate::cancel::CancelToken;
 use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{Engine, Runner};
 use crate::error::{Cause, SubmitErrorKind};
-use crate::queue::Dispatch;
+use crate::queue::{Dispatch, RoomOrder};
 use crate::sync::clock;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, current, park};
@@ -68,7 +68,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let above = parent.map_or(&[][..], |parent| &parent.chain);
         let chain: Arc<[ViewId]> = std::iter::once(id).chain(above.iter().copied()).collect();
-        let wait_queue = Arc::new(WaitQueue::new());
+        let wait_queue = Arc::new(WaitQueue::new(RoomOrder::Separate));
         tree.state.lock().add_view(&chain, limit, &wait_queue);
         Arc::new(View { tree, chain, wait_queue, lane, lanes: OnceLock::new() })
     }

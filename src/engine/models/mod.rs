@@ -5,6 +5,7 @@
 
 mod blocked_workers;
 mod kept;
+mod lanes;
 mod model_pool;
 mod nested;
 mod stealing;

@@ -11,7 +11,7 @@ use crate::engine::parking::{Expiry, NextAction, Parker, Parking, Source};
 use crate::engine::wait_queue::{WaitNode, WaitQueue};
 use crate::error::JoinError;
 use crate::queue::deques::{Deques, LocalDeque, Victims};
-use crate::queue::{Balance, DEFAULT_LANE, OwnQueue, Queue, QueueCx, Refused, Shape, TaskQueue};
+use crate::queue::{DEFAULT_LANE, OwnQueue, Queue, QueueCx, Refused, Shape, TaskQueue};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, current, park, wait};
 
@@ -40,23 +40,18 @@ pub(super) const OPENS: usize = 101;
 
 impl<Q: Queue<usize>> ModelPool<Q> {
     pub(super) fn new(workers: usize, bound: usize, enough: usize) -> Arc<Self> {
-        let shape =
-            Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), balance: Balance::default() };
+        let shape = Shape { workers, bound: Some(bound), shards: Some(2.min(workers + bound)), ..Shape::default() };
         let queue = TaskQueue::new(&shape, usize::MAX).expect("the shape is good");
         let (deques, parking) = (Deques::new(), Parking::new(0));
         let (closed, done, busy) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let gate = (Mutex::new(false), Condvar::new());
-        let (mailboxes, wait_queue) = (Mailboxes::new(), WaitQueue::new());
+        let (mailboxes, wait_queue) = (Mailboxes::new(), WaitQueue::new(queue.room_order()));
         Arc::new(ModelPool { queue, deques, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
     }
 
     /// Accepts a task as the engine does.
     pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused> {
-        let idle = self.parking.claim();
-        self.queue.push(&mut Some(item), DEFAULT_LANE, 0, idle.as_ref().map(|claim| claim.worker()))?;
-        drop(idle);
-        self.parking.notify(|| self.queue.has_work(), |searching| self.queue.has_more(searching));
-        Ok(())
+        self.try_enter_by(item, DEFAULT_LANE, 0)
     }
 
     /// Accepts a worker's own task as the engine does. `own`: into that worker's list.
@@ -77,33 +72,60 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         self.queue.start_stolen(cx, || victims.steal(&self.deques))
     }
 
-    fn retry_from_queue(&self, node: &WaitNode<'_>, item: usize) -> Result<(), Refused> {
+    /// As [`try_enter`](Self::try_enter), by a lane, leaving room for others.
+    fn try_enter_by(&self, item: usize, lane: usize, reserved: usize) -> Result<(), Refused> {
+        let idle = self.parking.claim();
+        self.queue.push(&mut Some(item), lane, reserved, idle.as_ref().map(|claim| claim.worker()))?;
+        drop(idle);
+        self.parking.notify(|| self.queue.has_work(), |searching| self.queue.has_more(searching));
+        Ok(())
+    }
+
+    fn notify_blocked(&self) {
+        self.wait_queue.notify_heads(|lane, others| self.queue.has_room(lane, others));
+    }
+
+    fn retry_from_queue(&self, node: &WaitNode<'_>, item: usize, lane: usize) -> Result<(), Refused> {
         let mut is_head = true;
         let answer = node.consume_notification(|| {
             is_head = node.is_head();
             match is_head {
-                true => self.try_enter(item),
+                true => self.try_enter_by(item, lane, node.reserved()),
                 false if self.closed.load(Ordering::SeqCst) => Err(Refused::Closed),
                 false => Err(Refused::Full),
             }
         });
         if !is_head {
-            self.wait_queue.pass_late_futures(|lane| self.queue.has_room(lane));
+            self.wait_queue.pass_late_futures(|lane| self.queue.has_room(lane, 0));
         }
         answer
     }
 
     /// Waits for room as the engine does. Returns false when the pool is closed.
     pub(super) fn submit(&self, item: usize) -> bool {
-        let node =
-            self.wait_queue.join(DEFAULT_LANE, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
-        loop {
-            match self.retry_from_queue(&node, item) {
-                Ok(()) => return true,
-                Err(Refused::Closed) => return false,
+        self.submit_by(item, DEFAULT_LANE)
+    }
+
+    /// The same by a lane.
+    pub(super) fn submit_by(&self, item: usize, lane: usize) -> bool {
+        let node = self.wait_queue.join(lane, usize::MAX, Waiter::Thread(current())).expect("there is no limit");
+        let is_in = loop {
+            match self.retry_from_queue(&node, item, lane) {
+                Ok(()) => break true,
+                Err(Refused::Closed) => break false,
                 Err(Refused::Full) => {}
             }
             node.wait(None);
+        };
+        self.leave(node);
+        is_in
+    }
+
+    /// Leaves the wait queue as the engine does.
+    pub(super) fn leave(&self, node: WaitNode<'_>) {
+        drop(node);
+        if self.wait_queue.shares_room() {
+            self.notify_blocked();
         }
     }
 
@@ -111,7 +133,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
     fn poll_waiting(&self, node: &WaitNode<'_>, item: usize, waiter: Waiter) -> Option<bool> {
         node.set_waiter(waiter);
         loop {
-            match self.retry_from_queue(node, item) {
+            match self.retry_from_queue(node, item, DEFAULT_LANE) {
                 Ok(()) => return Some(true),
                 Err(Refused::Closed) => return Some(false),
                 Err(Refused::Full) => {}
@@ -181,7 +203,7 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         }
         drop(open);
         self.queue.finished(cx);
-        self.wait_queue.notify_heads(|lane| self.queue.has_room(lane));
+        self.notify_blocked();
         if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.enough {
             self.parking.wake_all();
         }

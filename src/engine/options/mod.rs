@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::engine::observer::Observer;
 use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
-use crate::queue::{Balance, MAX_WORKERS};
+use crate::queue::{Balance, Dispatch, MAX_WORKERS, Queue, Tenant};
 use crate::sync::user_code::catch_user_panic;
 use crate::task::propagated::Propagator;
 
@@ -59,6 +59,8 @@ pub const DEFAULT_SPIN: Duration = Duration::from_micros(10);
 /// ```
 pub const DEFAULT_NAME: &str = "formicary";
 
+/// The weight of a tenant.
+pub(crate) type Share = Arc<dyn Fn(&Tenant) -> u32 + Send + Sync>;
 pub(crate) type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 pub(crate) type PanicHandler = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
 pub(crate) type ThreadNames = Arc<dyn Fn(usize) -> String + Send + Sync>;
@@ -77,6 +79,9 @@ pub(crate) struct Options {
     pub(crate) grow_when: usize,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
+    pub(crate) levels: Option<usize>,
+    pub(crate) share: Option<Share>,
+    pub(crate) tenant_queue: Option<usize>,
     pub(crate) nonblocking: bool,
     pub(crate) max_blocking: usize,
     pub(crate) expiry: Option<Duration>,
@@ -111,6 +116,9 @@ impl Default for Options {
             grow_when: 0,
             shards: None,
             balance: None,
+            levels: None,
+            share: None,
+            tenant_queue: None,
             nonblocking: false,
             max_blocking: usize::MAX,
             expiry: Some(DEFAULT_EXPIRY),
@@ -150,9 +158,22 @@ impl Options {
         }
     }
 
-    /// The name of a setting that only queues with shards have, if one is set.
-    pub(crate) fn about_shards(&self) -> Option<&'static str> {
-        self.shards.map(|_| "shards").or(self.balance.map(|_| "balance"))
+    /// Checks that no setting is set that another dispatch has, and this one does not.
+    pub(crate) fn check_dispatch<D: Dispatch, T: Send + 'static>(&self) -> Result<(), BuildError> {
+        let settings = [
+            (self.shards.is_some(), D::Queue::<T>::HAS_SHARDS, "shards", "shards"),
+            (self.balance.is_some(), D::Queue::<T>::HAS_SHARDS, "balance", "shards"),
+            (self.levels.is_some(), D::Queue::<T>::HAS_LEVELS, "levels", "levels"),
+            (self.share.is_some(), D::Queue::<T>::HAS_TENANTS, "share", "tenants"),
+            (self.tenant_queue.is_some(), D::Queue::<T>::HAS_TENANTS, "tenant_queue", "tenants"),
+        ];
+        match settings.into_iter().find(|(is_set, fits, ..)| *is_set && !fits) {
+            None => Ok(()),
+            Some((_, _, setting, of)) => {
+                let reason = format!("`{setting}` is set, and it has no {of}");
+                Err(BuildError::Queue { dispatch: D::NAME, reason })
+            }
+        }
     }
 
     /// The pool's name.

@@ -159,6 +159,11 @@ impl<T> Overflow<T> {
         self.version() > 0
     }
 
+    /// The most unfinished tasks beyond the bound.
+    pub(super) fn most(&self) -> usize {
+        self.max
+    }
+
     /// The worker's own list.
     fn own<'a>(&self, own: &'a OwnQueue<T>) -> &'a Arc<LocalQueue<T>> {
         own.get_or_init(|| self.register())

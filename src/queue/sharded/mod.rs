@@ -186,7 +186,7 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         self.shard_for(lane)
     }
 
-    fn has_room(&self, lane: usize) -> bool {
+    fn has_room(&self, lane: usize, _others: usize) -> bool {
         match lane {
             DEFAULT_LANE => self.shards.iter().any(Shard::has_room),
             _ => self.shards[self.shard_for(lane)].has_room(),
