@@ -258,12 +258,6 @@ mod table {
     assert_impl_all!(sizing::Sizing: Send, Sync, Clone);
     assert_impl_all!(sizing::Recommendation: Send, Sync, Clone);
     assert_impl_all!(sizing::ConfigError: std::error::Error, Send, Sync, Clone);
-    #[cfg(feature = "tower")]
-    assert_impl_all!(FnService<Limited, fn(u8) -> u8>: Send, Sync, Clone);
-    #[cfg(feature = "tower")]
-    assert_impl_all!(PoolService<StatefulPool<Local>>: Send, Sync, Clone);
-    #[cfg(feature = "tower")]
-    assert_impl_all!(ResponseFuture<std::cell::Cell<u8>>: Send);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.
