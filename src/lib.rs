@@ -66,6 +66,7 @@
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
+//! | [`Semaphore`], [`With::weight`] | weighted permits, for threads, futures and tasks: a budget of memory or connections |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
@@ -149,6 +150,7 @@ mod error;
 mod flow;
 pub mod observe;
 mod queue;
+mod semaphore;
 mod sync;
 mod task;
 
@@ -156,6 +158,8 @@ pub use cancel::{CancelReason, CancelToken, Cancelled, DropGuard};
 pub use combinators::broadcast::Answers;
 pub use combinators::fork_join::yield_now;
 pub use combinators::group::Group;
+#[cfg(feature = "rate")]
+pub use combinators::limited::Quota;
 pub use combinators::limited::{Limited, LimitedStats};
 #[cfg(feature = "stream")]
 pub use combinators::map::stream::{IterStream, MapStream};
@@ -167,7 +171,8 @@ pub use engine::options::{
 pub use engine::reconfigure::Reconfigure;
 pub use engine::stats::{Refusals, ShutdownReport, Stats};
 pub use error::{
-    BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
+    AcquireError, BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind,
+    TaskFailure,
 };
 pub use pool::builder::Builder;
 pub use pool::{
@@ -175,6 +180,7 @@ pub use pool::{
     StatefulPool, States, With, WorkerPool,
 };
 pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack};
+pub use semaphore::{Acquire, Semaphore, SemaphorePermit};
 #[cfg(feature = "test-util")]
 pub use sync::test_clock::TestClock;
 pub use task::closure::Task;
@@ -208,6 +214,12 @@ mod table {
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
     assert_impl_all!(DropGuard: Send, Sync);
+    #[cfg(feature = "rate")]
+    assert_impl_all!(Quota: Send, Sync, Copy);
+    assert_impl_all!(Semaphore: Send, Sync, Clone);
+    assert_impl_all!(SemaphorePermit: Send, Sync);
+    assert_impl_all!(Acquire: Send, Sync, Unpin);
+    assert_impl_all!(AcquireError: std::error::Error, Send, Sync, Copy);
     assert_impl_all!(Limited: Send, Sync);
     assert_impl_all!(Limited<PoolWithFunc<std::cell::Cell<u8>>>: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);

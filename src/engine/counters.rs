@@ -56,8 +56,8 @@ pub(crate) struct Ended {
 }
 
 /// The number of kinds of refusals.
-const KINDS: usize = 8;
-static_assertions::const_assert_eq!(SubmitErrorKind::WouldDeadlock as usize + 1, KINDS);
+const KINDS: usize = 9;
+static_assertions::const_assert_eq!(SubmitErrorKind::TooLarge as usize + 1, KINDS);
 
 /// All counters of a pool that are not the queue's own.
 #[derive(Default)]
@@ -106,6 +106,7 @@ impl Counters {
             closed: of(SubmitErrorKind::Closed),
             spawn: of(SubmitErrorKind::Spawn),
             would_deadlock: of(SubmitErrorKind::WouldDeadlock),
+            too_large: of(SubmitErrorKind::TooLarge),
         }
     }
 

@@ -14,6 +14,7 @@
 //! ```
 
 mod blocking;
+mod budget;
 mod control;
 mod counters;
 mod end_wait;
@@ -64,6 +65,7 @@ use crate::engine::options::{Nested, Options, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::deques::Deques;
 use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
+use crate::sync::waiter_list::SharedWaiterList;
 use crate::sync::{Arc, AtomicBool};
 use crate::task::blocked_workers::BlockedWorkers;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
@@ -157,6 +159,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     mailboxes: Mailboxes<R::State>,
     wait_queue: WaitQueue,
     views: Views,
+    budget_waiters: SharedWaiterList,
     threads: Threads,
     blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,
@@ -216,6 +219,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             mailboxes: Mailboxes::new(),
             wait_queue: WaitQueue::new(),
             views: Views::default(),
+            budget_waiters: SharedWaiterList::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             blocked_workers: BlockedWorkers::new(),
             pending_polls: PendingPolls::default(),

@@ -31,6 +31,8 @@ pub enum SubmitErrorKind {
     NoState,
     /// Waiting for room or for the result would have deadlocked: the calling thread is a worker of this pool.
     WouldDeadlock,
+    /// The task's [weight](crate::With::weight) is more than the whole budget.
+    TooLarge,
 }
 
 /// A refused submission: the reason and the task.
@@ -207,6 +209,19 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::WouldDeadlock
     }
 
+    /// Whether the task's weight is more than the whole budget.
+    ///
+    /// ```
+    /// use formicary::{Pool, Semaphore};
+    ///
+    /// let pool = Pool::builder().workers(1).budget(&Semaphore::new(10)).build()?;
+    /// assert!(pool.with().weight(11).submit(|| ()).unwrap_err().is_too_large());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_too_large(&self) -> bool {
+        self.kind == SubmitErrorKind::TooLarge
+    }
+
     /// Adds `cause` as the source, for an accepted task that comes back.
     pub(crate) fn with_cause(self, cause: Cause) -> Self {
         match cause {
@@ -249,6 +264,7 @@ impl fmt::Display for SubmitErrorKind {
             Self::Spawn => "no thread could be started to run the task",
             Self::NoState => "the state of the worker that was to run the task could not be created",
             Self::WouldDeadlock => WOULD_DEADLOCK,
+            Self::TooLarge => "the task's weight is more than the whole budget",
         })
     }
 }

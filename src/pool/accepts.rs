@@ -2,11 +2,12 @@
 
 use std::future::Future;
 
-use crate::engine::{Engine, Runner, SubmitOptions};
-use crate::error::SubmitError;
+use crate::engine::{Engine, Runner, SubmitOptions, WaitMode};
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyBatch};
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
-use crate::task::in_view::InView;
+use crate::task::in_view::{InView, PlaceInView};
 use crate::task::state::{ReplySender, Run, TaskState};
 
 /// A pool of any kind, or a limited view of one.
@@ -15,6 +16,21 @@ pub trait AnyPool: Sync {
     type Dispatch: Dispatch;
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
+
+    /// The budget from which its tasks take their weights.
+    fn budget(&self) -> Option<Semaphore> {
+        self.engine().budget().cloned()
+    }
+
+    /// Whether it accepts nothing any more.
+    fn is_closed(&self) -> bool {
+        self.engine().is_closed()
+    }
+
+    /// A submission was refused before it came to [`admit`](Self::admit). The refusals of a view are not in the pool's figures.
+    fn note_refusal(&self, kind: SubmitErrorKind) {
+        self.engine().note_refusal(&SubmitOptions::from(WaitMode::Never), kind);
+    }
 
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {
@@ -39,11 +55,11 @@ pub trait AnyPool: Sync {
         self.engine().submit_batch(batch, options)
     }
 
-    /// As [`admit`](Self::admit), waiting as a future. `_task` is the number of the task in its view, if it has a state.
+    /// As [`admit`](Self::admit), waiting as a future. `_place` is what its view knows of the task, if it has a state.
     fn admit_async<'p>(
         &'p self,
         item: Item<Self>,
-        _task: Option<u64>,
+        _place: Option<PlaceInView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
         self.engine().submit_async(item, options)

@@ -4,10 +4,12 @@ use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
 use super::verbs::{self, TaskOptions};
+use super::weight;
 use super::with::With;
 use crate::cancel::{CancelToken, earlier};
 use crate::engine::{SubmitOptions, WaitMode};
-use crate::error::{CallError, SubmitAllError, SubmitError};
+use crate::error::{CallError, SubmitAllError, SubmitError, SubmitErrorKind};
+use crate::semaphore::SemaphorePermit;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
 use crate::task::handle::Handle;
@@ -20,7 +22,8 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
         let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
-        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
+        let (token, name) = (self.token.clone(), self.name.clone());
+        TaskOptions { deadline, token, name, weight: self.weight, rate_key: self.rate_key }
     }
 
     fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
@@ -40,7 +43,32 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        verbs::enter(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
+        let token = task_state.meta().token.as_ref();
+        if let Some(weight) = self.weight {
+            let taken = weight::take(self.pool, weight, mode, token);
+            self.hold(task_state, taken)?;
+        }
+        verbs::enter(self.pool, task_state, self.options(token, mode))
+    }
+
+    /// The task has its weight, or is refused.
+    fn hold<X>(
+        &self,
+        task_state: &TaskStateOf<P, X>,
+        taken: Result<SemaphorePermit, SubmitErrorKind>,
+    ) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let permit = taken.map_err(|kind| {
+            self.pool.note_refusal(kind);
+            task_state.refused(kind)
+        })?;
+        if let Some(held) = task_state.meta().weight() {
+            held.hold(permit);
+        }
+        Ok(())
     }
 
     fn submit_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
@@ -51,7 +79,8 @@ impl<'p, P: AnyPool> With<'p, P> {
         if task_options.is_none() {
             return verbs::submit(self.pool, x, self.options(None, mode));
         }
-        verbs::submit_state(self.pool, x, task_options.in_token(), self.options(None, mode))
+        let task_state = verbs::detached_state(self.pool, x, task_options.in_token());
+        self.enter(&task_state, mode)
     }
 
     fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
@@ -91,8 +120,12 @@ impl<'p, P: AnyPool> With<'p, P> {
             token.cancel_after(limit);
             token
         });
-        verbs::enter_async(self.pool, task_state, self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever))
-            .await
+        let ends = room.as_ref().or(token.as_ref());
+        if let Some(weight) = self.weight {
+            let taken = weight::take_async(self.pool, weight, ends).await;
+            self.hold(&task_state, taken)?;
+        }
+        verbs::enter_async(self.pool, task_state, self.options(ends, WaitMode::Forever)).await
     }
 }
 

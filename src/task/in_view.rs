@@ -68,16 +68,29 @@ pub(crate) trait ViewTasks: Send + Sync {
 pub struct InView {
     view: Weak<dyn ViewTasks>,
     task: u64,
+    rate_key: Option<u64>,
+}
+
+/// What a view knows of a task before it has it.
+#[derive(Clone, Copy, Debug)]
+pub struct PlaceInView {
+    /// The task's number in the view.
+    pub(crate) task: u64,
+    /// Of a rate for each key.
+    pub(crate) rate_key: Option<u64>,
 }
 
 impl InView {
     pub(crate) fn new(view: Weak<dyn ViewTasks>, task: u64) -> Self {
-        InView { view, task }
+        InView { view, task, rate_key: None }
     }
 
-    /// The task's number in the view.
-    pub(crate) fn task(&self) -> u64 {
-        self.task
+    pub(crate) fn with_rate_key(self, rate_key: Option<u64>) -> Self {
+        InView { rate_key, ..self }
+    }
+
+    pub(crate) fn place(&self) -> PlaceInView {
+        PlaceInView { task: self.task, rate_key: self.rate_key }
     }
 
     /// See [`ViewTasks::withdraw`].

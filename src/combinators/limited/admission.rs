@@ -15,13 +15,14 @@ use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, current};
 use crate::task::current_worker;
 use crate::task::deferred::{Deferred, DeferredTasks};
+use crate::task::in_view::PlaceInView;
 use crate::task::state::RunOutcome;
 
 use super::view::View;
 
 /// A task that is about to enter.
 struct Newcomer<I, F> {
-    number: Option<u64>,
+    place: Option<PlaceInView>,
     lane: usize,
     lazy: LazyWith<I, F>,
 }
@@ -148,15 +149,15 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         node.map(|node| (node, blocked)).ok_or(SubmitErrorKind::Overloaded)
     }
 
-    /// Takes a task in, made of `input` by `make`, under the number that its state knows; on a refusal the input comes back.
+    /// Takes a task in, made of `input` by `make`, under the number that its state knows, if it has one; on a refusal the input comes back.
     pub(super) fn submit<I>(
         self: &Arc<Self>,
         input: I,
         make: impl FnOnce(I) -> R::Item,
-        number: Option<u64>,
+        place: Option<PlaceInView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
-        let mut task = Newcomer { number, lane: options.lane(), lazy: LazyWith::new(input, make) };
+        let mut task = Newcomer { place, lane: options.lane(), lazy: LazyWith::new(input, make) };
         let entered = match self.enter_now(&mut task, &options) {
             Ok(Entered::Full) => self.wait_for_room(&mut task, &options),
             entered => entered,
@@ -239,11 +240,11 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     pub(super) async fn submit_async(
         self: &Arc<Self>,
         item: R::Item,
-        number: Option<u64>,
+        place: Option<PlaceInView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<R::Item>> {
         let lazy = LazyWith::new(item, convert::identity);
-        let mut task = Newcomer { number, lane: options.lane(), lazy };
+        let mut task = Newcomer { place, lane: options.lane(), lazy };
         let entered = match self.enter_now(&mut task, &options) {
             Ok(Entered::Full) => self.wait_for_room_async(&mut task, &options).await,
             entered => entered,
@@ -322,8 +323,10 @@ impl<I, F> Newcomer<I, F> {
     where
         F: FnOnce(I) -> R::Item,
     {
-        let number = self.number.unwrap_or_else(|| view.tree.number());
-        (number, Unstarted { item: self.lazy.build(), lane: self.lane, view: Arc::clone(view) })
+        let number = self.place.map_or_else(|| view.tree.number(), |place| place.task);
+        let rate_key = self.place.and_then(|place| place.rate_key);
+        let (item, view) = (self.lazy.build(), Arc::clone(view));
+        (number, Unstarted { item, lane: self.lane, view, rate_key, paced: 0, leads: None })
     }
 }
 

@@ -49,7 +49,20 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         let mut awaiting = state.awaiting.take();
         // One thread at a time. It sees the permits that others release meanwhile.
         if !std::mem::replace(&mut state.is_dispatching, true) {
-            while let Some((number, task)) = state.pop_ready() {
+            loop {
+                let Some((number, task)) = state.pop_ready() else {
+                    match self.set_alarm(state) {
+                        // Something may have come meanwhile.
+                        Ok(again) => {
+                            state = again;
+                            continue;
+                        }
+                        Err(unchanged) => {
+                            state = unchanged;
+                            break;
+                        }
+                    }
+                };
                 if R::liveness(&task.item) == Liveness::Dead {
                     awaiting.append(&mut state.awaiting.leave(number));
                     self.engine.left_views(1);
@@ -363,6 +376,7 @@ impl<R: Runner, D: Dispatch> PoolViews for ViewTree<R, D> {
     }
 
     fn notify_all(&self) {
+        self.drop_delayed();
         self.blocked().iter().for_each(|(wait_queue, _)| wait_queue.notify_all());
     }
 }

@@ -14,6 +14,11 @@ mod by_number;
 mod dispatch;
 mod entries;
 mod inside;
+mod pace;
+#[cfg(feature = "rate")]
+mod quota;
+#[cfg(feature = "rate")]
+mod rate;
 mod state;
 mod stats;
 mod verbs;
@@ -24,14 +29,17 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::engine::{Engine, Runner, SubmitOptions};
-use crate::error::SubmitError;
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::pool::{Accepts, AnyPool, Item, Pool, PoolWithFunc, StatefulPool};
 use crate::queue::{Dispatch, LazyBatch};
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
-use crate::task::in_view::InView;
+use crate::task::in_view::{InView, PlaceInView};
 use crate::task::state::{ReplySender, Run, TaskState};
 use crate::task::worker::Worker;
+#[cfg(feature = "rate")]
+pub use quota::Quota;
 pub use stats::LimitedStats;
 
 use view::View;
@@ -205,6 +213,25 @@ impl<P: AnyPool> Limited<P> {
         self
     }
 
+    /// The semaphore from which the tasks of this view, and of its views, take their weights ([`With::weight`](crate::With::weight)), in place of
+    /// the pool's. Default: that of the view that this is a view of, or the pool's.
+    ///
+    /// ```
+    /// use formicary::{Pool, Semaphore};
+    ///
+    /// let (pool, memory) = (Pool::new(4)?, Semaphore::new(100));
+    /// let images = pool.limited(2).budget(&memory);
+    /// images.with().weight(60).run(|| ())?;
+    /// assert_eq!(memory.available(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it is the view"]
+    pub fn budget(self, budget: &Semaphore) -> Self {
+        let before = self.view.with_node(|node| node.budget.replace(budget.clone()));
+        drop(before);
+        self
+    }
+
     /// Changes the limit, at once: when this returns, no task starts while `limit` or more run. Those that run beyond a lower limit go on. Tasks
     /// that were in the pool's queue and may not run yet wait in the view again, in their order, and leave the pool's figures meanwhile. Does
     /// not block. Takes time in proportion to them.
@@ -343,6 +370,17 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         self.view.engine()
     }
 
+    fn budget(&self) -> Option<Semaphore> {
+        let budget = self.view.tree.state.lock().budget(&self.view.chain);
+        budget.or_else(|| self.engine().budget().cloned())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.view.is_closed(&self.view.tree.state.lock())
+    }
+
+    fn note_refusal(&self, _kind: SubmitErrorKind) {}
+
     fn in_view(&self) -> Option<InView> {
         Some(self.view.in_view())
     }
@@ -354,7 +392,7 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         view: Option<&InView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
-        self.view.submit(input, make, view.map(InView::task), options)
+        self.view.submit(input, make, view.map(InView::place), options)
     }
 
     /// Each task may have to wait for a permit of its own.
@@ -365,10 +403,10 @@ impl<P: AnyPool> AnyPool for Limited<P> {
     fn admit_async<'p>(
         &'p self,
         item: Item<P>,
-        task: Option<u64>,
+        place: Option<PlaceInView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.submit_async(item, task, options)
+        self.view.submit_async(item, place, options)
     }
 }
 

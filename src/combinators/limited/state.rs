@@ -8,12 +8,14 @@ use std::collections::btree_map::Entry as MapEntry;
 
 use super::awaiting::Awaiting;
 use super::by_number::ByNumber;
+use super::pace::{Delays, Pace, PaceKey};
 use super::stats::{LimitedStats, TaskEnd};
 use super::view::View;
 use crate::cancel::CancelToken;
 use crate::engine::Runner;
 use crate::engine::wait_queue::WaitQueue;
 use crate::queue::Dispatch;
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::waiter::Waiter;
@@ -25,6 +27,11 @@ pub(super) struct Unstarted<R: Runner, D: Dispatch> {
     /// By which it enters the pool.
     pub(super) lane: usize,
     pub(super) view: Arc<View<R, D>>,
+    pub(super) rate_key: Option<u64>,
+    /// How many of its views, from its own on, let it start as far as their rates go.
+    pub(super) paced: usize,
+    /// Others wait for their time behind it.
+    pub(super) leads: Option<PaceKey>,
 }
 
 /// A task that has its permits, and an entry in the pool's queue or on the way there.
@@ -39,6 +46,8 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
     /// This view, the one that it is a view of, and so on.
     chain: Arc<[ViewId]>,
     pub(super) limit: usize,
+    pub(super) budget: Option<Semaphore>,
+    pub(super) pace: Option<Arc<dyn Pace>>,
     /// The most tasks that may wait, if the view has a bound of its own.
     pub(super) queue: Option<usize>,
     /// Permits in use: by tasks that run, that are in the pool's queue, or whose submitters are about to bring them there.
@@ -48,9 +57,9 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
     /// How many of them have lost their permit again, and will have to wait when they come.
     pub(super) revoked: usize,
     /// Tasks of this view alone that wait for permits, in the order of their coming.
-    waiting: ByNumber<Unstarted<R, D>>,
-    /// With those of its views.
-    waiting_below: usize,
+    pub(super) waiting: ByNumber<Unstarted<R, D>>,
+    /// With those of its views, and those that wait for their time.
+    pub(super) waiting_below: usize,
     views: usize,
     is_closed: bool,
     /// Nobody can submit any more.
@@ -68,6 +77,7 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
 pub(super) struct State<R: Runner, D: Dispatch> {
     pub(super) nodes: BTreeMap<ViewId, Node<R, D>>,
     pub(super) permitted: ByNumber<Permitted<R, D>>,
+    pub(super) delays: Delays<R, D>,
     /// Entries that wait for room in the pool, by the number of their task.
     pub(super) at_pool: BTreeMap<u64, Arc<DetachedFuture>>,
     /// Entries in the pool, or on their way there, that stand for no task any more: how many, by the number of the task.
@@ -82,6 +92,7 @@ impl<R: Runner, D: Dispatch> Default for State<R, D> {
         State {
             nodes: BTreeMap::new(),
             permitted: ByNumber::default(),
+            delays: Delays::default(),
             at_pool: BTreeMap::new(),
             void: BTreeMap::new(),
             awaiting: Awaiting::default(),
@@ -98,6 +109,8 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         let node = Node {
             chain: Arc::clone(chain),
             limit,
+            budget: None,
+            pace: None,
             queue: None,
             in_flight: 0,
             entering: 0,
@@ -147,6 +160,11 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         !self.all(chain, |node| !node.is_closed)
     }
 
+    /// The budget of the first of these views that has one.
+    pub(super) fn budget(&self, chain: &[ViewId]) -> Option<Semaphore> {
+        chain.iter().find_map(|id| self.nodes.get(id)?.budget.clone())
+    }
+
     // Permits.
 
     /// Whether these views have a permit each to give.
@@ -154,10 +172,11 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         self.all(views, |node| node.in_flight < node.limit)
     }
 
-    /// Whether a newcomer may have them, where `reserved` submitters came before it: no task waits that came before.
+    /// Whether a newcomer may have them, where `reserved` submitters came before it: no task waits that came before. Where there is a rate
+    /// each waits in the view first.
     pub(super) fn has_permits_for_newcomer(&self, chain: &[ViewId], reserved: usize) -> bool {
         let is_next = |node: &Node<R, D>| node.waiting.is_empty() && node.in_flight + reserved < node.limit;
-        self.nodes.get(&chain[0]).is_some_and(is_next) && self.has_permits(&chain[1..])
+        self.nodes.get(&chain[0]).is_some_and(is_next) && self.has_permits(&chain[1..]) && !self.is_paced(chain)
     }
 
     pub(super) fn acquire(&mut self, views: &[ViewId]) {
@@ -222,10 +241,13 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     /// Whether one more task may wait, and leave room for `reserved` more, in a pool of this capacity and bound.
     pub(super) fn has_room(&self, chain: &[ViewId], reserved: usize, capacity: usize, bound: Option<usize>) -> bool {
+        let is_paced = self.is_paced(chain);
         self.all(chain, |node| {
             let reserved = if node.chain[0] == chain[0] { reserved } else { 0 };
             let at_once = node.limit.min(capacity);
-            node.queue.is_none_or(|queue| node.waiting_below + reserved < queue)
+            // Those that could have a permit wait as well where there is a rate.
+            let permits = if is_paced { at_once.saturating_sub(node.in_flight) } else { 0 };
+            node.queue.is_none_or(|queue| node.waiting_below + reserved < queue.saturating_add(permits))
                 && bound
                     .is_none_or(|queue| node.in_flight + node.waiting_below + reserved < at_once.saturating_add(queue))
         })
@@ -240,21 +262,39 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     }
 
     pub(super) fn is_waiting(&self, view: ViewId, number: u64) -> bool {
-        self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number))
+        self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number)) || self.delays.contains(number)
     }
 
     pub(super) fn remove_waiting(&mut self, chain: &[ViewId], number: u64) -> Option<Unstarted<R, D>> {
-        let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
+        let mut task = match self.nodes.get_mut(&chain[0])?.waiting.remove(number) {
+            Some(task) => task,
+            None => self.delays.remove(number)?,
+        };
         self.each(chain, |node| node.waiting_below -= 1);
+        self.follow(&mut task);
         Some(task)
     }
 
-    /// The task that waits longest of those whose permits are free.
+    /// The task that waits longest of those whose permits are free, and which may start as far as the rates go.
     pub(super) fn pop_ready(&mut self) -> Option<(u64, Unstarted<R, D>)> {
+        loop {
+            let (number, task) = self.pop_first()?;
+            if task.paced == task.view.chain.len() || !self.is_paced(&task.view.chain) && task.leads.is_none() {
+                return Some((number, task));
+            }
+            if let Some(task) = self.pass_paces(number, task) {
+                return Some((number, task));
+            }
+        }
+    }
+
+    fn pop_first(&mut self) -> Option<(u64, Unstarted<R, D>)> {
         let waiting = self.nodes.values().filter_map(|node| Some((node.waiting.first()?, node)));
         let ready = waiting.filter(|(_, node)| self.has_permits(&node.chain));
         let (number, chain) = ready.min_by_key(|(number, _)| *number).map(|(n, node)| (n, Arc::clone(&node.chain)))?;
-        Some((number, self.remove_waiting(&chain, number)?))
+        let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
+        self.each(&chain, |node| node.waiting_below -= 1);
+        Some((number, task))
     }
 
     /// Takes out those waiting tasks, in all views, that `is_taken`.
@@ -266,8 +306,10 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         for node in self.nodes.values_mut() {
             taken.append(&mut node.waiting.extract(&mut is_taken));
         }
-        for (_, task) in &taken {
+        taken.append(&mut self.delays.extract(&mut is_taken));
+        for (_, task) in &mut taken {
             self.each(&task.view.chain, |node| node.waiting_below -= 1);
+            self.follow(task);
         }
         taken.sort_by_key(|(number, _)| *number);
         taken

@@ -13,6 +13,7 @@ use crate::engine::{Engine, Runner};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::clock;
+use crate::sync::timer::Alarm;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, current, park};
 use crate::task::in_view::{InView, ViewId, missing_permits};
@@ -24,6 +25,8 @@ pub(super) struct ViewTree<R: Runner, D: Dispatch> {
     /// The number of the next task.
     next: AtomicU64,
     pub(super) state: Mutex<State<R, D>>,
+    /// For the next task that waits for its time. Held until another one is set.
+    pub(super) alarm: Mutex<Option<Alarm>>,
 }
 
 /// One view. It keeps its tasks until they start, each under a number: those that wait for a permit, and those that have one and an entry in
@@ -93,7 +96,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             return false;
         }
         let mut state = self.tree.state.lock();
-        if self.is_closed(&state) || !state.has_permits(&self.chain[..missing]) {
+        if self.is_closed(&state) || state.is_paced(&self.chain) || !state.has_permits(&self.chain[..missing]) {
             return false;
         }
         state.acquire(&self.chain[..missing]);
@@ -112,6 +115,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         wait_queues.iter().for_each(|wait_queue| wait_queue.notify_all());
         tokens.iter().for_each(CancelToken::cancel);
         self.tree.wake_awaiting();
+        self.engine().wake_budget_waiters();
         waiting.into_iter().map(|(_, task)| task).collect()
     }
 
@@ -166,6 +170,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
             engine: Arc::clone(engine),
             next: AtomicU64::new(0),
             state: Mutex::new(State::default()),
+            alarm: Mutex::new(None),
         });
         engine.add_views(tree.address(), Arc::downgrade(&tree) as _);
         tree

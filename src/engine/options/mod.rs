@@ -16,6 +16,7 @@ use crate::engine::observer::Observer;
 use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
 use crate::queue::{Balance, MAX_WORKERS};
+use crate::semaphore::Semaphore;
 use crate::sync::user_code::catch_user_panic;
 use crate::task::propagated::Propagator;
 
@@ -68,6 +69,7 @@ pub(crate) struct Options {
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
     pub(crate) nested: Nested,
+    pub(crate) budget: Option<Semaphore>,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
     pub(crate) nonblocking: bool,
@@ -99,6 +101,7 @@ impl Default for Options {
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
             nested: Nested::default(),
+            budget: None,
             shards: None,
             balance: None,
             nonblocking: false,
