@@ -1,7 +1,7 @@
 //! The permits of a semaphore and those who wait for them: what is under its lock.
 
 use std::collections::BTreeMap;
-use std::mem::take;
+use std::mem::{swap, take};
 use std::time::{Duration, Instant};
 
 use crate::error::AcquireError;
@@ -149,11 +149,12 @@ impl State {
         now: impl Fn() -> Instant,
         woken: &mut Vec<Waiter>,
     ) -> Progress {
-        if let (Some(weight), Some(waiter)) = (self.late.remove(&number), waiter.take()) {
-            self.queue.insert(number, Queued { weight, waiter });
+        if let (Some(queued), Some(new)) = (self.queue.get_mut(&number), waiter.as_mut()) {
+            swap(&mut queued.waiter, new);
+        } else if let Some(weight) = self.late.remove(&number) {
+            let back = waiter.take().map(|waiter| Queued { weight, waiter });
+            self.queue.extend(back.map(|queued| (number, queued)));
             self.grant(now, woken);
-        } else if let (Some(queued), Some(new)) = (self.queue.get_mut(&number), waiter.as_mut()) {
-            std::mem::swap(&mut queued.waiter, new);
         }
         if self.granted.remove(&number).is_some() {
             return Progress::Granted;
