@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use loom::thread;
 
-use super::{Semaphore, SemaphorePermit};
+use super::Semaphore;
 use crate::error::AcquireError;
 use crate::sync::explore::explore;
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -22,13 +22,16 @@ impl Wake for Counts {
     }
 }
 
-fn acquire(semaphore: &Semaphore, n: usize) -> thread::JoinHandle<Result<SemaphorePermit, AcquireError>> {
+type Acquired = thread::JoinHandle<Result<usize, AcquireError>>;
+
+/// Acquires permits and releases them on a thread of its own.
+fn acquire(semaphore: &Semaphore, n: usize) -> Acquired {
     let semaphore = semaphore.clone();
-    thread::spawn(move || semaphore.acquire(n))
+    thread::spawn(move || semaphore.acquire(n).map(|permit| permit.permits()))
 }
 
-fn took(acquired: thread::JoinHandle<Result<SemaphorePermit, AcquireError>>) -> Result<usize, AcquireError> {
-    acquired.join().expect("no panic").map(|permit| permit.permits())
+fn took(acquired: Acquired) -> Result<usize, AcquireError> {
+    acquired.join().expect("no panic")
 }
 
 /// A permit comes back while two threads wait, the first of which needs all.
