@@ -119,10 +119,12 @@ fn each_end_gives_back<P: Accepts<Task, Output = ()>>(subject: Subject<'_, P>) {
     };
     let with = subject.weight(2);
     // What has run, or panicked.
-    with.spawn(task(|| ())).unwrap().join().unwrap();
-    assert_eq!(subject.budget.available(), ALL);
-    assert!(with.spawn(task(|| resume_unwind(Box::new("a test's panic")))).unwrap().join().is_err());
-    assert_eq!(subject.budget.available(), ALL);
+    for end in [|| (), || resume_unwind(Box::new("a test's panic"))] {
+        // Its state stays as long as this handle.
+        let kept = with.spawn(task(end)).unwrap().shared();
+        drop(kept.clone().join());
+        assert_eq!(subject.budget.available(), ALL);
+    }
     assert!(with.run(task(|| resume_unwind(Box::new("a test's panic")))).is_err());
     assert_eq!(subject.budget.available(), ALL);
     // What is cancelled unstarted: by its handle, or by its token.
@@ -133,10 +135,10 @@ fn each_end_gives_back<P: Accepts<Task, Output = ()>>(subject: Subject<'_, P>) {
     assert_eq!(subject.budget.available(), ALL);
     assert!(handle.join().unwrap_err().is_cancelled());
     let token = CancelToken::new();
-    let handle = with.clone().token(&token).spawn(task(|| unreachable!("it is cancelled"))).unwrap();
+    let handle = with.clone().token(&token).spawn(task(|| unreachable!("it is cancelled"))).unwrap().shared();
     token.cancel();
     drop(pause);
-    assert!(handle.join().unwrap_err().is_cancelled());
+    assert!(handle.clone().join().unwrap_err().is_cancelled());
     assert_eq!(subject.budget.available(), ALL);
     assert_eq!(std::mem::take(&mut *free.lock()), [ALL - 2; 5], "it still had its weight");
     // A call that gives up gets its task back.
@@ -148,11 +150,12 @@ fn each_end_gives_back<P: Accepts<Task, Output = ()>>(subject: Subject<'_, P>) {
     assert_eq!(subject.budget.available(), ALL);
     // And what a shutdown gives back, or drops.
     let pause = subject.control.pause();
-    with.submit(task(|| unreachable!("it is returned"))).unwrap();
+    let kept = with.spawn(task(|| unreachable!("it is returned"))).unwrap();
     assert_eq!(subject.budget.available(), ALL - 2);
     let returned = subject.control.shutdown_now();
     drop(pause);
     assert!(subject.control.wait_idle());
+    assert!(kept.is_finished());
     assert_eq!((returned.len(), subject.budget.available()), (1, ALL));
 }
 
