@@ -14,8 +14,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use formicary::{
-    Accepts, CancelToken, Dispatch, Limited, Pool, PoolControl, PoolWithFunc, Quota, StatefulPool, SubmitErrorKind,
-    Task, TestClock,
+    Accepts, CancelToken, Dispatch, Limited, Overflow, Pool, PoolControl, PoolWithFunc, Quota, StatefulPool,
+    SubmitErrorKind, Task, TestClock,
 };
 use support::waking::{CountingWaker, block_on, poll_with};
 use support::{Count, Gate, LIMIT, RunTask, eventually, on_every_dispatch, within};
@@ -87,6 +87,17 @@ macro_rules! on_kinds {
         on!(PoolWithFunc::builder(Task::run));
         on!(StatefulPool::builder(|_| Ok(RunTask)));
     }};
+}
+
+/// Waits until the timer thread has seen to all that is due: an alarm that is set now, for a time that has passed since, comes after those.
+fn after_alarms(starts: &Starts) {
+    let token = CancelToken::new();
+    token.cancel_after(Duration::from_nanos(1));
+    let mut cancelled = Box::pin(token.cancelled());
+    let waker = CountingWaker::new();
+    assert!(poll_with(cancelled.as_mut(), &waker).is_pending());
+    starts.clock.advance(Duration::from_nanos(1));
+    eventually("the alarm", || waker.wakes() == 1);
 }
 
 fn assert_quiet<P: Accepts<Task>>(view: &Limited<P>) {
@@ -369,6 +380,65 @@ fn rates_of_nested_views_both_hold() {
     assert_eq!(starts.take(), [(1, 3), (11, 4), (21, 4)]);
 }
 
+/// A newcomer waits behind those that wait for their time, also when that has come and nobody has noticed.
+#[test]
+fn newcomers_do_not_overtake() {
+    let starts = Starts::new();
+    let pool = Pool::builder().workers(2).build().unwrap();
+    let view = pool.limited(1).rate(quota(1));
+    let rounds = 50;
+    view.submit(starts.task(0)).unwrap();
+    view.submit(starts.task(1)).unwrap();
+    for n in 2..rounds {
+        starts.pass(1);
+        view.submit(starts.task(n)).unwrap();
+        starts.awaits(n as usize);
+    }
+    starts.pass(1);
+    assert!(view.wait_idle());
+    let order: Vec<_> = starts.log.started.lock().iter().map(|(name, _)| *name).collect();
+    assert_eq!(order, (0..rounds).collect::<Vec<_>>());
+}
+
+/// The first in a queue, whose time has come, waits for a permit, and goes: by its handle, its token, or because the pool is full. The
+/// next follows.
+#[test]
+fn who_follows_the_first_takes_its_place() {
+    for how in 0..3 {
+        let starts = Starts::new();
+        let builder = Pool::builder().workers(2).queue(if how == 2 { 2 } else { 50 });
+        let pool = builder.overflow(if how == 2 { Overflow::DropOldest } else { Overflow::Block }).build().unwrap();
+        let view = pool.limited(2).rate(quota(1));
+        let (gate, token) = (Gate::new(), CancelToken::new());
+        view.submit(gate.closure()).unwrap();
+        gate.await_arrivals(1);
+        let first = view.with().token(&token).spawn(starts.task(1)).unwrap();
+        let others: Vec<_> = (2..4).map(|n| view.spawn(starts.task(n)).unwrap()).collect();
+        assert_eq!(view.stats().queued, 3);
+        view.set_limit(1);
+        // Its time comes, and it has no permit.
+        starts.pass(1);
+        after_alarms(&starts);
+        match how {
+            0 => assert!(first.cancel()),
+            1 => token.cancel(),
+            // There is room for four in all.
+            _ => assert!(view.try_submit(starts.task(4)).is_ok()),
+        }
+        view.set_limit(2);
+        starts.awaits(1);
+        starts.pass(1);
+        starts.awaits(2);
+        starts.pass(1);
+        gate.open();
+        assert!(first.join().is_err());
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert_quiet(&view);
+        let names: Vec<_> = starts.take().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, if how == 2 { vec![2, 3, 4] } else { vec![2, 3] });
+    }
+}
+
 /// Limits that change, and views that are dropped, while tasks wait for their time.
 #[test]
 fn limits_change_while_tasks_wait() {
@@ -379,7 +449,7 @@ fn limits_change_while_tasks_wait() {
     // Two run, one waits for a permit, and two for their time as well.
     (0..2).for_each(|_| view.submit(gate.closure()).unwrap());
     gate.await_arrivals(2);
-    (0..3).for_each(|n| view.submit(move || drop(n)).unwrap());
+    (0..3).for_each(|_| view.submit(|| ()).unwrap());
     view.set_limit(1);
     view.set_limit(5);
     eventually("the third has a start", || view.stats().completed == 1);

@@ -26,5 +26,6 @@ pub(super) fn reason(kind: SubmitErrorKind) -> &'static str {
         SubmitErrorKind::NoState => "no_state",
         SubmitErrorKind::WouldDeadlock => "would_deadlock",
         SubmitErrorKind::TooLarge => "too_large",
+        SubmitErrorKind::Dropped => "dropped",
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct TaskOptions {
     pub(super) name: Option<Arc<str>>,
     pub(super) weight: Option<usize>,
     pub(super) rate_key: Option<u64>,
+    /// When the task is dropped if it has not started.
+    pub(super) start_by: Option<Instant>,
 }
 
 impl TaskOptions {
@@ -31,6 +33,7 @@ impl TaskOptions {
         self.deadline.is_none()
             && self.token.is_none()
             && self.name.is_none()
+            && self.start_by.is_none()
             && self.weight.is_none()
             && self.rate_key.is_none()
     }
@@ -184,12 +187,13 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let TaskOptions { deadline, token, name, weight, rate_key } = task_options;
+    let TaskOptions { deadline, token, name, start_by, weight, rate_key } = task_options;
     let (view, engine) = (pool.in_view().map(|view| view.with_rate_key(rate_key)), pool.engine());
-    let has_options = deadline.is_some() || name.is_some() || weight.is_some();
+    let has_options = deadline.is_some() || name.is_some() || start_by.is_some() || weight.is_some();
     let has_extra = has_options || view.is_some() || engine.propagates();
     let weight = weight.map(|_| HeldWeight::default());
-    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view, propagated: engine.capture(), weight }));
+    let extra =
+        has_extra.then(|| Arc::new(Extra { deadline, name, start_by, view, propagated: engine.capture(), weight }));
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
 }
 

@@ -19,12 +19,12 @@ use crate::sync::Arc;
 /// | [`key`](Self::key) | the shard that the task goes to (on [`Sharded`] pools) | a shard with room |
 /// | [`room_timeout`](Self::room_timeout) | how long the verb waits for room | no limit; on a [`nonblocking`](crate::Builder::nonblocking) pool it does not wait |
 /// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when everything must be over: the wait for room, the time in the queue, and the run | never |
+/// | [`max_queue_time`](Self::max_queue_time) | how long the task may wait before it starts; then it is dropped | no limit |
 /// | [`token`](Self::token) | the token that cancels the task and the wait for room | none |
 /// | [`name`](Self::name) | the task's name in panic reports and in [`Context::name`](crate::Context::name) | none |
-///
 /// | [`weight`](Self::weight) | what the task takes from the budget of its pool or view | nothing |
 ///
-/// A token, a deadline, a name or a weight costs one heap allocation per task. A verb without them does not pay for it.
+/// A token, a deadline, a limit on the time in the queue, a name or a weight costs one heap allocation per task. A verb without them does not pay for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,6 +52,7 @@ pub struct With<'p, P> {
     pub(super) weight: Option<usize>,
     /// The number of the key of a rate.
     pub(super) rate_key: Option<u64>,
+    pub(super) max_queue_time: Option<Duration>,
 }
 
 impl<P> Clone for With<'_, P> {
@@ -73,6 +74,7 @@ impl<'p, P> With<'p, P> {
             name: None,
             weight: None,
             rate_key: None,
+            max_queue_time: None,
         }
     }
 
@@ -135,6 +137,30 @@ impl<'p, P> With<'p, P> {
         self
     }
 
+    /// Limits the time from the verb to the start of the task. A worker that takes the task later does not run it: the task is dropped,
+    /// counted ([`Drops::late`](crate::Drops::late)) and given to the [`dropped_handler`](crate::Builder::dropped_handler); its handle reports
+    /// that ([`JoinError::is_dropped`](crate::JoinError::is_dropped)), and `run` returns the input. So a pool that is overloaded works on what
+    /// somebody still waits for. A worker that waits for the task itself runs it at any time.
+    ///
+    /// It differs from a [`timeout`](Self::timeout): a task that has started may take any time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let late = pool.with().max_queue_time(Duration::from_millis(1)).spawn(|| 7)?;
+    /// std::thread::sleep(Duration::from_millis(2));
+    /// drop(pause);
+    /// assert!(late.join().unwrap_err().is_dropped());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias("load shedding", "queue_timeout"))]
+    pub fn max_queue_time(mut self, limit: Duration) -> Self {
+        self.max_queue_time = Some(limit);
+        self
+    }
+
     /// Ties the task to a token. When the token is cancelled, a submitter stops waiting for room, a task that has not started does not
     /// start, and a running task is told to stop.
     ///
@@ -182,7 +208,7 @@ impl<P: AnyPool> With<'_, P> {
     /// those of a [`nonblocking`](crate::Builder::nonblocking) pool are refused with `Full`;
     /// [`room_timeout`](Self::room_timeout), [`timeout`](Self::timeout), [`deadline`](Self::deadline) and [`token`](Self::token) end the wait, and
     /// so do the closes of the pool and the view. Submitters get their weights in the order of their coming, large ones too
-    /// ([`Semaphore`](crate::Semaphore)). One that waits for its weight is not among those that [`max_blocking`](crate::Builder::max_blocking) counts.
+    /// ([`Semaphore`](crate::Semaphore)). An [overflow policy](crate::Builder::overflow) that drops or runs tasks is about room only. One that waits for its weight is not among those that [`max_blocking`](crate::Builder::max_blocking) counts.
     ///
     /// The permits come back when the task has ended in whatever way, and what it has captured has been dropped, but before its end is announced: so after
     /// a `join` they are back. A task that is given back or dropped unstarted, by a shutdown for example, returns them when the pool lets go of it. A weight of 0 takes nothing.
@@ -247,6 +273,7 @@ impl<P> fmt::Debug for With<'_, P> {
             .field("has_token", &self.token.is_some())
             .field("name", &self.name)
             .field("weight", &self.weight)
+            .field("max_queue_time", &self.max_queue_time)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::semaphore::SemaphorePermit;
 use crate::sync::Arc;
-use crate::sync::clock::deadline;
+use crate::sync::clock::{self, deadline};
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
@@ -22,8 +22,9 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
         let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
+        let start_by = self.max_queue_time.and_then(clock::deadline);
         let (token, name) = (self.token.clone(), self.name.clone());
-        TaskOptions { deadline, token, name, weight: self.weight, rate_key: self.rate_key }
+        TaskOptions { deadline, token, name, start_by, weight: self.weight, rate_key: self.rate_key }
     }
 
     fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {

@@ -8,12 +8,14 @@
 //! until it starts, so a task that is cancelled, or run by a worker that waits for it, leaves at once, wherever its entry is. A view of a
 //! view shares its lock, so a task gets a permit of each in one step.
 
+mod accepts;
 mod admission;
 mod awaiting;
 mod by_number;
 mod dispatch;
 mod entries;
 mod inside;
+mod overflow;
 mod pace;
 #[cfg(feature = "rate")]
 mod quota;
@@ -25,18 +27,14 @@ mod verbs;
 mod view;
 
 use std::fmt;
-use std::future::Future;
 use std::time::Duration;
 
-use crate::engine::{Engine, Runner, SubmitOptions};
-use crate::error::{SubmitError, SubmitErrorKind};
-use crate::pool::{Accepts, AnyPool, Item, Pool, PoolWithFunc, StatefulPool};
-use crate::queue::{Dispatch, LazyBatch};
+use crate::engine::{Engine, Runner};
+use crate::pool::{AnyPool, Pool, PoolWithFunc, StatefulPool};
+use crate::queue::Dispatch;
 use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
-use crate::task::in_view::{InView, PlaceInView};
-use crate::task::state::{ReplySender, Run, TaskState};
 use crate::task::worker::Worker;
 #[cfg(feature = "rate")]
 pub use quota::Quota;
@@ -359,80 +357,5 @@ impl<P: AnyPool> Drop for Limited<P> {
 impl<P: AnyPool> fmt::Debug for Limited<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limited").field("limit", &self.limit()).field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-impl<P: AnyPool> AnyPool for Limited<P> {
-    type Runner = P::Runner;
-    type Dispatch = P::Dispatch;
-
-    fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
-        self.view.engine()
-    }
-
-    fn budget(&self) -> Option<Semaphore> {
-        let budget = self.view.tree.state.lock().budget(&self.view.chain);
-        budget.or_else(|| self.engine().budget().cloned())
-    }
-
-    fn is_closed(&self) -> bool {
-        self.view.is_closed(&self.view.tree.state.lock())
-    }
-
-    fn note_refusal(&self, _kind: SubmitErrorKind) {}
-
-    fn in_view(&self) -> Option<InView> {
-        Some(self.view.in_view())
-    }
-
-    fn admit<I>(
-        &self,
-        input: I,
-        make: impl FnOnce(I) -> Item<P>,
-        view: Option<&InView>,
-        options: SubmitOptions<'_>,
-    ) -> Result<(), SubmitError<I>> {
-        self.view.submit(input, make, view.map(InView::place), options)
-    }
-
-    /// Each task may have to wait for a permit of its own.
-    fn admit_batch(&self, _batch: &mut impl LazyBatch<Item<P>>, _options: &SubmitOptions<'_>) -> usize {
-        0
-    }
-
-    fn admit_async<'p>(
-        &'p self,
-        item: Item<P>,
-        place: Option<PlaceInView>,
-        options: SubmitOptions<'p>,
-    ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.submit_async(item, place, options)
-    }
-}
-
-/// Whatever the pool accepts.
-impl<P: Accepts<X>, X: Send + 'static> Accepts<X> for Limited<P> {
-    type Output = P::Output;
-
-    const RUN_HERE: Option<Run<X, P::Output>> = P::RUN_HERE;
-
-    fn plain(x: X) -> Item<P> {
-        P::plain(x)
-    }
-
-    fn into_input(item: Item<P>) -> X {
-        P::into_input(item)
-    }
-
-    fn called(x: X, sender: ReplySender<X, P::Output>) -> Item<P> {
-        P::called(x, sender)
-    }
-
-    fn answered(task_state: &Arc<TaskState<X, P::Output>>) -> Item<P> {
-        P::answered(task_state)
-    }
-
-    fn run_inline(&self, task_state: &Arc<TaskState<X, P::Output>>) -> bool {
-        self.view.run_inline(|| P::answered(task_state))
     }
 }

@@ -93,8 +93,22 @@ impl<R: Runner, D: Dispatch> Delays<R, D> {
         task
     }
 
+    #[cfg(all(test, feature = "rate"))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.delays.is_empty() && self.times.is_empty() && self.places.is_empty()
+    }
+
     pub(super) fn contains(&self, number: u64) -> bool {
         self.places.contains_key(&number)
+    }
+
+    /// The task of this view that came first.
+    pub(super) fn first_of(&self, view: ViewId) -> Option<u64> {
+        let is_of = |(number, key): &(&u64, &PaceKey)| {
+            let task = self.delays.get(*key).and_then(|delay| delay.tasks.get(*number));
+            task.is_some_and(|task| task.view.id() == view)
+        };
+        self.places.iter().find(is_of).map(|(number, _)| *number)
     }
 
     /// Takes out those that `is_taken`.
@@ -124,8 +138,30 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         chain.iter().filter_map(|id| self.nodes.get(id)).any(|node| node.pace.is_some())
     }
 
+    /// The task that waits longest of those whose permits are free, and which may start as far as the rates go.
+    pub(super) fn pop_ready(&mut self) -> Option<(u64, Unstarted<R, D>)> {
+        loop {
+            let (number, task) = self.pop_first()?;
+            if task.paced == task.view.chain.len() || !self.is_paced(&task.view.chain) && task.leads.is_none() {
+                return Some((number, task));
+            }
+            if let Some(task) = self.pass_paces(number, task) {
+                return Some((number, task));
+            }
+        }
+    }
+
+    fn pop_first(&mut self) -> Option<(u64, Unstarted<R, D>)> {
+        let waiting = self.nodes.values().filter_map(|node| Some((node.waiting.first()?, node)));
+        let ready = waiting.filter(|(_, node)| self.has_permits(&node.chain));
+        let (number, chain) = ready.min_by_key(|(number, _)| *number).map(|(n, node)| (n, Arc::clone(&node.chain)))?;
+        let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
+        self.each(&chain, |node| node.waiting_below -= 1);
+        Some((number, task))
+    }
+
     /// Returns the task if it may start, or is dead, as far as the rates go. Otherwise it waits for its time.
-    pub(super) fn pass_paces(&mut self, number: u64, mut task: Unstarted<R, D>) -> Option<Unstarted<R, D>> {
+    fn pass_paces(&mut self, number: u64, mut task: Unstarted<R, D>) -> Option<Unstarted<R, D>> {
         let chain = Arc::clone(&task.view.chain);
         let is_dead = R::liveness(&task.item) == Liveness::Dead;
         while let (false, Some(view)) = (is_dead, chain.get(task.paced)) {

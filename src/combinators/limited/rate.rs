@@ -163,3 +163,50 @@ impl<P: AnyPool> With<'_, Limited<P>> {
         self.with_rate_key(key)
     }
 }
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Pool;
+
+    /// A million keys in turn: of those that are over, few are remembered.
+    #[test]
+    fn idle_keys_are_forgotten() {
+        let limiter =
+            RateLimiter::new(quota_of(Quota::per_second(1_000_000_000)), HashMapStateStore::default(), OwnClock);
+        let rate = RatePerKey { limiter, until_sweep: AtomicUsize::new(SWEEP_EVERY) };
+        for key in 0..1_000_000 {
+            assert_eq!(rate.take(key), Ok(()));
+            assert!(rate.limiter.len() <= 2 * SWEEP_EVERY + 2, "{} keys at {key}", rate.limiter.len());
+        }
+    }
+
+    /// A key that is not over is remembered, however many others come.
+    #[test]
+    fn keys_in_use_are_kept() {
+        let limiter = RateLimiter::new(
+            quota_of(Quota::new(1, Duration::from_secs(3600))),
+            HashMapStateStore::default(),
+            OwnClock,
+        );
+        let rate = RatePerKey { limiter, until_sweep: AtomicUsize::new(SWEEP_EVERY) };
+        for key in 0..2_000 {
+            assert_eq!(rate.take(key), Ok(()));
+        }
+        assert!((0..2_000).all(|key| rate.take(key).is_err()));
+    }
+
+    /// Nothing is left of tasks that have waited for their time.
+    #[test]
+    fn waits_leave_nothing() {
+        let pool = Pool::new(2).unwrap();
+        let view = pool.limited(2).rate_per_key(Quota::per_second(10_000));
+        let tasks: Vec<_> = (0..300_u64).map(|n| view.with().rate_key(n % 100).spawn(|| ()).unwrap()).collect();
+        tasks.iter().step_by(7).for_each(|task| _ = task.cancel());
+        assert!(view.wait_idle());
+        let state = view.view.tree.state.lock();
+        assert!(state.delays.is_empty() && state.permitted.is_empty() && state.at_pool.is_empty());
+    }
+}

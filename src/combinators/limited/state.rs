@@ -44,7 +44,7 @@ pub(super) struct Permitted<R: Runner, D: Dispatch> {
 /// One view.
 pub(super) struct Node<R: Runner, D: Dispatch> {
     /// This view, the one that it is a view of, and so on.
-    chain: Arc<[ViewId]>,
+    pub(super) chain: Arc<[ViewId]>,
     pub(super) limit: usize,
     pub(super) budget: Option<Semaphore>,
     pub(super) pace: Option<Arc<dyn Pace>>,
@@ -275,26 +275,11 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         Some(task)
     }
 
-    /// The task that waits longest of those whose permits are free, and which may start as far as the rates go.
-    pub(super) fn pop_ready(&mut self) -> Option<(u64, Unstarted<R, D>)> {
-        loop {
-            let (number, task) = self.pop_first()?;
-            if task.paced == task.view.chain.len() || !self.is_paced(&task.view.chain) && task.leads.is_none() {
-                return Some((number, task));
-            }
-            if let Some(task) = self.pass_paces(number, task) {
-                return Some((number, task));
-            }
-        }
-    }
-
-    fn pop_first(&mut self) -> Option<(u64, Unstarted<R, D>)> {
-        let waiting = self.nodes.values().filter_map(|node| Some((node.waiting.first()?, node)));
-        let ready = waiting.filter(|(_, node)| self.has_permits(&node.chain));
-        let (number, chain) = ready.min_by_key(|(number, _)| *number).map(|(n, node)| (n, Arc::clone(&node.chain)))?;
-        let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
-        self.each(&chain, |node| node.waiting_below -= 1);
-        Some((number, task))
+    /// The task of the view that waits longest.
+    pub(super) fn pop_oldest(&mut self, chain: &[ViewId]) -> Option<Unstarted<R, D>> {
+        let waiting = self.nodes.get(&chain[0])?.waiting.first();
+        let number = waiting.into_iter().chain(self.delays.first_of(chain[0])).min()?;
+        self.remove_waiting(chain, number)
     }
 
     /// Takes out those waiting tasks, in all views, that `is_taken`.

@@ -8,6 +8,7 @@ use super::task_ref::Permit;
 use crate::cancel::CancelToken;
 use crate::semaphore::SemaphorePermit;
 use crate::sync::Mutex;
+use crate::sync::clock;
 use crate::task::current_worker::PoolId;
 use crate::task::in_view::InView;
 use crate::task::propagated::Propagated;
@@ -38,6 +39,8 @@ pub(crate) struct Extra {
     pub(crate) deadline: Option<Instant>,
     /// The name that the user gave the task.
     pub(crate) name: Option<Arc<str>>,
+    /// When a task that has not started is dropped.
+    pub(crate) start_by: Option<Instant>,
     /// The limited view that holds the task until it starts. The task runs under a permit of this view.
     pub(crate) view: Option<InView>,
     /// What the task takes along from its submitter's thread.
@@ -62,6 +65,13 @@ impl HeldWeight {
     }
 }
 
+impl Extra {
+    #[cold]
+    fn is_late(&self) -> bool {
+        self.start_by.is_some_and(|limit| clock::now() > limit)
+    }
+}
+
 impl<I, O> TaskMeta<I, O> {
     /// Options of a plain task of `pool`.
     pub(crate) fn new(pool: PoolId) -> Self {
@@ -71,6 +81,12 @@ impl<I, O> TaskMeta<I, O> {
     /// When the caller gives up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.extra.as_ref()?.deadline
+    }
+
+    /// Whether it is too late to start the task.
+    #[inline]
+    pub(super) fn is_late(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.is_late())
     }
 
     /// What the task takes along from its submitter's thread.
