@@ -406,7 +406,7 @@ fn newcomers_do_not_overtake() {
 fn who_follows_the_first_takes_its_place() {
     for how in 0..3 {
         let starts = Starts::new();
-        let builder = Pool::builder().workers(2).queue(if how == 2 { 2 } else { 50 });
+        let builder = Pool::builder().workers(2).queue(if how == 2 { 3 } else { 50 });
         let pool = builder.overflow(if how == 2 { Overflow::DropOldest } else { Overflow::Block }).build().unwrap();
         let view = pool.limited(2).rate(quota(1));
         let (gate, token) = (Gate::new(), CancelToken::new());
@@ -422,7 +422,7 @@ fn who_follows_the_first_takes_its_place() {
         match how {
             0 => assert!(first.cancel()),
             1 => token.cancel(),
-            // There is room for four in all.
+            // There is room for four in the view: one permit, and a queue of three.
             _ => assert!(view.try_submit(starts.task(4)).is_ok()),
         }
         view.set_limit(2);
