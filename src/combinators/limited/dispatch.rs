@@ -51,17 +51,12 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         if !std::mem::replace(&mut state.is_dispatching, true) {
             loop {
                 let Some((number, task)) = state.pop_ready() else {
-                    match self.set_alarm(state) {
-                        // Something may have come meanwhile.
-                        Ok(again) => {
-                            state = again;
-                            continue;
-                        }
-                        Err(unchanged) => {
-                            state = unchanged;
-                            break;
-                        }
+                    let (again, has_set_alarm) = self.set_alarm(state);
+                    state = again;
+                    if has_set_alarm {
+                        continue;
                     }
+                    break;
                 };
                 if R::liveness(&task.item) == Liveness::Dead {
                     awaiting.append(&mut state.awaiting.leave(number));

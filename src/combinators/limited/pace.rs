@@ -214,18 +214,19 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 }
 
 impl<R: Runner, D: Dispatch> ViewTree<R, D> {
-    /// Sets the alarm for the next task that waits for its time, without the lock. `None` if it need not be set.
+    /// Sets the alarm for the next task that waits for its time, without the lock. Returns whether it had to be set: then something may have
+    /// come meanwhile.
     pub(super) fn set_alarm<'s>(
         self: &'s Arc<Self>,
         mut state: MutexGuard<'s, State<R, D>>,
-    ) -> Result<MutexGuard<'s, State<R, D>>, MutexGuard<'s, State<R, D>>> {
-        let Some(at) = state.delays.next_alarm() else { return Err(state) };
+    ) -> (MutexGuard<'s, State<R, D>>, bool) {
+        let Some(at) = state.delays.next_alarm() else { return (state, false) };
         drop(state);
         let waker = Waker::from(Arc::new(OnTime(Arc::downgrade(self))));
         let alarm = TIMER.at(at, Waiter::Inline(waker));
         let before = self.alarm.lock().replace(alarm);
         drop(before);
-        Ok(self.state.lock())
+        (self.state.lock(), true)
     }
 
     /// The time of a task has come.
