@@ -67,6 +67,9 @@
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
 //! | [`Semaphore`], [`With::weight`] | weighted permits, for threads, futures and tasks: a budget of memory or connections |
+//! | [`With::in_order`] | the tasks of a key one at a time, in their order |
+//! | `Pool::spawn_future` | futures that the workers poll (feature `async`) |
+//! | `Pool::service`, `PoolService` | pools as services of `tower` (feature `tower`) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
@@ -175,6 +178,8 @@ pub use error::{
     AcquireError, BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind,
     TaskFailure,
 };
+#[cfg(feature = "tower")]
+pub use flow::tower::{FnService, PoolService, ResponseFuture};
 pub use pool::builder::Builder;
 pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
@@ -238,6 +243,12 @@ mod table {
     assert_impl_all!(observe::Registry: Send, Sync);
     assert_impl_all!(observe::Timeline: Send, Sync, Clone);
     assert_impl_all!(observe::PoolTimeline: Send, Sync);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(FnService<Limited, fn(u8) -> u8>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(PoolService<StatefulPool<Local>>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(ResponseFuture<std::cell::Cell<u8>>: Send);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.

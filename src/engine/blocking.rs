@@ -104,6 +104,19 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         Some(WaitGuard { node, _rechecks: RechecksWaits(self) })
     }
 
+    /// Checks again whether workers may stay blocked. `false`.
+    #[cfg(feature = "tower")]
+    pub(super) fn recheck_blocked(&self) -> bool {
+        self.blocked_workers.shrink(|| self.progress_capacity());
+        false
+    }
+
+    /// The same when it is dropped.
+    #[cfg(feature = "tower")]
+    pub(super) fn rechecks_when_dropped(&self) -> impl Sized {
+        RechecksWaits(self)
+    }
+
     /// Tries again from the wait queue. Returns whether the task is in: then the caller has to leave the queue and to call
     /// [`ensure_workers`](Self::ensure_workers). Otherwise it has to wait again.
     pub(super) fn retry_from_wait_queue(

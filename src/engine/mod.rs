@@ -13,6 +13,8 @@
 //!        ── shutdown.rs     close, drain, and wait for the end
 //! ```
 
+#[cfg(feature = "async")]
+mod attached;
 mod blocking;
 mod budget;
 mod caller_runs;
@@ -56,12 +58,14 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
+#[cfg(feature = "async")]
+pub(crate) use attached::EndsWithPool;
 pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-pub(crate) use views::{BlockedAtView, PoolViews};
+pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
 use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
@@ -160,8 +164,10 @@ pub struct Engine<R: Runner, D: Dispatch> {
     parking: Parking,
     mailboxes: Mailboxes<R::State>,
     wait_queue: WaitQueue,
-    views: Views,
+    views: Views<R::Item>,
     budget_waiters: SharedWaiterList,
+    #[cfg(feature = "async")]
+    attached: attached::Attached,
     threads: Threads,
     blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,
@@ -225,6 +231,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             wait_queue: WaitQueue::new(),
             views: Views::default(),
             budget_waiters: SharedWaiterList::default(),
+            #[cfg(feature = "async")]
+            attached: attached::Attached::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             blocked_workers: BlockedWorkers::new(),
             pending_polls: PendingPolls::default(),

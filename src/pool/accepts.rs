@@ -7,19 +7,30 @@ use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyBatch};
 use crate::semaphore::Semaphore;
 use crate::sync::Arc;
-use crate::task::in_view::{InView, PlaceInView};
+use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
 /// A pool of any kind, or a limited view of one.
 pub trait AnyPool: Sync {
     type Runner: Runner;
     type Dispatch: Dispatch;
+    /// The same pool or view, for the tasks of one key.
+    type Lane: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Send;
+
+    /// Where tasks of this key wait for their turn.
+    fn lane(&self, key: u64) -> Self::Lane;
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 
     /// The budget from which its tasks take their weights.
     fn budget(&self) -> Option<Semaphore> {
         self.engine().budget().cloned()
+    }
+
+    /// Waits, without a thread, until a task would find room, or would be refused for another reason. Nothing is reserved.
+    #[cfg(feature = "tower")]
+    fn room(&self) -> impl Future<Output = ()> + Send {
+        self.engine().room()
     }
 
     /// Whether it accepts nothing any more.
@@ -31,6 +42,10 @@ pub trait AnyPool: Sync {
     fn note_refusal(&self, kind: SubmitErrorKind) {
         self.engine().note_refusal(&SubmitOptions::from(WaitMode::Never), kind);
     }
+
+    /// Where a task that was accepted before, and has run, is queued again.
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn Reentry<Item<Self>>>;
 
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {
@@ -55,15 +70,25 @@ pub trait AnyPool: Sync {
         self.engine().submit_batch(batch, options)
     }
 
-    /// As [`admit`](Self::admit), waiting as a future. `_place` is what its view knows of the task, if it has a state.
+    /// As [`admit`](Self::admit), waiting as a future.
     fn admit_async<'p>(
         &'p self,
         item: Item<Self>,
-        _place: Option<PlaceInView>,
+        _view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
         self.engine().submit_async(item, options)
     }
+}
+
+/// A pool or a view, for tasks that it has accepted before.
+#[cfg(feature = "async")]
+pub trait Reentry<T>: Send + Sync {
+    /// Queues the task, beyond every bound. Never waits for room. Returns it if the pool or the view is closed and does not take it.
+    fn enter_again(self: Arc<Self>, item: T) -> Result<(), T>;
+
+    /// Whether it is a view, and closed.
+    fn is_over(&self) -> bool;
 }
 
 /// The type of a pool's queued tasks.

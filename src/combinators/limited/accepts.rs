@@ -1,20 +1,26 @@
-//! A view as a pool, for the verbs: what it accepts, and how.
+//! What a view accepts, and how it admits it: as its pool does.
 
 use std::future::Future;
 
 use super::Limited;
+use super::in_order::Lane;
 use crate::engine::{Engine, SubmitOptions};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::pool::{Accepts, AnyPool, Item};
 use crate::queue::LazyBatch;
 use crate::semaphore::Semaphore;
 use crate::sync::Arc;
-use crate::task::in_view::{InView, PlaceInView};
+use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
 impl<P: AnyPool> AnyPool for Limited<P> {
     type Runner = P::Runner;
     type Dispatch = P::Dispatch;
+    type Lane = Lane<P::Runner, P::Dispatch>;
+
+    fn lane(&self, key: u64) -> Self::Lane {
+        Lane::of_view(&self.view, key)
+    }
 
     fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
         self.view.engine()
@@ -25,11 +31,21 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         budget.or_else(|| self.engine().budget().cloned())
     }
 
+    #[cfg(feature = "tower")]
+    async fn room(&self) {
+        self.view.room().await;
+    }
+
     fn is_closed(&self) -> bool {
         self.view.is_closed(&self.view.tree.state.lock())
     }
 
     fn note_refusal(&self, _kind: SubmitErrorKind) {}
+
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<P>>> {
+        Arc::clone(&self.view) as _
+    }
 
     fn in_view(&self) -> Option<InView> {
         Some(self.view.in_view())
@@ -42,7 +58,7 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         view: Option<&InView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
-        self.view.submit(input, make, view.map(InView::place), options)
+        self.view.submit(input, make, view, options)
     }
 
     /// Each task may have to wait for a permit of its own.
@@ -53,10 +69,10 @@ impl<P: AnyPool> AnyPool for Limited<P> {
     fn admit_async<'p>(
         &'p self,
         item: Item<P>,
-        place: Option<PlaceInView>,
+        view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.submit_async(item, place, options)
+        self.view.submit_async(item, view, options)
     }
 }
 

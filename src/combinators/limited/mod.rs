@@ -13,14 +13,20 @@ mod admission;
 mod awaiting;
 mod by_number;
 mod dispatch;
+mod entering;
 mod entries;
+mod in_order;
 mod inside;
+mod lanes;
 mod overflow;
 mod pace;
+mod pool_views;
 #[cfg(feature = "rate")]
 mod quota;
 #[cfg(feature = "rate")]
 mod rate;
+#[cfg(feature = "async")]
+mod reentry;
 mod state;
 mod stats;
 mod verbs;

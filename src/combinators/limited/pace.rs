@@ -43,8 +43,8 @@ pub(super) struct Delays<R: Runner, D: Dispatch> {
     delays: BTreeMap<PaceKey, Delay<R, D>>,
     /// Those with a time.
     times: BTreeSet<(Instant, PaceKey)>,
-    /// Where each task is.
-    places: BTreeMap<u64, PaceKey>,
+    /// Where each task is, by its view and number.
+    places: BTreeMap<(ViewId, u64), PaceKey>,
     /// When the alarm goes off, if one is set.
     alarm: Option<Instant>,
 }
@@ -59,8 +59,8 @@ impl<R: Runner, D: Dispatch> Default for Delays<R, D> {
 impl<R: Runner, D: Dispatch> Delays<R, D> {
     fn add(&mut self, key: PaceKey, until: Option<Instant>, number: u64, task: Unstarted<R, D>) {
         let delay = self.delays.entry(key).or_insert_with(|| Delay { until: None, tasks: BTreeMap::new() });
+        self.places.insert((task.view.id(), number), key);
         delay.tasks.insert(number, task);
-        self.places.insert(number, key);
         if let Some(until) = until {
             delay.until = Some(until);
             self.times.insert((until, key));
@@ -75,15 +75,15 @@ impl<R: Runner, D: Dispatch> Delays<R, D> {
         }
         let first = delay.tasks.pop_first();
         match &first {
-            Some((number, _)) => _ = self.places.remove(number),
+            Some((number, task)) => _ = self.places.remove(&(task.view.id(), *number)),
             None => _ = self.delays.remove(&key),
         }
         first
     }
 
     /// Takes a task out. A queue that waits for a time, and has no other, ends.
-    pub(super) fn remove(&mut self, number: u64) -> Option<Unstarted<R, D>> {
-        let key = self.places.remove(&number)?;
+    pub(super) fn remove(&mut self, view: ViewId, number: u64) -> Option<Unstarted<R, D>> {
+        let key = self.places.remove(&(view, number))?;
         let delay = self.delays.get_mut(&key)?;
         let task = delay.tasks.remove(&number);
         if let (true, Some(until)) = (delay.tasks.is_empty(), delay.until) {
@@ -98,17 +98,14 @@ impl<R: Runner, D: Dispatch> Delays<R, D> {
         self.delays.is_empty() && self.times.is_empty() && self.places.is_empty()
     }
 
-    pub(super) fn contains(&self, number: u64) -> bool {
-        self.places.contains_key(&number)
+    pub(super) fn contains(&self, view: ViewId, number: u64) -> bool {
+        self.places.contains_key(&(view, number))
     }
 
-    /// The task of this view that came first.
-    pub(super) fn first_of(&self, view: ViewId) -> Option<u64> {
-        let is_of = |(number, key): &(&u64, &PaceKey)| {
-            let task = self.delays.get(*key).and_then(|delay| delay.tasks.get(*number));
-            task.is_some_and(|task| task.view.id() == view)
-        };
-        self.places.iter().find(is_of).map(|(number, _)| *number)
+    /// The task of this view that came first, and where it is.
+    pub(super) fn first_of(&self, view: ViewId) -> Option<(u64, PaceKey)> {
+        let (&(_, number), key) = self.places.range((view, 0)..=(view, u64::MAX)).next()?;
+        Some((number, *key))
     }
 
     /// Takes out those that `is_taken`.
@@ -117,8 +114,9 @@ impl<R: Runner, D: Dispatch> Delays<R, D> {
         is_taken: &mut impl FnMut(&Unstarted<R, D>) -> bool,
     ) -> Vec<(u64, Unstarted<R, D>)> {
         let all = self.delays.values().flat_map(|delay| &delay.tasks);
-        let taken: Vec<_> = all.filter(|(_, task)| is_taken(task)).map(|(number, _)| *number).collect();
-        taken.into_iter().filter_map(|number| Some((number, self.remove(number)?))).collect()
+        let taken: Vec<_> =
+            all.filter(|(_, task)| is_taken(task)).map(|(number, task)| (task.view.id(), *number)).collect();
+        taken.into_iter().filter_map(|(view, number)| Some((number, self.remove(view, number)?))).collect()
     }
 
     /// The time of the next alarm, if it is to be set.
@@ -169,13 +167,20 @@ impl<R: Runner, D: Dispatch> State<R, D> {
                 task.paced += 1;
                 continue;
             };
-            let key = (*view, pace.key(task.rate_key));
-            let comes_after_others = task.leads != Some(key) && self.delays.delays.contains_key(&key);
+            // A task of a lane never overtakes one that came before it, also if that has another key of the rate.
+            let before = task.view.lane.as_ref().and_then(|_| self.delays.first_of(task.view.id()));
+            let before = before.filter(|(first, _)| *first < number);
+            let own = (*view, pace.key(task.rate_key));
+            let key = before.map_or(own, |(_, key)| key);
+            let comes_after_others =
+                before.is_some() || task.leads != Some(key) && self.delays.delays.contains_key(&key);
             let until = if comes_after_others { None } else { pace.take(key.1).err() };
             if comes_after_others || until.is_some() {
-                task.leads = None;
+                // Nobody follows one that leads a queue and waits on for its time.
+                let others = task.leads.take().filter(|leads| until.is_none() || *leads != key);
                 self.each(&chain, |node| node.waiting_below += 1);
                 self.delays.add(key, until, number, task);
+                others.into_iter().for_each(|leads| self.lead(leads));
                 return None;
             }
             task.paced += 1;
@@ -250,7 +255,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
             state.each(&chain, |node| node.waiting_below -= 1);
         }
         drop(state);
-        self.engine.left_views(delayed.len());
+        self.left(delayed.len());
         delayed.sort_by_key(|(number, _)| *number);
         delayed.into_iter().for_each(|(_, task)| task.discard());
     }

@@ -75,7 +75,8 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
 }
 
 pub(super) struct State<R: Runner, D: Dispatch> {
-    pub(super) nodes: BTreeMap<ViewId, Node<R, D>>,
+    /// In boxes: there is one view for each key in use, mostly alone in its map.
+    pub(super) nodes: BTreeMap<ViewId, Box<Node<R, D>>>,
     pub(super) permitted: ByNumber<Permitted<R, D>>,
     pub(super) delays: Delays<R, D>,
     /// Entries that wait for room in the pool, by the number of their task.
@@ -85,6 +86,8 @@ pub(super) struct State<R: Runner, D: Dispatch> {
     pub(super) awaiting: Awaiting,
     /// A thread is giving out permits, and sees those that are released meanwhile.
     pub(super) is_dispatching: bool,
+    /// The pool has taken out what waits.
+    pub(super) is_drained: bool,
 }
 
 impl<R: Runner, D: Dispatch> Default for State<R, D> {
@@ -97,6 +100,7 @@ impl<R: Runner, D: Dispatch> Default for State<R, D> {
             void: BTreeMap::new(),
             awaiting: Awaiting::default(),
             is_dispatching: false,
+            is_drained: false,
         }
     }
 }
@@ -126,7 +130,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
             wait_queue: Arc::clone(wait_queue),
             entering_tokens: BTreeMap::new(),
         };
-        self.nodes.insert(chain[0], node);
+        self.nodes.insert(chain[0], Box::new(node));
     }
 
     /// Removes the view, and those that it is a view of, if they were dropped and nothing is left of their tasks.
@@ -136,7 +140,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
                 let has_tasks = node.in_flight > 0 || node.waiting_below > 0 || !node.stats.is_idle();
                 node.is_dropped && node.views == 0 && !has_tasks
             };
-            if !self.nodes.get(id).is_some_and(is_over) {
+            if !self.nodes.get(id).is_some_and(|node| is_over(node)) {
                 return;
             }
             self.nodes.remove(id);
@@ -148,12 +152,12 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     pub(super) fn each(&mut self, chain: &[ViewId], mut f: impl FnMut(&mut Node<R, D>)) {
         for id in chain {
-            self.nodes.get_mut(id).into_iter().for_each(&mut f);
+            self.nodes.get_mut(id).into_iter().for_each(|node| f(node));
         }
     }
 
     fn all(&self, chain: &[ViewId], is_so: impl FnMut(&Node<R, D>) -> bool) -> bool {
-        chain.iter().filter_map(|id| self.nodes.get(id)).all(is_so)
+        chain.iter().filter_map(|id| self.nodes.get(id)).map(|node| &**node).all(is_so)
     }
 
     pub(super) fn is_closed(&self, chain: &[ViewId]) -> bool {
@@ -176,7 +180,9 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     /// each waits in the view first.
     pub(super) fn has_permits_for_newcomer(&self, chain: &[ViewId], reserved: usize) -> bool {
         let is_next = |node: &Node<R, D>| node.waiting.is_empty() && node.in_flight + reserved < node.limit;
-        self.nodes.get(&chain[0]).is_some_and(is_next) && self.has_permits(&chain[1..]) && !self.is_paced(chain)
+        self.nodes.get(&chain[0]).is_some_and(|node| is_next(node))
+            && self.has_permits(&chain[1..])
+            && !self.is_paced(chain)
     }
 
     pub(super) fn acquire(&mut self, views: &[ViewId]) {
@@ -227,8 +233,8 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     /// The views below this one, and itself, whose submitters are about to enter the pool.
     pub(super) fn entering_below(&self, view: ViewId) -> Option<Arc<[ViewId]>> {
-        let is_below = |node: &&Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
-        self.nodes.values().find(is_below).map(|node| Arc::clone(&node.chain))
+        let is_below = |node: &Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
+        self.nodes.values().find(|node| is_below(node)).map(|node| Arc::clone(&node.chain))
     }
 
     /// The views at which submitters are blocked.
@@ -262,13 +268,18 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     }
 
     pub(super) fn is_waiting(&self, view: ViewId, number: u64) -> bool {
-        self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number)) || self.delays.contains(number)
+        self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number)) || self.delays.contains(view, number)
+    }
+
+    /// The task of this view alone that waits longest.
+    pub(super) fn first_waiting(&self, view: ViewId) -> Option<u64> {
+        self.nodes.get(&view).and_then(|node| node.waiting.first())
     }
 
     pub(super) fn remove_waiting(&mut self, chain: &[ViewId], number: u64) -> Option<Unstarted<R, D>> {
         let mut task = match self.nodes.get_mut(&chain[0])?.waiting.remove(number) {
             Some(task) => task,
-            None => self.delays.remove(number)?,
+            None => self.delays.remove(chain[0], number)?,
         };
         self.each(chain, |node| node.waiting_below -= 1);
         self.follow(&mut task);
@@ -278,7 +289,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     /// The task of the view that waits longest.
     pub(super) fn pop_oldest(&mut self, chain: &[ViewId]) -> Option<Unstarted<R, D>> {
         let waiting = self.nodes.get(&chain[0])?.waiting.first();
-        let number = waiting.into_iter().chain(self.delays.first_of(chain[0])).min()?;
+        let number = waiting.into_iter().chain(self.delays.first_of(chain[0]).map(|(number, _)| number)).min()?;
         self.remove_waiting(chain, number)
     }
 
