@@ -1,6 +1,9 @@
 //! Flow control around pools.
 
+pub mod autoscale;
+pub(crate) mod config_error;
 #[cfg(feature = "async")]
 mod future;
+pub mod sizing;
 #[cfg(feature = "tower")]
 pub(crate) mod tower;

@@ -29,6 +29,7 @@ mod rate;
 mod reentry;
 mod state;
 mod stats;
+pub(crate) mod steering;
 mod verbs;
 mod view;
 

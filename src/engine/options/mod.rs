@@ -75,6 +75,8 @@ pub(crate) struct Options {
     pub(crate) dropped_handler: DroppedHandler,
     pub(crate) nested: Nested,
     pub(crate) budget: Option<Semaphore>,
+    /// How many queued tasks per living worker start no other.
+    pub(crate) grow_when: usize,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
     pub(crate) nonblocking: bool,
@@ -109,6 +111,7 @@ impl Default for Options {
             dropped_handler: DroppedHandler::default(),
             nested: Nested::default(),
             budget: None,
+            grow_when: 0,
             shards: None,
             balance: None,
             nonblocking: false,
