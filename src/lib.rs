@@ -67,6 +67,7 @@
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
+//! | [`Semaphore`], [`With::weight`] | weighted permits, for threads, futures and tasks: a budget of memory or connections |
 //! | [`With::in_order`] | the tasks of a key one at a time, in their order |
 //! | `Pool::spawn_future` | futures that the workers poll (feature `async`) |
 //! | `Pool::service`, `PoolService` | pools as services of `tower` (feature `tower`) |
@@ -155,6 +156,7 @@ mod error;
 mod flow;
 pub mod observe;
 mod queue;
+mod semaphore;
 mod sync;
 mod task;
 
@@ -162,6 +164,8 @@ pub use cancel::{CancelReason, CancelToken, Cancelled, DropGuard};
 pub use combinators::broadcast::Answers;
 pub use combinators::fork_join::yield_now;
 pub use combinators::group::Group;
+#[cfg(feature = "rate")]
+pub use combinators::limited::Quota;
 pub use combinators::limited::{Limited, LimitedStats};
 #[cfg(feature = "stream")]
 pub use combinators::map::stream::{IterStream, MapStream};
@@ -174,7 +178,8 @@ pub use engine::options::{
 pub use engine::reconfigure::Reconfigure;
 pub use engine::stats::{Drops, Refusals, ShutdownReport, Stats};
 pub use error::{
-    BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
+    AcquireError, BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind,
+    TaskFailure,
 };
 #[cfg(feature = "tower")]
 pub use flow::tower::{FnService, PoolService, ResponseFuture};
@@ -187,6 +192,7 @@ pub use pool::{
 pub use queue::{
     Balance, Dispatch, Fair, Level, MAX_WORKERS, Priority, Ring, ShardStats, Sharded, Stack, Tenant, TenantStats,
 };
+pub use semaphore::{Acquire, Semaphore, SemaphorePermit};
 #[cfg(feature = "test-util")]
 pub use sync::test_clock::TestClock;
 pub use task::closure::Task;
@@ -225,6 +231,12 @@ mod table {
     assert_impl_all!(JoinError: std::error::Error, Send, Sync);
     assert_impl_all!(CancelToken: Send, Sync);
     assert_impl_all!(DropGuard: Send, Sync);
+    #[cfg(feature = "rate")]
+    assert_impl_all!(Quota: Send, Sync, Copy);
+    assert_impl_all!(Semaphore: Send, Sync, Clone);
+    assert_impl_all!(SemaphorePermit: Send, Sync);
+    assert_impl_all!(Acquire: Send, Sync, Unpin);
+    assert_impl_all!(AcquireError: std::error::Error, Send, Sync, Copy);
     assert_impl_all!(Limited: Send, Sync);
     assert_impl_all!(Limited<PoolWithFunc<std::cell::Cell<u8>>>: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);

@@ -17,6 +17,7 @@ mod map;
 mod nested;
 mod pool;
 mod ring;
+mod semaphore;
 mod shape;
 mod states;
 mod subjects;
@@ -36,7 +37,7 @@ use formicary::{Fair, Priority, Ring, Sharded, Stack};
 type Target = fn(&[u8]);
 
 /// The targets and their names; each has a folder of that name in the corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("ring", |input| plan(input, ring::drive)),
     ("stack_pool", |input| plan(input, pool::drive::<Stack>)),
     ("loop_pool", |input| plan(input, pool::drive::<Ring>)),
@@ -47,6 +48,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("group", |input| plan(input, group::drive)),
     ("tokens", |input| plan(input, tokens::drive)),
     ("map", |input| plan(input, map::drive)),
+    ("semaphore", |input| plan(input, semaphore::drive)),
 ];
 
 /// The most operations of a plan that are carried out.

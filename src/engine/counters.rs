@@ -57,7 +57,7 @@ pub(crate) struct Ended {
 }
 
 /// The number of kinds of refusals.
-const KINDS: usize = 9;
+const KINDS: usize = 10;
 static_assertions::const_assert_eq!(SubmitErrorKind::Dropped as usize + 1, KINDS);
 
 /// All counters of a pool that are not the queue's own.
@@ -109,6 +109,7 @@ impl Counters {
             closed: of(SubmitErrorKind::Closed),
             spawn: of(SubmitErrorKind::Spawn),
             would_deadlock: of(SubmitErrorKind::WouldDeadlock),
+            too_large: of(SubmitErrorKind::TooLarge),
         }
     }
 

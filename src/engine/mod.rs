@@ -16,6 +16,7 @@
 #[cfg(feature = "async")]
 mod attached;
 mod blocking;
+mod budget;
 mod caller_runs;
 mod control;
 mod counters;
@@ -71,6 +72,7 @@ use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::deques::Deques;
 use crate::queue::{Dispatch, Shape, TaskQueue};
+use crate::sync::waiter_list::SharedWaiterList;
 use crate::sync::{Arc, AtomicBool};
 use crate::task::blocked_workers::BlockedWorkers;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
@@ -165,6 +167,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     mailboxes: Mailboxes<R::State>,
     wait_queue: WaitQueue,
     views: Views<R::Item>,
+    budget_waiters: SharedWaiterList,
     #[cfg(feature = "async")]
     attached: attached::Attached,
     threads: Threads,
@@ -229,6 +232,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             parking: Parking::new(options.min_workers),
             mailboxes: Mailboxes::new(),
             views: Views::default(),
+            budget_waiters: SharedWaiterList::default(),
             #[cfg(feature = "async")]
             attached: attached::Attached::default(),
             threads: Threads::new(id, options.workers, options.min_workers),

@@ -150,6 +150,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         });
         self.wait_queue.notify_all();
         self.notify_all_at_views();
+        self.wake_budget_waiters();
         self.parking.wake_all();
         #[cfg(feature = "async")]
         self.end_attached();

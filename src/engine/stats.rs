@@ -114,6 +114,8 @@ pub struct Refusals {
     pub spawn: u64,
     /// The submitter was a worker of the pool and would have waited for itself.
     pub would_deadlock: u64,
+    /// The task's weight was more than the whole budget.
+    pub too_large: u64,
 }
 
 impl Refusals {
@@ -129,8 +131,8 @@ impl Refusals {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn total(&self) -> u64 {
-        let Refusals { full, overloaded, timed_out, cancelled, closed, spawn, would_deadlock } = self;
-        full + overloaded + timed_out + cancelled + closed + spawn + would_deadlock
+        let Refusals { full, overloaded, timed_out, cancelled, closed, spawn, would_deadlock, too_large } = self;
+        full + overloaded + timed_out + cancelled + closed + spawn + would_deadlock + too_large
     }
 }
 

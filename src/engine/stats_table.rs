@@ -65,6 +65,7 @@ impl fmt::Display for Refusals {
             (self.closed, "closed"),
             (self.spawn, "without a thread"),
             (self.would_deadlock, "would deadlock"),
+            (self.too_large, "too large"),
         ];
         write!(f, "{}", self.total())?;
         let some = kinds.into_iter().filter(|(count, _)| *count > 0);

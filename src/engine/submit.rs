@@ -125,7 +125,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     #[cold]
-    pub(super) fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
+    pub(crate) fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
         if !(options.is_retry && kind.is_temporary()) {
             self.counters.count_refusal(kind);
             self.tell(|observer| observer.refused(kind));

@@ -22,7 +22,7 @@ pub(crate) trait PoolViews<T>: Send + Sync {
     fn pass_late_futures(&self);
     /// When there will be any.
     fn grace_ends(&self) -> Option<Instant>;
-    /// Notifies all submitters: the pool was closed.
+    /// The pool was closed: notifies all submitters, and drops what waits for its time.
     fn notify_all(&self);
     /// The pool is closed, and what is queued does not run any more. Gives back the waiting tasks that the pool would have run otherwise,
     /// in their order, and uncounts them here.
@@ -140,7 +140,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     pub(super) fn notify_all_at_views(&self) {
-        self.views.with_blocked().iter().for_each(|views| views.notify_all());
+        self.views.all().iter().for_each(|views| views.notify_all());
     }
 
     /// So many tasks have left their views.

@@ -2,6 +2,7 @@
 //!
 //! An error's text leaves its cause to `source`, so a printed chain says each thing once.
 
+mod acquire;
 mod build;
 mod call;
 mod exclusive;
@@ -9,6 +10,7 @@ mod group;
 mod join;
 mod submit;
 
+pub use acquire::AcquireError;
 pub use build::BuildError;
 pub use call::CallError;
 pub use group::{GroupError, TaskFailure};

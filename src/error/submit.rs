@@ -31,6 +31,8 @@ pub enum SubmitErrorKind {
     NoState,
     /// Waiting for room or for the result would have deadlocked: the calling thread is a worker of this pool.
     WouldDeadlock,
+    /// The task's [weight](crate::With::weight) is more than the whole budget.
+    TooLarge,
     /// The task was accepted, but the pool dropped it before it started: by its [overflow policy](crate::Builder::overflow), or because the
     /// task waited longer than its [`max_queue_time`](crate::With::max_queue_time).
     Dropped,
@@ -210,6 +212,19 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::WouldDeadlock
     }
 
+    /// Whether the task's weight is more than the whole budget.
+    ///
+    /// ```
+    /// use formicary::{Pool, Semaphore};
+    ///
+    /// let pool = Pool::builder().workers(1).budget(&Semaphore::new(10)).build()?;
+    /// assert!(pool.with().weight(11).submit(|| ()).unwrap_err().is_too_large());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_too_large(&self) -> bool {
+        self.kind == SubmitErrorKind::TooLarge
+    }
+
     /// Whether the task was accepted, and dropped before it started. Only `run` reports it, which gives the task back.
     ///
     /// ```
@@ -268,6 +283,7 @@ impl fmt::Display for SubmitErrorKind {
             Self::Spawn => "no thread could be started to run the task",
             Self::NoState => "the state of the worker that was to run the task could not be created",
             Self::WouldDeadlock => WOULD_DEADLOCK,
+            Self::TooLarge => "the task's weight is more than the whole budget",
             Self::Dropped => DROPPED,
         })
     }

@@ -4,7 +4,7 @@ use crate::error::SubmitErrorKind;
 
 /// The kinds of refusals that [`Refusals`](crate::Refusals) counts.
 #[cfg(feature = "metrics")]
-pub(super) const REFUSALS: [SubmitErrorKind; 7] = [
+pub(super) const REFUSALS: [SubmitErrorKind; 8] = [
     SubmitErrorKind::Full,
     SubmitErrorKind::Overloaded,
     SubmitErrorKind::TimedOut,
@@ -12,6 +12,7 @@ pub(super) const REFUSALS: [SubmitErrorKind; 7] = [
     SubmitErrorKind::Closed,
     SubmitErrorKind::Spawn,
     SubmitErrorKind::WouldDeadlock,
+    SubmitErrorKind::TooLarge,
 ];
 
 pub(super) fn reason(kind: SubmitErrorKind) -> &'static str {
@@ -24,6 +25,7 @@ pub(super) fn reason(kind: SubmitErrorKind) -> &'static str {
         SubmitErrorKind::Spawn => "spawn",
         SubmitErrorKind::NoState => "no_state",
         SubmitErrorKind::WouldDeadlock => "would_deadlock",
+        SubmitErrorKind::TooLarge => "too_large",
         SubmitErrorKind::Dropped => "dropped",
     }
 }

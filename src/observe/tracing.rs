@@ -24,7 +24,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// |---|---|---|
     /// | span `task` | `INFO` | `task`, the name that the task was submitted with, and `worker` |
     /// | event "task panicked", in the task's span | `ERROR` | |
-    /// | event "submission refused", in the submitter's span | `WARN` | `reason`: `full`, `overloaded`, `timed_out`, `cancelled`, `closed`, `spawn` or `would_deadlock` |
+    /// | event "submission refused", in the submitter's span | `WARN` | `reason`: `full`, `overloaded`, `timed_out`, `cancelled`, `closed`, `spawn`, `would_deadlock` or `too_large` |
     /// | events "pool paused", "pool resumed", "pool tuned" | `INFO` | of the last: `workers` |
     /// | events "worker started", "worker stopped" | `TRACE` | `worker` |
     ///

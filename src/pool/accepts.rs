@@ -2,9 +2,10 @@
 
 use std::future::Future;
 
-use crate::engine::{Engine, Runner, SubmitOptions};
-use crate::error::SubmitError;
+use crate::engine::{Engine, Runner, SubmitOptions, WaitMode};
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyBatch};
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
@@ -21,6 +22,11 @@ pub trait AnyPool: Sync {
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 
+    /// The budget from which its tasks take their weights.
+    fn budget(&self) -> Option<Semaphore> {
+        self.engine().budget().cloned()
+    }
+
     /// Waits, without a thread, until a task would find room, or would be refused for another reason. Nothing is reserved.
     #[cfg(feature = "tower")]
     fn room(&self) -> impl Future<Output = ()> + Send {
@@ -28,9 +34,13 @@ pub trait AnyPool: Sync {
     }
 
     /// Whether it accepts nothing any more.
-    #[cfg(feature = "tower")]
     fn is_closed(&self) -> bool {
         self.engine().is_closed()
+    }
+
+    /// A submission was refused before it came to [`admit`](Self::admit). The refusals of a view are not in the pool's figures.
+    fn note_refusal(&self, kind: SubmitErrorKind) {
+        self.engine().note_refusal(&SubmitOptions::from(WaitMode::Never), kind);
     }
 
     /// Where a task that was accepted before, and has run, is queued again.

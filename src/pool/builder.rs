@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::engine::observer::Observer;
 use crate::engine::options::{Nested, OnDrop, Options, TaskPanic};
 use crate::queue::{Balance, Dispatch, MAX_WORKERS, Sharded, Stack};
+use crate::semaphore::Semaphore;
 
 /// All settings of a pool, before it is built. `K` is the kind of pool, `D` its dispatch.
 ///
@@ -338,6 +339,27 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// [`TaskPanic::backtrace`]: crate::TaskPanic::backtrace
     pub fn panic_locations(mut self) -> Self {
         self.options.panic_locations = true;
+        self
+    }
+
+    /// The semaphore from which the tasks of this pool take their weights ([`With::weight`](crate::With::weight)). Several pools and views
+    /// can have the same one, and other code can use it beside them. Tasks without a weight take nothing. Default: none.
+    ///
+    /// ```
+    /// use formicary::{Pool, Semaphore};
+    ///
+    /// let memory = Semaphore::new(64 << 20);
+    /// let pool = Pool::builder().workers(2).budget(&memory).build()?;
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// let handle = pool.with().weight(48 << 20).spawn(move || drop(gate.recv()))?;
+    /// assert_eq!(memory.available(), 16 << 20);
+    /// drop(done);
+    /// handle.join()?;
+    /// assert_eq!(memory.available(), 64 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn budget(mut self, budget: &Semaphore) -> Self {
+        self.options.budget = Some(budget.clone());
         self
     }
 

@@ -27,6 +27,7 @@ mod stateful;
 #[cfg(feature = "test-util")]
 mod test_util;
 pub(crate) mod verbs;
+mod weight;
 mod with;
 mod with_verbs;
 mod worker_pool;

@@ -13,7 +13,7 @@ use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
-use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
+use crate::task::state::{Extra, HeldWeight, StackOneshot, TaskMeta, TaskState};
 
 /// The options that a task carries.
 #[derive(Default)]
@@ -21,13 +21,20 @@ pub(crate) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
+    pub(super) weight: Option<usize>,
+    pub(super) rate_key: Option<u64>,
     /// When the task is dropped if it has not started.
     pub(super) start_by: Option<Instant>,
 }
 
 impl TaskOptions {
     pub(crate) fn is_none(&self) -> bool {
-        self.deadline.is_none() && self.token.is_none() && self.name.is_none() && self.start_by.is_none()
+        self.deadline.is_none()
+            && self.token.is_none()
+            && self.name.is_none()
+            && self.start_by.is_none()
+            && self.weight.is_none()
+            && self.rate_key.is_none()
     }
 
     /// Moves the deadline into the token, for a task whose caller does not wait with it.
@@ -179,10 +186,13 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let TaskOptions { deadline, token, name, start_by } = task_options;
-    let (view, engine) = (pool.in_view(), pool.engine());
-    let has_extra = deadline.is_some() || name.is_some() || start_by.is_some() || view.is_some() || engine.propagates();
-    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, start_by, view, propagated: engine.capture() }));
+    let TaskOptions { deadline, token, name, start_by, weight, rate_key } = task_options;
+    let (view, engine) = (pool.in_view().map(|view| view.with_rate_key(rate_key)), pool.engine());
+    let has_options = deadline.is_some() || name.is_some() || start_by.is_some() || weight.is_some();
+    let has_extra = has_options || view.is_some() || engine.propagates();
+    let weight = weight.map(|_| HeldWeight::default());
+    let extra =
+        has_extra.then(|| Arc::new(Extra { deadline, name, start_by, view, propagated: engine.capture(), weight }));
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
 }
 

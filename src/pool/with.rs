@@ -25,8 +25,9 @@ use crate::sync::Arc;
 /// | [`max_queue_time`](Self::max_queue_time) | how long the task may wait before it starts; then it is dropped | no limit |
 /// | [`token`](Self::token) | the token that cancels the task and the wait for room | none |
 /// | [`name`](Self::name) | the task's name in panic reports and in [`Context::name`](crate::Context::name) | none |
+/// | [`weight`](Self::weight) | what the task takes from the budget of its pool or view | nothing |
 ///
-/// A token, a deadline, a limit on the time in the queue, or a name costs one heap allocation per task. A verb without them does not pay for it.
+/// A token, a deadline, a limit on the time in the queue, a name or a weight costs one heap allocation per task. A verb without them does not pay for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,6 +55,9 @@ pub struct With<'p, P> {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
+    pub(super) weight: Option<usize>,
+    /// The number of the key of a rate.
+    pub(super) rate_key: Option<u64>,
     pub(super) max_queue_time: Option<Duration>,
 }
 
@@ -76,8 +80,20 @@ impl<'p, P> With<'p, P> {
             deadline: None,
             token: None,
             name: None,
+            weight: None,
+            rate_key: None,
             max_queue_time: None,
         }
+    }
+
+    /// The key by which a view's rate counts the task.
+    #[cfg(feature = "rate")]
+    pub(crate) fn with_rate_key(mut self, key: impl Hash) -> Self
+    where
+        P: AnyPool,
+    {
+        self.rate_key = Some(self.pool.engine().number_of(key));
+        self
     }
 
     /// Limits the wait for room, and nothing after it. With this a verb also waits on a
@@ -192,6 +208,49 @@ impl<'p, P> With<'p, P> {
     }
 }
 
+impl<P: AnyPool> With<'_, P> {
+    /// Has the task take so many permits from its budget: that of the view ([`Limited::budget`](crate::Limited::budget)), or else of the view
+    /// that it is a view of, and so on, or else of the pool ([`Builder::budget`](crate::Builder::budget)). It takes them from one budget only.
+    ///
+    /// The verb takes them before the task is queued, and then waits for room. It waits for both as long as for room alone: `try_` verbs and
+    /// those of a [`nonblocking`](crate::Builder::nonblocking) pool are refused with `Full`;
+    /// [`room_timeout`](Self::room_timeout), [`timeout`](Self::timeout), [`deadline`](Self::deadline) and [`token`](Self::token) end the wait, and
+    /// so do the closes of the pool and the view. Submitters get their weights in the order of their coming, large ones too
+    /// ([`Semaphore`](crate::Semaphore)). An [overflow policy](crate::Builder::overflow) that drops or runs tasks is about room only. One that waits for its weight is not among those that [`max_blocking`](crate::Builder::max_blocking) counts.
+    ///
+    /// The permits come back when the task has ended in whatever way, and what it has captured has been dropped, but before its end is announced: so after
+    /// a `join` they are back. A task that is given back or dropped unstarted, by a shutdown for example, returns them when the pool lets go of it. A weight of 0 takes nothing.
+    ///
+    /// A worker of the same pool never waits for a weight without a limit of time, because the tasks that hold the budget may wait for it: such a
+    /// verb is refused with `WouldDeadlock`. With a limit it waits, and occupies its worker. Tasks that hold a weight and wait for tasks that
+    /// need one deadlock if the budget is too small for both, as with every semaphore.
+    ///
+    /// ```
+    /// use formicary::{Pool, Semaphore};
+    ///
+    /// let connections = Semaphore::new(3);
+    /// let pool = Pool::builder().workers(4).budget(&connections).build()?;
+    /// let pause = pool.pause();
+    /// let copy = pool.with().weight(2);
+    /// let first = copy.spawn(|| "copied")?;
+    /// assert!(copy.try_spawn(|| "copied").unwrap_err().is_full()); // one is left
+    /// assert!(pool.with().weight(4).spawn(|| ()).unwrap_err().is_too_large());
+    /// drop(pause);
+    /// first.join()?;
+    /// assert_eq!(connections.available(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If neither the pool nor the view has a budget.
+    #[track_caller]
+    pub fn weight(mut self, weight: usize) -> Self {
+        assert!(self.pool.budget().is_some(), "`weight` is {weight}, and the pool has no budget to take it from");
+        self.weight = Some(weight);
+        self
+    }
+}
+
 impl<P: AnyPool<Dispatch = Sharded>> With<'_, P> {
     /// Sends the task to the shard of a key. All tasks of one key go to the same shard, so one tenant cannot fill them all. If that shard
     /// is full, the verb waits or is refused, even if other shards have room. The mapping differs from pool to pool
@@ -265,6 +324,7 @@ impl<P> fmt::Debug for With<'_, P> {
             .field("deadline", &self.deadline)
             .field("has_token", &self.token.is_some())
             .field("name", &self.name)
+            .field("weight", &self.weight)
             .field("max_queue_time", &self.max_queue_time)
             .finish_non_exhaustive()
     }

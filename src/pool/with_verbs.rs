@@ -5,11 +5,13 @@ use std::future::Future;
 use super::accepts::{Accepts, AnyPool};
 use super::in_order::InOrder;
 use super::verbs::{self, TaskOptions};
+use super::weight;
 use super::with::With;
 use crate::cancel::{CancelToken, earlier};
 use crate::engine::{SubmitOptions, WaitMode};
-use crate::error::{CallError, SubmitAllError, SubmitError};
+use crate::error::{CallError, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::queue::KeptLane;
+use crate::semaphore::SemaphorePermit;
 use crate::sync::Arc;
 use crate::sync::clock::{self, deadline};
 use crate::task::handle::Handle;
@@ -23,7 +25,8 @@ impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
         let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
         let start_by = self.max_queue_time.and_then(clock::deadline);
-        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), start_by }
+        let (token, name) = (self.token.clone(), self.name.clone());
+        TaskOptions { deadline, token, name, start_by, weight: self.weight, rate_key: self.rate_key }
     }
 
     /// The tenant's lane, which must be kept until the task is in. `None` for a task without a tenant.
@@ -61,8 +64,29 @@ impl<'p, P: AnyPool> With<'p, P> {
         Q: Accepts<X>,
         X: Send + 'static,
     {
+        let token = task_state.meta().token.as_ref();
+        if let Some(weight) = self.weight {
+            let taken = weight::take(self.pool, weight, mode, token);
+            self.hold(task_state, taken)?;
+        }
         let tenant = self.tenant_lane();
-        verbs::enter(pool, task_state, self.options(tenant.as_ref(), task_state.meta().token.as_ref(), mode))
+        verbs::enter(pool, task_state, self.options(tenant.as_ref(), token, mode))
+    }
+
+    /// The task has its weight, or is refused.
+    fn hold<X, O>(
+        &self,
+        task_state: &TaskState<X, O>,
+        taken: Result<SemaphorePermit, SubmitErrorKind>,
+    ) -> Result<(), SubmitError<X>> {
+        let permit = taken.map_err(|kind| {
+            self.pool.note_refusal(kind);
+            task_state.refused(kind)
+        })?;
+        if let Some(held) = task_state.meta().weight() {
+            held.hold(permit);
+        }
+        Ok(())
     }
 
     #[track_caller]
@@ -84,12 +108,12 @@ impl<'p, P: AnyPool> With<'p, P> {
         Q: Accepts<X>,
         X: Send + 'static,
     {
-        let tenant = self.tenant_lane();
-        let options = self.options(tenant.as_ref(), None, mode);
         if task_options.is_none() {
-            return verbs::submit(pool, x, options);
+            let tenant = self.tenant_lane();
+            return verbs::submit(pool, x, self.options(tenant.as_ref(), None, mode));
         }
-        verbs::submit_state(pool, x, task_options.in_token(), options)
+        let task_state = verbs::detached_state(pool, x, task_options.in_token());
+        self.enter(pool, &task_state, mode)
     }
 
     #[track_caller]
@@ -168,7 +192,13 @@ impl<'p, P: AnyPool> With<'p, P> {
             token
         });
         let tenant = self.tenant_lane();
-        let options = self.options(tenant.as_ref(), room.as_ref().or(token.as_ref()), WaitMode::Forever);
+        let ends = room.as_ref().or(token.as_ref());
+        if let Some(weight) = self.weight {
+            // In a box, so that it adds nothing to the future of a task without a weight.
+            let taken = Box::pin(weight::take_async(self.pool, weight, ends)).await;
+            self.hold(&task_state, taken)?;
+        }
+        let options = self.options(tenant.as_ref(), ends, WaitMode::Forever);
         match lane {
             // In a box, so that it adds nothing to the future of a task without an order.
             Some(lane) => Box::pin(verbs::enter_async(&lane, task_state, options)).await,

@@ -71,11 +71,21 @@ pub(crate) trait ViewTasks: Send + Sync {
 pub struct InView {
     view: Weak<dyn ViewTasks>,
     task: AtomicU64,
+    /// The key by which a rate counts the task.
+    rate_key: Option<u64>,
 }
 
 impl InView {
     pub(crate) fn new(view: Weak<dyn ViewTasks>, task: u64) -> Self {
-        InView { view, task: AtomicU64::new(task) }
+        InView { view, task: AtomicU64::new(task), rate_key: None }
+    }
+
+    pub(crate) fn with_rate_key(self, rate_key: Option<u64>) -> Self {
+        InView { rate_key, ..self }
+    }
+
+    pub(crate) fn rate_key(&self) -> Option<u64> {
+        self.rate_key
     }
 
     /// The task's number in the view.

@@ -108,7 +108,8 @@ impl Scrape {
         assert_eq!(gauges, [stats.queued as u64, stats.running as u64], "{stats}");
         assert_eq!((of("formicary_workers"), of("formicary_capacity")), (stats.live as u64, stats.capacity as u64));
         assert_eq!(of("formicary_workers_started_total"), stats.spawned);
-        let reasons = ["full", "overloaded", "timed_out", "cancelled", "closed", "spawn", "would_deadlock"];
+        let reasons =
+            ["full", "overloaded", "timed_out", "cancelled", "closed", "spawn", "would_deadlock", "too_large"];
         let refusals = stats.refusals;
         let by_reason = [
             refusals.full,
@@ -118,6 +119,7 @@ impl Scrape {
             refusals.closed,
             refusals.spawn,
             refusals.would_deadlock,
+            refusals.too_large,
         ];
         assert_eq!(reasons.map(|reason| self.refused(name, reason)), by_reason, "{stats}");
         let has_run = stats.completed + stats.panicked;

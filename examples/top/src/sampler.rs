@@ -128,6 +128,7 @@ fn refusals(stats: &Stats) -> Vec<Refused> {
         ("closed", refusals.closed),
         ("spawn", refusals.spawn),
         ("would_deadlock", refusals.would_deadlock),
+        ("too_large", refusals.too_large),
     ];
     all.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| Refused { kind, count }).collect()
 }

@@ -5,9 +5,10 @@ use std::future::Future;
 use super::Limited;
 use super::in_order::Lane;
 use crate::engine::{Engine, SubmitOptions};
-use crate::error::SubmitError;
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::pool::{Accepts, AnyPool, Item};
 use crate::queue::LazyBatch;
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
@@ -25,15 +26,21 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         self.view.engine()
     }
 
+    fn budget(&self) -> Option<Semaphore> {
+        let budget = self.view.tree.state.lock().budget(&self.view.chain);
+        budget.or_else(|| self.engine().budget().cloned())
+    }
+
     #[cfg(feature = "tower")]
     async fn room(&self) {
         self.view.room().await;
     }
 
-    #[cfg(feature = "tower")]
     fn is_closed(&self) -> bool {
         self.view.is_closed(&self.view.tree.state.lock())
     }
+
+    fn note_refusal(&self, _kind: SubmitErrorKind) {}
 
     #[cfg(feature = "async")]
     fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<P>>> {

@@ -151,7 +151,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         node.map(|node| (node, blocked)).ok_or(SubmitErrorKind::Overloaded)
     }
 
-    /// Takes a task in, made of `input` by `make`, under the number that its state knows; on a refusal the input comes back.
+    /// Takes a task in, made of `input` by `make`, under the number that its state knows, if it has one; on a refusal the input comes back.
     pub(super) fn submit<I>(
         self: &Arc<Self>,
         input: I,
@@ -355,7 +355,9 @@ impl<I, F> Newcomer<'_, I, F> {
             }
         };
         let lane = view.engine().keep_lane(self.lane);
-        (number, Unstarted { item: self.lazy.build(), lane, view: Arc::clone(view) })
+        let rate_key = self.in_view.and_then(InView::rate_key);
+        let (item, view) = (self.lazy.build(), Arc::clone(view));
+        (number, Unstarted { item, lane, view, rate_key, paced: 0, leads: None })
     }
 }
 

@@ -52,7 +52,15 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         let mut awaiting = state.awaiting.take();
         // One thread at a time. It sees the permits that others release meanwhile.
         if !std::mem::replace(&mut state.is_dispatching, true) {
-            while let Some((number, task)) = state.pop_ready() {
+            loop {
+                let Some((number, task)) = state.pop_ready() else {
+                    let (again, has_set_alarm) = self.set_alarm(state);
+                    state = again;
+                    if has_set_alarm {
+                        continue;
+                    }
+                    break;
+                };
                 if R::liveness(&task.item) == Liveness::Dead {
                     awaiting.append(&mut state.awaiting.leave(number));
                     self.left(1);

@@ -38,7 +38,8 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         if state.permitted.contains(task) {
             return Some(Next::Permitted(task));
         }
-        if !state.is_waiting(self.id(), task) {
+        // Where there is a rate, only a task that has got its start from it may run.
+        if !state.is_waiting(self.id(), task) || state.is_paced(&self.chain) {
             return None;
         }
         let missing = missing_permits(&self.chain);

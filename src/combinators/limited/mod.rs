@@ -19,7 +19,12 @@ mod in_order;
 mod inside;
 mod lanes;
 mod overflow;
+mod pace;
 mod pool_views;
+#[cfg(feature = "rate")]
+mod quota;
+#[cfg(feature = "rate")]
+mod rate;
 #[cfg(feature = "async")]
 mod reentry;
 mod state;
@@ -34,9 +39,12 @@ use std::time::Duration;
 use crate::engine::{Engine, Runner};
 use crate::pool::{AnyPool, Pool, PoolWithFunc, StatefulPool};
 use crate::queue::Dispatch;
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
 use crate::task::worker::Worker;
+#[cfg(feature = "rate")]
+pub use quota::Quota;
 pub use stats::LimitedStats;
 
 use view::View;
@@ -207,6 +215,25 @@ impl<P: AnyPool> Limited<P> {
     #[must_use = "it is the view"]
     pub fn queue(self, tasks: usize) -> Self {
         self.view.with_node(|node| node.queue = Some(tasks));
+        self
+    }
+
+    /// The semaphore from which the tasks of this view, and of its views, take their weights ([`With::weight`](crate::With::weight)), in place of
+    /// the pool's. Default: that of the view that this is a view of, or the pool's.
+    ///
+    /// ```
+    /// use formicary::{Pool, Semaphore};
+    ///
+    /// let (pool, memory) = (Pool::new(4)?, Semaphore::new(100));
+    /// let images = pool.limited(2).budget(&memory);
+    /// images.with().weight(60).run(|| ())?;
+    /// assert_eq!(memory.available(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it is the view"]
+    pub fn budget(self, budget: &Semaphore) -> Self {
+        let before = self.view.with_node(|node| node.budget.replace(budget.clone()));
+        drop(before);
         self
     }
 

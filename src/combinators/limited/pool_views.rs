@@ -33,6 +33,7 @@ impl<R: Runner, D: Dispatch> PoolViews<R::Item> for ViewTree<R, D> {
     }
 
     fn notify_all(&self) {
+        self.drop_delayed();
         self.blocked().iter().for_each(|(wait_queue, _)| wait_queue.notify_all());
     }
 }

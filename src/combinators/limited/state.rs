@@ -9,6 +9,7 @@ use std::sync::Weak;
 
 use super::awaiting::Awaiting;
 use super::by_number::ByNumber;
+use super::pace::{Delays, Pace, PaceKey};
 use super::stats::{LimitedStats, TaskEnd};
 use super::steering::ViewMeter;
 use super::view::View;
@@ -16,6 +17,7 @@ use crate::cancel::CancelToken;
 use crate::engine::Runner;
 use crate::engine::wait_queue::WaitQueue;
 use crate::queue::{Dispatch, KeptLane};
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::waiter::Waiter;
@@ -27,6 +29,11 @@ pub(super) struct Unstarted<R: Runner, D: Dispatch> {
     /// By which it enters the pool.
     pub(super) lane: KeptLane,
     pub(super) view: Arc<View<R, D>>,
+    pub(super) rate_key: Option<u64>,
+    /// How many of its views, from its own on, let it start as far as their rates go.
+    pub(super) paced: usize,
+    /// Others wait for their time behind it.
+    pub(super) leads: Option<PaceKey>,
 }
 
 /// A task that has its permits, and an entry in the pool's queue or on the way there.
@@ -39,8 +46,10 @@ pub(super) struct Permitted<R: Runner, D: Dispatch> {
 /// One view.
 pub(super) struct Node<R: Runner, D: Dispatch> {
     /// This view, the one that it is a view of, and so on.
-    chain: Arc<[ViewId]>,
+    pub(super) chain: Arc<[ViewId]>,
     pub(super) limit: usize,
+    pub(super) budget: Option<Semaphore>,
+    pub(super) pace: Option<Arc<dyn Pace>>,
     /// The most tasks that may wait, if the view has a bound of its own.
     pub(super) queue: Option<usize>,
     /// Permits in use: by tasks that run, that are in the pool's queue, or whose submitters are about to bring them there.
@@ -50,9 +59,9 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
     /// How many of them have lost their permit again, and will have to wait when they come.
     pub(super) revoked: usize,
     /// Tasks of this view alone that wait for permits, in the order of their coming.
-    waiting: ByNumber<Unstarted<R, D>>,
-    /// With those of its views.
-    waiting_below: usize,
+    pub(super) waiting: ByNumber<Unstarted<R, D>>,
+    /// With those of its views, and those that wait for their time.
+    pub(super) waiting_below: usize,
     views: usize,
     is_closed: bool,
     /// Nobody can submit any more.
@@ -72,6 +81,7 @@ pub(super) struct State<R: Runner, D: Dispatch> {
     /// In boxes: there is one view for each key in use, mostly alone in its map.
     pub(super) nodes: BTreeMap<ViewId, Box<Node<R, D>>>,
     pub(super) permitted: ByNumber<Permitted<R, D>>,
+    pub(super) delays: Delays<R, D>,
     /// Entries that wait for room in the pool, by the number of their task.
     pub(super) at_pool: BTreeMap<u64, Arc<DetachedFuture>>,
     /// Entries in the pool, or on their way there, that stand for no task any more: how many, by the number of the task.
@@ -88,6 +98,7 @@ impl<R: Runner, D: Dispatch> Default for State<R, D> {
         State {
             nodes: BTreeMap::new(),
             permitted: ByNumber::default(),
+            delays: Delays::default(),
             at_pool: BTreeMap::new(),
             void: BTreeMap::new(),
             awaiting: Awaiting::default(),
@@ -105,6 +116,8 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         let node = Node {
             chain: Arc::clone(chain),
             limit,
+            budget: None,
+            pace: None,
             queue: None,
             in_flight: 0,
             entering: 0,
@@ -155,6 +168,11 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         !self.all(chain, |node| !node.is_closed)
     }
 
+    /// The budget of the first of these views that has one.
+    pub(super) fn budget(&self, chain: &[ViewId]) -> Option<Semaphore> {
+        chain.iter().find_map(|id| self.nodes.get(id)?.budget.clone())
+    }
+
     // Permits.
 
     /// Whether these views have a permit each to give.
@@ -162,10 +180,13 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         self.all(views, |node| node.in_flight < node.limit)
     }
 
-    /// Whether a newcomer may have them, where `reserved` submitters came before it: no task waits that came before.
+    /// Whether a newcomer may have them, where `reserved` submitters came before it: no task waits that came before. Where there is a rate
+    /// each waits in the view first.
     pub(super) fn has_permits_for_newcomer(&self, chain: &[ViewId], reserved: usize) -> bool {
         let is_next = |node: &Node<R, D>| node.waiting.is_empty() && node.in_flight + reserved < node.limit;
-        self.nodes.get(&chain[0]).is_some_and(|node| is_next(node)) && self.has_permits(&chain[1..])
+        self.nodes.get(&chain[0]).is_some_and(|node| is_next(node))
+            && self.has_permits(&chain[1..])
+            && !self.is_paced(chain)
     }
 
     pub(super) fn acquire(&mut self, views: &[ViewId]) {
@@ -230,10 +251,13 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     /// Whether one more task may wait, and leave room for `reserved` more, in a pool of this capacity and bound.
     pub(super) fn has_room(&self, chain: &[ViewId], reserved: usize, capacity: usize, bound: Option<usize>) -> bool {
+        let is_paced = self.is_paced(chain);
         self.all(chain, |node| {
             let reserved = if node.chain[0] == chain[0] { reserved } else { 0 };
             let at_once = node.limit.min(capacity);
-            node.queue.is_none_or(|queue| node.waiting_below + reserved < queue)
+            // Those that could have a permit wait as well where there is a rate.
+            let permits = if is_paced { at_once.saturating_sub(node.in_flight) } else { 0 };
+            node.queue.is_none_or(|queue| node.waiting_below + reserved < queue.saturating_add(permits))
                 && bound
                     .is_none_or(|queue| node.in_flight + node.waiting_below + reserved < at_once.saturating_add(queue))
         })
@@ -248,7 +272,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     }
 
     pub(super) fn is_waiting(&self, view: ViewId, number: u64) -> bool {
-        self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number))
+        self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number)) || self.delays.contains(view, number)
     }
 
     /// The task of this view alone that waits longest.
@@ -257,22 +281,19 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     }
 
     pub(super) fn remove_waiting(&mut self, chain: &[ViewId], number: u64) -> Option<Unstarted<R, D>> {
-        let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
+        let mut task = match self.nodes.get_mut(&chain[0])?.waiting.remove(number) {
+            Some(task) => task,
+            None => self.delays.remove(chain[0], number)?,
+        };
         self.each(chain, |node| node.waiting_below -= 1);
+        self.follow(&mut task);
         Some(task)
-    }
-
-    /// The task that waits longest of those whose permits are free.
-    pub(super) fn pop_ready(&mut self) -> Option<(u64, Unstarted<R, D>)> {
-        let waiting = self.nodes.values().filter_map(|node| Some((node.waiting.first()?, node)));
-        let ready = waiting.filter(|(_, node)| self.has_permits(&node.chain));
-        let (number, chain) = ready.min_by_key(|(number, _)| *number).map(|(n, node)| (n, Arc::clone(&node.chain)))?;
-        Some((number, self.remove_waiting(&chain, number)?))
     }
 
     /// The task of the view that waits longest.
     pub(super) fn pop_oldest(&mut self, chain: &[ViewId]) -> Option<Unstarted<R, D>> {
-        let number = self.nodes.get(&chain[0])?.waiting.first()?;
+        let waiting = self.nodes.get(&chain[0])?.waiting.first();
+        let number = waiting.into_iter().chain(self.delays.first_of(chain[0]).map(|(number, _)| number)).min()?;
         self.remove_waiting(chain, number)
     }
 
@@ -285,8 +306,10 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         for node in self.nodes.values_mut() {
             taken.append(&mut node.waiting.extract(&mut is_taken));
         }
-        for (_, task) in &taken {
+        taken.append(&mut self.delays.extract(&mut is_taken));
+        for (_, task) in &mut taken {
             self.each(&task.view.chain, |node| node.waiting_below -= 1);
+            self.follow(task);
         }
         taken.sort_by_key(|(number, _)| *number);
         taken

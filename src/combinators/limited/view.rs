@@ -15,6 +15,7 @@ use crate::engine::{Engine, Runner};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, RoomOrder};
 use crate::sync::clock;
+use crate::sync::timer::Alarm;
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, current, park};
 use crate::task::in_view::{InView, ViewId, missing_permits};
@@ -27,6 +28,8 @@ pub(super) struct ViewTree<R: Runner, D: Dispatch> {
     next: AtomicU64,
     pub(super) meters: Meters,
     pub(super) state: Mutex<State<R, D>>,
+    /// For the next task that waits for its time. Held until another one is set.
+    pub(super) alarm: Mutex<Option<Alarm>>,
     /// It is the order of a key of the pool: its tasks are the pool's, also those that wait.
     pub(super) is_lane: bool,
 }
@@ -116,7 +119,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             return false;
         }
         let mut state = self.tree.state.lock();
-        if self.is_closed(&state) || !state.has_permits(&self.chain[..missing]) {
+        if self.is_closed(&state) || state.is_paced(&self.chain) || !state.has_permits(&self.chain[..missing]) {
             return false;
         }
         state.acquire(&self.chain[..missing]);
@@ -135,6 +138,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         wait_queues.iter().for_each(|wait_queue| wait_queue.notify_all());
         tokens.iter().for_each(CancelToken::cancel);
         self.tree.wake_awaiting();
+        self.engine().wake_budget_waiters();
         waiting.into_iter().map(|(_, task)| task).collect()
     }
 
@@ -190,6 +194,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
             next: AtomicU64::new(0),
             meters: Self::no_meters(),
             state: Mutex::new(State::default()),
+            alarm: Mutex::new(None),
             is_lane,
         });
         // The order of a key is found through `Lanes`.

@@ -17,6 +17,7 @@ use crate::engine::observer::Observer;
 use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
 use crate::queue::{Balance, Dispatch, MAX_WORKERS, Queue, Tenant};
+use crate::semaphore::Semaphore;
 use crate::sync::user_code::catch_user_panic;
 use crate::task::propagated::Propagator;
 
@@ -75,6 +76,7 @@ pub(crate) struct Options {
     pub(crate) overflow: Overflow,
     pub(crate) dropped_handler: DroppedHandler,
     pub(crate) nested: Nested,
+    pub(crate) budget: Option<Semaphore>,
     /// How many queued tasks per living worker start no other.
     pub(crate) grow_when: usize,
     pub(crate) shards: Option<usize>,
@@ -113,6 +115,7 @@ impl Default for Options {
             overflow: Overflow::default(),
             dropped_handler: DroppedHandler::default(),
             nested: Nested::default(),
+            budget: None,
             grow_when: 0,
             shards: None,
             balance: None,

@@ -5,10 +5,11 @@
 
 use std::time::Instant;
 
+use super::packed::Packed;
 use super::{Completion, Retracted, RunOutcome, Stage, State, Taker, TaskState};
 use crate::cancel::{CancelReason, CancelToken, earlier};
 use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
-use crate::sync::Ordering;
+use crate::sync::{MutexGuard, Ordering};
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::Stop;
 use crate::task::withdrawn::Withdrawn;
@@ -88,6 +89,11 @@ impl<I, O> TaskState<I, O> {
         };
         self.withdraw(&mut state, RunOutcome::Cancelled);
         self.request_stop();
+        if self.meta.weight().is_some() {
+            self.end_weighted(state, input);
+            self.cancel_token();
+            return true;
+        }
         self.finish(state, Stage::Done(Err(JoinError::new(Cause::Cancelled))));
         // The order matters. The input is dropped first, which may panic; after that the view may reuse the permit.
         let _leaves = LeavesView(self);
@@ -96,11 +102,37 @@ impl<I, O> TaskState<I, O> {
         true
     }
 
+    /// Ends a cancelled task with a weight. Its input is dropped first, which may panic, and then the weight is given back, before the end is
+    /// announced.
+    #[cold]
+    fn end_weighted(&self, mut state: MutexGuard<'_, State<I, O>>, input: Packed<I>) {
+        // Meanwhile it is as one that has started.
+        state.stage = Stage::Running(None);
+        drop(state);
+        let _ends = EndsWeighted(self);
+        drop(input);
+    }
+
+    /// Gives back the weight of a task that was found queued, without the lock.
+    fn release_weight<'s>(&'s self, mut state: MutexGuard<'s, State<I, O>>) -> MutexGuard<'s, State<I, O>> {
+        if self.meta.weight().is_none() {
+            return state;
+        }
+        // Meanwhile it is as one that has started.
+        state.stage = Stage::Running(None);
+        drop(state);
+        self.meta.release_weight();
+        let mut state = self.state.lock();
+        state.stage = Stage::Empty;
+        state
+    }
+
     /// Prevents a task that has not started from starting. `kind` is for a waiting caller, `cause` for a handle.
     pub(super) fn retract(&self, taker: Taker, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
         let mut state = self.state.lock();
         let Some(input) = state.take_queued() else { return Retracted::Gone(self.withdrawn_outcome(&state, taker)) };
         self.note_retracted(&mut state, taker);
+        let state = self.release_weight(state);
         let retracted = if self.meta.is_call {
             self.finish(state, Stage::Returned(SubmitError::new(kind, input).with_cause(cause)));
             Retracted::ToCaller
@@ -137,6 +169,7 @@ impl<I, O> TaskState<I, O> {
         state.stage = Stage::Running(None);
         drop(state);
         let outcome = completion.drop_cancelled(input.into_inner());
+        self.meta.release_weight();
         let mut state = self.state.lock();
         state.stage = Stage::Empty;
         self.finish(state, Stage::Done(Err(JoinError::new(cause))));
@@ -223,6 +256,20 @@ impl<I, O> TaskState<I, O> {
             RunOutcome::CancelledBefore if taker == Taker::Waiter => RunOutcome::Elsewhere,
             outcome => outcome,
         }
+    }
+}
+
+/// Gives back the weight of a cancelled task and announces its end when it is dropped.
+struct EndsWeighted<'a, I, O>(&'a TaskState<I, O>);
+
+impl<I, O> Drop for EndsWeighted<'_, I, O> {
+    fn drop(&mut self) {
+        let task_state = self.0;
+        task_state.meta.release_weight();
+        let mut state = task_state.state.lock();
+        state.stage = Stage::Empty;
+        task_state.finish(state, Stage::Done(Err(JoinError::new(Cause::Cancelled))));
+        task_state.leave_view();
     }
 }
 

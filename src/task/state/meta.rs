@@ -6,6 +6,8 @@ use std::time::Instant;
 use super::cancelling::Cancellable;
 use super::task_ref::Permit;
 use crate::cancel::CancelToken;
+use crate::semaphore::SemaphorePermit;
+use crate::sync::Mutex;
 use crate::sync::clock;
 use crate::task::current_worker::PoolId;
 use crate::task::in_view::InView;
@@ -43,6 +45,24 @@ pub(crate) struct Extra {
     pub(crate) view: Option<InView>,
     /// What the task takes along from its submitter's thread.
     pub(crate) propagated: Option<Propagated>,
+    /// What the task holds of its budget.
+    pub(crate) weight: Option<HeldWeight>,
+}
+
+/// The permits that a task has taken from its budget. They are given back before its end is announced, or with the state.
+#[derive(Default)]
+pub(crate) struct HeldWeight(Mutex<Option<SemaphorePermit>>);
+
+impl HeldWeight {
+    pub(crate) fn hold(&self, permit: SemaphorePermit) {
+        *self.0.lock() = Some(permit);
+    }
+
+    /// Wakes those who wait for the permits: not to be called under a lock.
+    fn release(&self) {
+        let permit = self.0.lock().take();
+        drop(permit);
+    }
 }
 
 impl Extra {
@@ -73,6 +93,20 @@ impl<I, O> TaskMeta<I, O> {
     #[inline]
     pub(super) fn propagated(&self) -> Option<&Propagated> {
         self.extra.as_ref()?.propagated.as_ref()
+    }
+
+    /// What the task holds of its budget, if it has a weight.
+    #[inline]
+    pub(crate) fn weight(&self) -> Option<&HeldWeight> {
+        self.extra.as_ref()?.weight.as_ref()
+    }
+
+    /// Gives back what the task holds of its budget. Not to be called under a lock.
+    #[inline]
+    pub(super) fn release_weight(&self) {
+        if let Some(weight) = self.weight() {
+            weight.release();
+        }
     }
 
     /// The view that the task belongs to.

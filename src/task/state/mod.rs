@@ -41,7 +41,7 @@ pub(crate) use current::{SuspendedTask, with_current};
 pub(crate) use heap_job::{JobOwner, heap_job};
 pub(crate) use inside::PollAction;
 pub(crate) use job_ref::{JobRef, StolenJob};
-pub(crate) use meta::{Extra, Run, TaskMeta};
+pub(crate) use meta::{Extra, HeldWeight, Run, TaskMeta};
 pub(crate) use reply_spin::spin_for_reply;
 pub(crate) use stack_job::StackJob;
 pub(crate) use stack_oneshot::{ReplySender, StackOneshot};

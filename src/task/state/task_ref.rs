@@ -157,6 +157,7 @@ pub(crate) trait Complete: Send + Sync {
 
 impl<I: Send, O: Send> Complete for TaskState<I, O> {
     fn complete(&self, panic: Option<Payload>) {
+        self.meta.release_weight();
         let mut state = self.state.lock();
         let (result, unwanted) = match (std::mem::replace(&mut state.stage, Stage::Empty), panic) {
             (Stage::Produced(output), None) => (Ok(output), None),

@@ -285,6 +285,7 @@ impl<I, O> TaskState<I, O> {
 
     /// Takes the input back from a task that the pool refused.
     pub(crate) fn refused(&self, kind: SubmitErrorKind) -> SubmitError<I> {
+        self.meta.release_weight();
         match self.state.lock().take_queued() {
             Some(input) => SubmitError::new(kind, input.into_inner()),
             _ => unreachable!("a refused task has not started"),
