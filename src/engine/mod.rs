@@ -14,6 +14,7 @@
 //! ```
 
 mod blocking;
+mod closing;
 mod control;
 mod counters;
 mod end_wait;
@@ -64,6 +65,7 @@ use crate::engine::options::{Nested, Options, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::deques::Deques;
 use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
+use crate::sync::waiter_list::SharedWaiterList;
 use crate::sync::{Arc, AtomicBool};
 use crate::task::blocked_workers::BlockedWorkers;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
@@ -162,6 +164,8 @@ pub struct Engine<R: Runner, D: Dispatch> {
     pending_polls: PendingPolls,
     deques: Arc<Deques<JobRef>>,
     lifecycle: Lifecycle,
+    /// Futures that wait for the close.
+    closing: SharedWaiterList,
     counters: Counters,
     observers: Option<std::sync::Arc<Observers>>,
     propagators: Option<std::sync::Arc<Propagators>>,
@@ -221,6 +225,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             pending_polls: PendingPolls::default(),
             deques: Deques::new(),
             lifecycle: Lifecycle::new(),
+            closing: SharedWaiterList::default(),
             counters: Counters::default(),
             observers: Observers::new(&options.observers),
             propagators: Propagators::new(&options.propagators),

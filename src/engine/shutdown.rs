@@ -151,6 +151,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.wait_queue.notify_all();
         self.notify_all_at_views();
         self.parking.wake_all();
+        self.closing.wake_all();
     }
 
     /// Waits for the end of a closed pool, if the calling thread may.

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::exclusive::Exclusive;
 use super::{Cause, SharedError, WOULD_DEADLOCK};
@@ -31,6 +33,8 @@ pub enum SubmitErrorKind {
     NoState,
     /// Waiting for room or for the result would have deadlocked: the calling thread is a worker of this pool.
     WouldDeadlock,
+    /// The [breaker](crate::Breaker) before the pool was open, or waited for the outcome of a probe.
+    Open,
 }
 
 /// A refused submission: the reason and the task.
@@ -61,6 +65,12 @@ pub struct SubmitError<T> {
 impl<T> SubmitError<T> {
     pub(crate) fn new(kind: SubmitErrorKind, task: T) -> Self {
         SubmitError { kind, task: Exclusive::new(task), source: None }
+    }
+
+    /// A breaker has refused the task, and lets the next one through after `retry_after`.
+    pub(crate) fn open(retry_after: Duration, task: T) -> Self {
+        let source: SharedError = Arc::new(RetryAfter(retry_after));
+        SubmitError { kind: SubmitErrorKind::Open, task: Exclusive::new(task), source: Some(Box::new(source)) }
     }
 
     /// The reason of the refusal.
@@ -207,6 +217,36 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::WouldDeadlock
     }
 
+    /// Whether a [breaker](crate::Breaker) has refused the task.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.shutdown();
+    /// assert!(!pool.submit(|| ()).unwrap_err().is_open());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_open(&self) -> bool {
+        self.kind == SubmitErrorKind::Open
+    }
+
+    /// When a [breaker](crate::Breaker) that has refused the task lets the next one through, counted from the refusal. `None` for other
+    /// refusals.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use formicary::{Breaker, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let guarded = pool.guarded(Breaker::ratio(1.0).window(1).rest(Duration::from_secs(30)));
+    /// let _ = guarded.run(|| Err::<(), _>("no route"))?;
+    /// let refusal = guarded.submit(|| Ok::<_, &str>(())).unwrap_err();
+    /// assert!(refusal.is_open() && refusal.retry_after() <= Some(Duration::from_secs(30)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.source.as_ref()?.downcast_ref::<RetryAfter>().map(|after| after.0)
+    }
+
     /// Adds `cause` as the source, for an accepted task that comes back.
     pub(crate) fn with_cause(self, cause: Cause) -> Self {
         match cause {
@@ -231,10 +271,22 @@ impl<T> SubmitError<T> {
     }
 }
 
+/// The source of a breaker's refusal.
+#[derive(Debug)]
+struct RetryAfter(Duration);
+
+impl fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it lets a task through in {:?}", self.0)
+    }
+}
+
+impl Error for RetryAfter {}
+
 impl SubmitErrorKind {
     /// Whether a later attempt may succeed.
     pub(crate) fn is_temporary(self) -> bool {
-        matches!(self, Self::Full | Self::Overloaded | Self::TimedOut | Self::Cancelled)
+        matches!(self, Self::Full | Self::Overloaded | Self::TimedOut | Self::Cancelled | Self::Open)
     }
 }
 
@@ -249,6 +301,7 @@ impl fmt::Display for SubmitErrorKind {
             Self::Spawn => "no thread could be started to run the task",
             Self::NoState => "the state of the worker that was to run the task could not be created",
             Self::WouldDeadlock => WOULD_DEADLOCK,
+            Self::Open => "the breaker is open",
         })
     }
 }
@@ -274,7 +327,7 @@ impl<T> fmt::Display for SubmitError<T> {
 }
 
 impl<T> Error for SubmitError<T> {
-    /// The factory's error, if the worker's state could not be created.
+    /// The factory's error, if the worker's state could not be created; of a breaker's refusal, when it lets a task through.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| &**source as _)
     }

@@ -10,11 +10,15 @@ use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
 /// A pool of any kind, or a limited view of one.
-pub trait AnyPool: Sync {
+pub trait AnyPool: Sync + 'static {
     type Runner: Runner;
     type Dispatch: Dispatch;
+    /// What all references to the pool share: its engine, or the view. It does not keep the pool open.
+    type Shared: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Clone + Send;
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
+
+    fn shared(&self) -> Self::Shared;
 
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {

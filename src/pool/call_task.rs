@@ -60,9 +60,14 @@ impl Runner for CallTask {
 impl<D: Dispatch> AnyPool for Pool<D> {
     type Runner = CallTask;
     type Dispatch = D;
+    type Shared = Arc<Engine<CallTask, D>>;
 
     fn engine(&self) -> &Arc<Engine<CallTask, D>> {
         &self.engine
+    }
+
+    fn shared(&self) -> Self::Shared {
+        Arc::clone(&self.engine)
     }
 }
 

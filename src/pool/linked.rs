@@ -1,0 +1,105 @@
+//! A reference to a pool or view that does not keep it open, for what may submit after its caller has returned.
+
+use std::future::Future;
+
+use super::accepts::{Accepts, AnyPool, Item};
+use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::error::SubmitError;
+use crate::queue::{Dispatch, LazyBatch};
+use crate::sync::Arc;
+use crate::task::in_view::InView;
+use crate::task::state::{ReplySender, Run, TaskState};
+
+/// A pool or view as [`Retrying`](crate::Retrying) and [`Guarded`](crate::Guarded) hold it. It does not keep the pool open: after the pool
+/// or view was dropped, what is submitted is refused as closed. It appears in their types only.
+pub struct Linked<P: AnyPool>(P::Shared);
+
+impl<P: AnyPool> Linked<P> {
+    pub(crate) fn to(pool: &P) -> Self {
+        Linked(pool.shared())
+    }
+}
+
+impl<P: AnyPool> Clone for Linked<P> {
+    fn clone(&self) -> Self {
+        Linked(self.0.clone())
+    }
+}
+
+/// The engine is what a pool shares.
+impl<R: Runner, D: Dispatch> AnyPool for Arc<Engine<R, D>> {
+    type Runner = R;
+    type Dispatch = D;
+    type Shared = Self;
+
+    fn engine(&self) -> &Self {
+        self
+    }
+
+    fn shared(&self) -> Self {
+        Arc::clone(self)
+    }
+}
+
+impl<P: AnyPool> AnyPool for Linked<P> {
+    type Runner = P::Runner;
+    type Dispatch = P::Dispatch;
+    type Shared = P::Shared;
+
+    fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
+        self.0.engine()
+    }
+
+    fn shared(&self) -> P::Shared {
+        self.0.clone()
+    }
+
+    fn in_view(&self) -> Option<InView> {
+        self.0.in_view()
+    }
+
+    fn admit<I>(
+        &self,
+        input: I,
+        make: impl FnOnce(I) -> Item<P>,
+        view: Option<&InView>,
+        options: SubmitOptions<'_>,
+    ) -> Result<(), SubmitError<I>> {
+        self.0.admit(input, make, view, options)
+    }
+
+    fn admit_batch(&self, batch: &mut impl LazyBatch<Item<P>>, options: &SubmitOptions<'_>) -> usize {
+        self.0.admit_batch(batch, options)
+    }
+
+    fn admit_async<'p>(
+        &'p self,
+        item: Item<P>,
+        task: Option<u64>,
+        options: SubmitOptions<'p>,
+    ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
+        self.0.admit_async(item, task, options)
+    }
+}
+
+impl<P: Accepts<X>, X: Send + 'static> Accepts<X> for Linked<P> {
+    type Output = P::Output;
+
+    const RUN_HERE: Option<Run<X, P::Output>> = P::RUN_HERE;
+
+    fn plain(x: X) -> Item<P> {
+        P::plain(x)
+    }
+
+    fn into_input(item: Item<P>) -> X {
+        P::into_input(item)
+    }
+
+    fn called(x: X, sender: ReplySender<X, P::Output>) -> Item<P> {
+        P::called(x, sender)
+    }
+
+    fn answered(task_state: &Arc<TaskState<X, P::Output>>) -> Item<P> {
+        P::answered(task_state)
+    }
+}
