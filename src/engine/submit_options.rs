@@ -9,7 +9,7 @@ use crate::sync::clock;
 
 /// How long a submission waits for room.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum WaitMode {
+pub enum WaitMode {
     Never,
     Until(Instant),
     Forever,

@@ -1,1 +1,19 @@
 //! Flow control around pools.
+//!
+//! `starts.rs` and `verbs.rs` have the verbs that all of it shares, `base.rs` what an attempt needs of a pool or a breaker, `repeats.rs` how
+//! a task is kept between attempts.
+
+mod base;
+pub(crate) mod breaker;
+mod pools;
+mod repeats;
+pub(crate) mod retry;
+mod starts;
+mod verbs;
+
+/// Keeps traits from being implemented elsewhere.
+pub trait Sealed {}
+
+pub use base::{Base, Judges};
+pub use repeats::Repeats;
+pub use starts::Starts;
