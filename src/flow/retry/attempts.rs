@@ -26,6 +26,7 @@ use crate::task::state::TaskState;
 type Value<B, X> = <<B as Base>::Pool as Repeats<X>>::Value;
 type Kept<B, X> = <<B as Base>::Pool as Repeats<X>>::Kept;
 type Attempt<B, X> = <<B as Base>::Pool as Repeats<X>>::Attempt;
+type AttemptState<B, E, X> = TaskState<Attempt<B, X>, Result<Value<B, X>, E>>;
 
 /// An attempt, as it has begun.
 enum Begun<C, T: Send + 'static, E: Send + 'static> {
@@ -123,7 +124,7 @@ where
     }
 
     /// The state of an attempt, with what the first one took along.
-    fn task_state(&mut self) -> Arc<TaskState<Attempt<B, X>, Result<Value<B, X>, E>>> {
+    fn task_state(&mut self) -> Arc<AttemptState<B, E, X>> {
         let linked = self.of.base.linked();
         let propagated = self.propagated.take();
         let entered = propagated.as_ref().map(Propagated::enter);
