@@ -168,7 +168,10 @@ fn a_view_may_be_dropped_during_a_delay() {
 }
 
 /// Fills letters with the given inputs.
-fn bury(letters: &DeadLetters<u8>, inputs: impl IntoIterator<Item = u8>) -> PoolWithFunc<u8, formicary::Stack, Result<(), String>> {
+fn bury(
+    letters: &DeadLetters<u8>,
+    inputs: impl IntoIterator<Item = u8>,
+) -> PoolWithFunc<u8, formicary::Stack, Result<(), String>> {
     let pool = PoolWithFunc::new(1, |n: u8| Err::<(), _>(format!("no {n}"))).unwrap();
     let retrying = pool.retrying(Retry::none()).dead_letters(letters);
     inputs.into_iter().for_each(|n| drop(retrying.run(n).unwrap().unwrap_err()));
