@@ -152,6 +152,48 @@ fn no_attempt_begins_after_the_limit() {
     assert_eq!((error.reason(), error.attempts()), (GaveUp::TimeUp, 3));
 }
 
+/// A time limit of the options is one of each attempt, and a late attempt is a failed one. A deadline is one of the whole.
+#[test]
+fn options_limit_the_attempts_or_the_whole() {
+    fn check<D: Dispatch>() {
+        let clock = TestClock::freeze();
+        macro_rules! check {
+            ($pool:expr, $control:expr, $make:expr) => {
+                let letters = DeadLetters::queue(9);
+                let retrying = $pool.with().timeout(3 * SECOND).retrying(Retry::fixed(SECOND)).dead_letters(&letters);
+                let pause = $control.pause();
+                let handle = retrying.spawn($make(fails(0))).unwrap();
+                clock.advance(3 * SECOND);
+                drop(pause);
+                await_delay(|| retrying.stats(), 1);
+                clock.advance(SECOND);
+                assert_eq!(handle.join().unwrap().unwrap(), 1);
+                let late = $pool.with().timeout(3 * SECOND).retrying(Retry::none()).dead_letters(&letters);
+                let pause = $control.pause();
+                let handle = late.spawn($make(fails(0))).unwrap();
+                clock.advance(3 * SECOND);
+                drop(pause);
+                let error = handle.join().unwrap().unwrap_err();
+                assert_eq!((error.reason(), error.join_error().unwrap().is_timed_out()), (GaveUp::Exhausted, true));
+
+                let whole = $pool.with().deadline(clock.now() + 3 * SECOND).retrying(Retry::fixed(2 * SECOND));
+                let whole = whole.dead_letters(&letters);
+                let handle = whole.spawn($make(fails_always())).unwrap();
+                await_delay(|| whole.stats(), 1);
+                clock.advance(2 * SECOND);
+                await_delay(|| whole.stats(), 2);
+                clock.advance(SECOND - TICK);
+                assert_eq!(whole.stats().waiting, 1);
+                clock.advance(TICK);
+                let error = handle.join().unwrap().unwrap_err();
+                assert_eq!((error.reason(), error.attempts(), letters.len()), (GaveUp::TimeUp, 2, 2));
+            };
+        }
+        on_each_kind!(D, workers: 1, queue: 10, check);
+    }
+    on_every_dispatch!(check);
+}
+
 /// A breaker that has opened.
 macro_rules! opened {
     ($pool:expr, $breaker:expr) => {{

@@ -9,7 +9,7 @@ use crate::sync::clock;
 
 /// How long a submission waits for room.
 #[derive(Clone, Copy, Debug)]
-pub enum WaitMode {
+pub(crate) enum WaitMode {
     Never,
     Until(Instant),
     Forever,

@@ -6,14 +6,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::cancel::CancelToken;
-use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{JoinError, SubmitError};
-use crate::pool::verbs::{self, TaskOptions};
-use crate::pool::{Accepts, AnyPool, Linked};
-use crate::sync::Arc;
+use crate::pool::{Accepts, AnyPool, Linked, With};
 use crate::sync::detached_future::DetachedFuture;
 use crate::task::handle::Handle;
-use crate::task::state::TaskState;
+use crate::task::state::{Promise, TaskMeta};
 
 /// What a [`Retrying`](crate::Retrying) can be in front of: a pool or view, or a [`Guarded`](crate::Guarded) one. Sealed. It appears in
 /// bounds only.
@@ -56,47 +53,48 @@ impl<P: AnyPool, O> Judges<O> for Linked<P> {
     fn end(&self, (): (), _outcome: &Result<O, JoinError>) {}
 }
 
-/// The state of a task for a pool, under a token and a name.
-pub(super) fn task_state<P, X>(
-    pool: &Linked<P>,
-    x: X,
-    token: &CancelToken,
-    name: Option<&Arc<str>>,
-) -> Arc<TaskState<X, P::Output>>
-where
-    P: Accepts<X>,
-    X: Send + 'static,
-{
-    verbs::task_state(pool, x, TaskOptions::new(Some(token.clone()), name.cloned()), false)
-}
+/// Options that are kept without their pool.
+pub(super) type Options = With<'static, ()>;
 
-/// Submits the task of a state.
+/// Submits a task with options, under a token of its own. Blocks for room only if it `waits`.
 pub(super) fn enter<P, X>(
+    options: &Options,
     pool: &Linked<P>,
-    task_state: Arc<TaskState<X, P::Output>>,
-    mode: WaitMode,
+    token: &CancelToken,
+    x: X,
+    waits: bool,
 ) -> Result<Handle<P::Output>, SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let options = SubmitOptions::from(mode).with_token(task_state.meta().token.as_ref());
-    verbs::enter(pool, &task_state, options)?;
-    Ok(Handle::new(task_state))
+    let with = options.bind(pool).token(token);
+    if waits { with.spawn(x) } else { with.try_spawn(x) }
 }
 
-/// As [`enter`], waiting for room as a future.
-pub(super) async fn enter_async<P, X>(
-    pool: &Linked<P>,
-    task_state: Arc<TaskState<X, P::Output>>,
-) -> Result<Handle<P::Output>, SubmitError<X>>
+/// As [`enter`], waiting for room as a future. The task takes along what the calling thread carries now, whoever polls.
+pub(super) fn enter_async<'p, P, X>(
+    options: &Options,
+    pool: &'p Linked<P>,
+    token: &CancelToken,
+    x: X,
+) -> impl Future<Output = Result<Handle<P::Output>, SubmitError<X>>> + Send + use<'p, P, X>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let token = task_state.meta().token.clone();
-    let options = SubmitOptions::from(WaitMode::Forever).with_token(token.as_ref());
-    verbs::enter_async(pool, task_state, options).await.map(Handle::new)
+    options.bind(pool).token(token).spawn_async(x)
+}
+
+/// The result of a task that is to be submitted, and the token that cancels the task as a whole: with the token of the options, and at their
+/// deadline. The options of its attempts need neither.
+pub(super) fn promise<P: AnyPool, O: Send + 'static>(options: &Options, pool: &Linked<P>) -> (Promise<O>, CancelToken) {
+    let promise = Promise::new(TaskMeta { token: options.token.clone(), ..TaskMeta::new(pool.engine().id()) });
+    let token = promise.token();
+    if let Some(deadline) = options.deadline {
+        token.cancel_at(deadline);
+    }
+    (promise, token)
 }
 
 /// Waits for the end of a task, and cancels it when the token is. It never runs the task, and waits for one that runs however it was

@@ -3,7 +3,7 @@
 use crate::combinators::limited::Limited;
 use crate::flow::breaker::{Breaker, Guarded};
 use crate::flow::retry::{Retry, Retrying};
-use crate::pool::{AnyPool, Linked, Pool, PoolWithFunc, StatefulPool};
+use crate::pool::{AnyPool, Linked, Pool, PoolWithFunc, StatefulPool, With};
 use crate::queue::Dispatch;
 use crate::task::worker::Worker;
 
@@ -22,7 +22,7 @@ macro_rules! flow {
             /// ```
             #[doc(alias("backoff", "dead_letter"))]
             pub fn retrying<E>(&self, policy: Retry<E>) -> Retrying<Linked<Self>, E> {
-                Retrying::new(Linked::to(self), policy)
+                self.with().retrying(policy)
             }
 
             /// Keeps tasks from a downstream that fails. See [`Breaker`] for when, and [`Guarded`] for what it promises.
@@ -35,7 +35,7 @@ macro_rules! flow {
             /// ```
             #[doc(alias("circuit_breaker", "bulkhead"))]
             pub fn guarded<J: Clone + Send + Sync + 'static>(&self, breaker: Breaker<J>) -> Guarded<Self, J> {
-                Guarded::new(Linked::to(self), breaker)
+                self.with().guarded(breaker)
             }
         }
     };
@@ -58,4 +58,36 @@ flow! {
     [P: AnyPool] Limited<P>,
     "# let closures = formicary::Pool::new(4)?;\nlet pool = closures.limited(2);",
     "|| Ok::<_, String>(7)"
+}
+
+/// Flow control with the options.
+impl<P: AnyPool> With<'_, P> {
+    /// As [`retrying`](crate::Pool::retrying) of the pool. Each attempt is submitted with the options: `room_timeout` and `timeout` count for
+    /// each, and an attempt that is late is a failed one; `deadline` and `token` count for the task as a whole.
+    ///
+    /// ```
+    /// use formicary::{Pool, Retry, Sharded};
+    ///
+    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().build()?;
+    /// let acme = pool.with().key("acme").name("deliver").retrying(Retry::<String>::none());
+    /// assert_eq!(acme.run(|| Ok(7))?.unwrap(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn retrying<E>(&self, policy: Retry<E>) -> Retrying<Linked<P>, E> {
+        Retrying::new(Linked::to(self.pool), self.unbound(), policy)
+    }
+
+    /// As [`guarded`](crate::Pool::guarded) of the pool. Each task is submitted with the options.
+    ///
+    /// ```
+    /// use formicary::{Breaker, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let calls = pool.with().name("call").guarded(Breaker::ratio(0.5));
+    /// assert_eq!(calls.run(|| Ok::<_, String>(7))?, Ok(7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn guarded<J: Clone + Send + Sync + 'static>(&self, breaker: Breaker<J>) -> Guarded<P, J> {
+        Guarded::new(Linked::to(self.pool), self.unbound(), breaker)
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-use crate::engine::WaitMode;
 use crate::error::{CallError, SubmitError};
 use crate::task::handle::Handle;
 
@@ -36,22 +35,19 @@ pub trait Starts<X: Send + 'static>: Sync {
     /// # Errors
     /// [`SubmitError`], with the task.
     fn start(&self, x: X) -> Result<Handle<Self::Output>, SubmitError<X>> {
-        self.start_for(x, self.default_mode())
+        self.start_for(x, true)
     }
 
     #[doc(hidden)]
-    fn default_mode(&self) -> WaitMode;
-
-    #[doc(hidden)]
-    fn start_for(&self, x: X, mode: WaitMode) -> Result<Handle<Self::Output>, SubmitError<X>>;
+    fn start_for(&self, x: X, waits: bool) -> Result<Handle<Self::Output>, SubmitError<X>>;
 
     #[doc(hidden)]
     fn start_async(&self, x: X) -> impl Future<Output = Result<Handle<Self::Output>, SubmitError<X>>> + Send;
 }
 
-/// Submits a task and waits for its result.
-pub(super) fn run<S: Starts<X>, X: Send + 'static>(to: &S, x: X, mode: WaitMode) -> Result<S::Output, CallError<X>> {
-    Ok(to.start_for(x, mode)?.join()?)
+/// Submits a task and waits for its result; for room only if it `waits`.
+pub(super) fn run<S: Starts<X>, X: Send + 'static>(to: &S, x: X, waits: bool) -> Result<S::Output, CallError<X>> {
+    Ok(to.start_for(x, waits)?.join()?)
 }
 
 /// The same as a future.

@@ -38,7 +38,7 @@ macro_rules! verbs {
                 Self: Starts<X>,
                 X: Send + 'static,
             {
-                self.start_for(x, WaitMode::Never).map(drop)
+                self.start_for(x, false).map(drop)
             }
 
             /// As [`submit`](Self::submit), but waits for room as a future. Dropping the future drops the task.
@@ -95,7 +95,7 @@ macro_rules! verbs {
                 Self: Starts<X>,
                 X: Send + 'static,
             {
-                self.start_for(x, WaitMode::Never)
+                self.start_for(x, false)
             }
 
             /// As [`spawn`](Self::spawn), but waits for room as a future. Dropping the future drops the task.
@@ -134,7 +134,7 @@ macro_rules! verbs {
                 Self: Starts<X>,
                 X: Send + 'static,
             {
-                starts::run(self, x, self.default_mode())
+                starts::run(self, x, true)
             }
 
             /// As [`run`](Self::run), but does not wait for room. It waits for the result.
@@ -152,7 +152,7 @@ macro_rules! verbs {
                 Self: Starts<X>,
                 X: Send + 'static,
             {
-                starts::run(self, x, WaitMode::Never)
+                starts::run(self, x, false)
             }
 
             /// As [`run`](Self::run), but waits as a future, for room and then for the result. Dropping the future drops the task if it had no

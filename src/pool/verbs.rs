@@ -25,10 +25,6 @@ pub(crate) struct TaskOptions {
 }
 
 impl TaskOptions {
-    pub(crate) fn new(token: Option<CancelToken>, name: Option<Arc<str>>) -> Self {
-        TaskOptions { deadline: None, token, name }
-    }
-
     pub(crate) fn is_none(&self) -> bool {
         self.deadline.is_none() && self.token.is_none() && self.name.is_none()
     }

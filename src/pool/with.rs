@@ -39,14 +39,14 @@ use crate::sync::Arc;
 /// ```
 #[must_use = "options do nothing until a verb is called on them"]
 pub struct With<'p, P> {
-    pub(super) pool: &'p P,
+    pub(crate) pool: &'p P,
     /// The key's number, as the queue knows it.
     pub(super) key: Option<u64>,
     pub(super) room_timeout: Option<Duration>,
     pub(super) timeout: Option<Duration>,
-    pub(super) deadline: Option<Instant>,
-    pub(super) token: Option<CancelToken>,
-    pub(super) name: Option<Arc<str>>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) token: Option<CancelToken>,
+    pub(crate) name: Option<Arc<str>>,
 }
 
 impl<P> Clone for With<'_, P> {
@@ -59,6 +59,17 @@ impl<P> Clone for With<'_, P> {
 impl<'p, P> With<'p, P> {
     pub(crate) fn new(pool: &'p P) -> Self {
         With { pool, key: None, room_timeout: None, timeout: None, deadline: None, token: None, name: None }
+    }
+
+    /// The options without their pool, to [`bind`](Self::bind) them later.
+    pub(crate) fn unbound(&self) -> With<'static, ()> {
+        self.bind(&())
+    }
+
+    /// The same options for another pool, or another reference to the same. A key keeps its number, which is of the pool that it was set for.
+    pub(crate) fn bind<'q, Q>(&self, pool: &'q Q) -> With<'q, Q> {
+        let &With { pool: _, key, room_timeout, timeout, deadline, ref token, ref name } = self;
+        With { pool, key, room_timeout, timeout, deadline, token: token.clone(), name: name.clone() }
     }
 
     /// Limits the wait for room, and nothing after it. With this a verb also waits on a

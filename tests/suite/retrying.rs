@@ -374,6 +374,21 @@ fn attempts_take_along_what_the_first_did() {
     assert_eq!(seen.unwrap().unwrap(), [(17, Some(true)); 4]);
 }
 
+/// Each attempt goes to the shard of its key.
+#[test]
+fn attempts_keep_their_options() {
+    let builder = PoolWithFunc::builder(|task: Try| {
+        assert_eq!(Context::with(|cx| cx.name() == Some("deliver")), Some(true));
+        task()
+    });
+    let pool = builder.workers(4).queue(40).dispatch::<formicary::Sharded>().build().unwrap();
+    let retrying = pool.with().key("acme").name("deliver").retrying(Retry::fixed(Duration::from_millis(1)));
+    let handles: Vec<_> = (0..10).map(|_| retrying.spawn(fails(1)).unwrap()).collect();
+    handles.into_iter().for_each(|handle| assert_eq!(handle.join().unwrap().unwrap(), 2));
+    let submitted: Vec<_> = pool.stats().shards.iter().map(|shard| shard.submitted).collect();
+    assert_eq!((submitted[pool.shard_of("acme")], submitted.iter().sum::<u64>()), (20, 20));
+}
+
 #[test]
 fn bad_policies_panic() {
     let message = |make: fn() -> Retry<()>| {

@@ -9,17 +9,16 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cancel::CancelToken;
-use crate::engine::WaitMode;
 use crate::error::{CallError, JoinError, SubmitError};
-use crate::flow::base::{Base, Judges, detach, ended, enter, enter_async, task_state};
+use crate::flow::base::{Base, Judges, Options, detach, ended, enter, enter_async, promise};
 use crate::flow::retry::{Retry, Retrying};
 use crate::flow::starts::{self, Starts};
 use crate::flow::verbs::verbs;
-use crate::pool::{Accepts, AnyPool, Linked, verbs};
+use crate::pool::{Accepts, AnyPool, Linked};
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, clock};
 use crate::task::handle::Handle;
-use crate::task::state::{Promise, TaskMeta};
+use crate::task::state::Promise;
 
 pub use settings::{Breaker, Errors, Judge, Panics, When};
 pub use state::BreakerState;
@@ -39,6 +38,7 @@ use state::{CallEnd, Limits, Machine, Passed};
 ///   breaker opens meanwhile.
 /// - **[`Handle::cancel`]** tells the task to stop, and returns `false`. Joined by a worker of the same pool, a handle waits as one of a
 ///   running task does.
+/// - **Options**: `pool.with().name("call").guarded(breaker)` submits with the options that come before ([`With`](crate::With)).
 /// - **A bulkhead** is a [view](crate::Limited): `pool.limited(n).guarded(breaker)` runs at most `n` tasks at once, and none while the
 ///   downstream is broken.
 /// - **Retries** go on top: [`retrying`](Self::retrying). A refusal by the breaker is a failed attempt, and the next one waits until the
@@ -60,6 +60,7 @@ use state::{CallEnd, Limits, Machine, Passed};
 #[must_use = "it does nothing until a verb is called on it"]
 pub struct Guarded<P: AnyPool, J = Errors> {
     pool: Linked<P>,
+    options: Options,
     gate: Arc<Gate>,
     judge: J,
 }
@@ -158,14 +159,14 @@ impl Drop for Call {
 }
 
 impl<P: AnyPool, J: Clone + Send + Sync + 'static> Guarded<P, J> {
-    pub(super) fn new(pool: Linked<P>, breaker: Breaker<J>) -> Self {
+    pub(super) fn new(pool: Linked<P>, options: Options, breaker: Breaker<J>) -> Self {
         let Breaker { ratio, window, minimum, rest, longest_rest, on_change, judge } = breaker;
         let minimum = minimum.unwrap_or_else(|| window.div_ceil(2));
         let limits = Limits { ratio, window, minimum, rest, longest_rest: longest_rest.unwrap_or(rest) };
         let [succeeded, failed, lost, refused, opened, handler_panics] = [(); 6].map(|()| AtomicU64::new(0));
         let machine = Mutex::new(Machine::new(limits));
         let gate = Arc::new(Gate { machine, on_change, succeeded, failed, lost, refused, opened, handler_panics });
-        Guarded { pool, gate, judge }
+        Guarded { pool, options, gate, judge }
     }
 
     /// Attempts failed tasks again. See [`Retrying`]. The failures of each attempt count for the breaker.
@@ -181,7 +182,7 @@ impl<P: AnyPool, J: Clone + Send + Sync + 'static> Guarded<P, J> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn retrying<E>(&self, policy: Retry<E>) -> Retrying<Self, E> {
-        Retrying::new(self.clone(), policy)
+        Retrying::new(self.clone(), self.options.clone(), policy)
     }
 }
 
@@ -268,10 +269,6 @@ impl<P: AnyPool, J: Clone + Send + Sync + 'static> Guarded<P, J> {
             promise.settle(outcome);
         });
     }
-
-    fn promise<O: Send + 'static>(&self) -> Promise<O> {
-        Promise::new(TaskMeta::new(self.pool.engine().id()))
-    }
 }
 
 impl<P, J, X> Starts<X> for Guarded<P, J>
@@ -282,18 +279,14 @@ where
 {
     type Output = P::Output;
 
-    fn default_mode(&self) -> WaitMode {
-        verbs::mode(&self.pool)
-    }
-
-    fn start_for(&self, x: X, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>> {
+    fn start_for(&self, x: X, waits: bool) -> Result<Handle<P::Output>, SubmitError<X>> {
         let call = match self.begin() {
             Ok(call) => call,
             Err(after) => return Err(SubmitError::open(after, x)),
         };
-        let promise = self.promise();
-        let (token, result) = (promise.token(), Handle::new(promise.task_state()));
-        let handle = enter(&self.pool, task_state(&self.pool, x, &token, None), mode)?;
+        let (promise, token) = promise(&self.options, &self.pool);
+        let result = Handle::new(promise.task_state());
+        let handle = enter(&self.options, &self.pool, &token, x, waits)?;
         self.watch(call, handle, promise, token);
         Ok(result)
     }
@@ -303,9 +296,9 @@ where
             Ok(call) => call,
             Err(after) => return Err(SubmitError::open(after, x)),
         };
-        let promise = self.promise();
-        let (token, result) = (promise.token(), Handle::new(promise.task_state()));
-        let handle = enter_async(&self.pool, task_state(&self.pool, x, &token, None)).await?;
+        let (promise, token) = promise(&self.options, &self.pool);
+        let result = Handle::new(promise.task_state());
+        let handle = enter_async(&self.options, &self.pool, &token, x).await?;
         self.watch(call, handle, promise, token);
         Ok(result)
     }
@@ -320,7 +313,12 @@ verbs! {
 
 impl<P: AnyPool, J: Clone> Clone for Guarded<P, J> {
     fn clone(&self) -> Self {
-        Guarded { pool: self.pool.clone(), gate: Arc::clone(&self.gate), judge: self.judge.clone() }
+        Guarded {
+            pool: self.pool.clone(),
+            options: self.options.clone(),
+            gate: Arc::clone(&self.gate),
+            judge: self.judge.clone(),
+        }
     }
 }
 

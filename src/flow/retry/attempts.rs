@@ -10,23 +10,22 @@ use super::counters::Due;
 use super::error::{Failure, GaveUp, RetryError};
 use super::letters::Letters;
 use super::policy::Delays;
-use crate::cancel::CancelToken;
-use crate::engine::WaitMode;
-use crate::error::{SubmitError, SubmitErrorKind};
-use crate::flow::base::{Base, Judges, detach, ended, enter, enter_async, task_state};
+use crate::cancel::{CancelReason, CancelToken};
+use crate::error::{JoinError, SubmitError, SubmitErrorKind};
+use crate::flow::base::{Base, Judges, detach, ended, enter, enter_async};
 use crate::flow::repeats::Repeats;
 use crate::pool::{AnyPool, Linked};
 use crate::sync::sleep::Sleep;
 use crate::sync::user_code::catch_user_panic;
-use crate::sync::{Arc, Ordering, clock};
+use crate::sync::{Ordering, clock};
 use crate::task::handle::Handle;
 use crate::task::propagated::Propagated;
-use crate::task::state::TaskState;
 
 type Value<B, X> = <<B as Base>::Pool as Repeats<X>>::Value;
 type Kept<B, X> = <<B as Base>::Pool as Repeats<X>>::Kept;
 type Attempt<B, X> = <<B as Base>::Pool as Repeats<X>>::Attempt;
-type AttemptState<B, E, X> = TaskState<Attempt<B, X>, Result<Value<B, X>, E>>;
+
+type Entered<B, E, X> = Result<Handle<Result<Value<B, X>, E>>, SubmitError<Attempt<B, X>>>;
 
 /// An attempt, as it has begun.
 enum Begun<C, T: Send + 'static, E: Send + 'static> {
@@ -79,13 +78,13 @@ where
     }
 
     /// Submits the first attempt, and leaves the rest to a future of its own. A refusal by the pool returns the task; that of a breaker is a
-    /// failed attempt.
-    pub(super) fn submit(mut self, mode: WaitMode) -> Result<(), SubmitError<X>> {
+    /// failed attempt. Blocks for room only if it `waits`.
+    pub(super) fn submit(self, waits: bool) -> Result<(), SubmitError<X>> {
         let begun = match self.of.base.begin() {
             Err(after) => Begun::Failed(Failure::Open(after)),
             Ok(call) => {
-                let state = self.task_state();
-                match enter(self.of.base.linked(), state, mode) {
+                let (of, attempt) = (&self.of, B::Pool::attempt(&self.kept));
+                match enter(&of.options, of.base.linked(), &self.token, attempt, waits) {
                     Ok(handle) => Begun::Entered(call, handle),
                     Err(refusal) => return Err(self.refused(refusal)),
                 }
@@ -96,13 +95,12 @@ where
     }
 
     /// The same, waiting for room as a future.
-    pub(super) async fn submit_async(mut self) -> Result<(), SubmitError<X>> {
+    pub(super) async fn submit_async(self) -> Result<(), SubmitError<X>> {
         let begun = match self.of.base.begin() {
             Err(after) => Begun::Failed(Failure::Open(after)),
             Ok(call) => {
-                let state = self.task_state();
-                let entered = enter_async(self.of.base.linked(), state).await;
-                match entered {
+                let (of, attempt) = (&self.of, B::Pool::attempt(&self.kept));
+                match enter_async(&of.options, of.base.linked(), &self.token, attempt).await {
                     Ok(handle) => Begun::Entered(call, handle),
                     Err(refusal) => return Err(self.refused(refusal)),
                 }
@@ -123,17 +121,6 @@ where
         })
     }
 
-    /// The state of an attempt, with what the first one took along.
-    fn task_state(&mut self) -> Arc<AttemptState<B, E, X>> {
-        let linked = self.of.base.linked();
-        let propagated = self.propagated.take();
-        let entered = propagated.as_ref().map(Propagated::enter);
-        let state = task_state(linked, B::Pool::attempt(&self.kept), &self.token, self.of.name.as_ref());
-        self.propagated = linked.engine().capture();
-        drop(entered);
-        state
-    }
-
     fn go(mut self, begun: Begun<B::Call, Value<B, X>, E>) {
         self.due.accept(&self.of.counters);
         detach(self.finish(begun));
@@ -150,7 +137,7 @@ where
                     match outcome {
                         Ok(Ok(value)) => return self.succeed(value),
                         Ok(Err(error)) => Failure::Error(error),
-                        Err(error) if error.is_cancelled() && !error.is_no_state() => {
+                        Err(error) if is_final(&error) => {
                             return self.give_up(GaveUp::Cancelled, None);
                         }
                         Err(error) => Failure::Join(error),
@@ -163,7 +150,7 @@ where
                 Err(reason) => return self.give_up(reason, Some(failure)),
             };
             self.of.counters.retried.fetch_add(1, Ordering::Relaxed);
-            self.of.base.linked().engine().tell_retried(self.of.name.as_deref(), self.failed, delay);
+            self.of.base.linked().engine().tell_retried(self.of.options.name.as_deref(), self.failed, delay);
             let waiting = self.of.counters.wait();
             let end = back_off(self.of.base.linked(), &self.token, next).await;
             drop(waiting);
@@ -174,10 +161,10 @@ where
                 Err(after) => Begun::Failed(Failure::Open(after)),
                 Ok(call) => {
                     // The clone of an input is user code.
-                    let Some(state) = catch_user_panic(|| self.task_state()) else {
+                    let Some(attempt) = catch_user_panic(|| B::Pool::attempt(&self.kept)) else {
                         return self.give_up(GaveUp::Permanent, Some(failure));
                     };
-                    match enter_async(self.of.base.linked(), state).await {
+                    match again(&self.of, &mut self.propagated, &self.token, attempt).await {
                         Ok(handle) => Begun::Entered(call, handle),
                         Err(refusal) => Begun::Failed(Failure::Refused(refusal.kind())),
                     }
@@ -188,8 +175,8 @@ where
 
     /// After what delay the next attempt begins, and when that is; or why there is none.
     fn next_attempt(&mut self, failure: &Failure<E>) -> Result<(Duration, Instant), GaveUp> {
-        if self.token.is_cancelled() {
-            return Err(GaveUp::Cancelled);
+        if let Some(reason) = cancelled(&self.token) {
+            return Err(reason);
         }
         let policy = &self.of.policy;
         let is_temporary = match failure {
@@ -227,20 +214,54 @@ where
         }
         // Before the result is announced, so that a waiter finds the letter.
         if let Some(task) = B::Pool::give_back(self.kept) {
-            self.of.letters.receive(task, &error, self.of.name.as_ref());
+            self.of.letters.receive(task, &error, self.of.task_name());
         }
         self.due.settle(|counters| &counters.failed, Ok(Err(error)));
     }
 }
 
+/// Submits a further attempt, which takes along what the first one did.
+fn again<'r, B, E, L, X>(
+    of: &'r Retrying<B, E, L>,
+    propagated: &mut Option<Propagated>,
+    token: &CancelToken,
+    attempt: Attempt<B, X>,
+) -> impl Future<Output = Entered<B, E, X>> + Send + use<'r, B, E, L, X>
+where
+    B: Base,
+    B::Pool: Repeats<X, Error = E>,
+    E: Send + 'static,
+    X: Send + 'static,
+{
+    let (pool, before) = (of.base.linked(), propagated.take());
+    let entered = before.as_ref().map(Propagated::enter);
+    let entering = enter_async(&of.options, pool, token, attempt);
+    *propagated = pool.engine().capture();
+    drop(entered);
+    entering
+}
+
+/// Whether there is no further attempt after an attempt that was not run. One that was late, or had no worker's state, is a failed one.
+fn is_final(error: &JoinError) -> bool {
+    error.is_cancelled() && !error.is_no_state() && !error.is_timed_out()
+}
+
+/// Why a cancelled token ends the attempts.
+fn cancelled(token: &CancelToken) -> Option<GaveUp> {
+    token.reason().map(|reason| match reason {
+        CancelReason::Deadline => GaveUp::TimeUp,
+        CancelReason::Asked => GaveUp::Cancelled,
+    })
+}
+
 /// Waits until a time, on the timer. Ends before with the reason why there is no further attempt.
 async fn back_off<P: AnyPool>(pool: &Linked<P>, token: &CancelToken, until: Instant) -> Option<GaveUp> {
-    let mut cancelled = pin!(token.cancelled());
+    let mut cancel = pin!(token.cancelled());
     let mut closed = pin!(pool.engine().closed());
     let mut sleep = pin!(Sleep::until(until));
     poll_fn(|poller| {
-        if cancelled.as_mut().poll(poller).is_ready() {
-            Poll::Ready(Some(GaveUp::Cancelled))
+        if cancel.as_mut().poll(poller).is_ready() {
+            Poll::Ready(cancelled(token))
         } else if closed.as_mut().poll(poller).is_ready() {
             Poll::Ready(Some(GaveUp::Closed))
         } else {

@@ -9,11 +9,9 @@ use super::counters::Due;
 use super::error::RetryError;
 use super::letters::Letters;
 use crate::cancel::CancelToken;
-use crate::engine::WaitMode;
 use crate::error::SubmitError;
 use crate::flow::base::{Base, Judges};
 use crate::flow::repeats::Repeats;
-use crate::pool::verbs;
 use crate::sync::{Arc, Mutex};
 use crate::task::handle::{Handle, SharedHandle};
 
@@ -79,8 +77,8 @@ impl<T: Send + Sync + 'static, B: Base, E: Send + Sync + 'static, L> OncePerKey<
     /// The handle of the unfinished task with this key; or that of a new one, and what is due for it.
     #[expect(clippy::type_complexity)]
     fn claim(&self, key: Arc<str>) -> Result<(Shared<T, E>, Due<Result<T, RetryError<E>>>, CancelToken), Shared<T, E>> {
-        let promise = self.retrying.promise();
-        let (token, handle) = (promise.token(), Handle::new(promise.task_state()).shared());
+        let (promise, token) = self.retrying.promise();
+        let handle = Handle::new(promise.task_state()).shared();
         let mut unfinished = self.unfinished.lock();
         if let Some(first) = unfinished.get(&key) {
             return Err(first.clone());
@@ -107,7 +105,7 @@ impl<T: Send + Sync + 'static, B: Base, E: Send + Sync + 'static, L> OncePerKey<
         self.unfinished.lock().len()
     }
 
-    fn spawn_for<X>(&self, key: Arc<str>, x: X, mode: WaitMode) -> Result<Shared<T, E>, SubmitError<X>>
+    fn spawn_for<X>(&self, key: Arc<str>, x: X, waits: bool) -> Result<Shared<T, E>, SubmitError<X>>
     where
         B: Judges<Result<T, E>>,
         B::Pool: Repeats<X, Value = T, Error = E>,
@@ -116,7 +114,7 @@ impl<T: Send + Sync + 'static, B: Base, E: Send + Sync + 'static, L> OncePerKey<
     {
         match self.claim(key) {
             Ok((handle, due, token)) => {
-                Attempts::new(&self.retrying, x, due, token).submit(mode)?;
+                Attempts::new(&self.retrying, x, due, token).submit(waits)?;
                 Ok(handle)
             }
             Err(first) => Ok(first),
@@ -144,7 +142,7 @@ impl<T: Send + Sync + 'static, B: Base, E: Send + Sync + 'static, L> OncePerKey<
         L: Letters<X, E>,
         X: Send + 'static,
     {
-        self.spawn_for(key.into(), x, verbs::mode(self.retrying.base.linked()))
+        self.spawn_for(key.into(), x, true)
     }
 
     /// As [`spawn`](Self::spawn), but never blocks.
@@ -165,7 +163,7 @@ impl<T: Send + Sync + 'static, B: Base, E: Send + Sync + 'static, L> OncePerKey<
         L: Letters<X, E>,
         X: Send + 'static,
     {
-        self.spawn_for(key.into(), x, WaitMode::Never)
+        self.spawn_for(key.into(), x, false)
     }
 
     /// As [`spawn`](Self::spawn), but waits for room as a future. Dropping the future drops the task and frees the key.

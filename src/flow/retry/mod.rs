@@ -16,16 +16,14 @@ mod policy;
 use std::fmt;
 
 use crate::cancel::CancelToken;
-use crate::engine::WaitMode;
 use crate::error::{CallError, SubmitError};
-use crate::flow::base::{Base, Judges};
+use crate::flow::base::{Base, Judges, Options, promise};
 use crate::flow::repeats::Repeats;
 use crate::flow::starts::{self, Starts};
 use crate::flow::verbs::verbs;
-use crate::pool::{AnyPool, verbs};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
-use crate::task::state::{Promise, TaskMeta};
+use crate::task::state::Promise;
 
 pub use counters::RetryStats;
 pub use error::{GaveUp, RetryError};
@@ -52,6 +50,9 @@ use counters::{Counters, Due};
 /// - **A close of the pool** ends all delays at once: the tasks go to the [dead letters](Self::dead_letters). An attempt in the queue is a
 ///   task as any other, which the shutdown runs, gives back or drops; if it fails then, its task goes to the dead letters. A close of a
 ///   view is noticed when the next attempt is refused.
+/// - **Options**: `pool.with().key(k).retrying(policy)` submits each attempt with the options that come before ([`With`](crate::With)).
+///   `room_timeout` and `timeout` count for each attempt, and one that is late is a failed attempt. `deadline` and `token` count for the task
+///   as a whole.
 /// - **Waiting on a worker** of the same pool holds that worker through all delays, and is refused with `WouldDeadlock` if it is the last
 ///   one that could make progress.
 /// - **[`Handle::cancel`]** returns `false`: the task as a whole has started.
@@ -82,14 +83,13 @@ pub struct Retrying<B: Base, E, L = NoLetters> {
     base: B,
     policy: Retry<E>,
     letters: L,
-    name: Option<Arc<str>>,
-    token: Option<CancelToken>,
+    options: Options,
     counters: Arc<Counters>,
 }
 
 impl<B: Base, E> Retrying<B, E> {
-    pub(super) fn new(base: B, policy: Retry<E>) -> Self {
-        Retrying { base, policy, letters: NoLetters, name: None, token: None, counters: Arc::default() }
+    pub(super) fn new(base: B, options: Options, policy: Retry<E>) -> Self {
+        Retrying { base, policy, letters: NoLetters, options, counters: Arc::default() }
     }
 }
 
@@ -107,8 +107,8 @@ impl<B: Base, E, L> Retrying<B, E, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn dead_letters<X>(self, letters: &DeadLetters<X>) -> Retrying<B, E, DeadLetters<X>> {
-        let Retrying { base, policy, name, token, counters, .. } = self;
-        Retrying { base, policy, letters: letters.clone(), name, token, counters }
+        let Retrying { base, policy, options, counters, .. } = self;
+        Retrying { base, policy, letters: letters.clone(), options, counters }
     }
 
     /// Names the tasks, as [`With::name`](crate::With::name) does: their attempts, retries and dead letters.
@@ -121,7 +121,7 @@ impl<B: Base, E, L> Retrying<B, E, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
+        self.options = self.options.name(name);
         self
     }
 
@@ -141,7 +141,7 @@ impl<B: Base, E, L> Retrying<B, E, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn token(mut self, token: &CancelToken) -> Self {
-        self.token = Some(token.clone());
+        self.options = self.options.token(token);
         self
     }
 
@@ -158,9 +158,13 @@ impl<B: Base, E, L> Retrying<B, E, L> {
         self.counters.stats()
     }
 
-    /// The result of a task that is to be submitted.
-    fn promise<T: Send + 'static>(&self) -> Promise<T> {
-        Promise::new(TaskMeta { token: self.token.clone(), ..TaskMeta::new(self.base.linked().engine().id()) })
+    /// The result of a task that is to be submitted, and its token.
+    fn promise<T: Send + 'static>(&self) -> (Promise<T>, CancelToken) {
+        promise(&self.options, self.base.linked())
+    }
+
+    fn task_name(&self) -> Option<&Arc<str>> {
+        self.options.name.as_ref()
     }
 }
 
@@ -174,20 +178,16 @@ where
 {
     type Output = Result<<B::Pool as Repeats<X>>::Value, RetryError<E>>;
 
-    fn default_mode(&self) -> WaitMode {
-        verbs::mode(self.base.linked())
-    }
-
-    fn start_for(&self, x: X, mode: WaitMode) -> Result<Handle<Self::Output>, SubmitError<X>> {
-        let promise = self.promise();
-        let (token, handle) = (promise.token(), Handle::new(promise.task_state()));
-        Attempts::new(self, x, Due::new(promise, None), token).submit(mode)?;
+    fn start_for(&self, x: X, waits: bool) -> Result<Handle<Self::Output>, SubmitError<X>> {
+        let (promise, token) = self.promise();
+        let handle = Handle::new(promise.task_state());
+        Attempts::new(self, x, Due::new(promise, None), token).submit(waits)?;
         Ok(handle)
     }
 
     async fn start_async(&self, x: X) -> Result<Handle<Self::Output>, SubmitError<X>> {
-        let promise = self.promise();
-        let (token, handle) = (promise.token(), Handle::new(promise.task_state()));
+        let (promise, token) = self.promise();
+        let handle = Handle::new(promise.task_state());
         Attempts::new(self, x, Due::new(promise, None), token).submit_async().await?;
         Ok(handle)
     }
@@ -206,8 +206,7 @@ impl<B: Base, E, L: Clone> Clone for Retrying<B, E, L> {
             base: self.base.clone(),
             policy: self.policy.clone(),
             letters: self.letters.clone(),
-            name: self.name.clone(),
-            token: self.token.clone(),
+            options: self.options.clone(),
             counters: Arc::clone(&self.counters),
         }
     }
@@ -217,8 +216,7 @@ impl<B: Base, E, L> fmt::Debug for Retrying<B, E, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retrying")
             .field("policy", &self.policy)
-            .field("name", &self.name)
-            .field("has_token", &self.token.is_some())
+            .field("options", &self.options)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
