@@ -53,7 +53,7 @@ use state::{CallEnd, Limits, Machine, Passed};
 /// let pool = Pool::new(8)?;
 /// let api = pool.limited(2).guarded(Breaker::ratio(0.5).rest(Duration::from_secs(5)));
 /// assert_eq!(api.run(|| Ok::<_, String>(7))?, Ok(7));
-/// let calls = api.retrying(Retry::exponential(Duration::from_millis(10)).jitter());
+/// let calls = api.retrying(Retry::<String>::exponential(Duration::from_millis(10)).jitter());
 /// # drop(calls);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
