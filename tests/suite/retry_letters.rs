@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::support::tries::{fails, fails_always, on_each_kind};
-use crate::support::{Gate, eventually, on_every_dispatch, quiet_panics};
+use crate::support::{Gate, LIMIT, eventually, on_every_dispatch, quiet_panics, within};
 use formicary::{
     CancelToken, DeadLetters, Dispatch, GaveUp, OnDrop, Pool, PoolWithFunc, Retry, RetryError, SubmitError,
     SubmitErrorKind, Task,
@@ -221,7 +221,8 @@ fn a_handler_is_called_without_a_lock() {
         drop(letter);
     });
     *of_handler.lock() = Some(letters.clone());
-    bury(&letters, 1..=2);
+    let buried = letters.clone();
+    within(LIMIT, "the handler", move || drop(bury(&buried, 1..=2)));
     assert_eq!(*taken.lock(), [(1, 0)]);
     assert_conserved(&letters);
     *of_handler.lock() = None;
@@ -237,6 +238,13 @@ fn a_replay_stops_at_a_refusal_and_puts_the_task_back() {
     let replayed = letters.replay(|n| pool.try_submit(n));
     assert_eq!((replayed.accepted, replayed.refused), (2, Some(SubmitErrorKind::Full)));
     assert_eq!(letters.len(), 2);
+    // It is the first of the two again.
+    let mut next = None;
+    _ = letters.replay_one(|n| {
+        next = Some(n);
+        pool.try_submit(n)
+    });
+    assert_eq!(next, Some(3));
     assert_conserved(&letters);
     let replayed = letters.replay_one(|n| pool.try_submit(n));
     assert_eq!((replayed.accepted, replayed.refused), (0, Some(SubmitErrorKind::Full)));

@@ -39,8 +39,8 @@ use state::{CallEnd, Limits, Machine, Passed};
 /// - **[`Handle::cancel`]** tells the task to stop, and returns `false`. Joined by a worker of the same pool, a handle waits as one of a
 ///   running task does.
 /// - **Options**: `pool.with().name("call").guarded(breaker)` submits with the options that come before ([`With`](crate::With)).
-/// - **A bulkhead** is a [view](crate::Limited): `pool.limited(n).guarded(breaker)` runs at most `n` tasks at once, and none while the
-///   downstream is broken.
+/// - **A bulkhead** is a [view](crate::Limited): `view.guarded(breaker)` runs at most as many tasks at once as the view, and none while the
+///   downstream is broken. Keep the view: dropping it closes it.
 /// - **Retries** go on top: [`retrying`](Self::retrying). A refusal by the breaker is a failed attempt, and the next one waits until the
 ///   breaker lets it through.
 ///
@@ -51,7 +51,8 @@ use state::{CallEnd, Limits, Machine, Passed};
 /// use formicary::{Breaker, Pool, Retry};
 ///
 /// let pool = Pool::new(8)?;
-/// let api = pool.limited(2).guarded(Breaker::ratio(0.5).rest(Duration::from_secs(5)));
+/// let view = pool.limited(2);
+/// let api = view.guarded(Breaker::ratio(0.5).rest(Duration::from_secs(5)));
 /// assert_eq!(api.run(|| Ok::<_, String>(7))?, Ok(7));
 /// let calls = api.retrying(Retry::<String>::exponential(Duration::from_millis(10)).jitter());
 /// # drop(calls);
