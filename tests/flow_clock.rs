@@ -227,7 +227,7 @@ fn a_probe_decides() {
     }
     let gate = Gate::new();
     let waits = gate.clone();
-    let probe = calls.spawn(move || Ok::<_, &str>(waits.wait())).unwrap();
+    let probe = calls.spawn(move || (waits.wait(), Ok::<_, &str>(())).1).unwrap();
     gate.await_arrivals(1);
     assert_eq!((calls.state(), refused()), (BreakerState::HalfOpen, 30 * SECOND));
     gate.open();

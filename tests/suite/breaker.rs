@@ -215,7 +215,8 @@ fn a_worker_may_wait_for_a_guarded_task() {
 
 #[test]
 fn bad_settings_panic() {
-    let cases: [(fn() -> Breaker, &str); 12] = [
+    type Case = (fn() -> Breaker, &'static str);
+    let cases: [Case; 12] = [
         (|| Breaker::ratio(f64::NAN), "`ratio` is NaN"),
         (|| Breaker::ratio(0.0), "`ratio` is 0"),
         (|| Breaker::ratio(-0.5), "`ratio` is -0.5"),

@@ -336,8 +336,9 @@ fn a_worker_may_wait_for_a_task_that_is_retried() {
 
 #[test]
 fn observers_are_told_of_retries() {
+    type Note = (Option<String>, u32, Duration);
     #[derive(Clone, Default)]
-    struct Notes(Arc<Mutex<Vec<(Option<String>, u32, Duration)>>>);
+    struct Notes(Arc<Mutex<Vec<Note>>>);
     impl Observer for Notes {
         fn retried(&self, retry: &RetryInfo<'_>) {
             self.0.lock().push((retry.name.map(str::to_owned), retry.attempts, retry.delay));
@@ -395,7 +396,8 @@ fn bad_policies_panic() {
         let payload = std::panic::catch_unwind(|| drop(make())).unwrap_err();
         payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).into()))
     };
-    let cases: [(fn() -> Retry<()>, &str); 5] = [
+    type Case = (fn() -> Retry<()>, &'static str);
+    let cases: [Case; 5] = [
         (|| Retry::exponential(Duration::ZERO), "`base` is 0"),
         (|| Retry::exponential(HOUR).max(HOUR / 2), "`max` is 1800s, which is below the first delay, 3600s"),
         (|| Retry::fixed(HOUR).max(HOUR / 2), "`max` is 1800s"),
