@@ -66,6 +66,9 @@
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
+//! | [`With::in_order`] | the tasks of a key one at a time, in their order |
+//! | `Pool::spawn_future` | futures that the workers poll (feature `async`) |
+//! | `Pool::service`, `PoolService` | pools as services of `tower` (feature `tower`) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
@@ -162,10 +165,11 @@ pub use combinators::map::stream::{IterStream, MapStream};
 pub use combinators::map::{Map, Results};
 pub use combinators::scope::Scope;
 pub use engine::options::{
-    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread,
+    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, DropReason, Dropped, Nested, OnDrop, Overflow,
+    TaskPanic, WorkerThread,
 };
 pub use engine::reconfigure::Reconfigure;
-pub use engine::stats::{Refusals, ShutdownReport, Stats};
+pub use engine::stats::{Drops, Refusals, ShutdownReport, Stats};
 pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
@@ -174,6 +178,8 @@ pub use flow::retry::{
     DeadLetter, DeadLetterStats, DeadLetters, GaveUp, Letters, NoLetters, OncePerKey, Replayed, Retry, RetryError,
     RetryStats, Retrying,
 };
+#[cfg(feature = "tower")]
+pub use flow::tower::{FnService, PoolService, ResponseFuture};
 pub use flow::{Base, Judges, Repeats, Starts};
 pub use pool::builder::Builder;
 pub use pool::{
@@ -224,6 +230,7 @@ mod table {
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
+    assert_impl_all!(Dropped<std::cell::Cell<u8>>: Send);
     assert_impl_all!(observe::Latencies: Send, Sync, Clone);
     assert_impl_all!(observe::RunningTask: Send, Sync, Clone);
     assert_impl_all!(observe::RegisteredPool: Send, Sync, Clone);
@@ -242,6 +249,12 @@ mod table {
     assert_impl_all!(Breaker: Send, Sync, Clone);
     assert_impl_all!(Guarded<PoolWithFunc<std::cell::Cell<u8>>>: Send, Sync, Clone);
     assert_impl_all!(BreakerStats: Send, Sync, Copy);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(FnService<Limited, fn(u8) -> u8>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(PoolService<StatefulPool<Local>>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(ResponseFuture<std::cell::Cell<u8>>: Send);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.
@@ -280,6 +293,11 @@ pub mod variants {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// Those of the page about flow control.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/flow.md")]
+mod flow_page {}
 
 /// And those of a page whose examples need features.
 #[cfg(all(feature = "metrics", feature = "tracing"))]

@@ -5,10 +5,14 @@
 
 mod base;
 pub(crate) mod breaker;
+#[cfg(feature = "async")]
+mod future;
 mod pools;
 mod repeats;
 pub(crate) mod retry;
 mod starts;
+#[cfg(feature = "tower")]
+pub(crate) mod tower;
 mod verbs;
 
 /// Keeps traits from being implemented elsewhere.

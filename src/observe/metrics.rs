@@ -258,6 +258,7 @@ struct TaskSeries {
     panicked: Counter,
     cancelled: Counter,
     returned: Counter,
+    dropped: Counter,
     taken_back: Counter,
     queue_wait: Histogram,
     run_time: Histogram,
@@ -280,6 +281,7 @@ impl TaskSeries {
             panicked: ended("panicked"),
             cancelled: ended("cancelled"),
             returned: ended("returned"),
+            dropped: ended("dropped"),
             taken_back: ended("taken_back"),
             queue_wait: metrics::histogram!("formicary_task_queue_wait_seconds", labels()),
             run_time: metrics::histogram!("formicary_task_run_seconds", labels()),
@@ -292,6 +294,7 @@ impl TaskSeries {
             TaskEnd::Panicked => &self.panicked,
             TaskEnd::Cancelled => &self.cancelled,
             TaskEnd::Returned => &self.returned,
+            TaskEnd::Dropped => &self.dropped,
             TaskEnd::TakenBack => &self.taken_back,
         }
     }

@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool, Item};
-use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::engine::{Engine, SubmitOptions};
 use crate::error::SubmitError;
-use crate::queue::{Dispatch, LazyBatch};
+use crate::queue::LazyBatch;
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
@@ -26,25 +26,15 @@ impl<P: AnyPool> Clone for Linked<P> {
     }
 }
 
-/// The engine is what a pool shares.
-impl<R: Runner, D: Dispatch> AnyPool for Arc<Engine<R, D>> {
-    type Runner = R;
-    type Dispatch = D;
-    type Shared = Self;
-
-    fn engine(&self) -> &Self {
-        self
-    }
-
-    fn shared(&self) -> Self {
-        Arc::clone(self)
-    }
-}
-
 impl<P: AnyPool> AnyPool for Linked<P> {
     type Runner = P::Runner;
     type Dispatch = P::Dispatch;
+    type Lane = <P::Shared as AnyPool>::Lane;
     type Shared = P::Shared;
+
+    fn lane(&self, key: u64) -> Self::Lane {
+        self.0.lane(key)
+    }
 
     fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
         self.0.engine()
@@ -52,6 +42,21 @@ impl<P: AnyPool> AnyPool for Linked<P> {
 
     fn shared(&self) -> P::Shared {
         self.0.clone()
+    }
+
+    #[cfg(feature = "tower")]
+    async fn room(&self) {
+        self.0.room().await;
+    }
+
+    #[cfg(feature = "tower")]
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn super::Reentry<Item<P>>> {
+        self.0.reentry()
     }
 
     fn in_view(&self) -> Option<InView> {
@@ -75,10 +80,10 @@ impl<P: AnyPool> AnyPool for Linked<P> {
     fn admit_async<'p>(
         &'p self,
         item: Item<P>,
-        task: Option<u64>,
+        view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.0.admit_async(item, task, options)
+        self.0.admit_async(item, view, options)
     }
 }
 

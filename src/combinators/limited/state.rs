@@ -66,7 +66,8 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
 }
 
 pub(super) struct State<R: Runner, D: Dispatch> {
-    pub(super) nodes: BTreeMap<ViewId, Node<R, D>>,
+    /// In boxes: there is one view for each key in use, mostly alone in its map.
+    pub(super) nodes: BTreeMap<ViewId, Box<Node<R, D>>>,
     pub(super) permitted: ByNumber<Permitted<R, D>>,
     /// Entries that wait for room in the pool, by the number of their task.
     pub(super) at_pool: BTreeMap<u64, Arc<DetachedFuture>>,
@@ -75,6 +76,8 @@ pub(super) struct State<R: Runner, D: Dispatch> {
     pub(super) awaiting: Awaiting,
     /// A thread is giving out permits, and sees those that are released meanwhile.
     pub(super) is_dispatching: bool,
+    /// The pool has taken out what waits.
+    pub(super) is_drained: bool,
 }
 
 impl<R: Runner, D: Dispatch> Default for State<R, D> {
@@ -86,6 +89,7 @@ impl<R: Runner, D: Dispatch> Default for State<R, D> {
             void: BTreeMap::new(),
             awaiting: Awaiting::default(),
             is_dispatching: false,
+            is_drained: false,
         }
     }
 }
@@ -113,7 +117,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
             wait_queue: Arc::clone(wait_queue),
             entering_tokens: BTreeMap::new(),
         };
-        self.nodes.insert(chain[0], node);
+        self.nodes.insert(chain[0], Box::new(node));
     }
 
     /// Removes the view, and those that it is a view of, if they were dropped and nothing is left of their tasks.
@@ -123,7 +127,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
                 let has_tasks = node.in_flight > 0 || node.waiting_below > 0 || !node.stats.is_idle();
                 node.is_dropped && node.views == 0 && !has_tasks
             };
-            if !self.nodes.get(id).is_some_and(is_over) {
+            if !self.nodes.get(id).is_some_and(|node| is_over(node)) {
                 return;
             }
             self.nodes.remove(id);
@@ -135,12 +139,12 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     pub(super) fn each(&mut self, chain: &[ViewId], mut f: impl FnMut(&mut Node<R, D>)) {
         for id in chain {
-            self.nodes.get_mut(id).into_iter().for_each(&mut f);
+            self.nodes.get_mut(id).into_iter().for_each(|node| f(node));
         }
     }
 
     fn all(&self, chain: &[ViewId], is_so: impl FnMut(&Node<R, D>) -> bool) -> bool {
-        chain.iter().filter_map(|id| self.nodes.get(id)).all(is_so)
+        chain.iter().filter_map(|id| self.nodes.get(id)).map(|node| &**node).all(is_so)
     }
 
     /// A view that is gone was closed before. References to it may be left ([`Linked`](crate::Linked)).
@@ -158,7 +162,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     /// Whether a newcomer may have them, where `reserved` submitters came before it: no task waits that came before.
     pub(super) fn has_permits_for_newcomer(&self, chain: &[ViewId], reserved: usize) -> bool {
         let is_next = |node: &Node<R, D>| node.waiting.is_empty() && node.in_flight + reserved < node.limit;
-        self.nodes.get(&chain[0]).is_some_and(is_next) && self.has_permits(&chain[1..])
+        self.nodes.get(&chain[0]).is_some_and(|node| is_next(node)) && self.has_permits(&chain[1..])
     }
 
     pub(super) fn acquire(&mut self, views: &[ViewId]) {
@@ -209,8 +213,8 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     /// The views below this one, and itself, whose submitters are about to enter the pool.
     pub(super) fn entering_below(&self, view: ViewId) -> Option<Arc<[ViewId]>> {
-        let is_below = |node: &&Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
-        self.nodes.values().find(is_below).map(|node| Arc::clone(&node.chain))
+        let is_below = |node: &Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
+        self.nodes.values().find(|node| is_below(node)).map(|node| Arc::clone(&node.chain))
     }
 
     /// The views at which submitters are blocked.
@@ -244,6 +248,11 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number))
     }
 
+    /// The task of this view alone that waits longest.
+    pub(super) fn first_waiting(&self, view: ViewId) -> Option<u64> {
+        self.nodes.get(&view).and_then(|node| node.waiting.first())
+    }
+
     pub(super) fn remove_waiting(&mut self, chain: &[ViewId], number: u64) -> Option<Unstarted<R, D>> {
         let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
         self.each(chain, |node| node.waiting_below -= 1);
@@ -256,6 +265,12 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         let ready = waiting.filter(|(_, node)| self.has_permits(&node.chain));
         let (number, chain) = ready.min_by_key(|(number, _)| *number).map(|(n, node)| (n, Arc::clone(&node.chain)))?;
         Some((number, self.remove_waiting(&chain, number)?))
+    }
+
+    /// The task of the view that waits longest.
+    pub(super) fn pop_oldest(&mut self, chain: &[ViewId]) -> Option<Unstarted<R, D>> {
+        let number = self.nodes.get(&chain[0])?.waiting.first()?;
+        self.remove_waiting(chain, number)
     }
 
     /// Takes out those waiting tasks, in all views, that `is_taken`.

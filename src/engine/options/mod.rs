@@ -1,5 +1,6 @@
 //! The settings of a pool, which a builder collects and an engine reads.
 
+mod dropped;
 pub(crate) mod extensions;
 pub(crate) mod panic_location;
 #[cfg(feature = "pin")]
@@ -21,7 +22,9 @@ use crate::task::propagated::Propagator;
 
 use extensions::Extensions;
 
-pub use policies::{Nested, OnDrop};
+pub(crate) use dropped::DroppedHandler;
+pub use dropped::{DropReason, Dropped};
+pub use policies::{Nested, OnDrop, Overflow};
 pub use task_panic::TaskPanic;
 pub use worker_thread::WorkerThread;
 
@@ -67,6 +70,8 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
+    pub(crate) overflow: Overflow,
+    pub(crate) dropped_handler: DroppedHandler,
     pub(crate) nested: Nested,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
@@ -98,6 +103,8 @@ impl Default for Options {
             workers: num_cpus::get().clamp(1, MAX_WORKERS),
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
+            overflow: Overflow::default(),
+            dropped_handler: DroppedHandler::default(),
             nested: Nested::default(),
             shards: None,
             balance: None,

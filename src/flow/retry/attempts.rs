@@ -241,9 +241,10 @@ where
     entering
 }
 
-/// Whether there is no further attempt after an attempt that was not run. One that was late, or had no worker's state, is a failed one.
+/// Whether there is no further attempt after an attempt that was not run. One that was late, or had no worker's state, is a failed one. One
+/// that the pool has dropped, or given back, may be run by whoever has it now.
 fn is_final(error: &JoinError) -> bool {
-    error.is_cancelled() && !error.is_no_state() && !error.is_timed_out()
+    error.is_dropped() || error.is_cancelled() && !error.is_no_state() && !error.is_timed_out()
 }
 
 /// Why a cancelled token ends the attempts.

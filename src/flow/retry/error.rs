@@ -34,7 +34,7 @@ pub enum GaveUp {
     TimeUp,
     /// The pool or view was closed.
     Closed,
-    /// Its handle or its token cancelled it; or the pool cancelled an attempt or gave it back, as any task of its queue.
+    /// Its handle or its token cancelled it; or the pool cancelled an attempt, gave it back or dropped it, as any task of its queue.
     Cancelled,
 }
 
