@@ -70,6 +70,8 @@
 //! | `Pool::spawn_future` | futures that the workers poll (feature `async`) |
 //! | `Pool::service`, `PoolService` | pools as services of `tower` (feature `tower`) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
+//! | [`autoscale`] | a size that follows the load: by queue wait, throughput, or latency |
+//! | [`sizing`] | how many workers, and what binds: demand, processors, memory, or a downstream |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
 //! | [`running_tasks`](PoolControl::running_tasks), [`slow_after`](Builder::slow_after) | what runs now, and what runs too long |
@@ -180,7 +182,7 @@ pub use flow::retry::{
 };
 #[cfg(feature = "tower")]
 pub use flow::tower::{FnService, PoolService, ResponseFuture};
-pub use flow::{Base, Judges, Repeats, Starts};
+pub use flow::{Base, Judges, Repeats, Starts, autoscale, sizing};
 pub use pool::builder::Builder;
 pub use pool::{
     Accepts, Closures, Function, Linked, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
@@ -255,6 +257,16 @@ mod table {
     assert_impl_all!(PoolService<StatefulPool<Local>>: Send, Sync, Clone);
     #[cfg(feature = "tower")]
     assert_impl_all!(ResponseFuture<std::cell::Cell<u8>>: Send);
+    assert_impl_all!(autoscale::Autoscaler: Send);
+    assert_impl_all!(autoscale::Tuner: Send, Sync);
+    assert_impl_all!(autoscale::Sample: Send, Sync, Clone);
+    assert_impl_all!(autoscale::Change: Send, Sync, Copy);
+    assert_impl_all!(autoscale::ByLoad: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(autoscale::HillClimb: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(autoscale::GradientLimit: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(sizing::Sizing: Send, Sync, Clone);
+    assert_impl_all!(sizing::Recommendation: Send, Sync, Clone);
+    assert_impl_all!(sizing::ConfigError: std::error::Error, Send, Sync, Clone);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.

@@ -101,6 +101,10 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn enqueue(&self, options: &SubmitOptions<'_>, waiter: Waiter) -> Option<WaitGuard<'_, R, D>> {
         let most = if options.is_inline { usize::MAX } else { self.settings.max_blocking() };
         let node = self.wait_queue.join(options.lane, most, waiter)?;
+        // An inline submission may not run a spawn handler. The pool is full, so the next task that enters starts the worker.
+        if !options.is_inline {
+            self.grow_for_waiter();
+        }
         Some(WaitGuard { node, _rechecks: RechecksWaits(self) })
     }
 

@@ -21,6 +21,7 @@ mod closing;
 mod control;
 mod counters;
 mod end_wait;
+mod growth;
 mod lane_queues;
 mod lifecycle;
 mod mailboxes;
@@ -84,6 +85,7 @@ use crate::task::state::{Completion, JobRef, Retracted, RunOutcome, StolenJob};
 use crate::task::withdrawn::Identity;
 
 use counters::Counters;
+use growth::Growth;
 use lifecycle::Lifecycle;
 use mailboxes::Mailboxes;
 use minimum::Minimum;
@@ -180,6 +182,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     given_up: GivenUp,
     running_tasks: RunningTasks,
     minimum: Minimum,
+    growth: Growth,
     /// The seed of the hash of keys.
     seed: RandomState,
     /// Whether a drop of the pool must not wait.
@@ -245,6 +248,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             given_up: GivenUp::default(),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
+            growth: Growth::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
             is_dropped: AtomicBool::new(false),
@@ -357,14 +361,27 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
 
     fn has_free_workers(&self) -> bool {
         let (staying, capacity) = self.threads.population();
-        // Where threads can be had, a worker was started for each queued task (`ensure_workers`).
-        let able = if self.threads.is_spawn_failing() { staying.min(capacity) } else { capacity };
+        // Where threads can be had, a worker was started for each queued task (`ensure_workers`), unless the queue may get longer first.
+        let counts_living = self.threads.is_spawn_failing() || self.options.grow_when > 0;
+        let able = if counts_living { staying.min(capacity) } else { capacity };
         let load = self.entries();
         !self.lifecycle.is_paused() && load.queued + load.running <= able
     }
 
     fn pending_polls(&self) -> &PendingPolls {
         &self.pending_polls
+    }
+
+    fn begin_wait(&self) -> bool {
+        self.begin_counted_wait()
+    }
+
+    fn end_wait(&self) {
+        self.end_counted_wait();
+    }
+
+    fn note_poll(&self) {
+        self.grow_for_waiter();
     }
 
     fn help(&self) -> bool {

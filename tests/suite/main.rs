@@ -7,6 +7,7 @@ mod support;
 
 mod abandoned;
 mod async_cancelling;
+mod autoscaling;
 mod awaited_ends;
 mod awaited_tokens;
 mod awaiting;
@@ -35,6 +36,7 @@ mod group;
 mod group_ending;
 mod group_limits;
 mod group_nested;
+mod growing;
 mod handles;
 mod idle_moments;
 mod in_order;

@@ -4,6 +4,7 @@ use std::task::Wake;
 
 use super::state::{Permitted, State, Unstarted};
 use super::stats::TaskEnd;
+use super::steering::Measured;
 use super::view::{View, ViewTree};
 use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{Runner, SubmitOptions, WaitMode};
@@ -288,7 +289,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     ) -> RunOutcome {
         let passing_on =
             PassesOn { completion, permit: Some(Arc::new(HeldPermits { view: Arc::clone(self), levels })) };
-        let mut running = Running { view: self, levels, end: TaskEnd::Panicked };
+        let mut running = Running { view: self, levels, end: TaskEnd::Panicked, measured: self.measure() };
         let _held = HoldsPermits::of(&self.chain[..levels]);
         watch::start_if_certain(|| R::liveness(&item));
         let outcome = run(item, passing_on.completion);
@@ -354,10 +355,14 @@ struct Running<'a, R: Runner, D: Dispatch> {
     view: &'a View<R, D>,
     levels: usize,
     end: TaskEnd,
+    measured: Option<Measured>,
 }
 
 impl<R: Runner, D: Dispatch> Drop for Running<'_, R, D> {
     fn drop(&mut self) {
+        if let Some(measured) = self.measured.take().filter(|_| self.end != TaskEnd::Cancelled) {
+            measured.record();
+        }
         let idle = self.view.tree.state.lock().count_end(&self.view.chain, self.levels, self.end);
         idle.into_iter().for_each(Waiter::wake);
     }

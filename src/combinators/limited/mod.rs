@@ -25,6 +25,7 @@ mod reentry;
 mod shared;
 mod state;
 mod stats;
+pub(crate) mod steering;
 mod verbs;
 mod view;
 

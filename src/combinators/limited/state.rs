@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
+use std::sync::Weak;
 
 use super::awaiting::Awaiting;
 use super::by_number::ByNumber;
 use super::stats::{LimitedStats, TaskEnd};
+use super::steering::ViewMeter;
 use super::view::View;
 use crate::cancel::CancelToken;
 use crate::engine::Runner;
@@ -56,6 +58,7 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
     /// Nobody can submit any more.
     pub(super) is_dropped: bool,
     pub(super) stats: LimitedStats,
+    pub(super) meter: Weak<ViewMeter>,
     /// How often the view has become idle.
     pub(super) idle_moments: u64,
     pub(super) idle_waiters: BTreeMap<u64, Waiter>,
@@ -112,6 +115,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
             is_closed: false,
             is_dropped: false,
             stats: LimitedStats::default(),
+            meter: Weak::new(),
             idle_moments: 0,
             idle_waiters: BTreeMap::new(),
             wait_queue: Arc::clone(wait_queue),

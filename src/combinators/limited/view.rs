@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::lanes::{LaneEntry, Lanes};
 use super::state::{Closed, Node, State, Unstarted};
 use super::stats::{LimitedStats, TaskEnd};
+use super::steering::Meters;
 use crate::cancel::CancelToken;
 use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{Engine, Runner};
@@ -24,6 +25,7 @@ pub(super) struct ViewTree<R: Runner, D: Dispatch> {
     pub(super) engine: Arc<Engine<R, D>>,
     /// The number of the next task.
     next: AtomicU64,
+    pub(super) meters: Meters,
     pub(super) state: Mutex<State<R, D>>,
     /// It is the order of a key of the pool: its tasks are the pool's, also those that wait.
     pub(super) is_lane: bool,
@@ -186,6 +188,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
         let tree = Arc::new(ViewTree {
             engine: Arc::clone(engine),
             next: AtomicU64::new(0),
+            meters: Self::no_meters(),
             state: Mutex::new(State::default()),
             is_lane,
         });
