@@ -181,12 +181,17 @@ pub use error::{
     AcquireError, BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind,
     TaskFailure,
 };
+pub use flow::breaker::{Breaker, BreakerState, BreakerStats, Errors, Guarded, Judge, Panics, When};
+pub use flow::retry::{
+    DeadLetter, DeadLetterStats, DeadLetters, GaveUp, Letters, NoLetters, OncePerKey, Replayed, Retry, RetryError,
+    RetryStats, Retrying,
+};
 #[cfg(feature = "tower")]
 pub use flow::tower::{FnService, PoolService, ResponseFuture};
-pub use flow::{autoscale, sizing};
+pub use flow::{Base, Judges, Repeats, Starts, autoscale, sizing};
 pub use pool::builder::Builder;
 pub use pool::{
-    Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
+    Accepts, Closures, Function, Linked, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
     StatefulPool, States, With, WorkerPool,
 };
 pub use queue::{
@@ -254,6 +259,18 @@ mod table {
     assert_impl_all!(observe::Registry: Send, Sync);
     assert_impl_all!(observe::Timeline: Send, Sync, Clone);
     assert_impl_all!(observe::PoolTimeline: Send, Sync);
+    assert_impl_all!(Retry<std::rc::Rc<u8>>: Send, Sync, Clone);
+    assert_impl_all!(Retrying<Linked<Pool>, std::cell::Cell<u8>>: Send, Sync, Clone);
+    assert_impl_all!(RetryError<std::io::Error>: std::error::Error, Send, Sync);
+    assert_impl_all!(DeadLetters<std::cell::Cell<u8>>: Send, Sync, Clone);
+    assert_impl_all!(DeadLetter<std::cell::Cell<u8>>: Send);
+    assert_impl_all!(OncePerKey<u8, Linked<Pool>, u8, NoLetters>: Send, Sync, Clone);
+    assert_impl_all!(GaveUp: Send, Sync, Copy);
+    assert_impl_all!(RetryStats: Send, Sync, Copy);
+    assert_impl_all!(DeadLetterStats: Send, Sync, Copy);
+    assert_impl_all!(Breaker: Send, Sync, Clone);
+    assert_impl_all!(Guarded<PoolWithFunc<std::cell::Cell<u8>>>: Send, Sync, Clone);
+    assert_impl_all!(BreakerStats: Send, Sync, Copy);
     #[cfg(feature = "tower")]
     assert_impl_all!(FnService<Limited, fn(u8) -> u8>: Send, Sync, Clone);
     #[cfg(feature = "tower")]

@@ -57,8 +57,8 @@ pub(crate) struct Ended {
 }
 
 /// The number of kinds of refusals.
-const KINDS: usize = 10;
-static_assertions::const_assert_eq!(SubmitErrorKind::Dropped as usize + 1, KINDS);
+const KINDS: usize = 11;
+static_assertions::const_assert_eq!(SubmitErrorKind::Open as usize + 1, KINDS);
 
 /// All counters of a pool that are not the queue's own.
 #[derive(Default)]

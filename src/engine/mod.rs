@@ -18,6 +18,7 @@ mod attached;
 mod blocking;
 mod budget;
 mod caller_runs;
+mod closing;
 mod control;
 mod counters;
 mod end_wait;
@@ -175,6 +176,8 @@ pub struct Engine<R: Runner, D: Dispatch> {
     pending_polls: PendingPolls,
     deques: Arc<Deques<JobRef>>,
     lifecycle: Lifecycle,
+    /// Futures that wait for the close.
+    closing: SharedWaiterList,
     counters: Counters,
     observers: Option<std::sync::Arc<Observers>>,
     propagators: Option<std::sync::Arc<Propagators>>,
@@ -240,6 +243,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             pending_polls: PendingPolls::default(),
             deques: Deques::new(),
             lifecycle: Lifecycle::new(),
+            closing: SharedWaiterList::default(),
             counters: Counters::default(),
             observers: Observers::new(&options.observers),
             propagators: Propagators::new(&options.propagators),

@@ -64,6 +64,10 @@ pub trait Observer: Send + Sync + 'static {
     /// A submission was refused.
     fn refused(&self, _kind: SubmitErrorKind) {}
 
+    /// An attempt of a task that is [retried](crate::Retrying) has failed, and another one follows. Each attempt is a task of the pool, of
+    /// which the other methods tell. The thread is the one that ended the attempt, or the submitter's.
+    fn retried(&self, _retry: &RetryInfo<'_>) {}
+
     /// A worker has started, on the calling thread.
     fn worker_started(&self, _worker: usize) {}
 
@@ -100,6 +104,10 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 
     fn refused(&self, kind: SubmitErrorKind) {
         (**self).refused(kind);
+    }
+
+    fn retried(&self, retry: &RetryInfo<'_>) {
+        (**self).retried(retry);
     }
 
     fn worker_started(&self, worker: usize) {
@@ -179,6 +187,41 @@ pub struct TaskInfo<'a> {
     pub run_time: Option<Duration>,
     /// For the crate's own observers. `None` when it ends.
     pub(crate) start: Option<&'a Start<'a>>,
+}
+
+/// What an [`Observer`] learns of a failed attempt that another one follows.
+///
+/// ```
+/// use std::time::Duration;
+/// use formicary::observe::{Observer, RetryInfo};
+/// use formicary::{Pool, Retry};
+///
+/// struct Report(std::sync::mpsc::Sender<u32>);
+///
+/// impl Observer for Report {
+///     fn retried(&self, retry: &RetryInfo<'_>) {
+///         println!("{}: again in {:?}", retry.name.unwrap_or("a task"), retry.delay);
+///         let _ = self.0.send(retry.attempts);
+///     }
+/// }
+///
+/// let (sender, retried) = std::sync::mpsc::channel();
+/// let pool = Pool::builder().workers(1).observer(Report(sender)).build()?;
+/// let mut left = 1;
+/// let retrying = pool.retrying(Retry::fixed(Duration::ZERO));
+/// retrying.submit(move || if left == 0 { Ok(()) } else { left -= 1; Err("not yet") })?;
+/// assert_eq!(retried.recv()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RetryInfo<'a> {
+    /// The task's name ([`Retrying::name`](crate::Retrying::name)).
+    pub name: Option<&'a str>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// How long the task waits before the next one enters the pool.
+    pub delay: Duration,
 }
 
 /// How a task has ended, for an [`Observer`].

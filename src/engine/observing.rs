@@ -1,9 +1,9 @@
 //! Where the observers of a pool are told. In a pool that has none a submit checks for them, and the loop of a worker does not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::observer::{Observer, Observers, PoolInfo, TaskEnd, TaskInfo};
+use super::observer::{Observer, Observers, PoolInfo, RetryInfo, TaskEnd, TaskInfo};
 use super::{Engine, Runner};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyItem, Refused};
@@ -28,6 +28,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn tell_built(&self) {
         let pool = PoolInfo { name: self.options.name(), workers: self.options.workers };
         self.tell(|observer| observer.built(&pool));
+    }
+
+    /// An attempt has failed, and another one follows.
+    pub(crate) fn tell_retried(&self, name: Option<&str>, attempts: u32, delay: Duration) {
+        self.tell(|observer| observer.retried(&RetryInfo { name, attempts, delay }));
     }
 
     /// A task has ended that did not run.

@@ -154,6 +154,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.parking.wake_all();
         #[cfg(feature = "async")]
         self.end_attached();
+        self.closing.wake_all();
     }
 
     /// Waits for the end of a closed pool, if the calling thread may.

@@ -184,6 +184,18 @@ impl<I> CallError<I> {
         }
     }
 
+    /// Whether a [breaker](crate::Breaker) has refused the task ([`SubmitError::retry_after`] says until when).
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.shutdown();
+    /// assert!(!pool.run(|| 7).unwrap_err().is_open());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.is_open())
+    }
+
     /// Whether the task panicked.
     ///
     /// ```

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::exclusive::Exclusive;
 use super::{Cause, DROPPED, SharedError, WOULD_DEADLOCK};
@@ -36,6 +38,8 @@ pub enum SubmitErrorKind {
     /// The task was accepted, but the pool dropped it before it started: by its [overflow policy](crate::Builder::overflow), or because the
     /// task waited longer than its [`max_queue_time`](crate::With::max_queue_time).
     Dropped,
+    /// The [breaker](crate::Breaker) before the pool was open, or waited for the outcome of a probe.
+    Open,
 }
 
 /// A refused submission: the reason and the task.
@@ -66,6 +70,12 @@ pub struct SubmitError<T> {
 impl<T> SubmitError<T> {
     pub(crate) fn new(kind: SubmitErrorKind, task: T) -> Self {
         SubmitError { kind, task: Exclusive::new(task), source: None }
+    }
+
+    /// A breaker has refused the task, and lets the next one through after `retry_after`.
+    pub(crate) fn open(retry_after: Duration, task: T) -> Self {
+        let source: SharedError = Arc::new(RetryAfter(retry_after));
+        SubmitError { kind: SubmitErrorKind::Open, task: Exclusive::new(task), source: Some(Box::new(source)) }
     }
 
     /// The reason of the refusal.
@@ -241,6 +251,36 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::Dropped
     }
 
+    /// Whether a [breaker](crate::Breaker) has refused the task.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// pool.shutdown();
+    /// assert!(!pool.submit(|| ()).unwrap_err().is_open());
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn is_open(&self) -> bool {
+        self.kind == SubmitErrorKind::Open
+    }
+
+    /// When a [breaker](crate::Breaker) that has refused the task lets the next one through, counted from the refusal. `None` for other
+    /// refusals.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use formicary::{Breaker, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let guarded = pool.guarded(Breaker::ratio(1.0).window(1).rest(Duration::from_secs(30)));
+    /// let _ = guarded.run(|| Err::<(), _>("no route"))?;
+    /// let refusal = guarded.submit(|| Ok::<_, &str>(())).unwrap_err();
+    /// assert!(refusal.is_open() && refusal.retry_after() <= Some(Duration::from_secs(30)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.source.as_ref()?.downcast_ref::<RetryAfter>().map(|after| after.0)
+    }
+
     /// Adds `cause` as the source, for an accepted task that comes back.
     pub(crate) fn with_cause(self, cause: Cause) -> Self {
         match cause {
@@ -265,10 +305,22 @@ impl<T> SubmitError<T> {
     }
 }
 
+/// The source of a breaker's refusal.
+#[derive(Debug)]
+struct RetryAfter(Duration);
+
+impl fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it lets a task through in {:?}", self.0)
+    }
+}
+
+impl Error for RetryAfter {}
+
 impl SubmitErrorKind {
     /// Whether a later attempt may succeed.
     pub(crate) fn is_temporary(self) -> bool {
-        matches!(self, Self::Full | Self::Overloaded | Self::TimedOut | Self::Cancelled)
+        matches!(self, Self::Full | Self::Overloaded | Self::TimedOut | Self::Cancelled | Self::Open)
     }
 }
 
@@ -285,6 +337,7 @@ impl fmt::Display for SubmitErrorKind {
             Self::WouldDeadlock => WOULD_DEADLOCK,
             Self::TooLarge => "the task's weight is more than the whole budget",
             Self::Dropped => DROPPED,
+            Self::Open => "the breaker is open",
         })
     }
 }
@@ -310,7 +363,7 @@ impl<T> fmt::Display for SubmitError<T> {
 }
 
 impl<T> Error for SubmitError<T> {
-    /// The factory's error, if the worker's state could not be created.
+    /// The factory's error, if the worker's state could not be created; of a breaker's refusal, when it lets a task through.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| &**source as _)
     }

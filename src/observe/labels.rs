@@ -27,5 +27,6 @@ pub(super) fn reason(kind: SubmitErrorKind) -> &'static str {
         SubmitErrorKind::WouldDeadlock => "would_deadlock",
         SubmitErrorKind::TooLarge => "too_large",
         SubmitErrorKind::Dropped => "dropped",
+        SubmitErrorKind::Open => "open",
     }
 }

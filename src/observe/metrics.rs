@@ -7,7 +7,7 @@ use metrics::{Counter, Gauge, Histogram, Label, Unit};
 use parking_lot::RwLock;
 
 use super::labels::{REFUSALS, reason};
-use super::{Observer, PoolInfo, TaskEnd, TaskInfo};
+use super::{Observer, PoolInfo, RetryInfo, TaskEnd, TaskInfo};
 use crate::error::SubmitErrorKind;
 
 /// Keeps the figures of a pool in the [`metrics`] facade, for Prometheus or any other exporter. Needs the feature `metrics`.
@@ -17,6 +17,7 @@ use crate::error::SubmitErrorKind;
 /// | `formicary_tasks_accepted_total` | counter | `pool` | tasks that the pool has accepted |
 /// | `formicary_tasks_ended_total` | counter | `pool`, `outcome`, `task`* | tasks that have ended: `completed`, `panicked`, `cancelled`, `returned` or `taken_back`, as in [`TaskEnd`] |
 /// | `formicary_submissions_refused_total` | counter | `pool`, `reason` | refused submissions: `full`, `overloaded`, `timed_out`, `cancelled`, `closed`, `spawn`, `would_deadlock` or `too_large`, as in [`SubmitErrorKind`] |
+/// | `formicary_attempts_retried_total` | counter | `pool` | failed attempts that another one follows ([`Retrying`](crate::Retrying)) |
 /// | `formicary_task_queue_wait_seconds` | histogram | `pool`, `task`* | how long a task waited in the queue before it started; not of tasks that did not go through the queue |
 /// | `formicary_task_run_seconds` | histogram | `pool`, `task`* | how long a task ran, to its end or its panic |
 /// | `formicary_tasks_queued` | gauge | `pool` | tasks that were accepted, have not started and have not left the queue |
@@ -59,6 +60,7 @@ pub struct Metrics {
     pool: Arc<str>,
     accepted: Counter,
     refused: [(SubmitErrorKind, Counter); REFUSALS.len()],
+    retried: Counter,
     queued: Gauge,
     running: Gauge,
     workers: Gauge,
@@ -106,6 +108,7 @@ impl Metrics {
         Metrics {
             accepted: metrics::counter!("formicary_tasks_accepted_total", label()),
             refused,
+            retried: metrics::counter!("formicary_attempts_retried_total", label()),
             queued: metrics::gauge!("formicary_tasks_queued", label()),
             running: metrics::gauge!("formicary_tasks_running", label()),
             workers: metrics::gauge!("formicary_workers", label()),
@@ -154,6 +157,8 @@ impl Metrics {
         metrics::describe_counter!("formicary_tasks_ended_total", Unit::Count, "Tasks that have ended, by outcome.");
         let refused = "Refused submissions, by reason.";
         metrics::describe_counter!("formicary_submissions_refused_total", Unit::Count, refused);
+        let retried = "Failed attempts that another one follows.";
+        metrics::describe_counter!("formicary_attempts_retried_total", Unit::Count, retried);
         let wait = "How long tasks waited in the queue before they started.";
         metrics::describe_histogram!("formicary_task_queue_wait_seconds", Unit::Seconds, wait);
         metrics::describe_histogram!("formicary_task_run_seconds", Unit::Seconds, "How long tasks ran.");
@@ -213,6 +218,10 @@ impl Observer for Metrics {
         if let Some((_, counter)) = self.refused.iter().find(|(of, _)| *of == kind) {
             counter.increment(1);
         }
+    }
+
+    fn retried(&self, _retry: &RetryInfo<'_>) {
+        self.retried.increment(1);
     }
 
     fn worker_started(&self, _worker: usize) {

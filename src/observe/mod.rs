@@ -31,7 +31,7 @@ mod watchdog;
 
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
-pub use crate::engine::observer::{Observer, PoolInfo, TaskEnd, TaskInfo};
+pub use crate::engine::observer::{Observer, PoolInfo, RetryInfo, TaskEnd, TaskInfo};
 pub use histogram::Histogram;
 pub(crate) use latencies::latencies_of;
 pub use latencies::{Latencies, NamedLatencies};

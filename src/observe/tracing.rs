@@ -7,7 +7,7 @@ use tracing::dispatcher::{self, DefaultGuard, Dispatch as Subscriber};
 use tracing::span::{EnteredSpan, Span};
 
 use super::labels::reason;
-use super::{Observer, PoolInfo};
+use super::{Observer, PoolInfo, RetryInfo};
 use crate::error::SubmitErrorKind;
 use crate::pool::builder::Builder;
 use crate::queue::Dispatch;
@@ -25,6 +25,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// | span `task` | `INFO` | `task`, the name that the task was submitted with, and `worker` |
     /// | event "task panicked", in the task's span | `ERROR` | |
     /// | event "submission refused", in the submitter's span | `WARN` | `reason`: `full`, `overloaded`, `timed_out`, `cancelled`, `closed`, `spawn`, `would_deadlock` or `too_large` |
+    /// | event "attempt failed, to be retried" | `WARN` | `task`, the name if there is one, `attempts`, the number made, and `delay`, before the next |
     /// | events "pool paused", "pool resumed", "pool tuned" | `INFO` | of the last: `workers` |
     /// | events "worker started", "worker stopped" | `TRACE` | `worker` |
     ///
@@ -122,6 +123,12 @@ impl Observer for Events {
     fn refused(&self, kind: SubmitErrorKind) {
         let reason = reason(kind);
         tracing::warn!(target: "formicary", pool = text(&self.pool), reason, "submission refused");
+    }
+
+    fn retried(&self, retry: &RetryInfo<'_>) {
+        let &RetryInfo { name: task, attempts, delay } = retry;
+        let pool = text(&self.pool);
+        tracing::warn!(target: "formicary", pool, task, attempts, ?delay, "attempt failed, to be retried");
     }
 
     fn worker_started(&self, worker: usize) {

@@ -11,9 +11,11 @@ use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
 /// A pool of any kind, or a limited view of one.
-pub trait AnyPool: Sync {
+pub trait AnyPool: Sync + 'static {
     type Runner: Runner;
     type Dispatch: Dispatch;
+    /// What all references to the pool share: its engine, or the view. It does not keep the pool open.
+    type Shared: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Clone + Send;
     /// The same pool or view, for the tasks of one key.
     type Lane: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Send;
 
@@ -24,23 +26,26 @@ pub trait AnyPool: Sync {
 
     /// The budget from which its tasks take their weights.
     fn budget(&self) -> Option<Semaphore> {
-        self.engine().budget().cloned()
+        Engine::budget(self.engine()).cloned()
     }
+
+    fn shared(&self) -> Self::Shared;
 
     /// Waits, without a thread, until a task would find room, or would be refused for another reason. Nothing is reserved.
     #[cfg(feature = "tower")]
     fn room(&self) -> impl Future<Output = ()> + Send {
-        self.engine().room()
+        // Not the method of this trait, which the reference to an engine has too.
+        Engine::room(self.engine())
     }
 
     /// Whether it accepts nothing any more.
     fn is_closed(&self) -> bool {
-        self.engine().is_closed()
+        Engine::is_closed(self.engine())
     }
 
     /// A submission was refused before it came to [`admit`](Self::admit). The refusals of a view are not in the pool's figures.
     fn note_refusal(&self, kind: SubmitErrorKind) {
-        self.engine().note_refusal(&SubmitOptions::from(WaitMode::Never), kind);
+        Engine::note_refusal(self.engine(), &SubmitOptions::from(WaitMode::Never), kind);
     }
 
     /// Where a task that was accepted before, and has run, is queued again.

@@ -23,6 +23,7 @@ impl<P: AnyPool> AnyPool for InOrder<P> {
     type Runner = P::Runner;
     type Dispatch = P::Dispatch;
     type Lane = <P::Lane as AnyPool>::Lane;
+    type Shared = <P::Lane as AnyPool>::Shared;
 
     fn lane(&self, key: u64) -> Self::Lane {
         self.0.lane(key)
@@ -30,6 +31,10 @@ impl<P: AnyPool> AnyPool for InOrder<P> {
 
     fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
         self.0.engine()
+    }
+
+    fn shared(&self) -> Self::Shared {
+        self.0.shared()
     }
 
     #[cfg(feature = "async")]

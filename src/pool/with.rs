@@ -44,7 +44,7 @@ use crate::sync::Arc;
 /// ```
 #[must_use = "options do nothing until a verb is called on them"]
 pub struct With<'p, P> {
-    pub(super) pool: &'p P,
+    pub(crate) pool: &'p P,
     /// The number of the key or of the level, as the queue knows it.
     pub(super) key: Option<u64>,
     pub(super) tenant: Option<Tenant>,
@@ -52,9 +52,9 @@ pub struct With<'p, P> {
     pub(super) order: Option<u64>,
     pub(super) room_timeout: Option<Duration>,
     pub(super) timeout: Option<Duration>,
-    pub(super) deadline: Option<Instant>,
-    pub(super) token: Option<CancelToken>,
-    pub(super) name: Option<Arc<str>>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) token: Option<CancelToken>,
+    pub(crate) name: Option<Arc<str>>,
     pub(super) weight: Option<usize>,
     /// The number of the key of a rate.
     pub(super) rate_key: Option<u64>,
@@ -94,6 +94,31 @@ impl<'p, P> With<'p, P> {
     {
         self.rate_key = Some(self.pool.engine().number_of(key));
         self
+    }
+
+    /// The options without their pool, to [`bind`](Self::bind) them later.
+    pub(crate) fn unbound(&self) -> With<'static, ()> {
+        self.bind(&())
+    }
+
+    /// The same options for another pool, or another reference to the same. A key keeps its number, which is of the pool that it was set for.
+    pub(crate) fn bind<'q, Q>(&self, pool: &'q Q) -> With<'q, Q> {
+        let &With { pool: _, key, order, room_timeout, timeout, deadline, max_queue_time, weight, rate_key, .. } = self;
+        let (token, name, tenant) = (self.token.clone(), self.name.clone(), self.tenant.clone());
+        With {
+            pool,
+            key,
+            tenant,
+            order,
+            room_timeout,
+            timeout,
+            deadline,
+            token,
+            name,
+            weight,
+            rate_key,
+            max_queue_time,
+        }
     }
 
     /// Limits the wait for room, and nothing after it. With this a verb also waits on a

@@ -26,4 +26,5 @@ mod explore;
 mod handles;
 mod owners;
 mod recursive;
+mod retrying;
 mod tasks;

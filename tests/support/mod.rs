@@ -12,6 +12,7 @@ pub mod races;
 pub mod random;
 pub mod sharded;
 pub mod tokens;
+pub mod tries;
 pub mod verbs;
 pub mod waking;
 

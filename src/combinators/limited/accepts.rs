@@ -4,6 +4,7 @@ use std::future::Future;
 
 use super::Limited;
 use super::in_order::Lane;
+use super::view::View;
 use crate::engine::{Engine, SubmitOptions};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::pool::{Accepts, AnyPool, Item};
@@ -17,9 +18,10 @@ impl<P: AnyPool> AnyPool for Limited<P> {
     type Runner = P::Runner;
     type Dispatch = P::Dispatch;
     type Lane = Lane<P::Runner, P::Dispatch>;
+    type Shared = Arc<View<P::Runner, P::Dispatch>>;
 
     fn lane(&self, key: u64) -> Self::Lane {
-        Lane::of_view(&self.view, key)
+        self.view.lane(key)
     }
 
     fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
@@ -27,28 +29,31 @@ impl<P: AnyPool> AnyPool for Limited<P> {
     }
 
     fn budget(&self) -> Option<Semaphore> {
-        let budget = self.view.tree.state.lock().budget(&self.view.chain);
-        budget.or_else(|| self.engine().budget().cloned())
+        AnyPool::budget(&self.view)
+    }
+
+    fn shared(&self) -> Self::Shared {
+        Arc::clone(&self.view)
     }
 
     #[cfg(feature = "tower")]
     async fn room(&self) {
-        self.view.room().await;
+        AnyPool::room(&self.view).await;
     }
 
     fn is_closed(&self) -> bool {
-        self.view.is_closed(&self.view.tree.state.lock())
+        AnyPool::is_closed(&self.view)
     }
 
     fn note_refusal(&self, _kind: SubmitErrorKind) {}
 
     #[cfg(feature = "async")]
     fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<P>>> {
-        Arc::clone(&self.view) as _
+        self.view.reentry()
     }
 
     fn in_view(&self) -> Option<InView> {
-        Some(self.view.in_view())
+        AnyPool::in_view(&self.view)
     }
 
     fn admit<I>(
@@ -58,12 +63,11 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         view: Option<&InView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
-        self.view.submit(input, make, view, options)
+        self.view.admit(input, make, view, options)
     }
 
-    /// Each task may have to wait for a permit of its own.
-    fn admit_batch(&self, _batch: &mut impl LazyBatch<Item<P>>, _options: &SubmitOptions<'_>) -> usize {
-        0
+    fn admit_batch(&self, batch: &mut impl LazyBatch<Item<P>>, options: &SubmitOptions<'_>) -> usize {
+        self.view.admit_batch(batch, options)
     }
 
     fn admit_async<'p>(
@@ -72,7 +76,7 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.submit_async(item, view, options)
+        self.view.admit_async(item, view, options)
     }
 }
 

@@ -17,9 +17,15 @@ pub struct Lane<R: Runner, D: Dispatch> {
     view: Arc<View<R, D>>,
 }
 
+impl<R: Runner, D: Dispatch> Clone for Lane<R, D> {
+    fn clone(&self) -> Self {
+        Lane { view: Arc::clone(&self.view) }
+    }
+}
+
 impl<R: Runner, D: Dispatch> Lane<R, D> {
     /// Of a pool.
-    fn of_pool(engine: &Arc<Engine<R, D>>, key: u64) -> Self {
+    pub(super) fn of_pool(engine: &Arc<Engine<R, D>>, key: u64) -> Self {
         let lanes = Arc::clone(engine.lanes(|| {
             let lanes = Lanes::<R, D>::new();
             engine.add_views(Arc::as_ptr(&lanes).addr(), Arc::downgrade(&lanes) as _);
@@ -40,9 +46,14 @@ impl<R: Runner, D: Dispatch> AnyPool for Lane<R, D> {
     type Runner = R;
     type Dispatch = D;
     type Lane = Self;
+    type Shared = Self;
 
     fn lane(&self, _key: u64) -> Self {
-        Lane { view: Arc::clone(&self.view) }
+        self.clone()
+    }
+
+    fn shared(&self) -> Self {
+        self.clone()
     }
 
     fn engine(&self) -> &Arc<Engine<R, D>> {
@@ -86,6 +97,7 @@ impl<D: Dispatch> AnyPool for Pool<D> {
     type Runner = CallTask;
     type Dispatch = D;
     type Lane = Lane<CallTask, D>;
+    type Shared = Arc<Engine<Self::Runner, D>>;
 
     fn lane(&self, key: u64) -> Self::Lane {
         Lane::of_pool(&self.engine, key)
@@ -93,6 +105,10 @@ impl<D: Dispatch> AnyPool for Pool<D> {
 
     fn engine(&self) -> &Arc<Engine<CallTask, D>> {
         &self.engine
+    }
+
+    fn shared(&self) -> Self::Shared {
+        Arc::clone(&self.engine)
     }
 
     #[cfg(feature = "async")]
@@ -105,6 +121,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc
     type Runner = CallFunc<T, R>;
     type Dispatch = D;
     type Lane = Lane<Self::Runner, D>;
+    type Shared = Arc<Engine<Self::Runner, D>>;
 
     fn lane(&self, key: u64) -> Self::Lane {
         Lane::of_pool(&self.engine, key)
@@ -112,6 +129,10 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, D>> {
         &self.engine
+    }
+
+    fn shared(&self) -> Self::Shared {
+        Arc::clone(&self.engine)
     }
 
     #[cfg(feature = "async")]
@@ -124,6 +145,7 @@ impl<W: Worker, D: Dispatch> AnyPool for StatefulPool<W, D> {
     type Runner = RunWorker<W>;
     type Dispatch = D;
     type Lane = Lane<RunWorker<W>, D>;
+    type Shared = Arc<Engine<Self::Runner, D>>;
 
     fn lane(&self, key: u64) -> Self::Lane {
         Lane::of_pool(&self.engine, key)
@@ -131,6 +153,10 @@ impl<W: Worker, D: Dispatch> AnyPool for StatefulPool<W, D> {
 
     fn engine(&self) -> &Arc<Engine<RunWorker<W>, D>> {
         &self.engine
+    }
+
+    fn shared(&self) -> Self::Shared {
+        Arc::clone(&self.engine)
     }
 
     #[cfg(feature = "async")]

@@ -27,6 +27,7 @@ mod quota;
 mod rate;
 #[cfg(feature = "async")]
 mod reentry;
+mod shared;
 mod state;
 mod stats;
 pub(crate) mod steering;

@@ -164,8 +164,9 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         chain.iter().filter_map(|id| self.nodes.get(id)).map(|node| &**node).all(is_so)
     }
 
+    /// A view that is gone was closed before. References to it may be left ([`Linked`](crate::Linked)).
     pub(super) fn is_closed(&self, chain: &[ViewId]) -> bool {
-        !self.all(chain, |node| !node.is_closed)
+        chain.iter().any(|id| self.nodes.get(id).is_none_or(|node| node.is_closed))
     }
 
     /// The budget of the first of these views that has one.

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
@@ -233,6 +233,11 @@ impl<T: Send + 'static> Handle<T> {
             Arc::clone(&self.task_state).run_for_poll(&waiter);
         }
         self.task_state.poll(Some(waiter()))
+    }
+
+    /// As a poll of the future by one of the crate's own, which is polled where it is woken. It never runs the task.
+    pub(crate) fn poll_inline(&mut self, waker: &Waker) -> Option<Result<T, JoinError>> {
+        self.task_state.poll(Some(Waiter::Inline(waker.clone())))
     }
 
     /// Turns this into a handle that can be cloned, and joined by several threads and more than once.
