@@ -247,7 +247,8 @@ impl<D: Dispatch> Pool<D> {
     /// - **A pending future holds no worker and no room.** [`wait_idle`](crate::PoolControl::wait_idle) does not wait for it, and it may
     ///   wait for timers and sockets of any runtime whose reactor runs elsewhere. To wait for it, join its handle. A worker that does so
     ///   while no other worker could poll it gets `WouldDeadlock`.
-    /// - **Cancelling**, by the handle or by its [`token`](Handle::token), drops the future on a worker, in its next poll, which is queued
+    /// - **Cancelling**, by the handle (whose [`cancel`](Handle::cancel) returns `false`, as for a task that has started) or by its
+    ///   [`token`](Handle::token), drops the future on a worker, in its next poll, which is queued
     ///   at once. Dropping the handle lets it run on.
     /// - **When the pool is closed**, by any kind of shutdown or by a drop, polls that are queued still run, unless the shutdown takes them
     ///   out. All other futures are dropped, by the thread that closes the pool or by the worker whose poll has left them pending; their

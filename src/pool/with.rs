@@ -229,7 +229,7 @@ impl<P: AnyPool> With<'_, P> {
     ///   in their order. A view of a pool that ends drops what waits in it.
     /// - **Views.** A view orders its own tasks: the same key orders neither the pool's tasks nor another view's. On a view, each task that
     ///   ends looks at each key of the view with unfinished tasks.
-    /// - **Costs.** A key with unfinished tasks takes about 1.5 kB. When its last task has ended nothing is left of it. Where two keys have
+    /// - **Costs.** A key with unfinished tasks takes about 1.7 kB. When its last task has ended nothing is left of it. Where two keys have
     ///   the same hash (64 bits, seeded for each pool), their tasks are in one order.
     ///
     /// ```

@@ -11,8 +11,8 @@ use crate::support::verbs::{assert_each_verb_refuses, each_verb_with_each_option
 use crate::support::waking::block_on;
 use crate::support::{Count, Gate, RunTask, eventually, on_every_dispatch, quiet_panics};
 use formicary::{
-    Accepts, Builder, CancelToken, Dispatch, Limited, Nested, OnDrop, Pool, PoolControl, PoolWithFunc, StatefulPool,
-    SubmitErrorKind, Task, as_completed, wait_any,
+    Accepts, Builder, CancelToken, Dispatch, Limited, Nested, OnDrop, Overflow, Pool, PoolControl, PoolWithFunc,
+    StatefulPool, SubmitErrorKind, Task, as_completed, wait_any,
 };
 use parking_lot::Mutex;
 
@@ -282,9 +282,31 @@ fn runs_what_is_before<D: Dispatch>() {
     }
 }
 
+/// The same in a view whose only permit the waiting task has: the tasks of the key run with that.
+fn runs_with_the_permit_of_the_view<D: Dispatch>() {
+    for workers in [1, 3] {
+        let pool = builder::<D>(workers, 100).build().unwrap();
+        let (view, log) = (Arc::new(pool.limited(1)), Log::default());
+        let (own, noted) = (Arc::clone(&view), Arc::clone(&log));
+        let waits = move || {
+            let lane = own.with().in_order(1);
+            (0..5).for_each(|n| lane.submit(noting(&noted, n)).unwrap());
+            lane.spawn(noting(&noted, 5)).unwrap().join().unwrap();
+            lane.submit(noting(&noted, 6)).unwrap();
+            lane.run(noting(&noted, 7)).unwrap();
+        };
+        view.run(waits).unwrap();
+        assert!(log.lock().iter().copied().eq(0..8), "{:?}", log.lock());
+        assert!(view.wait_idle() && pool.wait_idle());
+        let stats = view.stats();
+        assert_eq!((stats.submitted, stats.completed, stats.peak_running), (9, 9, 1), "{stats:?}");
+    }
+}
+
 #[test]
 fn a_worker_that_waits_for_another_key_runs_what_is_before() {
     on_every_dispatch!(runs_what_is_before);
+    on_every_dispatch!(runs_with_the_permit_of_the_view);
 }
 
 /// The end of a task, whatever it is, lets the next start.
@@ -481,4 +503,61 @@ fn at_random<D: Dispatch>() {
 #[test]
 fn each_task_has_one_end() {
     on_every_dispatch!(at_random);
+}
+
+/// The policies of a full pool, and tasks that wait for too long: what is dropped is counted, and the rest keeps its order.
+fn policies<D: Dispatch>() {
+    for policy in [Overflow::DropOldest, Overflow::DropNewest, Overflow::CallerRuns] {
+        let (log, gate) = (Log::default(), Gate::new());
+        let pool = builder::<D>(1, 3).overflow(policy).build().unwrap();
+        let lane = pool.with().in_order(1);
+        lane.submit(gate.closure()).unwrap();
+        gate.await_arrivals(1);
+        lane.clone().max_queue_time(Duration::ZERO).submit(noting(&log, 9)).unwrap();
+        (0..2).for_each(|n| lane.submit(noting(&log, n)).unwrap());
+        // The key has as many as it may have: the caller of this one waits, or one is dropped.
+        together(2, |thread| match thread {
+            0 => lane.submit(noting(&log, 2)).unwrap(),
+            _ => {
+                eventually("it waits, or one is dropped", || {
+                    pool.stats().dropped > 0 || policy == Overflow::CallerRuns
+                });
+                gate.open();
+            }
+        });
+        assert!(pool.wait_idle());
+        let ran = std::mem::take(&mut *log.lock());
+        let expected: &[usize] = if policy == Overflow::DropNewest { &[0, 1] } else { &[0, 1, 2] };
+        assert_eq!(ran, expected, "{policy:?}");
+        let stats = pool.stats();
+        assert_eq!((stats.submitted, stats.completed), (stats.completed + stats.dropped, 1 + ran.len() as u64));
+        assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn what_is_dropped_leaves_the_order() {
+    on_every_dispatch!(policies);
+}
+
+/// A future is in the order from when it is accepted, not from when it was made.
+fn futures_in_order<D: Dispatch>() {
+    let (log, gate) = (Log::default(), Gate::new());
+    let pool = builder::<D>(2, 10).build().unwrap();
+    let lane = pool.with().in_order(1);
+    lane.submit(gate.closure()).unwrap();
+    gate.await_arrivals(1);
+    let made_first = lane.spawn_async(noting(&log, 2));
+    let made_last = lane.spawn_async(noting(&log, 1));
+    let handles = [block_on(made_last).unwrap(), block_on(made_first).unwrap()];
+    lane.submit(noting(&log, 3)).unwrap();
+    gate.open();
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    assert!(pool.wait_idle());
+    assert_eq!(*log.lock(), [1, 2, 3]);
+}
+
+#[test]
+fn acceptance_makes_the_order() {
+    on_every_dispatch!(futures_in_order);
 }
