@@ -162,7 +162,7 @@ pub use combinators::map::stream::{IterStream, MapStream};
 pub use combinators::map::{Map, Results};
 pub use combinators::scope::Scope;
 pub use engine::options::{
-    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread,
+    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnClose, OnDrop, TaskPanic, WorkerThread,
 };
 pub use engine::reconfigure::Reconfigure;
 pub use engine::stats::{Refusals, ShutdownReport, Stats};

@@ -21,6 +21,7 @@ mod lane_queues;
 mod lifecycle;
 mod mailboxes;
 mod minimum;
+mod missed;
 #[cfg(all(test, formicary_loom))]
 pub(crate) mod models;
 pub(crate) mod observer;
@@ -31,6 +32,7 @@ mod pausing;
 mod propagation;
 pub(crate) mod reconfigure;
 pub(crate) mod replacing;
+mod scheduled;
 mod settings;
 mod shutdown;
 mod spawning;
@@ -56,7 +58,9 @@ use std::sync::Weak;
 pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
+pub(crate) use missed::MissedHandler;
 pub(crate) use pausing::Pausing;
+pub(crate) use scheduled::{Entrance, Scheduled, ThroughView};
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
 pub(crate) use views::{BlockedAtView, PoolViews};
 
@@ -79,9 +83,11 @@ use counters::Counters;
 use lifecycle::Lifecycle;
 use mailboxes::Mailboxes;
 use minimum::Minimum;
+use missed::MissedTasks;
 use observer::{Observer, Observers, TaskEnd};
 use parking::Parking;
 use replacing::GivenUp;
+use scheduled::Schedule;
 use settings::Settings;
 use sweep::Sweeps;
 use threads::Threads;
@@ -98,7 +104,7 @@ pub trait Runner: Send + Sync + Sized + 'static {
     /// What a worker keeps between tasks. It is made, used and dropped on the worker's thread.
     type State;
     /// What a task that never ran comes back to the user as.
-    type Returned;
+    type Returned: Send + 'static;
 
     /// Whether user code makes the state, which can fail.
     const HAS_FACTORY: bool = false;
@@ -168,6 +174,8 @@ pub struct Engine<R: Runner, D: Dispatch> {
     given_up: GivenUp,
     running_tasks: RunningTasks,
     minimum: Minimum,
+    schedule: Schedule<R>,
+    missed: MissedTasks<R::Returned>,
     /// The seed of the hash of keys.
     seed: RandomState,
     /// Whether a drop of the pool must not wait.
@@ -227,6 +235,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             given_up: GivenUp::default(),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
+            schedule: Schedule::default(),
+            missed: MissedTasks::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
             is_dropped: AtomicBool::new(false),

@@ -40,6 +40,9 @@ pub struct Stats {
     /// Unfinished tasks beyond the bound of the queue, which the pool's own tasks have submitted; see
     /// [`Builder::nested`](crate::Builder::nested). They are also counted as queued or running.
     pub overcommitted: usize,
+    /// Tasks that were submitted for a time ([`With::after`](crate::With::after)) and have not entered the pool. They are in no other figure;
+    /// one that waits for room since its time has come also counts as a waiting submitter.
+    pub scheduled: usize,
     /// Submitters that wait for room.
     pub waiting: usize,
     /// Tasks ever accepted, and closures of [`Pool::join`](crate::Pool::join) that another worker ran.

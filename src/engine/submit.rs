@@ -98,10 +98,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     #[cold]
     pub(super) fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
-        if !(options.is_retry && kind.is_temporary()) {
-            self.counters.count_refusal(kind);
-            self.tell(|observer| observer.refused(kind));
+        if !options.is_uncounted && !(options.is_retry && kind.is_temporary()) {
+            self.count_refusal(kind);
         }
+    }
+
+    pub(super) fn count_refusal(&self, kind: SubmitErrorKind) {
+        self.counters.count_refusal(kind);
+        self.tell(|observer| observer.refused(kind));
     }
 
     /// Submits a task that has a state. A refusal returns the input out of the state.
@@ -221,6 +225,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return self.enter_observed(item, |item| self.push_to_own_list(item, lane));
         }
         self.push_to_own_list(item, lane)
+    }
+
+    /// Pushes a task beyond the bound, and beyond any limit of nested tasks. The caller ensures that workers look for it.
+    pub(super) fn push_scheduled(&self, item: &mut impl LazyItem<R::Item>, lane: usize) -> Result<(), Refused> {
+        if self.observers.is_some() {
+            return self.enter_observed(item, |item| self.queue.push_beyond(item, lane));
+        }
+        self.queue.push_beyond(item, lane)
     }
 
     fn push_to_own_list(&self, item: &mut (impl LazyItem<R::Item> + ?Sized), lane: usize) -> Result<(), Refused> {

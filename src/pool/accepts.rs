@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::engine::{Engine, Runner, SubmitOptions, ThroughView};
 use crate::error::SubmitError;
 use crate::queue::{Dispatch, LazyBatch};
 use crate::sync::Arc;
@@ -18,6 +18,11 @@ pub trait AnyPool: Sync {
 
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {
+        None
+    }
+
+    /// The view by which a scheduled task enters, if this is one. `_task` is its number in the view, if it has a state.
+    fn through_view(&self, _task: Option<u64>) -> Option<ThroughView<Self::Runner>> {
         None
     }
 

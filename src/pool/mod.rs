@@ -19,6 +19,7 @@ mod pause;
 mod propagating;
 mod ready_items;
 mod run_worker;
+mod scheduled;
 mod stateful;
 #[cfg(feature = "test-util")]
 mod test_util;

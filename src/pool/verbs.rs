@@ -17,16 +17,18 @@ use crate::task::in_view::InView;
 use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
 
 /// The options that a task carries.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
+    /// When the task is to enter the pool.
+    pub(super) due: Option<Instant>,
 }
 
 impl TaskOptions {
     pub(crate) fn is_none(&self) -> bool {
-        self.deadline.is_none() && self.token.is_none() && self.name.is_none()
+        self.deadline.is_none() && self.token.is_none() && self.name.is_none() && self.due.is_none()
     }
 
     /// Moves the deadline into the token, for a task whose caller does not wait with it.
@@ -178,10 +180,14 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let TaskOptions { deadline, token, name } = task_options;
+    let TaskOptions { deadline, token, name, due } = task_options;
     let (view, engine) = (pool.in_view(), pool.engine());
-    let has_extra = deadline.is_some() || name.is_some() || view.is_some() || engine.propagates();
-    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view, propagated: engine.capture() }));
+    let has_extra =
+        deadline.is_some() || name.is_some() || view.is_some() || due.is_some() || engine.propagates();
+    let extra = has_extra.then(|| {
+        let (schedule, propagated) = (due.map(|due| engine.place(due)), engine.capture());
+        Arc::new(Extra { deadline, name, view, schedule, propagated })
+    });
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
 }
 

@@ -12,7 +12,8 @@ use crate::sync::Arc;
 /// A pool, and options for the verbs that are called on this value; made by `with()` of each pool.
 ///
 /// The options can be combined, and the value can be kept, cloned and used any number of times. A method that sets an option takes the
-/// value and returns it; a verb borrows it. Durations count from the call of the verb, not from `with()`.
+/// value and returns it; a verb borrows it. Durations count from the call of the verb, not from `with()`; those of a task that enters at a
+/// [time](Self::at), from that time.
 ///
 /// | option | what it sets | default |
 /// |---|---|---|
@@ -20,6 +21,7 @@ use crate::sync::Arc;
 /// | [`room_timeout`](Self::room_timeout) | how long the verb waits for room | no limit; on a [`nonblocking`](crate::Builder::nonblocking) pool it does not wait |
 /// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when everything must be over: the wait for room, the time in the queue, and the run | never |
 /// | [`token`](Self::token) | the token that cancels the task and the wait for room | none |
+/// | [`after`](Self::after), [`at`](Self::at) | when the task enters the pool | at once |
 /// | [`name`](Self::name) | the task's name in panic reports and in [`Context::name`](crate::Context::name) | none |
 ///
 /// A token, a deadline or a name costs one heap allocation per task. A verb without them does not pay for it.
@@ -47,6 +49,8 @@ pub struct With<'p, P> {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
+    pub(super) after: Option<Duration>,
+    pub(super) at: Option<Instant>,
 }
 
 impl<P> Clone for With<'_, P> {
@@ -58,7 +62,17 @@ impl<P> Clone for With<'_, P> {
 /// The options.
 impl<'p, P> With<'p, P> {
     pub(crate) fn new(pool: &'p P) -> Self {
-        With { pool, key: None, room_timeout: None, timeout: None, deadline: None, token: None, name: None }
+        With {
+            pool,
+            key: None,
+            room_timeout: None,
+            timeout: None,
+            deadline: None,
+            token: None,
+            name: None,
+            after: None,
+            at: None,
+        }
     }
 
     /// Limits the wait for room, and nothing after it. With this a verb also waits on a
@@ -178,6 +192,8 @@ impl<P> fmt::Debug for With<'_, P> {
             .field("deadline", &self.deadline)
             .field("has_token", &self.token.is_some())
             .field("name", &self.name)
+            .field("after", &self.after)
+            .field("at", &self.at)
             .finish_non_exhaustive()
     }
 }

@@ -3,13 +3,13 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
+use super::scheduled::{self, time_from};
 use super::verbs::{self, TaskOptions};
 use super::with::With;
 use crate::cancel::{CancelToken, earlier};
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
-use crate::sync::clock::deadline;
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
@@ -19,27 +19,31 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 /// What the options amount to at the moment of a verb.
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
-        let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
-        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
+        let due = self.due();
+        let deadline = earlier(self.timeout.and_then(|limit| time_from(due, limit)), self.deadline);
+        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), due }
     }
 
-    fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
+    pub(super) fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
         self.pool.engine().options(self.key, mode).with_token(token)
     }
 
     /// How long a blocking verb waits for room.
     fn mode(&self, task_options: &TaskOptions) -> WaitMode {
-        match self.room_timeout.map(deadline) {
+        match self.room_timeout.map(|limit| time_from(task_options.due, limit)) {
             Some(room) => earlier(room, task_options.deadline).map_or(WaitMode::Forever, WaitMode::Until),
             None => task_options.deadline.map_or_else(|| verbs::mode(self.pool), WaitMode::Until),
         }
     }
 
-    fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
+    pub(super) fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
     {
+        if task_state.meta().schedule().is_some() {
+            return scheduled::schedule(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode));
+        }
         verbs::enter(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
     }
 
@@ -50,6 +54,9 @@ impl<'p, P: AnyPool> With<'p, P> {
     {
         if task_options.is_none() {
             return verbs::submit(self.pool, x, self.options(None, mode));
+        }
+        if let Some(due) = task_options.due {
+            return self.submit_at(due, x, task_options, mode);
         }
         verbs::submit_state(self.pool, x, task_options.in_token(), self.options(None, mode))
     }
@@ -84,6 +91,14 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
+        if task_state.meta().schedule().is_some() {
+            let due = task_state.meta().schedule().map(|schedule| schedule.place().0);
+            let room = self.room_timeout.and_then(|limit| time_from(due, limit));
+            let mode = room.map_or(WaitMode::Forever, WaitMode::Until);
+            let options = self.options(task_state.meta().token.as_ref(), mode);
+            scheduled::schedule(self.pool, &task_state, options)?;
+            return Ok(task_state);
+        }
         // A future has no other way to give up than its token, so a limit becomes a child of it.
         let token = task_state.meta().token.clone();
         let room = self.room_timeout.map(|limit| {

@@ -14,16 +14,18 @@ mod by_number;
 mod dispatch;
 mod entries;
 mod inside;
+mod scheduled;
 mod state;
 mod stats;
 mod verbs;
 mod view;
 
+use std::convert;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::engine::{Engine, Runner, SubmitOptions, ThroughView};
 use crate::error::SubmitError;
 use crate::pool::{Accepts, AnyPool, Item, Pool, PoolWithFunc, StatefulPool};
 use crate::queue::{Dispatch, LazyBatch};
@@ -347,6 +349,10 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         Some(self.view.in_view())
     }
 
+    fn through_view(&self, task: Option<u64>) -> Option<ThroughView<P::Runner>> {
+        Some(self.view.through(task))
+    }
+
     fn admit<I>(
         &self,
         input: I,
@@ -368,7 +374,7 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         task: Option<u64>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.submit_async(item, task, options)
+        self.view.submit_async(item, convert::identity, task, options)
     }
 }
 

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::MissedHandler;
 use crate::engine::observer::Observer;
 use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
@@ -21,7 +22,7 @@ use crate::task::propagated::Propagator;
 
 use extensions::Extensions;
 
-pub use policies::{Nested, OnDrop};
+pub use policies::{Nested, OnClose, OnDrop};
 pub use task_panic::TaskPanic;
 pub use worker_thread::WorkerThread;
 
@@ -86,6 +87,8 @@ pub(crate) struct Options {
     pub(crate) panic_handler: Option<PanicHandler>,
     pub(crate) panic_locations: bool,
     pub(crate) on_drop: OnDrop,
+    pub(crate) on_close: OnClose,
+    pub(crate) missed: Option<MissedHandler>,
     pub(crate) run_on: RunOn,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) extensions: Extensions,
@@ -117,6 +120,8 @@ impl Default for Options {
             panic_handler: None,
             panic_locations: false,
             on_drop: OnDrop::default(),
+            on_close: OnClose::default(),
+            missed: None,
             run_on: RunOn::default(),
             observers: Vec::new(),
             extensions: Extensions::default(),

@@ -15,6 +15,8 @@ pub(crate) enum PollAction {
     LeaveToOthers,
     /// The task has started, or cannot be run here, or waits for a permit. In the last case the waiter is woken when there may be one.
     Wait,
+    /// The time of the task has not come. The poll is to be repeated when it has: a worker may have to run the task then.
+    WaitForTime,
 }
 
 impl<I, O> TaskState<I, O> {
@@ -22,6 +24,9 @@ impl<I, O> TaskState<I, O> {
     pub(crate) fn poll_action(&self, waiter: impl FnOnce() -> Waiter) -> PollAction {
         if !current_worker::is_inside(self.meta.pool) || self.has_started() {
             return PollAction::Wait;
+        }
+        if self.is_scheduled() {
+            return PollAction::WaitForTime;
         }
         let left_to_others = Cell::new(false);
         let are_free = || {
@@ -44,7 +49,7 @@ impl<I, O> TaskState<I, O> {
     /// there may be one.
     pub(crate) fn can_be_run(&self, waiter: impl FnOnce() -> Waiter) -> bool {
         let Some(view) = self.meta.view() else { return false };
-        current_worker::is_inside(self.meta.pool) && !self.has_started() && view.is_up_to_caller(|| false, waiter)
+        current_worker::is_inside(self.meta.pool) && !self.has_started() && !self.is_scheduled() && view.is_up_to_caller(|| false, waiter)
     }
 
     /// While `has_next`: runs the tasks that keep the task of a view from its permits, and then the task.

@@ -7,6 +7,7 @@ use super::cancelling::Cancellable;
 use super::task_ref::Permit;
 use crate::cancel::CancelToken;
 use crate::task::current_worker::PoolId;
+use crate::task::in_schedule::InSchedule;
 use crate::task::in_view::InView;
 use crate::task::propagated::Propagated;
 
@@ -38,6 +39,8 @@ pub(crate) struct Extra {
     pub(crate) name: Option<Arc<str>>,
     /// The limited view that holds the task until it starts. The task runs under a permit of this view.
     pub(crate) view: Option<InView>,
+    /// Where the task waits for its time, if it was submitted for one.
+    pub(crate) schedule: Option<InSchedule>,
     /// What the task takes along from its submitter's thread.
     pub(crate) propagated: Option<Propagated>,
 }
@@ -57,6 +60,12 @@ impl<I, O> TaskMeta<I, O> {
     #[inline]
     pub(super) fn propagated(&self) -> Option<&Propagated> {
         self.extra.as_ref()?.propagated.as_ref()
+    }
+
+    /// Where the task has waited for its time, or still waits.
+    #[inline]
+    pub(crate) fn schedule(&self) -> Option<&InSchedule> {
+        self.extra.as_ref()?.schedule.as_ref()
     }
 
     /// The view that the task belongs to.

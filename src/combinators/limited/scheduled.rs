@@ -1,0 +1,41 @@
+//! Tasks that enter a view at a time. They are in the schedule of its pool until then.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::view::View;
+use crate::cancel::CancelToken;
+use crate::engine::{Entrance, Runner, Scheduled, SubmitOptions, ThroughView};
+use crate::error::SubmitError;
+use crate::queue::Dispatch;
+use crate::sync::Arc;
+
+impl<R: Runner, D: Dispatch> View<R, D> {
+    /// The way in for a scheduled task with this number, if it has one.
+    pub(super) fn through(self: &Arc<Self>, number: Option<u64>) -> ThroughView<R> {
+        let entrance = Arc::downgrade(self);
+        ThroughView { entrance, chain: Arc::clone(&self.chain), number }
+    }
+}
+
+impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
+    fn enter(
+        self: Arc<Self>,
+        task: Scheduled<R>,
+        options: SubmitOptions<'_>,
+    ) -> Result<(), SubmitError<Scheduled<R>>> {
+        let number = task.number();
+        self.submit(task, Scheduled::into_entered, number, options)
+    }
+
+    fn enter_async(
+        self: Arc<Self>,
+        task: Scheduled<R>,
+        token: CancelToken,
+    ) -> Pin<Box<dyn Future<Output = Result<(), SubmitError<Scheduled<R>>>> + Send>> {
+        Box::pin(async move {
+            let (number, options) = (task.number(), task.patient(&token));
+            self.submit_async(task, Scheduled::into_entered, number, options).await
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The verbs for tasks that enter the pool at a time.
+
+use std::time::{Duration, Instant};
+
+use super::accepts::{Accepts, AnyPool};
+use super::verbs::{self, TaskOptions};
+use super::with::With;
+use crate::engine::{Scheduled, SubmitOptions, WaitMode};
+use crate::error::SubmitError;
+use crate::sync::Arc;
+use crate::sync::clock;
+use crate::task::in_schedule::ScheduledTask;
+use crate::task::in_view::InView;
+use crate::task::state::TaskState;
+
+/// The time `limit` from `start`, or else from now; `None`, which means never, if the clock cannot represent it.
+pub(super) fn time_from(start: Option<Instant>, limit: Duration) -> Option<Instant> {
+    start.unwrap_or_else(clock::now).checked_add(limit)
+}
+
+/// The time `delay` from now, or the latest of half, a quarter and so on of it that the clock can represent, which is never.
+fn time_after(delay: Duration) -> Instant {
+    let now = clock::now();
+    let mut delays = std::iter::successors(Some(delay), |delay| Some(*delay / 2));
+    delays.find_map(|delay| now.checked_add(delay)).unwrap_or(now)
+}
+
+/// The time.
+impl<P> With<'_, P> {
+    /// Has the task enter the pool when `delay` is over, counted from the verb. As [`at`](Self::at); if both are set, the later time applies.
+    /// A delay beyond the range of the clock is for ever: the task waits until it is cancelled or the pool is closed.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let begun = Instant::now();
+    /// let handle = pool.with().after(Duration::from_millis(5)).spawn(Instant::now)?;
+    /// assert!(handle.join()? - begun >= Duration::from_millis(5));
+    ///
+    /// let handle = pool.with().after(Duration::from_secs(3600)).spawn(|| ())?;
+    /// assert_eq!(pool.stats().scheduled, 1);
+    /// handle.cancel();
+    /// assert_eq!(pool.stats().scheduled, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias("schedule", "submit_after", "execute_after", "delay"))]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.after = Some(delay);
+        self
+    }
+
+    /// Has the task enter the pool at `time`, or at once if that is over. A verb that returns a handle, or nothing, does not wait: it
+    /// returns when the task is scheduled. `run` waits for the result.
+    ///
+    /// Until then the task takes no room and no thread, and is in no figure but [`Stats::scheduled`](crate::Stats::scheduled). Scheduling
+    /// and cancelling take time in proportion to the logarithm of the number of scheduled tasks. [`Handle::cancel`](crate::Handle::cancel)
+    /// drops it at once; a token is looked at when the time has come. Tasks enter in the order of their times, and those of one time in
+    /// the order of the verbs. They enter as tasks from outside, also if a task of the pool has submitted them, and never before their
+    /// times: where a thread of the pool would run a task that it joins, it waits for this one, or is refused with `WouldDeadlock` if no other
+    /// worker is left.
+    ///
+    /// If the pool is full then, the task waits for room as any submitter does, without a thread and whatever
+    /// [`max_blocking`](crate::Builder::max_blocking) is; a `try_` verb, or a
+    /// [`nonblocking`](crate::Builder::nonblocking) pool, refuses it. [`timeout`](Self::timeout) and
+    /// [`room_timeout`](Self::room_timeout) count from `time`. A task that is refused at its time counts as refused, goes to the pool's
+    /// handler for [missed](crate::Builder::missed) tasks, and its handle has the reason
+    /// ([`JoinError::refusal`](crate::JoinError::refusal)). [`Builder::on_close`](crate::Builder::on_close) says what becomes of tasks whose
+    /// time has not come when the pool is closed.
+    ///
+    /// The one timer thread of the process submits them, so that is where a [`spawn_handler`](crate::Builder::spawn_handler) and observers
+    /// may be called. The verb is refused as `Spawn` if the system gives no such thread, and as `TimedOut` if the deadline of the task is
+    /// before its time.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let time = Instant::now() + Duration::from_millis(5);
+    /// assert!(pool.with().at(time).run(Instant::now)? >= time);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn at(mut self, time: Instant) -> Self {
+        self.at = Some(time);
+        self
+    }
+
+    /// When the task is to enter the pool.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let after = self.after.map(time_after);
+        after.max(self.at)
+    }
+}
+
+impl<P: AnyPool> With<'_, P> {
+    /// Schedules a task whose result is discarded.
+    #[cold]
+    pub(super) fn submit_at<X>(
+        &self,
+        due: Instant,
+        x: X,
+        task_options: TaskOptions,
+        mode: WaitMode,
+    ) -> Result<(), SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let engine = self.pool.engine();
+        let needs_state = engine.propagates() || !TaskOptions { due: None, ..task_options.clone() }.is_none();
+        if needs_state {
+            let task_state = verbs::detached_state(self.pool, x, task_options.in_token());
+            return self.enter(&task_state, mode);
+        }
+        let options = self.options(None, mode);
+        let task = Scheduled::new(P::plain(x), None, &options).through(self.pool.through_view(None));
+        let scheduled = engine.schedule(engine.next_place(due), task, &options);
+        scheduled.map_err(|refusal| refusal.map(|task| P::into_input(task.into_item())))
+    }
+}
+
+/// Schedules the task of a state.
+pub(super) fn schedule<P, X>(
+    pool: &P,
+    task_state: &Arc<TaskState<X, P::Output>>,
+    options: SubmitOptions<'_>,
+) -> Result<(), SubmitError<X>>
+where
+    P: Accepts<X>,
+    X: Send + 'static,
+{
+    let Some(place) = task_state.meta().schedule() else { unreachable!("a scheduled task has a place") };
+    let number = task_state.meta().view().map(InView::task);
+    let state = Arc::clone(task_state) as Arc<dyn ScheduledTask>;
+    let task = Scheduled::new(P::answered(task_state), Some(state), &options).through(pool.through_view(number));
+    pool.engine()
+        .schedule(place.place(), task, &options)
+        .map_err(|refusal| task_state.refused(refusal.kind()))
+}
