@@ -85,10 +85,7 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(
-            self.0,
-            Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_) | Cause::Refused(_)
-        )
+        matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_) | Cause::Refused(_))
     }
 
     /// Whether the task never ran because its worker's state could not be created.

@@ -1,1 +1,3 @@
 //! Flow control around pools.
+
+pub(crate) mod every;

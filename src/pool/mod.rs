@@ -36,6 +36,7 @@ pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use control::PoolControl;
 pub use function::{Function, PoolWithFunc};
 pub use pause::PauseGuard;
+pub(crate) use scheduled::{WeakWith, time_after};
 pub use stateful::{StatefulPool, States};
 pub use with::With;
 pub use worker_pool::WorkerPool;

@@ -1,12 +1,14 @@
 //! The verbs for tasks that enter the pool at a time.
 
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use super::accepts::{Accepts, AnyPool};
 use super::verbs::{self, TaskOptions};
 use super::with::With;
-use crate::engine::{Scheduled, SubmitOptions, WaitMode};
-use crate::error::SubmitError;
+use crate::cancel::earlier;
+use crate::engine::{Engine, Entrance, Scheduled, SubmitOptions, ThroughView, WaitMode};
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::sync::Arc;
 use crate::sync::clock;
 use crate::task::in_schedule::ScheduledTask;
@@ -18,11 +20,10 @@ pub(super) fn time_from(start: Option<Instant>, limit: Duration) -> Option<Insta
     start.unwrap_or_else(clock::now).checked_add(limit)
 }
 
-/// The time `delay` from now, or the latest of half, a quarter and so on of it that the clock can represent, which is never.
-fn time_after(delay: Duration) -> Instant {
-    let now = clock::now();
+/// The time `delay` from `start`, or the latest of half, a quarter and so on of it that the clock can represent, which is never.
+pub(crate) fn time_after(start: Instant, delay: Duration) -> Instant {
     let mut delays = std::iter::successors(Some(delay), |delay| Some(*delay / 2));
-    delays.find_map(|delay| now.checked_add(delay)).unwrap_or(now)
+    delays.find_map(|delay| start.checked_add(delay)).unwrap_or(start)
 }
 
 /// The time.
@@ -86,8 +87,8 @@ impl<P> With<'_, P> {
     }
 
     /// When the task is to enter the pool.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let after = self.after.map(time_after);
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let after = self.after.map(|delay| time_after(clock::now(), delay));
         after.max(self.at)
     }
 }
@@ -129,11 +130,83 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
+    let through = |number| pool.through_view(number);
+    schedule_in::<P, X>(pool.engine(), through, task_state, options)
+}
+
+/// The same for a pool of which only the engine is at hand. `through` gives the view for the number of a task, if there is one.
+fn schedule_in<P, X>(
+    engine: &Arc<Engine<P::Runner, P::Dispatch>>,
+    through: impl FnOnce(Option<u64>) -> Option<ThroughView<P::Runner>>,
+    task_state: &Arc<TaskState<X, P::Output>>,
+    options: SubmitOptions<'_>,
+) -> Result<(), SubmitError<X>>
+where
+    P: Accepts<X>,
+    X: Send + 'static,
+{
     let Some(place) = task_state.meta().schedule() else { unreachable!("a scheduled task has a place") };
-    let number = task_state.meta().view().map(InView::task);
     let state = Arc::clone(task_state) as Arc<dyn ScheduledTask>;
-    let task = Scheduled::new(P::answered(task_state), Some(state), &options).through(pool.through_view(number));
-    pool.engine()
-        .schedule(place.place(), task, &options)
-        .map_err(|refusal| task_state.refused(refusal.kind()))
+    let task = Scheduled::new(P::answered(task_state), Some(state), &options);
+    let task = task.through(through(task_state.meta().view().map(InView::task)));
+    let scheduled = engine.schedule(place.place(), task, &options);
+    scheduled.map_err(|refusal| task_state.refused(refusal.kind()))
+}
+
+/// A pool or a view, with options, that this does not keep. For tasks that are scheduled one after the other.
+pub(crate) struct WeakWith<P: AnyPool> {
+    engine: Weak<Engine<P::Runner, P::Dispatch>>,
+    /// The view, if it is one.
+    entrance: Option<Weak<dyn Entrance<P::Runner>>>,
+    key: Option<u64>,
+    room_timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    task_options: TaskOptions,
+}
+
+impl<P: AnyPool> WeakWith<P> {
+    pub(crate) fn new(with: &With<'_, P>) -> Self {
+        let (token, name) = (with.token.clone(), with.name.clone());
+        WeakWith {
+            engine: Arc::downgrade(with.pool.engine()),
+            entrance: with.pool.through_view(None).map(|through| through.entrance),
+            key: with.key,
+            room_timeout: with.room_timeout,
+            timeout: with.timeout,
+            task_options: TaskOptions { deadline: with.deadline, token, name, due: None },
+        }
+    }
+
+    /// Runs user code whose panic is counted by the pool. `None`: it panicked, or the pool is gone.
+    pub(crate) fn catch_user_panic<O>(&self, f: impl FnOnce() -> O) -> Option<O> {
+        self.engine.upgrade()?.catch_user_panic(f)
+    }
+
+    /// Schedules a task, and returns its state.
+    pub(crate) fn schedule<X>(&self, due: Instant, x: X) -> Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let closed = SubmitErrorKind::Closed;
+        let Some(engine) = self.engine.upgrade() else { return Err(SubmitError::new(closed, x)) };
+        let view = self.entrance.as_ref().map(Weak::upgrade);
+        let Some(view) = view.map_or(Some(None), |view| view.map(Some)) else {
+            return Err(SubmitError::new(closed, x));
+        };
+        let options = self.task_options.clone();
+        let deadline = earlier(self.timeout.and_then(|limit| due.checked_add(limit)), options.deadline);
+        let room = self.room_timeout.map(|limit| due.checked_add(limit));
+        let mode = match room {
+            Some(room) => earlier(room, deadline).map_or(WaitMode::Forever, WaitMode::Until),
+            None => deadline.map_or_else(|| engine.default_mode(), WaitMode::Until),
+        };
+        let options = TaskOptions { deadline, due: Some(due), ..options }.in_token();
+        let in_view = view.as_ref().and_then(|view| Arc::clone(view).in_view());
+        let task_state = verbs::task_state_in::<P, X>(&engine, in_view, x, options, false);
+        let through = |number| view.as_ref().and_then(|view| Arc::clone(view).through(number));
+        let options = engine.options(self.key, mode).with_token(task_state.meta().token.as_ref());
+        schedule_in::<P, X>(&engine, through, &task_state, options)?;
+        Ok(task_state)
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::accepts::{Accepts, AnyPool};
 use super::ready_items::{MOST_AT_A_TIME, ReadyItems, are_at_hand};
 use crate::cancel::{CancelReason, CancelToken};
-use crate::engine::{SubmitOptions, WaitMode};
+use crate::engine::{Engine, SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
@@ -180,10 +180,23 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
+    task_state_in::<P, X>(pool.engine(), pool.in_view(), x, task_options, is_call)
+}
+
+/// The same for a pool of which only the engine is at hand, and what the state keeps of the view.
+pub(super) fn task_state_in<P, X>(
+    engine: &Engine<P::Runner, P::Dispatch>,
+    view: Option<InView>,
+    x: X,
+    task_options: TaskOptions,
+    is_call: bool,
+) -> Arc<TaskState<X, P::Output>>
+where
+    P: Accepts<X>,
+    X: Send + 'static,
+{
     let TaskOptions { deadline, token, name, due } = task_options;
-    let (view, engine) = (pool.in_view(), pool.engine());
-    let has_extra =
-        deadline.is_some() || name.is_some() || view.is_some() || due.is_some() || engine.propagates();
+    let has_extra = deadline.is_some() || name.is_some() || view.is_some() || due.is_some() || engine.propagates();
     let extra = has_extra.then(|| {
         let (schedule, propagated) = (due.map(|due| engine.place(due)), engine.capture());
         Arc::new(Extra { deadline, name, view, schedule, propagated })

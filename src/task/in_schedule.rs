@@ -21,7 +21,7 @@ pub(crate) trait Schedules: Send + Sync {
 }
 
 /// What the state of a scheduled task knows. Does not keep the pool.
-pub struct InSchedule {
+pub(crate) struct InSchedule {
     schedule: Weak<dyn Schedules>,
     place: Place,
 }

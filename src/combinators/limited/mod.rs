@@ -350,7 +350,7 @@ impl<P: AnyPool> AnyPool for Limited<P> {
     }
 
     fn through_view(&self, task: Option<u64>) -> Option<ThroughView<P::Runner>> {
-        Some(self.view.through(task))
+        Some(self.view.entrance(task))
     }
 
     fn admit<I>(

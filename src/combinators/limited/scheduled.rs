@@ -9,21 +9,18 @@ use crate::engine::{Entrance, Runner, Scheduled, SubmitOptions, ThroughView};
 use crate::error::SubmitError;
 use crate::queue::Dispatch;
 use crate::sync::Arc;
+use crate::task::in_view::InView;
 
 impl<R: Runner, D: Dispatch> View<R, D> {
-    /// The way in for a scheduled task with this number, if it has one.
-    pub(super) fn through(self: &Arc<Self>, number: Option<u64>) -> ThroughView<R> {
-        let entrance = Arc::downgrade(self);
+    /// The way in for a scheduled task with this number, if it has a state.
+    pub(super) fn entrance(self: &Arc<Self>, number: Option<u64>) -> ThroughView<R> {
+        let entrance = Arc::downgrade(self) as _;
         ThroughView { entrance, chain: Arc::clone(&self.chain), number }
     }
 }
 
 impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
-    fn enter(
-        self: Arc<Self>,
-        task: Scheduled<R>,
-        options: SubmitOptions<'_>,
-    ) -> Result<(), SubmitError<Scheduled<R>>> {
+    fn enter(self: Arc<Self>, task: Scheduled<R>, options: SubmitOptions<'_>) -> Result<(), SubmitError<Scheduled<R>>> {
         let number = task.number();
         self.submit(task, Scheduled::into_entered, number, options)
     }
@@ -37,5 +34,13 @@ impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
             let (number, options) = (task.number(), task.patient(&token));
             self.submit_async(task, Scheduled::into_entered, number, options).await
         })
+    }
+
+    fn in_view(self: Arc<Self>) -> Option<InView> {
+        Some(View::in_view(&self))
+    }
+
+    fn through(self: Arc<Self>, task: Option<u64>) -> Option<ThroughView<R>> {
+        Some(self.entrance(task))
     }
 }

@@ -221,12 +221,7 @@ impl<T> Overflow<T> {
         own.publish(&state);
     }
 
-    fn push_shared(
-        &self,
-        item: &mut (impl LazyItem<T> + ?Sized),
-        lane: usize,
-        max: usize,
-    ) -> Result<(), Refused> {
+    fn push_shared(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize, max: usize) -> Result<(), Refused> {
         let mut shared = self.shared.lock();
         if shared.is_closed {
             return Err(Refused::Closed);

@@ -49,7 +49,10 @@ impl<I, O> TaskState<I, O> {
     /// there may be one.
     pub(crate) fn can_be_run(&self, waiter: impl FnOnce() -> Waiter) -> bool {
         let Some(view) = self.meta.view() else { return false };
-        current_worker::is_inside(self.meta.pool) && !self.has_started() && !self.is_scheduled() && view.is_up_to_caller(|| false, waiter)
+        current_worker::is_inside(self.meta.pool)
+            && !self.has_started()
+            && !self.is_scheduled()
+            && view.is_up_to_caller(|| false, waiter)
     }
 
     /// While `has_next`: runs the tasks that keep the task of a view from its permits, and then the task.

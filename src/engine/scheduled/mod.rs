@@ -10,32 +10,33 @@
 //!
 //! Tasks that did not start are handed to the user's handler on a thread that may block (`missed.rs`).
 
+mod closing;
+mod entering;
+mod missed;
+
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::counters::count;
-use super::observer::TaskEnd;
 use super::submit_options::{SubmitOptions, WaitMode};
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, earlier};
-use crate::engine::options::OnClose;
-use crate::error::{Cause, SubmitError, SubmitErrorKind};
-use crate::queue::{Dispatch, LazyWith};
+use crate::error::{SubmitError, SubmitErrorKind};
+use crate::queue::Dispatch;
 use crate::sync::clock;
-use crate::sync::detached_future::DetachedFuture;
 use crate::sync::timer::{Alarm, TIMER, is_timer_thread};
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
-use crate::sync::waking;
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::task::in_schedule::{InSchedule, Place, ScheduledTask, Schedules};
 use crate::task::in_view::ViewId;
 use crate::task::pending_polls::{PendingPoll, PendingPolls};
-use crate::task::state::{Retracted, RunOutcome};
+
+pub(crate) use entering::Entrance;
+use entering::Refusal;
+pub(crate) use missed::MissedHandler;
+pub(super) use missed::MissedTasks;
 
 /// So many tasks enter before the timer thread looks at its other alarms.
 const MOST_AT_A_TIME: usize = 256;
@@ -56,23 +57,12 @@ pub(crate) struct Scheduled<R: Runner> {
 }
 
 /// The view by which a task enters.
-pub(crate) struct ThroughView<R: Runner> {
+pub struct ThroughView<R: Runner> {
     pub(crate) entrance: Weak<dyn Entrance<R>>,
     /// The view and those that it is a view of.
     pub(crate) chain: Arc<[ViewId]>,
     /// The number of the task in the view, if it has a state.
     pub(crate) number: Option<u64>,
-}
-
-type Refusal<R> = SubmitError<Scheduled<R>>;
-type Entering<'f, R> = Pin<Box<dyn Future<Output = Result<(), Refusal<R>>> + Send + 'f>>;
-
-/// A pool or a view that scheduled tasks enter. A refusal is not counted.
-pub(crate) trait Entrance<R: Runner>: Send + Sync {
-    /// Takes a task in if there is room now.
-    fn enter(self: Arc<Self>, task: Scheduled<R>, options: SubmitOptions<'_>) -> Result<(), Refusal<R>>;
-    /// The same when there is room. Where the task is accepted, the caller has to ensure that there are workers.
-    fn enter_async(self: Arc<Self>, task: Scheduled<R>, token: CancelToken) -> Entering<'static, R>;
 }
 
 impl<R: Runner> Scheduled<R> {
@@ -123,7 +113,7 @@ impl<R: Runner> Scheduled<R> {
 }
 
 /// The scheduled tasks of a pool.
-pub(super) struct Schedule<R: Runner> {
+pub(in crate::engine) struct Schedule<R: Runner> {
     /// The number of the next task.
     next: AtomicU64,
     waker: OnceLock<Waker>,
@@ -167,12 +157,12 @@ impl<R: Runner> Default for Schedule<R> {
 
 impl<R: Runner> Schedule<R> {
     /// How many tasks have not entered the pool.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         let state = self.state.lock();
         state.tasks.len() + state.entering
     }
 
-    pub(super) fn open(&self) {
+    pub(in crate::engine) fn open(&self) {
         self.state.lock().is_closed = false;
     }
 
@@ -280,7 +270,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Has the tasks enter whose time has come, and sets the alarm for the next.
-    pub(super) fn enter_due(self: &Arc<Self>) {
+    pub(in crate::engine) fn enter_due(self: &Arc<Self>) {
         let now = clock::now();
         for _ in 0..MOST_AT_A_TIME {
             let due = self.schedule.state.lock().take_due(now);
@@ -291,7 +281,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// The timer thread must not become a worker, since a task takes as long as it takes: it asks again for one.
-    pub(super) fn leaves_work_to_others(&self) -> bool {
+    pub(in crate::engine) fn leaves_work_to_others(&self) -> bool {
         if !self.starts_threads() || !is_timer_thread() {
             return false;
         }
@@ -299,203 +289,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         state.worker_at = clock::now().checked_add(WORKER_AGAIN);
         self.set_alarm(&mut state);
         true
-    }
-
-    /// Has a task enter whose time has come: now, or when there is room.
-    fn enter_scheduled(self: &Arc<Self>, task: Scheduled<R>) {
-        let Some(entrance) = self.entrance(&task) else { return self.not_entered(task, SubmitErrorKind::Closed) };
-        if let Some(kind) = task.task.as_ref().and_then(|task| task.end()) {
-            return self.not_entered(task, kind);
-        }
-        let state = task.task.clone();
-        let options = task.options(WaitMode::Never);
-        match Arc::clone(&entrance).enter(task, options).map_err(SubmitError::into_parts) {
-            Ok(()) => self.has_entered(state.as_deref()),
-            Err((SubmitErrorKind::Full, task)) if !matches!(task.mode, WaitMode::Never) => {
-                self.wait_for_room_to_enter(entrance, task);
-            }
-            Err((kind, task)) => self.not_entered(task, kind),
-        }
-    }
-
-    /// Where the task enters. `None` if its view is gone.
-    fn entrance(self: &Arc<Self>, task: &Scheduled<R>) -> Option<Arc<dyn Entrance<R>>> {
-        match &task.view {
-            Some(view) => view.entrance.upgrade(),
-            None => Some(Arc::clone(self) as Arc<dyn Entrance<R>>),
-        }
-    }
-
-    fn has_entered(&self, task: Option<&dyn ScheduledTask>) {
-        self.schedule.note_entered();
-        if let Some(task) = task {
-            self.note_cancellable(task.given_token());
-        }
-        // Workers that poll this task, or others, may have to run it.
-        self.schedule.polls.notify_unless(|| false);
-    }
-
-    fn wait_for_room_to_enter(self: &Arc<Self>, entrance: Arc<dyn Entrance<R>>, task: Scheduled<R>) {
-        let engine = Arc::clone(self);
-        let waiting = DetachedFuture::new(async move {
-            let (token, state) = (task.wait_token(), task.task.clone());
-            let entered = entrance.enter_async(task, token).await;
-            // What follows may start a thread, or run user code.
-            waking::defer(move || match entered.map_err(SubmitError::into_parts) {
-                Ok(()) => {
-                    engine.has_entered(state.as_deref());
-                    engine.ensure_workers();
-                }
-                Err((kind, task)) => engine.not_entered(task, kind),
-            });
-        });
-        waiting.wake();
-    }
-
-    /// The pool has refused a task at its time.
-    fn not_entered(&self, task: Scheduled<R>, kind: SubmitErrorKind) {
-        let mut state = self.schedule.state.lock();
-        state.entering -= 1;
-        if let (SubmitErrorKind::Closed, Some(turned_away)) = (kind, &mut state.turned_away) {
-            return turned_away.push(task);
-        }
-        drop(state);
-        self.count_refusal(kind);
-        let cause = match kind {
-            SubmitErrorKind::Cancelled => Cause::Cancelled,
-            SubmitErrorKind::TimedOut => Cause::Expired,
-            kind => Cause::Refused(kind),
-        };
-        if let Retracted::Here(input) = R::retract(task.item, kind, cause) {
-            self.tell_missed(vec![SubmitError::new(kind, input)]);
-        }
-    }
-}
-
-/// What a close does with the tasks whose time has not come.
-impl<R: Runner, D: Dispatch> Engine<R, D> {
-    /// Takes in no more tasks, and takes out those that are there, in the order of their times.
-    fn take_schedule(&self, gives_back: bool) -> Vec<Scheduled<R>> {
-        let mut state = self.schedule.state.lock();
-        state.is_closed = true;
-        if gives_back {
-            state.turned_away.get_or_insert_default();
-        }
-        self.take_all(state)
-    }
-
-    fn take_all(&self, mut state: MutexGuard<'_, State<R>>) -> Vec<Scheduled<R>> {
-        let tasks = std::mem::take(&mut state.tasks);
-        let alarm = state.alarm.take();
-        drop(state);
-        drop(alarm);
-        tasks.into_values().collect()
-    }
-
-    /// Before a close after which the queue is worked off: has the scheduled tasks enter if they are to run now. Returns those that are to be
-    /// dropped after the close.
-    pub(super) fn enter_before_close(&self) -> Vec<Scheduled<R>> {
-        let tasks = self.take_schedule(false);
-        if self.options.on_close != OnClose::RunNow {
-            return tasks;
-        }
-        tasks.into_iter().filter_map(|task| self.enter_beyond_bound(task)).collect()
-    }
-
-    /// Returns the task if it does not enter. One of a view does not: the view lets none in when its pool is closed.
-    fn enter_beyond_bound(&self, task: Scheduled<R>) -> Option<Scheduled<R>> {
-        if task.view.is_some() || task.task.as_ref().is_some_and(|task| task.end().is_some()) {
-            return Some(task);
-        }
-        let (lane, state) = (task.lane, task.task.clone());
-        let mut lazy = LazyWith::new(task, Scheduled::into_entered);
-        if self.push_scheduled(&mut lazy, lane).is_err() {
-            return Some(lazy.into_input());
-        }
-        self.note_cancellable(state.as_ref().and_then(|task| task.given_token()));
-        None
-    }
-
-    /// Whether a close that gives tasks back also gives back those of the schedule.
-    pub(super) fn gives_schedule_back(&self) -> bool {
-        self.options.on_close != OnClose::Drop
-    }
-
-    /// Begins to give the scheduled tasks back.
-    pub(super) fn take_schedule_back(&self) -> Vec<Scheduled<R>> {
-        self.take_schedule(true)
-    }
-
-    /// Ends it: what the user gets of those that were taken, and of those that have found the pool closed since.
-    pub(super) fn give_schedule_back(&self, mut tasks: Vec<Scheduled<R>>) -> Vec<R::Returned> {
-        let turned_away = self.schedule.state.lock().turned_away.take();
-        tasks.extend(turned_away.into_iter().flatten());
-        self.give_back_scheduled(tasks)
-    }
-
-    /// What the user gets of tasks that have left the schedule. They count as returned.
-    pub(crate) fn give_back_scheduled(&self, tasks: Vec<Scheduled<R>>) -> Vec<R::Returned> {
-        let give = |task: Scheduled<R>| {
-            let input = self.end_unentered(task, Cause::Cancelled)?;
-            count(&self.counters.returned);
-            self.tell_unstarted(TaskEnd::Returned);
-            Some(input)
-        };
-        tasks.into_iter().filter_map(give).collect()
-    }
-
-    /// Drops scheduled tasks of a pool or view that is closed. They count as cancelled, and are handed to the user's handler.
-    pub(crate) fn drop_scheduled(&self, tasks: Vec<Scheduled<R>>) {
-        let kind = SubmitErrorKind::Closed;
-        let drop = |task: Scheduled<R>| {
-            let input = self.end_unentered(task, Cause::Refused(kind))?;
-            count(&self.counters.cancelled);
-            self.tell_unstarted(TaskEnd::Cancelled);
-            Some(SubmitError::new(kind, input))
-        };
-        self.tell_missed(tasks.into_iter().filter_map(drop).collect());
-    }
-
-    /// Drops all of them, before a close after which nothing is to run.
-    pub(super) fn take_to_drop(&self) -> Vec<Scheduled<R>> {
-        self.take_schedule(false)
-    }
-
-    /// Takes out the tasks of a view, and of its own views.
-    pub(crate) fn take_scheduled_of(&self, view: ViewId) -> Vec<Scheduled<R>> {
-        let mut state = self.schedule.state.lock();
-        let is_of = |task: &Scheduled<R>| task.view.as_ref().is_some_and(|through| through.chain.contains(&view));
-        let places: Vec<_> = state.tasks.iter().filter(|(_, task)| is_of(task)).map(|(place, _)| *place).collect();
-        places.into_iter().filter_map(|place| state.tasks.remove(&place)).collect()
-    }
-
-    /// Counts a task as submitted that leaves the schedule without entering. Returns its input, whose end the caller counts. A caller that
-    /// waits for the task gets the input instead.
-    fn end_unentered(&self, task: Scheduled<R>, cause: Cause) -> Option<R::Returned> {
-        match R::retract(task.item, SubmitErrorKind::Closed, cause) {
-            Retracted::Here(input) => {
-                self.note_direct();
-                Some(input)
-            }
-            Retracted::ToCaller => {
-                self.note_direct();
-                count(&self.counters.returned);
-                self.tell_unstarted(TaskEnd::Returned);
-                None
-            }
-            Retracted::Gone(RunOutcome::Cancelled) => {
-                self.count_withdrawn();
-                None
-            }
-            Retracted::Gone(_) => None,
-        }
-    }
-
-    /// Counts a task that was cancelled before it entered.
-    fn count_withdrawn(&self) {
-        self.note_direct();
-        count(&self.counters.cancelled);
-        self.tell_unstarted(TaskEnd::Cancelled);
     }
 }
 
@@ -512,20 +305,5 @@ impl<R: Runner, D: Dispatch> Schedules for Engine<R, D> {
 
     fn register_poll(&self, poll: Arc<PendingPoll>) {
         self.schedule.polls.register(poll);
-    }
-}
-
-impl<R: Runner, D: Dispatch> Entrance<R> for Engine<R, D> {
-    fn enter(self: Arc<Self>, task: Scheduled<R>, options: SubmitOptions<'_>) -> Result<(), Refusal<R>> {
-        self.submit(task, Scheduled::into_entered, options)
-    }
-
-    fn enter_async(self: Arc<Self>, task: Scheduled<R>, token: CancelToken) -> Entering<'static, R> {
-        Box::pin(async move {
-            let options = task.patient(&token);
-            let lazy = LazyWith::new(task, Scheduled::into_entered);
-            let entered = self.submit_lazy_async(lazy, options).await;
-            entered.map_err(|refusal| refusal.map(LazyWith::into_input))
-        })
     }
 }

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
 use std::thread;
 
-use super::{Engine, Runner};
+use crate::engine::{Engine, Runner};
 use crate::error::SubmitError;
 use crate::queue::Dispatch;
+use crate::sync::Mutex;
 use crate::sync::timer::is_timer_thread;
 use crate::sync::waking;
-use crate::sync::Mutex;
 
 /// A handler of a pool that returns tasks as `X`.
 type Handler<X> = Box<dyn Fn(SubmitError<X>) + Send + Sync>;
@@ -32,7 +32,7 @@ impl MissedHandler {
 }
 
 /// The tasks that the handler is still to be told of.
-pub(super) struct MissedTasks<X>(Mutex<State<X>>);
+pub(in crate::engine) struct MissedTasks<X>(Mutex<State<X>>);
 
 struct State<X> {
     tasks: VecDeque<SubmitError<X>>,
