@@ -134,7 +134,7 @@ fn turned_away<P: TaskPool>() {
             let returned = if gives_back {
                 pool.shutdown_now()
             } else {
-                drop(pool.shutdown());
+                _ = pool.shutdown();
                 Vec::new()
             };
             closes.send(()).unwrap();

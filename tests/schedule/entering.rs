@@ -240,7 +240,7 @@ fn observers_are_told_when_a_task_enters_or_will_not() {
     assert_eq!(figures(), [1, 1, 0]);
     clock.advance(HOUR);
     handle.join().unwrap();
-    assert_eq!(figures(), [2, 2, 0]);
+    eventually("both are told", || figures() == [2, 2, 0]);
     pool.with().after(HOUR).submit(|| ()).unwrap();
     assert_eq!(pool.shutdown_now().len(), 1);
     assert_eq!(figures(), [3, 3, 0]);

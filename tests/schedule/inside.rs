@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use formicary::{CallError, Dispatch, Pool, Ring, TestClock};
+use formicary::{CallError, Dispatch, OnClose, Pool, Ring, TestClock};
 
 use crate::support::waking::block_on;
-use crate::support::{Gate, eventually, on_every_dispatch};
+use crate::support::{Gate, LIMIT, eventually, on_every_dispatch, within};
 use crate::{HOUR, looks_at_the_time};
 
 fn joined_inside<D: Dispatch>() {
@@ -67,6 +67,20 @@ fn polled_inside<D: Dispatch>() {
 #[test]
 fn the_only_worker_runs_what_it_polls_when_the_time_has_come() {
     on_every_dispatch!(polled_inside);
+}
+
+/// Also where the task enters because the pool is closed.
+#[test]
+fn the_only_worker_runs_what_it_polls_when_the_pool_is_closed() {
+    let _clock = TestClock::freeze();
+    let pool = Arc::new(Pool::builder().workers(1).on_close(OnClose::RunNow).build().unwrap());
+    let inner = Arc::clone(&pool);
+    let outer = pool.spawn(move || block_on(inner.with().after(HOUR).spawn(|| 7).unwrap())).unwrap();
+    eventually("it is scheduled", || pool.stats().scheduled == 1);
+    looks_at_the_time();
+    let closes = Arc::clone(&pool);
+    within(LIMIT, "shutdown", move || _ = closes.shutdown());
+    assert_eq!(outer.join().unwrap().unwrap(), 7);
 }
 
 /// Also where it polls a shared handle.

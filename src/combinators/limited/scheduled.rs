@@ -22,7 +22,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
 impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
     fn enter(self: Arc<Self>, task: Scheduled<R>, options: SubmitOptions<'_>) -> Result<(), SubmitError<Scheduled<R>>> {
         let number = task.number();
-        self.submit(task, Scheduled::into_entered, number, options)
+        self.submit(task, |task| self.engine().entered(task), number, options)
     }
 
     fn enter_async(
@@ -32,7 +32,7 @@ impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
     ) -> Pin<Box<dyn Future<Output = Result<(), SubmitError<Scheduled<R>>>> + Send>> {
         Box::pin(async move {
             let (number, options) = (task.number(), task.patient(&token));
-            self.submit_async(task, Scheduled::into_entered, number, options).await
+            self.submit_async(task, |task| self.engine().entered(task), number, options).await
         })
     }
 

@@ -37,7 +37,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if self.options.on_close != OnClose::RunNow {
             return tasks;
         }
-        tasks.into_iter().filter_map(|task| self.enter_beyond_bound(task)).collect()
+        let left = tasks.into_iter().filter_map(|task| self.enter_beyond_bound(task)).collect();
+        self.repeat_polls();
+        left
     }
 
     /// Returns the task if it does not enter. One of a view does not: the view lets none in when its pool is closed.

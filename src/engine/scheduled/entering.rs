@@ -62,12 +62,21 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn has_entered(&self, task: Option<&dyn ScheduledTask>) {
+    /// The queue entry of a task that enters, under the queue's locks.
+    pub(crate) fn entered(&self, task: Scheduled<R>) -> R::Item {
         self.schedule.note_entered();
+        task.into_entered()
+    }
+
+    fn has_entered(&self, task: Option<&dyn ScheduledTask>) {
         if let Some(task) = task {
             self.note_cancellable(task.given_token());
         }
-        // Workers that poll this task, or others, may have to run it.
+        self.repeat_polls();
+    }
+
+    /// Workers that poll a task which has entered may have to run it.
+    pub(super) fn repeat_polls(&self) {
         self.schedule.polls.notify_unless(|| false);
     }
 
@@ -90,8 +99,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// The pool has refused a task at its time.
     fn not_entered(&self, task: Scheduled<R>, kind: SubmitErrorKind) {
+        self.schedule.note_entered();
         let mut state = self.schedule.state.lock();
-        state.entering -= 1;
         if let (SubmitErrorKind::Closed, Some(turned_away)) = (kind, &mut state.turned_away) {
             return turned_away.push(task);
         }
@@ -110,13 +119,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
 impl<R: Runner, D: Dispatch> Entrance<R> for Engine<R, D> {
     fn enter(self: Arc<Self>, task: Scheduled<R>, options: SubmitOptions<'_>) -> Result<(), Refusal<R>> {
-        self.submit(task, Scheduled::into_entered, options)
+        self.submit(task, |task| self.entered(task), options)
     }
 
     fn enter_async(self: Arc<Self>, task: Scheduled<R>, token: CancelToken) -> Entering<R> {
         Box::pin(async move {
             let options = task.patient(&token);
-            let lazy = LazyWith::new(task, Scheduled::into_entered);
+            let lazy = LazyWith::new(task, |task| self.entered(task));
             let entered = self.submit_lazy_async(lazy, options).await;
             entered.map_err(|refusal| refusal.map(LazyWith::into_input))
         })

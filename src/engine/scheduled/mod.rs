@@ -28,7 +28,7 @@ use crate::sync::clock;
 use crate::sync::timer::{Alarm, TIMER, is_timer_thread};
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::task::in_schedule::{InSchedule, Place, ScheduledTask, Schedules};
 use crate::task::in_view::ViewId;
 use crate::task::pending_polls::{PendingPoll, PendingPolls};
@@ -75,7 +75,7 @@ impl<R: Runner> Scheduled<R> {
     }
 
     /// The task enters the queue, under its locks.
-    pub(crate) fn into_entered(self) -> R::Item {
+    fn into_entered(self) -> R::Item {
         if let Some(task) = &self.task {
             task.enters();
         }
@@ -119,14 +119,14 @@ pub(in crate::engine) struct Schedule<R: Runner> {
     waker: OnceLock<Waker>,
     /// Polls, on workers of the pool, of tasks whose time had not come.
     polls: PendingPolls,
+    /// Tasks whose time has come and that are not in the pool yet. Incremented under the lock.
+    entering: AtomicUsize,
     state: Mutex<State<R>>,
 }
 
 struct State<R: Runner> {
     /// By time.
     tasks: BTreeMap<Place, Scheduled<R>>,
-    /// Tasks whose time has come and that are not in the pool yet.
-    entering: usize,
     /// The alarm that is set, and its time.
     alarm: Option<(Instant, Alarm)>,
     /// When the timer thread asks for a worker again.
@@ -138,18 +138,12 @@ struct State<R: Runner> {
 
 impl<R: Runner> Default for Schedule<R> {
     fn default() -> Self {
-        let state = State {
-            tasks: BTreeMap::new(),
-            entering: 0,
-            alarm: None,
-            worker_at: None,
-            is_closed: false,
-            turned_away: None,
-        };
+        let state = State { tasks: BTreeMap::new(), alarm: None, worker_at: None, is_closed: false, turned_away: None };
         Schedule {
             next: AtomicU64::new(0),
             waker: OnceLock::new(),
             polls: PendingPolls::default(),
+            entering: AtomicUsize::new(0),
             state: Mutex::new(state),
         }
     }
@@ -159,24 +153,26 @@ impl<R: Runner> Schedule<R> {
     /// How many tasks have not entered the pool.
     pub(in crate::engine) fn len(&self) -> usize {
         let state = self.state.lock();
-        state.tasks.len() + state.entering
+        // ORDERING: Relaxed. Under the lock no task is between the two.
+        state.tasks.len() + self.entering.load(Ordering::Relaxed)
     }
 
     pub(in crate::engine) fn open(&self) {
         self.state.lock().is_closed = false;
     }
 
-    /// A task has entered, or will not.
+    /// A task enters, or will not.
     fn note_entered(&self) {
-        self.state.lock().entering -= 1;
+        // ORDERING: Relaxed, a statistic.
+        self.entering.fetch_sub(1, Ordering::Relaxed);
     }
-}
 
-impl<R: Runner> State<R> {
     /// Takes the first task whose time has come.
-    fn take_due(&mut self, now: Instant) -> Option<Scheduled<R>> {
-        let first = self.tasks.first_entry().filter(|first| first.key().0 <= now)?;
-        self.entering += 1;
+    fn take_due(&self, now: Instant) -> Option<Scheduled<R>> {
+        let mut state = self.state.lock();
+        let first = state.tasks.first_entry().filter(|first| first.key().0 <= now)?;
+        // ORDERING: Relaxed, see `len`.
+        self.entering.fetch_add(1, Ordering::Relaxed);
         Some(first.remove())
     }
 }
@@ -248,6 +244,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if state.alarm.as_ref().is_some_and(|(set, _)| *set <= time) {
             return true;
         }
+        // Not before other alarms that are late: many tasks may be.
+        let time = time.max(clock::now());
         let waker = self.schedule.waker.get_or_init(|| Waker::from(Arc::new(EntersDue(self.this.clone()))));
         match TIMER.try_at(time, Waiter::Task(waker.clone())) {
             Ok(alarm) => {
@@ -273,8 +271,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(in crate::engine) fn enter_due(self: &Arc<Self>) {
         let now = clock::now();
         for _ in 0..MOST_AT_A_TIME {
-            let due = self.schedule.state.lock().take_due(now);
-            let Some(task) = due else { break };
+            let Some(task) = self.schedule.take_due(now) else { break };
             self.enter_scheduled(task);
         }
         self.set_alarm(&mut self.schedule.state.lock());
