@@ -78,6 +78,10 @@ fn closed<D: Dispatch>() {
     let stays = pool.with().after(HOUR).spawn(|| 7).unwrap();
     let dropped = other.with().after(HOUR).spawn(|| ()).unwrap();
     assert_eq!((view.close().len(), pool.stats().returned), (2, 2));
+    for view in [&view, &inner] {
+        assert!(view.with().after(HOUR).spawn(|| ()).unwrap_err().is_closed());
+        assert!(view.submit_every(HOUR, || ()).unwrap_err().is_closed());
+    }
     handles.into_iter().for_each(|handle| assert!(handle.join().unwrap_err().is_cancelled()));
     drop(other);
     assert_eq!(dropped.join().unwrap_err().refusal(), Some(SubmitErrorKind::Closed));

@@ -36,6 +36,10 @@ impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
         })
     }
 
+    fn is_closed(&self) -> bool {
+        View::is_closed(self, &self.tree.state.lock())
+    }
+
     fn in_view(self: Arc<Self>) -> Option<InView> {
         Some(View::in_view(&self))
     }

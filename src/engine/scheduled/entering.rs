@@ -26,6 +26,10 @@ pub(crate) trait Entrance<R: Runner>: Send + Sync {
     fn enter(self: Arc<Self>, task: Scheduled<R>, options: SubmitOptions<'_>) -> Result<(), Refusal<R>>;
     /// The same when there is room. Where the task is accepted, the caller has to ensure that there are workers.
     fn enter_async(self: Arc<Self>, task: Scheduled<R>, token: CancelToken) -> Entering<R>;
+    /// Whether it lets nothing in any more. A pool is asked elsewhere.
+    fn is_closed(&self) -> bool {
+        false
+    }
     /// What the state of a new task keeps of the view.
     fn in_view(self: Arc<Self>) -> Option<InView> {
         None

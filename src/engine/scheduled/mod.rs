@@ -212,10 +212,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> Result<(), Refusal<R>> {
         let is_late = options.deadline().is_some_and(|deadline| deadline < place.0);
         let end = options.cancelled().or_else(|| is_late.then_some(SubmitErrorKind::TimedOut));
-        let refused = match end {
+        let view = task.view.as_ref().and_then(|view| view.entrance.upgrade());
+        let inserted = match end {
             Some(kind) => Err((kind, task)),
             None => self.insert(place, task),
         };
+        // After it is in: a close that this does not see takes it out.
+        let is_closed = inserted.is_ok() && view.is_some_and(|view| view.is_closed());
+        let left = if is_closed { self.schedule.state.lock().tasks.remove(&place) } else { None };
+        let refused = left.map_or(inserted, |task| Err((SubmitErrorKind::Closed, task)));
         refused.map_err(|(kind, task)| {
             self.count_refusal(kind);
             SubmitError::new(kind, task)
