@@ -124,11 +124,13 @@ fn deadlines(count: u64) -> Vec<String> {
     row
 }
 
+/// What is measured, by its name.
+type Kind = (&'static str, fn(u64) -> Vec<String>);
+
 fn main() {
     let mut rows = Vec::new();
     for count in [1_000, 30_000, 1_000_000].map(many) {
-        let kinds: [(&str, fn(u64) -> Vec<String>); 3] =
-            [("handles", with_handles), ("submits", without_handles), ("deadlines", deadlines)];
+        let kinds: [Kind; 3] = [("handles", with_handles), ("submits", without_handles), ("deadlines", deadlines)];
         let wanted = kinds.into_iter().filter(|(name, _)| table::is_wanted(&format!("timers/{name}/{count}")));
         rows.extend(wanted.map(|(_, measure)| measure(count)));
     }

@@ -91,21 +91,19 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Err(kind) => Err(kind),
         };
         admitted.map_err(|kind| {
-            self.note_refusal(&options, kind);
+            if !options.is_uncounted {
+                self.note_refusal(&options, kind);
+            }
             SubmitError::new(kind, item.into_input())
         })
     }
 
     #[cold]
     pub(super) fn note_refusal(&self, options: &SubmitOptions<'_>, kind: SubmitErrorKind) {
-        if !options.is_uncounted && !(options.is_retry && kind.is_temporary()) {
-            self.count_refusal(kind);
+        if !(options.is_retry && kind.is_temporary()) {
+            self.counters.count_refusal(kind);
+            self.tell(|observer| observer.refused(kind));
         }
-    }
-
-    pub(super) fn count_refusal(&self, kind: SubmitErrorKind) {
-        self.counters.count_refusal(kind);
-        self.tell(|observer| observer.refused(kind));
     }
 
     /// Submits a task that has a state. A refusal returns the input out of the state.

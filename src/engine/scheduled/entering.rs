@@ -109,7 +109,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return turned_away.push(task);
         }
         drop(state);
-        self.count_refusal(kind);
+        self.note_refusal(&SubmitOptions::from(WaitMode::Never), kind);
         let cause = match kind {
             SubmitErrorKind::Cancelled => Cause::Cancelled,
             SubmitErrorKind::TimedOut => Cause::Expired,

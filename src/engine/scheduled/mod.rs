@@ -222,7 +222,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let left = if is_closed { self.schedule.state.lock().tasks.remove(&place) } else { None };
         let refused = left.map_or(inserted, |task| Err((SubmitErrorKind::Closed, task)));
         refused.map_err(|(kind, task)| {
-            self.count_refusal(kind);
+            self.note_refusal(options, kind);
             SubmitError::new(kind, task)
         })
     }
