@@ -1,13 +1,14 @@
 //! Tasks enter at their times, in order, and wait for room or are refused as any other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use formicary::observe::Observer;
 use formicary::{CancelToken, Pool, SubmitErrorKind, Task, TestClock};
 
 use crate::support::waking::block_on;
-use crate::support::{Count, Gate, Setup, eventually};
+use crate::support::{Count, Gate, Setup, eventually, quiet_panics, start_thread};
 use crate::{HOUR, More, Ran, TaskPool, assert_conserved, looks_at_the_time, on_every_pool};
 
 fn they_enter_in_the_order_of_their_times<P: TaskPool>() {
@@ -258,4 +259,68 @@ fn steps_take_what_is_due() {
     clock.advance(2 * HOUR);
     assert!(pool.step() && pool.step() && !pool.step());
     assert_eq!(ran.get(), [1, 2]);
+}
+
+#[test]
+fn an_inline_pool_runs_it_on_the_timer_thread() {
+    let clock = TestClock::freeze();
+    let pool = Pool::builder().inline().build().unwrap();
+    let handle = pool.with().after(HOUR).spawn(|| std::thread::current().name().map(str::to_owned)).unwrap();
+    clock.advance(HOUR);
+    assert_eq!(handle.join().unwrap().as_deref(), Some("formicary-timer"));
+}
+
+fn without_a_worker<P: TaskPool>() {
+    let clock = TestClock::freeze();
+    let (more, is_given) = (More::default(), Arc::new(AtomicBool::new(false)));
+    let gives = Arc::clone(&is_given);
+    let setup = Setup {
+        min_workers: Some(0),
+        spawn_handler: Some(Arc::new(move |thread| start_thread(gives.load(SeqCst), thread))),
+        ..Setup::roomy(1)
+    };
+    let (pool, ran) = (P::build(setup, more.clone()), Ran::default());
+    let handle = pool.with().after(HOUR).spawn(ran.task(1)).unwrap();
+    pool.with().after(2 * HOUR).submit(ran.task(2)).unwrap();
+    clock.advance(HOUR);
+    assert_eq!(handle.join().unwrap_err().refusal(), Some(SubmitErrorKind::Spawn));
+    eventually("the handler is told", || *more.missed.lock() == [SubmitErrorKind::Spawn]);
+    is_given.store(true, SeqCst);
+    clock.advance(HOUR);
+    eventually("it runs", || ran.get() == [2]);
+}
+
+#[test]
+fn a_pool_without_a_thread_refuses_it() {
+    on_every_pool!(without_a_worker);
+}
+
+/// A handler, or the drop of a task, that takes long is not on the timer thread, and a panic in it is counted.
+#[test]
+fn a_handler_holds_up_no_other_timer() {
+    quiet_panics();
+    let clock = TestClock::freeze();
+    let gate = Gate::new();
+    let blocks = gate.closure();
+    let builder = Pool::builder().workers(1).queue(0).nonblocking(true);
+    let pool = builder
+        .missed(move |refusal| {
+            blocks();
+            assert!(!refusal.is_full(), "a test's panic");
+        })
+        .build()
+        .unwrap();
+    let busy = Gate::new();
+    pool.submit(busy.closure()).unwrap();
+    busy.await_arrivals(1);
+    (0..2).for_each(|_| pool.with().after(HOUR).submit(|| ()).unwrap());
+    clock.advance(HOUR);
+    gate.await_arrivals(1);
+    let other = Pool::new(1).unwrap();
+    let handle = other.with().after(HOUR).spawn(|| 7).unwrap();
+    clock.advance(HOUR);
+    assert_eq!(handle.join().unwrap(), 7);
+    gate.open();
+    eventually("both are told", || pool.stats().handler_panics == 2);
+    busy.open();
 }

@@ -75,6 +75,7 @@ mod results;
 mod ring;
 mod running;
 mod running_list;
+mod scheduled;
 mod scope;
 mod scope_inside;
 mod scrape;

@@ -99,8 +99,7 @@ pub enum OnClose {
     /// A close that runs what is queued also runs them, at once, in the order of their times and beyond the bound of the queue.
     /// `shutdown_now`, which runs nothing, returns them. [`OnDrop::Cancel`] drops them.
     RunNow,
-    /// They are dropped and count as cancelled, also by `shutdown_now`. Each goes to the handler of `Builder::missed`
-    /// ([`Pool`](crate::Builder::missed)), if there is one; its handle says that the pool was closed
-    /// ([`JoinError::refusal`](crate::JoinError::refusal)).
+    /// They are dropped and count as cancelled, also by `shutdown_now`. Each goes to the handler for [missed](crate::Builder::missed) tasks, if
+    /// there is one, and its handle says that the pool was closed ([`JoinError::refusal`](crate::JoinError::refusal)).
     Drop,
 }

@@ -1,13 +1,13 @@
 //! What becomes of the scheduled tasks of a pool, or of a view, that is closed.
 
-use super::{Scheduled, State};
+use super::Scheduled;
+use super::entering::cause_of;
 use crate::engine::counters::count;
 use crate::engine::observer::TaskEnd;
 use crate::engine::options::OnClose;
 use crate::engine::{Engine, Runner};
 use crate::error::{Cause, SubmitError, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyWith};
-use crate::sync::MutexGuard;
 use crate::task::in_view::ViewId;
 use crate::task::state::{Retracted, RunOutcome};
 
@@ -19,10 +19,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if gives_back {
             state.turned_away.get_or_insert_default();
         }
-        self.take_all(state)
-    }
-
-    fn take_all(&self, mut state: MutexGuard<'_, State<R>>) -> Vec<Scheduled<R>> {
         let tasks = std::mem::take(&mut state.tasks);
         let alarm = state.alarm.take();
         drop(state);
@@ -86,9 +82,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// Drops scheduled tasks of a pool or view that is closed. They count as cancelled, and are handed to the user's handler.
     pub(crate) fn drop_scheduled(&self, tasks: Vec<Scheduled<R>>) {
-        let kind = SubmitErrorKind::Closed;
+        if tasks.is_empty() {
+            return;
+        }
         let drop = |task: Scheduled<R>| {
-            let input = self.end_unentered(task, Cause::Refused(kind))?;
+            // One that was cancelled is not missed.
+            let end = task.task.as_ref().and_then(|task| task.end());
+            let kind = end.unwrap_or(SubmitErrorKind::Closed);
+            let input = self.end_unentered(task, cause_of(kind))?;
             count(&self.counters.cancelled);
             self.tell_unstarted(TaskEnd::Cancelled);
             Some(SubmitError::new(kind, input))

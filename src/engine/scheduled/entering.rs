@@ -40,6 +40,15 @@ pub(crate) trait Entrance<R: Runner>: Send + Sync {
     }
 }
 
+/// What the handle says of a task that was refused for this reason.
+pub(super) fn cause_of(kind: SubmitErrorKind) -> Cause {
+    match kind {
+        SubmitErrorKind::Cancelled => Cause::Cancelled,
+        SubmitErrorKind::TimedOut => Cause::Expired,
+        kind => Cause::Refused(kind),
+    }
+}
+
 impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Has a task enter whose time has come: now, or when there is room.
     pub(super) fn enter_scheduled(self: &Arc<Self>, task: Scheduled<R>) {
@@ -110,12 +119,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         drop(state);
         self.note_refusal(&SubmitOptions::from(WaitMode::Never), kind);
-        let cause = match kind {
-            SubmitErrorKind::Cancelled => Cause::Cancelled,
-            SubmitErrorKind::TimedOut => Cause::Expired,
-            kind => Cause::Refused(kind),
-        };
-        if let Retracted::Here(input) = R::retract(task.item, kind, cause) {
+        if let Retracted::Here(input) = R::retract(task.item, kind, cause_of(kind)) {
             self.tell_missed(vec![SubmitError::new(kind, input)]);
         }
     }

@@ -15,9 +15,13 @@ mod entering;
 mod missed;
 
 use std::collections::BTreeMap;
+// Real ones in models too, as the timer's: no model has time pass, and a close of its pool costs it no step.
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::submit_options::{SubmitOptions, WaitMode};
 use super::{Engine, Runner};
@@ -28,7 +32,7 @@ use crate::sync::clock;
 use crate::sync::timer::{Alarm, TIMER, is_timer_thread};
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, Ordering};
 use crate::task::in_schedule::{InSchedule, Place, ScheduledTask, Schedules};
 use crate::task::in_view::ViewId;
 use crate::task::pending_polls::{PendingPoll, PendingPolls};
