@@ -143,8 +143,9 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         chain.iter().filter_map(|id| self.nodes.get(id)).all(is_so)
     }
 
+    /// Whether it lets nothing in. A view that is gone does not, which a scheduled task may find.
     pub(super) fn is_closed(&self, chain: &[ViewId]) -> bool {
-        !self.all(chain, |node| !node.is_closed)
+        !self.nodes.contains_key(&chain[0]) || !self.all(chain, |node| !node.is_closed)
     }
 
     // Permits.
