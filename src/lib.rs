@@ -163,10 +163,11 @@ pub use combinators::map::stream::{IterStream, MapStream};
 pub use combinators::map::{Map, Results};
 pub use combinators::scope::Scope;
 pub use engine::options::{
-    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnClose, OnDrop, TaskPanic, WorkerThread,
+    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, DropReason, Dropped, Nested, OnClose, OnDrop, Overflow,
+    TaskPanic, WorkerThread,
 };
 pub use engine::reconfigure::Reconfigure;
-pub use engine::stats::{Refusals, ShutdownReport, Stats};
+pub use engine::stats::{Drops, Refusals, ShutdownReport, Stats};
 pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
@@ -222,6 +223,7 @@ mod table {
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
+    assert_impl_all!(Dropped<std::cell::Cell<u8>>: Send);
     assert_impl_all!(observe::Latencies: Send, Sync, Clone);
     assert_impl_all!(observe::RunningTask: Send, Sync, Clone);
     assert_impl_all!(observe::RegisteredPool: Send, Sync, Clone);
@@ -266,6 +268,11 @@ pub mod variants {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// Those of the page about flow control.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/flow.md")]
+mod flow_page {}
 
 /// And those of a page whose examples need features.
 #[cfg(all(feature = "metrics", feature = "tracing"))]

@@ -58,6 +58,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: &mut dyn LazyItem<R::Item>,
         options: &SubmitOptions<'_>,
     ) -> Result<(), SubmitErrorKind> {
+        if self.overflow(item, options)? {
+            return Ok(());
+        }
         if let WaitMode::Never = options.mode {
             return Err(SubmitErrorKind::Full);
         }

@@ -84,7 +84,7 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
         let ended = self.counters.ended();
         let load = self.load();
         let census = self.threads.census();
-        let refusals = self.counters.refusals();
+        let (refusals, drops) = (self.counters.refusals(), self.counters.drops());
         Stats {
             name: Arc::clone(self.options.name()),
             queue_bound: self.queue_bound(),
@@ -103,6 +103,8 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             rejected: refusals.total(),
             refusals,
             returned: get(&self.counters.returned),
+            dropped: drops.total(),
+            drops,
             spawned: census.spawned,
             retired: census.retired,
             given_up: self.threads.given_up(),

@@ -14,6 +14,7 @@
 //! ```
 
 mod blocking;
+mod caller_runs;
 mod control;
 mod counters;
 mod end_wait;
@@ -25,7 +26,9 @@ mod minimum;
 pub(crate) mod models;
 pub(crate) mod observer;
 mod observing;
+mod off_timer;
 pub(crate) mod options;
+mod overflow;
 mod parking;
 mod pausing;
 mod propagation;
@@ -58,11 +61,11 @@ pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
-pub(crate) use scheduled::{Entrance, MissedHandler, Scheduled, ThroughView};
+pub(crate) use scheduled::{Entrance, Scheduled, ThroughView};
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
 pub(crate) use views::{BlockedAtView, PoolViews};
 
-use crate::engine::options::{Nested, Options, panic_location};
+use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::deques::Deques;
 use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
@@ -82,9 +85,10 @@ use lifecycle::Lifecycle;
 use mailboxes::Mailboxes;
 use minimum::Minimum;
 use observer::{Observer, Observers, TaskEnd};
+use off_timer::OffTimer;
 use parking::Parking;
 use replacing::GivenUp;
-use scheduled::{MissedTasks, Schedule};
+use scheduled::Schedule;
 use settings::Settings;
 use sweep::Sweeps;
 use threads::Threads;
@@ -172,7 +176,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     running_tasks: RunningTasks,
     minimum: Minimum,
     schedule: Schedule<R>,
-    missed: MissedTasks<R::Returned>,
+    off_timer: OffTimer<R, D>,
     /// The seed of the hash of keys.
     seed: RandomState,
     /// Whether a drop of the pool must not wait.
@@ -201,6 +205,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
         if options.spawn_handler.is_none() {
             thread_limit::check(options.min_workers).map_err(BuildError::Spawn)?;
+        }
+        if options.overflow == Overflow::CallerRuns && runner.spare_state().is_none() {
+            return Err(BuildError::CallerRuns);
         }
         let shape = Shape {
             workers: options.workers,
@@ -233,7 +240,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
             schedule: Schedule::default(),
-            missed: MissedTasks::default(),
+            off_timer: OffTimer::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
             is_dropped: AtomicBool::new(false),
@@ -260,6 +267,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The bound of the queue: the most tasks that wait beyond those that have a worker.
     pub(crate) fn queue_bound(&self) -> Option<usize> {
         self.settings.queue()
+    }
+
+    /// What happens to a task that finds no room.
+    pub(crate) fn overflow_policy(&self) -> Overflow {
+        self.options.overflow
     }
 
     pub(crate) fn max_blocking(&self) -> usize {
@@ -336,7 +348,7 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         let (staying, capacity) = self.threads.population();
         let workers = if self.threads.is_spawn_failing() { staying } else { staying.max(capacity) };
         // A submitter that is about to try queues a task, or lets the next one do so.
-        workers + usize::from(self.wait_queue.makes_progress())
+        workers + self.threads.callers() + usize::from(self.wait_queue.makes_progress())
     }
 
     fn has_free_workers(&self) -> bool {

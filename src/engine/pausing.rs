@@ -107,7 +107,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn rest(&self) -> Option<RestState> {
         let load = self.entries();
         let is_told = !self.observers.as_ref().is_some_and(|observers| observers.is_pushing());
-        let is_quiet = load.running == 0 && !self.counters.is_answering() && is_told;
+        let is_quiet = load.running == 0 && self.threads.callers() == 0 && !self.counters.is_answering() && is_told;
         is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_under_way() {
             RestState::Idle
         } else {

@@ -246,7 +246,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     fn report_since(&self, before: &Totals) -> ShutdownReport {
         let load = self.load();
-        let workers = self.threads.census().live;
+        let workers = self.threads.census().live + self.threads.callers();
         let now = self.totals();
         ShutdownReport {
             workers,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::stats::{Refusals, Stats};
+use super::stats::{Drops, Refusals, Stats};
 
 impl fmt::Display for Stats {
     /// A table of a few lines, without a line break at the end. Its form may change; programs read the fields.
@@ -37,6 +37,13 @@ impl fmt::Display for Stats {
         }
         if self.rejected > 0 {
             write!(f, "\nrefused   {}", self.refusals)?;
+        }
+        if self.dropped > 0 {
+            let Drops { oldest, newest, late, refused, closed } = self.drops;
+            write!(f, "\ndropped   {}: {oldest} oldest, {newest} newest, {late} late", self.dropped)?;
+            if refused + closed > 0 {
+                write!(f, ", {refused} refused at their time, {closed} at the close")?;
+            }
         }
         if self.handler_panics + self.failed_starts > 0 {
             let Stats { handler_panics, failed_starts, .. } = self;

@@ -83,7 +83,11 @@ impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> SubmitFuture<'_, R, D, L> {
         } else {
             match self.engine.enter_now(item, &self.options) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) => self.node = self.engine.enqueue(&self.options, waiter(&self.options)),
+                Ok(false) => match self.engine.overflow_async(item, &self.options) {
+                    Ok(true) => return Some(Ok(())),
+                    Ok(false) => self.node = self.engine.enqueue(&self.options, waiter(&self.options)),
+                    Err(kind) => return Some(Err(kind)),
+                },
                 Err(kind) => return Some(Err(kind)),
             }
         }

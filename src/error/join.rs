@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 
-use super::{Chain, Payload, SharedError, SubmitErrorKind, WOULD_DEADLOCK, panic_text};
+use super::{Chain, DROPPED, Payload, SharedError, SubmitErrorKind, WOULD_DEADLOCK, panic_text};
 
 /// Why an accepted task has no result.
 ///
@@ -40,6 +40,8 @@ pub enum Cause {
     /// The token of a call was cancelled while its task was running.
     Stopped,
     WouldDeadlock,
+    /// The pool dropped the task before it started.
+    Dropped,
     /// A timed join has already returned the result.
     Taken,
 }
@@ -70,8 +72,7 @@ impl JoinError {
     }
 
     /// Whether the task never ran, because it was cancelled, its deadline passed, `shutdown_now` returned it, or its worker's
-    /// state could not be created ([`is_no_state`](Self::is_no_state)), or the pool refused it at its time
-    /// ([`refusal`](Self::refusal)). Also `true` if the token of a call was cancelled while
+    /// state could not be created ([`is_no_state`](Self::is_no_state)). Also `true` if the token of a call was cancelled while
     /// its task ran.
     ///
     /// ```
@@ -85,7 +86,7 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_) | Cause::Refused(_))
+        matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_))
     }
 
     /// Whether the task never ran because its worker's state could not be created.
@@ -134,7 +135,7 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut | Cause::Expired)
+        matches!(self.0, Cause::TimedOut | Cause::Expired | Cause::Refused(SubmitErrorKind::TimedOut))
     }
 
     /// Whether the wait would have deadlocked: the waiting thread is a worker of this pool.
@@ -147,6 +148,23 @@ impl JoinError {
     /// ```
     pub fn is_would_deadlock(&self) -> bool {
         matches!(self.0, Cause::WouldDeadlock)
+    }
+
+    /// Whether the pool dropped the task before it started: by its [overflow policy](crate::Builder::overflow), because the task waited longer
+    /// than its [`max_queue_time`](crate::With::max_queue_time), or because it could not start at its time ([`refusal`](Self::refusal)).
+    ///
+    /// ```
+    /// use formicary::{Overflow, Pool};
+    ///
+    /// let pool = Pool::builder().workers(1).queue(0).overflow(Overflow::DropNewest).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert!(pool.spawn(|| 7)?.join().unwrap_err().is_dropped());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_dropped(&self) -> bool {
+        matches!(self.0, Cause::Dropped | Cause::Refused(_))
     }
 
     /// Returns the payload of the task's panic.
@@ -181,6 +199,7 @@ impl JoinError {
             Cause::TimedOut => Cause::TimedOut,
             Cause::Stopped => Cause::Stopped,
             Cause::WouldDeadlock => Cause::WouldDeadlock,
+            Cause::Dropped => Cause::Dropped,
             Cause::Taken => Cause::Taken,
         })
     }
@@ -197,6 +216,7 @@ impl fmt::Display for JoinError {
             Cause::TimedOut => f.write_str("the call timed out while the task was running"),
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
             Cause::WouldDeadlock => f.write_str(WOULD_DEADLOCK),
+            Cause::Dropped => f.write_str(DROPPED),
             Cause::Taken => f.write_str("the task's result has already been taken"),
         }
     }

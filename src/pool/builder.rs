@@ -1,4 +1,5 @@
-//! The builder of all pools. What it sets about threads is in `builder_threads.rs`.
+//! The builder of all pools. What it sets about threads is in `builder_threads.rs`, about tasks that find no room in
+//! `builder_overflow.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;

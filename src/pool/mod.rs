@@ -6,6 +6,7 @@
 mod accepts;
 mod answered;
 pub(crate) mod builder;
+mod builder_overflow;
 mod builder_threads;
 mod call_func;
 mod call_task;
@@ -15,6 +16,7 @@ mod ending;
 pub(crate) mod examples;
 mod function;
 mod global;
+mod kind;
 mod pause;
 mod propagating;
 mod ready_items;

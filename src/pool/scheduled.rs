@@ -63,9 +63,9 @@ impl<P> With<'_, P> {
     ///
     /// If the pool is full then, the task waits for room as any submitter does, without a thread and whatever
     /// [`max_blocking`](crate::Builder::max_blocking) is; a `try_` verb, or a
-    /// [`nonblocking`](crate::Builder::nonblocking) pool, refuses it. [`timeout`](Self::timeout) and
-    /// [`room_timeout`](Self::room_timeout) count from `time`. A task that is refused at its time counts as refused, goes to the pool's
-    /// handler for [missed](crate::Builder::missed) tasks, and its handle has the reason
+    /// [`nonblocking`](crate::Builder::nonblocking) pool, refuses it. [`timeout`](Self::timeout),
+    /// [`room_timeout`](Self::room_timeout) and [`max_queue_time`](Self::max_queue_time) count from `time`. A task that is refused at its time is dropped: it is counted
+    /// ([`Drops::refused`](crate::Drops::refused)), goes to the pool's [`dropped_handler`](crate::Builder::dropped_handler), and its handle has the reason
     /// ([`JoinError::refusal`](crate::JoinError::refusal)). [`Builder::on_close`](crate::Builder::on_close) says what becomes of tasks whose
     /// time has not come when the pool is closed.
     ///
@@ -161,6 +161,7 @@ pub(crate) struct WeakWith<P: AnyPool> {
     key: Option<u64>,
     room_timeout: Option<Duration>,
     timeout: Option<Duration>,
+    max_queue_time: Option<Duration>,
     task_options: TaskOptions,
 }
 
@@ -173,7 +174,8 @@ impl<P: AnyPool> WeakWith<P> {
             key: with.key,
             room_timeout: with.room_timeout,
             timeout: with.timeout,
-            task_options: TaskOptions { deadline: with.deadline, token, name, due: None },
+            max_queue_time: with.max_queue_time,
+            task_options: TaskOptions { deadline: with.deadline, token, name, ..TaskOptions::default() },
         }
     }
 
@@ -201,7 +203,8 @@ impl<P: AnyPool> WeakWith<P> {
             Some(room) => earlier(room, deadline).map_or(WaitMode::Forever, WaitMode::Until),
             None => deadline.map_or_else(|| engine.default_mode(), WaitMode::Until),
         };
-        let options = TaskOptions { deadline, due: Some(due), ..options }.in_token();
+        let start_by = self.max_queue_time.and_then(|limit| due.checked_add(limit));
+        let options = TaskOptions { deadline, start_by, due: Some(due), ..options }.in_token();
         let in_view = view.as_ref().and_then(|view| Arc::clone(view).in_view());
         let task_state = verbs::task_state_in::<P, X>(&engine, in_view, x, options, false);
         let through = |number| view.as_ref().and_then(|view| Arc::clone(view).through(number));

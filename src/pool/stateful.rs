@@ -10,7 +10,7 @@ use super::examples::square;
 use super::run_worker::RunWorker;
 use super::verbs;
 use super::with::With;
-use crate::engine::{Engine, MissedHandler, WaitMode};
+use crate::engine::{Engine, WaitMode};
 use crate::error::{BoxError, BuildError, CallError, SubmitAllError, SubmitError};
 use crate::pool::builder::Builder;
 use crate::queue::{Dispatch, Stack};
@@ -94,30 +94,6 @@ where
     /// ```
     pub fn panic_policy(mut self, policy: PanicPolicy) -> Self {
         self.kind.panic_policy = policy;
-        self
-    }
-
-    /// Called with each task that was submitted for a time ([`With::after`](crate::With::after)) and did not start: the pool refused it at its
-    /// time, or was closed before and [`on_close`](Builder::on_close) drops such tasks. Not for tasks that were cancelled, and not where a
-    /// caller waits in `run`, who gets the input back. Default: none; such a task is dropped.
-    ///
-    /// It is called for one task after the other, on the thread that closes the pool, on one that has refused the task, or on a thread of its own,
-    /// `formicary-missed`, and may block. A panic in it is caught and counted.
-    ///
-    /// ```
-    #[doc = square!()]
-    /// use std::time::Duration;
-    ///
-    /// let (tell, told) = std::sync::mpsc::channel();
-    /// let squares = StatefulPool::builder(|_| Ok(Square)).workers(1);
-    /// let squares = squares.missed(move |refusal| tell.send(refusal).unwrap()).build()?;
-    /// squares.with().after(Duration::from_secs(3600)).submit(7)?;
-    /// squares.shutdown();
-    /// assert_eq!(told.recv()?.into_task(), 7);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn missed(mut self, handler: impl Fn(SubmitError<W::Input>) + Send + Sync + 'static) -> Self {
-        self.options.missed = Some(MissedHandler::new(handler));
         self
     }
 

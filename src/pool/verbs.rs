@@ -24,11 +24,17 @@ pub(crate) struct TaskOptions {
     pub(super) name: Option<Arc<str>>,
     /// When the task is to enter the pool.
     pub(super) due: Option<Instant>,
+    /// When the task is dropped if it has not started.
+    pub(super) start_by: Option<Instant>,
 }
 
 impl TaskOptions {
     pub(crate) fn is_none(&self) -> bool {
-        self.deadline.is_none() && self.token.is_none() && self.name.is_none() && self.due.is_none()
+        self.deadline.is_none()
+            && self.token.is_none()
+            && self.name.is_none()
+            && self.start_by.is_none()
+            && self.due.is_none()
     }
 
     /// Moves the deadline into the token, for a task whose caller does not wait with it.
@@ -195,11 +201,12 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let TaskOptions { deadline, token, name, due } = task_options;
-    let has_extra = deadline.is_some() || name.is_some() || view.is_some() || due.is_some() || engine.propagates();
+    let has_options = task_options.deadline.is_some() || task_options.name.is_some() || task_options.start_by.is_some();
+    let TaskOptions { deadline, token, name, start_by, due } = task_options;
+    let has_extra = has_options || due.is_some() || view.is_some() || engine.propagates();
     let extra = has_extra.then(|| {
         let (schedule, propagated) = (due.map(|due| engine.place(due)), engine.capture());
-        Arc::new(Extra { deadline, name, view, schedule, propagated })
+        Arc::new(Extra { deadline, name, start_by, view, schedule, propagated })
     });
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
 }

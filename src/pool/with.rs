@@ -20,11 +20,12 @@ use crate::sync::Arc;
 /// | [`key`](Self::key) | the shard that the task goes to (on [`Sharded`] pools) | a shard with room |
 /// | [`room_timeout`](Self::room_timeout) | how long the verb waits for room | no limit; on a [`nonblocking`](crate::Builder::nonblocking) pool it does not wait |
 /// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when everything must be over: the wait for room, the time in the queue, and the run | never |
+/// | [`max_queue_time`](Self::max_queue_time) | how long the task may wait before it starts; then it is dropped | no limit |
 /// | [`token`](Self::token) | the token that cancels the task and the wait for room | none |
 /// | [`after`](Self::after), [`at`](Self::at) | when the task enters the pool | at once |
 /// | [`name`](Self::name) | the task's name in panic reports and in [`Context::name`](crate::Context::name) | none |
 ///
-/// A token, a deadline or a name costs one heap allocation per task. A verb without them does not pay for it.
+/// A token, a deadline, a limit on the time in the queue, or a name costs one heap allocation per task. A verb without them does not pay for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,6 +52,7 @@ pub struct With<'p, P> {
     pub(super) name: Option<Arc<str>>,
     pub(super) after: Option<Duration>,
     pub(super) at: Option<Instant>,
+    pub(super) max_queue_time: Option<Duration>,
 }
 
 impl<P> Clone for With<'_, P> {
@@ -72,6 +74,7 @@ impl<'p, P> With<'p, P> {
             name: None,
             after: None,
             at: None,
+            max_queue_time: None,
         }
     }
 
@@ -121,6 +124,30 @@ impl<'p, P> With<'p, P> {
     /// ```
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Limits the time from the verb to the start of the task. A worker that takes the task later does not run it: the task is dropped,
+    /// counted ([`Drops::late`](crate::Drops::late)) and given to the [`dropped_handler`](crate::Builder::dropped_handler); its handle reports
+    /// that ([`JoinError::is_dropped`](crate::JoinError::is_dropped)), and `run` returns the input. So a pool that is overloaded works on what
+    /// somebody still waits for. A worker that waits for the task itself runs it at any time.
+    ///
+    /// It differs from a [`timeout`](Self::timeout): a task that has started may take any time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let late = pool.with().max_queue_time(Duration::from_millis(1)).spawn(|| 7)?;
+    /// std::thread::sleep(Duration::from_millis(2));
+    /// drop(pause);
+    /// assert!(late.join().unwrap_err().is_dropped());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias("load shedding", "queue_timeout"))]
+    pub fn max_queue_time(mut self, limit: Duration) -> Self {
+        self.max_queue_time = Some(limit);
         self
     }
 
@@ -194,6 +221,7 @@ impl<P> fmt::Debug for With<'_, P> {
             .field("name", &self.name)
             .field("after", &self.after)
             .field("at", &self.at)
+            .field("max_queue_time", &self.max_queue_time)
             .finish_non_exhaustive()
     }
 }

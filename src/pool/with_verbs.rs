@@ -20,8 +20,10 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
         let due = self.due();
-        let deadline = earlier(self.timeout.and_then(|limit| time_from(due, limit)), self.deadline);
-        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), due }
+        let from = |limit| time_from(due, limit);
+        let deadline = earlier(self.timeout.and_then(from), self.deadline);
+        let start_by = self.max_queue_time.and_then(from);
+        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), start_by, due }
     }
 
     pub(super) fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {

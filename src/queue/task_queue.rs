@@ -35,6 +35,15 @@ pub(crate) struct QueueCx<T, S> {
     is_woken: Cell<bool>,
 }
 
+/// See [`TaskQueue::caller_cx`].
+pub(crate) struct CallerCx<T>(OverflowCx<T>);
+
+impl<T> CallerCx<T> {
+    pub(crate) fn own_queue(&self) -> &Rc<OwnQueue<T>> {
+        self.0.own()
+    }
+}
+
 impl<T, S> QueueCx<T, S> {
     /// The worker's own list, for [`TaskQueue::push_nested`].
     pub(crate) fn own_queue(&self) -> &Rc<OwnQueue<T>> {
@@ -224,6 +233,21 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     /// See [`Queue::pop_instead`]. `own` is the calling worker's list.
     pub(crate) fn pop_instead(&self, own: Option<&OwnQueue<T>>) -> Option<T> {
         self.queue.pop_instead().or_else(|| self.overflow.pop_instead(own))
+    }
+
+    /// See [`Queue::take_oldest`]. Tasks beyond the bound are not among them: they take no room.
+    pub(crate) fn take_oldest(&self, lane: usize) -> Option<T> {
+        self.queue.take_oldest(lane)
+    }
+
+    /// What a thread needs that runs one task and takes none from the queue: a list for what the task submits.
+    pub(crate) fn caller_cx(&self, worker: usize) -> CallerCx<T> {
+        CallerCx(OverflowCx::new(worker))
+    }
+
+    /// The other workers take over the list of the thread.
+    pub(crate) fn caller_leaves(&self, cx: &CallerCx<T>) {
+        self.overflow.leave(&cx.0);
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use formicary::{OnClose, OnDrop, SubmitErrorKind, Task, TestClock};
+use formicary::{DropReason, OnClose, OnDrop, SubmitErrorKind, Task, TestClock};
 
 use crate::support::waking::block_on;
 use crate::support::{Gate, Setup, eventually};
@@ -33,9 +33,9 @@ fn shut_down<P: TaskPool>() {
             let runs = on_close == OnClose::RunNow;
             assert_eq!(ran.get(), if runs { vec![1, 2, 3] } else { vec![] }, "{on_close:?}");
             assert_eq!(more.missed.lock().len(), if runs { 0 } else { 4 });
-            assert!(more.missed.lock().iter().all(|kind| *kind == CLOSED));
+            assert!(more.missed.lock().iter().all(|reason| *reason == DropReason::Closed));
             assert_eq!(handle.join().map_err(|error| error.refusal()), if runs { Ok(()) } else { Err(Some(CLOSED)) });
-            assert_eq!(pool.stats().cancelled, if runs { 0 } else { 4 });
+            assert_eq!(pool.stats().drops.closed, if runs { 0 } else { 4 });
             assert!(pool.with().after(HOUR).submit(ran.task(0)).unwrap_err().is_closed());
             assert_conserved(&pool);
         }
@@ -56,10 +56,11 @@ fn returned<P: TaskPool>() {
         pool.with().submit(ran.task(0)).unwrap();
         let returned = pool.shutdown_now();
         drop(pause);
-        assert!(handle.join().unwrap_err().is_cancelled());
+        let error = handle.join().unwrap_err();
+        assert_eq!(error.is_dropped(), on_close == OnClose::Drop);
         if on_close == OnClose::Drop {
             assert_eq!((returned.len(), more.missed.lock().len()), (1, 4));
-            assert_eq!((pool.stats().returned, pool.stats().cancelled), (1, 4));
+            assert_eq!((pool.stats().returned, pool.stats().drops.closed), (1, 4));
         } else {
             assert_eq!((returned.len(), more.missed.lock().len()), (5, 0));
             returned.into_iter().for_each(Task::run);
@@ -140,14 +141,14 @@ fn turned_away<P: TaskPool>() {
             closes.send(()).unwrap();
             (pool, returned)
         });
-        assert!(called.join().unwrap_err().is_cancelled());
+        assert_eq!(called.join().unwrap_err().is_dropped(), !gives_back);
         opens.open();
         closed.recv().unwrap();
         let (pool, returned) = shutdown.join().unwrap();
         assert_eq!(returned.len(), if gives_back { 4 } else { 0 });
         eventually("the handler is told", || more.missed.lock().len() == if gives_back { 0 } else { 4 });
         assert_eq!(ran.len(), 0);
-        assert_eq!(pool.stats().refusals.closed, if gives_back { 0 } else { 3 });
+        assert_eq!(pool.stats().drops.closed, if gives_back { 0 } else { 4 });
         assert_conserved(&pool);
     }
 }

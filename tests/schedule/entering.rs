@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use formicary::observe::Observer;
-use formicary::{CancelToken, Pool, SubmitErrorKind, Task, TestClock};
+use formicary::{CancelToken, DropReason, Pool, SubmitErrorKind, Task, TestClock};
 
 use crate::support::waking::block_on;
 use crate::support::{Count, Gate, Setup, eventually, quiet_panics, start_thread};
@@ -97,7 +97,7 @@ fn cancelled<P: TaskPool>() {
     assert!(by_token.join().unwrap_err().is_cancelled());
     assert_eq!(ran.get(), [1]);
     pool.shutdown();
-    assert_eq!(pool.stats().refusals.cancelled, 2);
+    assert_eq!((pool.stats().refusals.cancelled, pool.stats().cancelled), (1, 2));
     assert_conserved(&pool);
 }
 
@@ -148,9 +148,9 @@ fn refused<P: TaskPool>() {
     clock.advance(HOUR);
     let error = handle.join().unwrap_err();
     assert_eq!(error.refusal(), Some(SubmitErrorKind::Full));
-    assert!(error.is_cancelled() && error.to_string().ends_with("the pool is full"), "{error}");
-    eventually("the handler is told", || *more.missed.lock() == [SubmitErrorKind::Full; 3]);
-    assert_eq!((pool.stats().refusals.full, pool.stats().scheduled), (3, 0));
+    assert!(error.is_dropped() && error.to_string().ends_with("the pool is full"), "{error}");
+    eventually("the handler is told", || *more.missed.lock() == [DropReason::Refused; 3]);
+    assert_eq!((pool.stats().drops.refused, pool.stats().rejected, pool.stats().scheduled), (3, 0, 0));
     gate.open();
     pool.shutdown();
     assert_conserved(&pool);
@@ -284,7 +284,7 @@ fn without_a_worker<P: TaskPool>() {
     pool.with().after(2 * HOUR).submit(ran.task(2)).unwrap();
     clock.advance(HOUR);
     assert_eq!(handle.join().unwrap_err().refusal(), Some(SubmitErrorKind::Spawn));
-    eventually("the handler is told", || *more.missed.lock() == [SubmitErrorKind::Spawn]);
+    eventually("the handler is told", || *more.missed.lock() == [DropReason::Refused]);
     is_given.store(true, SeqCst);
     clock.advance(HOUR);
     eventually("it runs", || ran.get() == [2]);
@@ -304,9 +304,9 @@ fn a_handler_holds_up_no_other_timer() {
     let blocks = gate.closure();
     let builder = Pool::builder().workers(1).queue(0).nonblocking(true);
     let pool = builder
-        .missed(move |refusal| {
+        .dropped_handler(move |dropped| {
             blocks();
-            assert!(!refusal.is_full(), "a test's panic");
+            assert!(dropped.reason() != DropReason::Refused, "a test's panic");
         })
         .build()
         .unwrap();

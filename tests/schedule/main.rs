@@ -17,7 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use formicary::{
-    Accepts, Builder, Dispatch, Pool, PoolControl, PoolWithFunc, StatefulPool, SubmitError, SubmitErrorKind, Task, With,
+    Accepts, Builder, Dispatch, DropReason, Dropped, Pool, PoolControl, PoolWithFunc, StatefulPool, SubmitError,
+    SubmitErrorKind, Task, With,
 };
 use parking_lot::Mutex;
 use support::{RunTask, Setup};
@@ -30,20 +31,20 @@ trait TaskPool: Accepts<Task, Output = ()> + Deref<Target = PoolControl<Task>> +
     fn build(setup: Setup, more: More) -> Self;
 }
 
-type Missed = Arc<Mutex<Vec<SubmitErrorKind>>>;
+type Missed = Arc<Mutex<Vec<DropReason>>>;
 
 /// What a pool has beyond its setup.
 #[derive(Clone, Default)]
 struct More {
     on_close: formicary::OnClose,
-    /// Is told of missed tasks.
+    /// Is told of dropped tasks.
     missed: Missed,
 }
 
 impl More {
-    fn handler(&self) -> impl Fn(SubmitError<Task>) + Send + Sync + 'static + use<> {
+    fn handler(&self) -> impl Fn(Dropped<Task>) + Send + Sync + 'static + use<> {
         let missed = Arc::clone(&self.missed);
-        move |refusal| missed.lock().push(refusal.kind())
+        move |dropped| missed.lock().push(dropped.reason())
     }
 
     fn on<K, D: Dispatch>(&self, setup: Setup, builder: Builder<K>) -> Builder<K, D> {
@@ -57,7 +58,7 @@ impl<D: Dispatch> TaskPool for Pool<D> {
     }
 
     fn build(setup: Setup, more: More) -> Self {
-        more.on(setup, Pool::builder()).missed(more.handler()).build().unwrap()
+        more.on(setup, Pool::builder()).dropped_handler(more.handler()).build().unwrap()
     }
 }
 
@@ -67,7 +68,7 @@ impl<D: Dispatch> TaskPool for PoolWithFunc<Task, D> {
     }
 
     fn build(setup: Setup, more: More) -> Self {
-        more.on(setup, PoolWithFunc::builder(Task::run)).missed(more.handler()).build().unwrap()
+        more.on(setup, PoolWithFunc::builder(Task::run)).dropped_handler(more.handler()).build().unwrap()
     }
 }
 
@@ -77,7 +78,7 @@ impl<D: Dispatch> TaskPool for StatefulPool<RunTask, D> {
     }
 
     fn build(setup: Setup, more: More) -> Self {
-        more.on(setup, StatefulPool::builder(|_| Ok(RunTask))).missed(more.handler()).build().unwrap()
+        more.on(setup, StatefulPool::builder(|_| Ok(RunTask))).dropped_handler(more.handler()).build().unwrap()
     }
 }
 
@@ -125,6 +126,6 @@ fn looks_at_the_time() {
 /// All that was submitted has ended, and is counted once.
 fn assert_conserved(pool: &PoolControl<Task>) {
     let stats = pool.stats();
-    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
+    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned + stats.dropped;
     assert_eq!((stats.submitted, stats.scheduled), (ended, 0), "{stats:?}");
 }

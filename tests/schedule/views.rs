@@ -58,7 +58,7 @@ fn waits_at_a_full_view<D: Dispatch>() {
     assert_eq!(waits.join().unwrap(), 1);
     pool.shutdown();
     let stats = pool.stats();
-    assert_eq!((stats.scheduled, stats.refusals.full, stats.refusals.timed_out), (0, 1, 1));
+    assert_eq!((stats.scheduled, stats.drops.refused, stats.rejected), (0, 2, 0));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn closed<D: Dispatch>() {
     let missed = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&missed);
     let builder = Pool::builder().workers(2).dispatch::<D>().on_close(OnClose::RunNow);
-    let pool = builder.missed(move |refusal| told.lock().push(refusal.kind())).build().unwrap();
+    let pool = builder.dropped_handler(move |dropped| told.lock().push(dropped.reason())).build().unwrap();
     let [view, other, last] = [(); 3].map(|()| pool.limited(1));
     let inner = view.limited(1);
     let handles = [&view, &inner].map(|view| view.with().after(HOUR).spawn(|| ()).unwrap());
@@ -93,7 +93,7 @@ fn closed<D: Dispatch>() {
     pool.shutdown();
     assert_eq!(never.join().unwrap_err().refusal(), Some(SubmitErrorKind::Closed));
     let stats = pool.stats();
-    assert_eq!(stats.submitted, stats.completed + stats.cancelled + stats.returned);
+    assert_eq!(stats.submitted, stats.completed + stats.cancelled + stats.returned + stats.dropped);
 }
 
 #[test]

@@ -62,6 +62,7 @@ mod observer;
 mod odd_spawners;
 mod on_drop;
 mod options;
+mod overflow;
 mod panics;
 mod pin;
 mod propagating;

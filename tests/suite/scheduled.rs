@@ -19,7 +19,8 @@ fn from_many_threads<D: Dispatch>() {
         let missed = Arc::new(Mutex::new(Vec::new()));
         let keeps = Arc::clone(&missed);
         let builder = Pool::builder().workers(2).queue(1).on_close(on_close).dispatch::<D>();
-        let pool = Arc::new(builder.missed(move |refusal| keeps.lock().push(refusal.into_task())).build().unwrap());
+        let pool =
+            Arc::new(builder.dropped_handler(move |dropped| keeps.lock().push(dropped.into_task())).build().unwrap());
         let (view, ran) = (Arc::new(pool.limited(1)), Arc::new(AtomicUsize::new(0)));
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -50,7 +51,7 @@ fn from_many_threads<D: Dispatch>() {
         let completed = joined.filter(|is_ok| *is_ok).count();
         let stats = pool.stats();
         assert_eq!((completed, stats.completed as usize), (ran.load(SeqCst), completed), "{stats:?}");
-        assert_eq!(stats.submitted, stats.completed + stats.cancelled + stats.returned, "{stats:?}");
+        assert_eq!(stats.submitted, stats.completed + stats.cancelled + stats.returned + stats.dropped, "{stats:?}");
         // What waited in the view was dropped with it; each other one is known.
         let known = || completed + cancelled + returned + missed.lock().len();
         assert!(known() <= (THREADS * TASKS) as usize);

@@ -426,7 +426,7 @@ pub fn threads_named(prefix: &str) -> usize {
 /// Asserts the conservation law on a quiet pool.
 pub fn assert_conserved(pool: &dyn WorkerPool<Task>) {
     let stats = pool.stats();
-    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
+    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned + stats.dropped;
     assert_eq!(stats.submitted, ended, "{stats:?}");
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
 }

@@ -19,14 +19,14 @@ use crate::task::state::RunOutcome;
 use super::view::View;
 
 /// A task that is about to enter.
-struct Newcomer<I, F> {
+pub(super) struct Newcomer<I, F> {
     number: Option<u64>,
-    lane: usize,
-    lazy: LazyWith<I, F>,
+    pub(super) lane: usize,
+    pub(super) lazy: LazyWith<I, F>,
 }
 
 /// The outcome of a try to enter.
-enum Entered<R: Runner, D: Dispatch> {
+pub(super) enum Entered<R: Runner, D: Dispatch> {
     /// The task waits in the view.
     In,
     /// It may enter the pool.
@@ -48,7 +48,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     }
 
     /// One try to take a task in, if there is room for it and for `reserved` more. Where that is not `bounded` there always is.
-    fn try_enter<I, F: FnOnce(I) -> R::Item>(
+    pub(super) fn try_enter<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
         task: &mut Newcomer<I, F>,
         reserved: usize,
@@ -176,6 +176,9 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         task: &mut Newcomer<I, F>,
         options: &SubmitOptions<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
+        if let Some(entered) = self.overflow(task)? {
+            return Ok(entered);
+        }
         match options.mode() {
             WaitMode::Never => return Ok(Entered::Full),
             // Perhaps no other worker is left to make room.
@@ -261,6 +264,9 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         task: &mut Newcomer<I, F>,
         options: &SubmitOptions<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
+        if let Some(entered) = self.overflow(task)? {
+            return Ok(entered);
+        }
         let mut cancelled = options.token().map(CancelToken::cancelled);
         let mut joined = None;
         let waiting = |poller: &mut Context<'_>| {
@@ -328,7 +334,7 @@ impl<I, F> Newcomer<I, F> {
 }
 
 /// The permits of a submitter that is about to enter the pool. Dropping it releases them.
-struct EnteringPermit<R: Runner, D: Dispatch>(Option<Arc<View<R, D>>>);
+pub(super) struct EnteringPermit<R: Runner, D: Dispatch>(Option<Arc<View<R, D>>>);
 
 impl<R: Runner, D: Dispatch> EnteringPermit<R, D> {
     /// The task comes into the pool: makes its entry. It waits instead if its permits were revoked. Called under the queue's locks.

@@ -262,7 +262,11 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         let _held = HoldsPermits::of(&self.chain[..levels]);
         watch::start_if_certain(|| R::liveness(&item));
         let outcome = run(item, passing_on.completion);
-        running.end = if outcome == RunOutcome::Ran { TaskEnd::Completed } else { TaskEnd::Cancelled };
+        running.end = match outcome {
+            RunOutcome::Ran => TaskEnd::Completed,
+            RunOutcome::Dropped => TaskEnd::Dropped,
+            _ => TaskEnd::Cancelled,
+        };
         outcome
     }
 

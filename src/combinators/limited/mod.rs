@@ -14,6 +14,7 @@ mod by_number;
 mod dispatch;
 mod entries;
 mod inside;
+mod overflow;
 mod scheduled;
 mod state;
 mod stats;

@@ -258,6 +258,12 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         Some((number, self.remove_waiting(&chain, number)?))
     }
 
+    /// The task of the view that waits longest.
+    pub(super) fn pop_oldest(&mut self, chain: &[ViewId]) -> Option<Unstarted<R, D>> {
+        let number = self.nodes.get(&chain[0])?.waiting.first()?;
+        self.remove_waiting(chain, number)
+    }
+
     /// Takes out those waiting tasks, in all views, that `is_taken`.
     pub(super) fn extract_waiting(
         &mut self,

@@ -252,9 +252,22 @@ impl<R: Runner, D: Dispatch> Unstarted<R, D> {
     pub(super) fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<R::Returned> {
         let Unstarted { item, view, .. } = self;
         let retracted = R::retract(item, kind, cause);
-        let is_returned = matches!(retracted, Retracted::Here(_)) && kind == SubmitErrorKind::Closed;
-        Self::count_unstarted(&view, if is_returned { TaskEnd::Returned } else { TaskEnd::Cancelled });
+        Self::count_unstarted(
+            &view,
+            match (&retracted, kind) {
+                (Retracted::Here(_), SubmitErrorKind::Closed) => TaskEnd::Returned,
+                (Retracted::Here(_) | Retracted::ToCaller, SubmitErrorKind::Dropped) => TaskEnd::Dropped,
+                _ => TaskEnd::Cancelled,
+            },
+        );
         retracted
+    }
+
+    /// Drops a task that has not gone to the pool, for a newer one.
+    pub(super) fn drop_oldest(self) {
+        let view = Arc::clone(&self.view);
+        let retracted = view.engine().catch_user_panic(|| self.retract(SubmitErrorKind::Dropped, Cause::Dropped));
+        retracted.into_iter().for_each(|retracted| view.engine().drop_kept(retracted));
     }
 
     /// The same for a task that has not gone to the pool: returns what its user gets back.

@@ -1,5 +1,6 @@
 //! The settings of a pool, which a builder collects and an engine reads.
 
+mod dropped;
 pub(crate) mod extensions;
 pub(crate) mod panic_location;
 #[cfg(feature = "pin")]
@@ -12,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::MissedHandler;
 use crate::engine::observer::Observer;
 use crate::engine::without_threads::RunOn;
 use crate::error::BuildError;
@@ -22,7 +22,9 @@ use crate::task::propagated::Propagator;
 
 use extensions::Extensions;
 
-pub use policies::{Nested, OnClose, OnDrop};
+pub(crate) use dropped::DroppedHandler;
+pub use dropped::{DropReason, Dropped};
+pub use policies::{Nested, OnClose, OnDrop, Overflow};
 pub use task_panic::TaskPanic;
 pub use worker_thread::WorkerThread;
 
@@ -68,6 +70,8 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
+    pub(crate) overflow: Overflow,
+    pub(crate) dropped_handler: DroppedHandler,
     pub(crate) nested: Nested,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
@@ -88,7 +92,6 @@ pub(crate) struct Options {
     pub(crate) panic_locations: bool,
     pub(crate) on_drop: OnDrop,
     pub(crate) on_close: OnClose,
-    pub(crate) missed: Option<MissedHandler>,
     pub(crate) run_on: RunOn,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) extensions: Extensions,
@@ -101,6 +104,8 @@ impl Default for Options {
             workers: num_cpus::get().clamp(1, MAX_WORKERS),
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
+            overflow: Overflow::default(),
+            dropped_handler: DroppedHandler::default(),
             nested: Nested::default(),
             shards: None,
             balance: None,
@@ -121,7 +126,6 @@ impl Default for Options {
             panic_locations: false,
             on_drop: OnDrop::default(),
             on_close: OnClose::default(),
-            missed: None,
             run_on: RunOn::default(),
             observers: Vec::new(),
             extensions: Extensions::default(),

@@ -1,12 +1,11 @@
 //! What becomes of the scheduled tasks of a pool, or of a view, that is closed.
 
 use super::Scheduled;
-use super::entering::cause_of;
 use crate::engine::counters::count;
 use crate::engine::observer::TaskEnd;
-use crate::engine::options::OnClose;
+use crate::engine::options::{DropReason, OnClose};
 use crate::engine::{Engine, Runner};
-use crate::error::{Cause, SubmitError, SubmitErrorKind};
+use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyWith};
 use crate::task::in_view::ViewId;
 use crate::task::state::{Retracted, RunOutcome};
@@ -72,29 +71,37 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// What the user gets of tasks that have left the schedule. They count as returned.
     pub(crate) fn give_back_scheduled(&self, tasks: Vec<Scheduled<R>>) -> Vec<R::Returned> {
         let give = |task: Scheduled<R>| {
-            let input = self.end_unentered(task, Cause::Cancelled)?;
+            let input = self.end_unentered(task, SubmitErrorKind::Closed, Cause::Cancelled)?;
             count(&self.counters.returned);
             self.tell_unstarted(TaskEnd::Returned);
-            Some(input)
+            input
         };
         tasks.into_iter().filter_map(give).collect()
     }
 
-    /// Drops scheduled tasks of a pool or view that is closed. They count as cancelled, and are handed to the user's handler.
+    /// Drops scheduled tasks of a pool or view that is closed.
     pub(crate) fn drop_scheduled(&self, tasks: Vec<Scheduled<R>>) {
-        if tasks.is_empty() {
-            return;
-        }
-        let drop = |task: Scheduled<R>| {
-            // One that was cancelled is not missed.
-            let end = task.task.as_ref().and_then(|task| task.end());
-            let kind = end.unwrap_or(SubmitErrorKind::Closed);
-            let input = self.end_unentered(task, cause_of(kind))?;
+        tasks.into_iter().for_each(|task| self.drop_unentered(task, SubmitErrorKind::Closed));
+    }
+
+    /// Drops a task that the pool does not take, for this reason, and hands it to the user's handler. One whose token or deadline has ended it
+    /// counts as cancelled, as it would if a worker found it so in the queue.
+    pub(super) fn drop_unentered(&self, task: Scheduled<R>, kind: SubmitErrorKind) {
+        let end = task.task.as_ref().and_then(|task| task.end());
+        let cause = match end {
+            Some(SubmitErrorKind::TimedOut) => Cause::Expired,
+            Some(_) => Cause::Cancelled,
+            None => Cause::Refused(kind),
+        };
+        let Some(input) = self.end_unentered(task, end.unwrap_or(kind), cause) else { return };
+        if end.is_some() {
             count(&self.counters.cancelled);
             self.tell_unstarted(TaskEnd::Cancelled);
-            Some(SubmitError::new(kind, input))
-        };
-        self.tell_missed(tasks.into_iter().filter_map(drop).collect());
+            self.call_off_timer(move |_| drop(input));
+        } else {
+            let is_closed = kind == SubmitErrorKind::Closed;
+            self.dropped(input, if is_closed { DropReason::Closed } else { DropReason::Refused });
+        }
     }
 
     /// Drops all of them, before a close after which nothing is to run.
@@ -110,26 +117,20 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         places.into_iter().filter_map(|place| state.tasks.remove(&place)).collect()
     }
 
-    /// Counts a task as submitted that leaves the schedule without entering. Returns its input, whose end the caller counts. A caller that
-    /// waits for the task gets the input instead.
-    fn end_unentered(&self, task: Scheduled<R>, cause: Cause) -> Option<R::Returned> {
-        match R::retract(task.item, SubmitErrorKind::Closed, cause) {
-            Retracted::Here(input) => {
-                self.note_direct();
-                Some(input)
-            }
-            Retracted::ToCaller => {
-                self.note_direct();
-                count(&self.counters.returned);
-                self.tell_unstarted(TaskEnd::Returned);
-                None
-            }
+    /// Counts a task as submitted that leaves the schedule without entering. `None` if it was cancelled, which is counted. Otherwise the caller
+    /// counts its end; the input is there unless somebody waits for it in `run`.
+    fn end_unentered(&self, task: Scheduled<R>, kind: SubmitErrorKind, cause: Cause) -> Option<Option<R::Returned>> {
+        let input = match R::retract(task.item, kind, cause) {
+            Retracted::Here(input) => Some(input),
+            Retracted::ToCaller => None,
             Retracted::Gone(RunOutcome::Cancelled) => {
                 self.count_withdrawn();
-                None
+                return None;
             }
-            Retracted::Gone(_) => None,
-        }
+            Retracted::Gone(_) => return None,
+        };
+        self.note_direct();
+        Some(input)
     }
 
     /// Counts a task that was cancelled before it entered.

@@ -8,14 +8,13 @@ use super::{Scheduled, ThroughView};
 use crate::cancel::CancelToken;
 use crate::engine::submit_options::{SubmitOptions, WaitMode};
 use crate::engine::{Engine, Runner};
-use crate::error::{Cause, SubmitError, SubmitErrorKind};
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyWith};
 use crate::sync::Arc;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::waking;
 use crate::task::in_schedule::ScheduledTask;
 use crate::task::in_view::InView;
-use crate::task::state::Retracted;
 
 pub(super) type Refusal<R> = SubmitError<Scheduled<R>>;
 type Entering<R> = Pin<Box<dyn Future<Output = Result<(), Refusal<R>>> + Send>>;
@@ -37,15 +36,6 @@ pub(crate) trait Entrance<R: Runner>: Send + Sync {
     /// The view for a scheduled task with this number, if it has a state.
     fn through(self: Arc<Self>, _task: Option<u64>) -> Option<ThroughView<R>> {
         None
-    }
-}
-
-/// What the handle says of a task that was refused for this reason.
-pub(super) fn cause_of(kind: SubmitErrorKind) -> Cause {
-    match kind {
-        SubmitErrorKind::Cancelled => Cause::Cancelled,
-        SubmitErrorKind::TimedOut => Cause::Expired,
-        kind => Cause::Refused(kind),
     }
 }
 
@@ -118,10 +108,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return turned_away.push(task);
         }
         drop(state);
-        self.note_refusal(&SubmitOptions::from(WaitMode::Never), kind);
-        if let Retracted::Here(input) = R::retract(task.item, kind, cause_of(kind)) {
-            self.tell_missed(vec![SubmitError::new(kind, input)]);
-        }
+        self.drop_unentered(task, kind);
     }
 }
 

@@ -4,15 +4,12 @@
 //! submitted by the timer thread: it enters the pool if there is room, and otherwise waits in the wait queue as a future does, which is
 //! polled where it is woken. So neither the timer thread nor a worker waits for it.
 //!
-//! A task counts as submitted when it enters. One that is cancelled before, or that a shutdown gives back or drops, counts as submitted
-//! at that moment, and one that the pool refuses counts as refused. So each is counted once, and the schedule's own figure is only of
-//! those that are still to come.
-//!
-//! Tasks that did not start are handed to the user's handler on a thread that may block (`missed.rs`).
+//! A task counts as submitted when it enters. One that does not, because it is cancelled before, or is refused at its time, or is given back or
+//! dropped by a close, counts as submitted at that moment. So the law of the figures holds, and the schedule's own figure is only of those
+//! that are still to come.
 
 mod closing;
 mod entering;
-mod missed;
 
 use std::collections::BTreeMap;
 // Real ones in models too, as the timer's: no model has time pass, and a close of its pool costs it no step.
@@ -39,8 +36,6 @@ use crate::task::pending_polls::{PendingPoll, PendingPolls};
 
 pub(crate) use entering::Entrance;
 use entering::Refusal;
-pub(crate) use missed::MissedHandler;
-pub(super) use missed::MissedTasks;
 
 /// So many tasks enter before the timer thread looks at its other alarms.
 const MOST_AT_A_TIME: usize = 256;
