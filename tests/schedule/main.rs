@@ -17,8 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use formicary::{
-    Accepts, Builder, Dispatch, DropReason, Dropped, Pool, PoolControl, PoolWithFunc, StatefulPool, SubmitError,
-    SubmitErrorKind, Task, With,
+    Accepts, Builder, Dispatch, DropReason, Dropped, Pool, PoolControl, PoolWithFunc, StatefulPool, Task, With,
 };
 use parking_lot::Mutex;
 use support::{RunTask, Setup};
