@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use formicary::observe::Observer;
-use formicary::{CancelToken, DropReason, Pool, SubmitErrorKind, Task, TestClock};
+use formicary::{CancelToken, DropReason, Overflow, Pool, SubmitErrorKind, Task, TestClock};
 
 use crate::support::waking::block_on;
 use crate::support::{Count, Gate, Setup, eventually, quiet_panics, start_thread};
@@ -293,6 +293,35 @@ fn without_a_worker<P: TaskPool>() {
 #[test]
 fn a_pool_without_a_thread_refuses_it() {
     on_every_pool!(without_a_worker);
+}
+
+/// At its time a task is as any other to a full pool, but the timer thread never runs it.
+#[test]
+fn a_full_pool_has_its_policy() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::CallerRuns] {
+        let clock = TestClock::freeze();
+        let pool = Pool::builder().workers(1).queue(1).overflow(overflow).build().unwrap();
+        let gate = Gate::new();
+        pool.submit(gate.closure()).unwrap();
+        gate.await_arrivals(1);
+        let queued = pool.spawn(|| ()).unwrap();
+        let late = pool.with().after(HOUR).spawn(|| std::thread::current().name().map(str::to_owned)).unwrap();
+        clock.advance(HOUR);
+        if overflow == Overflow::CallerRuns {
+            eventually("it waits for room", || pool.waiting() == 1);
+        } else {
+            eventually("one is dropped", || pool.stats().dropped == 1);
+        }
+        gate.open();
+        let (queued, late) = (queued.join(), late.join());
+        assert_eq!(queued.is_err_and(|error| error.is_dropped()), overflow == Overflow::DropOldest, "{overflow:?}");
+        match late {
+            Ok(name) => assert!(name.is_some_and(|name| name != "formicary-timer"), "{overflow:?}"),
+            Err(error) => assert!(error.is_dropped() && overflow == Overflow::DropNewest, "{error}"),
+        }
+        pool.shutdown();
+        assert_conserved(&pool);
+    }
 }
 
 /// A handler, or the drop of a task, that takes long is not on the timer thread, and a panic in it is counted.
