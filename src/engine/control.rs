@@ -148,8 +148,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.lifecycle.is_closed()
     }
 
-    /// The queue's figures without its stale entries, and without the tasks of workers that were given up.
+    /// The figures of the queue, with the tasks that wait for their turn among those of their key.
     pub(crate) fn load(&self) -> Load {
+        let load = self.queue_load();
+        Load { queued: load.queued + self.views.in_order(), ..load }
+    }
+
+    /// The queue's figures without its stale entries, and without the tasks of workers that were given up.
+    pub(super) fn queue_load(&self) -> Load {
         let load = self.entries();
         Load { queued: load.queued.saturating_sub(self.id().stale_entries()), ..load }
     }

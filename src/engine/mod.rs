@@ -13,11 +13,14 @@
 //!        ── shutdown.rs     close, drain, and wait for the end
 //! ```
 
+#[cfg(feature = "async")]
+mod attached;
 mod blocking;
 mod caller_runs;
 mod control;
 mod counters;
 mod end_wait;
+mod growth;
 mod lane_queues;
 mod lifecycle;
 mod mailboxes;
@@ -57,13 +60,15 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
+#[cfg(feature = "async")]
+pub(crate) use attached::EndsWithPool;
 pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
-pub(crate) use scheduled::{Entrance, Scheduled, ThroughView};
+pub(crate) use scheduled::{Entrance, Scheduled, ThroughView, WayIn};
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-pub(crate) use views::{BlockedAtView, PoolViews};
+pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
 use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
@@ -81,6 +86,7 @@ use crate::task::state::{Completion, JobRef, Retracted, RunOutcome, StolenJob};
 use crate::task::withdrawn::Identity;
 
 use counters::Counters;
+use growth::Growth;
 use lifecycle::Lifecycle;
 use mailboxes::Mailboxes;
 use minimum::Minimum;
@@ -163,7 +169,9 @@ pub struct Engine<R: Runner, D: Dispatch> {
     parking: Parking,
     mailboxes: Mailboxes<R::State>,
     wait_queue: WaitQueue,
-    views: Views,
+    views: Views<R::Item>,
+    #[cfg(feature = "async")]
+    attached: attached::Attached,
     threads: Threads,
     blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,
@@ -177,6 +185,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     minimum: Minimum,
     schedule: Schedule<R>,
     off_timer: OffTimer<R, D>,
+    growth: Growth,
     /// The seed of the hash of keys.
     seed: RandomState,
     /// Whether a drop of the pool must not wait.
@@ -228,6 +237,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             mailboxes: Mailboxes::new(),
             wait_queue: WaitQueue::new(),
             views: Views::default(),
+            #[cfg(feature = "async")]
+            attached: attached::Attached::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             blocked_workers: BlockedWorkers::new(),
             pending_polls: PendingPolls::default(),
@@ -241,6 +252,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             minimum: Minimum::default(),
             schedule: Schedule::default(),
             off_timer: OffTimer::default(),
+            growth: Growth::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
             is_dropped: AtomicBool::new(false),
@@ -353,14 +365,27 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
 
     fn has_free_workers(&self) -> bool {
         let (staying, capacity) = self.threads.population();
-        // Where threads can be had, a worker was started for each queued task (`ensure_workers`).
-        let able = if self.threads.is_spawn_failing() { staying.min(capacity) } else { capacity };
+        // Where threads can be had, a worker was started for each queued task (`ensure_workers`), unless the queue may get longer first.
+        let counts_living = self.threads.is_spawn_failing() || self.options.grow_when > 0;
+        let able = if counts_living { staying.min(capacity) } else { capacity };
         let load = self.entries();
         !self.lifecycle.is_paused() && load.queued + load.running <= able
     }
 
     fn pending_polls(&self) -> &PendingPolls {
         &self.pending_polls
+    }
+
+    fn begin_wait(&self) -> bool {
+        self.begin_counted_wait()
+    }
+
+    fn end_wait(&self) {
+        self.end_counted_wait();
+    }
+
+    fn note_poll(&self) {
+        self.grow_for_waiter();
     }
 
     fn help(&self) -> bool {

@@ -133,6 +133,7 @@ mod tests {
             handler_panics: 16,
             failed_starts: 17,
             shards: vec![ShardStats::default(), shard],
+            ..Stats::default()
         };
         let text = "pool      mill\n\
             workers   2 of 1: 4 running, 3 idle; 13 started, 14 ended, 18 given up\n\

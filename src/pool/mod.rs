@@ -16,6 +16,7 @@ mod ending;
 pub(crate) mod examples;
 mod function;
 mod global;
+mod in_order;
 mod kind;
 mod pause;
 mod propagating;
@@ -31,13 +32,17 @@ mod with_verbs;
 mod worker_pool;
 
 pub use accepts::Accepts;
+#[cfg(feature = "async")]
+pub(crate) use accepts::Reentry;
 pub(crate) use accepts::{AnyPool, Item};
 pub(crate) use answered::answered;
+pub(crate) use call_func::CallFunc;
 pub(crate) use call_task::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use control::PoolControl;
 pub use function::{Function, PoolWithFunc};
 pub use pause::PauseGuard;
+pub(crate) use run_worker::RunWorker;
 pub(crate) use scheduled::{WeakWith, time_after};
 pub use stateful::{StatefulPool, States};
 pub use with::With;

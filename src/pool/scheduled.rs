@@ -7,12 +7,11 @@ use super::accepts::{Accepts, AnyPool};
 use super::verbs::{self, TaskOptions};
 use super::with::With;
 use crate::cancel::earlier;
-use crate::engine::{Engine, Entrance, Scheduled, SubmitOptions, ThroughView, WaitMode};
+use crate::engine::{Engine, Scheduled, SubmitOptions, ThroughView, WaitMode};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::sync::Arc;
 use crate::sync::clock;
 use crate::task::in_schedule::ScheduledTask;
-use crate::task::in_view::InView;
 use crate::task::state::TaskState;
 
 /// The time `limit` from `start`, or else from now; `None`, which means never, if the clock cannot represent it.
@@ -96,27 +95,28 @@ impl<P> With<'_, P> {
 impl<P: AnyPool> With<'_, P> {
     /// Schedules a task whose result is discarded.
     #[cold]
-    pub(super) fn submit_at<X>(
+    pub(super) fn submit_at<Q, X>(
         &self,
+        pool: &Q,
         due: Instant,
         x: X,
         task_options: TaskOptions,
         mode: WaitMode,
     ) -> Result<(), SubmitError<X>>
     where
-        P: Accepts<X>,
+        Q: Accepts<X>,
         X: Send + 'static,
     {
-        let engine = self.pool.engine();
+        let engine = pool.engine();
         let needs_state = engine.propagates() || !TaskOptions { due: None, ..task_options.clone() }.is_none();
         if needs_state {
-            let task_state = verbs::detached_state(self.pool, x, task_options.in_token());
-            return self.enter(&task_state, mode);
+            let task_state = verbs::detached_state(pool, x, task_options.in_token());
+            return self.enter(pool, &task_state, mode);
         }
         let options = self.options(None, mode);
-        let task = Scheduled::new(P::plain(x), None, &options).through(self.pool.through_view(None));
+        let task = Scheduled::new(Q::plain(x), None, &options).through(pool.through_view());
         let scheduled = engine.schedule(engine.next_place(due), task, &options);
-        scheduled.map_err(|refusal| refusal.map(|task| P::into_input(task.into_item())))
+        scheduled.map_err(|refusal| refusal.map(|task| Q::into_input(task.into_item())))
     }
 }
 
@@ -130,14 +130,13 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let through = |number| pool.through_view(number);
-    schedule_in::<P, X>(pool.engine(), through, task_state, options)
+    schedule_in::<P, X>(pool.engine(), pool.through_view(), task_state, options)
 }
 
-/// The same for a pool of which only the engine is at hand. `through` gives the view for the number of a task, if there is one.
+/// The same for a pool of which only the engine is at hand, and the view if it is one.
 fn schedule_in<P, X>(
     engine: &Arc<Engine<P::Runner, P::Dispatch>>,
-    through: impl FnOnce(Option<u64>) -> Option<ThroughView<P::Runner>>,
+    view: Option<ThroughView<P::Runner>>,
     task_state: &Arc<TaskState<X, P::Output>>,
     options: SubmitOptions<'_>,
 ) -> Result<(), SubmitError<X>>
@@ -147,8 +146,7 @@ where
 {
     let Some(place) = task_state.meta().schedule() else { unreachable!("a scheduled task has a place") };
     let state = Arc::clone(task_state) as Arc<dyn ScheduledTask>;
-    let task = Scheduled::new(P::answered(task_state), Some(state), &options);
-    let task = task.through(through(task_state.meta().view().map(InView::task)));
+    let task = Scheduled::new(P::answered(task_state), Some(state), &options).through(view);
     let scheduled = engine.schedule(place.place(), task, &options);
     scheduled.map_err(|refusal| task_state.refused(refusal.kind()))
 }
@@ -157,7 +155,7 @@ where
 pub(crate) struct WeakWith<P: AnyPool> {
     engine: Weak<Engine<P::Runner, P::Dispatch>>,
     /// The view, if it is one.
-    entrance: Option<Weak<dyn Entrance<P::Runner>>>,
+    view: Option<ThroughView<P::Runner>>,
     key: Option<u64>,
     room_timeout: Option<Duration>,
     timeout: Option<Duration>,
@@ -170,7 +168,7 @@ impl<P: AnyPool> WeakWith<P> {
         let (token, name) = (with.token.clone(), with.name.clone());
         WeakWith {
             engine: Arc::downgrade(with.pool.engine()),
-            entrance: with.pool.through_view(None).map(|through| through.entrance),
+            view: with.lane().map_or_else(|| with.pool.through_view(), |lane| lane.through_view()),
             key: with.key,
             room_timeout: with.room_timeout,
             timeout: with.timeout,
@@ -192,8 +190,8 @@ impl<P: AnyPool> WeakWith<P> {
     {
         let closed = SubmitErrorKind::Closed;
         let Some(engine) = self.engine.upgrade() else { return Err(SubmitError::new(closed, x)) };
-        let view = self.entrance.as_ref().map(Weak::upgrade);
-        let Some(view) = view.map_or(Some(None), |view| view.map(Some)) else {
+        let entrance = self.view.as_ref().map(ThroughView::entrance);
+        let Some(entrance) = entrance.map_or(Some(None), |entrance| entrance.map(Some)) else {
             return Err(SubmitError::new(closed, x));
         };
         let options = self.task_options.clone();
@@ -205,11 +203,10 @@ impl<P: AnyPool> WeakWith<P> {
         };
         let start_by = self.max_queue_time.and_then(|limit| due.checked_add(limit));
         let options = TaskOptions { deadline, start_by, due: Some(due), ..options }.in_token();
-        let in_view = view.as_ref().and_then(|view| Arc::clone(view).in_view());
+        let in_view = entrance.and_then(|entrance| entrance.in_view());
         let task_state = verbs::task_state_in::<P, X>(&engine, in_view, x, options, false);
-        let through = |number| view.as_ref().and_then(|view| Arc::clone(view).through(number));
         let options = engine.options(self.key, mode).with_token(task_state.meta().token.as_ref());
-        schedule_in::<P, X>(&engine, through, &task_state, options)?;
+        schedule_in::<P, X>(&engine, self.view.clone(), &task_state, options)?;
         Ok(task_state)
     }
 }

@@ -245,10 +245,9 @@ where
     } else {
         (P::plain(x), None)
     };
-    let task = task_state.as_ref().and_then(|task_state| task_state.meta().view().map(InView::task));
-    let admission = pool.admit_async(item, task, options);
     async move {
-        admission.await.map_err(|refusal| match task_state {
+        let view = task_state.as_ref().and_then(|task_state| task_state.meta().view());
+        pool.admit_async(item, view, options).await.map_err(|refusal| match &task_state {
             Some(task_state) => task_state.refused(refusal.kind()),
             None => refusal.map(P::into_input),
         })
@@ -256,22 +255,19 @@ where
 }
 
 /// As [`enter`], waiting as a future, whose output is the state.
-pub(crate) fn enter_async<'p, P, X>(
-    pool: &'p P,
+pub(crate) async fn enter_async<P, X>(
+    pool: &P,
     task_state: Arc<TaskState<X, P::Output>>,
-    options: SubmitOptions<'p>,
-) -> impl Future<Output = Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>> + Send + use<'p, P, X>
+    options: SubmitOptions<'_>,
+) -> Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let task = task_state.meta().view().map(InView::task);
-    let admission = pool.admit_async(P::answered(&task_state), task, options);
-    async move {
-        admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
-        pool.engine().note_cancellable(task_state.meta().token.as_ref());
-        Ok(task_state)
-    }
+    let admission = pool.admit_async(P::answered(&task_state), task_state.meta().view(), options);
+    admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
+    pool.engine().note_cancellable(task_state.meta().token.as_ref());
+    Ok(task_state)
 }
 
 /// As [`spawn`], waiting as a future.

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
+use super::in_order::InOrder;
 use super::scheduled::{self, time_from};
 use super::verbs::{self, TaskOptions};
 use super::with::With;
@@ -38,15 +39,26 @@ impl<'p, P: AnyPool> With<'p, P> {
         }
     }
 
-    pub(super) fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
+    /// What the verbs submit to if the tasks of a key are ordered, instead of the pool.
+    pub(super) fn lane(&self) -> Option<InOrder<P>> {
+        self.order.map(|key| InOrder::new(self.pool, key))
+    }
+
+    pub(super) fn enter<Q, X>(
+        &self,
+        pool: &Q,
+        task_state: &TaskStateOf<Q, X>,
+        mode: WaitMode,
+    ) -> Result<(), SubmitError<X>>
     where
-        P: Accepts<X>,
+        Q: Accepts<X>,
         X: Send + 'static,
     {
+        let options = self.options(task_state.meta().token.as_ref(), mode);
         if task_state.meta().schedule().is_some() {
-            return scheduled::schedule(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode));
+            return scheduled::schedule(pool, task_state, options);
         }
-        verbs::enter(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
+        verbs::enter(pool, task_state, options)
     }
 
     fn submit_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
@@ -54,13 +66,25 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
+        match self.lane() {
+            Some(lane) => self.submit_to(&lane, x, task_options, mode),
+            None => self.submit_to(self.pool, x, task_options, mode),
+        }
+    }
+
+    #[inline]
+    fn submit_to<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
         if task_options.is_none() {
-            return verbs::submit(self.pool, x, self.options(None, mode));
+            return verbs::submit(pool, x, self.options(None, mode));
         }
         if let Some(due) = task_options.due {
-            return self.submit_at(due, x, task_options, mode);
+            return self.submit_at(pool, due, x, task_options, mode);
         }
-        verbs::submit_state(self.pool, x, task_options.in_token(), self.options(None, mode))
+        verbs::submit_state(pool, x, task_options.in_token(), self.options(None, mode))
     }
 
     fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
@@ -68,8 +92,26 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
-        self.enter(&task_state, mode)?;
+        match self.lane() {
+            Some(lane) => self.spawn_to(&lane, x, task_options, mode),
+            None => self.spawn_to(self.pool, x, task_options, mode),
+        }
+    }
+
+    #[inline]
+    fn spawn_to<Q, X>(
+        &self,
+        pool: &Q,
+        x: X,
+        task_options: TaskOptions,
+        mode: WaitMode,
+    ) -> Result<Handle<Q::Output>, SubmitError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_state = verbs::task_state(pool, x, task_options.in_token(), false);
+        self.enter(pool, &task_state, mode)?;
         Ok(Handle::new(task_state))
     }
 
@@ -78,17 +120,33 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
+        match self.lane() {
+            Some(lane) => self.run_on(&lane, x, task_options, mode),
+            None => self.run_on(self.pool, x, task_options, mode),
+        }
+    }
+
+    #[inline]
+    fn run_on<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Q::Output, CallError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
         if task_options.is_none() {
-            return verbs::run(self.pool, x, self.options(None, mode));
+            return verbs::run(pool, x, self.options(None, mode));
         }
         // Not on the caller's stack: a caller with a deadline may return before the task has ended.
-        let task_state = verbs::task_state(self.pool, x, task_options, true);
-        self.enter(&task_state, mode)?;
+        let task_state = verbs::task_state(pool, x, task_options, true);
+        self.enter(pool, &task_state, mode)?;
         task_state.call().into_result()
     }
 
     /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.
-    async fn enter_async<X>(self, task_state: TaskStateOf<P, X>) -> Result<TaskStateOf<P, X>, SubmitError<X>>
+    async fn enter_async<X>(
+        &self,
+        lane: Option<InOrder<P>>,
+        task_state: TaskStateOf<P, X>,
+    ) -> Result<TaskStateOf<P, X>, SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
@@ -98,7 +156,10 @@ impl<'p, P: AnyPool> With<'p, P> {
             let room = self.room_timeout.and_then(|limit| time_from(due, limit));
             let mode = room.map_or(WaitMode::Forever, WaitMode::Until);
             let options = self.options(task_state.meta().token.as_ref(), mode);
-            scheduled::schedule(self.pool, &task_state, options)?;
+            match &lane {
+                Some(lane) => scheduled::schedule(lane, &task_state, options)?,
+                None => scheduled::schedule(self.pool, &task_state, options)?,
+            }
             return Ok(task_state);
         }
         // A future has no other way to give up than its token, so a limit becomes a child of it.
@@ -108,8 +169,26 @@ impl<'p, P: AnyPool> With<'p, P> {
             token.cancel_after(limit);
             token
         });
-        verbs::enter_async(self.pool, task_state, self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever))
-            .await
+        let options = self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever);
+        match lane {
+            // In a box, so that it adds nothing to the future of a task without an order.
+            Some(lane) => Box::pin(verbs::enter_async(&lane, task_state, options)).await,
+            None => verbs::enter_async(self.pool, task_state, options).await,
+        }
+    }
+
+    /// The state of a task, and what it is submitted to.
+    fn task_state<X>(&self, x: X) -> (Option<InOrder<P>>, TaskStateOf<P, X>)
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let (lane, task_options) = (self.lane(), self.task_options().in_token());
+        let task_state = match &lane {
+            Some(lane) => verbs::task_state(lane, x, task_options, false),
+            None => verbs::task_state(self.pool, x, task_options, false),
+        };
+        (lane, task_state)
     }
 }
 
@@ -178,11 +257,18 @@ impl<'p, P: AnyPool> With<'p, P> {
     {
         let (with, task_options) = (self.clone(), self.task_options().in_token());
         let needs_state = !task_options.is_none() || self.room_timeout.is_some() || self.pool.engine().propagates();
-        let task = if needs_state { Ok(verbs::detached_state(self.pool, x, task_options)) } else { Err(x) };
+        let lane = self.lane();
+        let task = match (&lane, needs_state) {
+            (Some(lane), true) => Ok(verbs::detached_state(lane, x, task_options)),
+            (None, true) => Ok(verbs::detached_state(self.pool, x, task_options)),
+            (_, false) => Err(x),
+        };
         async move {
-            match task {
-                Ok(task_state) => with.enter_async(task_state).await.map(drop),
-                Err(x) => verbs::submit_async(with.pool, x, with.options(None, WaitMode::Forever)).await,
+            let options = with.options(None, WaitMode::Forever);
+            match (task, lane) {
+                (Ok(task_state), lane) => with.enter_async(lane, task_state).await.map(drop),
+                (Err(x), Some(lane)) => Box::pin(verbs::submit_async(&lane, x, options)).await,
+                (Err(x), None) => verbs::submit_async(with.pool, x, options).await,
             }
         }
     }
@@ -247,9 +333,8 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
-        let with = self.clone();
-        async move { with.enter_async(task_state).await.map(Handle::new) }
+        let (with, (lane, task_state)) = (self.clone(), self.task_state(x));
+        async move { with.enter_async(lane, task_state).await.map(Handle::new) }
     }
 
     /// Runs `x` on a worker and waits for its result. Blocks while the pool is full, and then until the task has ended, its deadline
@@ -311,10 +396,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
+        let (lane, task_state) = self.task_state(x);
         let (with, token) = (self.clone(), task_state.meta().token.clone());
         async move {
-            let handle = with.enter_async(task_state).await.map(Handle::new)?;
+            let handle = with.enter_async(lane, task_state).await.map(Handle::new)?;
             Ok(verbs::outcome(handle, token.as_ref()).await?)
         }
     }
@@ -342,7 +427,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         I::Item: Send + 'static,
     {
         let submit = |x| self.submit(x);
-        match self.task_options().is_none() {
+        match self.task_options().is_none() && self.order.is_none() {
             true => verbs::submit_all_plain(self.pool, all, self.options(None, WaitMode::Never), submit),
             false => verbs::submit_all(all, submit),
         }

@@ -107,6 +107,14 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.overflow.push_left(item, own);
     }
 
+    /// Queues a task that was accepted before, whether the queue is closed or full. `own` is the calling worker's list.
+    pub(crate) fn push_admitted(&self, item: T, own: Option<&OwnQueue<T>>) {
+        match own {
+            Some(own) => self.overflow.push_left(item, own),
+            None => self.overflow.push_left_shared(item),
+        }
+    }
+
     /// Whether fewer tasks may run than there are workers.
     pub(crate) fn is_limited(&self) -> bool {
         self.overflow.is_limited()
@@ -293,6 +301,12 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     /// The load of all together. It is empty only if there was no task.
     pub(crate) fn load(&self) -> Load {
         self.overflow.load(&self.queue)
+    }
+
+    /// The load of the bounded queue alone.
+    #[cfg(any(feature = "async", feature = "tower"))]
+    pub(crate) fn bounded_load(&self) -> Load {
+        self.queue.load()
     }
 
     /// Unfinished tasks beyond the bound that are not dead.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::cancel::CancelToken;
 use crate::error::SubmitErrorKind;
 use crate::sync::Arc;
+use crate::task::in_view::InView;
 use crate::task::pending_polls::PendingPoll;
 
 /// Where a task is in a schedule: its time, and a number that makes it unique.
@@ -54,6 +55,8 @@ pub(crate) trait ScheduledTask: Send + Sync {
     fn enters(&self);
     /// Why it must not enter any more, if it must not.
     fn end(&self) -> Option<SubmitErrorKind>;
+    /// What it knows of the view that it is for.
+    fn in_view(&self) -> Option<&InView>;
     /// The token that it was submitted with.
     fn given_token(&self) -> Option<&CancelToken>;
     /// The task's own token.

@@ -12,7 +12,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     /// Applies the pool's overflow policy to a task that has found no room. `None`: its submitter waits, or is refused.
     pub(super) fn overflow<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: &mut Newcomer<I, F>,
+        task: &mut Newcomer<'_, I, F>,
     ) -> Result<Option<Entered<R, D>>, SubmitErrorKind> {
         match self.engine().overflow_policy() {
             Overflow::DropNewest => {}
@@ -35,7 +35,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         let oldest = self.tree.state.lock().pop_oldest(&self.chain);
         match oldest {
             Some(oldest) => {
-                self.engine().left_views(1);
+                self.tree.left(1);
                 oldest.drop_oldest();
                 self.tree.wake_awaiting();
                 true

@@ -5,24 +5,29 @@ use std::pin::Pin;
 
 use super::view::View;
 use crate::cancel::CancelToken;
-use crate::engine::{Entrance, Runner, Scheduled, SubmitOptions, ThroughView};
+use crate::engine::{Entrance, Runner, Scheduled, SubmitOptions, ThroughView, WayIn};
 use crate::error::SubmitError;
 use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 
 impl<R: Runner, D: Dispatch> View<R, D> {
-    /// The way in for a scheduled task with this number, if it has a state.
-    pub(super) fn entrance(self: &Arc<Self>, number: Option<u64>) -> ThroughView<R> {
-        let entrance = Arc::downgrade(self) as _;
-        ThroughView { entrance, chain: Arc::clone(&self.chain), number }
+    /// The way in for a scheduled task.
+    pub(super) fn entrance(self: &Arc<Self>) -> ThroughView<R> {
+        ThroughView { way_in: WayIn::Weak(Arc::downgrade(self) as _), chain: Arc::clone(&self.chain) }
+    }
+
+    /// The same, which keeps the view.
+    pub(super) fn kept_entrance(self: &Arc<Self>) -> ThroughView<R> {
+        ThroughView { way_in: WayIn::Kept(Arc::clone(self) as _), chain: Arc::clone(&self.chain) }
     }
 }
 
 impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
     fn enter(self: Arc<Self>, task: Scheduled<R>, options: SubmitOptions<'_>) -> Result<(), SubmitError<Scheduled<R>>> {
-        let number = task.number();
-        self.submit(task, |task| self.engine().entered(task), number, options)
+        let state = task.state();
+        let in_view = state.as_ref().and_then(|state| state.in_view());
+        self.submit(task, |task| self.engine().entered(task), in_view, options)
     }
 
     fn enter_async(
@@ -31,8 +36,9 @@ impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
         token: CancelToken,
     ) -> Pin<Box<dyn Future<Output = Result<(), SubmitError<Scheduled<R>>>> + Send>> {
         Box::pin(async move {
-            let (number, options) = (task.number(), task.patient(&token));
-            self.submit_async(task, |task| self.engine().entered(task), number, options).await
+            let (state, options) = (task.state(), task.patient(&token));
+            let in_view = state.as_ref().and_then(|state| state.in_view());
+            self.submit_async(task, |task| self.engine().entered(task), in_view, options).await
         })
     }
 
@@ -42,9 +48,5 @@ impl<R: Runner, D: Dispatch> Entrance<R> for View<R, D> {
 
     fn in_view(self: Arc<Self>) -> Option<InView> {
         Some(View::in_view(&self))
-    }
-
-    fn through(self: Arc<Self>, task: Option<u64>) -> Option<ThroughView<R>> {
-        Some(self.entrance(task))
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) overflow: Overflow,
     pub(crate) dropped_handler: DroppedHandler,
     pub(crate) nested: Nested,
+    /// How many queued tasks per living worker start no other.
+    pub(crate) grow_when: usize,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
     pub(crate) nonblocking: bool,
@@ -107,6 +109,7 @@ impl Default for Options {
             overflow: Overflow::default(),
             dropped_handler: DroppedHandler::default(),
             nested: Nested::default(),
+            grow_when: 0,
             shards: None,
             balance: None,
             nonblocking: false,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Wake;
 
-use super::{Scheduled, ThroughView};
+use super::Scheduled;
 use crate::cancel::CancelToken;
 use crate::engine::submit_options::{SubmitOptions, WaitMode};
 use crate::engine::{Engine, Runner};
@@ -33,10 +33,6 @@ pub(crate) trait Entrance<R: Runner>: Send + Sync {
     fn in_view(self: Arc<Self>) -> Option<InView> {
         None
     }
-    /// The view for a scheduled task with this number, if it has a state.
-    fn through(self: Arc<Self>, _task: Option<u64>) -> Option<ThroughView<R>> {
-        None
-    }
 }
 
 impl<R: Runner, D: Dispatch> Engine<R, D> {
@@ -60,7 +56,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// Where the task enters. `None` if its view is gone.
     fn entrance(self: &Arc<Self>, task: &Scheduled<R>) -> Option<Arc<dyn Entrance<R>>> {
         match &task.view {
-            Some(view) => view.entrance.upgrade(),
+            Some(view) => view.entrance(),
             None => Some(Arc::clone(self) as Arc<dyn Entrance<R>>),
         }
     }

@@ -57,11 +57,37 @@ pub(crate) struct Scheduled<R: Runner> {
 
 /// The view by which a task enters.
 pub struct ThroughView<R: Runner> {
-    pub(crate) entrance: Weak<dyn Entrance<R>>,
+    pub(crate) way_in: WayIn<R>,
     /// The view and those that it is a view of.
     pub(crate) chain: Arc<[ViewId]>,
-    /// The number of the task in the view, if it has a state.
-    pub(crate) number: Option<u64>,
+}
+
+/// The view itself.
+pub(crate) enum WayIn<R: Runner> {
+    /// It is its owner's.
+    Weak(Weak<dyn Entrance<R>>),
+    /// The order of a key, which goes with its last task: this keeps it.
+    Kept(Arc<dyn Entrance<R>>),
+}
+
+impl<R: Runner> Clone for ThroughView<R> {
+    fn clone(&self) -> Self {
+        let way_in = match &self.way_in {
+            WayIn::Weak(view) => WayIn::Weak(Weak::clone(view)),
+            WayIn::Kept(view) => WayIn::Kept(Arc::clone(view)),
+        };
+        ThroughView { way_in, chain: Arc::clone(&self.chain) }
+    }
+}
+
+impl<R: Runner> ThroughView<R> {
+    /// The view, if it is there.
+    pub(crate) fn entrance(&self) -> Option<Arc<dyn Entrance<R>>> {
+        match &self.way_in {
+            WayIn::Weak(view) => view.upgrade(),
+            WayIn::Kept(view) => Some(Arc::clone(view)),
+        }
+    }
 }
 
 impl<R: Runner> Scheduled<R> {
@@ -85,9 +111,9 @@ impl<R: Runner> Scheduled<R> {
         self.item
     }
 
-    /// The number of the task in its view.
-    pub(crate) fn number(&self) -> Option<u64> {
-        self.view.as_ref().and_then(|view| view.number)
+    /// Its state, which knows of the view.
+    pub(crate) fn state(&self) -> Option<Arc<dyn ScheduledTask>> {
+        self.task.clone()
     }
 
     fn options(&self, mode: WaitMode) -> SubmitOptions<'static> {
@@ -211,7 +237,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     ) -> Result<(), Refusal<R>> {
         let is_late = options.deadline().is_some_and(|deadline| deadline < place.0);
         let end = options.cancelled().or_else(|| is_late.then_some(SubmitErrorKind::TimedOut));
-        let view = task.view.as_ref().and_then(|view| view.entrance.upgrade());
+        let view = task.view.as_ref().and_then(|view| view.entrance());
         let inserted = match end {
             Some(kind) => Err((kind, task)),
             None => self.insert(place, task),

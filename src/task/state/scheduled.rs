@@ -7,6 +7,7 @@ use super::{State, TaskState};
 use crate::cancel::{CancelReason, CancelToken};
 use crate::error::SubmitErrorKind;
 use crate::task::in_schedule::{InSchedule, ScheduledTask};
+use crate::task::in_view::InView;
 use crate::task::state::Cancellable;
 
 impl<I, O> State<I, O> {
@@ -41,6 +42,10 @@ impl<I: Send, O: Send> ScheduledTask for TaskState<I, O> {
             Some(CancelReason::Deadline) => Some(SubmitErrorKind::TimedOut),
             _ => Some(SubmitErrorKind::Cancelled),
         }
+    }
+
+    fn in_view(&self) -> Option<&InView> {
+        self.meta.view()
     }
 
     fn given_token(&self) -> Option<&CancelToken> {
