@@ -115,3 +115,30 @@ fn a_worker_joins_a_task_of_a_view() {
     clock.advance(HOUR);
     assert_eq!(outer.join().unwrap(), 7);
 }
+
+/// Tasks of a key enter at their times, and then run one at a time, in the order in which they have entered.
+#[test]
+fn the_order_of_a_key_begins_when_a_task_enters() {
+    let clock = TestClock::freeze();
+    let pool = Pool::builder().workers(4).build().unwrap();
+    let (ran, gate) = (Arc::new(Mutex::new(Vec::new())), Gate::new());
+    let handles: Vec<_> = [3_u32, 1, 2]
+        .into_iter()
+        .map(|hours| {
+            let (ran, gate) = (Arc::clone(&ran), gate.clone());
+            let task = move || {
+                gate.wait();
+                ran.lock().push(hours);
+            };
+            pool.with().in_order("key").after(hours * HOUR).spawn(task).unwrap()
+        })
+        .collect();
+    assert_eq!(pool.stats().scheduled, 3);
+    clock.advance(3 * HOUR);
+    gate.await_arrivals(1);
+    looks_at_the_time();
+    assert_eq!(gate.arrived(), 1, "one at a time");
+    gate.open();
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    assert_eq!(*ran.lock(), [1, 2, 3]);
+}
