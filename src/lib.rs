@@ -60,6 +60,7 @@
 //! | `try_submit`, `try_spawn`, `try_run` | the same, refused instead of waiting for room |
 //! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
 //! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
+//! | [`With::after`], [`With::at`], [`Pool::submit_every`] | tasks that run at a time, or again and again |
 //! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order in which they end |
 //! | [`Pool::group`] | tasks that fail together |
 //! | [`Pool::race`] | several closures, of which the first success wins |
@@ -172,7 +173,7 @@ pub use combinators::map::stream::{IterStream, MapStream};
 pub use combinators::map::{Map, Results};
 pub use combinators::scope::Scope;
 pub use engine::options::{
-    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, DropReason, Dropped, Nested, OnDrop, Overflow,
+    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, DropReason, Dropped, Nested, OnClose, OnDrop, Overflow,
     TaskPanic, WorkerThread,
 };
 pub use engine::reconfigure::Reconfigure;
@@ -182,6 +183,7 @@ pub use error::{
     TaskFailure,
 };
 pub use flow::breaker::{Breaker, BreakerState, BreakerStats, Errors, Guarded, Judge, Panics, When};
+pub use flow::every::{Every, Overrun, Series};
 pub use flow::retry::{
     DeadLetter, DeadLetterStats, DeadLetters, GaveUp, Letters, NoLetters, OncePerKey, Replayed, Retry, RetryError,
     RetryStats, Retrying,
@@ -246,6 +248,8 @@ mod table {
     assert_impl_all!(Limited<PoolWithFunc<std::cell::Cell<u8>>>: Send, Sync);
     assert_impl_all!(SharedHandle<u8>: Send, Sync);
     assert_impl_all!(Interrupter: Send, Sync);
+    assert_impl_all!(Series: Send, Sync);
+    assert_impl_all!(Every: Send, Sync, Copy);
     assert_impl_all!(Group<std::cell::Cell<u8>, std::cell::Cell<u8>, Sharded>: Send, Sync);
     assert_impl_all!(GroupError<std::io::Error>: std::error::Error, Send, Sync);
     assert_impl_all!(TaskFailure<std::io::Error>: std::error::Error, Send, Sync);

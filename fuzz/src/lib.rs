@@ -21,6 +21,7 @@ mod semaphore;
 mod shape;
 mod states;
 mod subjects;
+mod timer;
 mod tokens;
 mod told;
 
@@ -37,7 +38,7 @@ use formicary::{Fair, Priority, Ring, Sharded, Stack};
 type Target = fn(&[u8]);
 
 /// The targets and their names; each has a folder of that name in the corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("ring", |input| plan(input, ring::drive)),
     ("stack_pool", |input| plan(input, pool::drive::<Stack>)),
     ("loop_pool", |input| plan(input, pool::drive::<Ring>)),
@@ -49,6 +50,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("tokens", |input| plan(input, tokens::drive)),
     ("map", |input| plan(input, map::drive)),
     ("semaphore", |input| plan(input, semaphore::drive)),
+    ("timer", |input| plan(input, timer::drive)),
 ];
 
 /// The most operations of a plan that are carried out.

@@ -94,6 +94,7 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             running: load.running,
             queued: load.queued,
             overcommitted: self.overcommitted(),
+            scheduled: self.schedule.len(),
             waiting: self.wait_queue.waiting(),
             submitted: (load.accepted + self.counters.direct()).saturating_sub(get(&self.counters.taken_back)),
             completed: ended.completed,

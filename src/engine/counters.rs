@@ -115,7 +115,13 @@ impl Counters {
 
     pub(crate) fn drops(&self) -> Drops {
         let of = |reason| get(&self.dropped[reason as usize]);
-        Drops { oldest: of(DropReason::Oldest), newest: of(DropReason::Newest), late: of(DropReason::Late) }
+        Drops {
+            oldest: of(DropReason::Oldest),
+            newest: of(DropReason::Newest),
+            late: of(DropReason::Late),
+            refused: of(DropReason::Refused),
+            closed: of(DropReason::Closed),
+        }
     }
 
     pub(crate) fn ended(&self) -> Ended {

@@ -31,6 +31,7 @@ mod minimum;
 pub(crate) mod models;
 pub(crate) mod observer;
 mod observing;
+mod off_timer;
 pub(crate) mod options;
 mod overflow;
 mod parking;
@@ -38,6 +39,7 @@ mod pausing;
 mod propagation;
 pub(crate) mod reconfigure;
 pub(crate) mod replacing;
+mod scheduled;
 mod settings;
 mod shutdown;
 mod spawning;
@@ -66,6 +68,7 @@ pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
+pub(crate) use scheduled::{Entrance, Scheduled, ThroughView, WayIn};
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
 pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
@@ -91,8 +94,10 @@ use lifecycle::Lifecycle;
 use mailboxes::Mailboxes;
 use minimum::Minimum;
 use observer::{Observer, Observers, TaskEnd};
+use off_timer::OffTimer;
 use parking::Parking;
 use replacing::GivenUp;
+use scheduled::Schedule;
 use settings::Settings;
 use sweep::Sweeps;
 use threads::Threads;
@@ -109,7 +114,7 @@ pub trait Runner: Send + Sync + Sized + 'static {
     /// What a worker keeps between tasks. It is made, used and dropped on the worker's thread.
     type State;
     /// What a task that never ran comes back to the user as.
-    type Returned: 'static;
+    type Returned: Send + 'static;
 
     /// Whether user code makes the state, which can fail.
     const HAS_FACTORY: bool = false;
@@ -184,6 +189,8 @@ pub struct Engine<R: Runner, D: Dispatch> {
     given_up: GivenUp,
     running_tasks: RunningTasks,
     minimum: Minimum,
+    schedule: Schedule<R>,
+    off_timer: OffTimer<R, D>,
     growth: Growth,
     /// The seed of the hash of keys.
     seed: RandomState,
@@ -250,6 +257,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             given_up: GivenUp::default(),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
+            schedule: Schedule::default(),
+            off_timer: OffTimer::default(),
             growth: Growth::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),

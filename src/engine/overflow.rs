@@ -105,7 +105,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Tells of a task that was dropped, counts it, and hands it to the handler, if no caller has it.
-    fn dropped(&self, task: Option<R::Returned>, reason: DropReason) {
+    pub(super) fn dropped(&self, task: Option<R::Returned>, reason: DropReason) {
         self.tell_unstarted(TaskEnd::Dropped);
         self.count_dropped(task, reason);
     }
@@ -120,7 +120,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn count_dropped(&self, task: Option<R::Returned>, reason: DropReason) {
         count(&self.counters.dropped[reason as usize]);
         let Some(dropped) = task.map(|task| Dropped::new(task, reason)) else { return };
-        self.catch_user_panic(|| match self.options.dropped_handler.get() {
+        self.call_off_timer(move |engine| match engine.options.dropped_handler.get() {
             Some(handler) => handler(dropped),
             None => drop(dropped),
         });

@@ -8,7 +8,7 @@ use super::end_wait::{EndWait, wait_for_end};
 use super::lifecycle::Phase;
 use super::observer::TaskEnd;
 use super::{Engine, Runner};
-use crate::engine::options::OnDrop;
+use crate::engine::options::{OnClose, OnDrop};
 use crate::engine::stats::ShutdownReport;
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
@@ -53,7 +53,7 @@ pub(crate) struct PolledShutdown<'e> {
 impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
     fn shutdown(&self, deadline: Option<Instant>) -> ShutdownReport {
         let before = self.totals();
-        self.close(|_| ());
+        self.close_to_drain();
         self.finish(deadline);
         self.report_since(&before)
     }
@@ -61,7 +61,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
     fn poll_shutdown<'e>(&'e self, shutdown: &mut Option<PolledShutdown<'e>>, waker: &Waker) -> Poll<ShutdownReport> {
         let shutdown = shutdown.get_or_insert_with(|| {
             let before = self.totals();
-            self.close(|_| ());
+            self.close_to_drain();
             PolledShutdown { before, end_wait: None, registration: None }
         });
         // Dropped first: the wait of an earlier poll must not forbid this one, and this poll must not wake itself.
@@ -78,16 +78,29 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
     }
 
     fn shutdown_now(&self) -> Vec<R::Returned> {
-        let returned = self.take_back(|| ());
+        let given_back = self.gives_schedule_back();
+        let scheduled = if given_back { self.take_schedule_back() } else { self.take_to_drop() };
+        let mut returned = self.take_back(|| ());
+        match given_back {
+            true => returned.extend(self.give_schedule_back(scheduled)),
+            false => self.drop_scheduled(scheduled),
+        }
         self.finish(None);
         returned
     }
 
     fn shutdown_graceful(&self, deadline: Option<Instant>) -> (Vec<R::Returned>, ShutdownReport) {
         let before = self.totals();
+        // Before the drain, since queued tasks may wait for some of them.
+        let scheduled = (self.options.on_close == OnClose::Return).then(|| self.take_schedule_back());
+        let scheduled = scheduled.map(|tasks| self.give_back_scheduled(tasks));
         let mut returned = Vec::new();
         if !self.shutdown(deadline).is_complete() {
             returned = self.take_back(|| self.stop_running());
+        }
+        if let Some(scheduled) = scheduled {
+            returned.extend(scheduled);
+            returned.extend(self.give_schedule_back(Vec::new()));
         }
         (returned, self.report_since(&before))
     }
@@ -95,7 +108,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
     fn detach(&self) {
         // ORDERING: Relaxed, see `end`.
         self.is_detached.store(true, Ordering::Relaxed);
-        self.close(|_| ());
+        self.close_to_drain();
         self.try_spawn_to_demand();
     }
 
@@ -107,6 +120,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
         match if is_detached { OnDrop::Detach } else { self.options.on_drop } {
             OnDrop::Drain => drop(self.shutdown(None)),
             OnDrop::Cancel => {
+                let scheduled = self.take_to_drop();
                 self.drain_queue(
                     || self.stop_running(),
                     |input| {
@@ -115,6 +129,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
                         self.catch_user_panic(|| drop(input));
                     },
                 );
+                self.drop_scheduled(scheduled);
                 self.finish(None);
             }
             OnDrop::Detach => self.detach(),
@@ -128,6 +143,7 @@ impl<R: Runner, D: Dispatch> Ending<R::Returned> for Engine<R, D> {
             }
             phase.open();
             self.queue.open();
+            self.schedule.open();
             self.apply_limits(phase);
             self.runner.overdue().set(false);
             // ORDERING: Relaxed, see `end`.
@@ -155,6 +171,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         #[cfg(feature = "async")]
         self.end_attached();
         self.closing.wake_all();
+    }
+
+    /// Closes a pool whose workers run what is queued.
+    fn close_to_drain(&self) {
+        let unwanted = self.enter_before_close();
+        self.close(|_| ());
+        self.drop_scheduled(unwanted);
     }
 
     /// Waits for the end of a closed pool, if the calling thread may.

@@ -148,6 +148,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     #[cold]
     fn run_inline_worker(self: &Arc<Self>) {
         while self.threads.population().0 == 0 && self.runs_inline() && self.has_startable_work() {
+            if self.leaves_work_to_others() {
+                return;
+            }
             // Without a free number, the workers that have them are about to end, and will come here.
             let Some(worker_slot) = self.threads.reserve(|| self.wants_workers()) else { return };
             let inline_worker = self.threads.adopt_caller(worker_slot);

@@ -40,6 +40,9 @@ pub struct Stats {
     /// Unfinished tasks beyond the bound of the queue, which the pool's own tasks have submitted; see
     /// [`Builder::nested`](crate::Builder::nested). They are also counted as queued or running.
     pub overcommitted: usize,
+    /// Tasks that were submitted for a time ([`With::after`](crate::With::after)) and have not entered the pool. They are in no other figure;
+    /// one that waits for room since its time has come also counts as a waiting submitter.
+    pub scheduled: usize,
     /// Submitters that wait for room.
     pub waiting: usize,
     /// Tasks ever accepted, and closures of [`Pool::join`](crate::Pool::join) that another worker ran.
@@ -160,6 +163,10 @@ pub struct Drops {
     pub newest: u64,
     /// They waited longer than their [`max_queue_time`](crate::With::max_queue_time).
     pub late: u64,
+    /// The pool refused them at their [time](crate::With::after).
+    pub refused: u64,
+    /// The pool, or their view, was closed before their [time](crate::With::after).
+    pub closed: u64,
 }
 
 impl Drops {
@@ -170,8 +177,8 @@ impl Drops {
     /// # Ok::<(), formicary::BuildError>(())
     /// ```
     pub fn total(&self) -> u64 {
-        let Drops { oldest, newest, late } = self;
-        oldest + newest + late
+        let Drops { oldest, newest, late, refused, closed } = self;
+        oldest + newest + late + refused + closed
     }
 }
 

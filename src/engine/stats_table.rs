@@ -32,12 +32,18 @@ impl fmt::Display for Stats {
             write!(f, "; {overcommitted} beyond the bound")?;
         }
         write!(f, "; {waiting} submitters waiting")?;
+        if self.scheduled > 0 {
+            write!(f, "; {} scheduled", self.scheduled)?;
+        }
         if self.rejected > 0 {
             write!(f, "\nrefused   {}", self.refusals)?;
         }
         if self.dropped > 0 {
-            let Drops { oldest, newest, late } = self.drops;
+            let Drops { oldest, newest, late, refused, closed } = self.drops;
             write!(f, "\ndropped   {}: {oldest} oldest, {newest} newest, {late} late", self.dropped)?;
+            if refused + closed > 0 {
+                write!(f, ", {refused} refused at their time, {closed} at the close")?;
+            }
         }
         if self.handler_panics + self.failed_starts > 0 {
             let Stats { handler_panics, failed_starts, .. } = self;
@@ -113,6 +119,7 @@ mod tests {
             queued: 5,
             overcommitted: 6,
             waiting: 7,
+            scheduled: 19,
             submitted: 8,
             completed: 9,
             panicked: 10,
@@ -132,7 +139,7 @@ mod tests {
         let text = "pool      mill\n\
             workers   2 of 1: 4 running, 3 idle; 13 started, 14 ended, 18 given up\n\
             tasks     8 submitted: 9 completed, 10 panicked, 11 cancelled, 12 returned; at most 15 at once\n\
-            queue     5, unbounded; 6 beyond the bound; 7 submitters waiting\n\
+            queue     5, unbounded; 6 beyond the bound; 7 submitters waiting; 19 scheduled\n\
             refused   168: 21 full, 22 overloaded, 23 timed out, 24 cancelled, 25 closed, 26 without a thread, 27 would deadlock\n\
             faults    16 panics outside of tasks, 17 failed starts\n\
             shard 0   0 workers: 0 running, 0 queued; 0 submitted, 0 stolen\n\

@@ -119,7 +119,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             Err(kind) => Err(kind),
         };
         admitted.map_err(|kind| {
-            self.note_refusal(&options, kind);
+            if !options.is_uncounted {
+                self.note_refusal(&options, kind);
+            }
             SubmitError::new(kind, item.into_input())
         })
     }
@@ -262,6 +264,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return self.enter_observed(item, |item| self.push_to_own_list(item, lane));
         }
         self.push_to_own_list(item, lane)
+    }
+
+    /// Pushes a task beyond the bound, and beyond any limit of nested tasks. The caller ensures that workers look for it.
+    pub(super) fn push_scheduled(&self, item: &mut impl LazyItem<R::Item>, lane: usize) -> Result<(), Refused> {
+        if self.observers.is_some() {
+            return self.enter_observed(item, |item| self.queue.push_beyond(item, lane));
+        }
+        self.queue.push_beyond(item, lane)
     }
 
     fn push_to_own_list(&self, item: &mut (impl LazyItem<R::Item> + ?Sized), lane: usize) -> Result<(), Refused> {

@@ -151,7 +151,9 @@ impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> Future for SubmitFuture<'_, R
         }
         let Some(item) = self.item.take() else { unreachable!("it was polled while it had a task") };
         Poll::Ready(result.map_err(|kind| {
-            self.engine.note_refusal(&self.options, kind);
+            if !self.options.is_uncounted {
+                self.engine.note_refusal(&self.options, kind);
+            }
             SubmitError::new(kind, item)
         }))
     }

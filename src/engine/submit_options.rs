@@ -39,6 +39,8 @@ pub struct SubmitOptions<'t> {
     pub(super) is_inline: bool,
     /// The submitter keeps a task that finds no room and submits it again: that is not counted as a refusal.
     pub(super) is_retry: bool,
+    /// The submitter counts a refusal itself.
+    pub(super) is_uncounted: bool,
     /// The task counts against the bound, whichever thread submits it.
     pub(super) is_bounded: bool,
 }
@@ -46,7 +48,15 @@ pub struct SubmitOptions<'t> {
 impl From<WaitMode> for SubmitOptions<'_> {
     /// By the default lane.
     fn from(mode: WaitMode) -> Self {
-        SubmitOptions { lane: DEFAULT_LANE, mode, token: None, is_inline: false, is_retry: false, is_bounded: false }
+        SubmitOptions {
+            lane: DEFAULT_LANE,
+            mode,
+            token: None,
+            is_inline: false,
+            is_retry: false,
+            is_uncounted: false,
+            is_bounded: false,
+        }
     }
 }
 
@@ -67,6 +77,11 @@ impl<'t> SubmitOptions<'t> {
 
     pub(crate) fn retried(self) -> Self {
         SubmitOptions { is_retry: true, ..self }
+    }
+
+    /// A refusal is not counted here.
+    pub(crate) fn uncounted(self) -> Self {
+        SubmitOptions { is_uncounted: true, ..self }
     }
 
     /// The calling thread submits the task for another: the bound applies, even if the thread is a worker of the pool.

@@ -60,6 +60,7 @@ impl<R: Runner, D: Dispatch> Step for Engine<R, D> {
     #[cfg(feature = "test-util")]
     fn step(&self) -> bool {
         let Some(engine) = self.shared().filter(|_| self.options.run_on.is_stepper()) else { return false };
+        engine.enter_due();
         if !self.has_startable_work() {
             return false;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 
-use super::{Chain, DROPPED, Payload, SharedError, WOULD_DEADLOCK, panic_text};
+use super::{Chain, DROPPED, Payload, SharedError, SubmitErrorKind, WOULD_DEADLOCK, panic_text};
 
 /// Why an accepted task has no result.
 ///
@@ -31,6 +31,8 @@ pub enum Cause {
     Cancelled,
     /// The task's deadline passed before it started.
     Expired,
+    /// The pool refused the task when its time had come, or was closed before.
+    Refused(SubmitErrorKind),
     /// The worker's state could not be created: the factory's error.
     NoState(SharedError),
     /// A call timed out while its task was running.
@@ -99,6 +101,25 @@ impl JoinError {
         matches!(self.0, Cause::NoState(_))
     }
 
+    /// Why the pool did not take a task that was submitted for a time ([`With::after`](crate::With::after)): `Closed` if the pool was shut
+    /// down before that time, otherwise why the pool refused it then. `None` for any other error.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let late = pool.with().after(Duration::from_secs(3600)).spawn(|| 7)?;
+    /// pool.shutdown();
+    /// assert_eq!(late.join().unwrap_err().refusal(), Some(formicary::SubmitErrorKind::Closed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn refusal(&self) -> Option<SubmitErrorKind> {
+        match self.0 {
+            Cause::Refused(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
     /// Whether a call timed out while its task was running, or the task's deadline passed before it started. In the second case
     /// [`is_cancelled`](Self::is_cancelled) is also `true`.
     ///
@@ -114,7 +135,7 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut | Cause::Expired)
+        matches!(self.0, Cause::TimedOut | Cause::Expired | Cause::Refused(SubmitErrorKind::TimedOut))
     }
 
     /// Whether the wait would have deadlocked: the waiting thread is a worker of this pool.
@@ -129,8 +150,8 @@ impl JoinError {
         matches!(self.0, Cause::WouldDeadlock)
     }
 
-    /// Whether the pool dropped the task before it started: by its [overflow policy](crate::Builder::overflow), or because the task waited
-    /// longer than its [`max_queue_time`](crate::With::max_queue_time).
+    /// Whether the pool dropped the task before it started: by its [overflow policy](crate::Builder::overflow), because the task waited longer
+    /// than its [`max_queue_time`](crate::With::max_queue_time), or because it could not start at its time ([`refusal`](Self::refusal)).
     ///
     /// ```
     /// use formicary::{Overflow, Pool};
@@ -143,7 +164,7 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_dropped(&self) -> bool {
-        matches!(self.0, Cause::Dropped)
+        matches!(self.0, Cause::Dropped | Cause::Refused(_))
     }
 
     /// Returns the payload of the task's panic.
@@ -173,6 +194,7 @@ impl JoinError {
             Cause::Panic(payload) => Cause::Panic(Arc::clone(payload)),
             Cause::Cancelled => Cause::Cancelled,
             Cause::Expired => Cause::Expired,
+            Cause::Refused(kind) => Cause::Refused(*kind),
             Cause::NoState(source) => Cause::NoState(Arc::clone(source)),
             Cause::TimedOut => Cause::TimedOut,
             Cause::Stopped => Cause::Stopped,
@@ -189,6 +211,7 @@ impl fmt::Display for JoinError {
             Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
             Cause::Cancelled => f.write_str("the task was cancelled before it started"),
             Cause::Expired => f.write_str("the task's deadline passed before it started"),
+            Cause::Refused(kind) => write!(f, "the task did not start at its time: {kind}"),
             Cause::NoState(_) => f.write_str("the task was cancelled: its worker's state could not be created"),
             Cause::TimedOut => f.write_str("the call timed out while the task was running"),
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),

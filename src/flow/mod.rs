@@ -7,6 +7,7 @@ pub mod autoscale;
 mod base;
 pub(crate) mod breaker;
 pub(crate) mod config_error;
+pub(crate) mod every;
 #[cfg(feature = "async")]
 mod future;
 mod pools;

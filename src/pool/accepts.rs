@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::engine::{Engine, Runner, SubmitOptions, WaitMode};
+use crate::engine::{Engine, Runner, SubmitOptions, ThroughView, WaitMode};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::{Dispatch, LazyBatch};
 use crate::semaphore::Semaphore;
@@ -54,6 +54,11 @@ pub trait AnyPool: Sync + 'static {
 
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {
+        None
+    }
+
+    /// The view by which a scheduled task enters, if this is one.
+    fn through_view(&self) -> Option<ThroughView<Self::Runner>> {
         None
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::observer::Observer;
-use crate::engine::options::{Nested, OnDrop, Options, TaskPanic};
+use crate::engine::options::{Nested, OnClose, OnDrop, Options, TaskPanic};
 use crate::queue::{Balance, Dispatch, MAX_WORKERS, Sharded, Stack};
 use crate::semaphore::Semaphore;
 
@@ -375,6 +375,22 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// ```
     pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
         self.options.on_drop = on_drop;
+        self
+    }
+
+    /// What becomes of tasks whose time has not come when the pool is closed. Default: [`OnClose::Return`].
+    ///
+    /// ```
+    /// use formicary::{OnClose, Pool};
+    ///
+    /// let pool = Pool::builder().workers(1).on_close(OnClose::Drop).build()?;
+    /// let late = pool.with().after(std::time::Duration::from_secs(3600));
+    /// late.submit(|| println!("never"))?;
+    /// assert!(pool.shutdown_now().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_close(mut self, on_close: OnClose) -> Self {
+        self.options.on_close = on_close;
         self
     }
 }

@@ -34,9 +34,10 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// Called with each task that is dropped: by the policy of [`overflow`](Self::overflow), or because it waited longer than its
-    /// [`max_queue_time`](crate::With::max_queue_time). It runs on the thread that drops the task: a submitter or a worker. A panic in it is
-    /// caught and counted. Default: the tasks are dropped, and counted ([`Stats::drops`](crate::Stats::drops)). A task whose caller waits for it
+    /// Called with each task that is dropped: by the policy of [`overflow`](Self::overflow), because it waited longer than its
+    /// [`max_queue_time`](crate::With::max_queue_time), or because it could not start at its [time](crate::With::after). It runs on the thread
+    /// that drops the task: a submitter, a worker, one that closes the pool, or, in place of the timer thread, one of its own,
+    /// `formicary-dropped`. It may block. A panic in it is caught and counted. Default: the tasks are dropped, and counted ([`Stats::drops`](crate::Stats::drops)). A task whose caller waits for it
     /// in `run` goes back to the caller instead.
     ///
     /// ```

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool, Item};
-use crate::engine::{Engine, SubmitOptions};
+use crate::engine::{Engine, SubmitOptions, ThroughView};
 use crate::error::SubmitError;
 use crate::queue::LazyBatch;
 use crate::sync::Arc;
@@ -44,6 +44,10 @@ impl<P: AnyPool> AnyPool for InOrder<P> {
 
     fn in_view(&self) -> Option<InView> {
         self.0.in_view()
+    }
+
+    fn through_view(&self) -> Option<ThroughView<P::Runner>> {
+        self.0.through_view()
     }
 
     fn admit<I>(

@@ -24,6 +24,7 @@ mod pause;
 mod propagating;
 mod ready_items;
 mod run_worker;
+mod scheduled;
 mod stateful;
 #[cfg(feature = "test-util")]
 mod test_util;
@@ -46,6 +47,7 @@ pub use function::{Function, PoolWithFunc};
 pub use linked::Linked;
 pub use pause::PauseGuard;
 pub(crate) use run_worker::RunWorker;
+pub(crate) use scheduled::{WeakWith, time_after};
 pub use stateful::{StatefulPool, States};
 pub use with::With;
 pub use worker_pool::WorkerPool;

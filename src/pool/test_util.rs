@@ -14,7 +14,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// overwritten by `build`. All else is as in any other pool: panics are caught and reported, figures are exact, and what a task submits
     /// to its own pool runs after that task. A thread that submits while another one runs a task leaves its own to that thread; it waits
     /// for it only if the verb does. Tasks submitted to a paused pool run on the thread that resumes it. The thread hooks run, and a
-    /// [`StatefulPool`](crate::StatefulPool) makes and drops its state, with each submit from outside.
+    /// [`StatefulPool`](crate::StatefulPool) makes and drops its state, with each submit from outside. A task with a
+    /// [time](crate::With::after) runs on the timer thread of the process; a [`stepped`](Self::stepped) pool is better for those.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().inline().build()?;
@@ -36,7 +37,8 @@ impl<K, D: Dispatch> Builder<K, D> {
     ///
     /// Capacity, minimum, hooks and states are as in [`inline`](Self::inline). Tasks start in the order of the queue; a
     /// [`Sharded`](crate::Sharded) pool may start them in another. Whatever waits for a task waits until another thread steps: in a test
-    /// with one thread use `submit` and `spawn`, and look at a handle after the steps. A shutdown, and a drop of the pool, run what
+    /// with one thread use `submit` and `spawn`, and look at a handle after the steps. A step begins with the tasks whose
+    /// [time](crate::With::after) has come. A shutdown, and a drop of the pool, run what
     /// is queued on the calling thread.
     ///
     /// ```

@@ -9,20 +9,23 @@ use std::time::Instant;
 use super::accepts::{Accepts, AnyPool};
 use super::ready_items::{MOST_AT_A_TIME, ReadyItems, are_at_hand};
 use crate::cancel::{CancelReason, CancelToken};
-use crate::engine::{SubmitOptions, WaitMode};
+use crate::engine::{Engine, SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
+use crate::task::in_view::InView;
 use crate::task::state::{Extra, HeldWeight, StackOneshot, TaskMeta, TaskState};
 
 /// The options that a task carries.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
     pub(super) weight: Option<usize>,
     pub(super) rate_key: Option<u64>,
+    /// When the task is to enter the pool.
+    pub(super) due: Option<Instant>,
     /// When the task is dropped if it has not started.
     pub(super) start_by: Option<Instant>,
 }
@@ -35,6 +38,7 @@ impl TaskOptions {
             && self.start_by.is_none()
             && self.weight.is_none()
             && self.rate_key.is_none()
+            && self.due.is_none()
     }
 
     /// Moves the deadline into the token, for a task whose caller does not wait with it.
@@ -186,13 +190,30 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let TaskOptions { deadline, token, name, start_by, weight, rate_key } = task_options;
-    let (view, engine) = (pool.in_view().map(|view| view.with_rate_key(rate_key)), pool.engine());
+    task_state_in::<P, X>(pool.engine(), pool.in_view(), x, task_options, is_call)
+}
+
+/// The same for a pool of which only the engine is at hand, and what the state keeps of the view.
+pub(super) fn task_state_in<P, X>(
+    engine: &Engine<P::Runner, P::Dispatch>,
+    view: Option<InView>,
+    x: X,
+    task_options: TaskOptions,
+    is_call: bool,
+) -> Arc<TaskState<X, P::Output>>
+where
+    P: Accepts<X>,
+    X: Send + 'static,
+{
+    let TaskOptions { deadline, token, name, start_by, weight, rate_key, due } = task_options;
     let has_options = deadline.is_some() || name.is_some() || start_by.is_some() || weight.is_some();
-    let has_extra = has_options || view.is_some() || engine.propagates();
-    let weight = weight.map(|_| HeldWeight::default());
-    let extra =
-        has_extra.then(|| Arc::new(Extra { deadline, name, start_by, view, propagated: engine.capture(), weight }));
+    let view = view.map(|view| view.with_rate_key(rate_key));
+    let has_extra = has_options || due.is_some() || view.is_some() || engine.propagates();
+    let extra = has_extra.then(|| {
+        let (schedule, propagated) = (due.map(|due| engine.place(due)), engine.capture());
+        let weight = weight.map(|_| HeldWeight::default());
+        Arc::new(Extra { deadline, name, start_by, view, schedule, propagated, weight })
+    });
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
 }
 

@@ -12,7 +12,8 @@ use crate::sync::Arc;
 /// A pool, and options for the verbs that are called on this value; made by `with()` of each pool.
 ///
 /// The options can be combined, and the value can be kept, cloned and used any number of times. A method that sets an option takes the
-/// value and returns it; a verb borrows it. Durations count from the call of the verb, not from `with()`.
+/// value and returns it; a verb borrows it. Durations count from the call of the verb, not from `with()`; those of a task that enters at a
+/// [time](Self::at), from that time.
 ///
 /// | option | what it sets | default |
 /// |---|---|---|
@@ -24,6 +25,7 @@ use crate::sync::Arc;
 /// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when everything must be over: the wait for room, the time in the queue, and the run | never |
 /// | [`max_queue_time`](Self::max_queue_time) | how long the task may wait before it starts; then it is dropped | no limit |
 /// | [`token`](Self::token) | the token that cancels the task and the wait for room | none |
+/// | [`after`](Self::after), [`at`](Self::at) | when the task enters the pool | at once |
 /// | [`name`](Self::name) | the task's name in panic reports and in [`Context::name`](crate::Context::name) | none |
 /// | [`weight`](Self::weight) | what the task takes from the budget of its pool or view | nothing |
 ///
@@ -58,6 +60,8 @@ pub struct With<'p, P> {
     pub(super) weight: Option<usize>,
     /// The number of the key of a rate.
     pub(super) rate_key: Option<u64>,
+    pub(super) after: Option<Duration>,
+    pub(super) at: Option<Instant>,
     pub(super) max_queue_time: Option<Duration>,
 }
 
@@ -82,6 +86,8 @@ impl<'p, P> With<'p, P> {
             name: None,
             weight: None,
             rate_key: None,
+            after: None,
+            at: None,
             max_queue_time: None,
         }
     }
@@ -103,7 +109,20 @@ impl<'p, P> With<'p, P> {
 
     /// The same options for another pool, or another reference to the same. A key keeps its number, which is of the pool that it was set for.
     pub(crate) fn bind<'q, Q>(&self, pool: &'q Q) -> With<'q, Q> {
-        let &With { pool: _, key, order, room_timeout, timeout, deadline, max_queue_time, weight, rate_key, .. } = self;
+        let &With {
+            pool: _,
+            key,
+            order,
+            room_timeout,
+            timeout,
+            deadline,
+            max_queue_time,
+            weight,
+            rate_key,
+            after,
+            at,
+            ..
+        } = self;
         let (token, name, tenant) = (self.token.clone(), self.name.clone(), self.tenant.clone());
         With {
             pool,
@@ -117,6 +136,8 @@ impl<'p, P> With<'p, P> {
             name,
             weight,
             rate_key,
+            after,
+            at,
             max_queue_time,
         }
     }
@@ -350,6 +371,8 @@ impl<P> fmt::Debug for With<'_, P> {
             .field("has_token", &self.token.is_some())
             .field("name", &self.name)
             .field("weight", &self.weight)
+            .field("after", &self.after)
+            .field("at", &self.at)
             .field("max_queue_time", &self.max_queue_time)
             .finish_non_exhaustive()
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
 use super::in_order::InOrder;
+use super::scheduled::{self, time_from};
 use super::verbs::{self, TaskOptions};
 use super::weight;
 use super::with::With;
@@ -13,7 +14,6 @@ use crate::error::{CallError, SubmitAllError, SubmitError, SubmitErrorKind};
 use crate::queue::KeptLane;
 use crate::semaphore::SemaphorePermit;
 use crate::sync::Arc;
-use crate::sync::clock::{self, deadline};
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
@@ -23,19 +23,21 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 /// What the options amount to at the moment of a verb.
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
-        let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
-        let start_by = self.max_queue_time.and_then(clock::deadline);
+        let due = self.due();
+        let from = |limit| time_from(due, limit);
+        let deadline = earlier(self.timeout.and_then(from), self.deadline);
+        let start_by = self.max_queue_time.and_then(from);
         let (token, name) = (self.token.clone(), self.name.clone());
-        TaskOptions { deadline, token, name, start_by, weight: self.weight, rate_key: self.rate_key }
+        TaskOptions { deadline, token, name, start_by, weight: self.weight, rate_key: self.rate_key, due }
     }
 
     /// The tenant's lane, which must be kept until the task is in. `None` for a task without a tenant.
     #[track_caller]
-    fn tenant_lane(&self) -> Option<KeptLane> {
+    pub(super) fn tenant_lane(&self) -> Option<KeptLane> {
         self.pool.engine().lane_of_tenant(self.tenant.as_ref())
     }
 
-    fn options<'t>(
+    pub(super) fn options<'t>(
         &self,
         tenant_lane: Option<&KeptLane>,
         token: Option<&'t CancelToken>,
@@ -47,19 +49,24 @@ impl<'p, P: AnyPool> With<'p, P> {
 
     /// How long a blocking verb waits for room.
     fn mode(&self, task_options: &TaskOptions) -> WaitMode {
-        match self.room_timeout.map(deadline) {
+        match self.room_timeout.map(|limit| time_from(task_options.due, limit)) {
             Some(room) => earlier(room, task_options.deadline).map_or(WaitMode::Forever, WaitMode::Until),
             None => task_options.deadline.map_or_else(|| verbs::mode(self.pool), WaitMode::Until),
         }
     }
 
     /// What the verbs submit to if the tasks of a key are ordered, instead of the pool.
-    fn lane(&self) -> Option<InOrder<P>> {
+    pub(super) fn lane(&self) -> Option<InOrder<P>> {
         self.order.map(|key| InOrder::new(self.pool, key))
     }
 
     #[track_caller]
-    fn enter<Q, X>(&self, pool: &Q, task_state: &TaskStateOf<Q, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
+    pub(super) fn enter<Q, X>(
+        &self,
+        pool: &Q,
+        task_state: &TaskStateOf<Q, X>,
+        mode: WaitMode,
+    ) -> Result<(), SubmitError<X>>
     where
         Q: Accepts<X>,
         X: Send + 'static,
@@ -70,7 +77,11 @@ impl<'p, P: AnyPool> With<'p, P> {
             self.hold(task_state, taken)?;
         }
         let tenant = self.tenant_lane();
-        verbs::enter(pool, task_state, self.options(tenant.as_ref(), token, mode))
+        let options = self.options(tenant.as_ref(), token, mode);
+        if task_state.meta().schedule().is_some() {
+            return scheduled::schedule(pool, task_state, options);
+        }
+        verbs::enter(pool, task_state, options)
     }
 
     /// The task has its weight, or is refused.
@@ -111,6 +122,9 @@ impl<'p, P: AnyPool> With<'p, P> {
         if task_options.is_none() {
             let tenant = self.tenant_lane();
             return verbs::submit(pool, x, self.options(tenant.as_ref(), None, mode));
+        }
+        if let Some(due) = task_options.due {
+            return self.submit_at(pool, due, x, task_options, mode);
         }
         let task_state = verbs::detached_state(pool, x, task_options.in_token());
         self.enter(pool, &task_state, mode)
@@ -184,6 +198,23 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
+        if task_state.meta().schedule().is_some() {
+            let due = task_state.meta().schedule().map(|schedule| schedule.place().0);
+            let room = self.room_timeout.and_then(|limit| time_from(due, limit));
+            let mode = room.map_or(WaitMode::Forever, WaitMode::Until);
+            let token = task_state.meta().token.as_ref();
+            if let Some(weight) = self.weight {
+                let taken = Box::pin(weight::take_async(self.pool, weight, token)).await;
+                self.hold(&task_state, taken)?;
+            }
+            let tenant = self.tenant_lane();
+            let options = self.options(tenant.as_ref(), token, mode);
+            match &lane {
+                Some(lane) => scheduled::schedule(lane, &task_state, options)?,
+                None => scheduled::schedule(self.pool, &task_state, options)?,
+            }
+            return Ok(task_state);
+        }
         // A future has no other way to give up than its token, so a limit becomes a child of it.
         let token = task_state.meta().token.clone();
         let room = self.room_timeout.map(|limit| {

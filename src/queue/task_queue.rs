@@ -101,6 +101,11 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         }
     }
 
+    /// Accepts a task of no worker beyond the bound, however many there are.
+    pub(crate) fn push_beyond(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
+        self.overflow.push_beyond(item, lane)
+    }
+
     /// Queues a job that a worker's task has left, even if the queue is closed. `own` is that worker's list.
     pub(crate) fn push_left(&self, item: T, own: &OwnQueue<T>) {
         self.overflow.push_left(item, own);

@@ -8,6 +8,7 @@
 //!
 //! A child of `fork` does not have the thread. The first alarm set there starts one, unless the lock was held during the fork.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::thread::{Builder, Thread};
@@ -41,6 +42,15 @@ impl Timer {
     pub(crate) fn alarms(&self) -> Vec<Instant> {
         self.state.lock().alarms.keys().map(|key| key.0).collect()
     }
+}
+
+thread_local! {
+    static IS_TIMER_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread keeps the time, and so must not run what takes long.
+pub(crate) fn is_timer_thread() -> bool {
+    IS_TIMER_THREAD.try_with(Cell::get).unwrap_or(false)
 }
 
 /// How long the thread stays alive without alarms.
@@ -159,6 +169,7 @@ impl Timer {
 
     /// The thread's loop.
     fn run(&self) {
+        IS_TIMER_THREAD.set(true);
         loop {
             let mut state = self.state.lock();
             state.note_awake();

@@ -5,6 +5,7 @@ pub(crate) mod closure;
 pub(crate) mod current_worker;
 pub(crate) mod deferred;
 pub(crate) mod handle;
+pub(crate) mod in_schedule;
 pub(crate) mod in_view;
 pub(crate) mod interrupter;
 pub(crate) mod job;

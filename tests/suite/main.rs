@@ -86,6 +86,7 @@ mod retrying;
 mod ring;
 mod running;
 mod running_list;
+mod scheduled;
 mod scope;
 mod scope_inside;
 mod scrape;

@@ -5,7 +5,7 @@ use std::future::Future;
 use super::Limited;
 use super::in_order::Lane;
 use super::view::View;
-use crate::engine::{Engine, SubmitOptions};
+use crate::engine::{Engine, SubmitOptions, ThroughView};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::pool::{Accepts, AnyPool, Item};
 use crate::queue::LazyBatch;
@@ -54,6 +54,10 @@ impl<P: AnyPool> AnyPool for Limited<P> {
 
     fn in_view(&self) -> Option<InView> {
         AnyPool::in_view(&self.view)
+    }
+
+    fn through_view(&self) -> Option<ThroughView<P::Runner>> {
+        AnyPool::through_view(&self.view)
     }
 
     fn admit<I>(

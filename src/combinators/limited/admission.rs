@@ -1,6 +1,5 @@
 //! How a task enters a view, and the pool with a permit of the view.
 
-use std::convert;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -243,13 +242,14 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     }
 
     /// As [`submit`](Self::submit), waiting as a future.
-    pub(super) async fn submit_async(
+    pub(super) async fn submit_async<I>(
         self: &Arc<Self>,
-        item: R::Item,
+        input: I,
+        make: impl FnOnce(I) -> R::Item,
         in_view: Option<&InView>,
         options: SubmitOptions<'_>,
-    ) -> Result<(), SubmitError<R::Item>> {
-        let lazy = LazyWith::new(item, convert::identity);
+    ) -> Result<(), SubmitError<I>> {
+        let lazy = LazyWith::new(input, make);
         let mut task = Newcomer { in_view, lane: options.lane(), lazy };
         let entered = match self.enter_now(&mut task, &options) {
             Ok(Entered::Full) => self.wait_for_room_async(&mut task, &options).await,

@@ -1,10 +1,11 @@
 //! Order per key: how a pool or a view finds the view of a key, and what the verbs do with it.
 
+use std::convert;
 use std::future::Future;
 
 use super::lanes::Lanes;
 use super::view::View;
-use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::engine::{Engine, Runner, SubmitOptions, ThroughView};
 use crate::error::SubmitError;
 use crate::pool::{AnyPool, CallFunc, CallTask, Item, Pool, PoolWithFunc, RunWorker, StatefulPool};
 use crate::queue::{Dispatch, LazyBatch};
@@ -69,6 +70,11 @@ impl<R: Runner, D: Dispatch> AnyPool for Lane<R, D> {
         Some(self.view.in_view())
     }
 
+    /// Kept: the view of a key goes with its last task, and a scheduled one is not yet there.
+    fn through_view(&self) -> Option<ThroughView<R>> {
+        Some(self.view.kept_entrance())
+    }
+
     fn admit<I>(
         &self,
         input: I,
@@ -89,7 +95,7 @@ impl<R: Runner, D: Dispatch> AnyPool for Lane<R, D> {
         view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
-        self.view.submit_async(item, view, options)
+        self.view.submit_async(item, convert::identity, view, options)
     }
 }
 

@@ -27,6 +27,7 @@ mod quota;
 mod rate;
 #[cfg(feature = "async")]
 mod reentry;
+mod scheduled;
 mod shared;
 mod state;
 mod stats;

@@ -1,10 +1,11 @@
 //! What all references to a pool or a view share admits as the pool or the view does.
 
+use std::convert;
 use std::future::Future;
 
 use super::in_order::Lane;
 use super::view::View;
-use crate::engine::{Engine, Runner, SubmitOptions};
+use crate::engine::{Engine, Runner, SubmitOptions, ThroughView};
 use crate::error::{SubmitError, SubmitErrorKind};
 use crate::pool::AnyPool;
 use crate::queue::{Dispatch, LazyBatch};
@@ -79,6 +80,10 @@ impl<R: Runner, D: Dispatch> AnyPool for Arc<View<R, D>> {
         Some(View::in_view(self))
     }
 
+    fn through_view(&self) -> Option<ThroughView<R>> {
+        Some(self.entrance())
+    }
+
     fn admit<I>(
         &self,
         input: I,
@@ -100,6 +105,6 @@ impl<R: Runner, D: Dispatch> AnyPool for Arc<View<R, D>> {
         view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<R::Item>>> + Send {
-        self.submit_async(item, view, options)
+        self.submit_async(item, convert::identity, view, options)
     }
 }

@@ -11,7 +11,7 @@ use super::stats::{LimitedStats, TaskEnd};
 use super::steering::Meters;
 use crate::cancel::CancelToken;
 use crate::engine::wait_queue::WaitQueue;
-use crate::engine::{Engine, Runner};
+use crate::engine::{Engine, Runner, Scheduled};
 use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::{Dispatch, RoomOrder};
 use crate::sync::clock;
@@ -132,24 +132,32 @@ impl<R: Runner, D: Dispatch> View<R, D> {
 
     // The end of a view.
 
-    fn close(&self) -> Vec<Unstarted<R, D>> {
+    /// Returns what waits in the view, and what is scheduled for it.
+    fn close(&self) -> (Vec<Unstarted<R, D>>, Vec<Scheduled<R>>) {
         let Closed { waiting, tokens, wait_queues } = self.tree.state.lock().close(self.id());
         self.tree.left(waiting.len());
         wait_queues.iter().for_each(|wait_queue| wait_queue.notify_all());
         tokens.iter().for_each(CancelToken::cancel);
         self.tree.wake_awaiting();
         self.engine().wake_budget_waiters();
-        waiting.into_iter().map(|(_, task)| task).collect()
+        let scheduled = self.engine().take_scheduled_of(self.id());
+        (waiting.into_iter().map(|(_, task)| task).collect(), scheduled)
     }
 
     /// Closes the view and gives back what waits.
     pub(super) fn close_and_return(&self) -> Vec<R::Returned> {
-        self.close().into_iter().filter_map(|task| task.retract_waiting(SubmitErrorKind::Closed)).collect()
+        let (waiting, scheduled) = self.close();
+        let waiting = waiting.into_iter().filter_map(|task| task.retract_waiting(SubmitErrorKind::Closed));
+        let mut returned: Vec<_> = waiting.collect();
+        returned.extend(self.engine().give_back_scheduled(scheduled));
+        returned
     }
 
     /// The view has lost its owner.
     pub(super) fn close_and_drop(&self) {
-        self.close().into_iter().for_each(Unstarted::discard);
+        let (waiting, scheduled) = self.close();
+        waiting.into_iter().for_each(Unstarted::discard);
+        self.engine().drop_scheduled(scheduled);
         let mut state = self.tree.state.lock();
         state.each(&self.chain[..1], |node| node.is_dropped = true);
         state.prune(&self.chain);

@@ -89,10 +89,15 @@ pub enum DropReason {
     Newest,
     /// It waited longer than its [`max_queue_time`](crate::With::max_queue_time).
     Late,
+    /// The pool refused it at its [time](crate::With::after), because there was no room, or no thread. Its handle says which
+    /// ([`JoinError::refusal`](crate::JoinError::refusal)).
+    Refused,
+    /// The pool, or its view, was closed before its [time](crate::With::after) ([`OnClose`](crate::OnClose)).
+    Closed,
 }
 
 impl DropReason {
-    pub(crate) const COUNT: usize = DropReason::Late as usize + 1;
+    pub(crate) const COUNT: usize = DropReason::Closed as usize + 1;
 }
 
 impl fmt::Display for DropReason {
@@ -101,6 +106,8 @@ impl fmt::Display for DropReason {
             DropReason::Oldest => "the task was dropped for a newer one",
             DropReason::Newest => "the task was dropped: the pool was full",
             DropReason::Late => "the task waited too long in the queue",
+            DropReason::Refused => "the task was refused at its time",
+            DropReason::Closed => "the pool was closed before the task's time",
         })
     }
 }

@@ -25,7 +25,7 @@ use extensions::Extensions;
 
 pub(crate) use dropped::DroppedHandler;
 pub use dropped::{DropReason, Dropped};
-pub use policies::{Nested, OnDrop, Overflow};
+pub use policies::{Nested, OnClose, OnDrop, Overflow};
 pub use task_panic::TaskPanic;
 pub use worker_thread::WorkerThread;
 
@@ -100,6 +100,7 @@ pub(crate) struct Options {
     pub(crate) panic_handler: Option<PanicHandler>,
     pub(crate) panic_locations: bool,
     pub(crate) on_drop: OnDrop,
+    pub(crate) on_close: OnClose,
     pub(crate) run_on: RunOn,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) extensions: Extensions,
@@ -138,6 +139,7 @@ impl Default for Options {
             panic_handler: None,
             panic_locations: false,
             on_drop: OnDrop::default(),
+            on_close: OnClose::default(),
             run_on: RunOn::default(),
             observers: Vec::new(),
             extensions: Extensions::default(),

@@ -1,4 +1,4 @@
-//! Policies of a pool: what a full one does with a task, what its own tasks may submit, and what dropping it does.
+//! Policies of a pool: what a full one does with a task, what its own tasks may submit, and what dropping or closing it does.
 
 /// What happens to a task that finds no room ([`Builder::overflow`](crate::Builder::overflow)).
 ///
@@ -111,4 +111,34 @@ pub enum OnDrop {
     /// Does not wait. The workers run the queued tasks and then end; they own all that they need. The end of the process ends them at
     /// any point. Queued tasks for which the system gives no thread never run.
     Detach,
+}
+
+/// What becomes of tasks whose time has not come ([`With::after`](crate::With::after), [`With::at`](crate::With::at)) when their pool is closed
+/// ([`Builder::on_close`](crate::Builder::on_close)). No shutdown waits for their times. Those of a [`Limited`](crate::Limited) view are
+/// never run at once: where others are, they are dropped, as what waits in a view is.
+///
+/// ```
+/// use formicary::{OnClose, Pool};
+/// use std::time::Duration;
+///
+/// let pool = Pool::builder().workers(1).on_close(OnClose::RunNow).build()?;
+/// let handle = pool.with().after(Duration::from_secs(3600)).spawn(|| 7)?;
+/// pool.shutdown();
+/// assert_eq!(handle.join()?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnClose {
+    /// [`shutdown_now`](crate::PoolControl::shutdown_now) and [`shutdown_graceful`](crate::PoolControl::shutdown_graceful) return them, after
+    /// the queued tasks and in the order of their times. A close that returns no tasks drops them, as [`Drop`](Self::Drop). The default: a
+    /// task neither delays a shutdown by the time that is left nor runs before its time unless that was asked for.
+    #[default]
+    Return,
+    /// A close that runs what is queued also runs them, at once, in the order of their times and beyond the bound of the queue.
+    /// `shutdown_now`, which runs nothing, returns them. [`OnDrop::Cancel`] drops them.
+    RunNow,
+    /// They are dropped, also by `shutdown_now`. Each goes to the [`dropped_handler`](crate::Builder::dropped_handler), if there is one, and its
+    /// handle says that the pool was closed ([`JoinError::refusal`](crate::JoinError::refusal)).
+    Drop,
 }

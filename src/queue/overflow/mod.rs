@@ -208,8 +208,13 @@ impl<T> Overflow<T> {
     ) -> Result<(), Refused> {
         match own {
             Some(own) if lane == DEFAULT_LANE && self.max == usize::MAX => self.own(own).push(item),
-            _ => self.push_shared(item, lane),
+            _ => self.push_shared(item, lane, self.max),
         }
+    }
+
+    /// Accepts a task of no worker, however many there are.
+    pub(super) fn push_beyond(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
+        self.push_shared(item, lane, usize::MAX)
     }
 
     /// Accepts a task even if the lists are closed or there are too many.
@@ -227,12 +232,12 @@ impl<T> Overflow<T> {
         self.insert_shared(&mut shared, item, DEFAULT_LANE);
     }
 
-    fn push_shared(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
+    fn push_shared(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize, max: usize) -> Result<(), Refused> {
         let mut shared = self.shared.lock();
         if shared.is_closed {
             return Err(Refused::Closed);
         }
-        if self.max < usize::MAX && shared.lanes.len() + shared.running() >= self.max {
+        if max < usize::MAX && shared.lanes.len() + shared.running() >= max {
             return Err(Refused::Full);
         }
         self.insert_shared(&mut shared, item.build(), lane);

@@ -46,6 +46,8 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     fn stop_listening(&self, entry: u64);
     /// See [`TaskState::poll_action`].
     fn poll_action(&self, waiter: &dyn Fn() -> Waiter) -> PollAction;
+    /// Has a poll repeated when the task, whose time has not come, enters the pool.
+    fn register_scheduled_poll(&self, poll: Arc<PendingPoll>);
     /// Runs the task, or those that keep it from its permits, as [`PollAction::Run`] says.
     fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter);
     /// Takes the result if it is there. Otherwise registers the waiter.
@@ -58,7 +60,9 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
 /// user's own waits nest.
 fn can_run<I, T>(task_state: &TaskState<I, T>) -> bool {
     let meta = task_state.meta();
-    current_worker::is_inside(meta.pool) && meta.view().map_or(meta.run_here.is_some(), InView::can_run)
+    current_worker::is_inside(meta.pool)
+        && !task_state.is_scheduled()
+        && meta.view().map_or(meta.run_here.is_some(), InView::can_run)
 }
 
 /// Runs the task on the calling worker, if it has not started.
@@ -118,6 +122,16 @@ pub(super) fn poll_future<T, O>(
                 }
                 current_worker::register_poll(pool, pending);
                 if task_state.poll_action(waiter) != PollAction::Run {
+                    break;
+                }
+            }
+            PollAction::WaitForTime => {
+                let pending = PendingPoll::new(waker);
+                if let Some(output) = listen(pending.waiter()) {
+                    return Some(output);
+                }
+                task_state.register_scheduled_poll(pending);
+                if task_state.poll_action(waiter) == PollAction::WaitForTime {
                     break;
                 }
             }
@@ -216,6 +230,12 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn poll_action(&self, waiter: &dyn Fn() -> Waiter) -> PollAction {
         TaskState::poll_action(self, waiter)
+    }
+
+    fn register_scheduled_poll(&self, poll: Arc<PendingPoll>) {
+        if let Some(schedule) = self.meta().schedule() {
+            schedule.register_poll(poll);
+        }
     }
 
     fn run_for_poll(self: Arc<Self>, waiter: &dyn Fn() -> Waiter) {

@@ -228,7 +228,7 @@ impl<I, O> TaskState<I, O> {
     /// entry. It is called under the lock, so that a worker that finds the entry stale finds it counted. After it, without the lock,
     /// the caller calls [`leave_view`](Self::leave_view).
     pub(super) fn withdraw(&self, state: &mut State<I, O>, outcome: RunOutcome) {
-        match self.withdrawn() {
+        match self.withdrawn().filter(|_| !state.is_scheduled()) {
             Some(withdrawn) => {
                 let is_cancelled = outcome == RunOutcome::Cancelled;
                 withdrawn.add(is_cancelled);
@@ -239,8 +239,11 @@ impl<I, O> TaskState<I, O> {
         }
     }
 
-    /// Tells the task's view, if it has one, that the task was cancelled before it started.
+    /// Tells the schedule that the task is in, or else its view, if there is one, that the task was cancelled before it started.
     pub(super) fn leave_view(&self) {
+        if self.leave_schedule() {
+            return;
+        }
         if let Some(view) = self.meta.view() {
             view.withdraw();
         }

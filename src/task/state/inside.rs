@@ -16,6 +16,8 @@ pub(crate) enum PollAction {
     LeaveToOthers,
     /// The task has started, or cannot be run here, or waits for a permit. In the last case the waiter is woken when there may be one.
     Wait,
+    /// The time of the task has not come. The poll is to be repeated when it has: a worker may have to run the task then.
+    WaitForTime,
 }
 
 impl<I, O> TaskState<I, O> {
@@ -23,6 +25,9 @@ impl<I, O> TaskState<I, O> {
     pub(crate) fn poll_action(&self, waiter: impl FnOnce() -> Waiter) -> PollAction {
         if !current_worker::is_inside(self.meta.pool) || self.has_started() {
             return PollAction::Wait;
+        }
+        if self.is_scheduled() {
+            return PollAction::WaitForTime;
         }
         let left_to_others = Cell::new(false);
         let are_free = || {
@@ -45,7 +50,10 @@ impl<I, O> TaskState<I, O> {
     /// there may be one.
     pub(crate) fn can_be_run(&self, waiter: impl FnOnce() -> Waiter) -> bool {
         let Some(view) = self.meta.view() else { return false };
-        current_worker::is_inside(self.meta.pool) && !self.has_started() && view.is_up_to_caller(|| false, waiter)
+        current_worker::is_inside(self.meta.pool)
+            && !self.has_started()
+            && !self.is_scheduled()
+            && view.is_up_to_caller(|| false, waiter)
     }
 
     /// Whether the task has not started and cannot, before the one that the calling worker is in has ended.

@@ -10,6 +10,7 @@ use crate::semaphore::SemaphorePermit;
 use crate::sync::Mutex;
 use crate::sync::clock;
 use crate::task::current_worker::PoolId;
+use crate::task::in_schedule::InSchedule;
 use crate::task::in_view::InView;
 use crate::task::propagated::Propagated;
 
@@ -43,6 +44,8 @@ pub(crate) struct Extra {
     pub(crate) start_by: Option<Instant>,
     /// The limited view that holds the task until it starts. The task runs under a permit of this view.
     pub(crate) view: Option<InView>,
+    /// Where the task waits for its time, if it was submitted for one.
+    pub(crate) schedule: Option<InSchedule>,
     /// What the task takes along from its submitter's thread.
     pub(crate) propagated: Option<Propagated>,
     /// What the task holds of its budget.
@@ -107,6 +110,12 @@ impl<I, O> TaskMeta<I, O> {
         if let Some(weight) = self.weight() {
             weight.release();
         }
+    }
+
+    /// Where the task has waited for its time, or still waits.
+    #[inline]
+    pub(crate) fn schedule(&self) -> Option<&InSchedule> {
+        self.extra.as_ref()?.schedule.as_ref()
     }
 
     /// The view that the task belongs to.

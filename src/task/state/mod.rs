@@ -18,6 +18,7 @@ mod meta;
 mod packed;
 mod promise;
 mod reply_spin;
+mod scheduled;
 mod stack_job;
 mod stack_oneshot;
 mod task_ref;
@@ -84,6 +85,8 @@ struct State<I, O> {
     interrupt: Interrupt,
     /// The result will not be asked for.
     detached: bool,
+    /// The task has not entered the pool: its time has not come, or it waits for room since.
+    is_scheduled: bool,
 }
 
 impl<I, O> State<I, O> {
@@ -118,6 +121,7 @@ pub struct TaskState<I, O> {
 
 impl<I, O> TaskState<I, O> {
     pub(crate) fn new(input: I, meta: TaskMeta<I, O>) -> Arc<Self> {
+        let is_scheduled = meta.schedule().is_some();
         Arc::new(TaskState {
             state: Mutex::new(State {
                 stage: Stage::Queued(Packed::new(input)),
@@ -127,6 +131,7 @@ impl<I, O> TaskState<I, O> {
                 more_waiters: None,
                 interrupt: Interrupt::default(),
                 detached: false,
+                is_scheduled,
             }),
             over: AtomicBool::new(false),
             meta,

@@ -239,7 +239,11 @@ impl<I, O> TaskState<I, O> {
     /// The synchronous call: waits for the result, and gives up at the task's deadline or when its token is cancelled.
     pub(crate) fn call(&self) -> Outcome<I, O> {
         let is_bounded = self.meta.deadline().is_some() || self.meta.token.is_some();
-        if let Some(view) = self.meta.view().filter(|_| !is_bounded && current_worker::is_inside(self.meta.pool)) {
+        if let Some(view) = self
+            .meta
+            .view()
+            .filter(|_| !is_bounded && !self.is_scheduled() && current_worker::is_inside(self.meta.pool))
+        {
             view.run();
         }
         match self.wait(self.meta.deadline(), self.meta.token.as_ref(), false) {
