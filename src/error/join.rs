@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 
-use super::{Chain, Payload, SharedError, WOULD_DEADLOCK, panic_text};
+use super::{Chain, Payload, SharedError, SubmitErrorKind, WOULD_DEADLOCK, panic_text};
 
 /// Why an accepted task has no result.
 ///
@@ -40,6 +40,12 @@ pub enum Cause {
     WouldDeadlock,
     /// A timed join has already returned the result.
     Taken,
+    /// A task that this one depends on has no output: its error, unless that was taken.
+    Dependency(Option<Arc<JoinError>>),
+    /// The pool refused the task when it was to enter.
+    Refused(SubmitErrorKind),
+    /// The function of a batch returned too few results.
+    NoResult,
 }
 
 impl JoinError {
@@ -67,9 +73,10 @@ impl JoinError {
         matches!(self.0, Cause::Panic(_))
     }
 
-    /// Whether the task never ran, because it was cancelled, its deadline passed, `shutdown_now` returned it, or its worker's
-    /// state could not be created ([`is_no_state`](Self::is_no_state)). Also `true` if the token of a call was cancelled while
-    /// its task ran.
+    /// Whether the task never ran, because it was cancelled, its deadline passed, `shutdown_now` returned it, its worker's state
+    /// could not be created ([`is_no_state`](Self::is_no_state)), a task that it depends on failed
+    /// ([`is_dependency`](Self::is_dependency)), or the pool refused it when it was to enter ([`refusal`](Self::refusal)). Also `true` if
+    /// the token of a call was cancelled while its task ran.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -82,7 +89,15 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_))
+        matches!(
+            self.0,
+            Cause::Cancelled
+                | Cause::Expired
+                | Cause::Stopped
+                | Cause::NoState(_)
+                | Cause::Dependency(_)
+                | Cause::Refused(_)
+        )
     }
 
     /// Whether the task never ran because its worker's state could not be created.
@@ -127,6 +142,52 @@ impl JoinError {
         matches!(self.0, Cause::WouldDeadlock)
     }
 
+    /// Whether the task never ran because a task that it depends on failed. Then [`source`](Error::source) is that task's error, unless
+    /// somebody has taken it.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let fails = pool.spawn(|| -> u32 { std::panic::panic_any("no") })?;
+    /// let error = fails.then_ok(&pool, |n| n + 1).join().unwrap_err();
+    /// assert!(error.is_dependency() && error.is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_dependency(&self) -> bool {
+        matches!(self.0, Cause::Dependency(_))
+    }
+
+    /// Why the pool refused the task, if the task was to enter after its handle had been made, and never ran because of that.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let other = formicary::Pool::new(1)?;
+    /// let seven = pool.spawn(|| 7)?;
+    /// other.shutdown();
+    /// let error = seven.then_ok(&other, |n| n + 1).join().unwrap_err();
+    /// assert_eq!(error.refusal(), Some(formicary::SubmitErrorKind::Closed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn refusal(&self) -> Option<SubmitErrorKind> {
+        match self.0 {
+            Cause::Refused(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether the function of a [batch](crate::Batched) returned no result for this item.
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// let pool = Arc::new(formicary::Pool::new(1)?);
+    /// let batched = pool.batched(1, Duration::from_secs(1), |_: Vec<u32>| Vec::<u32>::new());
+    /// assert!(batched.spawn(7)?.join().unwrap_err().is_no_result());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_no_result(&self) -> bool {
+        matches!(self.0, Cause::NoResult)
+    }
+
     /// Returns the payload of the task's panic.
     ///
     /// ```
@@ -159,6 +220,9 @@ impl JoinError {
             Cause::Stopped => Cause::Stopped,
             Cause::WouldDeadlock => Cause::WouldDeadlock,
             Cause::Taken => Cause::Taken,
+            Cause::Dependency(error) => Cause::Dependency(error.clone()),
+            Cause::Refused(kind) => Cause::Refused(*kind),
+            Cause::NoResult => Cause::NoResult,
         })
     }
 }
@@ -174,6 +238,9 @@ impl fmt::Display for JoinError {
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
             Cause::WouldDeadlock => f.write_str(WOULD_DEADLOCK),
             Cause::Taken => f.write_str("the task's result has already been taken"),
+            Cause::Dependency(_) => f.write_str("the task was cancelled: a task that it depends on failed"),
+            Cause::Refused(kind) => write!(f, "the task was refused when it was to enter: {kind}"),
+            Cause::NoResult => f.write_str("the batch has no result for this item"),
         }
     }
 }
@@ -185,10 +252,11 @@ impl fmt::Debug for JoinError {
 }
 
 impl Error for JoinError {
-    /// The factory's error, if the worker's state could not be created.
+    /// The factory's error, if the worker's state could not be created, or the error of a task that this one depends on.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
             Cause::NoState(source) => Some(&**source),
+            Cause::Dependency(Some(error)) => Some(&**error),
             _ => None,
         }
     }

@@ -13,6 +13,11 @@ use crate::task::state::{ReplySender, Run, TaskState};
 pub trait AnyPool: Sync {
     type Runner: Runner;
     type Dispatch: Dispatch;
+    /// What [`share`](Self::share) returns.
+    type Shared: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Send + 'static;
+
+    /// The entrance of the pool or view for a task that enters later. It does not keep the pool or view open.
+    fn share(&self) -> Self::Shared;
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 
@@ -47,6 +52,21 @@ pub trait AnyPool: Sync {
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
         self.engine().submit_async(item, options)
+    }
+}
+
+/// The entrance of a pool.
+impl<R: Runner, D: Dispatch> AnyPool for Arc<Engine<R, D>> {
+    type Runner = R;
+    type Dispatch = D;
+    type Shared = Self;
+
+    fn share(&self) -> Self {
+        Arc::clone(self)
+    }
+
+    fn engine(&self) -> &Self {
+        self
     }
 }
 

@@ -61,6 +61,11 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc<T, D, R> {
     type Runner = CallFunc<T, R>;
     type Dispatch = D;
+    type Shared = Arc<Engine<CallFunc<T, R>, D>>;
+
+    fn share(&self) -> Self::Shared {
+        Arc::clone(&self.engine)
+    }
 
     fn engine(&self) -> &Arc<Engine<CallFunc<T, R>, D>> {
         &self.engine

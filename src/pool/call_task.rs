@@ -60,6 +60,11 @@ impl Runner for CallTask {
 impl<D: Dispatch> AnyPool for Pool<D> {
     type Runner = CallTask;
     type Dispatch = D;
+    type Shared = Arc<Engine<CallTask, D>>;
+
+    fn share(&self) -> Self::Shared {
+        Arc::clone(&self.engine)
+    }
 
     fn engine(&self) -> &Arc<Engine<CallTask, D>> {
         &self.engine

@@ -108,6 +108,11 @@ impl<W: Worker> Runner for RunWorker<W> {
 impl<W: Worker, D: Dispatch> AnyPool for StatefulPool<W, D> {
     type Runner = RunWorker<W>;
     type Dispatch = D;
+    type Shared = Arc<Engine<RunWorker<W>, D>>;
+
+    fn share(&self) -> Self::Shared {
+        Arc::clone(&self.engine)
+    }
 
     fn engine(&self) -> &Arc<Engine<RunWorker<W>, D>> {
         &self.engine

@@ -338,13 +338,18 @@ impl<P: AnyPool> fmt::Debug for Limited<P> {
 impl<P: AnyPool> AnyPool for Limited<P> {
     type Runner = P::Runner;
     type Dispatch = P::Dispatch;
+    type Shared = Arc<View<P::Runner, P::Dispatch>>;
+
+    fn share(&self) -> Self::Shared {
+        Arc::clone(&self.view)
+    }
 
     fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
         self.view.engine()
     }
 
     fn in_view(&self) -> Option<InView> {
-        Some(self.view.in_view())
+        AnyPool::in_view(&self.view)
     }
 
     fn admit<I>(
@@ -354,12 +359,11 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         view: Option<&InView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
-        self.view.submit(input, make, view.map(InView::task), options)
+        self.view.admit(input, make, view, options)
     }
 
-    /// Each task may have to wait for a permit of its own.
-    fn admit_batch(&self, _batch: &mut impl LazyBatch<Item<P>>, _options: &SubmitOptions<'_>) -> usize {
-        0
+    fn admit_batch(&self, batch: &mut impl LazyBatch<Item<P>>, options: &SubmitOptions<'_>) -> usize {
+        self.view.admit_batch(batch, options)
     }
 
     fn admit_async<'p>(
@@ -368,7 +372,50 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         task: Option<u64>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.submit_async(item, task, options)
+        self.view.admit_async(item, task, options)
+    }
+}
+
+/// The entrance of a view.
+impl<R: Runner, D: Dispatch> AnyPool for Arc<View<R, D>> {
+    type Runner = R;
+    type Dispatch = D;
+    type Shared = Self;
+
+    fn share(&self) -> Self {
+        Arc::clone(self)
+    }
+
+    fn engine(&self) -> &Arc<Engine<R, D>> {
+        View::engine(self)
+    }
+
+    fn in_view(&self) -> Option<InView> {
+        Some(View::in_view(self))
+    }
+
+    fn admit<I>(
+        &self,
+        input: I,
+        make: impl FnOnce(I) -> R::Item,
+        view: Option<&InView>,
+        options: SubmitOptions<'_>,
+    ) -> Result<(), SubmitError<I>> {
+        self.submit(input, make, view.map(InView::task), options)
+    }
+
+    /// Each task may have to wait for a permit of its own.
+    fn admit_batch(&self, _batch: &mut impl LazyBatch<R::Item>, _options: &SubmitOptions<'_>) -> usize {
+        0
+    }
+
+    fn admit_async<'p>(
+        &'p self,
+        item: R::Item,
+        task: Option<u64>,
+        options: SubmitOptions<'p>,
+    ) -> impl Future<Output = Result<(), SubmitError<R::Item>>> + Send {
+        self.submit_async(item, task, options)
     }
 }
 

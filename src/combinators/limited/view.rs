@@ -28,7 +28,7 @@ pub(super) struct ViewTree<R: Runner, D: Dispatch> {
 
 /// One view. It keeps its tasks until they start, each under a number: those that wait for a permit, and those that have one and an entry in
 /// the pool's queue ([`Deferred`](crate::task::deferred::Deferred)). So a task can be taken out of its turn wherever its entry is, and that is known to stand for nothing then.
-pub(super) struct View<R: Runner, D: Dispatch> {
+pub struct View<R: Runner, D: Dispatch> {
     pub(super) tree: Arc<ViewTree<R, D>>,
     /// This view, the one that it is a view of, and so on.
     pub(super) chain: Arc<[ViewId]>,

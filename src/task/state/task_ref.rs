@@ -156,8 +156,14 @@ impl<I: Send, O: Send> Complete for TaskState<I, O> {
         // announced before the worker waits for it.
         let _interrupt = state.is_interrupting().then(|| WaitForInterrupt(self));
         if state.detached {
+            if result.is_err() {
+                self.note_failed();
+            }
+            let more = state.more_waiters.take();
             drop(state);
             drop(result);
+            // Tasks that depend on this one.
+            more.into_iter().for_each(|more| more.wake_all());
         } else {
             self.finish(state, Stage::Done(result));
         }
