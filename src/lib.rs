@@ -178,7 +178,9 @@ pub use queue::{Balance, Dispatch, MAX_WORKERS, Ring, ShardStats, Sharded, Stack
 #[cfg(feature = "test-util")]
 pub use sync::test_clock::TestClock;
 pub use task::closure::Task;
-pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
+pub use task::handle::{
+    AsCompleted, Dependency, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout,
+};
 pub use task::interrupter::Interrupter;
 pub use task::worker::{Context, PanicPolicy, Worker};
 

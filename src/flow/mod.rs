@@ -1,1 +1,3 @@
-//! Flow control around pools.
+//! Flow control: what enters a pool when, in which order, and what becomes of what has come.
+
+mod dependencies;

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
+use super::later::Later;
 use super::verbs::{self, TaskOptions};
 use super::with::With;
 use crate::cancel::{CancelToken, earlier};
@@ -79,6 +80,22 @@ impl<'p, P: AnyPool> With<'p, P> {
     }
 
     /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.
+    /// A task that enters later.
+    pub(crate) fn later<X>(&self, x: X) -> Later<P::Shared, X, P::Output>
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
+        Later {
+            entrance: self.pool.share(),
+            item: P::answered(&task_state),
+            options: self.pool.engine().options(self.key, WaitMode::Forever),
+            room_timeout: self.room_timeout,
+            task_state,
+        }
+    }
+
     async fn enter_async<X>(self, task_state: TaskStateOf<P, X>) -> Result<TaskStateOf<P, X>, SubmitError<X>>
     where
         P: Accepts<X>,

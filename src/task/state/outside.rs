@@ -6,7 +6,6 @@
 use super::{RunOutcome, Stage, TaskState};
 use crate::error::{Cause, JoinError};
 use crate::sync::Ordering;
-use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
 
 impl<I, O> TaskState<I, O> {
@@ -38,6 +37,11 @@ impl<I, O> TaskState<I, O> {
         })
     }
 
+    /// Whether the task has neither started nor ended.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.state.lock().stage, Stage::Queued(_))
+    }
+
     /// Cancels a task that is outside. Returns whether it had not started.
     pub(crate) fn cancel_outside(&self) -> bool {
         let mut state = self.state.lock();
@@ -52,13 +56,13 @@ impl<I, O> TaskState<I, O> {
         true
     }
 
-    /// Ends a task that is outside and has not started. What it has captured is dropped before its end is announced. Returns whether that
-    /// panicked; `None` if the task had started, or was cancelled.
-    pub(crate) fn fail_outside(&self, cause: Cause) -> Option<bool> {
-        let input = self.take_outside(RunOutcome::Cancelled)?;
-        let has_panicked = catch_user_panic(|| drop(input)).is_none();
-        self.end_outside(Err(JoinError::new(cause)));
-        Some(has_panicked)
+    /// Ends a task that is outside and has not started. `discard` drops what it has captured, and catches a panic, before the end is
+    /// announced. Returns whether the task had not started.
+    pub(crate) fn fail_outside(&self, error: JoinError, discard: impl FnOnce(I)) -> bool {
+        let Some(input) = self.take_outside(RunOutcome::Cancelled) else { return false };
+        discard(input);
+        self.end_outside(Err(error));
+        true
     }
 
     /// Takes the input of a task that is outside, to process it elsewhere. [`end_outside`](Self::end_outside) must follow. `outcome` is what

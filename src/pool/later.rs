@@ -1,0 +1,75 @@
+//! Tasks that are made now and enter their pool later.
+
+use std::time::Duration;
+
+use super::accepts::{AnyPool, Item};
+use crate::cancel::CancelToken;
+use crate::engine::SubmitOptions;
+use crate::error::{Cause, JoinError, SubmitErrorKind};
+use crate::sync::{Arc, waking};
+use crate::task::in_view::InView;
+use crate::task::state::TaskState;
+
+/// A task with a state, and what it needs to enter a pool or view. Dropping it cancels the task.
+pub(crate) struct Later<S: AnyPool, I, O> {
+    pub(super) entrance: S,
+    pub(super) item: Item<S>,
+    pub(super) options: SubmitOptions<'static>,
+    /// Counts from when the task begins to enter.
+    pub(super) room_timeout: Option<Duration>,
+    pub(crate) task_state: Arc<TaskState<I, O>>,
+}
+
+impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
+    /// Ends the task before it has entered. Has no effect on one that has been run by its waiter, or cancelled.
+    pub(crate) fn fail(self, error: JoinError) {
+        let Later { entrance, task_state, item, .. } = self;
+        fail(&entrance, &task_state, error);
+        // It refers to a task that is over.
+        drop(item);
+    }
+
+    /// Waits for room, and enters; returns whether it has. A task that is refused ends with the reason. The future is for a
+    /// [`DetachedFuture`](crate::sync::detached_future::DetachedFuture): it is polled where it is woken.
+    pub(crate) async fn enter(self) -> bool {
+        let Later { entrance, item, options, room_timeout, task_state } = self;
+        let token = task_state.meta().token.as_ref();
+        // A future has no other way to give up than its token, so a limit becomes a child of it.
+        let room = room_timeout.map(|limit| {
+            let room = token.map_or_else(CancelToken::new, CancelToken::child);
+            room.cancel_after(limit);
+            room
+        });
+        let number = task_state.meta().view().map(InView::task);
+        let options = options.with_token(room.as_ref().or(token)).inline().bounded();
+        let admitted = entrance.admit_async(item, number, options).await;
+        match admitted {
+            Ok(()) => {
+                let engine = Arc::clone(entrance.engine());
+                engine.note_cancellable(token);
+                // An inline worker runs tasks.
+                waking::defer(move || engine.ensure_workers());
+                true
+            }
+            Err(refusal) => {
+                let is_late = token.is_some_and(CancelToken::is_cancelled);
+                let error = JoinError::new(match refusal.kind() {
+                    SubmitErrorKind::Cancelled => Cause::Cancelled,
+                    SubmitErrorKind::TimedOut if is_late => Cause::Expired,
+                    kind => Cause::Refused(kind),
+                });
+                fail(&entrance, &task_state, error);
+                false
+            }
+        }
+    }
+}
+
+fn fail<S: AnyPool, I: Send, O: Send>(entrance: &S, task_state: &TaskState<I, O>, error: JoinError) {
+    let engine = entrance.engine();
+    let has_failed = task_state.fail_outside(error, |input| _ = engine.catch_user_panic(|| drop(input)));
+    // A worker that waited for it has run it, which counts as a completed task of the pool.
+    if !has_failed && task_state.was_taken_outside() {
+        engine.note_direct();
+    }
+}
