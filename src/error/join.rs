@@ -53,6 +53,14 @@ impl JoinError {
         JoinError(cause)
     }
 
+    /// For a task that depends on one with this error. In a chain it is the first error, so no error nests in proportion to the chain.
+    pub(crate) fn of_dependency(error: Option<JoinError>) -> Self {
+        JoinError(Cause::Dependency(match error {
+            Some(JoinError(Cause::Dependency(first))) => first,
+            error => error.map(Arc::new),
+        }))
+    }
+
     pub(crate) const fn would_deadlock() -> Self {
         JoinError(Cause::WouldDeadlock)
     }
@@ -143,7 +151,7 @@ impl JoinError {
     }
 
     /// Whether the task never ran because a task that it depends on failed. Then [`source`](Error::source) is that task's error, unless
-    /// somebody has taken it.
+    /// somebody has taken it. In a chain of such tasks it is the error of the first.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;

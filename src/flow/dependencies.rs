@@ -15,6 +15,7 @@ use crate::queue::Dispatch;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::notifier::Notifier;
 use crate::sync::waiter::Waiter;
+use crate::sync::waking;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::task::handle::{Awaited, Dependency, Handle, Link};
 use crate::task::worker::Worker;
@@ -222,7 +223,7 @@ impl After {
 /// Waits until the dependencies have ended, and submits the task.
 async fn enter_after<S, I, O>(later: Later<S, I, O>, link: Arc<After>)
 where
-    S: AnyPool + Send,
+    S: AnyPool + Send + 'static,
     I: Send + 'static,
     O: Send + 'static,
 {
@@ -231,7 +232,8 @@ where
     let ended = all_ended(dependencies, token.as_ref()).await;
     link.release();
     match ended {
-        Err(error) => later.fail(error),
+        // Not within the wake-up: the end of this one may fail the next.
+        Err(error) => waking::defer(move || later.fail(error)),
         Ok(()) => {
             let has_entered = later.enter().await;
             // ORDERING: Release, see `has_entered`.
@@ -299,7 +301,7 @@ impl WaitingForAll {
             *entry = None;
             self.left -= 1;
             if let Some(error) = dependency.awaited.failure().filter(|_| dependency.must_succeed) {
-                return Some(Err(JoinError::new(Cause::Dependency(error.map(std::sync::Arc::new)))));
+                return Some(Err(JoinError::of_dependency(error)));
             }
         }
         Some(Ok(()))

@@ -30,7 +30,8 @@ impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
     }
 
     /// Waits for room, and enters; returns whether it has. A task that is refused ends with the reason. The future is for a
-    /// [`DetachedFuture`](crate::sync::detached_future::DetachedFuture): it is polled where it is woken.
+    /// [`DetachedFuture`](crate::sync::detached_future::DetachedFuture): it is polled where it is woken. On a worker of the pool, which has
+    /// ended what the task waited for, it enters as a task that this worker submits.
     pub(crate) async fn enter(self) -> bool {
         let Later { entrance, item, options, room_timeout, task_state } = self;
         let token = task_state.meta().token.as_ref();
@@ -41,7 +42,7 @@ impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
             room
         });
         let number = task_state.meta().view().map(InView::task);
-        let options = options.with_token(room.as_ref().or(token)).inline().bounded();
+        let options = options.with_token(room.as_ref().or(token)).inline();
         let admitted = entrance.admit_async(item, number, options).await;
         match admitted {
             Ok(()) => {

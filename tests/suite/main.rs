@@ -22,6 +22,7 @@ mod cancelling_kinds;
 mod capacity;
 mod changing;
 mod closing_races;
+mod dependencies;
 mod ending;
 mod errors;
 mod faults;

@@ -74,6 +74,15 @@ impl<I: Send + 'static, T: Send + 'static> Linked<I, T> {
         AwaitedEnd::Over
     }
 
+    /// Whether the calling worker can run the task, which no worker finds yet.
+    fn can_run_outside(&self) -> bool {
+        let task_state = &*self.task_state;
+        !self.link.has_entered()
+            && task_state.is_queued()
+            && !Joinable::is_in_view(task_state)
+            && Joinable::can_run(task_state)
+    }
+
     fn state(&self) -> Arc<dyn Joinable<T>> {
         Arc::clone(&self.task_state) as _
     }
@@ -166,6 +175,8 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Linked<I, T> {
     fn poll_action(&self, waiter: &dyn Fn() -> Waiter) -> PollAction {
         match self.next() {
             Some(next) => next.poll_action(waiter),
+            // It waits for room, so no worker is free to run it.
+            None if self.can_run_outside() => PollAction::Run,
             None => Joinable::poll_action(&*self.task_state, waiter),
         }
     }

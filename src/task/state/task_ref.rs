@@ -146,6 +146,7 @@ pub(crate) trait Complete: Send + Sync {
 impl<I: Send, O: Send> Complete for TaskState<I, O> {
     fn complete(&self, panic: Option<Payload>) {
         let mut state = self.state.lock();
+        let has_panicked = panic.is_some();
         let (result, unwanted) = match (std::mem::replace(&mut state.stage, Stage::Empty), panic) {
             (Stage::Produced(output), None) => (Ok(output), None),
             // The task may have stored an output before it panicked.
@@ -156,7 +157,8 @@ impl<I: Send, O: Send> Complete for TaskState<I, O> {
         // announced before the worker waits for it.
         let _interrupt = state.is_interrupting().then(|| WaitForInterrupt(self));
         if state.detached {
-            if result.is_err() {
+            // The output of a task that has not panicked was dropped before.
+            if has_panicked {
                 self.note_failed();
             }
             let more = state.more_waiters.take();
