@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use crate::cancel::{CancelReason, CancelToken};
 use crate::combinators::limited::Limited;
 use crate::error::{Cause, JoinError};
+use crate::flow::Continuation;
 use crate::pool::{Accepts, AnyPool, Later, Pool, PoolWithFunc, StatefulPool, With};
 use crate::queue::Dispatch;
 use crate::sync::detached_future::DetachedFuture;
@@ -19,9 +20,6 @@ use crate::sync::waking;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::task::handle::{Awaited, Dependency, Handle, Link};
 use crate::task::worker::Worker;
-
-/// What is called when a task that others depend on has ended: a closure as [`Handle::then`] gives it to the pool.
-type Continuation<U> = Box<dyn FnOnce() -> U + Send + 'static>;
 
 impl<T: Send + 'static> Handle<T> {
     /// Runs `f` on `pool` with the task's result, when the task has ended: its output, or why it has none. Returns at once, with a handle to the
@@ -194,7 +192,7 @@ struct After {
 }
 
 impl Link for After {
-    fn next(&self, _is_waiting: bool) -> Option<Arc<dyn Awaited>> {
+    fn next(&self) -> Option<Arc<dyn Awaited>> {
         let dependencies = self.dependencies.lock();
         let left = dependencies.iter().find(|dependency| !dependency.awaited.is_finished());
         left.map(|dependency| Arc::clone(&dependency.awaited))

@@ -21,6 +21,11 @@ pub trait AnyPool: Sync {
 
     fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
 
+    /// Whether it was closed.
+    fn refuses_all(&self) -> bool {
+        self.engine().is_closed()
+    }
+
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {
         None

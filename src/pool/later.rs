@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::accepts::{AnyPool, Item};
+use super::accepts::{Accepts, AnyPool, Item};
+use super::verbs::{self, TaskOptions};
 use crate::cancel::CancelToken;
-use crate::engine::SubmitOptions;
+use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::sync::{Arc, waking};
 use crate::task::in_view::InView;
@@ -18,6 +19,33 @@ pub(crate) struct Later<S: AnyPool, I, O> {
     /// Counts from when the task begins to enter.
     pub(super) room_timeout: Option<Duration>,
     pub(crate) task_state: Arc<TaskState<I, O>>,
+}
+
+impl<S: AnyPool, I, O> Later<S, I, O> {
+    /// A task for `x`, without options, at the entrance of a `P`.
+    pub(crate) fn at<P>(entrance: S, x: I) -> Self
+    where
+        P: Accepts<I, Shared = S, Runner = S::Runner, Output = O>,
+        I: Send + 'static,
+    {
+        let options = WaitMode::Forever.into();
+        Later::new::<P>(entrance, x, TaskOptions::default(), options, None)
+    }
+
+    pub(super) fn new<P>(
+        entrance: S,
+        x: I,
+        task_options: TaskOptions,
+        options: SubmitOptions<'static>,
+        room_timeout: Option<Duration>,
+    ) -> Self
+    where
+        P: Accepts<I, Shared = S, Runner = S::Runner, Output = O>,
+        I: Send + 'static,
+    {
+        let task_state = verbs::task_state_at(&entrance, x, task_options, false, P::RUN_HERE);
+        Later { item: P::answered(&task_state), entrance, options, room_timeout, task_state }
+    }
 }
 
 impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {

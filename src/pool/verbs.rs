@@ -14,7 +14,7 @@ use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
 use crate::task::in_view::InView;
-use crate::task::state::{Extra, StackOneshot, TaskMeta, TaskState};
+use crate::task::state::{Extra, Run, StackOneshot, TaskMeta, TaskState};
 
 /// The options that a task carries.
 #[derive(Default)]
@@ -178,11 +178,22 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
+    task_state_at(pool, x, task_options, is_call, P::RUN_HERE)
+}
+
+/// The same at the entrance of a pool, which does not know what the pool accepts.
+pub(super) fn task_state_at<S: AnyPool, X, O>(
+    pool: &S,
+    x: X,
+    task_options: TaskOptions,
+    is_call: bool,
+    run_here: Option<Run<X, O>>,
+) -> Arc<TaskState<X, O>> {
     let TaskOptions { deadline, token, name } = task_options;
     let (view, engine) = (pool.in_view(), pool.engine());
     let has_extra = deadline.is_some() || name.is_some() || view.is_some() || engine.propagates();
     let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view, propagated: engine.capture() }));
-    TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
+    TaskState::new(x, TaskMeta { is_call, token, extra, run_here, ..TaskMeta::new(engine.id()) })
 }
 
 /// Submits the task of a state.

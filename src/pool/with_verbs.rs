@@ -86,14 +86,8 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
-        Later {
-            entrance: self.pool.share(),
-            item: P::answered(&task_state),
-            options: self.pool.engine().options(self.key, WaitMode::Forever),
-            room_timeout: self.room_timeout,
-            task_state,
-        }
+        let options = self.pool.engine().options(self.key, WaitMode::Forever);
+        Later::new::<P>(self.pool.share(), x, self.task_options().in_token(), options, self.room_timeout)
     }
 
     async fn enter_async<X>(self, task_state: TaskStateOf<P, X>) -> Result<TaskStateOf<P, X>, SubmitError<X>>

@@ -348,6 +348,10 @@ impl<P: AnyPool> AnyPool for Limited<P> {
         self.view.engine()
     }
 
+    fn refuses_all(&self) -> bool {
+        self.view.refuses_all()
+    }
+
     fn in_view(&self) -> Option<InView> {
         AnyPool::in_view(&self.view)
     }
@@ -388,6 +392,10 @@ impl<R: Runner, D: Dispatch> AnyPool for Arc<View<R, D>> {
 
     fn engine(&self) -> &Arc<Engine<R, D>> {
         View::engine(self)
+    }
+
+    fn refuses_all(&self) -> bool {
+        self.is_closed(&self.tree.state.lock())
     }
 
     fn in_view(&self) -> Option<InView> {

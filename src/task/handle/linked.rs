@@ -16,8 +16,8 @@ use crate::task::state::{AwaitedEnd, Cancellable, PollAction, TaskState};
 
 /// What has to happen before a task can run.
 pub(crate) trait Link: Send + Sync {
-    /// A task that has not ended and must end first. `is_waiting` if the caller waits: then the link makes sure that it comes to an end.
-    fn next(&self, is_waiting: bool) -> Option<Arc<dyn Awaited>>;
+    /// A task that has not ended and must end first. The caller is a worker, which waits for it.
+    fn next(&self) -> Option<Arc<dyn Awaited>>;
     /// Whether the pool has counted the task as submitted.
     fn has_entered(&self) -> bool;
     /// The task was cancelled before it entered.
@@ -28,12 +28,28 @@ pub(crate) trait Link: Send + Sync {
 struct Linked<I, T> {
     task_state: Arc<TaskState<I, T>>,
     link: Arc<dyn Link>,
+    /// The pool whose workers bring it to its end.
+    pool: PoolId,
 }
 
 impl<T: Send + 'static> Handle<T> {
     /// The handle of a task that enters a pool later.
     pub(crate) fn linked<I: Send + 'static>(task_state: Arc<TaskState<I, T>>, link: Arc<dyn Link>) -> Self {
-        Handle::of(Arc::new(Linked { task_state, link }))
+        let pool = task_state.meta().pool;
+        Handle::linked_to(task_state, link, pool)
+    }
+
+    /// The handle of something that a task of `pool` brings to its end.
+    pub(crate) fn linked_to<I>(task_state: Arc<TaskState<I, T>>, link: Arc<dyn Link>, pool: PoolId) -> Self
+    where
+        I: Send + 'static,
+    {
+        Handle::of(Arc::new(Linked { task_state, link, pool }))
+    }
+
+    /// Takes the result if it is there. Otherwise registers the waiter. Never runs the task.
+    pub(crate) fn take_or_listen(&self, waiter: Waiter) -> Option<Result<T, JoinError>> {
+        self.task_state.poll(Some(waiter))
     }
 }
 
@@ -61,7 +77,7 @@ impl<I: Send + 'static, T: Send + 'static> Linked<I, T> {
         if !current_worker::is_worker() || Joinable::is_finished(&*self.task_state) {
             return None;
         }
-        self.link.next(true)
+        self.link.next()
     }
 
     fn await_dependencies(&self, deadline: Option<Instant>) -> AwaitedEnd {
@@ -131,7 +147,7 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Linked<I, T> {
     }
 
     fn pool(&self) -> PoolId {
-        Joinable::pool(&*self.task_state)
+        self.pool
     }
 
     fn can_run(&self) -> bool {
