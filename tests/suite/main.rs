@@ -11,6 +11,7 @@ mod awaited_ends;
 mod awaited_tokens;
 mod awaiting;
 mod batches;
+mod batching;
 mod broadcast;
 mod broadcast_closures;
 mod broadcast_leaving;
