@@ -170,6 +170,9 @@ pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
 pub use flow::batch::{BatchStats, Batched};
+pub use flow::pipeline::{
+    Bottleneck, OnError, Pipeline, PipelineError, PipelineMonitor, PipelineResults, PipelineStats, StageStats,
+};
 pub use pool::builder::Builder;
 pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,

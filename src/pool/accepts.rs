@@ -14,7 +14,7 @@ pub trait AnyPool: Sync {
     type Runner: Runner;
     type Dispatch: Dispatch;
     /// What [`share`](Self::share) returns.
-    type Shared: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Send + 'static;
+    type Shared: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Clone + Send + Sync + 'static;
 
     /// The entrance of the pool or view for a task that enters later. It does not keep the pool or view open.
     fn share(&self) -> Self::Shared;

@@ -1,5 +1,8 @@
 //! Tasks that are made now and enter their pool later.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::accepts::{Accepts, AnyPool, Item};
@@ -7,6 +10,7 @@ use super::verbs::{self, TaskOptions};
 use crate::cancel::CancelToken;
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{Cause, JoinError, SubmitErrorKind};
+use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, waking};
 use crate::task::in_view::InView;
 use crate::task::state::TaskState;
@@ -71,7 +75,10 @@ impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
         });
         let number = task_state.meta().view().map(InView::task);
         let options = options.with_token(room.as_ref().or(token)).inline();
-        let admitted = entrance.admit_async(item, number, options).await;
+        let unentered = Unentered { entrance: &entrance, task_state: &task_state };
+        let admission = admit_unless_over(entrance.admit_async(item, number, options), &*task_state);
+        let Some(admitted) = admission.await else { return false };
+        std::mem::forget(unentered);
         match admitted {
             Ok(()) => {
                 let engine = Arc::clone(entrance.engine());
@@ -90,6 +97,49 @@ impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
                 fail(&entrance, &task_state, error);
                 false
             }
+        }
+    }
+}
+
+/// What the admission returns; `None` if the task is over before, because it was cancelled, or run by its waiter.
+async fn admit_unless_over<A: Future, I, O>(admission: A, task_state: &TaskState<I, O>) -> Option<A::Output> {
+    let mut admission = pin!(admission);
+    let mut listening = Listening { task_state, entry: None };
+    poll_fn(|poller| {
+        if let Poll::Ready(admitted) = admission.as_mut().poll(poller) {
+            return Poll::Ready(Some(admitted));
+        }
+        // A detached future has the same waker in each poll.
+        if listening.entry.is_none() {
+            listening.entry = task_state.listen_beside(Waiter::Inline(poller.waker().clone()));
+        }
+        if listening.entry.is_none() || task_state.is_finished() { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// An entry among those who wait for the end of a task.
+struct Listening<'a, I, O> {
+    task_state: &'a TaskState<I, O>,
+    entry: Option<u64>,
+}
+
+impl<I, O> Drop for Listening<'_, I, O> {
+    fn drop(&mut self) {
+        self.entry.into_iter().for_each(|entry| self.task_state.stop_listening(entry));
+    }
+}
+
+/// A task that has not entered. If a worker that waited for it has run it, the drop of this counts it as submitted: the pool counts it as ended.
+struct Unentered<'a, S: AnyPool, I, O> {
+    entrance: &'a S,
+    task_state: &'a TaskState<I, O>,
+}
+
+impl<S: AnyPool, I, O> Drop for Unentered<'_, S, I, O> {
+    fn drop(&mut self) {
+        if self.task_state.was_taken_outside() {
+            self.entrance.engine().note_direct();
         }
     }
 }

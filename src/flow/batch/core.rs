@@ -1,9 +1,7 @@
 //! What the owner of a batcher, its items and its batches share.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::OnceLock;
-use std::task::{Poll, Wake};
+use std::task::Wake;
 use std::time::Duration;
 
 use super::BatchStats;
@@ -11,30 +9,23 @@ use crate::engine::WaitMode;
 use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::flow::Continuation;
 use crate::flow::room::Room;
-use crate::pool::{Accepts, AnyPool, Later};
+use crate::flow::sending::{Sender, sender};
+use crate::pool::{Accepts, AnyPool};
 use crate::sync::clock::deadline;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::sleep::Sleep;
 use crate::sync::user_code::catch_user_panic;
-use crate::sync::waiter::Waiter;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, Mutex};
 use crate::task::current_worker::{self, PoolId};
 use crate::task::handle::{Awaited, Handle, Link};
 use crate::task::state::{RunOutcome, TaskMeta, TaskState};
 
 type Item<T, R> = Arc<TaskState<T, R>>;
 
-/// A batch as a task of the pool.
-struct Sent<R: Send + 'static> {
-    handle: Handle<Vec<R>>,
-    /// Waits for room.
-    entering: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
 /// What is known of the pool or view.
 struct Target<R: Send + 'static> {
     id: PoolId,
-    make: Box<dyn Fn(Continuation<Vec<R>>) -> Sent<R> + Send + Sync>,
+    send: Sender<Continuation<Vec<R>>, Vec<R>>,
     mode: Box<dyn Fn() -> WaitMode + Send + Sync>,
     is_closed: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -71,44 +62,15 @@ pub(super) struct Batch<T: Send + 'static, R: Send + 'static> {
     task: OnceLock<Arc<dyn Awaited>>,
 }
 
-/// A task of the pool that has nothing to wait for but room.
-struct Entering(AtomicBool);
-
-impl Link for Entering {
-    fn next(&self) -> Option<Arc<dyn Awaited>> {
-        None
-    }
-
-    fn has_entered(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Target::of`: the entry is in the queue.
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn cancelled(&self) {}
-}
-
 impl<R: Send + 'static> Target<R> {
     fn of<P>(pool: &P) -> Self
     where
         P: Accepts<Continuation<Vec<R>>, Output = Vec<R>>,
-        P::Shared: Clone + Sync,
     {
-        let entrance = pool.share();
-        let (open, modes) = (entrance.clone(), entrance.clone());
-        let make = move |run: Continuation<Vec<R>>| {
-            let later = Later::at::<P>(entrance.clone(), run);
-            let link = Arc::new(Entering(AtomicBool::new(false)));
-            let handle = Handle::linked(Arc::clone(&later.task_state), Arc::clone(&link) as _);
-            let entering = async move {
-                let has_entered = later.enter().await;
-                // ORDERING: Release, see `has_entered`.
-                link.0.store(has_entered, Ordering::Release);
-            };
-            Sent { handle, entering: Box::pin(entering) }
-        };
+        let (open, modes) = (pool.share(), pool.share());
         Target {
             id: pool.engine().id(),
-            make: Box::new(make),
+            send: sender(pool),
             mode: Box::new(move || modes.engine().default_mode()),
             is_closed: Box::new(move || open.refuses_all()),
         }
@@ -124,7 +86,6 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     ) -> Self
     where
         P: Accepts<Continuation<Vec<R>>, Output = Vec<R>>,
-        P::Shared: Clone + Sync,
     {
         let state = State { open: None, is_closed: false, stats: BatchStats::default() };
         Core {
@@ -362,16 +323,10 @@ impl<T: Send + 'static, R: Send + 'static> Open<T, R> {
         *batch.items.lock() = items;
         let core = Arc::clone(&batch.core);
         let run = Arc::clone(&batch);
-        let Sent { handle, entering } = (core.target.make)(Box::new(move || run.core.process(&run)));
-        _ = batch.task.set(handle.dependency().awaited);
+        let sent = (core.target.send)(Box::new(move || run.core.process(&run)));
+        _ = batch.task.set(sent.awaited());
         DetachedFuture::new(async move {
-            entering.await;
-            // Not by a poll of the handle, which might run the task.
-            let ended = poll_fn(|poller| {
-                let waiter = Waiter::Inline(poller.waker().clone());
-                handle.take_or_listen(waiter).map_or(Poll::Pending, Poll::Ready)
-            });
-            let ended = ended.await;
+            let ended = sent.ended().await;
             core.deliver(&batch, ended);
         })
         .wake();

@@ -95,7 +95,6 @@ pub struct BatchStats {
 fn batched<P, T, R, F>(pool: &P, max: usize, max_delay: Duration, f: F) -> Batched<T, R>
 where
     P: Accepts<Continuation<Vec<R>>, Output = Vec<R>>,
-    P::Shared: Clone + Sync,
     T: Send + 'static,
     R: Send + 'static,
     F: Fn(Vec<T>) -> Vec<R> + Send + Sync + 'static,
