@@ -66,6 +66,8 @@ mod on_drop;
 mod options;
 mod panics;
 mod pin;
+mod pipeline;
+mod pipeline;
 mod propagating;
 mod race;
 mod ready;

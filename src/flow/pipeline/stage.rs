@@ -163,7 +163,10 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
         let place = if self.settings.is_ordered { number } else { state.ended };
         state.ended += 1;
         match result {
-            Ok(output) => _ = state.done.insert(place, Ok(output)),
+            Ok(output) => {
+                state.done.insert(place, Ok(output));
+                drop(state);
+            }
             Err(failure) => {
                 let error = PipelineError::of_stage(self.number, self.settings.name.clone(), failure);
                 if let Some(control) = self.control.upgrade().filter(|control| control.cancels_at_once()) {
