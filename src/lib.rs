@@ -66,7 +66,12 @@
 //! | [`Pool::scope`] | tasks that borrow from the caller's stack |
 //! | [`Pool::map`], [`Pool::try_for_each`] | the items of an iterator, in order or as they are done |
 //! | [`Pool::limited`] | a view of any pool, or of a view, with a limit of its own and the same verbs and options ([`Limited`]) |
+//! | [`With::in_order`] | the tasks of a key one at a time, in their order |
+//! | `Pool::spawn_future` | futures that the workers poll (feature `async`) |
+//! | `Pool::service`, `PoolService` | pools as services of `tower` (feature `tower`) |
 //! | [`Pool::broadcast`], [`StatefulPool::broadcast`] | one closure for every worker |
+//! | [`autoscale`] | a size that follows the load: by queue wait, throughput, or latency |
+//! | [`sizing`] | how many workers, and what binds: demand, processors, memory, or a downstream |
 //! | [`observe::Observer`] | be told of every task, refusal and worker |
 //! | [`latencies`](PoolControl::latencies) | how long tasks wait and run, and how busy the workers are |
 //! | [`running_tasks`](PoolControl::running_tasks), [`slow_after`](Builder::slow_after) | what runs now, and what runs too long |
@@ -162,10 +167,11 @@ pub use combinators::map::stream::{IterStream, MapStream};
 pub use combinators::map::{Map, Results};
 pub use combinators::scope::Scope;
 pub use engine::options::{
-    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, Nested, OnDrop, TaskPanic, WorkerThread,
+    DEFAULT_EXPIRY, DEFAULT_NAME, DEFAULT_QUEUE, DEFAULT_SPIN, DropReason, Dropped, Nested, OnDrop, Overflow,
+    TaskPanic, WorkerThread,
 };
 pub use engine::reconfigure::Reconfigure;
-pub use engine::stats::{Refusals, ShutdownReport, Stats};
+pub use engine::stats::{Drops, Refusals, ShutdownReport, Stats};
 pub use error::{
     BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind, TaskFailure,
 };
@@ -173,6 +179,9 @@ pub use flow::batch::{BatchStats, Batched};
 pub use flow::pipeline::{
     Bottleneck, OnError, Pipeline, PipelineError, PipelineMonitor, PipelineResults, PipelineStats, StageStats,
 };
+#[cfg(feature = "tower")]
+pub use flow::tower::{FnService, PoolService, ResponseFuture};
+pub use flow::{autoscale, sizing};
 pub use pool::builder::Builder;
 pub use pool::{
     Accepts, Closures, Function, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
@@ -224,12 +233,29 @@ mod table {
     assert_impl_all!(Scope<'static, 'static, Ring>: Send, Sync);
     assert_impl_all!(WorkerThread: Send);
     assert_impl_all!(Stats: Send, Sync, Clone);
+    assert_impl_all!(Dropped<std::cell::Cell<u8>>: Send);
     assert_impl_all!(observe::Latencies: Send, Sync, Clone);
     assert_impl_all!(observe::RunningTask: Send, Sync, Clone);
     assert_impl_all!(observe::RegisteredPool: Send, Sync, Clone);
     assert_impl_all!(observe::Registry: Send, Sync);
     assert_impl_all!(observe::Timeline: Send, Sync, Clone);
     assert_impl_all!(observe::PoolTimeline: Send, Sync);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(FnService<Limited, fn(u8) -> u8>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(PoolService<StatefulPool<Local>>: Send, Sync, Clone);
+    #[cfg(feature = "tower")]
+    assert_impl_all!(ResponseFuture<std::cell::Cell<u8>>: Send);
+    assert_impl_all!(autoscale::Autoscaler: Send);
+    assert_impl_all!(autoscale::Tuner: Send, Sync);
+    assert_impl_all!(autoscale::Sample: Send, Sync, Clone);
+    assert_impl_all!(autoscale::Change: Send, Sync, Copy);
+    assert_impl_all!(autoscale::ByLoad: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(autoscale::HillClimb: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(autoscale::GradientLimit: autoscale::Controller, Send, Sync, Clone);
+    assert_impl_all!(sizing::Sizing: Send, Sync, Clone);
+    assert_impl_all!(sizing::Recommendation: Send, Sync, Clone);
+    assert_impl_all!(sizing::ConfigError: std::error::Error, Send, Sync, Clone);
     // A pool is shared in an `Arc`, and ends when its last owner drops it.
     assert_not_impl_any!(Pool: Clone);
     // An error has no property that the task in it does not have.
@@ -268,6 +294,11 @@ pub mod variants {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// Those of the page about flow control.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/flow.md")]
+mod flow_page {}
 
 /// And those of a page whose examples need features.
 #[cfg(all(feature = "metrics", feature = "tracing"))]

@@ -2,6 +2,8 @@
 #![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used)]
 
+#[path = "test_clock/autoscaling.rs"]
+mod autoscaling;
 mod support;
 
 use std::sync::Arc;

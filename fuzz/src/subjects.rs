@@ -30,6 +30,9 @@ pub(crate) enum Way<'t> {
     /// With a key, where the dispatch has keys.
     Keyed(u8),
     TryKeyed(u8),
+    /// In the order of a key.
+    InOrder(u8),
+    TryInOrder(u8),
 }
 
 /// The result of submitting a job.
@@ -130,6 +133,11 @@ impl<D: Keyed> Subject for Pool<D> {
             Way::Keyed(key) => without_handle(D::submit(self, key, move || drop(job.run()))),
             Way::TryKeyed(key) => without_handle(D::try_submit(self, key, move || drop(job.run()))),
             Way::Token(token) => without_handle(self.with().token(token).submit(move || drop(job.run()))),
+            Way::InOrder(key) => {
+                let entered = self.with().in_order(key).spawn(move || job.run());
+                entered.map(Some).map_err(|refusal| refuse(refusal, identify))
+            }
+            Way::TryInOrder(key) => without_handle(self.with().in_order(key).try_submit(move || drop(job.run()))),
             Way::Handle => {
                 let entered = self.spawn(move || job.run());
                 entered.map(Some).map_err(|refusal| refuse(refusal, identify))
@@ -197,6 +205,8 @@ impl<D: Keyed> Subject for PoolWithFunc<Job, D, Output> {
             Way::Timed => self.with().room_timeout(MOMENT).submit(job),
             Way::Keyed(key) => D::invoke(self, key, job),
             Way::TryKeyed(key) => D::try_invoke(self, key, job),
+            Way::InOrder(key) => self.with().in_order(key).submit(job),
+            Way::TryInOrder(key) => self.with().in_order(key).try_submit(job),
             Way::Token(token) | Way::HandleToken(token) => self.with().token(token).submit(job),
         };
         entered.map(|()| None).map_err(|refusal| refuse(refusal, job_back))
@@ -247,6 +257,8 @@ impl<D: Keyed> Subject for StatefulPool<Adept, D> {
             Way::Handle => self.spawn(job).map(Some),
             Way::Keyed(key) => D::hand(self, key, job).map(Some),
             Way::TryKeyed(key) => D::try_hand(self, key, job).map(Some),
+            Way::InOrder(key) => self.with().in_order(key).spawn(job).map(Some),
+            Way::TryInOrder(key) => self.with().in_order(key).try_submit(job).map(|()| None),
             Way::Token(token) => self.with().token(token).submit(job).map(|()| None),
             Way::HandleToken(token) => self.with().token(token).spawn(job).map(Some),
         };

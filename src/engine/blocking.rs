@@ -58,6 +58,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: &mut dyn LazyItem<R::Item>,
         options: &SubmitOptions<'_>,
     ) -> Result<(), SubmitErrorKind> {
+        if self.overflow(item, options)? {
+            return Ok(());
+        }
         if let WaitMode::Never = options.mode {
             return Err(SubmitErrorKind::Full);
         }
@@ -98,7 +101,24 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn enqueue(&self, options: &SubmitOptions<'_>, waiter: Waiter) -> Option<WaitGuard<'_, R, D>> {
         let most = if options.is_inline { usize::MAX } else { self.settings.max_blocking() };
         let node = self.wait_queue.join(options.lane, most, waiter)?;
+        // An inline submission may not run a spawn handler. The pool is full, so the next task that enters starts the worker.
+        if !options.is_inline {
+            self.grow_for_waiter();
+        }
         Some(WaitGuard { node, _rechecks: RechecksWaits(self) })
+    }
+
+    /// Checks again whether workers may stay blocked. `false`.
+    #[cfg(feature = "tower")]
+    pub(super) fn recheck_blocked(&self) -> bool {
+        self.blocked_workers.shrink(|| self.progress_capacity());
+        false
+    }
+
+    /// The same when it is dropped.
+    #[cfg(feature = "tower")]
+    pub(super) fn rechecks_when_dropped(&self) -> impl Sized {
+        RechecksWaits(self)
     }
 
     /// Tries again from the wait queue. Returns whether the task is in: then the caller has to leave the queue and to call

@@ -84,7 +84,7 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
         let ended = self.counters.ended();
         let load = self.load();
         let census = self.threads.census();
-        let refusals = self.counters.refusals();
+        let (refusals, drops) = (self.counters.refusals(), self.counters.drops());
         Stats {
             name: Arc::clone(self.options.name()),
             queue_bound: self.queue_bound(),
@@ -102,6 +102,8 @@ impl<R: Runner, D: Dispatch> Figures for Engine<R, D> {
             rejected: refusals.total(),
             refusals,
             returned: get(&self.counters.returned),
+            dropped: drops.total(),
+            drops,
             spawned: census.spawned,
             retired: census.retired,
             given_up: self.threads.given_up(),
@@ -145,8 +147,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.lifecycle.is_closed()
     }
 
-    /// The queue's figures without its stale entries, and without the tasks of workers that were given up.
+    /// The figures of the queue, with the tasks that wait for their turn among those of their key.
     pub(crate) fn load(&self) -> Load {
+        let load = self.queue_load();
+        Load { queued: load.queued + self.views.in_order(), ..load }
+    }
+
+    /// The queue's figures without its stale entries, and without the tasks of workers that were given up.
+    pub(super) fn queue_load(&self) -> Load {
         let load = self.entries();
         Load { queued: load.queued.saturating_sub(self.id().stale_entries()), ..load }
     }

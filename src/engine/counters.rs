@@ -2,7 +2,8 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::engine::stats::Refusals;
+use crate::engine::options::DropReason;
+use crate::engine::stats::{Drops, Refusals};
 use crate::error::SubmitErrorKind;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
@@ -56,8 +57,8 @@ pub(crate) struct Ended {
 }
 
 /// The number of kinds of refusals.
-const KINDS: usize = 8;
-static_assertions::const_assert_eq!(SubmitErrorKind::WouldDeadlock as usize + 1, KINDS);
+const KINDS: usize = 9;
+static_assertions::const_assert_eq!(SubmitErrorKind::Dropped as usize + 1, KINDS);
 
 /// All counters of a pool that are not the queue's own.
 #[derive(Default)]
@@ -71,6 +72,8 @@ pub(crate) struct Counters {
     pub(crate) returned: AtomicU64,
     /// Tasks that were cancelled outside of a worker.
     pub(crate) cancelled: AtomicU64,
+    /// Tasks that were accepted and dropped, by reason.
+    pub(crate) dropped: [AtomicU64; DropReason::COUNT],
     /// Tasks that ran without having been queued, but for those that the tallies count.
     pub(crate) direct: AtomicU64,
     /// Tasks that limited views have taken back unstarted. They do not count as submitted.
@@ -107,6 +110,11 @@ impl Counters {
             spawn: of(SubmitErrorKind::Spawn),
             would_deadlock: of(SubmitErrorKind::WouldDeadlock),
         }
+    }
+
+    pub(crate) fn drops(&self) -> Drops {
+        let of = |reason| get(&self.dropped[reason as usize]);
+        Drops { oldest: of(DropReason::Oldest), newest: of(DropReason::Newest), late: of(DropReason::Late) }
     }
 
     pub(crate) fn ended(&self) -> Ended {

@@ -26,6 +26,8 @@ pub(crate) struct Phase {
     closed: bool,
     /// How many threads are taking out what is queued.
     drains: usize,
+    /// What was queued has been taken out since the pool was opened.
+    is_drained: bool,
     /// The pauses in force, and when each ends by itself.
     pauses: BTreeMap<PauseId, Option<Instant>>,
     next_pause: PauseId,
@@ -46,10 +48,15 @@ impl Phase {
 
     pub(crate) fn begin_drain(&mut self) {
         self.drains += 1;
+        self.is_drained = true;
     }
 
     pub(crate) fn end_drain(&mut self) {
         self.drains -= 1;
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.is_drained
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -62,6 +69,7 @@ impl Phase {
 
     pub(crate) fn open(&mut self) {
         self.closed = false;
+        self.is_drained = false;
         self.pauses.clear();
     }
 

@@ -13,10 +13,14 @@
 //!        ── shutdown.rs     close, drain, and wait for the end
 //! ```
 
+#[cfg(feature = "async")]
+mod attached;
 mod blocking;
+mod caller_runs;
 mod control;
 mod counters;
 mod end_wait;
+mod growth;
 mod lane_queues;
 mod lifecycle;
 mod mailboxes;
@@ -26,6 +30,7 @@ pub(crate) mod models;
 pub(crate) mod observer;
 mod observing;
 pub(crate) mod options;
+mod overflow;
 mod parking;
 mod pausing;
 mod propagation;
@@ -53,14 +58,16 @@ mod worker;
 use std::hash::RandomState;
 use std::sync::Weak;
 
+#[cfg(feature = "async")]
+pub(crate) use attached::EndsWithPool;
 pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-pub(crate) use views::{BlockedAtView, PoolViews};
+pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
-use crate::engine::options::{Nested, Options, panic_location};
+use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
 use crate::queue::deques::Deques;
 use crate::queue::{Dispatch, Queue, Shape, TaskQueue};
@@ -76,6 +83,7 @@ use crate::task::state::{Completion, JobRef, Retracted, RunOutcome, StolenJob};
 use crate::task::withdrawn::Identity;
 
 use counters::Counters;
+use growth::Growth;
 use lifecycle::Lifecycle;
 use mailboxes::Mailboxes;
 use minimum::Minimum;
@@ -98,7 +106,7 @@ pub trait Runner: Send + Sync + Sized + 'static {
     /// What a worker keeps between tasks. It is made, used and dropped on the worker's thread.
     type State;
     /// What a task that never ran comes back to the user as.
-    type Returned;
+    type Returned: 'static;
 
     /// Whether user code makes the state, which can fail.
     const HAS_FACTORY: bool = false;
@@ -156,7 +164,9 @@ pub struct Engine<R: Runner, D: Dispatch> {
     parking: Parking,
     mailboxes: Mailboxes<R::State>,
     wait_queue: WaitQueue,
-    views: Views,
+    views: Views<R::Item>,
+    #[cfg(feature = "async")]
+    attached: attached::Attached,
     threads: Threads,
     blocked_workers: BlockedWorkers,
     pending_polls: PendingPolls,
@@ -168,6 +178,7 @@ pub struct Engine<R: Runner, D: Dispatch> {
     given_up: GivenUp,
     running_tasks: RunningTasks,
     minimum: Minimum,
+    growth: Growth,
     /// The seed of the hash of keys.
     seed: RandomState,
     /// Whether a drop of the pool must not wait.
@@ -197,6 +208,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         if options.spawn_handler.is_none() {
             thread_limit::check(options.min_workers).map_err(BuildError::Spawn)?;
         }
+        if options.overflow == Overflow::CallerRuns && runner.spare_state().is_none() {
+            return Err(BuildError::CallerRuns);
+        }
         let shape = Shape {
             workers: options.workers,
             bound: options.queue,
@@ -216,6 +230,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             mailboxes: Mailboxes::new(),
             wait_queue: WaitQueue::new(),
             views: Views::default(),
+            #[cfg(feature = "async")]
+            attached: attached::Attached::default(),
             threads: Threads::new(id, options.workers, options.min_workers),
             blocked_workers: BlockedWorkers::new(),
             pending_polls: PendingPolls::default(),
@@ -227,6 +243,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             given_up: GivenUp::default(),
             running_tasks: RunningTasks::default(),
             minimum: Minimum::default(),
+            growth: Growth::default(),
             seed: RandomState::new(),
             is_detached: AtomicBool::new(false),
             is_dropped: AtomicBool::new(false),
@@ -253,6 +270,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     /// The bound of the queue: the most tasks that wait beyond those that have a worker.
     pub(crate) fn queue_bound(&self) -> Option<usize> {
         self.settings.queue()
+    }
+
+    /// What happens to a task that finds no room.
+    pub(crate) fn overflow_policy(&self) -> Overflow {
+        self.options.overflow
     }
 
     pub(crate) fn max_blocking(&self) -> usize {
@@ -329,19 +351,32 @@ impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
         let (staying, capacity) = self.threads.population();
         let workers = if self.threads.is_spawn_failing() { staying } else { staying.max(capacity) };
         // A submitter that is about to try queues a task, or lets the next one do so.
-        workers + usize::from(self.wait_queue.makes_progress())
+        workers + self.threads.callers() + usize::from(self.wait_queue.makes_progress())
     }
 
     fn has_free_workers(&self) -> bool {
         let (staying, capacity) = self.threads.population();
-        // Where threads can be had, a worker was started for each queued task (`ensure_workers`).
-        let able = if self.threads.is_spawn_failing() { staying.min(capacity) } else { capacity };
+        // Where threads can be had, a worker was started for each queued task (`ensure_workers`), unless the queue may get longer first.
+        let counts_living = self.threads.is_spawn_failing() || self.options.grow_when > 0;
+        let able = if counts_living { staying.min(capacity) } else { capacity };
         let load = self.entries();
         !self.lifecycle.is_paused() && load.queued + load.running <= able
     }
 
     fn pending_polls(&self) -> &PendingPolls {
         &self.pending_polls
+    }
+
+    fn begin_wait(&self) -> bool {
+        self.begin_counted_wait()
+    }
+
+    fn end_wait(&self) {
+        self.end_counted_wait();
+    }
+
+    fn note_poll(&self) {
+        self.grow_for_waiter();
     }
 
     fn help(&self) -> bool {

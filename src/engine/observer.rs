@@ -16,7 +16,7 @@ use crate::task::watch::{Start, Watcher};
 ///
 /// Each task is accepted once and ends once, so on a pool without unfinished tasks the calls agree with the
 /// [figures](crate::Stats): as many were accepted as `submitted`, and as many have ended in each way as were `completed`, `panicked`,
-/// `cancelled` and `returned`. A limited view can take a task back and submit it again
+/// `cancelled`, `returned` and `dropped`. A limited view can take a task back and submit it again
 /// ([`TaskEnd::TakenBack`]); then it is accepted twice. Different threads tell of the acceptance and of the start of a task, so either may
 /// come first.
 ///
@@ -214,6 +214,8 @@ pub enum TaskEnd {
     Cancelled,
     /// A shutdown gave it back.
     Returned,
+    /// The pool dropped it before it started ([`DropReason`](crate::DropReason)).
+    Dropped,
     /// A [limited view](crate::Limited) whose limit was lowered has taken it back before it started, and submits it again later. The figures
     /// count it as submitted only once.
     TakenBack,

@@ -101,10 +101,11 @@ fn tell_end(observers: &Observers, completion: &Completion, worker: usize, outco
     let end = match outcome {
         Some(RunOutcome::Ran) => TaskEnd::Completed,
         Some(RunOutcome::Cancelled | RunOutcome::CancelledBefore) => TaskEnd::Cancelled,
+        Some(RunOutcome::Dropped) => TaskEnd::Dropped,
         Some(RunOutcome::Elsewhere) => return,
         None => TaskEnd::Panicked,
     };
-    let (name, has_run) = (completion.name(), end != TaskEnd::Cancelled);
+    let (name, has_run) = (completion.name(), matches!(end, TaskEnd::Completed | TaskEnd::Panicked));
     let mut task = TaskInfo { name, worker: has_run.then_some(worker), ..TaskInfo::default() };
     if let Some(mut watch) = watch {
         if has_run {

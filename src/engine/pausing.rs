@@ -105,10 +105,14 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// The state of rest that the pool is in: nothing runs, and the results of all that ran are announced.
     fn rest(&self) -> Option<RestState> {
+        // The next task of a key may be in no figure while the end of the one before is announced: then this number changes.
+        let moves = self.views.moves();
         let load = self.entries();
         let is_told = !self.observers.as_ref().is_some_and(|observers| observers.is_pushing());
-        let is_quiet = load.running == 0 && !self.counters.is_answering() && is_told;
-        is_quiet.then_some(if load.queued == 0 && !self.sweeps.is_under_way() {
+        let is_quiet = load.running == 0 && self.threads.callers() == 0 && !self.counters.is_answering() && is_told;
+        let has_next = self.views.in_order() > 0;
+        let is_quiet = is_quiet && self.views.moves() == moves;
+        is_quiet.then_some(if load.queued == 0 && !has_next && !self.sweeps.is_under_way() {
             RestState::Idle
         } else {
             RestState::Quiet

@@ -151,6 +151,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.wait_queue.notify_all();
         self.notify_all_at_views();
         self.parking.wake_all();
+        #[cfg(feature = "async")]
+        self.end_attached();
     }
 
     /// Waits for the end of a closed pool, if the calling thread may.
@@ -195,7 +197,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.close(Phase::begin_drain);
         let _draining = Draining(self);
         stop();
-        for item in self.queue.drain() {
+        // Those behind a queued or running task of their key. They come back after it.
+        let in_order: Vec<_> = self.views.all().into_iter().flat_map(|views| views.drain()).collect();
+        for item in self.queue.drain().into_iter().chain(in_order) {
             match R::retract(item, SubmitErrorKind::Closed, Cause::Cancelled) {
                 Retracted::Here(input) => take(input),
                 Retracted::ToCaller => {
@@ -223,7 +227,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     fn report_since(&self, before: &Totals) -> ShutdownReport {
         let load = self.load();
-        let workers = self.threads.census().live;
+        let workers = self.threads.census().live + self.threads.callers();
         let now = self.totals();
         ShutdownReport {
             workers,

@@ -81,7 +81,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    /// Starts workers while there are more unfinished tasks than workers and the capacity allows more. One call starts at most as many
+    /// Starts workers while there are more unfinished tasks than workers, the capacity allows more, and the queue is long enough. One call starts at most as many
     /// as the capacity, because workers whose states cannot be made end at once.
     #[inline(never)]
     pub(super) fn spawn_to_demand(self: &Arc<Self>) -> io::Result<()> {
@@ -93,7 +93,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             }
             let load = self.entries();
             let able = if R::READY_BLOCKS { staying.saturating_sub(self.counters.unready()) } else { staying };
-            if load.queued + load.running <= able || self.spawn_worker(None)?.is_none() {
+            let suffices = load.queued + load.running <= able || self.leaves_to_living(load, able);
+            if suffices || self.spawn_worker(None)?.is_none() {
                 return Ok(());
             }
             pending += 1;

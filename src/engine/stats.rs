@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// A snapshot of a pool's figures. Taking it does not stop the pool.
 ///
 /// While tasks run, figures may differ from one another by the tasks in flight. When the pool is idle they are exact:
-/// `submitted = completed + panicked + cancelled + returned`. At all times `live = running + idle`.
+/// `submitted = completed + panicked + cancelled + returned + dropped`. At all times `live = running + idle`.
 ///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
@@ -56,6 +56,10 @@ pub struct Stats {
     pub refusals: Refusals,
     /// Tasks given back by `shutdown_now`.
     pub returned: u64,
+    /// Tasks that were accepted and dropped: the sum of `drops`.
+    pub dropped: u64,
+    /// Dropped tasks by reason.
+    pub drops: Drops,
     /// Workers ever started.
     pub spawned: u64,
     /// Workers that have ended.
@@ -130,6 +134,45 @@ impl Refusals {
     }
 }
 
+/// Tasks that were accepted and dropped, by [reason](crate::DropReason).
+///
+/// ```
+/// use formicary::{Overflow, Pool};
+///
+/// let pool = Pool::builder().workers(1).queue(0).overflow(Overflow::DropNewest).build()?;
+/// let pause = pool.pause();
+/// pool.submit(|| ())?;
+/// pool.submit(|| ())?;
+/// drop(pause);
+/// pool.wait_idle();
+/// let stats = pool.stats();
+/// assert_eq!((stats.submitted, stats.completed, stats.dropped, stats.drops.newest), (2, 1, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drops {
+    /// They were the oldest in a full queue ([`Overflow::DropOldest`](crate::Overflow::DropOldest)).
+    pub oldest: u64,
+    /// They were new and found no room ([`Overflow::DropNewest`](crate::Overflow::DropNewest)).
+    pub newest: u64,
+    /// They waited longer than their [`max_queue_time`](crate::With::max_queue_time).
+    pub late: u64,
+}
+
+impl Drops {
+    /// The sum over all reasons.
+    ///
+    /// ```
+    /// assert_eq!(formicary::Pool::new(1)?.stats().drops.total(), 0);
+    /// # Ok::<(), formicary::BuildError>(())
+    /// ```
+    pub fn total(&self) -> u64 {
+        let Drops { oldest, newest, late } = self;
+        oldest + newest + late
+    }
+}
+
 /// What is left of a pool when a shutdown returns, and what happened to its tasks since the call. Nothing is left unless the time was over
 /// or the shutdown was called on one of the pool's own threads.
 ///
@@ -143,7 +186,7 @@ impl Refusals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Workers still alive.
+    /// Workers still alive, and submitters that still run a task ([`Overflow::CallerRuns`](crate::Overflow::CallerRuns)).
     pub workers: usize,
     /// Tasks that have not started. The workers still run them.
     pub queued: usize,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::stats::{Refusals, Stats};
+use super::stats::{Drops, Refusals, Stats};
 
 impl fmt::Display for Stats {
     /// A table of a few lines, without a line break at the end. Its form may change; programs read the fields.
@@ -34,6 +34,10 @@ impl fmt::Display for Stats {
         write!(f, "; {waiting} submitters waiting")?;
         if self.rejected > 0 {
             write!(f, "\nrefused   {}", self.refusals)?;
+        }
+        if self.dropped > 0 {
+            let Drops { oldest, newest, late } = self.drops;
+            write!(f, "\ndropped   {}: {oldest} oldest, {newest} newest, {late} late", self.dropped)?;
         }
         if self.handler_panics + self.failed_starts > 0 {
             let Stats { handler_panics, failed_starts, .. } = self;
@@ -122,6 +126,7 @@ mod tests {
             handler_panics: 16,
             failed_starts: 17,
             shards: vec![ShardStats::default(), shard],
+            ..Stats::default()
         };
         let text = "pool      mill\n\
             workers   2 of 1: 4 running, 3 idle; 13 started, 14 ended, 18 given up\n\

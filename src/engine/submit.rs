@@ -154,6 +154,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         earlier(self.wait_queue.grace_ends(), self.grace_ends_at_views())
     }
 
+    /// Whether a task would find room now. Unlike the queue's own answer it is not wrongly `true`, unless others submit.
+    #[cfg(any(feature = "async", feature = "tower"))]
+    pub(crate) fn has_room(&self) -> bool {
+        let Some(bound) = self.queue_bound() else { return true };
+        let load = self.queue.bounded_load();
+        let room = self.capacity().saturating_add(self.given_up.tasks()).saturating_add(bound);
+        load.queued + load.running < room && self.queue.has_room(DEFAULT_LANE)
+    }
+
     /// How long `submit` waits for room by the pool's settings.
     pub(crate) fn default_mode(&self) -> WaitMode {
         if self.settings.nonblocking() { WaitMode::Never } else { WaitMode::Forever }

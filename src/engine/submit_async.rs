@@ -9,6 +9,8 @@ use super::submit_options::SubmitOptions;
 use super::{Engine, Runner};
 use crate::cancel::{CancelToken, Cancelled};
 use crate::error::{SubmitError, SubmitErrorKind};
+#[cfg(feature = "tower")]
+use crate::queue::DEFAULT_LANE;
 use crate::queue::{Dispatch, LazyItem};
 use crate::sync::Arc;
 use crate::sync::waiter::Waiter;
@@ -69,6 +71,20 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 }
 
+#[cfg(feature = "tower")]
+impl<R: Runner, D: Dispatch> Engine<R, D> {
+    /// Waits until a task would find room, or the pool is closed.
+    pub(crate) async fn room(&self) {
+        let is_over = || self.is_closed() || self.exceeds_bound();
+        let has_room = || self.has_room() || self.sweep() && self.has_room();
+        if !is_over() && (self.wait_queue.waiting() > 0 || !has_room()) {
+            // As a submission that fails, this concerns the workers that rely on it.
+            let has_room = || has_room() || self.recheck_blocked();
+            self.wait_queue.room(DEFAULT_LANE, has_room, is_over, || self.rechecks_when_dropped()).await;
+        }
+    }
+}
+
 impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> SubmitFuture<'_, R, D, L> {
     /// Tries once more. `None` if it must go on waiting.
     fn advance(&mut self, waker: &Waker) -> Option<Result<(), SubmitErrorKind>> {
@@ -83,7 +99,11 @@ impl<R: Runner, D: Dispatch, L: LazyItem<R::Item>> SubmitFuture<'_, R, D, L> {
         } else {
             match self.engine.enter_now(item, &self.options) {
                 Ok(true) => return Some(Ok(())),
-                Ok(false) => self.node = self.engine.enqueue(&self.options, waiter(&self.options)),
+                Ok(false) => match self.engine.overflow_async(item, &self.options) {
+                    Ok(true) => return Some(Ok(())),
+                    Ok(false) => self.node = self.engine.enqueue(&self.options, waiter(&self.options)),
+                    Err(kind) => return Some(Err(kind)),
+                },
                 Err(kind) => return Some(Err(kind)),
             }
         }

@@ -4,6 +4,10 @@
 //! notifies the next. So room for several submitters is found by several, and no notification is lost with a waiter that goes away. A
 //! future that is notified and not polled is set aside after a while, so that it does not hold up the others (`lane_queues.rs`).
 
+#[cfg(feature = "tower")]
+use std::future::poll_fn;
+#[cfg(feature = "tower")]
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
@@ -157,6 +161,43 @@ impl WaitQueue {
     /// Whether a waiter certainly tries to submit soon, and so finds room or learns that there is none.
     pub(crate) fn makes_progress(&self) -> bool {
         self.waiting() > 0 && self.queues.lock().makes_progress()
+    }
+
+    /// Waits as a submitter does, with whatever `enter` returns, until it is the first in its lane and there is room, or until the wait
+    /// `is_over`. Then it leaves, and the next is notified.
+    #[cfg(feature = "tower")]
+    pub(crate) async fn room<G>(
+        &self,
+        lane: usize,
+        has_room: impl Fn() -> bool,
+        is_over: impl Fn() -> bool,
+        enter: impl Fn() -> G,
+    ) {
+        let mut joined = None;
+        let wait = |poller: &mut Context<'_>| {
+            let waiter = Waiter::Task(poller.waker().clone());
+            let (node, _) = match &mut joined {
+                Some(joined) => {
+                    let (node, _): &(WaitNode<'_>, G) = joined;
+                    node.set_waiter(waiter);
+                    joined
+                }
+                none => {
+                    let entered = enter();
+                    let Some(node) = self.join(lane, usize::MAX, waiter) else { return Poll::Ready(()) };
+                    none.insert((node, entered))
+                }
+            };
+            loop {
+                if node.consume_notification(|| is_over() || node.is_head() && has_room()) {
+                    return Poll::Ready(());
+                }
+                if !node.is_notified() {
+                    return Poll::Pending;
+                }
+            }
+        };
+        poll_fn(wait).await;
     }
 
     /// Notifies all waiters, after a change that concerns all of them (the pool was closed).

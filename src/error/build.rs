@@ -53,6 +53,8 @@ pub enum BuildError {
         /// The factory's error or, if the factory panicked, an error with the text of the panic.
         source: BoxError,
     },
+    /// `overflow` is [`CallerRuns`](crate::Overflow::CallerRuns), and tasks of this pool need the state of a worker.
+    CallerRuns,
     /// `restart` was called before the pool had ended.
     StillRunning,
 }
@@ -73,6 +75,9 @@ impl fmt::Display for BuildError {
             Self::ZeroStackSize => f.write_str("stack_size is 0: a thread needs a stack"),
             Self::Spawn(_) => f.write_str("no thread could be started"),
             Self::Factory { worker, .. } => write!(f, "the factory failed to create the state of worker {worker}"),
+            Self::CallerRuns => {
+                f.write_str("overflow is CallerRuns: a submitter has no worker's state to run a task with")
+            }
             Self::StillRunning => f.write_str("the pool cannot be restarted before it has ended"),
         }
     }

@@ -165,6 +165,25 @@ impl<I> CallError<I> {
         }
     }
 
+    /// Whether the pool dropped the task before it started. Then the error holds the input.
+    ///
+    /// ```
+    /// use formicary::{Overflow, PoolWithFunc};
+    ///
+    /// let pool = PoolWithFunc::builder(|n: u8| n).workers(1).queue(0).overflow(Overflow::DropNewest).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(1)?;
+    /// assert!(pool.run(2).unwrap_err().is_dropped());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_dropped(&self) -> bool {
+        match self {
+            Self::Refused(refused) => refused.is_dropped(),
+            Self::Failed(failed) => failed.is_dropped(),
+        }
+    }
+
     /// Whether the task panicked.
     ///
     /// ```

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 
-use super::{Chain, Payload, SharedError, SubmitErrorKind, WOULD_DEADLOCK, panic_text};
+use super::{Chain, DROPPED, Payload, SharedError, SubmitErrorKind, WOULD_DEADLOCK, panic_text};
 
 /// Why an accepted task has no result.
 ///
@@ -38,6 +38,8 @@ pub enum Cause {
     /// The token of a call was cancelled while its task was running.
     Stopped,
     WouldDeadlock,
+    /// The pool dropped the task before it started.
+    Dropped,
     /// A timed join has already returned the result.
     Taken,
     /// A task that this one depends on has no output: its error, unless that was taken.
@@ -196,6 +198,23 @@ impl JoinError {
         matches!(self.0, Cause::NoResult)
     }
 
+    /// Whether the pool dropped the task before it started: by its [overflow policy](crate::Builder::overflow), or because the task waited
+    /// longer than its [`max_queue_time`](crate::With::max_queue_time).
+    ///
+    /// ```
+    /// use formicary::{Overflow, Pool};
+    ///
+    /// let pool = Pool::builder().workers(1).queue(0).overflow(Overflow::DropNewest).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert!(pool.spawn(|| 7)?.join().unwrap_err().is_dropped());
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_dropped(&self) -> bool {
+        matches!(self.0, Cause::Dropped)
+    }
+
     /// Returns the payload of the task's panic.
     ///
     /// ```
@@ -227,6 +246,7 @@ impl JoinError {
             Cause::TimedOut => Cause::TimedOut,
             Cause::Stopped => Cause::Stopped,
             Cause::WouldDeadlock => Cause::WouldDeadlock,
+            Cause::Dropped => Cause::Dropped,
             Cause::Taken => Cause::Taken,
             Cause::Dependency(error) => Cause::Dependency(error.clone()),
             Cause::Refused(kind) => Cause::Refused(*kind),
@@ -245,6 +265,7 @@ impl fmt::Display for JoinError {
             Cause::TimedOut => f.write_str("the call timed out while the task was running"),
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
             Cause::WouldDeadlock => f.write_str(WOULD_DEADLOCK),
+            Cause::Dropped => f.write_str(DROPPED),
             Cause::Taken => f.write_str("the task's result has already been taken"),
             Cause::Dependency(_) => f.write_str("the task was cancelled: a task that it depends on failed"),
             Cause::Refused(kind) => write!(f, "the task was refused when it was to enter: {kind}"),

@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// ```
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
+/// The text of every error for a task that the pool has dropped.
+const DROPPED: &str = "the pool dropped the task before it started";
+
 /// The text of every error for a wait that could not end.
 const WOULD_DEADLOCK: &str = "waiting would deadlock: the caller is a worker of the pool";
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::exclusive::Exclusive;
-use super::{Cause, SharedError, WOULD_DEADLOCK};
+use super::{Cause, DROPPED, SharedError, WOULD_DEADLOCK};
 
 /// Why a submission was refused.
 ///
@@ -31,6 +31,9 @@ pub enum SubmitErrorKind {
     NoState,
     /// Waiting for room or for the result would have deadlocked: the calling thread is a worker of this pool.
     WouldDeadlock,
+    /// The task was accepted, but the pool dropped it before it started: by its [overflow policy](crate::Builder::overflow), or because the
+    /// task waited longer than its [`max_queue_time`](crate::With::max_queue_time).
+    Dropped,
 }
 
 /// A refused submission: the reason and the task.
@@ -207,6 +210,22 @@ impl<T> SubmitError<T> {
         self.kind == SubmitErrorKind::WouldDeadlock
     }
 
+    /// Whether the task was accepted, and dropped before it started. Only `run` reports it, which gives the task back.
+    ///
+    /// ```
+    /// use formicary::{CallError, Overflow, Pool};
+    ///
+    /// let pool = Pool::builder().workers(1).queue(0).overflow(Overflow::DropNewest).build()?;
+    /// let pause = pool.pause();
+    /// pool.submit(|| ())?;
+    /// assert!(matches!(pool.run(|| 7).unwrap_err(), CallError::Refused(refused) if refused.is_dropped()));
+    /// # drop(pause);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_dropped(&self) -> bool {
+        self.kind == SubmitErrorKind::Dropped
+    }
+
     /// Adds `cause` as the source, for an accepted task that comes back.
     pub(crate) fn with_cause(self, cause: Cause) -> Self {
         match cause {
@@ -249,6 +268,7 @@ impl fmt::Display for SubmitErrorKind {
             Self::Spawn => "no thread could be started to run the task",
             Self::NoState => "the state of the worker that was to run the task could not be created",
             Self::WouldDeadlock => WOULD_DEADLOCK,
+            Self::Dropped => DROPPED,
         })
     }
 }

@@ -102,18 +102,31 @@ impl<P: AnyPool> With<'_, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let later = self.later(x);
-        let link = Arc::new(After {
-            dependencies: Mutex::new(after.into_iter().map(Into::into).collect()),
-            has_entered: AtomicBool::new(false),
-            entering: Mutex::new(None),
-        });
-        let handle = Handle::linked(Arc::clone(&later.task_state), Arc::clone(&link) as _);
-        let entering = DetachedFuture::new(enter_after(later, Arc::clone(&link)));
-        *link.entering.lock() = Some(Arc::clone(&entering));
-        std::task::Wake::wake(entering);
-        handle
+        match self.lane() {
+            Some(lane) => spawn_after(self.later_to(&lane, x), after),
+            None => spawn_after(self.later_to(self.pool(), x), after),
+        }
     }
+}
+
+fn spawn_after<S, X, O, I>(later: Later<S, X, O>, after: I) -> Handle<O>
+where
+    S: AnyPool + Send + 'static,
+    X: Send + 'static,
+    O: Send + 'static,
+    I: IntoIterator,
+    I::Item: Into<Dependency>,
+{
+    let link = Arc::new(After {
+        dependencies: Mutex::new(after.into_iter().map(Into::into).collect()),
+        has_entered: AtomicBool::new(false),
+        entering: Mutex::new(None),
+    });
+    let handle = Handle::linked(Arc::clone(&later.task_state), Arc::clone(&link) as _);
+    let entering = DetachedFuture::new(enter_after(later, Arc::clone(&link)));
+    *link.entering.lock() = Some(Arc::clone(&entering));
+    std::task::Wake::wake(entering);
+    handle
 }
 
 /// `spawn_after` of the pools and views, without options.

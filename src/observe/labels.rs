@@ -24,5 +24,6 @@ pub(super) fn reason(kind: SubmitErrorKind) -> &'static str {
         SubmitErrorKind::Spawn => "spawn",
         SubmitErrorKind::NoState => "no_state",
         SubmitErrorKind::WouldDeadlock => "would_deadlock",
+        SubmitErrorKind::Dropped => "dropped",
     }
 }

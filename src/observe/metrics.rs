@@ -249,6 +249,7 @@ struct TaskSeries {
     panicked: Counter,
     cancelled: Counter,
     returned: Counter,
+    dropped: Counter,
     taken_back: Counter,
     queue_wait: Histogram,
     run_time: Histogram,
@@ -271,6 +272,7 @@ impl TaskSeries {
             panicked: ended("panicked"),
             cancelled: ended("cancelled"),
             returned: ended("returned"),
+            dropped: ended("dropped"),
             taken_back: ended("taken_back"),
             queue_wait: metrics::histogram!("formicary_task_queue_wait_seconds", labels()),
             run_time: metrics::histogram!("formicary_task_run_seconds", labels()),
@@ -283,6 +285,7 @@ impl TaskSeries {
             TaskEnd::Panicked => &self.panicked,
             TaskEnd::Cancelled => &self.cancelled,
             TaskEnd::Returned => &self.returned,
+            TaskEnd::Dropped => &self.dropped,
             TaskEnd::TakenBack => &self.taken_back,
         }
     }

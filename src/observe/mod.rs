@@ -33,6 +33,7 @@ mod watchdog;
 pub use self::metrics::Metrics;
 pub use crate::engine::observer::{Observer, PoolInfo, TaskEnd, TaskInfo};
 pub use histogram::Histogram;
+pub(crate) use latencies::latencies_of;
 pub use latencies::{Latencies, NamedLatencies};
 pub use registry::{RegisteredPool, Registry, registry};
 pub use running_list::RunningTask;

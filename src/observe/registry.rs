@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::latencies::{Latencies, LatencyRecorder};
+use super::latencies::{Latencies, latencies_of};
 use super::running_list::{RunningList, RunningTask};
 use crate::engine::stats::Stats;
 use crate::engine::{PauseId, Visited};
@@ -192,8 +192,7 @@ impl RegisteredPool {
     /// ```
     #[must_use]
     pub fn latencies(&self) -> Option<Latencies> {
-        let recorder = self.visit(|engine| engine.extensions().get::<LatencyRecorder>())?;
-        recorder.map(|recorder| recorder.latencies())
+        self.visit(|engine| latencies_of(engine.extensions()))?
     }
 
     /// As [`PoolControl::running_tasks`].

@@ -19,12 +19,34 @@ pub trait AnyPool: Sync {
     /// The entrance of the pool or view for a task that enters later. It does not keep the pool or view open.
     fn share(&self) -> Self::Shared;
 
-    fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
-
     /// Whether it was closed.
     fn refuses_all(&self) -> bool {
-        self.engine().is_closed()
+        Engine::is_closed(self.engine())
     }
+
+    /// The same pool or view, for the tasks of one key.
+    type Lane: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Send;
+
+    /// Where tasks of this key wait for their turn.
+    fn lane(&self, key: u64) -> Self::Lane;
+
+    fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
+
+    /// Waits, without a thread, until a task would find room, or would be refused for another reason. Nothing is reserved.
+    #[cfg(feature = "tower")]
+    fn room(&self) -> impl Future<Output = ()> + Send {
+        Engine::room(self.engine())
+    }
+
+    /// Whether it accepts nothing any more.
+    #[cfg(feature = "tower")]
+    fn is_closed(&self) -> bool {
+        Engine::is_closed(self.engine())
+    }
+
+    /// Where a task that was accepted before, and has run, is queued again.
+    #[cfg(feature = "async")]
+    fn reentry(&self) -> Arc<dyn Reentry<Item<Self>>>;
 
     /// What the state of a new task keeps of the view that it is for; `None` for a pool.
     fn in_view(&self) -> Option<InView> {
@@ -49,30 +71,25 @@ pub trait AnyPool: Sync {
         self.engine().submit_batch(batch, options)
     }
 
-    /// As [`admit`](Self::admit), waiting as a future. `_task` is the number of the task in its view, if it has a state.
+    /// As [`admit`](Self::admit), waiting as a future.
     fn admit_async<'p>(
         &'p self,
         item: Item<Self>,
-        _task: Option<u64>,
+        _view: Option<&'p InView>,
         options: SubmitOptions<'p>,
     ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
         self.engine().submit_async(item, options)
     }
 }
 
-/// The entrance of a pool.
-impl<R: Runner, D: Dispatch> AnyPool for Arc<Engine<R, D>> {
-    type Runner = R;
-    type Dispatch = D;
-    type Shared = Self;
+/// A pool or a view, for tasks that it has accepted before.
+#[cfg(feature = "async")]
+pub trait Reentry<T>: Send + Sync {
+    /// Queues the task, beyond every bound. Never waits for room. Returns it if the pool or the view is closed and does not take it.
+    fn enter_again(self: Arc<Self>, item: T) -> Result<(), T>;
 
-    fn share(&self) -> Self {
-        Arc::clone(self)
-    }
-
-    fn engine(&self) -> &Self {
-        self
-    }
+    /// Whether it is a view, and closed.
+    fn is_over(&self) -> bool;
 }
 
 /// The type of a pool's queued tasks.

@@ -27,6 +27,9 @@ where
     T: Send + 'static,
 {
     fn call(self, completion: &mut Completion) -> RunOutcome {
+        if self.0.is_late() {
+            return completion.drop_late(self.retract(SubmitErrorKind::Dropped, Cause::Dropped));
+        }
         self.0.run(completion, None, |f, task_state| self.1(f, task_state))
     }
 

@@ -1,4 +1,5 @@
-//! The builder of all pools. What it sets about threads is in `builder_threads.rs`.
+//! The builder of all pools. What it sets about threads is in `builder_threads.rs`, about tasks that find no room in
+//! `builder_overflow.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -169,6 +170,35 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// ```
     pub fn nested(mut self, nested: Nested) -> Self {
         self.options.nested = nested;
+        self
+    }
+
+    /// Starts another worker only when more than `queued_per_worker` tasks are queued for each living worker, instead of for every task that
+    /// no worker is free for. Default: 0, which is at once. For tasks that are short against the start of a thread, or its state.
+    ///
+    /// A pool without a living worker starts one at once in any case. It also starts them as with 0 while it is full, while a submitter
+    /// waits for room, and while a task waits for a task of the same pool or for room in it, in any way that the pool offers. A task that waits
+    /// for another in a way of its own, such as a channel, may wait for one that is queued and never gets a worker: leave the default then.
+    ///
+    /// The number of workers is looked at when a task is submitted, so a queue that does not grow gets no worker, however long it waits.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::builder().workers(4).grow_when(2).build()?;
+    /// let (done, gate) = std::sync::mpsc::channel::<()>();
+    /// pool.submit(move || drop(gate.recv()))?;
+    /// while pool.running() == 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// pool.submit(|| ())?;
+    /// pool.submit(|| ())?;
+    /// assert_eq!(pool.stats().live, 1);
+    /// pool.submit(|| ())?; // the third for one worker
+    /// assert_eq!(pool.stats().live, 2);
+    /// # drop(done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn grow_when(mut self, queued_per_worker: usize) -> Self {
+        self.options.grow_when = queued_per_worker;
         self
     }
 

@@ -1,8 +1,8 @@
 //! How the workers of a [`PoolWithFunc`] run a task, and how a payload becomes one.
 
-use super::accepts::{Accepts, AnyPool};
+use super::accepts::Accepts;
 use super::function::PoolWithFunc;
-use crate::engine::{Engine, Runner};
+use crate::engine::Runner;
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
@@ -55,20 +55,6 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
 
     fn retract(item: Job<T, R>, kind: SubmitErrorKind, cause: Cause) -> Retracted<T> {
         item.retract(kind, cause)
-    }
-}
-
-impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc<T, D, R> {
-    type Runner = CallFunc<T, R>;
-    type Dispatch = D;
-    type Shared = Arc<Engine<CallFunc<T, R>, D>>;
-
-    fn share(&self) -> Self::Shared {
-        Arc::clone(&self.engine)
-    }
-
-    fn engine(&self) -> &Arc<Engine<CallFunc<T, R>, D>> {
-        &self.engine
     }
 }
 

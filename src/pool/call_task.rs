@@ -1,9 +1,9 @@
 //! How the workers of a [`Pool`] run a task, and how a closure becomes one.
 
-use super::accepts::{Accepts, AnyPool};
+use super::accepts::Accepts;
 use super::answered::{Answered, Called, CalledTask};
 use super::closures::Pool;
-use crate::engine::{Engine, Runner};
+use crate::engine::Runner;
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
@@ -54,20 +54,6 @@ impl Runner for CallTask {
 
     fn retract(item: Task, kind: SubmitErrorKind, cause: Cause) -> Retracted<Task> {
         item.retract(kind, cause)
-    }
-}
-
-impl<D: Dispatch> AnyPool for Pool<D> {
-    type Runner = CallTask;
-    type Dispatch = D;
-    type Shared = Arc<Engine<CallTask, D>>;
-
-    fn share(&self) -> Self::Shared {
-        Arc::clone(&self.engine)
-    }
-
-    fn engine(&self) -> &Arc<Engine<CallTask, D>> {
-        &self.engine
     }
 }
 

@@ -12,7 +12,6 @@ use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, waking};
-use crate::task::in_view::InView;
 use crate::task::state::TaskState;
 
 /// A task with a state, and what it needs to enter a pool or view. Dropping it cancels the task.
@@ -73,10 +72,10 @@ impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
             room.cancel_after(limit);
             room
         });
-        let number = task_state.meta().view().map(InView::task);
+        let view = task_state.meta().view();
         let options = options.with_token(room.as_ref().or(token)).inline();
         let unentered = Unentered { entrance: &entrance, task_state: &task_state };
-        let admission = admit_unless_over(entrance.admit_async(item, number, options), &*task_state);
+        let admission = admit_unless_over(entrance.admit_async(item, view, options), &*task_state);
         let Some(admitted) = admission.await else { return false };
         std::mem::forget(unentered);
         match admitted {

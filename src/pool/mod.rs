@@ -6,6 +6,7 @@
 mod accepts;
 mod answered;
 pub(crate) mod builder;
+mod builder_overflow;
 mod builder_threads;
 mod call_func;
 mod call_task;
@@ -15,6 +16,8 @@ mod ending;
 pub(crate) mod examples;
 mod function;
 mod global;
+mod in_order;
+mod kind;
 mod later;
 mod pause;
 mod propagating;
@@ -29,14 +32,18 @@ mod with_verbs;
 mod worker_pool;
 
 pub use accepts::Accepts;
+#[cfg(feature = "async")]
+pub(crate) use accepts::Reentry;
 pub(crate) use accepts::{AnyPool, Item};
 pub(crate) use answered::answered;
+pub(crate) use call_func::CallFunc;
 pub(crate) use call_task::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use control::PoolControl;
 pub use function::{Function, PoolWithFunc};
 pub(crate) use later::Later;
 pub use pause::PauseGuard;
+pub(crate) use run_worker::RunWorker;
 pub use stateful::{StatefulPool, States};
 pub use with::With;
 pub use worker_pool::WorkerPool;

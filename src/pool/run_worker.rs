@@ -2,9 +2,9 @@
 
 use std::marker::PhantomData;
 
-use super::accepts::{Accepts, AnyPool};
+use super::accepts::Accepts;
 use super::stateful::StatefulPool;
-use crate::engine::{Engine, Runner};
+use crate::engine::Runner;
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
@@ -102,20 +102,6 @@ impl<W: Worker> Runner for RunWorker<W> {
 
     fn retract(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Retracted<W::Input> {
         item.retract(kind, cause)
-    }
-}
-
-impl<W: Worker, D: Dispatch> AnyPool for StatefulPool<W, D> {
-    type Runner = RunWorker<W>;
-    type Dispatch = D;
-    type Shared = Arc<Engine<RunWorker<W>, D>>;
-
-    fn share(&self) -> Self::Shared {
-        Arc::clone(&self.engine)
-    }
-
-    fn engine(&self) -> &Arc<Engine<RunWorker<W>, D>> {
-        &self.engine
     }
 }
 

@@ -13,7 +13,6 @@ use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
 use crate::task::handle::Handle;
-use crate::task::in_view::InView;
 use crate::task::state::{Extra, Run, StackOneshot, TaskMeta, TaskState};
 
 /// The options that a task carries.
@@ -22,11 +21,13 @@ pub(crate) struct TaskOptions {
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
+    /// When the task is dropped if it has not started.
+    pub(super) start_by: Option<Instant>,
 }
 
 impl TaskOptions {
     pub(crate) fn is_none(&self) -> bool {
-        self.deadline.is_none() && self.token.is_none() && self.name.is_none()
+        self.deadline.is_none() && self.token.is_none() && self.name.is_none() && self.start_by.is_none()
     }
 
     /// Moves the deadline into the token, for a task whose caller does not wait with it.
@@ -189,10 +190,10 @@ pub(super) fn task_state_at<S: AnyPool, X, O>(
     is_call: bool,
     run_here: Option<Run<X, O>>,
 ) -> Arc<TaskState<X, O>> {
-    let TaskOptions { deadline, token, name } = task_options;
+    let TaskOptions { deadline, token, name, start_by } = task_options;
     let (view, engine) = (pool.in_view(), pool.engine());
-    let has_extra = deadline.is_some() || name.is_some() || view.is_some() || engine.propagates();
-    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, view, propagated: engine.capture() }));
+    let has_extra = deadline.is_some() || name.is_some() || start_by.is_some() || view.is_some() || engine.propagates();
+    let extra = has_extra.then(|| Arc::new(Extra { deadline, name, start_by, view, propagated: engine.capture() }));
     TaskState::new(x, TaskMeta { is_call, token, extra, run_here, ..TaskMeta::new(engine.id()) })
 }
 
@@ -230,10 +231,9 @@ where
     } else {
         (P::plain(x), None)
     };
-    let task = task_state.as_ref().and_then(|task_state| task_state.meta().view().map(InView::task));
-    let admission = pool.admit_async(item, task, options);
     async move {
-        admission.await.map_err(|refusal| match task_state {
+        let view = task_state.as_ref().and_then(|task_state| task_state.meta().view());
+        pool.admit_async(item, view, options).await.map_err(|refusal| match &task_state {
             Some(task_state) => task_state.refused(refusal.kind()),
             None => refusal.map(P::into_input),
         })
@@ -241,22 +241,19 @@ where
 }
 
 /// As [`enter`], waiting as a future, whose output is the state.
-pub(crate) fn enter_async<'p, P, X>(
-    pool: &'p P,
+pub(crate) async fn enter_async<P, X>(
+    pool: &P,
     task_state: Arc<TaskState<X, P::Output>>,
-    options: SubmitOptions<'p>,
-) -> impl Future<Output = Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>> + Send + use<'p, P, X>
+    options: SubmitOptions<'_>,
+) -> Result<Arc<TaskState<X, P::Output>>, SubmitError<X>>
 where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let task = task_state.meta().view().map(InView::task);
-    let admission = pool.admit_async(P::answered(&task_state), task, options);
-    async move {
-        admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
-        pool.engine().note_cancellable(task_state.meta().token.as_ref());
-        Ok(task_state)
-    }
+    let admission = pool.admit_async(P::answered(&task_state), task_state.meta().view(), options);
+    admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
+    pool.engine().note_cancellable(task_state.meta().token.as_ref());
+    Ok(task_state)
 }
 
 /// As [`spawn`], waiting as a future.

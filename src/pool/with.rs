@@ -17,12 +17,14 @@ use crate::sync::Arc;
 /// | option | what it sets | default |
 /// |---|---|---|
 /// | [`key`](Self::key) | the shard that the task goes to (on [`Sharded`] pools) | a shard with room |
+/// | [`in_order`](Self::in_order) | the key whose tasks run one at a time, in their order | none |
 /// | [`room_timeout`](Self::room_timeout) | how long the verb waits for room | no limit; on a [`nonblocking`](crate::Builder::nonblocking) pool it does not wait |
 /// | [`timeout`](Self::timeout), [`deadline`](Self::deadline) | when everything must be over: the wait for room, the time in the queue, and the run | never |
+/// | [`max_queue_time`](Self::max_queue_time) | how long the task may wait before it starts; then it is dropped | no limit |
 /// | [`token`](Self::token) | the token that cancels the task and the wait for room | none |
 /// | [`name`](Self::name) | the task's name in panic reports and in [`Context::name`](crate::Context::name) | none |
 ///
-/// A token, a deadline or a name costs one heap allocation per task. A verb without them does not pay for it.
+/// A token, a deadline, a limit on the time in the queue, or a name costs one heap allocation per task. A verb without them does not pay for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,11 +44,14 @@ pub struct With<'p, P> {
     pub(super) pool: &'p P,
     /// The key's number, as the queue knows it.
     pub(super) key: Option<u64>,
+    /// The number of the key whose tasks run in order.
+    pub(super) order: Option<u64>,
     pub(super) room_timeout: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     pub(super) deadline: Option<Instant>,
     pub(super) token: Option<CancelToken>,
     pub(super) name: Option<Arc<str>>,
+    pub(super) max_queue_time: Option<Duration>,
 }
 
 impl<P> Clone for With<'_, P> {
@@ -58,7 +63,17 @@ impl<P> Clone for With<'_, P> {
 /// The options.
 impl<'p, P> With<'p, P> {
     pub(crate) fn new(pool: &'p P) -> Self {
-        With { pool, key: None, room_timeout: None, timeout: None, deadline: None, token: None, name: None }
+        With {
+            pool,
+            key: None,
+            order: None,
+            room_timeout: None,
+            timeout: None,
+            deadline: None,
+            token: None,
+            name: None,
+            max_queue_time: None,
+        }
     }
 
     /// Limits the wait for room, and nothing after it. With this a verb also waits on a
@@ -107,6 +122,30 @@ impl<'p, P> With<'p, P> {
     /// ```
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Limits the time from the verb to the start of the task. A worker that takes the task later does not run it: the task is dropped,
+    /// counted ([`Drops::late`](crate::Drops::late)) and given to the [`dropped_handler`](crate::Builder::dropped_handler); its handle reports
+    /// that ([`JoinError::is_dropped`](crate::JoinError::is_dropped)), and `run` returns the input. So a pool that is overloaded works on what
+    /// somebody still waits for. A worker that waits for the task itself runs it at any time.
+    ///
+    /// It differs from a [`timeout`](Self::timeout): a task that has started may take any time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let pause = pool.pause();
+    /// let late = pool.with().max_queue_time(Duration::from_millis(1)).spawn(|| 7)?;
+    /// std::thread::sleep(Duration::from_millis(2));
+    /// drop(pause);
+    /// assert!(late.join().unwrap_err().is_dropped());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias("load shedding", "queue_timeout"))]
+    pub fn max_queue_time(mut self, limit: Duration) -> Self {
+        self.max_queue_time = Some(limit);
         self
     }
 
@@ -169,15 +208,59 @@ impl<P: AnyPool<Dispatch = Sharded>> With<'_, P> {
     }
 }
 
+impl<P: AnyPool> With<'_, P> {
+    /// Orders the tasks of a key: they run one at a time, in the order in which the pool accepted them. Tasks of other keys, and tasks
+    /// without one, run beside them.
+    ///
+    /// - **A waiting task occupies no worker.** One task of a key at most is in the pool's queue; when it has ended, whether it returned,
+    ///   panicked or was cancelled, the next is queued behind what is there. So a key with many tasks does not starve the others.
+    /// - **Bounds.** The task that is next needs room in the pool as any other. Those behind it are accepted while the pool has room for
+    ///   them beside all that wait, also in [`limited`](crate::Limited) views; then the verbs wait or are refused as usual. Waiting tasks
+    ///   are in [`queued`](crate::Stats::queued); each is in [`submitted`](crate::Stats::submitted) once it was next, or has ended.
+    /// - **Waiting inside.** A task that joins, or runs, a task of its own key gets `WouldDeadlock` at once, unless that is over. A future
+    ///   of such a task is pending as long as the task that polls it runs. A task that waits for one of another key runs what is next of
+    ///   that key on its own worker, as far as that has not started (not on a [`StatefulPool`](crate::StatefulPool)). Tasks whose waits for
+    ///   each other's keys form a circle deadlock, unless they occupy all workers: then the last wait is refused with `WouldDeadlock`.
+    /// - **Ending.** `shutdown` and a drop of the pool run what was accepted; `shutdown_now` returns what has not started, each key's tasks
+    ///   in their order. A view of a pool that ends drops what waits in it.
+    /// - **Views.** A view orders its own tasks: the same key orders neither the pool's tasks nor another view's. On a view, each task that
+    ///   ends looks at each key of the view with unfinished tasks.
+    /// - **Costs.** A key with unfinished tasks takes about 1.5 kB. When its last task has ended nothing is left of it. Where two keys have
+    ///   the same hash (64 bits, seeded for each pool), their tasks are in one order.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use formicary::Pool;
+    ///
+    /// let pool = Pool::new(4)?;
+    /// let log = Arc::new(Mutex::new(Vec::new()));
+    /// let account = pool.with().in_order(("account", 7));
+    /// for n in 0..100 {
+    ///     let log = Arc::clone(&log);
+    ///     account.submit(move || log.lock().unwrap().push(n))?;
+    /// }
+    /// account.run(|| ())?; // behind all of them
+    /// assert!(log.lock().unwrap().iter().copied().eq(0..100));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias("sequenced", "strand", "actor", "serial"))]
+    pub fn in_order(mut self, key: impl Hash) -> Self {
+        self.order = Some(self.pool.engine().number_of(key));
+        self
+    }
+}
+
 impl<P> fmt::Debug for With<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("With")
             .field("has_key", &self.key.is_some())
+            .field("is_in_order", &self.order.is_some())
             .field("room_timeout", &self.room_timeout)
             .field("timeout", &self.timeout)
             .field("deadline", &self.deadline)
             .field("has_token", &self.token.is_some())
             .field("name", &self.name)
+            .field("max_queue_time", &self.max_queue_time)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
+use super::in_order::InOrder;
 use super::later::Later;
 use super::verbs::{self, TaskOptions};
 use super::with::With;
@@ -10,7 +11,7 @@ use crate::cancel::{CancelToken, earlier};
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, SubmitAllError, SubmitError};
 use crate::sync::Arc;
-use crate::sync::clock::deadline;
+use crate::sync::clock::{self, deadline};
 use crate::task::handle::Handle;
 use crate::task::state::TaskState;
 
@@ -21,7 +22,8 @@ type TaskStateOf<P, X> = Arc<TaskState<X, <P as Accepts<X>>::Output>>;
 impl<'p, P: AnyPool> With<'p, P> {
     fn task_options(&self) -> TaskOptions {
         let deadline = earlier(self.timeout.and_then(deadline), self.deadline);
-        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone() }
+        let start_by = self.max_queue_time.and_then(clock::deadline);
+        TaskOptions { deadline, token: self.token.clone(), name: self.name.clone(), start_by }
     }
 
     fn options<'t>(&self, token: Option<&'t CancelToken>, mode: WaitMode) -> SubmitOptions<'t> {
@@ -36,12 +38,17 @@ impl<'p, P: AnyPool> With<'p, P> {
         }
     }
 
-    fn enter<X>(&self, task_state: &TaskStateOf<P, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
+    /// What the verbs submit to if the tasks of a key are ordered, instead of the pool.
+    pub(crate) fn lane(&self) -> Option<InOrder<P>> {
+        self.order.map(|key| InOrder::new(self.pool, key))
+    }
+
+    fn enter<Q, X>(&self, pool: &Q, task_state: &TaskStateOf<Q, X>, mode: WaitMode) -> Result<(), SubmitError<X>>
     where
-        P: Accepts<X>,
+        Q: Accepts<X>,
         X: Send + 'static,
     {
-        verbs::enter(self.pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
+        verbs::enter(pool, task_state, self.options(task_state.meta().token.as_ref(), mode))
     }
 
     fn submit_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
@@ -49,10 +56,22 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        if task_options.is_none() {
-            return verbs::submit(self.pool, x, self.options(None, mode));
+        match self.lane() {
+            Some(lane) => self.submit_to(&lane, x, task_options, mode),
+            None => self.submit_to(self.pool, x, task_options, mode),
         }
-        verbs::submit_state(self.pool, x, task_options.in_token(), self.options(None, mode))
+    }
+
+    #[inline]
+    fn submit_to<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<(), SubmitError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
+        if task_options.is_none() {
+            return verbs::submit(pool, x, self.options(None, mode));
+        }
+        verbs::submit_state(pool, x, task_options.in_token(), self.options(None, mode))
     }
 
     fn spawn_for<X>(&self, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Handle<P::Output>, SubmitError<X>>
@@ -60,8 +79,26 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, task_options.in_token(), false);
-        self.enter(&task_state, mode)?;
+        match self.lane() {
+            Some(lane) => self.spawn_to(&lane, x, task_options, mode),
+            None => self.spawn_to(self.pool, x, task_options, mode),
+        }
+    }
+
+    #[inline]
+    fn spawn_to<Q, X>(
+        &self,
+        pool: &Q,
+        x: X,
+        task_options: TaskOptions,
+        mode: WaitMode,
+    ) -> Result<Handle<Q::Output>, SubmitError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
+        let task_state = verbs::task_state(pool, x, task_options.in_token(), false);
+        self.enter(pool, &task_state, mode)?;
         Ok(Handle::new(task_state))
     }
 
@@ -70,27 +107,47 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
+        match self.lane() {
+            Some(lane) => self.run_on(&lane, x, task_options, mode),
+            None => self.run_on(self.pool, x, task_options, mode),
+        }
+    }
+
+    #[inline]
+    fn run_on<Q, X>(&self, pool: &Q, x: X, task_options: TaskOptions, mode: WaitMode) -> Result<Q::Output, CallError<X>>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
         if task_options.is_none() {
-            return verbs::run(self.pool, x, self.options(None, mode));
+            return verbs::run(pool, x, self.options(None, mode));
         }
         // Not on the caller's stack: a caller with a deadline may return before the task has ended.
-        let task_state = verbs::task_state(self.pool, x, task_options, true);
-        self.enter(&task_state, mode)?;
+        let task_state = verbs::task_state(pool, x, task_options, true);
+        self.enter(pool, &task_state, mode)?;
         task_state.call().into_result()
     }
 
-    /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.
-    /// A task that enters later.
-    pub(crate) fn later<X>(&self, x: X) -> Later<P::Shared, X, P::Output>
+    pub(crate) fn pool(&self) -> &'p P {
+        self.pool
+    }
+
+    /// A task of `pool`, which is the pool or a lane of it, that enters later.
+    pub(crate) fn later_to<Q, X>(&self, pool: &Q, x: X) -> Later<Q::Shared, X, Q::Output>
     where
-        P: Accepts<X>,
+        Q: Accepts<X>,
         X: Send + 'static,
     {
         let options = self.pool.engine().options(self.key, WaitMode::Forever);
-        Later::new::<P>(self.pool.share(), x, self.task_options().in_token(), options, self.room_timeout)
+        Later::new::<Q>(pool.share(), x, self.task_options().in_token(), options, self.room_timeout)
     }
 
-    async fn enter_async<X>(self, task_state: TaskStateOf<P, X>) -> Result<TaskStateOf<P, X>, SubmitError<X>>
+    /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.
+    async fn enter_async<X>(
+        &self,
+        lane: Option<InOrder<P>>,
+        task_state: TaskStateOf<P, X>,
+    ) -> Result<TaskStateOf<P, X>, SubmitError<X>>
     where
         P: Accepts<X>,
         X: Send + 'static,
@@ -102,8 +159,26 @@ impl<'p, P: AnyPool> With<'p, P> {
             token.cancel_after(limit);
             token
         });
-        verbs::enter_async(self.pool, task_state, self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever))
-            .await
+        let options = self.options(room.as_ref().or(token.as_ref()), WaitMode::Forever);
+        match lane {
+            // In a box, so that it adds nothing to the future of a task without an order.
+            Some(lane) => Box::pin(verbs::enter_async(&lane, task_state, options)).await,
+            None => verbs::enter_async(self.pool, task_state, options).await,
+        }
+    }
+
+    /// The state of a task, and what it is submitted to.
+    fn task_state<X>(&self, x: X) -> (Option<InOrder<P>>, TaskStateOf<P, X>)
+    where
+        P: Accepts<X>,
+        X: Send + 'static,
+    {
+        let (lane, task_options) = (self.lane(), self.task_options().in_token());
+        let task_state = match &lane {
+            Some(lane) => verbs::task_state(lane, x, task_options, false),
+            None => verbs::task_state(self.pool, x, task_options, false),
+        };
+        (lane, task_state)
     }
 }
 
@@ -172,11 +247,18 @@ impl<'p, P: AnyPool> With<'p, P> {
     {
         let (with, task_options) = (self.clone(), self.task_options().in_token());
         let needs_state = !task_options.is_none() || self.room_timeout.is_some() || self.pool.engine().propagates();
-        let task = if needs_state { Ok(verbs::detached_state(self.pool, x, task_options)) } else { Err(x) };
+        let lane = self.lane();
+        let task = match (&lane, needs_state) {
+            (Some(lane), true) => Ok(verbs::detached_state(lane, x, task_options)),
+            (None, true) => Ok(verbs::detached_state(self.pool, x, task_options)),
+            (_, false) => Err(x),
+        };
         async move {
-            match task {
-                Ok(task_state) => with.enter_async(task_state).await.map(drop),
-                Err(x) => verbs::submit_async(with.pool, x, with.options(None, WaitMode::Forever)).await,
+            let options = with.options(None, WaitMode::Forever);
+            match (task, lane) {
+                (Ok(task_state), lane) => with.enter_async(lane, task_state).await.map(drop),
+                (Err(x), Some(lane)) => Box::pin(verbs::submit_async(&lane, x, options)).await,
+                (Err(x), None) => verbs::submit_async(with.pool, x, options).await,
             }
         }
     }
@@ -241,9 +323,8 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
-        let with = self.clone();
-        async move { with.enter_async(task_state).await.map(Handle::new) }
+        let (with, (lane, task_state)) = (self.clone(), self.task_state(x));
+        async move { with.enter_async(lane, task_state).await.map(Handle::new) }
     }
 
     /// Runs `x` on a worker and waits for its result. Blocks while the pool is full, and then until the task has ended, its deadline
@@ -305,10 +386,10 @@ impl<'p, P: AnyPool> With<'p, P> {
         P: Accepts<X>,
         X: Send + 'static,
     {
-        let task_state = verbs::task_state(self.pool, x, self.task_options().in_token(), false);
+        let (lane, task_state) = self.task_state(x);
         let (with, token) = (self.clone(), task_state.meta().token.clone());
         async move {
-            let handle = with.enter_async(task_state).await.map(Handle::new)?;
+            let handle = with.enter_async(lane, task_state).await.map(Handle::new)?;
             Ok(verbs::outcome(handle, token.as_ref()).await?)
         }
     }
@@ -336,7 +417,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         I::Item: Send + 'static,
     {
         let submit = |x| self.submit(x);
-        match self.task_options().is_none() {
+        match self.task_options().is_none() && self.order.is_none() {
             true => verbs::submit_all_plain(self.pool, all, self.options(None, WaitMode::Never), submit),
             false => verbs::submit_all(all, submit),
         }

@@ -234,6 +234,9 @@ pub trait Queue<T>: Send + Sync + Sized + 'static {
     /// `None` while the limit on running tasks is 0.
     fn pop_instead(&self) -> Option<T>;
 
+    /// Takes out the task that has waited longest in a lane, and counts it as ended. In a queue with shards it is the oldest of one shard.
+    fn take_oldest(&self, lane: usize) -> Option<T>;
+
     /// Counts the task that this worker popped last as finished, by a read-modify-write.
     fn finished(&self, cx: &Self::Cx);
 

@@ -121,6 +121,13 @@ impl<T> RingQueue<T> {
         Some(unsafe { self.take(ticket) })
     }
 
+    /// As [`take_next`](Self::take_next), but counts the task as ended.
+    fn take_as_ended(&self, control: &mut Control<T>, may_start: bool) -> Option<T> {
+        let item = self.take_next(control, may_start)?;
+        control.finished_counters.add_untracked(1);
+        Some(item)
+    }
+
     /// Takes the task of a ticket out of its slot. Waits for a submitter that is just putting it in.
     ///
     /// # Safety
@@ -223,10 +230,12 @@ impl<T: Send + 'static> Queue<T> for RingQueue<T> {
     fn pop_instead(&self) -> Option<T> {
         let mut control = self.control.lock();
         let may_start = !control.run_limit.is_zero();
-        let item = self.take_next(&mut control, may_start)?;
         // It replaces a task that is counted as running.
-        control.finished_counters.add_untracked(1);
-        Some(item)
+        self.take_as_ended(&mut control, may_start)
+    }
+
+    fn take_oldest(&self, _lane: usize) -> Option<T> {
+        self.take_as_ended(&mut self.control.lock(), true)
     }
 
     fn finished(&self, cx: &FinishedCounter) {

@@ -101,6 +101,13 @@ impl<T> StackQueue<T> {
         Ok(())
     }
 
+    /// Pops a task, and counts it as ended.
+    fn take_as_ended(&self, head: &mut Head<T, PopState<T>>) -> Option<T> {
+        let item = self.tasks.pop(head)?;
+        self.control.lock().finished_counters.add_untracked(1);
+        Some(item)
+    }
+
     /// Makes a reserved task the oldest one of the queue, which was empty when the task was reserved.
     fn unreserve(&self, head: &mut Head<T, PopState<T>>) {
         if let Some((_, item)) = head.guarded.slot.take() {
@@ -165,10 +172,12 @@ impl<T: Send + 'static> Queue<T> for StackQueue<T> {
         if head.guarded.run_limit.is_zero() {
             return None;
         }
-        let item = self.tasks.pop(&mut head)?;
         // It replaces a task that is counted as running.
-        self.control.lock().finished_counters.add_untracked(1);
-        Some(item)
+        self.take_as_ended(&mut head)
+    }
+
+    fn take_oldest(&self, _lane: usize) -> Option<T> {
+        self.take_as_ended(&mut self.tasks.lock_head())
     }
 
     fn finished(&self, cx: &FinishedCounter) {

@@ -35,6 +35,15 @@ pub(crate) struct QueueCx<T, S> {
     is_woken: Cell<bool>,
 }
 
+/// See [`TaskQueue::caller_cx`].
+pub(crate) struct CallerCx<T>(OverflowCx<T>);
+
+impl<T> CallerCx<T> {
+    pub(crate) fn own_queue(&self) -> &Rc<OwnQueue<T>> {
+        self.0.own()
+    }
+}
+
 impl<T, S> QueueCx<T, S> {
     /// The worker's own list, for [`TaskQueue::push_nested`].
     pub(crate) fn own_queue(&self) -> &Rc<OwnQueue<T>> {
@@ -91,6 +100,14 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     /// Queues a job that a worker's task has left, even if the queue is closed. `own` is that worker's list.
     pub(crate) fn push_left(&self, item: T, own: &OwnQueue<T>) {
         self.overflow.push_left(item, own);
+    }
+
+    /// Queues a task that was accepted before, whether the queue is closed or full. `own` is the calling worker's list.
+    pub(crate) fn push_admitted(&self, item: T, own: Option<&OwnQueue<T>>) {
+        match own {
+            Some(own) => self.overflow.push_left(item, own),
+            None => self.overflow.push_left_shared(item),
+        }
     }
 
     /// Whether fewer tasks may run than there are workers.
@@ -221,6 +238,21 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
         self.queue.pop_instead().or_else(|| self.overflow.pop_instead(own))
     }
 
+    /// See [`Queue::take_oldest`]. Tasks beyond the bound are not among them: they take no room.
+    pub(crate) fn take_oldest(&self, lane: usize) -> Option<T> {
+        self.queue.take_oldest(lane)
+    }
+
+    /// What a thread needs that runs one task and takes none from the queue: a list for what the task submits.
+    pub(crate) fn caller_cx(&self, worker: usize) -> CallerCx<T> {
+        CallerCx(OverflowCx::new(worker))
+    }
+
+    /// The other workers take over the list of the thread.
+    pub(crate) fn caller_leaves(&self, cx: &CallerCx<T>) {
+        self.overflow.leave(&cx.0);
+    }
+
     #[inline]
     pub(crate) fn finished(&self, cx: &QueueCx<T, Q::Cx>) {
         if cx.overflowed.get() { self.finished_nested(cx) } else { self.queue.finished(&cx.queue) }
@@ -264,6 +296,12 @@ impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {
     /// The load of all together. It is empty only if there was no task.
     pub(crate) fn load(&self) -> Load {
         self.overflow.load(&self.queue)
+    }
+
+    /// The load of the bounded queue alone.
+    #[cfg(any(feature = "async", feature = "tower"))]
+    pub(crate) fn bounded_load(&self) -> Load {
+        self.queue.load()
     }
 
     /// Unfinished tasks beyond the bound that are not dead.

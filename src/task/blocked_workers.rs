@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use super::current_worker::{PoolId, inside};
+use super::current_worker::{CurrentPool, PoolId, inside};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
 
@@ -32,32 +32,43 @@ pub(crate) fn enter_wait_for_room(
 }
 
 fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
-    let Some((engine, number)) = inside(pool) else { return Ok(BlockGuard(None)) };
+    let Some((engine, number)) = inside(pool) else { return Ok(BlockGuard::default()) };
     // Before it counts as blocked: a woken future may be polled at once, on this thread.
     engine.notify_pending_polls();
     if deadline.is_some() {
-        return Ok(BlockGuard(None));
+        return Ok(BlockGuard::new(None, engine));
     }
     let worker = engine.blocked_workers().enter(number, || engine.progress_capacity(), has_fallback)?;
-    Ok(BlockGuard(Some(worker)))
+    Ok(BlockGuard::new(Some(worker), engine))
 }
 
 /// Counts the calling thread as blocked on `pool` even if it is the last worker. It is for a wait whose end does not depend on a task
 /// that is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> BlockGuard {
-    BlockGuard(inside(pool).map(|(engine, number)| {
-        engine.notify_pending_polls();
-        engine.blocked_workers().enter_regardless(number, || engine.progress_capacity())
-    }))
+    let Some((engine, number)) = inside(pool) else { return BlockGuard::default() };
+    engine.notify_pending_polls();
+    let worker = engine.blocked_workers().enter_regardless(number, || engine.progress_capacity());
+    BlockGuard::new(Some(worker), engine)
 }
 
 /// The calling thread may block. If it is a worker of the pool, it counts as blocked until this is dropped.
-pub(crate) struct BlockGuard(Option<Arc<BlockedWorker>>);
+#[derive(Default)]
+pub(crate) struct BlockGuard {
+    worker: Option<Arc<BlockedWorker>>,
+    /// The engine, where it counts the wait.
+    counted_by: Option<Arc<dyn CurrentPool>>,
+}
 
 impl BlockGuard {
+    /// After the worker was counted as blocked: where a thread is refused, it may be evicted.
+    fn new(worker: Option<Arc<BlockedWorker>>, engine: Arc<dyn CurrentPool>) -> Self {
+        let is_counted = engine.begin_wait();
+        BlockGuard { worker, counted_by: is_counted.then_some(engine) }
+    }
+
     /// The waiter to register for what the calling thread waits for.
     pub(crate) fn waiter(&self) -> Waiter {
-        match &self.0 {
+        match &self.worker {
             Some(worker) => Waiter::Worker(Waker::from(Arc::clone(worker))),
             None => Waiter::Thread(current()),
         }
@@ -65,14 +76,17 @@ impl BlockGuard {
 
     /// Whether the worker must stop waiting, because the pool has shrunk or because another worker has no fallback.
     pub(crate) fn is_evicted(&self) -> bool {
-        self.0.as_ref().is_some_and(|worker| worker.is_evicted())
+        self.worker.as_ref().is_some_and(|worker| worker.is_evicted())
     }
 }
 
 impl Drop for BlockGuard {
     fn drop(&mut self) {
-        if let Some(worker) = &self.0 {
+        if let Some(worker) = &self.worker {
             worker.leave();
+        }
+        if let Some(engine) = &self.counted_by {
+            engine.end_wait();
         }
     }
 }

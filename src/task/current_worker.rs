@@ -82,6 +82,13 @@ pub(crate) trait CurrentPool {
     fn notify_pending_polls(&self) {
         self.pending_polls().notify_unless(|| self.has_free_workers());
     }
+    /// The calling worker waits for its own pool inside a task: starts workers that the pool has put off. Returns whether
+    /// [`end_wait`](Self::end_wait) must be called. May run a spawn handler: do not call under a lock.
+    fn begin_wait(&self) -> bool;
+    /// The wait is over.
+    fn end_wait(&self);
+    /// The calling worker has polled for its own pool inside a task, and may wait. The same, for a wait whose end is not known.
+    fn note_poll(&self);
     /// Runs a queued task on this worker, inside its current one, if there is one and the kind of pool allows it. Returns whether it
     /// did.
     fn help(&self) -> bool;
@@ -264,9 +271,10 @@ pub(crate) fn register_poll(pool: PoolId, poll: Arc<PendingPoll>) {
 }
 
 /// If the calling thread is a worker of `pool`, which is about to wait: wakes the polls that left their tasks to other workers, if those are
-/// no longer free. May run executors' code: do not call under a lock.
+/// no longer free, and starts workers that the pool has put off. May run executors' code: do not call under a lock.
 pub(crate) fn notify_pending_polls(pool: PoolId) {
     if let Some((engine, _)) = inside(pool) {
+        engine.note_poll();
         engine.notify_pending_polls();
     }
 }

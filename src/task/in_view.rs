@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Weak;
 
 use crate::sync::waiter::Waiter;
-use crate::sync::{Arc, thread_local};
+use crate::sync::{Arc, AtomicU64, Ordering, thread_local};
 
 /// Identifies a view in the process.
 pub(crate) type ViewId = u64;
@@ -62,65 +62,80 @@ pub(crate) trait ViewTasks: Send + Sync {
     fn run(self: Arc<Self>, task: u64);
     /// The same, or runs another task that keeps this one from its permits; says whether there was any.
     fn run_next(self: Arc<Self>, task: u64) -> bool;
+    /// Whether no task of the view can start before the task ends that the calling thread is in: the view is the order of a key, and that
+    /// task is one of the key.
+    fn is_behind_caller(&self) -> bool;
 }
 
 /// A task of a view. Does not keep the view, which exists as long as the task has not started.
 pub struct InView {
     view: Weak<dyn ViewTasks>,
-    task: u64,
+    task: AtomicU64,
 }
 
 impl InView {
     pub(crate) fn new(view: Weak<dyn ViewTasks>, task: u64) -> Self {
-        InView { view, task }
+        InView { view, task: AtomicU64::new(task) }
     }
 
     /// The task's number in the view.
     pub(crate) fn task(&self) -> u64 {
-        self.task
+        // ORDERING: Relaxed. It is set before the task is accepted, and asked for after that.
+        self.task.load(Ordering::Relaxed)
+    }
+
+    /// The view takes the task in under this number.
+    pub(crate) fn renumber(&self, task: u64) {
+        // ORDERING: Relaxed, as above.
+        self.task.store(task, Ordering::Relaxed);
+    }
+
+    /// See [`ViewTasks::is_behind_caller`].
+    pub(crate) fn is_behind_caller(&self) -> bool {
+        self.view.upgrade().is_some_and(|view| view.is_behind_caller())
     }
 
     /// See [`ViewTasks::withdraw`].
     pub(crate) fn withdraw(&self) {
         if let Some(view) = self.view.upgrade() {
-            view.withdraw(self.task);
+            view.withdraw(self.task());
         }
     }
 
     /// See [`ViewTasks::can_run_next`].
     pub(crate) fn can_run(&self) -> bool {
-        self.view.upgrade().is_some_and(|view| view.can_run_next(self.task))
+        self.view.upgrade().is_some_and(|view| view.can_run_next(self.task()))
     }
 
     /// Whether the calling worker, which awaits the task, has to run it, or what comes before it, since no other worker can
     /// ([`ViewTasks::has_next`]).
     pub(crate) fn is_up_to_caller(&self, are_free: impl Fn() -> bool, waiter: impl FnOnce() -> Waiter) -> bool {
-        self.view.upgrade().is_some_and(|view| view.has_next(self.task, &are_free, waiter()))
+        self.view.upgrade().is_some_and(|view| view.has_next(self.task(), &are_free, waiter()))
     }
 
     /// See [`ViewTasks::forget`].
     pub(crate) fn forget(&self) {
         if let Some(view) = self.view.upgrade() {
-            view.forget(self.task);
+            view.forget(self.task());
         }
     }
 
     /// See [`ViewTasks::forget_caller`].
     pub(crate) fn forget_caller(&self) {
         if let Some(view) = self.view.upgrade() {
-            view.forget_caller(self.task);
+            view.forget_caller(self.task());
         }
     }
 
     /// See [`ViewTasks::run`].
     pub(crate) fn run(&self) {
         if let Some(view) = self.view.upgrade() {
-            view.run(self.task);
+            view.run(self.task());
         }
     }
 
     /// See [`ViewTasks::run_next`].
     pub(crate) fn run_next(&self) -> bool {
-        self.view.upgrade().is_some_and(|view| view.run_next(self.task))
+        self.view.upgrade().is_some_and(|view| view.run_next(self.task()))
     }
 }

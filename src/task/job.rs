@@ -46,6 +46,9 @@ impl<I: Send + 'static, O: Send + 'static> Job<I, O> {
                 RunOutcome::Ran
             }
             JobKind::Answered(task_ref) => {
+                if task_ref.is_late() {
+                    return completion.drop_late(task_ref.retract(SubmitErrorKind::Dropped, Cause::Dropped));
+                }
                 task_ref.run(completion, interrupter, |input, task_state| f(input, Some(task_state)))
             }
             JobKind::Called(input, sender) => {

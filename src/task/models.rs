@@ -319,6 +319,7 @@ fn a_token_is_cancelled_as_its_task_starts() {
             RunOutcome::Ran => assert!(is_done(&outcome)),
             RunOutcome::Cancelled => assert!(matches!(&outcome, Outcome::Done(Err(error)) if is_cancelled(error))),
             RunOutcome::Elsewhere | RunOutcome::CancelledBefore => unreachable!("no other thread takes it"),
+            RunOutcome::Dropped => unreachable!("it may wait for any time"),
         }
         drop((task_state, outcome));
         assert_eq!(living.load(Ordering::SeqCst), 0);

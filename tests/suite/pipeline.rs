@@ -156,8 +156,7 @@ fn bounded<D: Dispatch>() {
         (stats.stages[0].waiting_for_room, stats.stages[1].running) == (3, 2)
     });
     assert_eq!((pulled.get(), results.stats().pulled), (5, 5));
-    eventually("time has passed", || !results.stats().stages[0].blocked.is_zero());
-    assert_eq!(results.stats().bottleneck(), Bottleneck::Stage(1));
+    eventually("most waits are for it", || results.stats().bottleneck() == Bottleneck::Stage(1));
     // One goes through.
     gate.pass(1);
     gate.await_arrivals(3);

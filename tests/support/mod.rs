@@ -153,6 +153,7 @@ pub struct Setup {
     /// `Some(None)` is unbounded.
     pub queue: Option<Option<usize>>,
     pub nested: Option<Nested>,
+    pub grow_when: usize,
     pub nonblocking: bool,
     pub max_blocking: Option<usize>,
     /// `Some(None)` is never.
@@ -212,7 +213,7 @@ impl Setup {
         if let Some(nested) = self.nested {
             builder = builder.nested(nested);
         }
-        builder = builder.nonblocking(self.nonblocking);
+        builder = builder.nonblocking(self.nonblocking).grow_when(self.grow_when);
         if let Some(most) = self.max_blocking {
             builder = builder.max_blocking(most);
         }
@@ -426,7 +427,7 @@ pub fn threads_named(prefix: &str) -> usize {
 /// Asserts the conservation law on a quiet pool.
 pub fn assert_conserved(pool: &dyn WorkerPool<Task>) {
     let stats = pool.stats();
-    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned;
+    let ended = stats.completed + stats.panicked + stats.cancelled + stats.returned + stats.dropped;
     assert_eq!(stats.submitted, ended, "{stats:?}");
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
 }

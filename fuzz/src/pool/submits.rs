@@ -21,6 +21,9 @@ choices! {
         HandleToken(u8),
         Keyed(u8),
         TryKeyed(u8),
+        /// In the order of one of three keys.
+        InOrder(u8),
+        TryInOrder(u8),
     }
 }
 
@@ -58,9 +61,11 @@ impl<S: Subject> Driver<'_, S> {
             SubmitMode::Block | SubmitMode::Timed => Way::Timed,
             SubmitMode::Keyed(key) if !is_stuck => Way::Keyed(*key),
             SubmitMode::Keyed(key) | SubmitMode::TryKeyed(key) => Way::TryKeyed(*key),
+            SubmitMode::InOrder(key) if !is_stuck => Way::InOrder(key % 3),
+            SubmitMode::InOrder(key) | SubmitMode::TryInOrder(key) => Way::TryInOrder(key % 3),
         };
         let entered = self.pool.enter(job, way);
-        let is_try = matches!(way, Way::Try | Way::TryKeyed(_));
+        let is_try = matches!(way, Way::Try | Way::TryKeyed(_) | Way::TryInOrder(_));
         let is_token = matches!(way, Way::Token(_) | Way::HandleToken(_));
         match entered {
             Ok(handle) => {

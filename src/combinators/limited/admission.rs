@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::entering::EnteringToken;
 use super::state::{Permitted, State, Unstarted};
 use crate::cancel::CancelToken;
 use crate::engine::wait_queue::WaitNode;
@@ -15,19 +16,21 @@ use crate::sync::waiter::Waiter;
 use crate::sync::{Arc, current};
 use crate::task::current_worker;
 use crate::task::deferred::{Deferred, DeferredTasks};
+use crate::task::in_view::InView;
 use crate::task::state::RunOutcome;
 
 use super::view::View;
 
 /// A task that is about to enter.
-struct Newcomer<I, F> {
-    number: Option<u64>,
-    lane: usize,
-    lazy: LazyWith<I, F>,
+pub(super) struct Newcomer<'v, I, F> {
+    /// What its state knows of the view, if it has one.
+    pub(super) in_view: Option<&'v InView>,
+    pub(super) lane: usize,
+    pub(super) lazy: LazyWith<I, F>,
 }
 
 /// The outcome of a try to enter.
-enum Entered<R: Runner, D: Dispatch> {
+pub(super) enum Entered<R: Runner, D: Dispatch> {
     /// The task waits in the view.
     In,
     /// It may enter the pool.
@@ -49,9 +52,9 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     }
 
     /// One try to take a task in, if there is room for it and for `reserved` more. Where that is not `bounded` there always is.
-    fn try_enter<I, F: FnOnce(I) -> R::Item>(
+    pub(super) fn try_enter<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: &mut Newcomer<I, F>,
+        task: &mut Newcomer<'_, I, F>,
         reserved: usize,
         bounded: bool,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
@@ -62,9 +65,9 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         }
     }
 
-    fn try_enter_as_is<I, F: FnOnce(I) -> R::Item>(
+    pub(super) fn try_enter_as_is<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: &mut Newcomer<I, F>,
+        task: &mut Newcomer<'_, I, F>,
         reserved: usize,
         bounded: bool,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
@@ -89,7 +92,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             }
             drop(state);
             if is_kept {
-                self.engine().left_views(1);
+                self.tree.left(1);
             }
             if is_closed {
                 return Err(SubmitErrorKind::Closed);
@@ -98,7 +101,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
                 return Ok(Entered::WithPermit(EnteringPermit(Some(Arc::clone(self)))));
             }
             // Called without the lock, which a thread that puts a task into the pool's queue takes in the middle of that.
-            is_kept = may_wait && self.engine().keep_in_view(bounded);
+            is_kept = may_wait && self.tree.keep(bounded);
             if !is_kept {
                 return Ok(Entered::Full);
             }
@@ -108,7 +111,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     /// The first try of a task.
     fn enter_now<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: &mut Newcomer<I, F>,
+        task: &mut Newcomer<'_, I, F>,
         options: &SubmitOptions<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
         match options.cancelled() {
@@ -124,7 +127,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     /// A try of a submitter in the wait queue.
     fn retry<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: &mut Newcomer<I, F>,
+        task: &mut Newcomer<'_, I, F>,
         node: &WaitNode<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
         let mut is_head = true;
@@ -153,10 +156,10 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         self: &Arc<Self>,
         input: I,
         make: impl FnOnce(I) -> R::Item,
-        number: Option<u64>,
+        in_view: Option<&InView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<I>> {
-        let mut task = Newcomer { number, lane: options.lane(), lazy: LazyWith::new(input, make) };
+        let mut task = Newcomer { in_view, lane: options.lane(), lazy: LazyWith::new(input, make) };
         let entered = match self.enter_now(&mut task, &options) {
             Ok(Entered::Full) => self.wait_for_room(&mut task, &options),
             entered => entered,
@@ -174,9 +177,12 @@ impl<R: Runner, D: Dispatch> View<R, D> {
 
     fn wait_for_room<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: &mut Newcomer<I, F>,
+        task: &mut Newcomer<'_, I, F>,
         options: &SubmitOptions<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
+        if let Some(entered) = self.overflow(task)? {
+            return Ok(entered);
+        }
         match options.mode() {
             WaitMode::Never => return Ok(Entered::Full),
             // Perhaps no other worker is left to make room.
@@ -199,22 +205,23 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     }
 
     /// The pool's own way in, for a task that has its permits: it waits there as any other, but that the end of the view ends the wait.
-    fn enter_pool<I, F: FnOnce(I) -> R::Item>(
+    fn enter_pool<'v, I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: Newcomer<I, F>,
+        task: Newcomer<'v, I, F>,
         permit: EnteringPermit<R, D>,
         options: &SubmitOptions<'_>,
-    ) -> Result<(), (SubmitErrorKind, Newcomer<I, F>)> {
+    ) -> Result<(), (SubmitErrorKind, Newcomer<'v, I, F>)> {
         let mut after = AfterEntry::default();
         // A refusal is the view's, and not in the pool's figures.
         let at_once = options.with_mode(WaitMode::Never).retried();
-        let make = |(task, permit): (Newcomer<I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
+        let make = |(task, permit): (Newcomer<'_, I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
         let entered = self.engine().submit((task, permit), make, at_once).map_err(SubmitError::into_parts);
         let entered = match entered {
             Err((SubmitErrorKind::Full, (task, permit))) if !matches!(options.mode(), WaitMode::Never) => {
                 let entering = EnteringToken::new(self, options.token());
                 let patient = options.retried().with_token(Some(&entering.token));
-                let make = |(task, permit): (Newcomer<I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
+                let make =
+                    |(task, permit): (Newcomer<'_, I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
                 let entered = self.engine().submit((task, permit), make, patient).map_err(SubmitError::into_parts);
                 entered.map_err(|(kind, refused)| (entering.refusal(kind, options), refused))
             }
@@ -239,11 +246,11 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     pub(super) async fn submit_async(
         self: &Arc<Self>,
         item: R::Item,
-        number: Option<u64>,
+        in_view: Option<&InView>,
         options: SubmitOptions<'_>,
     ) -> Result<(), SubmitError<R::Item>> {
         let lazy = LazyWith::new(item, convert::identity);
-        let mut task = Newcomer { number, lane: options.lane(), lazy };
+        let mut task = Newcomer { in_view, lane: options.lane(), lazy };
         let entered = match self.enter_now(&mut task, &options) {
             Ok(Entered::Full) => self.wait_for_room_async(&mut task, &options).await,
             entered => entered,
@@ -256,11 +263,27 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         admitted.map_err(|(kind, task)| SubmitError::new(kind, task.lazy.into_input()))
     }
 
+    /// Waits until a task would find room, here and in the pool, or the view is closed.
+    #[cfg(feature = "tower")]
+    pub(super) async fn room(&self) {
+        let is_over = || self.is_closed(&self.tree.state.lock()) || self.engine().exceeds_bound();
+        let has_room = || self.tree.may_enter(&self.chain);
+        if !is_over() && (self.wait_queue.waiting() > 0 || !has_room()) {
+            self.wait_queue.room(DEFAULT_LANE, has_room, is_over, || self.engine().block_at_view()).await;
+        }
+        if !is_over() {
+            self.engine().room().await;
+        }
+    }
+
     async fn wait_for_room_async<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: &mut Newcomer<I, F>,
+        task: &mut Newcomer<'_, I, F>,
         options: &SubmitOptions<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
+        if let Some(entered) = self.overflow(task)? {
+            return Ok(entered);
+        }
         let mut cancelled = options.token().map(CancelToken::cancelled);
         let mut joined = None;
         let waiting = |poller: &mut Context<'_>| {
@@ -296,16 +319,16 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         .await
     }
 
-    async fn enter_pool_async<I, F: FnOnce(I) -> R::Item>(
+    async fn enter_pool_async<'v, I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
-        task: Newcomer<I, F>,
+        task: Newcomer<'v, I, F>,
         permit: EnteringPermit<R, D>,
         options: &SubmitOptions<'_>,
-    ) -> Result<(), (SubmitErrorKind, Newcomer<I, F>)> {
+    ) -> Result<(), (SubmitErrorKind, Newcomer<'v, I, F>)> {
         let mut after = AfterEntry::default();
         let entering = EnteringToken::new(self, options.token());
         let patient = options.retried().with_token(Some(&entering.token));
-        let make = |(task, permit): (Newcomer<I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
+        let make = |(task, permit): (Newcomer<'_, I, F>, EnteringPermit<R, D>)| permit.come_in(task, &mut after);
         let lazy = LazyWith::new((task, permit), make);
         self.engine().submit_lazy_async(lazy, patient).await.map_err(|refusal| {
             let (kind, lazy) = refusal.into_parts();
@@ -316,23 +339,31 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     }
 }
 
-impl<I, F> Newcomer<I, F> {
+impl<I, F> Newcomer<'_, I, F> {
     /// Makes the task. To be called once.
     fn build<R: Runner, D: Dispatch>(&mut self, view: &Arc<View<R, D>>) -> (u64, Unstarted<R, D>)
     where
         F: FnOnce(I) -> R::Item,
     {
-        let number = self.number.unwrap_or_else(|| view.tree.number());
+        let number = match self.in_view {
+            Some(in_view) if view.lane.is_none() => in_view.task(),
+            in_view => {
+                // In the order of acceptance, which may not be that of the states.
+                let number = view.tree.number();
+                in_view.into_iter().for_each(|in_view| in_view.renumber(number));
+                number
+            }
+        };
         (number, Unstarted { item: self.lazy.build(), lane: self.lane, view: Arc::clone(view) })
     }
 }
 
 /// The permits of a submitter that is about to enter the pool. Dropping it releases them.
-struct EnteringPermit<R: Runner, D: Dispatch>(Option<Arc<View<R, D>>>);
+pub(super) struct EnteringPermit<R: Runner, D: Dispatch>(Option<Arc<View<R, D>>>);
 
 impl<R: Runner, D: Dispatch> EnteringPermit<R, D> {
     /// The task comes into the pool: makes its entry. It waits instead if its permits were revoked. Called under the queue's locks.
-    fn come_in<I, F: FnOnce(I) -> R::Item>(mut self, mut task: Newcomer<I, F>, after: &mut AfterEntry) -> R::Item {
+    fn come_in<I, F: FnOnce(I) -> R::Item>(mut self, mut task: Newcomer<'_, I, F>, after: &mut AfterEntry) -> R::Item {
         let Some(view) = self.0.take() else { unreachable!("a permit is used once") };
         let mut state = view.tree.state.lock();
         let (number, task) = task.build(&view);
@@ -341,7 +372,7 @@ impl<R: Runner, D: Dispatch> EnteringPermit<R, D> {
             state.permitted.insert(number, Permitted { task, is_queued: true });
         } else {
             after.was_revoked = true;
-            view.engine().keep_in_view(false);
+            view.tree.keep(false);
             state.insert_waiting(number, task);
             view.tree.void_entry(&mut state, number, RunOutcome::Elsewhere);
             view.engine().note_taken_back();
@@ -360,43 +391,5 @@ impl<R: Runner, D: Dispatch> Drop for EnteringPermit<R, D> {
                 view.release_all();
             }
         }
-    }
-}
-
-/// Ends the wait of a submitter for room in the pool when its view is closed, or when its own token is cancelled.
-struct EnteringToken<'v, R: Runner, D: Dispatch> {
-    view: &'v View<R, D>,
-    number: u64,
-    token: CancelToken,
-}
-
-impl<'v, R: Runner, D: Dispatch> EnteringToken<'v, R, D> {
-    fn new(view: &'v View<R, D>, own: Option<&CancelToken>) -> Self {
-        let token = own.map_or_else(CancelToken::new, CancelToken::child);
-        let number = view.tree.number();
-        let mut state = view.tree.state.lock();
-        let is_closed = state.is_closed(&view.chain);
-        state.each(&view.chain[..1], |node| drop(node.entering_tokens.insert(number, token.clone())));
-        drop(state);
-        if is_closed {
-            token.cancel();
-        }
-        EnteringToken { view, number, token }
-    }
-
-    /// What a refusal of the pool means to the submitter.
-    fn refusal(&self, kind: SubmitErrorKind, options: &SubmitOptions<'_>) -> SubmitErrorKind {
-        let is_ours = kind == SubmitErrorKind::Cancelled && options.cancelled().is_none();
-        if is_ours { SubmitErrorKind::Closed } else { kind }
-    }
-}
-
-impl<R: Runner, D: Dispatch> Drop for EnteringToken<'_, R, D> {
-    fn drop(&mut self) {
-        let mut left = None;
-        let mut state = self.view.tree.state.lock();
-        state.each(&self.view.chain[..1], |node| left = node.entering_tokens.remove(&self.number));
-        drop(state);
-        drop(left);
     }
 }

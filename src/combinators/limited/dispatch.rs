@@ -1,13 +1,14 @@
 //! From a view to the pool: permits, the entries that stand for tasks, and their run. What the pool does with them: `entries.rs`.
 
 use std::task::Wake;
-use std::time::Instant;
 
 use super::state::{Permitted, State, Unstarted};
 use super::stats::TaskEnd;
+use super::steering::Measured;
 use super::view::{View, ViewTree};
 use crate::engine::wait_queue::WaitQueue;
-use crate::engine::{PoolViews, Runner, SubmitOptions, WaitMode};
+use crate::engine::{Runner, SubmitOptions, WaitMode};
+use crate::error::SubmitError;
 use crate::queue::Dispatch;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::waiter::Waiter;
@@ -27,6 +28,8 @@ enum Sent<R: Runner, D: Dispatch> {
     Later,
     /// The pool is closed, or has no thread: the task, which has no permits any more.
     Back(Option<Unstarted<R, D>>),
+    /// The pool runs nothing any more. The task, if nobody else will give it back.
+    Drained(Option<Unstarted<R, D>>),
 }
 
 impl<R: Runner, D: Dispatch> ViewTree<R, D> {
@@ -52,7 +55,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
             while let Some((number, task)) = state.pop_ready() {
                 if R::liveness(&task.item) == Liveness::Dead {
                     awaiting.append(&mut state.awaiting.leave(number));
-                    self.engine.left_views(1);
+                    self.left(1);
                     unwanted.push(task);
                     continue;
                 }
@@ -62,11 +65,17 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
                 awaiting.append(&mut state.awaiting.take());
                 drop(state);
                 let sent = self.send(number, &view, lane);
+                // Without the lock: this may be the last reference to the order of a key.
+                drop(view);
                 state = self.state.lock();
                 match sent {
                     Sent::In => self.note_queued(&mut state, number),
                     Sent::Later => {}
                     Sent::Back(task) => unwanted.extend(task),
+                    Sent::Drained(task) => {
+                        unwanted.extend(task);
+                        break;
+                    }
                 }
             }
             state.is_dispatching = false;
@@ -90,7 +99,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
     }
 
     /// The views at which submitters are blocked.
-    fn blocked(&self) -> Vec<(Arc<WaitQueue>, Arc<[ViewId]>)> {
+    pub(super) fn blocked(&self) -> Vec<(Arc<WaitQueue>, Arc<[ViewId]>)> {
         if !self.engine.has_blocked_at_views() {
             return Vec::new();
         }
@@ -119,11 +128,19 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
                 Sent::Later
             }
             Ok(true) => {
-                self.engine.left_views(1);
+                self.left(1);
                 Sent::In
             }
+            // The task is the pool's already, which runs it also when it is closed.
+            Err(_) if self.is_lane => match entry.map_or(Ok(()), |entry| self.engine.enter_admitted(entry)) {
+                Ok(()) => {
+                    self.left(1);
+                    Sent::In
+                }
+                Err(entry) => Sent::Drained(self.put_back(number, entry)),
+            },
             Err(_) => {
-                self.engine.left_views(1);
+                self.left(1);
                 // Before the entry goes, which would drop the task.
                 Sent::Back(self.take_back_permitted(number))
             }
@@ -156,11 +173,25 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
                 tree.note_queued(&mut state, number);
             }
             drop(state);
-            drop((sending, kept));
+            drop(sending);
+            let (entered, unwanted) = match entered.map_err(SubmitError::into_task) {
+                Err(entry) if tree.is_lane => match tree.engine.enter_admitted(entry) {
+                    Ok(()) => {
+                        tree.note_queued(&mut tree.state.lock(), number);
+                        (Ok(()), None)
+                    }
+                    Err(entry) => (Ok(()), tree.put_back_kept(number, entry)),
+                },
+                entered => (entered, None),
+            };
+            drop(kept);
             // An inline worker's tasks and the drop of a task are user code.
             waking::defer(move || match entered {
-                Ok(()) => tree.engine.ensure_workers(),
-                Err(refusal) => drop(refusal),
+                Ok(()) => {
+                    tree.engine.ensure_workers();
+                    unwanted.into_iter().for_each(Unstarted::discard);
+                }
+                Err(entry) => drop(entry),
             });
         });
         let mut state = self.state.lock();
@@ -228,7 +259,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
                 self.tree.void_entry(&mut state, number, RunOutcome::Elsewhere);
                 self.engine().note_taken_back();
                 taken_back += 1;
-                self.engine().keep_in_view(false);
+                self.tree.keep(false);
                 state.insert_waiting(number, permitted.task);
             } else if let Some(entering) = state.entering_below(self.id()) {
                 state.revoke(&entering);
@@ -258,11 +289,15 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     ) -> RunOutcome {
         let passing_on =
             PassesOn { completion, permit: Some(Arc::new(HeldPermits { view: Arc::clone(self), levels })) };
-        let mut running = Running { view: self, levels, end: TaskEnd::Panicked };
+        let mut running = Running { view: self, levels, end: TaskEnd::Panicked, measured: self.measure() };
         let _held = HoldsPermits::of(&self.chain[..levels]);
         watch::start_if_certain(|| R::liveness(&item));
         let outcome = run(item, passing_on.completion);
-        running.end = if outcome == RunOutcome::Ran { TaskEnd::Completed } else { TaskEnd::Cancelled };
+        running.end = match outcome {
+            RunOutcome::Ran => TaskEnd::Completed,
+            RunOutcome::Dropped => TaskEnd::Dropped,
+            _ => TaskEnd::Cancelled,
+        };
         outcome
     }
 
@@ -320,10 +355,14 @@ struct Running<'a, R: Runner, D: Dispatch> {
     view: &'a View<R, D>,
     levels: usize,
     end: TaskEnd,
+    measured: Option<Measured>,
 }
 
 impl<R: Runner, D: Dispatch> Drop for Running<'_, R, D> {
     fn drop(&mut self) {
+        if let Some(measured) = self.measured.take().filter(|_| self.end != TaskEnd::Cancelled) {
+            measured.record();
+        }
         let idle = self.view.tree.state.lock().count_end(&self.view.chain, self.levels, self.end);
         idle.into_iter().for_each(Waiter::wake);
     }
@@ -334,35 +373,6 @@ struct KeptInView<R: Runner, D: Dispatch>(Arc<ViewTree<R, D>>);
 
 impl<R: Runner, D: Dispatch> Drop for KeptInView<R, D> {
     fn drop(&mut self) {
-        self.0.engine.left_views(1);
-    }
-}
-
-impl<R: Runner, D: Dispatch> PoolViews for ViewTree<R, D> {
-    fn sweep(self: Arc<Self>, is_dead: &mut dyn FnMut(Liveness) -> bool) -> Option<Box<dyn FnOnce()>> {
-        let dead = self.state.lock().extract_waiting(|task| is_dead(R::liveness(&task.item)));
-        if dead.is_empty() {
-            return None;
-        }
-        self.engine.left_views(dead.len());
-        Some(Box::new(move || {
-            dead.into_iter().for_each(|(_, task)| task.discard());
-            self.notify_blocked();
-            self.wake_awaiting();
-        }))
-    }
-
-    fn pass_late_futures(&self) {
-        for (wait_queue, chain) in self.blocked() {
-            ViewTree::pass_late_futures(self, &wait_queue, &chain);
-        }
-    }
-
-    fn grace_ends(&self) -> Option<Instant> {
-        self.blocked().iter().filter_map(|(wait_queue, _)| wait_queue.grace_ends()).min()
-    }
-
-    fn notify_all(&self) {
-        self.blocked().iter().for_each(|(wait_queue, _)| wait_queue.notify_all());
+        self.0.left(1);
     }
 }

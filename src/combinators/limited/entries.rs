@@ -26,7 +26,8 @@ impl<R: Runner, D: Dispatch> DeferredTasks<R::Item, R::Returned> for View<R, D> 
     fn retract(self: Arc<Self>, task: u64, kind: SubmitErrorKind, cause: Cause) -> Retracted<R::Returned> {
         let mut state = self.tree.state.lock();
         // What is given back is the task, if any entry stands for it. An entry that was found dead stood for nothing then.
-        let ended = if kind == SubmitErrorKind::Closed { state.end_entry(task) } else { state.drop_entry(task) };
+        let is_alive = matches!(kind, SubmitErrorKind::Closed | SubmitErrorKind::Dropped);
+        let ended = if is_alive { state.end_entry(task) } else { state.drop_entry(task) };
         drop(state);
         match ended {
             Ok(task) => {

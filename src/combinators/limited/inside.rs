@@ -16,10 +16,20 @@ use crate::task::state::RunOutcome;
 enum Next {
     /// A task that has its permits.
     Permitted(u64),
-    /// The task itself, which waits: with free permits of the first `missing` of its views, and for the others those that the worker holds.
-    Waiting { missing: usize },
+    /// The task itself, which waits, or the first of its key: with free permits of the first `missing` of its views, and for the others
+    /// those that the worker holds.
+    Waiting { number: u64, missing: usize },
     /// The same, with the permits of a submitter that is about to enter the pool and may have to wait for this worker there.
-    Revoking { missing: usize },
+    Revoking { number: u64, missing: usize },
+}
+
+impl Next {
+    /// The task that runs next.
+    fn number(self) -> u64 {
+        match self {
+            Next::Permitted(number) | Next::Waiting { number, .. } | Next::Revoking { number, .. } => number,
+        }
+    }
 }
 
 impl<R: Runner, D: Dispatch> View<R, D> {
@@ -32,9 +42,13 @@ impl<R: Runner, D: Dispatch> View<R, D> {
             return None;
         }
         let missing = missing_permits(&self.chain);
+        let number = if self.lane.is_some() { state.first_waiting(self.id())? } else { task };
+        if self.lane.is_some() && (missing == 0 || number != task && current_worker::is_too_deep()) {
+            return None;
+        }
         let views = &self.chain[..missing];
         if state.has_permits(views) {
-            return Some(Next::Waiting { missing });
+            return Some(Next::Waiting { number, missing });
         }
         let in_the_way = state.permitted.iter().find(|(_, other)| {
             let holds_one = |view| other.task.view.chain.contains(view);
@@ -43,35 +57,36 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         match in_the_way {
             Some((number, _)) if !current_worker::is_too_deep() => Some(Next::Permitted(number)),
             Some(_) => None,
-            None => state.find_revocable(views).map(|_| Next::Revoking { missing }),
+            None => state.find_revocable(views).map(|_| Next::Revoking { number, missing }),
         }
     }
 
     /// Takes a task to run it on this worker, unless others were faster. Returns for how many of its views it has permits.
-    fn take_next(&self, next: Next, task: u64) -> Option<(Unstarted<R, D>, usize)> {
+    fn take_next(&self, next: Next) -> Option<(Unstarted<R, D>, usize)> {
         let mut state = self.tree.state.lock();
-        let missing = match next {
+        let (number, missing) = match next {
             Next::Permitted(number) => {
                 let task = self.tree.take_permitted(state, number, RunOutcome::Elsewhere)?;
                 let levels = task.view.chain.len();
                 return Some((task, levels));
             }
-            Next::Waiting { missing } | Next::Revoking { missing } => missing,
+            Next::Waiting { number, missing } | Next::Revoking { number, missing } => (number, missing),
         };
         let views = &self.chain[..missing];
-        if !state.is_waiting(self.id(), task) {
+        let is_overtaken = self.lane.is_some() && state.first_waiting(self.id()) != Some(number);
+        if is_overtaken || !state.is_waiting(self.id(), number) {
             return None;
         }
         if !state.has_permits(views) {
             let revoked = state.find_revocable(views)?;
             state.revoke(&revoked);
         }
-        let taken = state.remove_waiting(&self.chain, task)?;
+        let taken = state.remove_waiting(&self.chain, number)?;
         state.acquire(views);
-        let awaiting = state.awaiting.leave(task);
+        let awaiting = state.awaiting.leave(number);
         drop(state);
         awaiting.into_iter().for_each(Waiter::discard);
-        self.engine().left_views(1);
+        self.tree.left(1);
         // It has not come through the queue.
         self.engine().note_direct();
         Some((taken, missing))
@@ -79,8 +94,8 @@ impl<R: Runner, D: Dispatch> View<R, D> {
 
     /// Whether there was anything to run, which others may have taken meanwhile.
     fn run_taken(&self, next: Next, task: u64) -> bool {
-        let is_own = !matches!(next, Next::Permitted(number) if number != task);
-        if let Some((taken, levels)) = self.take_next(next, task) {
+        let is_own = next.number() == task;
+        if let Some((taken, levels)) = self.take_next(next) {
             let view = Arc::clone(&taken.view);
             view.run_on_caller(taken.item, levels, is_own);
         }
@@ -94,7 +109,7 @@ impl<R: Runner, D: Dispatch> ViewTasks for View<R, D> {
         if let Some(unstarted) = state.remove_waiting(&self.chain, task) {
             let awaiting = state.awaiting.leave(task);
             drop(state);
-            self.engine().left_views(1);
+            self.tree.left(1);
             unstarted.discard();
             self.tree.notify_blocked();
             awaiting.into_iter().for_each(Waiter::discard);
@@ -104,6 +119,10 @@ impl<R: Runner, D: Dispatch> ViewTasks for View<R, D> {
             Unstarted::count_unstarted(&self, TaskEnd::Cancelled);
             self.release_all();
         }
+    }
+
+    fn is_behind_caller(&self) -> bool {
+        self.lane.is_some() && missing_permits(&self.chain) == 0
     }
 
     fn can_run_next(&self, task: u64) -> bool {
@@ -143,7 +162,7 @@ impl<R: Runner, D: Dispatch> ViewTasks for View<R, D> {
     fn run(self: Arc<Self>, task: u64) {
         let next = self.next_for(&self.tree.state.lock(), task);
         match next {
-            Some(Next::Permitted(number)) if number != task => {}
+            Some(next) if next.number() != task => {}
             Some(Next::Revoking { .. }) | None => {}
             Some(next) => _ = self.run_taken(next, task),
         }

@@ -8,29 +8,34 @@
 //! until it starts, so a task that is cancelled, or run by a worker that waits for it, leaves at once, wherever its entry is. A view of a
 //! view shares its lock, so a task gets a permit of each in one step.
 
+mod accepts;
 mod admission;
 mod awaiting;
 mod by_number;
 mod dispatch;
+mod entering;
 mod entries;
+mod in_order;
 mod inside;
+mod lanes;
+mod overflow;
+mod pool_views;
+#[cfg(feature = "async")]
+mod reentry;
 mod state;
 mod stats;
+pub(crate) mod steering;
 mod verbs;
 mod view;
 
 use std::fmt;
-use std::future::Future;
 use std::time::Duration;
 
-use crate::engine::{Engine, Runner, SubmitOptions};
-use crate::error::SubmitError;
-use crate::pool::{Accepts, AnyPool, Item, Pool, PoolWithFunc, StatefulPool};
-use crate::queue::{Dispatch, LazyBatch};
+use crate::engine::{Engine, Runner};
+use crate::pool::{AnyPool, Pool, PoolWithFunc, StatefulPool};
+use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::sync::clock::deadline;
-use crate::task::in_view::InView;
-use crate::task::state::{ReplySender, Run, TaskState};
 use crate::task::worker::Worker;
 pub use stats::LimitedStats;
 
@@ -332,124 +337,5 @@ impl<P: AnyPool> Drop for Limited<P> {
 impl<P: AnyPool> fmt::Debug for Limited<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limited").field("limit", &self.limit()).field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-impl<P: AnyPool> AnyPool for Limited<P> {
-    type Runner = P::Runner;
-    type Dispatch = P::Dispatch;
-    type Shared = Arc<View<P::Runner, P::Dispatch>>;
-
-    fn share(&self) -> Self::Shared {
-        Arc::clone(&self.view)
-    }
-
-    fn engine(&self) -> &Arc<Engine<P::Runner, P::Dispatch>> {
-        self.view.engine()
-    }
-
-    fn refuses_all(&self) -> bool {
-        self.view.refuses_all()
-    }
-
-    fn in_view(&self) -> Option<InView> {
-        AnyPool::in_view(&self.view)
-    }
-
-    fn admit<I>(
-        &self,
-        input: I,
-        make: impl FnOnce(I) -> Item<P>,
-        view: Option<&InView>,
-        options: SubmitOptions<'_>,
-    ) -> Result<(), SubmitError<I>> {
-        self.view.admit(input, make, view, options)
-    }
-
-    fn admit_batch(&self, batch: &mut impl LazyBatch<Item<P>>, options: &SubmitOptions<'_>) -> usize {
-        self.view.admit_batch(batch, options)
-    }
-
-    fn admit_async<'p>(
-        &'p self,
-        item: Item<P>,
-        task: Option<u64>,
-        options: SubmitOptions<'p>,
-    ) -> impl Future<Output = Result<(), SubmitError<Item<P>>>> + Send {
-        self.view.admit_async(item, task, options)
-    }
-}
-
-/// The entrance of a view.
-impl<R: Runner, D: Dispatch> AnyPool for Arc<View<R, D>> {
-    type Runner = R;
-    type Dispatch = D;
-    type Shared = Self;
-
-    fn share(&self) -> Self {
-        Arc::clone(self)
-    }
-
-    fn engine(&self) -> &Arc<Engine<R, D>> {
-        View::engine(self)
-    }
-
-    fn refuses_all(&self) -> bool {
-        self.is_closed(&self.tree.state.lock())
-    }
-
-    fn in_view(&self) -> Option<InView> {
-        Some(View::in_view(self))
-    }
-
-    fn admit<I>(
-        &self,
-        input: I,
-        make: impl FnOnce(I) -> R::Item,
-        view: Option<&InView>,
-        options: SubmitOptions<'_>,
-    ) -> Result<(), SubmitError<I>> {
-        self.submit(input, make, view.map(InView::task), options)
-    }
-
-    /// Each task may have to wait for a permit of its own.
-    fn admit_batch(&self, _batch: &mut impl LazyBatch<R::Item>, _options: &SubmitOptions<'_>) -> usize {
-        0
-    }
-
-    fn admit_async<'p>(
-        &'p self,
-        item: R::Item,
-        task: Option<u64>,
-        options: SubmitOptions<'p>,
-    ) -> impl Future<Output = Result<(), SubmitError<R::Item>>> + Send {
-        self.submit_async(item, task, options)
-    }
-}
-
-/// Whatever the pool accepts.
-impl<P: Accepts<X>, X: Send + 'static> Accepts<X> for Limited<P> {
-    type Output = P::Output;
-
-    const RUN_HERE: Option<Run<X, P::Output>> = P::RUN_HERE;
-
-    fn plain(x: X) -> Item<P> {
-        P::plain(x)
-    }
-
-    fn into_input(item: Item<P>) -> X {
-        P::into_input(item)
-    }
-
-    fn called(x: X, sender: ReplySender<X, P::Output>) -> Item<P> {
-        P::called(x, sender)
-    }
-
-    fn answered(task_state: &Arc<TaskState<X, P::Output>>) -> Item<P> {
-        P::answered(task_state)
-    }
-
-    fn run_inline(&self, task_state: &Arc<TaskState<X, P::Output>>) -> bool {
-        self.view.run_inline(|| P::answered(task_state))
     }
 }

@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
+use std::sync::Weak;
 
 use super::awaiting::Awaiting;
 use super::by_number::ByNumber;
 use super::stats::{LimitedStats, TaskEnd};
+use super::steering::ViewMeter;
 use super::view::View;
 use crate::cancel::CancelToken;
 use crate::engine::Runner;
@@ -56,6 +58,7 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
     /// Nobody can submit any more.
     pub(super) is_dropped: bool,
     pub(super) stats: LimitedStats,
+    pub(super) meter: Weak<ViewMeter>,
     /// How often the view has become idle.
     pub(super) idle_moments: u64,
     pub(super) idle_waiters: BTreeMap<u64, Waiter>,
@@ -66,7 +69,8 @@ pub(super) struct Node<R: Runner, D: Dispatch> {
 }
 
 pub(super) struct State<R: Runner, D: Dispatch> {
-    pub(super) nodes: BTreeMap<ViewId, Node<R, D>>,
+    /// In boxes: there is one view for each key in use, mostly alone in its map.
+    pub(super) nodes: BTreeMap<ViewId, Box<Node<R, D>>>,
     pub(super) permitted: ByNumber<Permitted<R, D>>,
     /// Entries that wait for room in the pool, by the number of their task.
     pub(super) at_pool: BTreeMap<u64, Arc<DetachedFuture>>,
@@ -75,6 +79,8 @@ pub(super) struct State<R: Runner, D: Dispatch> {
     pub(super) awaiting: Awaiting,
     /// A thread is giving out permits, and sees those that are released meanwhile.
     pub(super) is_dispatching: bool,
+    /// The pool has taken out what waits.
+    pub(super) is_drained: bool,
 }
 
 impl<R: Runner, D: Dispatch> Default for State<R, D> {
@@ -86,6 +92,7 @@ impl<R: Runner, D: Dispatch> Default for State<R, D> {
             void: BTreeMap::new(),
             awaiting: Awaiting::default(),
             is_dispatching: false,
+            is_drained: false,
         }
     }
 }
@@ -108,12 +115,13 @@ impl<R: Runner, D: Dispatch> State<R, D> {
             is_closed: false,
             is_dropped: false,
             stats: LimitedStats::default(),
+            meter: Weak::new(),
             idle_moments: 0,
             idle_waiters: BTreeMap::new(),
             wait_queue: Arc::clone(wait_queue),
             entering_tokens: BTreeMap::new(),
         };
-        self.nodes.insert(chain[0], node);
+        self.nodes.insert(chain[0], Box::new(node));
     }
 
     /// Removes the view, and those that it is a view of, if they were dropped and nothing is left of their tasks.
@@ -123,7 +131,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
                 let has_tasks = node.in_flight > 0 || node.waiting_below > 0 || !node.stats.is_idle();
                 node.is_dropped && node.views == 0 && !has_tasks
             };
-            if !self.nodes.get(id).is_some_and(is_over) {
+            if !self.nodes.get(id).is_some_and(|node| is_over(node)) {
                 return;
             }
             self.nodes.remove(id);
@@ -135,12 +143,12 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     pub(super) fn each(&mut self, chain: &[ViewId], mut f: impl FnMut(&mut Node<R, D>)) {
         for id in chain {
-            self.nodes.get_mut(id).into_iter().for_each(&mut f);
+            self.nodes.get_mut(id).into_iter().for_each(|node| f(node));
         }
     }
 
     fn all(&self, chain: &[ViewId], is_so: impl FnMut(&Node<R, D>) -> bool) -> bool {
-        chain.iter().filter_map(|id| self.nodes.get(id)).all(is_so)
+        chain.iter().filter_map(|id| self.nodes.get(id)).map(|node| &**node).all(is_so)
     }
 
     /// Whether one of these views is closed. One that is gone was dropped: a task that enters later may find that.
@@ -158,7 +166,7 @@ impl<R: Runner, D: Dispatch> State<R, D> {
     /// Whether a newcomer may have them, where `reserved` submitters came before it: no task waits that came before.
     pub(super) fn has_permits_for_newcomer(&self, chain: &[ViewId], reserved: usize) -> bool {
         let is_next = |node: &Node<R, D>| node.waiting.is_empty() && node.in_flight + reserved < node.limit;
-        self.nodes.get(&chain[0]).is_some_and(is_next) && self.has_permits(&chain[1..])
+        self.nodes.get(&chain[0]).is_some_and(|node| is_next(node)) && self.has_permits(&chain[1..])
     }
 
     pub(super) fn acquire(&mut self, views: &[ViewId]) {
@@ -209,8 +217,8 @@ impl<R: Runner, D: Dispatch> State<R, D> {
 
     /// The views below this one, and itself, whose submitters are about to enter the pool.
     pub(super) fn entering_below(&self, view: ViewId) -> Option<Arc<[ViewId]>> {
-        let is_below = |node: &&Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
-        self.nodes.values().find(is_below).map(|node| Arc::clone(&node.chain))
+        let is_below = |node: &Node<R, D>| node.chain.contains(&view) && node.entering > node.revoked;
+        self.nodes.values().find(|node| is_below(node)).map(|node| Arc::clone(&node.chain))
     }
 
     /// The views at which submitters are blocked.
@@ -244,6 +252,11 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         self.nodes.get(&view).is_some_and(|node| node.waiting.contains(number))
     }
 
+    /// The task of this view alone that waits longest.
+    pub(super) fn first_waiting(&self, view: ViewId) -> Option<u64> {
+        self.nodes.get(&view).and_then(|node| node.waiting.first())
+    }
+
     pub(super) fn remove_waiting(&mut self, chain: &[ViewId], number: u64) -> Option<Unstarted<R, D>> {
         let task = self.nodes.get_mut(&chain[0])?.waiting.remove(number)?;
         self.each(chain, |node| node.waiting_below -= 1);
@@ -256,6 +269,12 @@ impl<R: Runner, D: Dispatch> State<R, D> {
         let ready = waiting.filter(|(_, node)| self.has_permits(&node.chain));
         let (number, chain) = ready.min_by_key(|(number, _)| *number).map(|(n, node)| (n, Arc::clone(&node.chain)))?;
         Some((number, self.remove_waiting(&chain, number)?))
+    }
+
+    /// The task of the view that waits longest.
+    pub(super) fn pop_oldest(&mut self, chain: &[ViewId]) -> Option<Unstarted<R, D>> {
+        let number = self.nodes.get(&chain[0])?.waiting.first()?;
+        self.remove_waiting(chain, number)
     }
 
     /// Takes out those waiting tasks, in all views, that `is_taken`.

@@ -1,7 +1,7 @@
 //! The figures of a view.
 
 /// A snapshot of the figures of a [`Limited`](crate::Limited) view, which include those of its own views. When no task of it waits or runs,
-/// `submitted = completed + panicked + cancelled + returned`.
+/// `submitted = completed + panicked + cancelled + returned + dropped`.
 ///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
@@ -27,6 +27,8 @@ pub struct LimitedStats {
     pub cancelled: u64,
     /// Tasks that [`Limited::close`](crate::Limited::close), or a shutdown of the pool, has given back.
     pub returned: u64,
+    /// Tasks that the pool has dropped ([`Builder::overflow`](crate::Builder::overflow), [`max_queue_time`](crate::With::max_queue_time)).
+    pub dropped: u64,
     /// The most tasks that were ever running at the same time.
     pub peak_running: usize,
 }
@@ -38,12 +40,14 @@ pub(super) enum TaskEnd {
     Panicked,
     Cancelled,
     Returned,
+    Dropped,
 }
 
 impl LimitedStats {
     /// Whether nothing waits or runs.
     pub(super) fn is_idle(&self) -> bool {
-        self.running == 0 && self.submitted == self.completed + self.panicked + self.cancelled + self.returned
+        let LimitedStats { completed, panicked, cancelled, returned, dropped, .. } = self;
+        self.running == 0 && self.submitted == completed + panicked + cancelled + returned + dropped
     }
 
     pub(super) fn start(&mut self, holds_permit: bool) {
@@ -58,6 +62,7 @@ impl LimitedStats {
             TaskEnd::Panicked => &mut self.panicked,
             TaskEnd::Cancelled => &mut self.cancelled,
             TaskEnd::Returned => &mut self.returned,
+            TaskEnd::Dropped => &mut self.dropped,
         };
         *count += 1;
     }

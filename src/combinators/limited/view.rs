@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicU64 as StdAtomicU64;
 use std::task::Poll;
 use std::time::Instant;
 
+use super::lanes::{LaneEntry, Lanes};
 use super::state::{Closed, Node, State, Unstarted};
 use super::stats::{LimitedStats, TaskEnd};
+use super::steering::Meters;
 use crate::cancel::CancelToken;
 use crate::engine::wait_queue::WaitQueue;
 use crate::engine::{Engine, Runner};
@@ -14,7 +16,7 @@ use crate::error::{Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::clock;
 use crate::sync::waiter::Waiter;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, current, park};
+use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, current, park};
 use crate::task::in_view::{InView, ViewId, missing_permits};
 use crate::task::state::Retracted;
 
@@ -23,31 +25,52 @@ pub(super) struct ViewTree<R: Runner, D: Dispatch> {
     pub(super) engine: Arc<Engine<R, D>>,
     /// The number of the next task.
     next: AtomicU64,
+    pub(super) meters: Meters,
     pub(super) state: Mutex<State<R, D>>,
+    /// It is the order of a key of the pool: its tasks are the pool's, also those that wait.
+    pub(super) is_lane: bool,
 }
 
 /// One view. It keeps its tasks until they start, each under a number: those that wait for a permit, and those that have one and an entry in
 /// the pool's queue ([`Deferred`](crate::task::deferred::Deferred)). So a task can be taken out of its turn wherever its entry is, and that is known to stand for nothing then.
-pub struct View<R: Runner, D: Dispatch> {
+pub(super) struct View<R: Runner, D: Dispatch> {
     pub(super) tree: Arc<ViewTree<R, D>>,
     /// This view, the one that it is a view of, and so on.
     pub(super) chain: Arc<[ViewId]>,
     /// Submitters that found the view full.
     pub(super) wait_queue: Arc<WaitQueue>,
+    /// If it is the order of a key: where that is found.
+    pub(super) lane: Option<LaneEntry<R, D>>,
+    /// The orders of the keys of this view's tasks, once there was any.
+    pub(super) lanes: OnceLock<Arc<Lanes<R, D>>>,
 }
 
 impl<R: Runner, D: Dispatch> View<R, D> {
     /// A view of a pool, or of another view.
     pub(super) fn new(engine: &Arc<Engine<R, D>>, parent: Option<&Self>, limit: usize) -> Arc<Self> {
+        Self::with_lane(engine, parent, limit, None)
+    }
+
+    /// The order of a key, of a pool or of a view.
+    pub(super) fn new_lane(engine: &Arc<Engine<R, D>>, parent: Option<&Self>, lane: LaneEntry<R, D>) -> Arc<Self> {
+        Self::with_lane(engine, parent, 1, Some(lane))
+    }
+
+    fn with_lane(
+        engine: &Arc<Engine<R, D>>,
+        parent: Option<&Self>,
+        limit: usize,
+        lane: Option<LaneEntry<R, D>>,
+    ) -> Arc<Self> {
         // Not one of `sync`'s atomics: a static of loom's cannot be made.
         static NEXT: StdAtomicU64 = StdAtomicU64::new(0);
-        let tree = parent.map_or_else(|| ViewTree::new(engine), |parent| Arc::clone(&parent.tree));
+        let tree = parent.map_or_else(|| ViewTree::new(engine, lane.is_some()), |parent| Arc::clone(&parent.tree));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let above = parent.map_or(&[][..], |parent| &parent.chain);
         let chain: Arc<[ViewId]> = std::iter::once(id).chain(above.iter().copied()).collect();
         let wait_queue = Arc::new(WaitQueue::new());
         tree.state.lock().add_view(&chain, limit, &wait_queue);
-        Arc::new(View { tree, chain, wait_queue })
+        Arc::new(View { tree, chain, wait_queue, lane, lanes: OnceLock::new() })
     }
 
     pub(super) fn id(&self) -> ViewId {
@@ -108,7 +131,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
 
     fn close(&self) -> Vec<Unstarted<R, D>> {
         let Closed { waiting, tokens, wait_queues } = self.tree.state.lock().close(self.id());
-        self.engine().left_views(waiting.len());
+        self.tree.left(waiting.len());
         wait_queues.iter().for_each(|wait_queue| wait_queue.notify_all());
         tokens.iter().for_each(CancelToken::cancel);
         self.tree.wake_awaiting();
@@ -161,18 +184,40 @@ impl<R: Runner, D: Dispatch> View<R, D> {
 }
 
 impl<R: Runner, D: Dispatch> ViewTree<R, D> {
-    fn new(engine: &Arc<Engine<R, D>>) -> Arc<Self> {
+    fn new(engine: &Arc<Engine<R, D>>, is_lane: bool) -> Arc<Self> {
         let tree = Arc::new(ViewTree {
             engine: Arc::clone(engine),
             next: AtomicU64::new(0),
+            meters: Self::no_meters(),
             state: Mutex::new(State::default()),
+            is_lane,
         });
-        engine.add_views(tree.address(), Arc::downgrade(&tree) as _);
+        // The order of a key is found through `Lanes`.
+        if !is_lane {
+            engine.add_views(tree.address(), Arc::downgrade(&tree) as _);
+        }
         tree
     }
 
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+
+    /// Counts one more task that waits here, if there is room for it where that is `bounded`.
+    pub(super) fn keep(&self, bounded: bool) -> bool {
+        let is_kept = self.engine.keep_in_view(bounded);
+        if is_kept && self.is_lane {
+            self.engine.note_in_order();
+        }
+        is_kept
+    }
+
+    /// So many of them wait no more.
+    pub(super) fn left(&self, tasks: usize) {
+        self.engine.left_views(tasks);
+        if self.is_lane {
+            self.engine.left_order(tasks);
+        }
     }
 
     /// A number for a task.
@@ -191,7 +236,20 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
 
 impl<R: Runner, D: Dispatch> Drop for ViewTree<R, D> {
     fn drop(&mut self) {
-        self.engine.remove_views(self.address());
+        if !self.is_lane {
+            self.engine.remove_views(self.address());
+        }
+    }
+}
+
+/// The order of a key has no task left, and no submitter.
+impl<R: Runner, D: Dispatch> Drop for View<R, D> {
+    fn drop(&mut self) {
+        let Some(lane) = &self.lane else { return };
+        lane.remove(self);
+        let mut state = self.tree.state.lock();
+        state.each(&self.chain[..1], |node| node.is_dropped = true);
+        state.prune(&self.chain);
     }
 }
 
@@ -244,9 +302,22 @@ impl<R: Runner, D: Dispatch> Unstarted<R, D> {
     pub(super) fn retract(self, kind: SubmitErrorKind, cause: Cause) -> Retracted<R::Returned> {
         let Unstarted { item, view, .. } = self;
         let retracted = R::retract(item, kind, cause);
-        let is_returned = matches!(retracted, Retracted::Here(_)) && kind == SubmitErrorKind::Closed;
-        Self::count_unstarted(&view, if is_returned { TaskEnd::Returned } else { TaskEnd::Cancelled });
+        Self::count_unstarted(
+            &view,
+            match (&retracted, kind) {
+                (Retracted::Here(_), SubmitErrorKind::Closed) => TaskEnd::Returned,
+                (Retracted::Here(_) | Retracted::ToCaller, SubmitErrorKind::Dropped) => TaskEnd::Dropped,
+                _ => TaskEnd::Cancelled,
+            },
+        );
         retracted
+    }
+
+    /// Drops a task that has not gone to the pool, for a newer one.
+    pub(super) fn drop_oldest(self) {
+        let view = Arc::clone(&self.view);
+        let retracted = view.engine().catch_user_panic(|| self.retract(SubmitErrorKind::Dropped, Cause::Dropped));
+        retracted.into_iter().for_each(|retracted| view.engine().drop_kept(retracted));
     }
 
     /// The same for a task that has not gone to the pool: returns what its user gets back.
@@ -262,6 +333,9 @@ impl<R: Runner, D: Dispatch> Unstarted<R, D> {
         let Unstarted { item, view, .. } = self;
         let drops = || drop(R::retract(item, SubmitErrorKind::Cancelled, Cause::Cancelled));
         view.engine().catch_user_panic(drops);
+        if view.tree.is_lane {
+            view.engine().note_cancelled_in_order();
+        }
         Self::count_unstarted(&view, TaskEnd::Cancelled);
     }
 }

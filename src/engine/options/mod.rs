@@ -1,5 +1,6 @@
 //! The settings of a pool, which a builder collects and an engine reads.
 
+mod dropped;
 pub(crate) mod extensions;
 pub(crate) mod panic_location;
 #[cfg(feature = "pin")]
@@ -21,7 +22,9 @@ use crate::task::propagated::Propagator;
 
 use extensions::Extensions;
 
-pub use policies::{Nested, OnDrop};
+pub(crate) use dropped::DroppedHandler;
+pub use dropped::{DropReason, Dropped};
+pub use policies::{Nested, OnDrop, Overflow};
 pub use task_panic::TaskPanic;
 pub use worker_thread::WorkerThread;
 
@@ -67,7 +70,11 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) min_workers: usize,
     pub(crate) queue: Option<usize>,
+    pub(crate) overflow: Overflow,
+    pub(crate) dropped_handler: DroppedHandler,
     pub(crate) nested: Nested,
+    /// How many queued tasks per living worker start no other.
+    pub(crate) grow_when: usize,
     pub(crate) shards: Option<usize>,
     pub(crate) balance: Option<Balance>,
     pub(crate) nonblocking: bool,
@@ -98,7 +105,10 @@ impl Default for Options {
             workers: num_cpus::get().clamp(1, MAX_WORKERS),
             min_workers: 1,
             queue: Some(DEFAULT_QUEUE),
+            overflow: Overflow::default(),
+            dropped_handler: DroppedHandler::default(),
             nested: Nested::default(),
+            grow_when: 0,
             shards: None,
             balance: None,
             nonblocking: false,

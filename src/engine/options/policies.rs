@@ -1,4 +1,43 @@
-//! Policies of a pool: what its own tasks may submit, and what dropping it does.
+//! Policies of a pool: what a full one does with a task, what its own tasks may submit, and what dropping it does.
+
+/// What happens to a task that finds no room ([`Builder::overflow`](crate::Builder::overflow)).
+///
+/// The `try_` verbs never wait. `submit_async` and its kin never run a task on the executor's thread, so under
+/// [`CallerRuns`](Self::CallerRuns) they wait.
+///
+/// ```
+/// use formicary::{Overflow, Pool};
+///
+/// assert_eq!(Overflow::default(), Overflow::Block);
+/// let pool = Pool::builder().workers(1).queue(0).overflow(Overflow::Refuse).build()?;
+/// let pause = pool.pause();
+/// pool.submit(|| ())?;
+/// assert!(pool.submit(|| ()).unwrap_err().is_full());
+/// # drop(pause);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The submitter waits for room. The default.
+    #[default]
+    Block,
+    /// The submission is refused, and the task comes back. The same as [`nonblocking`](crate::Builder::nonblocking).
+    Refuse,
+    /// The submitter runs the task, and so submits no other meanwhile. It waits instead while the pool is paused, at a
+    /// [limited view](crate::Limited), whose limit it would exceed, and if it has set a limit on its wait. A pool whose workers have states
+    /// cannot have this policy.
+    ///
+    /// Such a task runs beside those of the workers, beyond the capacity. It counts as submitted, and as completed or panicked, but not as
+    /// running. [`Context::worker`](crate::Context::worker) is a number that no worker has. What it submits to the same pool is queued beyond
+    /// the bound. A shutdown waits for it.
+    CallerRuns,
+    /// The task that has waited longest in the queue is dropped, and the new one takes its place. A keyed task replaces one of its own
+    /// shard. If no task waits that could be dropped, because all that there is room for run, the new task is dropped.
+    DropOldest,
+    /// The new task is accepted and dropped: the submission succeeds, but the task never runs.
+    DropNewest,
+}
 
 /// What a pool's own tasks may submit to it beyond the bound of its queue. See [`Builder::nested`](crate::Builder::nested). It does not
 /// concern forks and scopes on a worker, which need no room.

@@ -40,6 +40,8 @@ pub(crate) struct Threads {
     starting: AtomicUsize,
     /// A copy of [`Registry::min`].
     min: AtomicUsize,
+    /// A copy of the number of [`Registry::callers`].
+    callers: AtomicUsize,
 }
 
 impl Threads {
@@ -53,6 +55,7 @@ impl Threads {
             spawn_failing: AtomicBool::new(false),
             starting: AtomicUsize::new(0),
             min: AtomicUsize::new(min),
+            callers: AtomicUsize::new(0),
         }
     }
 
@@ -62,6 +65,7 @@ impl Threads {
         let out = f(&mut registry);
         self.starting.store(registry.starting, Ordering::Relaxed);
         self.min.store(registry.min, Ordering::Relaxed);
+        self.callers.store(registry.callers.len(), Ordering::Relaxed);
         // ORDERING: Relaxed, see `population`.
         self.population.store(registry.capacity * CAPACITY + registry.staying(), Ordering::Relaxed);
         out
@@ -181,6 +185,18 @@ impl Threads {
     /// How many workers were given up and have not exited.
     pub(crate) fn given_up(&self) -> usize {
         self.registry.lock().given_up.len()
+    }
+
+    /// Adds the calling thread as one that runs a task of its own submission, until [`exited`](Self::exited) and
+    /// [`thread_ended`](Self::thread_ended).
+    pub(crate) fn add_caller(&self) -> WorkerSlot {
+        self.edit(Registry::add_caller)
+    }
+
+    /// How many submitters run their own tasks.
+    pub(crate) fn callers(&self) -> usize {
+        // ORDERING: Relaxed. It changes under the lock of the registry, and who must not miss a change is notified after it.
+        self.callers.load(Ordering::Relaxed)
     }
 
     /// Records that a worker which was allowed to end has ended. Another worker may get its number. Its thread still runs.

@@ -58,6 +58,8 @@ pub(super) struct Registry {
     pub(super) by_number: HashMap<usize, u64>,
     /// The threads of the workers that were given up and have not exited.
     pub(super) given_up: HashSet<u64>,
+    /// The threads of submitters that run their own tasks.
+    pub(super) callers: HashSet<u64>,
     next_serial: u64,
     /// The free ones of the numbers below `numbers`.
     free: Vec<usize>,
@@ -84,6 +86,7 @@ impl Registry {
             handles: BTreeMap::new(),
             by_number: HashMap::new(),
             given_up: HashSet::new(),
+            callers: HashSet::new(),
             next_serial: 0,
             free: Vec::new(),
             numbers: 0,
@@ -119,15 +122,26 @@ impl Registry {
         self.live += 1;
         self.starting += 1;
         self.spawned += 1;
+        let (number, serial) = self.add_thread(ThreadState::Starting);
+        self.by_number.insert(number, serial);
+        WorkerSlot { number, serial, is_inline_worker: false }
+    }
+
+    /// Adds a submitter that is about to run its own task.
+    pub(super) fn add_caller(&mut self) -> WorkerSlot {
+        let (number, serial) = self.add_thread(ThreadState::Running);
+        self.callers.insert(serial);
+        WorkerSlot { number, serial, is_inline_worker: true }
+    }
+
+    fn add_thread(&mut self, state: ThreadState) -> (usize, u64) {
         self.next_serial += 1;
-        let serial = self.next_serial;
-        self.threads.insert(serial, ThreadState::Starting);
+        self.threads.insert(self.next_serial, state);
         let number = self.free.pop().unwrap_or_else(|| {
             self.numbers += 1;
             self.numbers - 1
         });
-        self.by_number.insert(number, serial);
-        WorkerSlot { number, serial, is_inline_worker: false }
+        (number, self.next_serial)
     }
 
     /// Records that the thread exists, if that was not known.
@@ -150,6 +164,9 @@ impl Registry {
     /// Removes a worker that has decided to end. Its thread still runs.
     pub(super) fn retire(&mut self, worker_slot: WorkerSlot) {
         self.free.push(worker_slot.number);
+        if self.callers.remove(&worker_slot.serial) {
+            return;
+        }
         self.retired += 1;
         if self.given_up.remove(&worker_slot.serial) {
             return;

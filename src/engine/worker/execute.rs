@@ -67,6 +67,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
                 match outcome {
                     RunOutcome::Ran => local.tally.completed(),
                     RunOutcome::Cancelled => local.tally.cancelled(),
+                    RunOutcome::Dropped => self.note_late(completion),
                     RunOutcome::Elsewhere | RunOutcome::CancelledBefore => {}
                 }
                 self.report_drop_panic(completion, local.worker);

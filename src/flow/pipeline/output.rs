@@ -99,7 +99,7 @@ impl<T: Send + 'static> Inlet<T> for Output<T> {
 
     fn has_room(&self) -> bool {
         let state = self.state.lock();
-        state.items.len() < ROOM || state.is_closed
+        state.items.len() < ROOM && !state.is_closed
     }
 
     fn end(&self, end: End) {

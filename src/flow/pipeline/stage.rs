@@ -22,7 +22,7 @@ pub(super) trait Inlet<T>: Send + Sync {
     /// Takes an item in, or gives it back where there is no room: then what is before it is told when there is. Called by one thread at
     /// a time. Where nothing more is wanted the item is dropped.
     fn put(&self, x: T) -> Result<(), T>;
-    /// Whether `put` would take one.
+    /// Whether `put` would take one. Not where nothing more is wanted: what is before is abandoned then.
     fn has_room(&self) -> bool;
     /// Nothing comes after this.
     fn end(&self, end: End);
@@ -272,7 +272,7 @@ impl<A: Send + 'static, U: Send + 'static> Inlet<A> for Stage<A, U> {
 
     fn has_room(&self) -> bool {
         let state = self.state.lock();
-        state.inside < self.buffer || Self::is_closed(&state)
+        state.inside < self.buffer && !Self::is_closed(&state)
     }
 
     fn end(&self, end: End) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::histogram::Histogram;
+use crate::engine::options::extensions::Extensions;
 use crate::pool::PoolControl;
 use crate::pool::builder::Builder;
 use crate::queue::Dispatch;
@@ -56,8 +57,13 @@ impl<X> PoolControl<X> {
     /// ```
     #[must_use]
     pub fn latencies(&self) -> Option<Latencies> {
-        self.engine.extensions().get::<LatencyRecorder>().map(|recorder| recorder.latencies())
+        latencies_of(self.engine.extensions())
     }
+}
+
+/// Those of a pool with these extensions, if it measures them.
+pub(crate) fn latencies_of(extensions: &Extensions) -> Option<Latencies> {
+    extensions.get::<LatencyRecorder>().map(|recorder| recorder.latencies())
 }
 
 /// How long the tasks of a pool have waited and run, and how busy its workers were: a snapshot ([`PoolControl::latencies`]).
@@ -160,6 +166,11 @@ impl Latencies {
             busy: self.busy.saturating_sub(earlier.busy),
             alive: self.alive.saturating_sub(earlier.alive),
         }
+    }
+
+    /// How long the workers have been in tasks, all together.
+    pub(crate) fn busy(&self) -> Duration {
+        self.busy
     }
 
     /// The share of their lives that the workers have spent in tasks, 0 to 1: since the pool was built, or in the time of a

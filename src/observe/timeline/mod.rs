@@ -356,6 +356,7 @@ impl Observer for PoolTimeline {
                 let name = match end {
                     TaskEnd::Cancelled => "cancelled",
                     TaskEnd::Returned => "returned",
+                    TaskEnd::Dropped => "dropped",
                     TaskEnd::TakenBack => "taken back",
                     _ => "ended",
                 };

@@ -216,6 +216,12 @@ impl<T> Overflow<T> {
         own.publish(&state);
     }
 
+    /// The same from a thread that is no worker.
+    pub(super) fn push_left_shared(&self, item: T) {
+        let mut shared = self.shared.lock();
+        self.insert_shared(&mut shared, item, DEFAULT_LANE);
+    }
+
     fn push_shared(&self, item: &mut (impl LazyItem<T> + ?Sized), lane: usize) -> Result<(), Refused> {
         let mut shared = self.shared.lock();
         if shared.is_closed {
@@ -224,13 +230,17 @@ impl<T> Overflow<T> {
         if self.max < usize::MAX && shared.lanes.len() + shared.running() >= self.max {
             return Err(Refused::Full);
         }
+        self.insert_shared(&mut shared, item.build(), lane);
+        Ok(())
+    }
+
+    fn insert_shared(&self, shared: &mut Shared<T>, item: T, lane: usize) {
         if !self.is_used() {
             self.count_version();
         }
         shared.accepted += 1;
-        shared.lanes.push(lane, item.build());
-        self.publish(&shared);
-        Ok(())
+        shared.lanes.push(lane, item);
+        self.publish(shared);
     }
 
     /// Takes a task to run inside another one of the worker whose list is `own`, which waits meanwhile. Does not change the count of running

@@ -208,11 +208,15 @@ impl<T: Send + 'static> Queue<T> for ShardedQueue<T> {
         if control.run_limit.is_zero() {
             return None;
         }
-        self.all_from(self.next_in_turn()).find_map(|index| {
-            let shard = &self.shards[index];
-            // It replaces a task that is counted as running.
-            shard.pop_checked(false).inspect(|_| shard.add_finished(1))
-        })
+        // It replaces a task that is counted as running.
+        self.all_from(self.next_in_turn()).find_map(|index| self.shards[index].take_as_ended())
+    }
+
+    fn take_oldest(&self, lane: usize) -> Option<T> {
+        match lane {
+            DEFAULT_LANE => self.all_from(self.next_in_turn()).find_map(|index| self.shards[index].take_as_ended()),
+            lane => self.shards[self.shard_for(lane)].take_as_ended(),
+        }
     }
 
     fn finished(&self, cx: &ShardedCx) {

@@ -69,6 +69,13 @@ impl<T> Shard<T> {
         self.pop_from(&mut self.0.lock_head(), is_stolen)
     }
 
+    /// Pops the oldest task, and counts it as ended.
+    pub(super) fn take_as_ended(&self) -> Option<T> {
+        let item = self.pop_checked(false)?;
+        self.add_finished(1);
+        Some(item)
+    }
+
     #[inline]
     fn pop_from(&self, head: &mut Head<T, ()>, is_stolen: bool) -> Option<T> {
         let item = self.0.pop(head)?;

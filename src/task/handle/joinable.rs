@@ -34,6 +34,8 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     fn can_run(&self) -> bool;
     /// Whether the task belongs to a view.
     fn is_in_view(&self) -> bool;
+    /// See [`TaskState::is_behind_caller`].
+    fn is_behind_caller(&self) -> bool;
     /// See [`TaskState::can_be_run`]. The waiter is the calling thread.
     fn can_be_run(&self) -> bool;
     /// Registers `waiter` as one of several that the end of the task wakes. Returns its entry, or `None` if the task has ended.
@@ -190,6 +192,10 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn can_run(&self) -> bool {
         can_run(self)
+    }
+
+    fn is_behind_caller(&self) -> bool {
+        TaskState::is_behind_caller(self)
     }
 
     fn is_in_view(&self) -> bool {

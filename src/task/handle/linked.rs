@@ -162,6 +162,10 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for Linked<I, T> {
         true
     }
 
+    fn is_behind_caller(&self) -> bool {
+        Joinable::is_behind_caller(&*self.task_state)
+    }
+
     fn can_be_run(&self) -> bool {
         match self.next() {
             Some(next) => next.can_be_run() || next.can_run() && !next.has_started(),

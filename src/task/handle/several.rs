@@ -285,6 +285,9 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return Next::TimedOut;
             }
+            if self.are_behind_caller() {
+                return self.first_left().map_or(Next::NoneLeft, Next::WouldDeadlock);
+            }
             let own = self.pools_left().find(|pool| current_worker::is_inside(*pool));
             let guard = match own.map(|pool| (pool, self.enter_wait(pool, deadline))) {
                 None => None,
@@ -370,6 +373,12 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
         });
         self.tried = found.map_or(self.tried, |index| index.min(self.tried));
         found.is_some()
+    }
+
+    /// Whether all that are left wait for the task that the calling worker is in.
+    fn are_behind_caller(&self) -> bool {
+        let mut left = self.entries.iter().flatten();
+        !self.in_views.is_empty() && left.all(|entry| entry.handle.borrow().task_state.is_behind_caller())
     }
 
     fn first_left(&self) -> Option<usize> {

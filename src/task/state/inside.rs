@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::TaskState;
 use crate::sync::waiter::Waiter;
 use crate::task::current_worker;
+use crate::task::in_view::InView;
 
 /// What a poll on a worker of the task's pool does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,11 @@ impl<I, O> TaskState<I, O> {
     pub(crate) fn can_be_run(&self, waiter: impl FnOnce() -> Waiter) -> bool {
         let Some(view) = self.meta.view() else { return false };
         current_worker::is_inside(self.meta.pool) && !self.has_started() && view.is_up_to_caller(|| false, waiter)
+    }
+
+    /// Whether the task has not started and cannot, before the one that the calling worker is in has ended.
+    pub(crate) fn is_behind_caller(&self) -> bool {
+        self.meta.view().is_some_and(InView::is_behind_caller) && !self.has_started()
     }
 
     /// While `has_next`: runs the tasks that keep the task of a view from its permits, and then the task.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::cancelling::Cancellable;
 use super::task_ref::Permit;
 use crate::cancel::CancelToken;
+use crate::sync::clock;
 use crate::task::current_worker::PoolId;
 use crate::task::in_view::InView;
 use crate::task::propagated::Propagated;
@@ -36,10 +37,19 @@ pub(crate) struct Extra {
     pub(crate) deadline: Option<Instant>,
     /// The name that the user gave the task.
     pub(crate) name: Option<Arc<str>>,
+    /// When a task that has not started is dropped.
+    pub(crate) start_by: Option<Instant>,
     /// The limited view that holds the task until it starts. The task runs under a permit of this view.
     pub(crate) view: Option<InView>,
     /// What the task takes along from its submitter's thread.
     pub(crate) propagated: Option<Propagated>,
+}
+
+impl Extra {
+    #[cold]
+    fn is_late(&self) -> bool {
+        self.start_by.is_some_and(|limit| clock::now() > limit)
+    }
 }
 
 impl<I, O> TaskMeta<I, O> {
@@ -51,6 +61,12 @@ impl<I, O> TaskMeta<I, O> {
     /// When the caller gives up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.extra.as_ref()?.deadline
+    }
+
+    /// Whether it is too late to start the task.
+    #[inline]
+    pub(super) fn is_late(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.is_late())
     }
 
     /// What the task takes along from its submitter's thread.

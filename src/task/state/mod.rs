@@ -37,7 +37,7 @@ use interrupts::Interrupt;
 use packed::Packed;
 
 pub(crate) use cancelling::Cancellable;
-use current::Running;
+pub(crate) use current::Running;
 pub(crate) use current::{SuspendedTask, with_current};
 pub(crate) use heap_job::{JobOwner, heap_job};
 pub(crate) use inside::PollAction;
@@ -137,6 +137,15 @@ impl<I, O> TaskState<I, O> {
         })
     }
 
+    /// The state of a task that runs already, in several steps, and whose result [`produce`](Self::produce) stores.
+    #[cfg(feature = "async")]
+    pub(crate) fn started(input: I, meta: TaskMeta<I, O>) -> Arc<Self> {
+        let task_state = Self::new(input, meta);
+        let input = std::mem::replace(&mut task_state.state.lock().stage, Stage::Running(None));
+        drop(input);
+        task_state
+    }
+
     pub(crate) fn meta(&self) -> &TaskMeta<I, O> {
         &self.meta
     }
@@ -171,7 +180,7 @@ impl<I, O> TaskState<I, O> {
 
     /// Stores the output, which [`Complete::complete`] announces. The output of a detached task is dropped here: on the worker, before
     /// the task counts as ended.
-    fn produce(&self, output: O) {
+    pub(crate) fn produce(&self, output: O) {
         let output = Packed::new(output);
         let mut state = self.state.lock();
         if state.detached {

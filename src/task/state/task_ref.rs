@@ -1,5 +1,6 @@
 //! The worker's side of a task's state: the queue entry, and the announcement of the result.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub enum RunOutcome {
     Ran,
     /// The task was cancelled before it started.
     Cancelled,
+    /// The task had waited too long, and was dropped before it started. [`Completion::take_late`] has what came back, if no caller has it.
+    Dropped,
     /// Another thread has taken the task, and counts it.
     Elsewhere,
     /// Another thread has cancelled the task before, and has counted it.
@@ -52,6 +55,12 @@ impl<I, O> TaskRef<I, O> {
     /// Whether the queued task will run.
     pub(crate) fn liveness(&self) -> Liveness {
         self.0.as_ref().map_or(Liveness::Dead, |task_state| task_state.liveness())
+    }
+
+    /// Whether the task has waited for longer than it may.
+    #[inline]
+    pub(crate) fn is_late(&self) -> bool {
+        self.0.as_ref().is_some_and(|task_state| task_state.meta.is_late())
     }
 
     /// Takes the task back. `kind` is for a waiting caller, `cause` for a handle.
@@ -129,6 +138,9 @@ pub(crate) trait Permit: Send + Sync {
     fn release(self: Arc<Self>);
 }
 
+/// What a task came back as, of any type.
+pub(crate) type Late = Box<dyn Any + Send>;
+
 /// The end of a task: wakes the waiters.
 pub(crate) trait Complete: Send + Sync {
     /// Announces the stored output, or the panic.
@@ -188,6 +200,8 @@ pub struct Completion {
     pending: Option<Pending>,
     /// The panic of a drop, which is not the task's.
     drop_panic: Option<Payload>,
+    /// What a task came back as that had waited too long.
+    late: Option<Late>,
 }
 
 struct Pending {
@@ -248,6 +262,22 @@ impl Completion {
     pub(crate) fn drop_cancelled<T>(&mut self, captured: T) -> RunOutcome {
         self.drop_panic = catch_unwind(AssertUnwindSafe(|| drop(captured))).err();
         RunOutcome::Cancelled
+    }
+
+    /// Keeps what a task came back as that had waited too long.
+    #[cold]
+    pub(crate) fn drop_late<T: Send + 'static>(&mut self, retracted: Retracted<T>) -> RunOutcome {
+        match retracted {
+            Retracted::Here(task) => self.late = Some(Box::new(task)),
+            Retracted::ToCaller => {}
+            Retracted::Gone(outcome) => return outcome,
+        }
+        RunOutcome::Dropped
+    }
+
+    /// Takes what [`drop_late`](Self::drop_late) has kept.
+    pub(crate) fn take_late(&mut self) -> Option<Late> {
+        self.late.take()
     }
 
     /// Takes the panic of a drop, if there was one.

@@ -166,6 +166,9 @@ impl<I, O> TaskState<I, O> {
 
     /// Blocks the calling thread. A worker of the task's pool is counted as blocked. The last one must not block, and makes progress itself.
     fn block<W: WaitFor>(&self, limits: &Limits<'_>, mut awaited: W) -> WaitEnd<W::Output> {
+        if self.is_behind_caller() {
+            return awaited.check().map_or(WaitEnd::WouldDeadlock, WaitEnd::Ready);
+        }
         let runs_what_it_awaits = self.runs_what_it_awaits(limits.deadline);
         loop {
             if runs_what_it_awaits {
