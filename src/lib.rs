@@ -60,6 +60,9 @@
 //! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
 //! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
 //! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order in which they end |
+//! | [`Handle::then`], [`Pool::spawn_after`] | tasks that start when others have ended |
+//! | [`Pool::batched`] | single items in, slices to a function, each item gets its own result |
+//! | [`Pipeline`] | items through stages, each with a pool of its own, bounded between |
 //! | [`Pool::group`] | tasks that fail together |
 //! | [`Pool::race`] | several closures, of which the first success wins |
 //! | [`Pool::join`], [`Pool::join_all`] | two closures, or many, that borrow and may run at the same time: recursive work |
@@ -208,6 +211,14 @@ mod table {
     assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(AsCompleted<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(Dependency: Send, Sync, Clone);
+    assert_impl_all!(Batched<std::cell::Cell<u8>, std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(BatchStats: Send, Sync, Copy);
+    assert_impl_all!(Pipeline<std::cell::Cell<u8>>: Send);
+    assert_impl_all!(PipelineResults<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(PipelineMonitor: Send, Sync, Clone);
+    assert_impl_all!(PipelineStats: Send, Sync, Clone);
+    assert_impl_all!(PipelineError: std::error::Error, Send, Sync);
     assert_impl_all!(Task: Send);
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);

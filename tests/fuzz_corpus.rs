@@ -63,4 +63,4 @@ macro_rules! targets {
     };
 }
 
-targets!(ring stack_pool loop_pool sharded_pool stateful_pool group tokens map);
+targets!(ring stack_pool loop_pool sharded_pool stateful_pool group tokens map pipeline);

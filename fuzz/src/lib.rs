@@ -15,6 +15,7 @@ mod keys;
 mod ledger;
 mod map;
 mod nested;
+mod pipeline;
 mod pool;
 mod ring;
 mod shape;
@@ -36,7 +37,7 @@ use formicary::{Ring, Sharded, Stack};
 type Target = fn(&[u8]);
 
 /// The targets and their names; each has a folder of that name in the corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("ring", |input| plan(input, ring::drive)),
     ("stack_pool", |input| plan(input, pool::drive::<Stack>)),
     ("loop_pool", |input| plan(input, pool::drive::<Ring>)),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("group", |input| plan(input, group::drive)),
     ("tokens", |input| plan(input, tokens::drive)),
     ("map", |input| plan(input, map::drive)),
+    ("pipeline", |input| plan(input, pipeline::drive)),
 ];
 
 /// The most operations of a plan that are carried out.

@@ -48,7 +48,7 @@ use crate::sync::{Arc, Mutex, OnceLock};
 ///   [`on_error`](Self::on_error) says what becomes of what is before it. A pool that is closed, or gives a task back, is a failure too.
 /// - **Cancelling.** By a [`token`](Self::token), or by dropping the results.
 ///
-/// An item costs about ten allocations and three microseconds a stage. For work of less than that, put several items into one.
+/// An item costs several allocations and wake-ups a stage: where the work is a few microseconds, put several items into one.
 ///
 /// ```
 /// use formicary::{Pipeline, Pool};

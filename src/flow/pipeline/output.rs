@@ -142,7 +142,8 @@ impl<T: Send + 'static> OutputControl for Output<T> {
 /// returns.)
 ///
 /// On a worker of a stage's pool, `next` runs tasks of the pipeline while it waits, except those of a
-/// [`StatefulPool`](crate::StatefulPool), whose state is in use.
+/// [`StatefulPool`](crate::StatefulPool), whose state is in use. A wait there is not checked for deadlocks: if a stage is such a pool, or a
+/// view, whose last free worker waits here, it may wait for ever. Take the results outside of the stages' pools.
 ///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
