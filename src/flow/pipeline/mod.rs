@@ -10,7 +10,6 @@ mod stage;
 mod stats;
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::task::Wake;
 
@@ -393,14 +392,12 @@ impl<T: Send + 'static> Pipeline<T> {
     ///
     /// # Errors
     /// As [`for_each`](Self::for_each).
-    pub fn for_each_async(self, mut f: impl FnMut(T) + Send) -> impl Future<Output = Result<(), PipelineError>> + Send {
-        async move {
-            let mut results = self.into_iter();
-            while let Some(result) = results.next_async().await {
-                f(result?);
-            }
-            Ok(())
+    pub async fn for_each_async(self, mut f: impl FnMut(T) + Send) -> Result<(), PipelineError> {
+        let mut results = self.into_iter();
+        while let Some(result) = results.next_async().await {
+            f(result?);
         }
+        Ok(())
     }
 
     /// Runs the pipeline, and collects its results.
