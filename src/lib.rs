@@ -62,6 +62,9 @@
 //! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
 //! | [`With::after`], [`With::at`], [`Pool::submit_every`] | tasks that run at a time, or again and again |
 //! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order in which they end |
+//! | [`Handle::then`], [`Pool::spawn_after`] | tasks that start when others have ended |
+//! | [`Pool::batched`] | single items in, slices to a function, each item gets its own result |
+//! | [`Pipeline`] | items through stages, each with a pool of its own, bounded between |
 //! | [`Pool::group`] | tasks that fail together |
 //! | [`Pool::race`] | several closures, of which the first success wins |
 //! | [`Pool::join`], [`Pool::join_all`] | two closures, or many, that borrow and may run at the same time: recursive work |
@@ -182,8 +185,12 @@ pub use error::{
     AcquireError, BoxError, BuildError, CallError, GroupError, JoinError, SubmitAllError, SubmitError, SubmitErrorKind,
     TaskFailure,
 };
+pub use flow::batch::{BatchStats, Batched};
 pub use flow::breaker::{Breaker, BreakerState, BreakerStats, Errors, Guarded, Judge, Panics, When};
 pub use flow::every::{Every, Overrun, Series};
+pub use flow::pipeline::{
+    Bottleneck, OnError, Pipeline, PipelineError, PipelineMonitor, PipelineResults, PipelineStats, StageStats,
+};
 pub use flow::retry::{
     DeadLetter, DeadLetterStats, DeadLetters, GaveUp, Letters, NoLetters, OncePerKey, Replayed, Retry, RetryError,
     RetryStats, Retrying,
@@ -203,7 +210,9 @@ pub use semaphore::{Acquire, Semaphore, SemaphorePermit};
 #[cfg(feature = "test-util")]
 pub use sync::test_clock::TestClock;
 pub use task::closure::Task;
-pub use task::handle::{AsCompleted, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout};
+pub use task::handle::{
+    AsCompleted, Dependency, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout,
+};
 pub use task::interrupter::Interrupter;
 pub use task::worker::{Context, PanicPolicy, Worker};
 
@@ -223,6 +232,14 @@ mod table {
     assert_impl_all!(PoolWithFunc<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(Handle<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(AsCompleted<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(Dependency: Send, Sync, Clone);
+    assert_impl_all!(Batched<std::cell::Cell<u8>, std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(BatchStats: Send, Sync, Copy);
+    assert_impl_all!(Pipeline<std::cell::Cell<u8>>: Send);
+    assert_impl_all!(PipelineResults<std::cell::Cell<u8>>: Send, Sync);
+    assert_impl_all!(PipelineMonitor: Send, Sync, Clone);
+    assert_impl_all!(PipelineStats: Send, Sync, Clone);
+    assert_impl_all!(PipelineError: std::error::Error, Send, Sync);
     assert_impl_all!(Task: Send);
     assert_impl_all!(PauseGuard: Send, Sync);
     assert_impl_all!(Builder<Closures>: Send);

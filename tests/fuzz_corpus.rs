@@ -63,4 +63,4 @@ macro_rules! targets {
     };
 }
 
-targets!(ring stack_pool loop_pool sharded_pool priority fair stateful_pool group tokens map semaphore timer);
+targets!(ring stack_pool loop_pool sharded_pool priority fair stateful_pool group tokens map semaphore timer pipeline);

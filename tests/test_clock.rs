@@ -4,6 +4,8 @@
 
 #[path = "test_clock/autoscaling.rs"]
 mod autoscaling;
+#[path = "test_clock/flow.rs"]
+mod flow;
 mod support;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ mod keys;
 mod ledger;
 mod map;
 mod nested;
+mod pipeline;
 mod pool;
 mod ring;
 mod semaphore;
@@ -38,7 +39,7 @@ use formicary::{Fair, Priority, Ring, Sharded, Stack};
 type Target = fn(&[u8]);
 
 /// The targets and their names; each has a folder of that name in the corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("ring", |input| plan(input, ring::drive)),
     ("stack_pool", |input| plan(input, pool::drive::<Stack>)),
     ("loop_pool", |input| plan(input, pool::drive::<Ring>)),
@@ -51,6 +52,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("map", |input| plan(input, map::drive)),
     ("semaphore", |input| plan(input, semaphore::drive)),
     ("timer", |input| plan(input, timer::drive)),
+    ("pipeline", |input| plan(input, pipeline::drive)),
 ];
 
 /// The most operations of a plan that are carried out.

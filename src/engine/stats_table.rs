@@ -107,6 +107,7 @@ mod tests {
             closed: 25,
             spawn: 26,
             would_deadlock: 27,
+            too_large: 0,
         };
         let shard = ShardStats { workers: 31, submitted: 32, queued: 33, running: 34, stolen: 35 };
         let stats = Stats {

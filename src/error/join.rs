@@ -31,7 +31,7 @@ pub enum Cause {
     Cancelled,
     /// The task's deadline passed before it started.
     Expired,
-    /// The pool refused the task when its time had come, or was closed before.
+    /// The pool refused the task when it was to enter, or was closed before.
     Refused(SubmitErrorKind),
     /// The worker's state could not be created: the factory's error.
     NoState(SharedError),
@@ -44,11 +44,23 @@ pub enum Cause {
     Dropped,
     /// A timed join has already returned the result.
     Taken,
+    /// A task that this one depends on has no output: its error, unless that was taken.
+    Dependency(Option<Arc<JoinError>>),
+    /// The function of a batch returned too few results.
+    NoResult,
 }
 
 impl JoinError {
     pub(crate) fn new(cause: Cause) -> Self {
         JoinError(cause)
+    }
+
+    /// For a task that depends on one with this error. In a chain it is the first error, so no error nests in proportion to the chain.
+    pub(crate) fn of_dependency(error: Option<JoinError>) -> Self {
+        JoinError(Cause::Dependency(match error {
+            Some(JoinError(Cause::Dependency(first))) => first,
+            error => error.map(Arc::new),
+        }))
     }
 
     pub(crate) const fn would_deadlock() -> Self {
@@ -71,9 +83,10 @@ impl JoinError {
         matches!(self.0, Cause::Panic(_))
     }
 
-    /// Whether the task never ran, because it was cancelled, its deadline passed, `shutdown_now` returned it, or its worker's
-    /// state could not be created ([`is_no_state`](Self::is_no_state)). Also `true` if the token of a call was cancelled while
-    /// its task ran.
+    /// Whether the task never ran, because it was cancelled, its deadline passed, `shutdown_now` returned it, its worker's state
+    /// could not be created ([`is_no_state`](Self::is_no_state)), a task that it depends on failed
+    /// ([`is_dependency`](Self::is_dependency)), or the pool refused it when it was to enter ([`refusal`](Self::refusal)). Also `true` if
+    /// the token of a call was cancelled while its task ran.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -86,7 +99,15 @@ impl JoinError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Cause::Cancelled | Cause::Expired | Cause::Stopped | Cause::NoState(_))
+        matches!(
+            self.0,
+            Cause::Cancelled
+                | Cause::Expired
+                | Cause::Stopped
+                | Cause::NoState(_)
+                | Cause::Dependency(_)
+                | Cause::Refused(_)
+        )
     }
 
     /// Whether the task never ran because its worker's state could not be created.
@@ -150,6 +171,34 @@ impl JoinError {
         matches!(self.0, Cause::WouldDeadlock)
     }
 
+    /// Whether the task never ran because a task that it depends on failed. Then [`source`](Error::source) is that task's error, unless
+    /// somebody has taken it. In a chain of such tasks it is the error of the first.
+    ///
+    /// ```
+    /// let pool = formicary::Pool::new(1)?;
+    /// let fails = pool.spawn(|| -> u32 { std::panic::panic_any("no") })?;
+    /// let error = fails.then_ok(&pool, |n| n + 1).join().unwrap_err();
+    /// assert!(error.is_dependency() && error.is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_dependency(&self) -> bool {
+        matches!(self.0, Cause::Dependency(_))
+    }
+
+    /// Whether the function of a [batch](crate::Batched) returned no result for this item.
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// let pool = Arc::new(formicary::Pool::new(1)?);
+    /// let batched = pool.batched(1, Duration::from_secs(1), |_: Vec<u32>| Vec::<u32>::new());
+    /// assert!(batched.spawn(7)?.join().unwrap_err().is_no_result());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_no_result(&self) -> bool {
+        matches!(self.0, Cause::NoResult)
+    }
+
     /// Whether the pool dropped the task before it started: by its [overflow policy](crate::Builder::overflow), because the task waited longer
     /// than its [`max_queue_time`](crate::With::max_queue_time), or because it could not start at its time ([`refusal`](Self::refusal)).
     ///
@@ -201,6 +250,8 @@ impl JoinError {
             Cause::WouldDeadlock => Cause::WouldDeadlock,
             Cause::Dropped => Cause::Dropped,
             Cause::Taken => Cause::Taken,
+            Cause::Dependency(error) => Cause::Dependency(error.clone()),
+            Cause::NoResult => Cause::NoResult,
         })
     }
 }
@@ -211,13 +262,15 @@ impl fmt::Display for JoinError {
             Cause::Panic(payload) => write!(f, "the task panicked: {}", panic_text(&**payload.lock())),
             Cause::Cancelled => f.write_str("the task was cancelled before it started"),
             Cause::Expired => f.write_str("the task's deadline passed before it started"),
-            Cause::Refused(kind) => write!(f, "the task did not start at its time: {kind}"),
             Cause::NoState(_) => f.write_str("the task was cancelled: its worker's state could not be created"),
             Cause::TimedOut => f.write_str("the call timed out while the task was running"),
             Cause::Stopped => f.write_str("the call was cancelled while the task was running"),
             Cause::WouldDeadlock => f.write_str(WOULD_DEADLOCK),
             Cause::Dropped => f.write_str(DROPPED),
             Cause::Taken => f.write_str("the task's result has already been taken"),
+            Cause::Dependency(_) => f.write_str("the task was cancelled: a task that it depends on failed"),
+            Cause::Refused(kind) => write!(f, "the task was refused when it was to enter: {kind}"),
+            Cause::NoResult => f.write_str("the batch has no result for this item"),
         }
     }
 }
@@ -229,10 +282,11 @@ impl fmt::Debug for JoinError {
 }
 
 impl Error for JoinError {
-    /// The factory's error, if the worker's state could not be created.
+    /// The factory's error, if the worker's state could not be created, or the error of a task that this one depends on.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
             Cause::NoState(source) => Some(&**source),
+            Cause::Dependency(Some(error)) => Some(&**error),
             _ => None,
         }
     }

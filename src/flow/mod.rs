@@ -5,14 +5,19 @@
 
 pub mod autoscale;
 mod base;
+pub(crate) mod batch;
 pub(crate) mod breaker;
 pub(crate) mod config_error;
+mod dependencies;
 pub(crate) mod every;
 #[cfg(feature = "async")]
 mod future;
+pub(crate) mod pipeline;
 mod pools;
 mod repeats;
 pub(crate) mod retry;
+mod room;
+mod sending;
 pub mod sizing;
 mod starts;
 #[cfg(feature = "tower")]
@@ -25,3 +30,5 @@ pub trait Sealed {}
 pub use base::{Base, Judges};
 pub use repeats::Repeats;
 pub use starts::Starts;
+/// A closure on its way into a pool of any dispatch, or into a view of one.
+pub(crate) type Continuation<U> = Box<dyn FnOnce() -> U + Send + 'static>;

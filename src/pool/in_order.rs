@@ -11,7 +11,7 @@ use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
 /// A pool or a view, for the tasks of one key. It accepts what that accepts, and admits it where the tasks of the key wait for their turn.
-pub(super) struct InOrder<P: AnyPool>(P::Lane);
+pub(crate) struct InOrder<P: AnyPool>(P::Lane);
 
 impl<P: AnyPool> InOrder<P> {
     pub(super) fn new(pool: &P, key: u64) -> Self {

@@ -216,7 +216,7 @@ impl<P: AnyPool> WeakWith<P> {
         let start_by = self.max_queue_time.and_then(|limit| due.checked_add(limit));
         let options = TaskOptions { deadline, start_by, due: Some(due), ..options }.in_token();
         let in_view = entrance.and_then(|entrance| entrance.in_view());
-        let task_state = verbs::task_state_in::<P, X>(&engine, in_view, x, options, false);
+        let task_state = verbs::task_state_in(&engine, in_view, x, options, false, P::RUN_HERE);
         let options = engine.options(self.key, mode).with_token(task_state.meta().token.as_ref());
         let tenant = engine.lane_of_tenant(self.tenant.as_ref());
         let options = tenant.as_ref().map_or(options, |lane| options.in_lane(lane.number()));

@@ -9,12 +9,13 @@ use std::time::Instant;
 use super::accepts::{Accepts, AnyPool};
 use super::ready_items::{MOST_AT_A_TIME, ReadyItems, are_at_hand};
 use crate::cancel::{CancelReason, CancelToken};
-use crate::engine::{Engine, SubmitOptions, WaitMode};
+use crate::engine::{Engine, Runner, SubmitOptions, WaitMode};
 use crate::error::{CallError, Cause, JoinError, SubmitAllError, SubmitError};
+use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::handle::Handle;
 use crate::task::in_view::InView;
-use crate::task::state::{Extra, HeldWeight, StackOneshot, TaskMeta, TaskState};
+use crate::task::state::{Extra, HeldWeight, Run, StackOneshot, TaskMeta, TaskState};
 
 /// The options that a task carries.
 #[derive(Clone, Default)]
@@ -190,21 +191,29 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    task_state_in::<P, X>(pool.engine(), pool.in_view(), x, task_options, is_call)
+    task_state_in(pool.engine(), pool.in_view(), x, task_options, is_call, P::RUN_HERE)
+}
+
+/// The same at the entrance of a pool, which does not know what the pool accepts.
+pub(super) fn task_state_at<S: AnyPool, X, O>(
+    pool: &S,
+    x: X,
+    task_options: TaskOptions,
+    is_call: bool,
+    run_here: Option<Run<X, O>>,
+) -> Arc<TaskState<X, O>> {
+    task_state_in(pool.engine(), pool.in_view(), x, task_options, is_call, run_here)
 }
 
 /// The same for a pool of which only the engine is at hand, and what the state keeps of the view.
-pub(super) fn task_state_in<P, X>(
-    engine: &Engine<P::Runner, P::Dispatch>,
+pub(super) fn task_state_in<R: Runner, D: Dispatch, X, O>(
+    engine: &Engine<R, D>,
     view: Option<InView>,
     x: X,
     task_options: TaskOptions,
     is_call: bool,
-) -> Arc<TaskState<X, P::Output>>
-where
-    P: Accepts<X>,
-    X: Send + 'static,
-{
+    run_here: Option<Run<X, O>>,
+) -> Arc<TaskState<X, O>> {
     let TaskOptions { deadline, token, name, start_by, weight, rate_key, due } = task_options;
     let has_options = deadline.is_some() || name.is_some() || start_by.is_some() || weight.is_some();
     let view = view.map(|view| view.with_rate_key(rate_key));
@@ -214,7 +223,7 @@ where
         let weight = weight.map(|_| HeldWeight::default());
         Arc::new(Extra { deadline, name, start_by, view, schedule, propagated, weight })
     });
-    TaskState::new(x, TaskMeta { is_call, token, extra, run_here: P::RUN_HERE, ..TaskMeta::new(engine.id()) })
+    TaskState::new(x, TaskMeta { is_call, token, extra, run_here, ..TaskMeta::new(engine.id()) })
 }
 
 /// Submits the task of a state.

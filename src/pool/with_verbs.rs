@@ -4,6 +4,7 @@ use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
 use super::in_order::InOrder;
+use super::later::Later;
 use super::scheduled::{self, time_from};
 use super::verbs::{self, TaskOptions};
 use super::weight;
@@ -56,7 +57,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     }
 
     /// What the verbs submit to if the tasks of a key are ordered, instead of the pool.
-    pub(super) fn lane(&self) -> Option<InOrder<P>> {
+    pub(crate) fn lane(&self) -> Option<InOrder<P>> {
         self.order.map(|key| InOrder::new(self.pool, key))
     }
 
@@ -186,6 +187,28 @@ impl<'p, P: AnyPool> With<'p, P> {
         let task_state = verbs::task_state(pool, x, task_options, true);
         self.enter(pool, &task_state, mode)?;
         task_state.call().into_result()
+    }
+
+    pub(crate) fn has_no_weight(&self) -> bool {
+        self.weight.is_none()
+    }
+
+    pub(crate) fn pool(&self) -> &'p P {
+        self.pool
+    }
+
+    /// A task of `pool`, which is the pool or a lane of it, that enters later.
+    #[track_caller]
+    pub(crate) fn later_to<Q, X>(&self, pool: &Q, x: X) -> Later<Q::Shared, X, Q::Output>
+    where
+        Q: Accepts<X>,
+        X: Send + 'static,
+    {
+        let has_more = self.after.is_some() || self.at.is_some() || self.weight.is_some();
+        assert!(!has_more, "a task that waits for others has neither a time nor a weight");
+        let tenant = self.tenant_lane();
+        let options = self.options(tenant.as_ref(), None, WaitMode::Forever);
+        Later::new::<Q>(pool.shared(), x, self.task_options().in_token(), options, tenant, self.room_timeout)
     }
 
     /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.

@@ -7,7 +7,6 @@ pub(crate) mod detached_future;
 pub(crate) mod explore;
 pub(crate) mod notifier;
 mod primitives;
-#[allow(dead_code)]
 pub(crate) mod sleep;
 pub(crate) mod spin;
 #[cfg(feature = "test-util")]

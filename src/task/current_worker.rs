@@ -36,7 +36,6 @@ impl PoolId {
     }
 
     /// An id that no pool has.
-    #[cfg(test)]
     pub(crate) fn none() -> Self {
         PoolId { number: u64::MAX, withdrawn: None }
     }

@@ -51,6 +51,10 @@ impl<P: AnyPool> With<'_, P> {
     ///
     /// # Errors
     /// [`SubmitError`], with `make`, if the first run cannot be scheduled.
+    ///
+    /// # Panics
+    /// If the options name a [`weight`](Self::weight).
+    #[track_caller]
     pub fn submit_every<X, M>(&self, every: impl Into<Every>, mut make: M) -> Result<Series, SubmitError<M>>
     where
         P: Accepts<X> + 'static,
@@ -58,6 +62,7 @@ impl<P: AnyPool> With<'_, P> {
         M: FnMut() -> X + Send + 'static,
     {
         let every = every.into();
+        assert!(self.has_no_weight(), "a task that runs again and again has no weight");
         let first: Instant = self.due().unwrap_or_else(|| time_after(clock::now(), every.period()));
         let with = WeakWith::new(self);
         match with.schedule(first, make()) {

@@ -42,6 +42,10 @@ pub(crate) trait Joinable<T>: Cancellable + Send + Sync {
     fn listen(&self, waiter: Waiter) -> Option<u64>;
     /// The same in place of the waiter with the entry `before`. The calling worker still waits for a permit of the task's view, if it does.
     fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64>;
+    /// Registers a waiter for the end, whose place nothing else takes.
+    fn listen_beside(&self, waiter: Waiter) -> Option<u64>;
+    /// Why it has no output, if it has ended without: `Some(None)` where the error was taken.
+    fn failure(&self) -> Option<Option<JoinError>>;
     /// Removes the waiter with this entry.
     fn stop_listening(&self, entry: u64);
     /// See [`TaskState::poll_action`].
@@ -218,6 +222,14 @@ impl<I: Send + 'static, T: Send + 'static> Joinable<T> for TaskState<I, T> {
 
     fn listen(&self, waiter: Waiter) -> Option<u64> {
         TaskState::listen(self, waiter)
+    }
+
+    fn listen_beside(&self, waiter: Waiter) -> Option<u64> {
+        TaskState::listen_beside(self, waiter)
+    }
+
+    fn failure(&self) -> Option<Option<JoinError>> {
+        TaskState::failure(self)
     }
 
     fn relisten(&self, before: Option<u64>, waiter: Waiter) -> Option<u64> {

@@ -1,6 +1,8 @@
 //! Handles: the way to a task's result.
 
+mod awaited;
 mod joinable;
+mod linked;
 mod several;
 mod shared_handle;
 
@@ -18,8 +20,11 @@ use crate::sync::clock::deadline;
 use crate::sync::waiter::Waiter;
 use crate::task::state::{PollAction, TaskState};
 
+pub(crate) use awaited::Awaited;
+pub use awaited::Dependency;
 pub(crate) use joinable::Joinable;
 use joinable::poll_future;
+pub(crate) use linked::Link;
 pub use several::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use shared_handle::SharedHandle;
 
@@ -64,6 +69,10 @@ impl fmt::Display for TaskId {
 
 impl<T: Send + 'static> Handle<T> {
     pub(crate) fn new<I: Send + 'static>(task_state: Arc<TaskState<I, T>>) -> Self {
+        Handle::of(task_state)
+    }
+
+    fn of(task_state: Arc<dyn Joinable<T>>) -> Self {
         // Not one of `sync`'s atomics: loom's cannot be in a static.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Handle { task_state, id: TaskId(NEXT.fetch_add(1, Ordering::Relaxed)) }

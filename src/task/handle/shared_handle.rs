@@ -100,6 +100,11 @@ impl<T: Send + 'static> SharedHandle<T> {
         entry.into_iter().for_each(|entry| self.shared.handle.task_state.stop_listening(entry));
     }
 
+    /// The handle that the clones share.
+    pub(super) fn task_handle(&self) -> &Handle<T> {
+        &self.shared.handle
+    }
+
     pub(super) fn of(handle: Handle<T>) -> Self {
         SharedHandle { shared: Arc::new(Shared { handle, result: OnceLock::new() }), entry: None }
     }

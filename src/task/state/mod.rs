@@ -15,6 +15,7 @@ mod inside;
 mod interrupts;
 mod job_ref;
 mod meta;
+mod outside;
 mod packed;
 mod promise;
 mod reply_spin;
@@ -112,6 +113,8 @@ pub struct TaskState<I, O> {
     state: Mutex<State<I, O>>,
     /// A copy of [`State::is_over`] for waiters that spin.
     over: AtomicBool,
+    /// The task has ended without an output. It is set before the task is over, and stays when the result is taken.
+    failed: AtomicBool,
     meta: TaskMeta<I, O>,
     /// The handle or the caller has asked the task to stop.
     stop_requested: AtomicBool,
@@ -134,6 +137,7 @@ impl<I, O> TaskState<I, O> {
                 is_scheduled,
             }),
             over: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             meta,
             stop_requested: AtomicBool::new(false),
             token: OnceLock::new(),
@@ -198,6 +202,9 @@ impl<I, O> TaskState<I, O> {
     /// Stores the final stage and wakes the waiters. It wakes them without the lock, because a waker is user code.
     fn finish(&self, mut state: MutexGuard<'_, State<I, O>>, stage: Stage<I, O>) {
         debug_assert!(matches!(state.stage, Stage::Empty), "a value would be dropped under the lock");
+        if matches!(stage, Stage::Done(Err(_))) {
+            self.note_failed();
+        }
         state.stage = stage;
         let (waiter, more) = (state.waiter.take(), state.more_waiters.take());
         // ORDERING: Relaxed. A thread that sees the flag takes the lock before it reads anything else.

@@ -159,6 +159,7 @@ impl<I: Send, O: Send> Complete for TaskState<I, O> {
     fn complete(&self, panic: Option<Payload>) {
         self.meta.release_weight();
         let mut state = self.state.lock();
+        let has_panicked = panic.is_some();
         let (result, unwanted) = match (std::mem::replace(&mut state.stage, Stage::Empty), panic) {
             (Stage::Produced(output), None) => (Ok(output), None),
             // The task may have stored an output before it panicked.
@@ -169,8 +170,15 @@ impl<I: Send, O: Send> Complete for TaskState<I, O> {
         // announced before the worker waits for it.
         let _interrupt = state.is_interrupting().then(|| WaitForInterrupt(self));
         if state.detached {
+            // The output of a task that has not panicked was dropped before.
+            if has_panicked {
+                self.note_failed();
+            }
+            let more = state.more_waiters.take();
             drop(state);
             drop(result);
+            // Tasks that depend on this one.
+            more.into_iter().for_each(|more| more.wake_all());
         } else {
             self.finish(state, Stage::Done(result));
         }
