@@ -42,7 +42,7 @@ for file in tests/*.rs tests/suite/*.rs tests/heap/*.rs; do
     fi
 done
 # The standard library and the C library are not instrumented. The flag tells the compiler that this is intended.
-export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" CARGO_TARGET_DIR="${CARGO_TARGET_DIR-target}/tsan"
+export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg formicary_few_dispatches" CARGO_TARGET_DIR="${CARGO_TARGET_DIR-target}/tsan"
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp exitcode=66 ${TSAN_OPTIONS-}"
 # With backtraces, two panics at a time look up names in one table, under a lock of the standard library's uninstrumented part.
 export RUST_BACKTRACE=0
