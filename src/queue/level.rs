@@ -168,9 +168,9 @@ mod tests {
                 turns.went(rank, |_| true);
                 went[rank] += 1;
                 passed[rank] = 0;
-                for below in rank + 1..levels {
-                    passed[below] += 1;
-                    assert!(passed[below] <= 8 * below, "rank {below} of {levels}");
+                for (below, passed) in passed.iter_mut().enumerate().skip(rank + 1) {
+                    *passed += 1;
+                    assert!(*passed <= 8 * below, "rank {below} of {levels}");
                 }
             }
             assert!(went.windows(2).all(|pair| pair[0] + 1 >= pair[1]), "{went:?}");

@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 
 /// What the handler of a pool was given.
 type DroppedInputs = Arc<Mutex<Vec<(usize, DropReason)>>>;
+/// What it has run.
+type Ran = Arc<Mutex<Vec<usize>>>;
 
 /// A pool of one worker with this policy, which adds up its inputs.
 fn function_pool<D: Dispatch>(
     queue: usize,
     overflow: Overflow,
-) -> (PoolWithFunc<usize, D, ()>, Gate, Arc<Mutex<Vec<usize>>>, DroppedInputs) {
+) -> (PoolWithFunc<usize, D, ()>, Gate, Ran, DroppedInputs) {
     let (gate, ran, dropped) = (Gate::new(), Arc::new(Mutex::new(Vec::new())), DroppedInputs::default());
     let (holds, runs, drops) = (gate.clone(), Arc::clone(&ran), Arc::clone(&dropped));
     let pool = PoolWithFunc::builder(move |n: usize| {

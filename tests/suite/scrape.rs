@@ -286,7 +286,7 @@ fn each_metric_has_a_help_text() {
     let _metrics = Metrics::new("described");
     let text = exporter.render();
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE formicary_")).collect();
-    assert_eq!(names.len(), 11, "{names:#?}");
+    assert_eq!(names.len(), 12, "{names:#?}");
     for line in names {
         let (name, kind) = line.split_once(' ').unwrap();
         assert!(text.contains(&format!("# HELP formicary_{name} ")), "{name} has no help text");

@@ -122,7 +122,7 @@ fn each_end_gives_back<P: Accepts<Task, Output = ()>>(subject: Subject<'_, P>) {
     for end in [|| (), || resume_unwind(Box::new("a test's panic"))] {
         // Its state stays as long as this handle.
         let kept = with.spawn(task(end)).unwrap().shared();
-        drop(kept.clone().join());
+        _ = kept.clone().join();
         assert_eq!(subject.budget.available(), ALL);
     }
     assert!(with.run(task(|| resume_unwind(Box::new("a test's panic")))).is_err());

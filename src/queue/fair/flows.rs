@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn start(flows: &mut Flows<u32>) -> u32 {
-        let (lane, task) = flows.pop(true).unwrap();
+        let Some((lane, task)) = flows.pop(true) else { panic!("there is a task") };
         flows.ended(lane);
         task.item
     }
