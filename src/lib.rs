@@ -348,6 +348,7 @@ pub mod variants {}
 mod readme {}
 
 /// Those of the page about flow control.
+#[cfg(all(feature = "async", feature = "rate", feature = "tower"))]
 #[cfg(doctest)]
 #[doc = include_str!("../docs/flow.md")]
 mod flow_page {}
