@@ -6,6 +6,7 @@ cargo run --locked --release -p codesearch -- --count
 cargo run --locked --release -p from_async
 cargo run --locked --release --example fail_fast
 cargo run --locked --release --example recursive_walk
+cargo run --locked --release --example autoscale
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cargo run --locked --release -p ordered -- --out "$scratch/ordered.gz"
