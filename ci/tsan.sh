@@ -14,6 +14,7 @@ declare -A left_out=(
     [fork]="the sanitizer ends a child that starts threads"
     [awaiting]="runs tokio, whose threads synchronise in the standard library's locks"
     [futures]="runs tokio, whose threads and channels synchronise in the standard library's locks"
+    [fair_room]="has futures on tokio, as above"
     [tower]="runs tokio, as above"
     [fuzz_corpus]="has a gate of the standard library's, and runs under AddressSanitizer"
     [interrupts]="has threads that the standard library's scopes join"
