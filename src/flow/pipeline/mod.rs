@@ -101,8 +101,14 @@ struct Parts {
 /// assert_eq!(monitor.stats().pulled, 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct PipelineMonitor(Arc<OnceLock<Arc<Control>>>);
+
+impl Default for PipelineMonitor {
+    fn default() -> Self {
+        PipelineMonitor(Arc::new(OnceLock::new()))
+    }
+}
 
 impl PipelineMonitor {
     /// The figures so far; none before the pipeline has started.
@@ -430,7 +436,7 @@ impl<T: Send + 'static> Pipeline<T> {
         parts.stages.reverse();
         let Parts { source, stages, start, .. } = parts;
         control.set_parts(source, stages);
-        _ = options.monitor.0.set(Arc::clone(&control));
+        _ = options.monitor.0.get_or_init(|| Arc::clone(&control));
         let results = PipelineResults::new(output, Arc::clone(&control));
         if let Some(token) = options.token {
             let watched = Arc::downgrade(&control);
