@@ -2,7 +2,7 @@
 
 use crate::support::allocator::{alone, bytes};
 use crate::support::{Setup, on_every_dispatch};
-use formicary::{Dispatch, Pool, PoolWithFunc, Ring, Task, WorkerPool};
+use formicary::{Dispatch, Fair, Pool, PoolWithFunc, Ring, Task, WorkerPool};
 
 /// One less than a power of two, which the worker makes full: neither a ring nor a list that doubles has room to spare.
 const TASKS: usize = (1 << 14) - 1;
@@ -21,7 +21,8 @@ fn for_each_task<X, P: WorkerPool<X>>(build: impl FnOnce(Setup) -> P, item: impl
 }
 
 fn what_a_task_takes<D: Dispatch>() {
-    let stamp = if D::NAME == Ring::NAME { size_of::<u64>() } else { 0 };
+    // A slot of a ring has a number, and a task of an ordered queue says whether it is within the bound.
+    let stamp = if [Ring::NAME, Fair::NAME].contains(&D::NAME) { size_of::<u64>() } else { 0 };
     let number =
         for_each_task(|setup| setup.on(PoolWithFunc::builder(|_: u64| ())).dispatch::<D>().build().unwrap(), || 7);
     assert_eq!(number, 16 + stamp, "a `u64` and a word");
