@@ -4,8 +4,9 @@ use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool, Item};
 use crate::engine::{Engine, SubmitOptions, ThroughView};
-use crate::error::SubmitError;
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::LazyBatch;
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
@@ -35,6 +36,18 @@ impl<P: AnyPool> AnyPool for InOrder<P> {
 
     fn shared(&self) -> Self::Shared {
         self.0.shared()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn budget(&self) -> Option<Semaphore> {
+        self.0.budget()
+    }
+
+    fn note_refusal(&self, kind: SubmitErrorKind) {
+        self.0.note_refusal(kind);
     }
 
     #[cfg(feature = "async")]

@@ -3,9 +3,10 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool, Item};
-use crate::engine::{Engine, SubmitOptions};
-use crate::error::SubmitError;
+use crate::engine::{Engine, SubmitOptions, ThroughView};
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::queue::LazyBatch;
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
@@ -49,9 +50,16 @@ impl<P: AnyPool> AnyPool for Linked<P> {
         self.0.room().await;
     }
 
-    #[cfg(feature = "tower")]
     fn is_closed(&self) -> bool {
         self.0.is_closed()
+    }
+
+    fn budget(&self) -> Option<Semaphore> {
+        self.0.budget()
+    }
+
+    fn note_refusal(&self, kind: SubmitErrorKind) {
+        self.0.note_refusal(kind);
     }
 
     #[cfg(feature = "async")]
@@ -61,6 +69,10 @@ impl<P: AnyPool> AnyPool for Linked<P> {
 
     fn in_view(&self) -> Option<InView> {
         self.0.in_view()
+    }
+
+    fn through_view(&self) -> Option<ThroughView<P::Runner>> {
+        self.0.through_view()
     }
 
     fn admit<I>(

@@ -12,7 +12,9 @@ use crate::support::tries::{Try, fails, fails_always, on_each_kind};
 use crate::support::waking::block_on;
 use crate::support::{Gate, eventually, on_every_dispatch, quiet_panics};
 use formicary::observe::{Observer, RetryInfo};
-use formicary::{CancelToken, Context, DeadLetters, Dispatch, GaveUp, Pool, PoolWithFunc, Retry, RetryStats};
+use formicary::{
+    CancelToken, Context, DeadLetters, Dispatch, GaveUp, Pool, PoolWithFunc, Retry, RetryStats, Semaphore,
+};
 
 /// No test lasts as long as this.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -24,6 +26,26 @@ fn at_once<E>() -> Retry<E> {
 fn assert_settled(stats: RetryStats) {
     assert_eq!(stats.submitted, stats.succeeded + stats.failed + stats.cancelled, "{stats:?}");
     assert_eq!(stats.waiting, 0, "{stats:?}");
+}
+
+/// An attempt has what its options say of the view: a weight of the view's budget, and a time at which it enters there.
+fn in_a_view<D: Dispatch>() {
+    let pool = Pool::builder().workers(2).dispatch::<D>().build().unwrap();
+    let budget = Semaphore::new(3);
+    let view = pool.limited(1).budget(&budget);
+    let seen = budget.clone();
+    let weighs = view.with().weight(2).retrying(at_once::<()>());
+    assert_eq!(weighs.run(move || Ok(seen.available())).unwrap().unwrap(), 1);
+    assert_eq!(budget.available(), 3);
+    let later = view.with().after(Duration::from_millis(1)).retrying(at_once::<()>());
+    assert_eq!(later.run(|| Ok(7)).unwrap().unwrap(), 7);
+    assert!(view.wait_idle());
+    assert_eq!((view.stats().submitted, view.stats().completed), (2, 2));
+}
+
+#[test]
+fn attempts_keep_to_their_view() {
+    on_every_dispatch!(in_a_view);
 }
 
 /// Each attempt is a task of the pool.

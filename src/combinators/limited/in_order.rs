@@ -6,9 +6,10 @@ use std::future::Future;
 use super::lanes::Lanes;
 use super::view::View;
 use crate::engine::{Engine, Runner, SubmitOptions, ThroughView};
-use crate::error::SubmitError;
+use crate::error::{SubmitError, SubmitErrorKind};
 use crate::pool::{AnyPool, CallFunc, CallTask, Item, Pool, PoolWithFunc, RunWorker, StatefulPool};
 use crate::queue::{Dispatch, LazyBatch};
+use crate::semaphore::Semaphore;
 use crate::sync::Arc;
 use crate::task::in_view::InView;
 use crate::task::worker::Worker;
@@ -60,6 +61,16 @@ impl<R: Runner, D: Dispatch> AnyPool for Lane<R, D> {
     fn engine(&self) -> &Arc<Engine<R, D>> {
         self.view.engine()
     }
+
+    fn is_closed(&self) -> bool {
+        AnyPool::is_closed(&self.view)
+    }
+
+    fn budget(&self) -> Option<Semaphore> {
+        AnyPool::budget(&self.view)
+    }
+
+    fn note_refusal(&self, _kind: SubmitErrorKind) {}
 
     #[cfg(feature = "async")]
     fn reentry(&self) -> Arc<dyn crate::pool::Reentry<Item<Self>>> {
