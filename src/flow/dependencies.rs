@@ -11,7 +11,7 @@ use crate::cancel::{CancelReason, CancelToken};
 use crate::combinators::limited::Limited;
 use crate::error::{Cause, JoinError};
 use crate::flow::Continuation;
-use crate::pool::{Accepts, AnyPool, Later, Pool, PoolWithFunc, StatefulPool, With};
+use crate::pool::{Accepts, Admit, AnyPool, Later, Pool, PoolWithFunc, StatefulPool, With};
 use crate::queue::Dispatch;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::notifier::Notifier;
@@ -115,7 +115,7 @@ impl<P: AnyPool> With<'_, P> {
 
 fn spawn_after<S, X, O, I>(later: Later<S, X, O>, after: I) -> Handle<O>
 where
-    S: AnyPool + Send + 'static,
+    S: Admit,
     X: Send + 'static,
     O: Send + 'static,
     I: IntoIterator,
@@ -238,7 +238,7 @@ impl After {
 /// Waits until the dependencies have ended, and submits the task.
 async fn enter_after<S, I, O>(later: Later<S, I, O>, link: Arc<After>)
 where
-    S: AnyPool + Send + 'static,
+    S: Admit,
     I: Send + 'static,
     O: Send + 'static,
 {

@@ -25,7 +25,7 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let entrance = pool.shared();
+    let entrance = pool.shared().clone();
     Box::new(move |x| {
         let later = Later::at::<P>(entrance.clone(), x);
         let link = Arc::new(Entering(AtomicBool::new(false)));

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::accepts::{Accepts, AnyPool};
+use super::admit::Admit;
 use super::in_order::InOrder;
 use super::later::Later;
 use super::scheduled::{self, time_from};
@@ -74,7 +75,7 @@ impl<'p, P: AnyPool> With<'p, P> {
     {
         let token = task_state.meta().token.as_ref();
         if let Some(weight) = self.weight {
-            let taken = weight::take(self.pool, weight, mode, token);
+            let taken = weight::take(self.pool.shared(), weight, mode, token);
             self.hold(task_state, taken)?;
         }
         let tenant = self.tenant_lane();
@@ -92,7 +93,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         taken: Result<SemaphorePermit, SubmitErrorKind>,
     ) -> Result<(), SubmitError<X>> {
         let permit = taken.map_err(|kind| {
-            self.pool.note_refusal(kind);
+            self.pool.shared().note_refusal(kind);
             task_state.refused(kind)
         })?;
         if let Some(held) = task_state.meta().weight() {
@@ -208,7 +209,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         assert!(!has_more, "a task that waits for others has neither a time nor a weight");
         let tenant = self.tenant_lane();
         let options = self.options(tenant.as_ref(), None, WaitMode::Forever);
-        Later::new::<Q>(pool.shared(), x, self.task_options().in_token(), options, tenant, self.room_timeout)
+        Later::new::<Q>(pool.shared().clone(), x, self.task_options().in_token(), options, tenant, self.room_timeout)
     }
 
     /// Submits the task of a state as a future, which waits for room for at most as long as the options allow.
@@ -227,7 +228,7 @@ impl<'p, P: AnyPool> With<'p, P> {
             let mode = room.map_or(WaitMode::Forever, WaitMode::Until);
             let token = task_state.meta().token.as_ref();
             if let Some(weight) = self.weight {
-                let taken = Box::pin(weight::take_async(self.pool, weight, token)).await;
+                let taken = Box::pin(weight::take_async(self.pool.shared(), weight, token)).await;
                 self.hold(&task_state, taken)?;
             }
             let tenant = self.tenant_lane();
@@ -249,7 +250,7 @@ impl<'p, P: AnyPool> With<'p, P> {
         let ends = room.as_ref().or(token.as_ref());
         if let Some(weight) = self.weight {
             // In a box, so that it adds nothing to the future of a task without a weight.
-            let taken = Box::pin(weight::take_async(self.pool, weight, ends)).await;
+            let taken = Box::pin(weight::take_async(self.pool.shared(), weight, ends)).await;
             self.hold(&task_state, taken)?;
         }
         let options = self.options(tenant.as_ref(), ends, WaitMode::Forever);

@@ -10,12 +10,12 @@
 
 mod accepts;
 mod admission;
+mod admit;
 mod awaiting;
 mod by_number;
 mod dispatch;
 mod entering;
 mod entries;
-mod in_order;
 mod inside;
 mod lanes;
 mod overflow;
@@ -28,7 +28,6 @@ mod rate;
 #[cfg(feature = "async")]
 mod reentry;
 mod scheduled;
-mod shared;
 mod state;
 mod stats;
 pub(crate) mod steering;
