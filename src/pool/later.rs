@@ -29,13 +29,13 @@ pub(crate) struct Later<S: Admit, I, O> {
 }
 
 impl<S: Admit, I, O> Later<S, I, O> {
-    /// A task for `x`, without options, at the entrance of a `P`.
+    /// A task for `x`, without options, at the entrance of a `P`, which its submitter has accepted before.
     pub(crate) fn at<P>(entrance: S, x: I) -> Self
     where
         P: Accepts<I, Shared = S, Runner = S::Runner, Output = O>,
         I: Send + 'static,
     {
-        let options = WaitMode::Forever.into();
+        let options = SubmitOptions::from(WaitMode::Forever).accepted();
         Later::new::<P>(entrance, x, TaskOptions::default(), options, None, None)
     }
 

@@ -326,7 +326,7 @@ impl<T: Send + 'static, R: Send + 'static> Open<T, R> {
         let sent = (core.target.send)(Box::new(move || run.core.process(&run)));
         _ = batch.task.set(sent.awaited());
         DetachedFuture::new(async move {
-            let ended = sent.ended().await;
+            let ended = sent.ended(|entering| entering).await;
             core.deliver(&batch, ended);
         })
         .wake();
