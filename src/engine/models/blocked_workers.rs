@@ -1,4 +1,4 @@
-//! loom models of the count of blocked workers (`task/blocked_workers.rs`).
+//! loom models of the count of blocked workers (`task/blocked_workers/`).
 
 use loom::thread;
 
