@@ -26,7 +26,8 @@ impl<T: Send + 'static> Handle<T> {
     /// result of `f`.
     ///
     /// Until the task has ended, nothing waits on a thread, and `f` is in no queue: `pool` counts it as submitted when it enters, after
-    /// the wait for room, which blocks no thread either. `pool` is a pool of closures or a view of one: that of the task, or another.
+    /// the wait for room, which blocks no thread either; a pool that drops tasks when it is full ([`Overflow`](crate::Overflow)) may drop
+    /// this one, and the handle says so. `pool` is a pool of closures or a view of one: that of the task, or another.
     ///
     /// - [`cancel`](Self::cancel) of the new handle drops `f` at once if it has not started. The first task goes on.
     /// - Dropping the new handle detaches: `f` runs all the same.

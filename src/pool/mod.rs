@@ -7,7 +7,9 @@ mod accepts;
 mod admit;
 mod answered;
 pub(crate) mod builder;
+mod builder_ending;
 mod builder_overflow;
+mod builder_sharded;
 mod builder_threads;
 mod call_func;
 mod call_task;
@@ -33,6 +35,7 @@ mod test_util;
 pub(crate) mod verbs;
 mod weight;
 mod with;
+mod with_submitting;
 mod with_verbs;
 mod worker_pool;
 

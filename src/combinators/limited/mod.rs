@@ -18,6 +18,7 @@ mod entering;
 mod entries;
 mod inside;
 mod lanes;
+mod node;
 mod overflow;
 mod pace;
 mod pool_views;
