@@ -11,8 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use formicary::{
-    Breaker, BreakerState, CancelToken, DeadLetters, Dispatch, Every, GaveUp, Handle, Overrun, Pool, Quota, Retry,
-    TestClock,
+    Breaker, BreakerState, CancelToken, DeadLetters, Dispatch, Every, GaveUp, Handle, Overrun, Quota, Retry, TestClock,
 };
 use support::closures::{assert_quiet, pool};
 use support::{Gate, eventually, on_every_dispatch};

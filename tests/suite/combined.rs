@@ -250,7 +250,7 @@ fn scheduled_weights<D: Dispatch>() {
     assert!(late[0].cancel());
     assert_eq!(budget.available(), 1);
     drop(view);
-    assert_eq!(late[1].is_finished(), true);
+    assert!(late[1].is_finished());
     assert_eq!(budget.available(), 2);
     assert!(pool.shutdown().is_complete());
     assert!(late[2].is_finished());
