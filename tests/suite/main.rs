@@ -75,6 +75,7 @@ mod overflow;
 mod panics;
 mod pin;
 mod pipeline;
+mod pipeline_batches;
 mod priority;
 mod propagating;
 mod race;
