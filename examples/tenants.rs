@@ -70,10 +70,14 @@ fn show<D: Dispatch>(title: &str, label: Label<D>) -> Result<Vec<usize>, Box<dyn
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("{GREEDY_TASKS} tasks of one tenant, then one of each other; {WORKERS} workers. Waits in turns, a turn is a task's time.\n");
+    println!(
+        "{GREEDY_TASKS} tasks of one tenant, then one of each other; {WORKERS} workers. Waits in turns, a turn is a task's time.\n"
+    );
     let stack = show::<Stack>("Stack: first come, first served", |with, _| with)?;
     let ring = show::<Ring>("Ring: first come, first served", |with, _| with)?;
-    show::<Sharded>("Sharded, a key for each tenant: those in other shards get through", |with, tenant| with.key(tenant))?;
+    show::<Sharded>("Sharded, a key for each tenant: those in other shards get through", |with, tenant| {
+        with.key(tenant)
+    })?;
     show::<Priority>("Priority, the greedy one LOW: if you know who it is", |with, tenant| {
         with.priority(if tenant == GREEDY { Level::LOW } else { Level::NORMAL })
     })?;

@@ -42,6 +42,8 @@ use crate::sync::Arc;
 /// - **Back-pressure.** An item is pulled from the source only when the first stage has room for it. So at most as many items are under way as
 ///   all buffers hold, and one more.
 /// - **Order.** A stage passes results on in the order of its items, or as they are done ([`unordered`](Self::unordered)).
+///   It does not process them in order, also on one worker: for that (each writes after the one before) give it a [`buffer`](Self::buffer) of 1,
+///   and the stage before it an order.
 /// - **The source** is pulled on a thread of its own, which ends with it: an iterator may block, and results come out meanwhile.
 /// - **Failures.** The first error or panic, in the order of the items, stops the source and is the last item of the results.
 ///   [`on_error`](Self::on_error) says what becomes of what is before it. A pool that is closed, or gives a task back, is a failure too.

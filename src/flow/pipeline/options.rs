@@ -34,6 +34,9 @@ impl<T: Send + 'static> Pipeline<T> {
     /// The most items that the last stage holds, from when they come in until the next stage takes their results. Default: twice the
     /// capacity that its pool has now, or one [`batch`](Self::batch). More of them even out items that take long, fewer take less memory.
     ///
+    /// With 1, the stage processes an item after the other, in the order in which the stage before passes them on. With more, tasks of a pool
+    /// start in another order at times, whatever its number of workers.
+    ///
     /// ```
     /// let pool = formicary::Pool::new(4)?;
     /// let pipeline = formicary::Pipeline::from(0..100).stage(&pool, |n: u32| n).buffer(1);
