@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use etl::data::expected_cents;
 use etl::store::Store;
@@ -18,7 +19,13 @@ const BATCH: i64 = 3;
 
 /// After how many lines of output a process is killed. The first comes before the CSV is there, the second before a transaction, and then
 /// there is one for each.
-const LINES: [usize; 8] = [1, 3, 30, 2, 4, 300, 500, 1000];
+const LINES: [usize; 8] = [1, 3, 30, 2, 4, 100, 7, 300];
+
+/// How often.
+const KILLS: usize = 32;
+
+/// How much later each time, so that it is at another point of a transaction.
+const LATER: Duration = Duration::from_micros(15);
 
 /// So many processes cannot be done, however late they are killed: nobody reads their output, and a pipe and a reader hold 72 kB, which are
 /// less than 5000 lines.
@@ -70,12 +77,16 @@ fn killed_at_any_time_it_goes_on_where_it_was() {
     within(LIMIT, "etl", || {
         let scratch = Scratch::new();
         let mut before = 0;
-        for (killed, lines) in LINES.into_iter().enumerate() {
+        for (killed, lines) in LINES.into_iter().cycle().take(KILLS).enumerate() {
             let mut child = Killed(command(&scratch.0).stdout(Stdio::piped()).spawn().unwrap());
             let output = BufReader::new(child.0.stdout.take().unwrap());
             let output: Vec<_> = output.lines().take(lines).map(Result::unwrap).collect();
+            let end = Instant::now() + LATER * killed as u32;
+            while Instant::now() < end {
+                std::hint::spin_loop();
+            }
             drop(child);
-            if lines > 1 {
+            if output.len() > 1 {
                 assert_eq!(output[1], format!("from row {before}"));
             }
             let rows = scratch.rows();
