@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,13 +79,14 @@ fn killed_at_any_time_it_goes_on_where_it_was() {
         let mut before = 0;
         for (killed, lines) in LINES.into_iter().cycle().take(KILLS).enumerate() {
             let mut child = Killed(command(&scratch.0).stdout(Stdio::piped()).spawn().unwrap());
-            let output = BufReader::new(child.0.stdout.take().unwrap());
-            let output: Vec<_> = output.lines().take(lines).map(Result::unwrap).collect();
+            let mut reader = BufReader::new(child.0.stdout.take().unwrap());
+            let output: Vec<_> = reader.by_ref().lines().take(lines).map(Result::unwrap).collect();
             let end = Instant::now() + LATER * killed as u32;
             while Instant::now() < end {
                 std::hint::spin_loop();
             }
             drop(child);
+            drop(reader);
             if output.len() > 1 {
                 assert_eq!(output[1], format!("from row {before}"));
             }
