@@ -119,3 +119,4 @@ mod waker_panics;
 mod watchdog;
 mod weights;
 mod without_threads;
+mod woken_workers;
