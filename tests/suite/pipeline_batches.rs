@@ -53,7 +53,11 @@ fn bounded<D: Dispatch>() {
         };
         let results = pipeline.stage(&*pool, hold).buffer(1).into_iter();
         gate.await_arrivals(1);
-        eventually("the batch is full", || results.stats().stages[0].waiting_for_room == waiting);
+        // A batch that is being passed on counts until the next stage has it.
+        eventually("the batch behind it is full", || {
+            let stats = results.stats();
+            (stats.stages[0].left, stats.stages[0].waiting_for_room) == (3, waiting)
+        });
         let stats = results.stats();
         let batch = &stats.stages[0];
         assert_eq!((pulled.get(), stats.pulled), (3 + waiting, 3 + waiting as u64));
