@@ -13,6 +13,7 @@ cargo run --locked --release -p ordered -- --out "$scratch/ordered.gz"
 # gzip itself accepts it.
 gzip -t "$scratch/ordered.gz"
 cargo run --locked -p telemetry
+cargo run --locked -p children
 cargo run --locked --release --example timeline -- "$scratch"
 # Not optimised: SQLite takes a minute to optimise.
 cargo run --locked -p sqlite
