@@ -14,6 +14,7 @@ cargo run --locked --release -p ordered -- --out "$scratch/ordered.gz"
 gzip -t "$scratch/ordered.gz"
 cargo run --locked -p telemetry
 cargo run --locked -p children
+cargo run --locked -p thumbnails
 cargo run --locked --release --example timeline -- "$scratch"
 # Not optimised: SQLite takes a minute to optimise.
 cargo run --locked -p sqlite
