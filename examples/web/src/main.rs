@@ -8,14 +8,16 @@
 //! curl -i localhost:8080/ready            # whether a load balancer may send requests
 //! ```
 //!
-//! - Work that takes too long is stopped (`--deadline`), and so is that of a client that has left.
+//! - Work that takes too long is stopped (`--deadline`), and so is that of a client that has left. What has waited for half of that time
+//!   does not begin.
 //! - What finds no room is refused with `Retry-After`: 429 if it is the client's own requests that wait (`--per-client`, by the header
 //!   `x-client`), 503 if it is those of all (`--queue`).
 //! - `SIGTERM` or Ctrl-C: `/ready` says 503, and the service goes on until the load balancer has noticed (`--lag`). Then it accepts no
 //!   more and answers what it has. What is not done in time (`--drain`) is stopped, and the last line says what it was.
 //!
-//! `tests/load.rs` holds it to that.
+//! `tests/load.rs` holds it to that. `README.md` compares it with the same work on rayon and on tokio's blocking threads.
 
+mod primes;
 mod service;
 
 use std::error::Error;

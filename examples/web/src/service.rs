@@ -8,8 +8,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use formicary::{CancelToken, Context, Fair, Pool, SubmitErrorKind, TenantStats};
+use formicary::{CancelToken, Fair, Pool, SubmitErrorKind, TenantStats};
 use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::primes;
 
 /// In seconds. Longer than the queue takes, which is as long as `--queue` tasks are.
 const RETRY_IN: &str = "1";
@@ -26,7 +28,7 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn routes(self) -> Router {
         Router::new()
-            .route("/primes/{below}", get(primes))
+            .route("/primes/{below}", get(count))
             .route("/metrics", get(|State(service): State<Service>| async move { service.prometheus.render() }))
             .route("/ready", get(ready))
             .with_state(self)
@@ -55,14 +57,16 @@ async fn ready(State(service): State<Service>) -> Response {
     "ready".into_response()
 }
 
-async fn primes(State(service): State<Service>, Path(below): Path<u64>, headers: HeaderMap) -> Response {
+async fn count(State(service): State<Service>, Path(below): Path<u64>, headers: HeaderMap) -> Response {
     let client = headers.get("x-client").and_then(|name| name.to_str().ok()).unwrap_or("anybody").to_owned();
     // The server drops this future, and with it the guard, when the client has left.
     let token = CancelToken::new();
     let _leaving = token.clone().drop_guard();
     let tasks = service.pool.with().tenant(client.as_str()).timeout(service.deadline).token(&token);
+    // One that starts late would take the time of those that can still be done.
+    let tasks = tasks.max_queue_time(service.deadline / 2);
     // Never waits for room: a client that is told to come again can do better than one that hangs.
-    let handle = match tasks.try_spawn(move || count_primes(below)) {
+    let handle = match tasks.try_spawn(move || primes::count(below)) {
         Ok(handle) => handle,
         Err(refusal) if refusal.kind() == SubmitErrorKind::Full => return service.refusal(&client),
         Err(_closed) => return later(StatusCode::SERVICE_UNAVAILABLE, "about to end"),
@@ -73,16 +77,4 @@ async fn primes(State(service): State<Service>, Path(below): Path<u64>, headers:
         Err(error) if error.is_panic() => (StatusCode::INTERNAL_SERVER_ERROR, "a fault of ours").into_response(),
         Err(_never_started) => later(StatusCode::SERVICE_UNAVAILABLE, "not started in time"),
     }
-}
-
-/// Nothing, if the task is told to stop.
-fn count_primes(below: u64) -> Option<u64> {
-    let mut count = 0;
-    for n in 2..below {
-        if n % 1024 == 0 && Context::with(|task| task.is_cancelled()) == Some(true) {
-            return None;
-        }
-        count += u64::from((2..).take_while(|divisor| divisor * divisor <= n).all(|divisor| n % divisor != 0));
-    }
-    Some(count)
 }
