@@ -347,3 +347,43 @@ fn besides() {
     assert_eq!(Arc::strong_count(&owned), 1);
     say("done");
 }
+
+#[test]
+fn a_signal_to_a_child_of_fork_does_nothing_in_it_and_nothing_here() {
+    test("forked", |mut process| {
+        process.expect("drained");
+        assert_eq!(process.end().code(), Some(0));
+    });
+}
+
+#[test]
+#[ignore = "a process of the tests"]
+fn forked() {
+    let ending = shutdown_on_signal().unwrap();
+    // SAFETY: the child calls nothing but functions that a signal handler may call.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: no memory is involved. The alarm ends a child that nobody signals.
+        unsafe {
+            libc::alarm(LIMIT.as_secs() as u32);
+            libc::pause();
+            libc::_exit(7)
+        }
+    }
+    assert_ne!(child, -1, "{}", io::Error::last_os_error());
+    // Again and again: the first may come before the child waits.
+    let mut status = 0;
+    // SAFETY: `status` lives, and the child is this process's own, so its number is until it has been waited for.
+    while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::kill(child, libc::SIGTERM) }, 0);
+        thread::yield_now();
+    }
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status}");
+    // This is the first signal here.
+    // SAFETY: no memory is involved.
+    assert_eq!(unsafe { libc::raise(libc::SIGTERM) }, 0);
+    ending.wait();
+    assert!(!ending.cancel_token().is_cancelled());
+    say("drained");
+}
