@@ -4,9 +4,12 @@
 //! runs a task of it (`call_task.rs`, `call_func.rs`, `run_worker.rs`).
 
 mod accepts;
+mod admit;
 mod answered;
 pub(crate) mod builder;
+mod builder_ending;
 mod builder_overflow;
+mod builder_sharded;
 mod builder_threads;
 mod call_func;
 mod call_task;
@@ -32,15 +35,18 @@ mod test_util;
 pub(crate) mod verbs;
 mod weight;
 mod with;
+mod with_submitting;
 mod with_verbs;
 mod worker_pool;
 
 pub use accepts::Accepts;
 #[cfg(feature = "async")]
-pub(crate) use accepts::Reentry;
-pub(crate) use accepts::{AnyPool, Item};
+pub(crate) use accepts::Item;
+pub(crate) use accepts::{AnyPool, Takes};
+pub(crate) use admit::Admit;
+#[cfg(feature = "async")]
+pub(crate) use admit::Reentry;
 pub(crate) use answered::answered;
-pub(crate) use call_func::CallFunc;
 pub(crate) use call_task::CallTask;
 pub use closures::{Closures, LoopPool, Pool, ShardedPool, StackPool};
 pub use control::PoolControl;
@@ -48,7 +54,6 @@ pub use function::{Function, PoolWithFunc};
 pub(crate) use later::Later;
 pub use linked::Linked;
 pub use pause::PauseGuard;
-pub(crate) use run_worker::RunWorker;
 pub(crate) use scheduled::{WeakWith, time_after};
 pub use stateful::{StatefulPool, States};
 pub use with::With;

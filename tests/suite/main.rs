@@ -25,6 +25,8 @@ mod cancelling_kinds;
 mod capacity;
 mod changing;
 mod closing_races;
+mod combined;
+mod combined_ends;
 mod dependencies;
 mod ending;
 mod errors;

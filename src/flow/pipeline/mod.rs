@@ -1,6 +1,7 @@
 //! Pipelines: items go through stages, each on a pool or view of its own, with bounded room between them.
 //!
-//! `source.rs` pulls items, `stage.rs` has them processed and passes them on, `output.rs` hands the results out. `control.rs` ends all of them.
+//! `source.rs` pulls items, `stage.rs` has them processed and passes them on, `output.rs` hands the results out. `control.rs` ends all of them, with the
+//! `submissions.rs` that are under way.
 
 mod control;
 mod error;
@@ -8,6 +9,7 @@ mod output;
 mod source;
 mod stage;
 mod stats;
+mod submissions;
 
 use std::fmt;
 use std::io;
@@ -22,7 +24,7 @@ use self::control::Control;
 use self::error::Failure;
 use self::output::Output;
 use self::source::Source;
-use self::stage::{AnyStage, Deliver, Inlet, Launch, Outlet, Settings, Stage};
+use self::stage::{AnyStage, Inlet, Launch, Launcher, Outlet, Settings, Stage};
 use crate::cancel::CancelToken;
 use crate::error::{BoxError, JoinError};
 use crate::flow::Continuation;
@@ -250,7 +252,7 @@ impl<T: Send + 'static> Pipeline<T> {
     fn add<U: Send + 'static>(
         self,
         default_buffer: usize,
-        launch: Box<dyn Fn(T, Deliver<U>) -> Launch + Send + Sync>,
+        launch: Launcher<T, U>,
         busy: Option<Arc<Mutex<std::time::Duration>>>,
     ) -> Pipeline<U> {
         let Pipeline { connect, settings: before, stages: number, options } = self;
@@ -476,20 +478,18 @@ fn default_buffer<P: AnyPool>(pool: &P) -> usize {
 }
 
 /// Makes the tasks of a stage.
-fn launcher<A, R, U>(
-    send: Sender<A, R>,
-    check: fn(R) -> Result<U, BoxError>,
-) -> Box<dyn Fn(A, Deliver<U>) -> Launch + Send + Sync>
+fn launcher<A, R, U>(send: Sender<A, R>, check: fn(R) -> Result<U, BoxError>) -> Launcher<A, U>
 where
     A: Send + 'static,
     R: Send + 'static,
     U: Send + 'static,
 {
-    Box::new(move |x, deliver| {
+    Box::new(move |x, deliver, submissions| {
         let sent = send(x);
         let task = sent.awaited();
         let future = DetachedFuture::new(async move {
-            let ended: Result<R, JoinError> = sent.ended().await;
+            let ended: Result<R, JoinError> =
+                sent.ended(|entering| async move { submissions.enter(entering).await }).await;
             deliver(match ended {
                 Ok(output) => check(output).map_err(Failure::Stage),
                 Err(error) => Err(Failure::Task(error)),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::control::Control;
 use super::error::{Failure, PipelineError};
 use super::stats::{StageStats, Waited};
+use super::submissions::Submissions;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -58,6 +59,9 @@ pub(super) struct Launch {
 /// Tells the stage how an item has ended.
 pub(super) type Deliver<U> = Box<dyn FnOnce(Result<U, Failure>) + Send>;
 
+/// Makes the task of an item.
+pub(super) type Launcher<A, U> = Box<dyn Fn(A, Deliver<U>, Arc<Submissions>) -> Launch + Send + Sync>;
+
 pub(super) struct Settings {
     pub(super) is_ordered: bool,
     pub(super) buffer: Option<usize>,
@@ -69,7 +73,8 @@ pub(super) struct Stage<A: Send + 'static, U: Send + 'static> {
     number: usize,
     settings: Settings,
     buffer: usize,
-    launch: Box<dyn Fn(A, Deliver<U>) -> Launch + Send + Sync>,
+    launch: Launcher<A, U>,
+    submissions: Arc<Submissions>,
     busy: Option<Arc<Mutex<Duration>>>,
     next: Arc<dyn Inlet<U>>,
     before: OnceLock<Weak<dyn Outlet>>,
@@ -110,7 +115,7 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
     pub(super) fn new(
         control: &Arc<Control>,
         (settings, default_buffer): (Settings, usize),
-        launch: Box<dyn Fn(A, Deliver<U>) -> Launch + Send + Sync>,
+        launch: Launcher<A, U>,
         busy: Option<Arc<Mutex<Duration>>>,
         next: Arc<dyn Inlet<U>>,
         number: usize,
@@ -135,6 +140,7 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
             buffer: settings.buffer.unwrap_or(default_buffer),
             settings,
             launch,
+            submissions: Arc::clone(control.submissions()),
             busy,
             next,
             before: OnceLock::new(),
@@ -254,7 +260,7 @@ impl<A: Send + 'static, U: Send + 'static> Inlet<A> for Stage<A, U> {
                 stage.ended(number, result);
             }
         });
-        let Launch { task, future } = (self.launch)(x, deliver);
+        let Launch { task, future } = (self.launch)(x, deliver, Arc::clone(&self.submissions));
         let mut state = self.state.lock();
         if Self::is_closed(&state) {
             drop(state);

@@ -137,10 +137,10 @@ where
                     match outcome {
                         Ok(Ok(value)) => return self.succeed(value),
                         Ok(Err(error)) => Failure::Error(error),
-                        Err(error) if is_final(&error) => {
+                        Err(error) if self.is_final(&error) => {
                             return self.give_up(GaveUp::Cancelled, None);
                         }
-                        Err(error) => Failure::Join(error),
+                        Err(error) => error.refusal().map_or(Failure::Join(error), Failure::Refused),
                     }
                 }
             };
@@ -152,7 +152,8 @@ where
             self.of.counters.retried.fetch_add(1, Ordering::Relaxed);
             self.of.base.linked().engine().tell_retried(self.of.options.name.as_deref(), self.failed, delay);
             let waiting = self.of.counters.wait();
-            let end = back_off(self.of.base.linked(), &self.token, next).await;
+            // Boxed, as the next attempt: most tasks need neither, and each would have room for both.
+            let end = Box::pin(back_off(self.of.base.linked(), &self.token, next)).await;
             drop(waiting);
             if let Some(reason) = end {
                 return self.give_up(reason, Some(failure));
@@ -164,7 +165,7 @@ where
                     let Some(attempt) = catch_user_panic(|| B::Pool::attempt(&self.kept)) else {
                         return self.give_up(GaveUp::Permanent, Some(failure));
                     };
-                    match again(&self.of, &mut self.propagated, &self.token, attempt).await {
+                    match Box::pin(again(&self.of, &mut self.propagated, &self.token, attempt)).await {
                         Ok(handle) => Begun::Entered(call, handle),
                         Err(refusal) => Begun::Failed(Failure::Refused(refusal.kind())),
                     }
@@ -198,6 +199,15 @@ where
         };
         let next = clock::deadline(delay).filter(|next| self.until.is_none_or(|until| *next <= until));
         next.map(|next| (delay, next)).ok_or(GaveUp::TimeUp)
+    }
+
+    /// Whether there is no further attempt after an attempt that was not run. One that was late, or had no worker's state, is a failed one;
+    /// so is one that the pool has dropped, unless its handler has it. That, and one that was given back, may be run by whoever has it now.
+    fn is_final(&self, error: &JoinError) -> bool {
+        match error.is_dropped() {
+            true => self.of.base.linked().engine().keeps_dropped(),
+            false => error.is_cancelled() && !error.is_no_state() && !error.is_timed_out(),
+        }
     }
 
     fn succeed(self, value: Value<B, X>) {
@@ -239,12 +249,6 @@ where
     *propagated = pool.engine().capture();
     drop(entered);
     entering
-}
-
-/// Whether there is no further attempt after an attempt that was not run. One that was late, or had no worker's state, is a failed one. One
-/// that the pool has dropped, or given back, may be run by whoever has it now.
-fn is_final(error: &JoinError) -> bool {
-    error.is_dropped() || error.is_cancelled() && !error.is_no_state() && !error.is_timed_out()
 }
 
 /// Why a cancelled token ends the attempts.
