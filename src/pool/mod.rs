@@ -23,6 +23,8 @@ mod in_order;
 mod kind;
 mod later;
 mod linked;
+#[cfg(feature = "signal")]
+mod on_signal;
 mod ordering;
 mod pause;
 mod propagating;
@@ -53,6 +55,8 @@ pub use control::PoolControl;
 pub use function::{Function, PoolWithFunc};
 pub(crate) use later::Later;
 pub use linked::Linked;
+#[cfg(feature = "signal")]
+pub use on_signal::{SignalShutdown, shutdown_on_signal};
 pub use pause::PauseGuard;
 pub(crate) use scheduled::{WeakWith, time_after};
 pub use stateful::{StatefulPool, States};

@@ -77,6 +77,7 @@ mod overflow;
 mod panics;
 mod pin;
 mod pipeline;
+mod pipeline_batches;
 mod priority;
 mod propagating;
 mod race;
