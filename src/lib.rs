@@ -367,7 +367,7 @@ mod flow_page {}
 mod observability {}
 
 /// And those of the guide.
-#[cfg(all(feature = "rate", feature = "test-util"))]
+#[cfg(all(feature = "rate", feature = "signal", feature = "test-util"))]
 #[cfg(doctest)]
 mod guide;
 
