@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod error;
+mod job;
+mod place;
+mod runner;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod store;
+
+pub use error::{BoxError, StoreError, StoreErrorKind};
+pub use job::{Job, Push};
+pub use place::{JobPool, PoolFigures};
+pub use runner::{JobContext, Runner, Running, Stats};
+#[cfg(feature = "sqlite")]
+pub use sqlite::Sqlite;
+pub use store::{Counts, Dead, Lease, Pushed, Reserved, Settle, Store};
