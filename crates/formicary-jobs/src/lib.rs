@@ -5,6 +5,8 @@
 mod error;
 mod job;
 mod place;
+#[cfg(feature = "redis")]
+mod redis;
 mod runner;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -13,6 +15,8 @@ mod store;
 pub use error::{BoxError, StoreError, StoreErrorKind};
 pub use job::{Job, Push};
 pub use place::{JobPool, PoolFigures};
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 pub use runner::{JobContext, Runner, Running, Stats};
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
