@@ -4,6 +4,8 @@
 
 mod error;
 mod job;
+#[cfg(feature = "nats")]
+mod nats;
 mod place;
 #[cfg(feature = "redis")]
 mod redis;
@@ -14,6 +16,8 @@ mod store;
 
 pub use error::{BoxError, StoreError, StoreErrorKind};
 pub use job::{Job, Push};
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub use place::{JobPool, PoolFigures};
 #[cfg(feature = "redis")]
 pub use redis::Redis;

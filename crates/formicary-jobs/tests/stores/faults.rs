@@ -8,7 +8,7 @@ use formicary_jobs::{Counts, Runner, Running, Store};
 
 use crate::support::gate::Gate;
 use crate::support::proxy::Proxy;
-use crate::support::server::{LEASE, LONG, Server, for_each_store, open};
+use crate::support::server::{HASTY, LEASE, LONG, Server, for_each_store, open};
 use crate::support::{Count, count, eventually};
 
 const POLL: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ fn a_runner_survives(fault: impl Fn(&mut Server), end: impl Fn(&mut Server)) {
         let gate = Gate::default();
         let store = server.open();
         store.push(&[count(1)]).unwrap();
-        let (running, _pool) = start(server.open(), LONG, &gate);
+        let (running, _pool) = start(server.open_hasty(LONG), LONG, &gate);
         gate.await_arrivals(1);
         fault(server);
         await_errors(&running, 2);
@@ -70,7 +70,7 @@ fn a_job_whose_lease_ends_in_a_stall_is_not_started_again_by_who_runs_it() {
         let gate = Gate::default();
         let store = server.open_short();
         store.push(&[count(1)]).unwrap();
-        let (running, _pool) = start(server.open_short(), LEASE, &gate);
+        let (running, _pool) = start(server.open_hasty(LEASE), LEASE, &gate);
         gate.await_arrivals(1);
         server.stall();
         // The leases are the server's, by its clock, which goes on.
@@ -93,7 +93,7 @@ fn a_runner_survives_a_cut_of_the_network() {
         let gate = Gate::default();
         let store = server.open();
         store.push(&[count(1), count(2)]).unwrap();
-        let (running, _pool) = start(open(&server.address(Some(proxy.port())), LONG), LONG, &gate);
+        let (running, _pool) = start(open(&server.address(Some(proxy.port())), LONG, HASTY), LONG, &gate);
         gate.await_arrivals(2);
         proxy.cut();
         await_errors(&running, 2);
@@ -117,7 +117,7 @@ fn a_runner_may_start_before_its_server() {
         gate.open();
         server.open().push(&[count(1)]).unwrap();
         server.kill();
-        let (running, _pool) = start(server.open(), LEASE, &gate);
+        let (running, _pool) = start(server.open_hasty(LEASE), LEASE, &gate);
         await_errors(&running, 2);
         server.restart();
         eventually("it runs", || running.stats().completed == 1);

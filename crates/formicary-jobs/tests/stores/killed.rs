@@ -1,8 +1,6 @@
 //! Kill -9 in the middle of 10,000 jobs: of the worker process, of the server, of both; a cut network, a stall, two consumers, a job that kills.
 //! In each run every job has its effect at least once, the one with its key exactly once, and none is lost: counted.
 
-use std::cell::RefCell;
-
 use formicary_jobs::{Counts, Push, Store};
 
 use crate::support::effects::Effects;
@@ -47,12 +45,7 @@ fn all_have_their_effect(
             eventually("jobs run", || effects.runs() >= moment);
             happen(server, proxy.as_ref(), &mut processes, &start);
         }
-        let left = RefCell::new(None);
-        eventually("all jobs are done", || {
-            let counts = store.counts().ok();
-            left.replace(counts);
-            counts == Some(Counts::default())
-        });
+        eventually("all jobs are done", || store.counts().ok() == Some(Counts::default()));
         drop(processes);
         let (runs, with_key) = effects.by_key();
         let total: usize = runs.values().sum();

@@ -51,7 +51,7 @@ fn worker() {
     let pool = Arc::new(Pool::builder().workers(4).build().unwrap());
     let others = Arc::new(pool.limited(2));
     let also = Arc::clone(&effects);
-    let _running = Runner::new(server::open(&store, server::LEASE))
+    let _running = Runner::new(server::open(&store, server::LEASE, server::HASTY))
         .lease(server::LEASE)
         .poll(Duration::from_millis(20))
         .prefetch(60)

@@ -17,6 +17,10 @@ pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// Of everything else.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
+/// Time limits of calls: where a test would fail, and where it waits for a failure.
+pub(crate) const PATIENT: Duration = Duration::from_secs(20);
+pub(crate) const HASTY: Duration = Duration::from_millis(500);
+
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -35,9 +39,14 @@ const KINDS: &[Kind] = &[
     Kind::Nats,
 ];
 
-/// Runs a test with each store, in turn. A server that is not installed is a failure where they are required.
+/// Runs a test with each store, in turn, or with that of the environment variable `FORMICARY_JOBS_ONLY`. A server that is not installed is a
+/// failure where they are required.
 pub(crate) fn for_each_store(test: impl Fn(&mut Server)) {
+    let only = std::env::var("FORMICARY_JOBS_ONLY").ok();
     for &kind in KINDS {
+        if only.as_ref().is_some_and(|only| !format!("{kind:?}").eq_ignore_ascii_case(only)) {
+            continue;
+        }
         if let Some(mut server) = Server::start(kind) {
             println!("with {kind:?}");
             test(&mut server);
@@ -116,12 +125,17 @@ impl Server {
 
     /// The store, with long leases.
     pub(crate) fn open(&self) -> Arc<dyn Store> {
-        open(&self.address(None), LONG)
+        open(&self.address(None), LONG, PATIENT)
     }
 
     /// The store, with leases that end soon.
     pub(crate) fn open_short(&self) -> Arc<dyn Store> {
-        open(&self.address(None), LEASE)
+        open(&self.address(None), LEASE, PATIENT)
+    }
+
+    /// The store, whose calls fail soon.
+    pub(crate) fn open_hasty(&self, lease: Duration) -> Arc<dyn Store> {
+        open(&self.address(None), lease, HASTY)
     }
 
     /// Kills the server as the system would: no chance to write anything.
@@ -171,10 +185,9 @@ fn signal(child: &Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), signal) }, 0);
 }
 
-/// A store by its address, with time limits that are short enough for tests. Only consumers of NATS have a lease of their own.
-pub(crate) fn open(address: &str, lease: Duration) -> Arc<dyn Store> {
+/// A store by its address. Only consumers of NATS have a lease of their own.
+pub(crate) fn open(address: &str, lease: Duration, limit: Duration) -> Arc<dyn Store> {
     let _ = lease;
-    let limit = Duration::from_millis(500);
     match address.split_once(':').unwrap() {
         ("file", path) => Arc::new(Sqlite::open(path).unwrap().busy_timeout(limit).unwrap()),
         #[cfg(feature = "redis")]
