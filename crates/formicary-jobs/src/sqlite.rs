@@ -241,15 +241,15 @@ impl Store for Sqlite {
 
     fn settle(&self, ends: &[(Lease, Settle)]) -> Result<Vec<bool>, StoreError> {
         self.write(|transaction, now| {
-            // Of the right reservation, whatever has become of the lease since: the work is done.
-            let mut done = transaction.prepare_cached("DELETE FROM jobs WHERE id = ?1 AND reservation = ?2")?;
+            // Whoever has the lease by now: the work is done.
+            let mut done = transaction.prepare_cached("DELETE FROM jobs WHERE id = ?1")?;
             let mut change = transaction.prepare_cached(
                 "UPDATE jobs SET state = ?3, due = ?4, attempt = attempt + ?5, error = ?6
                 WHERE id = ?1 AND reservation = ?2 AND state = 1",
             )?;
             let mut settle = |(Lease { id, token }, end): &(Lease, Settle)| {
                 let changed = match end {
-                    Settle::Done => done.execute([id, token])?,
+                    Settle::Done => done.execute([id])?,
                     Settle::Release => change.execute(params![id, token, 0, now, -1, ""])?,
                     Settle::Retry { after, error } => {
                         change.execute(params![id, token, 0, now.saturating_add(milliseconds(*after)), 0, error])?

@@ -23,7 +23,7 @@ pub enum Pushed {
     Duplicate,
 }
 
-/// The right to run a job, until its lease ends. It is void when the job has been reserved again.
+/// The right to run a job, until the lease ends and the job is reserved again: then this one is void.
 ///
 /// ```
 /// use formicary_jobs::Lease;
@@ -200,8 +200,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`].
     fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<bool>, StoreError>;
 
-    /// Ends reservations. `false` for a lease that is void: the job is somebody else's, or ended. `Done` also succeeds when the lease has
-    /// ended and nobody has reserved the job since.
+    /// Ends reservations. `false` for a lease that is void, because it ended, or its job did. `Done` succeeds also with a void lease: the
+    /// work is done, whoever has reserved the job since.
     ///
     /// # Errors
     /// [`StoreError`]. The same call may be repeated.

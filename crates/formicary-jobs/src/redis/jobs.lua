@@ -53,9 +53,9 @@ end
 
 local function settle(id, token, how, after, error)
     if how == 'done' then
-        -- Of the right reservation, whatever has become of the lease since: the work is done.
-        local kind, reservation = unpack(redis.call('HMGET', job(id), 'kind', 'reservation'))
-        if reservation ~= token then
+        -- Whoever has the lease by now: the work is done.
+        local kind = redis.call('HGET', job(id), 'kind')
+        if not kind then
             return 0
         end
         redis.call('ZREM', p .. 'leases', id)

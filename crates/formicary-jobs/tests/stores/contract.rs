@@ -81,9 +81,21 @@ fn a_job_whose_lease_ended_is_ready_again_and_the_lease_is_void() {
         });
         assert_eq!((again[0].lease.id.as_str(), again[0].attempt), (first.lease.id.as_str(), 2));
         assert!(!settle(&*store, &first.lease, retry()), "it is not the holder of the first lease's any more");
-        assert_eq!(store.extend(&[first.lease.clone()], LONG).unwrap(), [false]);
+        assert_eq!(store.extend(std::slice::from_ref(&first.lease), LONG).unwrap(), [false]);
         assert_eq!(store.counts().unwrap().reserved, 1);
         assert!(settle(&*store, &again[0].lease, Settle::Done));
+    });
+}
+
+#[test]
+fn work_that_is_done_is_done_whoever_has_the_lease_by_then() {
+    for_each_store(|server| {
+        let store = server.open_short();
+        store.push(&[count(1)]).unwrap();
+        let first = reserve_one(&*store, LEASE);
+        eventually("somebody else reserves it", || !store.reserve("count", 1, LONG).unwrap().is_empty());
+        assert!(settle(&*store, &first.lease, Settle::Done));
+        assert_eq!(store.counts().unwrap(), Counts::default());
     });
 }
 
