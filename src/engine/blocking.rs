@@ -72,9 +72,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             return Ok(());
         }
         let has_fallback = self.runner.spare_state().is_some();
-        match blocked_workers::enter_wait_for_room(self.id(), options.deadline(), has_fallback) {
-            Ok(guard) => self.wait_in_queue(item, options, &guard)?,
-            Err(blocked_workers::WouldDeadlock) => self.make_room(item, options.lane)?,
+        loop {
+            let entered = match blocked_workers::enter_wait_for_room(self.id(), options.deadline(), has_fallback) {
+                Ok(guard) => self.wait_in_queue(item, options, &guard),
+                Err(blocked_workers::WouldDeadlock) => self.make_room(item, options.lane),
+            };
+            match entered {
+                Err(SubmitErrorKind::WouldDeadlock) if blocked_workers::recheck(self.id()) => {}
+                entered => break entered?,
+            }
         }
         // After it has left the wait queue: this thread may become an inline worker, which the next submitters need not wait for.
         self.ensure_workers();
@@ -166,7 +172,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let _listening = options.token.map(|token| token.listen(me.clone()));
         let Some(node) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
         let mut may_park_first = self.has_backlog() && !IS_CHECKED;
-        while !self.retry_from_wait_queue(item, options, &node)? {
+        loop {
+            let round = guard.look();
+            if self.retry_from_wait_queue(item, options, &node)? {
+                return Ok(());
+            }
             if may_park_first && node.is_head() {
                 may_park_first = false;
                 let end = clock::now() + PARK_WITHOUT_NOTIFICATION;
@@ -180,9 +190,9 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             if let Some(kind) = options.end() {
                 return Err(kind);
             }
+            guard.confirm(round);
             node.wait(options.deadline());
         }
-        Ok(())
     }
 
     /// Whether a full queue keeps the workers busy for longer than [`PARK_WITHOUT_NOTIFICATION`].

@@ -1,7 +1,7 @@
 //! Which pools the calling thread works for, and what it can do for them.
 //!
 //! A worker that uses its own pool inside a task must not wait for itself. Where possible it runs the task that it waits for
-//! ([`run_here`]); otherwise it blocks, unless it is the last that could make progress (`blocked_workers.rs`).
+//! ([`run_here`]); otherwise it blocks, unless it is the last that could make progress (`blocked_workers/`).
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -118,3 +118,4 @@ mod waker_panics;
 mod watchdog;
 mod weights;
 mod without_threads;
+mod woken_workers;

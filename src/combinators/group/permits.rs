@@ -130,6 +130,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
                 Err(_) if self.have_all_started() => blocked_workers::enter_wait_regardless(self.engine.id()),
                 // A task was added since.
                 Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
+                Err(_) if blocked_workers::recheck(self.engine.id()) => continue,
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
             };
             node.wait(shared.token.deadline());

@@ -1,4 +1,4 @@
-//! loom models of the count of blocked workers (`task/blocked_workers.rs`).
+//! loom models of the count of blocked workers (`task/blocked_workers/`).
 
 use loom::thread;
 
@@ -72,5 +72,41 @@ fn a_task_in_flight_is_waited_for() {
             worker.leave();
         }
         dispatcher.join().unwrap();
+    });
+}
+
+/// A worker that only just still counts as blocked, because its wait is over already, does not have the last one refused.
+#[test]
+fn a_worker_that_leaves_is_not_blocked() {
+    explore(3, || {
+        let blocked = Arc::new(BlockedWorkers::new());
+        let worker = blocked.enter(1, || 2, false).unwrap();
+        let leaving = thread::spawn(move || worker.leave());
+        let last = blocked.enter(0, || 2, false);
+        assert!(last.is_ok() || blocked.recheck(|| 2), "refused");
+        leaving.join().unwrap();
+    });
+}
+
+/// A worker that waits on confirms it, once it has looked, and the last one is refused.
+#[test]
+fn a_worker_that_waits_on_confirms_it() {
+    explore(3, || {
+        let (blocked, is_over) = (Arc::new(BlockedWorkers::new()), Arc::new(AtomicUsize::new(0)));
+        let other = (Arc::clone(&blocked), Arc::clone(&is_over));
+        let worker = blocked.enter_regardless(1, || 2);
+        let (asking, over) = other;
+        let last = thread::spawn(move || {
+            assert!(asking.enter(0, || 2, false).is_err());
+            assert!(!asking.recheck(|| 2), "it waits");
+            over.store(1, Ordering::SeqCst);
+        });
+        while is_over.load(Ordering::SeqCst) == 0 {
+            let round = worker.look();
+            worker.confirm(round);
+            loom::thread::yield_now();
+        }
+        worker.leave();
+        last.join().unwrap();
     });
 }

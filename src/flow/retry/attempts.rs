@@ -152,7 +152,8 @@ where
             self.of.counters.retried.fetch_add(1, Ordering::Relaxed);
             self.of.base.linked().engine().tell_retried(self.of.options.name.as_deref(), self.failed, delay);
             let waiting = self.of.counters.wait();
-            let end = back_off(self.of.base.linked(), &self.token, next).await;
+            // Boxed, as the next attempt: most tasks need neither, and each would have room for both.
+            let end = Box::pin(back_off(self.of.base.linked(), &self.token, next)).await;
             drop(waiting);
             if let Some(reason) = end {
                 return self.give_up(reason, Some(failure));
@@ -164,7 +165,7 @@ where
                     let Some(attempt) = catch_user_panic(|| B::Pool::attempt(&self.kept)) else {
                         return self.give_up(GaveUp::Permanent, Some(failure));
                     };
-                    match again(&self.of, &mut self.propagated, &self.token, attempt).await {
+                    match Box::pin(again(&self.of, &mut self.propagated, &self.token, attempt)).await {
                         Ok(handle) => Begun::Entered(call, handle),
                         Err(refusal) => Begun::Failed(Failure::Refused(refusal.kind())),
                     }

@@ -303,6 +303,9 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
                     }
                     // A task of another pool may end the wait.
                     if self.pools_left().all(|other| other == pool) {
+                        if blocked_workers::recheck(pool) {
+                            continue;
+                        }
                         return self.first_left().map_or(Next::NoneLeft, Next::WouldDeadlock);
                     }
                     None

@@ -187,7 +187,7 @@ impl<I, O> TaskState<I, O> {
                         return WaitEnd::WouldDeadlock;
                     } else if limits.is_younger && self.has_started() {
                         blocked_workers::enter_wait_regardless(self.meta.pool)
-                    } else if current_worker::help(self.meta.pool) {
+                    } else if current_worker::help(self.meta.pool) || blocked_workers::recheck(self.meta.pool) {
                         continue;
                     } else {
                         return WaitEnd::WouldDeadlock;
@@ -196,6 +196,7 @@ impl<I, O> TaskState<I, O> {
             };
             let waiter = guard.waiter();
             let end = loop {
+                let round = guard.look();
                 if let Some(output) = awaited.check_or_listen(&waiter) {
                     return WaitEnd::Ready(output);
                 } else if let Some(reason) = limits.token.and_then(CancelToken::reason) {
@@ -205,6 +206,7 @@ impl<I, O> TaskState<I, O> {
                 } else if guard.is_evicted() || runs_what_it_awaits && self.must_run_again() {
                     break None;
                 }
+                guard.confirm(round);
                 park(earlier(limits.deadline, limits.token.and_then(CancelToken::deadline)));
             };
             // A caller that waits again and again must not leave more and more entries.

@@ -3,6 +3,11 @@
 //! A worker may block only while some other thread can still make progress, so blocked workers are counted. The last one gets
 //! [`WouldDeadlock`] instead. A wait with a deadline ends by itself and is not counted. When fewer threads can make progress, blocked
 //! workers are evicted: they count as active again and must stop waiting.
+//!
+//! A worker counts as blocked for a moment longer than it is: from its wake-up, or from the end of what it waits for, until it has noticed. So a
+//! refusal is certain only after all have looked again (`recheck.rs`).
+
+mod recheck;
 
 use std::collections::BTreeMap;
 use std::task::{Wake, Waker};
@@ -10,7 +15,9 @@ use std::time::Instant;
 
 use super::current_worker::{CurrentPool, PoolId, inside};
 use crate::sync::waiter::Waiter;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Thread, current};
+
+pub(crate) use recheck::recheck;
 
 /// The worker must not block, because no other thread could make progress.
 #[derive(Debug)]
@@ -114,6 +121,10 @@ pub(crate) struct BlockedWorker {
     /// Whether the worker counts as blocked. It is changed under the lock, and stays false once it is.
     is_counted: AtomicBool,
     is_evicted: AtomicBool,
+    /// The last round ([`Inner::rounds`]) in which it was asked whether it still waits, and the last in which it has confirmed that. They are
+    /// changed under the lock.
+    asked: AtomicU64,
+    confirmed: AtomicU64,
 }
 
 impl BlockedWorker {
@@ -121,15 +132,21 @@ impl BlockedWorker {
     /// otherwise the thread that ends the wait could be refused a wait that this worker will end. Takes the lock of the pool's blocked
     /// workers.
     pub(crate) fn end(&self) {
-        self.leave();
+        self.leave_because(true);
         self.thread.unpark();
     }
 
     /// Stops counting the worker as blocked.
     pub(crate) fn leave(&self) {
+        self.leave_because(false);
+    }
+
+    fn leave_because(&self, has_ended: bool) {
         // ORDERING: Relaxed. A thread that reads false has nothing to do: the thread that stored it has removed the worker.
         if self.is_counted.load(Ordering::Relaxed) {
-            self.pool.lock().remove(self);
+            let mut inner = self.pool.lock();
+            inner.remove(self);
+            inner.ended += u64::from(has_ended);
         }
     }
 
@@ -167,8 +184,12 @@ struct Inner {
     with_fallback: BTreeMap<u64, Arc<BlockedWorker>>,
     /// The same for [`Fallback::AskAgain`].
     asking_again: BTreeMap<u64, Arc<BlockedWorker>>,
-    /// The number of those with [`Fallback::None`].
-    without_fallback: usize,
+    /// The same for [`Fallback::None`].
+    without_fallback: BTreeMap<u64, Arc<BlockedWorker>>,
+    /// How many waits another thread has ended.
+    ended: u64,
+    /// How often all were asked whether they still wait.
+    rounds: u64,
     /// Threads that are about to queue a task that no other thread can. Each counts as one more worker that does not block.
     inflight: usize,
 }
@@ -213,6 +234,8 @@ impl BlockedWorkers {
             pool: Arc::clone(&self.0),
             is_counted: AtomicBool::new(true),
             is_evicted: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
         });
         inner.next_ticket += 1;
         inner.insert(&worker);
@@ -249,7 +272,15 @@ impl BlockedWorkers {
 impl Inner {
     /// The number of workers that are blocked.
     fn blocked(&self) -> usize {
-        self.with_fallback.len() + self.asking_again.len() + self.without_fallback
+        self.with_fallback.len() + self.asking_again.len() + self.without_fallback.len()
+    }
+
+    fn list(&mut self, fallback: Fallback) -> &mut BTreeMap<u64, Arc<BlockedWorker>> {
+        match fallback {
+            Fallback::Own => &mut self.with_fallback,
+            Fallback::AskAgain => &mut self.asking_again,
+            Fallback::None => &mut self.without_fallback,
+        }
     }
 
     /// Whether no thread could make progress if one more worker blocked.
@@ -258,11 +289,7 @@ impl Inner {
     }
 
     fn insert(&mut self, worker: &Arc<BlockedWorker>) {
-        match worker.fallback {
-            Fallback::Own => _ = self.with_fallback.insert(worker.ticket, Arc::clone(worker)),
-            Fallback::AskAgain => _ = self.asking_again.insert(worker.ticket, Arc::clone(worker)),
-            Fallback::None => self.without_fallback += 1,
-        }
+        self.list(worker.fallback).insert(worker.ticket, Arc::clone(worker));
     }
 
     fn remove(&mut self, worker: &BlockedWorker) {
@@ -271,11 +298,7 @@ impl Inner {
             return;
         }
         worker.is_counted.store(false, Ordering::Relaxed);
-        match worker.fallback {
-            Fallback::Own => _ = self.with_fallback.remove(&worker.ticket),
-            Fallback::AskAgain => _ = self.asking_again.remove(&worker.ticket),
-            Fallback::None => self.without_fallback -= 1,
-        }
+        self.list(worker.fallback).remove(&worker.ticket);
     }
 
     /// Evicts this worker. Returns whether there was one.
