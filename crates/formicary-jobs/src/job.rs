@@ -80,12 +80,18 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 /// # Ok::<(), formicary_jobs::StoreError>(())
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Push {
-    pub(crate) kind: String,
-    pub(crate) version: u32,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) key: Option<String>,
-    pub(crate) attempts: u32,
+    /// The name of its type.
+    pub kind: String,
+    /// The version of the payload.
+    pub version: u32,
+    /// What the handler decodes.
+    pub payload: Vec<u8>,
+    /// See [`Push::key`].
+    pub key: Option<String>,
+    /// See [`Push::attempts`].
+    pub attempts: u32,
 }
 
 impl Push {
