@@ -6,7 +6,7 @@ use std::time::Duration;
 use formicary::Pool;
 use formicary_jobs::{Counts, Push, Runner};
 
-use crate::support::gate::Gate;
+use crate::support::gate::{Gate, OpenAtEnd};
 use crate::support::server::{LONG, for_each_store};
 use crate::support::{Count, Other, count, eventually, other};
 
@@ -28,6 +28,7 @@ fn what_has_not_begun_goes_back_at_once_when_a_runner_is_shut_down() {
         eventually("all are reserved", || store.counts().unwrap().reserved == 10);
         std::thread::scope(|scope| {
             let ending = scope.spawn(|| running.shutdown());
+            let _open = OpenAtEnd(gate.clone());
             let mut back = Vec::new();
             eventually("nine can be reserved by others while the first runs", || {
                 back.extend(store.reserve("count", 20, LONG).unwrap());

@@ -38,3 +38,12 @@ impl Gate {
         changed.notify_all();
     }
 }
+
+/// Opens a gate also when its test fails, so that what waits at the gate does not hold up the failure.
+pub(crate) struct OpenAtEnd(pub(crate) Gate);
+
+impl Drop for OpenAtEnd {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
