@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
@@ -32,6 +32,12 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS keys_until ON keys (until);
 ";
 
+/// How long a call waits for another process.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Between two attempts to get the right to write.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
+
 const EXPIRE: &str = "
     UPDATE jobs SET
         error = 'the lease ended in attempt ' || attempt || ': its process died or stalled',
@@ -59,6 +65,8 @@ const EXPIRE: &str = "
 pub struct Sqlite {
     connection: Mutex<Connection>,
     keep_keys: Duration,
+    /// How long a call waits for the right to write.
+    limit: Duration,
 }
 
 impl Sqlite {
@@ -92,30 +100,24 @@ impl Sqlite {
     }
 
     fn with(connection: Connection) -> Result<Self, StoreError> {
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(LIMIT)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.execute_batch(SCHEMA)?;
-        Ok(Sqlite { connection: Mutex::new(connection), keep_keys: Duration::from_secs(24 * 60 * 60) })
+        Ok(Sqlite { connection: Mutex::new(connection), keep_keys: Duration::from_secs(24 * 60 * 60), limit: LIMIT })
     }
 
-    /// How long a call waits while another process writes; 5 seconds unless said otherwise. Keep it below a third of the leases.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the limit is too long for SQLite, some 24 days.
+    /// How long a write waits while another process writes; 5 seconds unless said otherwise. Keep it below a third of the leases.
     ///
     /// ```
     /// use std::time::Duration;
     ///
-    /// let store = formicary_jobs::Sqlite::in_memory()?.busy_timeout(Duration::from_secs(1))?;
+    /// let store = formicary_jobs::Sqlite::in_memory()?.busy_timeout(Duration::from_secs(1));
     /// # Ok::<(), formicary_jobs::StoreError>(())
     /// ```
-    pub fn busy_timeout(self, limit: Duration) -> Result<Self, StoreError> {
-        let milliseconds = i32::try_from(limit.as_millis()).map_err(|_| {
-            StoreError::new(StoreErrorKind::Invalid, format!("a busy timeout of {limit:?} is too long"))
-        })?;
-        self.lock().busy_timeout(Duration::from_millis(milliseconds.unsigned_abs().into()))?;
-        Ok(self)
+    pub fn busy_timeout(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// How long a key is remembered, from the push; a day unless said otherwise.
@@ -156,10 +158,30 @@ impl Sqlite {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for the right to write. SQLite's own wait sleeps for longer each time, up to 0.1 s, and so hardly ever wins against a process that
+    /// writes all the time.
+    fn begin<'a>(&self, connection: &'a Connection) -> rusqlite::Result<Transaction<'a>> {
+        let start = Instant::now();
+        connection.busy_timeout(Duration::ZERO)?;
+        let begun = loop {
+            match Transaction::new_unchecked(connection, TransactionBehavior::Immediate) {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < self.limit =>
+                {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                begun => break begun,
+            }
+        };
+        // Reads hardly ever wait: for a recovery after a crash.
+        connection.busy_timeout(LIMIT)?;
+        begun
+    }
+
     /// A transaction that has the right to write from its beginning: one that would have to wait for it in the middle fails instead.
     fn write<T>(&self, f: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let connection = self.lock();
+        let transaction = self.begin(&connection)?;
         let now = transaction.query_row("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)", [], |row| row.get(0))?;
         let result = f(&transaction, now)?;
         transaction.commit()?;

@@ -189,7 +189,7 @@ fn signal(child: &Child, signal: i32) {
 pub(crate) fn open(address: &str, lease: Duration, limit: Duration) -> Arc<dyn Store> {
     let _ = lease;
     match address.split_once(':').unwrap() {
-        ("file", path) => Arc::new(Sqlite::open(path).unwrap().busy_timeout(limit).unwrap()),
+        ("file", path) => Arc::new(Sqlite::open(path).unwrap().busy_timeout(limit)),
         #[cfg(feature = "redis")]
         ("redis", _) => Arc::new(formicary_jobs::Redis::new(address, "test").unwrap().time_limit(limit)),
         #[cfg(feature = "nats")]
