@@ -85,6 +85,7 @@
 //! | [`observe::Timeline`] | which worker ran which task when, as a file for a viewer |
 //! | `observe::Metrics` | figures for Prometheus (feature `metrics`) |
 //! | `Builder::tracing`, [`Builder::propagate`] | a span for each task (feature `tracing`); a request id, or any other context |
+//! | `shutdown_on_signal` | pools that end in order when the process is told to end (feature `signal`) |
 //! | `TestClock`, `Builder::stepped`, `Builder::inline` | tests without waiting and without threads (feature `test-util`) |
 //! | [`PoolControl`] | resize, pause, wait until idle, read counts, shut down, restart |
 //!
@@ -138,7 +139,7 @@
 //! - **Fork**: a pool has no workers in a child of `fork`. There, what has no time limit waits for ever, and dropping the pool waits for
 //!   ever or panics: use `std::mem::forget`, or leave with `_exit` or `exec`. A pool that is made in the child works. So does awaiting a
 //!   token with a time limit: the first future that is polled in the child starts the timer thread again.
-//! - **Signal**: the crate installs no handler. No method may be called from one.
+//! - **Signal**: the crate installs no handler, but for `shutdown_on_signal`. No method may be called from one.
 //! - **Out of memory**: an allocation that fails ends the process. A [`Ring`] allocates its queue at build, where a failure is an error.
 //! - **Out of threads**: an error with the task in it, if no worker is alive; otherwise the existing workers do the work. Pools stay below
 //!   the number of threads at which the system would end the process.
@@ -203,6 +204,8 @@ pub use pool::{
     Accepts, Closures, Function, Linked, LoopPool, PauseGuard, Pool, PoolControl, PoolWithFunc, ShardedPool, StackPool,
     StatefulPool, States, With, WorkerPool,
 };
+#[cfg(feature = "signal")]
+pub use pool::{SignalShutdown, shutdown_on_signal};
 pub use queue::{
     Balance, Dispatch, Fair, Level, MAX_WORKERS, Priority, Ring, ShardStats, Sharded, Stack, Tenant, TenantStats,
 };
@@ -235,6 +238,8 @@ mod table {
     assert_impl_all!(Dependency: Send, Sync, Clone);
     assert_impl_all!(Batched<std::cell::Cell<u8>, std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(BatchStats: Send, Sync, Copy);
+    #[cfg(feature = "signal")]
+    assert_impl_all!(SignalShutdown: Send, Sync, Clone);
     assert_impl_all!(Pipeline<std::cell::Cell<u8>>: Send);
     assert_impl_all!(PipelineResults<std::cell::Cell<u8>>: Send, Sync);
     assert_impl_all!(PipelineMonitor: Send, Sync, Clone);
@@ -348,7 +353,7 @@ pub mod variants {}
 mod readme {}
 
 /// Those of the page about flow control.
-#[cfg(all(feature = "async", feature = "rate", feature = "tower"))]
+#[cfg(all(feature = "async", feature = "rate", feature = "signal", feature = "tower"))]
 #[cfg(doctest)]
 #[doc = include_str!("../docs/flow.md")]
 mod flow_page {}

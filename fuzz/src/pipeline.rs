@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use formicary::{OnError, Pipeline, Pool, Ring, Sharded, Stack};
+use formicary::{OnError, Pipeline, PipelineError, Pool, Ring, Sharded, Stack};
 
 use super::Sequence;
 use super::job::panics;
@@ -12,6 +13,7 @@ use super::keys::Keyed;
 
 #[derive(Arbitrary, Debug)]
 pub(crate) struct Plan {
+    /// Beside the dispatch, how many results the last stage collects; 0 is no such stage.
     dispatch: u8,
     workers: u8,
     queue: u8,
@@ -49,6 +51,8 @@ impl StagePlan {
         Err("it fails".into())
     }
 }
+
+type Results = Box<dyn Iterator<Item = Result<Vec<u32>, PipelineError>>>;
 
 /// The most stages of a plan.
 const STAGES: usize = 5;
@@ -99,12 +103,19 @@ fn drive_on<D: Keyed>(plan: &Plan) {
     let model: Vec<_> = (0..count).map(result).collect();
     let good: Vec<_> = model.iter().map_while(|result| *result).collect();
     let is_ordered = stages.iter().all(|stage| stage.is_ordered());
-    let mut results = pipeline.into_iter();
+    let mut results: Results = match usize::from(plan.dispatch / 3 % 8) {
+        0 => Box::new(pipeline.into_iter().map(|result| result.map(|n| vec![n]))),
+        max => {
+            Box::new(pipeline.batch(max, [Duration::ZERO, Duration::MAX][max % 2]).into_iter().inspect(move |batch| {
+                assert!(batch.as_ref().is_ok_and(|batch| (1..=max).contains(&batch.len())) || batch.is_err());
+            }))
+        }
+    };
     let mut taken = Vec::new();
     let mut failure = None;
     for _ in 0..=u32::from(plan.take) {
         match results.next() {
-            Some(Ok(n)) => taken.push(n),
+            Some(Ok(batch)) => taken.extend(batch),
             Some(Err(error)) => {
                 assert!(failure.replace(error).is_none(), "two failures");
                 assert!(results.next().is_none(), "a result after the failure");
@@ -128,12 +139,9 @@ fn drive_on<D: Keyed>(plan: &Plan) {
         assert_eq!(failure.is_some(), model.contains(&None), "a failure if there is one in the model");
         assert!(failure.is_some() || taken.len() == good.len(), "results are missing");
     }
-    // The thread of a source that was left early may be about to submit one more.
-    super::eventually(|| {
-        assert!(pool.wait_idle());
-        let stats = pool.stats();
-        stats.submitted == stats.completed + stats.panicked + stats.cancelled + stats.returned
-    });
+    assert!(pool.wait_idle());
+    let stats = pool.stats();
+    assert_eq!(stats.submitted, stats.completed + stats.panicked + stats.cancelled + stats.returned, "{stats:?}");
     drop(views);
     drop(pool);
     super::eventually(|| Arc::strong_count(&living) == 1);

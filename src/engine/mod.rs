@@ -21,6 +21,7 @@ mod caller_runs;
 mod closing;
 mod control;
 mod counters;
+mod current_pool;
 mod end_wait;
 mod growth;
 mod lane_queues;
@@ -39,6 +40,7 @@ mod pausing;
 mod propagation;
 pub(crate) mod reconfigure;
 pub(crate) mod replacing;
+mod runner;
 mod scheduled;
 mod settings;
 mod shutdown;
@@ -68,24 +70,23 @@ pub(crate) use control::{Controlled, Visited};
 pub(crate) use lifecycle::PauseId;
 pub(crate) use mailboxes::Broadcast;
 pub(crate) use pausing::Pausing;
+pub(crate) use runner::Runner;
 pub(crate) use scheduled::{Entrance, Scheduled, ThroughView, WayIn};
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
 pub(crate) use views::{BlockedAtView, Discard, PoolViews};
 
 use crate::engine::options::{Nested, Options, Overflow, panic_location};
-use crate::error::{BoxError, BuildError, Cause, SubmitErrorKind};
+use crate::error::BuildError;
 use crate::queue::deques::Deques;
 use crate::queue::{Dispatch, Shape, TaskQueue};
 use crate::sync::waiter_list::SharedWaiterList;
 use crate::sync::{Arc, AtomicBool};
 use crate::task::blocked_workers::BlockedWorkers;
 use crate::task::current_worker::{self, CurrentPool, PoolId};
-use crate::task::deferred::Deferred;
-use crate::task::liveness::Liveness;
 use crate::task::pending_polls::PendingPolls;
 use crate::task::propagated::Propagators;
-use crate::task::running_tasks::{Overdue, RunningTasks};
-use crate::task::state::{Completion, JobRef, Retracted, RunOutcome, StolenJob};
+use crate::task::running_tasks::RunningTasks;
+use crate::task::state::JobRef;
 use crate::task::withdrawn::Identity;
 
 use counters::Counters;
@@ -104,63 +105,7 @@ use threads::Threads;
 use views::Views;
 use wait_queue::WaitQueue;
 use without_threads::RunOn;
-use worker::TaskCx;
 pub(crate) use worker::WorkerLocal;
-
-/// What a worker does with a task: the first type parameter of an engine.
-pub trait Runner: Send + Sync + Sized + 'static {
-    /// What is queued.
-    type Item: Send + 'static;
-    /// What a worker keeps between tasks. It is made, used and dropped on the worker's thread.
-    type State;
-    /// What a task that never ran comes back to the user as.
-    type Returned: Send + 'static;
-
-    /// Whether user code makes the state, which can fail.
-    const HAS_FACTORY: bool = false;
-
-    /// Makes the state of worker `worker`.
-    fn start(&self, worker: usize) -> Result<Self::State, BoxError>;
-
-    /// Whether `ready` may block, so that a worker in it is unavailable.
-    const READY_BLOCKS: bool = false;
-
-    /// Called before the worker takes work.
-    fn ready(&self, _state: &mut Self::State) {}
-
-    /// Runs a task. It must set `completion` before user code runs.
-    fn run(&self, state: &mut Self::State, item: Self::Item, completion: &mut Completion) -> RunOutcome;
-
-    /// Ends a worker's state.
-    fn stop(&self, _state: Self::State) {}
-
-    /// Whether running and future tasks should stop.
-    fn overdue(&self) -> &Overdue;
-
-    /// Whether a panic discards the state, so that it is made anew.
-    fn discards_after_panic(&self) -> bool {
-        false
-    }
-
-    /// A state to run a task with inside another one, if the task does not need the worker's own state.
-    fn spare_state(&self) -> Option<Self::State> {
-        None
-    }
-
-    /// The item that stands for a job which was stolen from another worker. `None` if this kind of pool has none.
-    fn stolen(_job: StolenJob) -> Option<Self::Item> {
-        None
-    }
-
-    /// Whether a queued task will run. It is called under the queue's locks.
-    fn liveness(item: &Self::Item) -> Liveness;
-
-    /// The item that stands for a task which a limited view keeps until it starts.
-    fn deferred(deferred: Deferred<Self::Item, Self::Returned>) -> Self::Item;
-
-    /// Takes back a task that has left the queue without running.
-    fn retract(item: Self::Item, kind: SubmitErrorKind, cause: Cause) -> Retracted<Self::Returned>;
-}
 
 pub struct Engine<R: Runner, D: Dispatch> {
     /// The engine itself, for where only a reference is at hand: the workers' path to a task is short of registers.
@@ -343,80 +288,6 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     pub(crate) fn runner(&self) -> &R {
         &self.runner
-    }
-}
-
-impl<R: Runner, D: Dispatch> CurrentPool for Engine<R, D> {
-    fn id(&self) -> PoolId {
-        self.identity.id()
-    }
-
-    fn blocked_workers(&self) -> &BlockedWorkers {
-        &self.blocked_workers
-    }
-
-    fn overdue(&self) -> &Overdue {
-        self.runner.overdue()
-    }
-
-    fn running_tasks(&self) -> &RunningTasks {
-        &self.running_tasks
-    }
-
-    fn progress_capacity(&self) -> usize {
-        let (staying, capacity) = self.threads.population();
-        let workers = if self.threads.is_spawn_failing() { staying } else { staying.max(capacity) };
-        // A submitter that is about to try queues a task, or lets the next one do so.
-        workers + self.threads.callers() + usize::from(self.wait_queue.makes_progress())
-    }
-
-    fn has_free_workers(&self) -> bool {
-        let (staying, capacity) = self.threads.population();
-        // Where threads can be had, a worker was started for each queued task (`ensure_workers`), unless the queue may get longer first.
-        let counts_living = self.threads.is_spawn_failing() || self.options.grow_when > 0;
-        let able = if counts_living { staying.min(capacity) } else { capacity };
-        let load = self.entries();
-        !self.lifecycle.is_paused() && load.queued + load.running <= able
-    }
-
-    fn pending_polls(&self) -> &PendingPolls {
-        &self.pending_polls
-    }
-
-    fn begin_wait(&self) -> bool {
-        self.begin_counted_wait()
-    }
-
-    fn end_wait(&self) {
-        self.end_counted_wait();
-    }
-
-    fn note_poll(&self) {
-        self.grow_for_waiter();
-    }
-
-    fn help(&self) -> bool {
-        let Some(mut state) = self.runner.spare_state() else { return false };
-        let mut has_run = false;
-        let pop = || self.with_local(|local| self.queue.pop_instead(local.map(|local| &*local.queue)));
-        current_worker::run_here(self.id(), |completion| match pop() {
-            Some(item) => {
-                has_run = true;
-                // The task no longer takes room in the queue, however long it runs here.
-                self.notify_blocked();
-                self.runner.run(&mut state, item, completion)
-            }
-            None => RunOutcome::Elsewhere,
-        });
-        has_run
-    }
-
-    fn run_nested(&self, body: &mut dyn FnMut(&mut Completion) -> RunOutcome) {
-        let run = |local: &WorkerLocal<R::Item>| {
-            let cx = TaskCx { local, queue_cx: None };
-            self.execute(&cx, |completion| self.observe(local.worker, completion, body));
-        };
-        self.with_local(|local| local.map(run));
     }
 }
 

@@ -18,8 +18,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         item: &mut dyn LazyItem<R::Item>,
         options: &SubmitOptions<'_>,
     ) -> Result<bool, SubmitErrorKind> {
-        if options.is_inline() {
-            // It was accepted before, by a view.
+        if options.is_accepted() {
             return Ok(false);
         }
         match self.options.overflow {
@@ -108,6 +107,11 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     pub(super) fn dropped(&self, task: Option<R::Returned>, reason: DropReason) {
         self.tell_unstarted(TaskEnd::Dropped);
         self.count_dropped(task, reason);
+    }
+
+    /// Whether a task that is dropped goes to a handler.
+    pub(crate) fn keeps_dropped(&self) -> bool {
+        self.options.dropped_handler.get::<R::Returned>().is_some()
     }
 
     /// A worker has taken a task that had waited too long. The observers know.

@@ -37,6 +37,8 @@ pub struct SubmitOptions<'t> {
     pub(super) token: Option<&'t CancelToken>,
     /// The submitter is a future that is polled where it is woken. It enters the wait queue however many wait there.
     pub(super) is_inline: bool,
+    /// The task was accepted before, by a view, a batch or a pipeline, which waits for room: the overflow policy does not apply.
+    pub(super) is_accepted: bool,
     /// The submitter keeps a task that finds no room and submits it again: that is not counted as a refusal.
     pub(super) is_retry: bool,
     /// The submitter counts a refusal itself.
@@ -53,6 +55,7 @@ impl From<WaitMode> for SubmitOptions<'_> {
             mode,
             token: None,
             is_inline: false,
+            is_accepted: false,
             is_retry: false,
             is_uncounted: false,
             is_bounded: false,
@@ -73,6 +76,15 @@ impl<'t> SubmitOptions<'t> {
 
     pub(super) fn is_inline(&self) -> bool {
         self.is_inline
+    }
+
+    /// For a task that was accepted before.
+    pub(crate) fn accepted(self) -> Self {
+        SubmitOptions { is_accepted: true, ..self }
+    }
+
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.is_accepted
     }
 
     pub(crate) fn retried(self) -> Self {

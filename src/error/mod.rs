@@ -9,6 +9,7 @@ mod exclusive;
 mod group;
 mod join;
 mod submit;
+mod submit_all;
 
 pub use acquire::AcquireError;
 pub use build::BuildError;
@@ -16,7 +17,8 @@ pub use call::CallError;
 pub use group::{GroupError, TaskFailure};
 pub(crate) use join::Cause;
 pub use join::JoinError;
-pub use submit::{SubmitAllError, SubmitError, SubmitErrorKind};
+pub use submit::{SubmitError, SubmitErrorKind};
+pub use submit_all::SubmitAllError;
 
 use std::any::Any;
 use std::error::Error;

@@ -11,7 +11,7 @@ use crate::cancel::{CancelReason, CancelToken};
 use crate::combinators::limited::Limited;
 use crate::error::{Cause, JoinError};
 use crate::flow::Continuation;
-use crate::pool::{Accepts, AnyPool, Later, Pool, PoolWithFunc, StatefulPool, With};
+use crate::pool::{Accepts, Admit, AnyPool, Later, Pool, PoolWithFunc, StatefulPool, With};
 use crate::queue::Dispatch;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::notifier::Notifier;
@@ -26,7 +26,8 @@ impl<T: Send + 'static> Handle<T> {
     /// result of `f`.
     ///
     /// Until the task has ended, nothing waits on a thread, and `f` is in no queue: `pool` counts it as submitted when it enters, after
-    /// the wait for room, which blocks no thread either. `pool` is a pool of closures or a view of one: that of the task, or another.
+    /// the wait for room, which blocks no thread either; a pool that drops tasks when it is full ([`Overflow`](crate::Overflow)) may drop
+    /// this one, and the handle says so. `pool` is a pool of closures or a view of one: that of the task, or another.
     ///
     /// - [`cancel`](Self::cancel) of the new handle drops `f` at once if it has not started. The first task goes on.
     /// - Dropping the new handle detaches: `f` runs all the same.
@@ -115,7 +116,7 @@ impl<P: AnyPool> With<'_, P> {
 
 fn spawn_after<S, X, O, I>(later: Later<S, X, O>, after: I) -> Handle<O>
 where
-    S: AnyPool + Send + 'static,
+    S: Admit,
     X: Send + 'static,
     O: Send + 'static,
     I: IntoIterator,
@@ -238,7 +239,7 @@ impl After {
 /// Waits until the dependencies have ended, and submits the task.
 async fn enter_after<S, I, O>(later: Later<S, I, O>, link: Arc<After>)
 where
-    S: AnyPool + Send + 'static,
+    S: Admit,
     I: Send + 'static,
     O: Send + 'static,
 {

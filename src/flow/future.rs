@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use crate::combinators::limited::Limited;
 use crate::engine::{EndsWithPool, Engine, WaitMode};
 use crate::error::{Cause, Payload, SubmitError, SubmitErrorKind};
-use crate::pool::{AnyPool, CallTask, Item, Pool, Reentry, verbs};
+use crate::pool::{Admit, AnyPool, CallTask, Item, Pool, Reentry, verbs};
 use crate::queue::Dispatch;
 use crate::sync::{Arc, AtomicU8, Mutex, Ordering, fence};
 use crate::task::closure::{Body, Task};
@@ -54,7 +54,7 @@ impl<D: Dispatch, T: Send + 'static> FutureTask<D, T> {
         Arc::new_cyclic(|this| FutureTask {
             this: Weak::clone(this),
             engine,
-            reentry: pool.reentry(),
+            reentry: pool.shared().reentry(),
             stage: AtomicU8::new(QUEUED),
             future: Mutex::new(None),
             result,
@@ -231,7 +231,7 @@ where
     let attached = Arc::clone(&task).attached();
     engine.attach(Arc::clone(&attached));
     let make = |future| -> Item<P> { task.start(future) };
-    let admitted = pool.admit(future, make, None, mode.into());
+    let admitted = pool.shared().admit(future, make, None, mode.into());
     admitted.inspect_err(|_| engine.unattach(&attached))?;
     Ok(Handle::new(result))
 }

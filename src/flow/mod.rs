@@ -14,6 +14,7 @@ pub(crate) mod every;
 mod future;
 pub(crate) mod pipeline;
 mod pools;
+mod recommendation;
 mod repeats;
 pub(crate) mod retry;
 mod room;

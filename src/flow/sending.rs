@@ -13,9 +13,11 @@ use crate::task::handle::{Awaited, Handle, Link};
 /// A task on its way to a pool.
 pub(super) struct Sent<R: Send + 'static> {
     handle: Handle<R>,
-    /// Waits for room.
-    entering: Pin<Box<dyn Future<Output = ()> + Send>>,
+    entering: Entering,
 }
+
+/// Waits for room, and enters.
+pub(super) type Entering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Makes tasks for one pool or view, whatever its type.
 pub(super) type Sender<X, R> = Box<dyn Fn(X) -> Sent<R> + Send + Sync>;
@@ -25,10 +27,10 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let entrance = pool.shared();
+    let entrance = pool.shared().clone();
     Box::new(move |x| {
         let later = Later::at::<P>(entrance.clone(), x);
-        let link = Arc::new(Entering(AtomicBool::new(false)));
+        let link = Arc::new(HasEntered(AtomicBool::new(false)));
         let handle = Handle::linked(Arc::clone(&later.task_state), Arc::clone(&link) as _);
         let entering = async move {
             let has_entered = later.enter().await;
@@ -44,9 +46,10 @@ impl<R: Send + 'static> Sent<R> {
         self.handle.dependency().awaited
     }
 
-    /// Waits for room, and then for the end. For a [`DetachedFuture`](crate::sync::detached_future::DetachedFuture).
-    pub(super) async fn ended(self) -> Result<R, JoinError> {
-        self.entering.await;
+    /// Waits for room, as `enter` polls that, and then for the end. For a
+    /// [`DetachedFuture`](crate::sync::detached_future::DetachedFuture).
+    pub(super) async fn ended<E: Future<Output = ()>>(self, enter: impl FnOnce(Entering) -> E) -> Result<R, JoinError> {
+        enter(self.entering).await;
         // Not by a poll of the handle, which might run the task.
         poll_fn(|poller| {
             let waiter = Waiter::Inline(poller.waker().clone());
@@ -57,9 +60,9 @@ impl<R: Send + 'static> Sent<R> {
 }
 
 /// A task that has nothing to wait for but room.
-struct Entering(AtomicBool);
+struct HasEntered(AtomicBool);
 
-impl Link for Entering {
+impl Link for HasEntered {
     fn next(&self) -> Option<Arc<dyn Awaited>> {
         None
     }

@@ -16,7 +16,7 @@ use crate::combinators::limited::Limited;
 use crate::engine::{SubmitOptions, WaitMode};
 use crate::error::{CallError, JoinError, SubmitError, SubmitErrorKind};
 use crate::pool::verbs::{self, TaskOptions};
-use crate::pool::{Accepts, AnyPool, Pool, PoolWithFunc, StatefulPool};
+use crate::pool::{Accepts, Admit, AnyPool, Pool, PoolWithFunc, StatefulPool};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
 use crate::task::handle::Handle;
@@ -42,12 +42,12 @@ impl<P: AnyPool + Send + 'static> Room<P> {
             let pool = &self.pool;
             let room = wait.get_or_insert_with(|| {
                 let pool = Arc::clone(pool);
-                Box::pin(async move { pool.room().await })
+                Box::pin(async move { pool.shared().room().await })
             });
             ready!(room.as_mut().poll(poller));
         }
         *wait = None;
-        match self.pool.is_closed() {
+        match self.pool.shared().is_closed() {
             true => Poll::Ready(Err(CallError::Refused(SubmitError::new(SubmitErrorKind::Closed, ())))),
             false => Poll::Ready(Ok(())),
         }

@@ -1,104 +1,23 @@
 //! What a pool accepts, and how it becomes a task: all that the verbs need to know about a kind of pool.
 
-use std::future::Future;
-
-use crate::engine::{Engine, Runner, SubmitOptions, ThroughView, WaitMode};
-use crate::error::{SubmitError, SubmitErrorKind};
-use crate::queue::{Dispatch, LazyBatch};
-use crate::semaphore::Semaphore;
+use super::admit::Admit;
+use crate::engine::{Engine, Runner};
+use crate::queue::Dispatch;
 use crate::sync::Arc;
-use crate::task::in_view::InView;
 use crate::task::state::{ReplySender, Run, TaskState};
 
-/// A pool of any kind, or a limited view of one.
+/// A pool of any kind, a limited view of one, or a reference to either.
 pub trait AnyPool: Sync + 'static {
     type Runner: Runner;
     type Dispatch: Dispatch;
-    /// What all references to the pool share: its engine, or the view. It does not keep the pool open.
-    type Shared: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Clone + Send;
-    /// The same pool or view, for the tasks of one key.
-    type Lane: AnyPool<Runner = Self::Runner, Dispatch = Self::Dispatch> + Send;
+    type Shared: Admit<Runner = Self::Runner, Dispatch = Self::Dispatch>;
 
-    /// Where tasks of this key wait for their turn.
-    fn lane(&self, key: u64) -> Self::Lane;
+    /// What all references to the pool share, which admits its tasks.
+    fn shared(&self) -> &Self::Shared;
 
-    fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>>;
-
-    /// The budget from which its tasks take their weights.
-    fn budget(&self) -> Option<Semaphore> {
-        Engine::budget(self.engine()).cloned()
+    fn engine(&self) -> &Arc<Engine<Self::Runner, Self::Dispatch>> {
+        self.shared().engine()
     }
-
-    fn shared(&self) -> Self::Shared;
-
-    /// Waits, without a thread, until a task would find room, or would be refused for another reason. Nothing is reserved.
-    #[cfg(feature = "tower")]
-    fn room(&self) -> impl Future<Output = ()> + Send {
-        // Not the method of this trait, which the reference to an engine has too.
-        Engine::room(self.engine())
-    }
-
-    /// Whether it accepts nothing any more.
-    fn is_closed(&self) -> bool {
-        Engine::is_closed(self.engine())
-    }
-
-    /// A submission was refused before it came to [`admit`](Self::admit). The refusals of a view are not in the pool's figures.
-    fn note_refusal(&self, kind: SubmitErrorKind) {
-        Engine::note_refusal(self.engine(), &SubmitOptions::from(WaitMode::Never), kind);
-    }
-
-    /// Where a task that was accepted before, and has run, is queued again.
-    #[cfg(feature = "async")]
-    fn reentry(&self) -> Arc<dyn Reentry<Item<Self>>>;
-
-    /// What the state of a new task keeps of the view that it is for; `None` for a pool.
-    fn in_view(&self) -> Option<InView> {
-        None
-    }
-
-    /// The view by which a scheduled task enters, if this is one.
-    fn through_view(&self) -> Option<ThroughView<Self::Runner>> {
-        None
-    }
-
-    /// Submits the task that `make` makes of `input`. A refusal returns the input. `_view` is what [`in_view`](Self::in_view) returned for
-    /// the task, if it has a state.
-    #[inline]
-    fn admit<I>(
-        &self,
-        input: I,
-        make: impl FnOnce(I) -> Item<Self>,
-        _view: Option<&InView>,
-        options: SubmitOptions<'_>,
-    ) -> Result<(), SubmitError<I>> {
-        self.engine().submit(input, make, options)
-    }
-
-    /// Submits as many tasks of a batch as there is room for now, and returns how many. 0 says nothing about why.
-    fn admit_batch(&self, batch: &mut impl LazyBatch<Item<Self>>, options: &SubmitOptions<'_>) -> usize {
-        self.engine().submit_batch(batch, options)
-    }
-
-    /// As [`admit`](Self::admit), waiting as a future.
-    fn admit_async<'p>(
-        &'p self,
-        item: Item<Self>,
-        _view: Option<&'p InView>,
-        options: SubmitOptions<'p>,
-    ) -> impl Future<Output = Result<(), SubmitError<Item<Self>>>> + Send {
-        self.engine().submit_async(item, options)
-    }
-}
-
-/// A pool or a view, for tasks that it has accepted before.
-#[cfg(feature = "async")]
-pub trait Reentry<T>: Send + Sync {
-    /// Queues the task, beyond every bound. Never waits for room. Returns it if the pool or the view is closed and does not take it.
-    fn enter_again(self: Arc<Self>, item: T) -> Result<(), T>;
-
-    /// Whether it is a view, and closed.
-    fn is_over(&self) -> bool;
 }
 
 /// The type of a pool's queued tasks.
@@ -128,37 +47,34 @@ pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
     message = "`{Self}` does not accept `{X}`",
     note = "a `Pool` accepts `FnOnce() -> T + Send + 'static`, a `PoolWithFunc<T>` its `T`, a `StatefulPool<W>` a `W::Input`, a `Limited` view what its pool accepts"
 )]
-pub trait Accepts<X>: AnyPool
+pub trait Accepts<X>: AnyPool<Runner: Takes<X, Output = <Self as Accepts<X>>::Output>>
 where
     X: Send + 'static,
 {
     /// The type of the result: what the closure or function returns, or the worker's [`Output`](crate::Worker::Output).
     type Output: Send + 'static;
+}
 
-    /// A task for `x` whose result is discarded.
-    #[doc(hidden)]
-    fn plain(x: X) -> Item<Self>;
-
-    /// The inverse of [`plain`](Self::plain).
-    #[doc(hidden)]
-    fn into_input(item: Item<Self>) -> X;
-
-    /// A task for `x` whose result goes to the stack of the waiting caller.
-    #[doc(hidden)]
-    fn called(x: X, sender: ReplySender<X, Self::Output>) -> Item<Self>;
-
-    /// A task whose input and result are in a task state.
-    #[doc(hidden)]
-    fn answered(task_state: &Arc<TaskState<X, Self::Output>>) -> Item<Self>;
+/// A runner whose tasks can be made of an `X`. No method has a default.
+pub trait Takes<X: Send + 'static>: Runner {
+    type Output: Send + 'static;
 
     /// How to run the task on any thread; `None` if it needs a worker's state.
-    #[doc(hidden)]
-    const RUN_HERE: Option<Run<X, Self::Output>> = None;
+    const RUN_HERE: Option<Run<X, Self::Output>>;
 
-    /// Runs the task of a state on the calling thread, if that is a worker of this pool and the task needs no worker's state. Returns
+    /// A task for `x` whose result is discarded.
+    fn plain(x: X) -> Self::Item;
+
+    /// The inverse of [`plain`](Self::plain).
+    fn into_input(item: Self::Item) -> X;
+
+    /// A task for `x` whose result goes to the stack of the waiting caller.
+    fn called(x: X, sender: ReplySender<X, Self::Output>) -> Self::Item;
+
+    /// A task whose input and result are in a task state.
+    fn answered(task_state: &Arc<TaskState<X, Self::Output>>) -> Self::Item;
+
+    /// Runs the task of a state on the calling thread, if that is a worker of this engine and the task needs no worker's state. Returns
     /// whether it did.
-    #[doc(hidden)]
-    fn run_inline(&self, _task_state: &Arc<TaskState<X, Self::Output>>) -> bool {
-        false
-    }
+    fn run_inline<D: Dispatch>(engine: &Engine<Self, D>, task_state: &Arc<TaskState<X, Self::Output>>) -> bool;
 }

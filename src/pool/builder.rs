@@ -1,5 +1,5 @@
 //! The builder of all pools. What it sets about threads is in `builder_threads.rs`, about tasks that find no room in
-//! `builder_overflow.rs`.
+//! `builder_overflow.rs`, about the end in `builder_ending.rs`, about shards in `builder_sharded.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::observer::Observer;
-use crate::engine::options::{Nested, OnClose, OnDrop, Options, TaskPanic};
-use crate::queue::{Balance, Dispatch, MAX_WORKERS, Sharded, Stack};
+use crate::engine::options::{Nested, Options, TaskPanic};
+use crate::queue::{Dispatch, MAX_WORKERS, Stack};
 use crate::semaphore::Semaphore;
 
 /// All settings of a pool, before it is built. `K` is the kind of pool, `D` its dispatch.
@@ -362,37 +362,6 @@ impl<K, D: Dispatch> Builder<K, D> {
         self.options.budget = Some(budget.clone());
         self
     }
-
-    /// What dropping the pool does with its tasks, and whether it waits. Default: [`OnDrop::Drain`].
-    ///
-    /// ```
-    /// use formicary::{OnDrop, Pool};
-    ///
-    /// let pool = Pool::builder().workers(1).on_drop(OnDrop::Detach).build()?;
-    /// pool.submit(|| loop { std::thread::park() })?;
-    /// drop(pool); // does not wait
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
-        self.options.on_drop = on_drop;
-        self
-    }
-
-    /// What becomes of tasks whose time has not come when the pool is closed. Default: [`OnClose::Return`].
-    ///
-    /// ```
-    /// use formicary::{OnClose, Pool};
-    ///
-    /// let pool = Pool::builder().workers(1).on_close(OnClose::Drop).build()?;
-    /// let late = pool.with().after(std::time::Duration::from_secs(3600));
-    /// late.submit(|| println!("never"))?;
-    /// assert!(pool.shutdown_now().is_empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn on_close(mut self, on_close: OnClose) -> Self {
-        self.options.on_close = on_close;
-        self
-    }
 }
 
 impl<K, D: Dispatch> fmt::Debug for Builder<K, D> {
@@ -404,39 +373,5 @@ impl<K, D: Dispatch> fmt::Debug for Builder<K, D> {
             .field("queue", &self.options.queue)
             .field("expiry", &self.options.expiry)
             .finish_non_exhaustive()
-    }
-}
-
-impl<K> Builder<K, Sharded> {
-    /// How many shards: 1 to 65,535, and no more than the pool may hold tasks (`workers + queue`). `build` fails otherwise, and if another
-    /// [`dispatch`](Self::dispatch) is chosen after this. Default: the number of processors that the process may use, but no more than
-    /// `workers`.
-    ///
-    /// ```
-    /// use formicary::{Pool, Sharded};
-    ///
-    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().shards(8).build()?;
-    /// assert_eq!(pool.stats().shards.len(), 8);
-    /// assert!(Pool::builder().dispatch::<Sharded>().shards(0).build().is_err());
-    /// # Ok::<(), formicary::BuildError>(())
-    /// ```
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.options.shards = Some(shards);
-        self
-    }
-
-    /// How tasks without a key are spread over the shards. As [`shards`](Self::shards), only for this dispatch. Default:
-    /// [`Balance::RoundRobin`].
-    ///
-    /// ```
-    /// use formicary::{Balance, Pool, Sharded};
-    ///
-    /// let pool = Pool::builder().workers(2).dispatch::<Sharded>().balance(Balance::Thread).build()?;
-    /// assert_eq!(pool.run(|| 7)?, 7);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn balance(mut self, balance: Balance) -> Self {
-        self.options.balance = Some(balance);
-        self
     }
 }

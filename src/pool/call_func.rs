@@ -1,8 +1,8 @@
 //! How the workers of a [`PoolWithFunc`] run a task, and how a payload becomes one.
 
-use super::accepts::Accepts;
+use super::accepts::{Accepts, AnyPool, Takes};
 use super::function::PoolWithFunc;
-use crate::engine::Runner;
+use crate::engine::{Engine, Runner};
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
@@ -10,7 +10,7 @@ use crate::task::deferred::Deferred;
 use crate::task::job::Job;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::Overdue;
-use crate::task::state::{Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
+use crate::task::state::{Completion, ReplySender, Retracted, Run, RunOutcome, TaskRef, TaskState};
 
 /// Calls the bound function. Its workers have no state.
 pub struct CallFunc<T, R> {
@@ -58,8 +58,25 @@ impl<T: Send + 'static, R: Send + 'static> Runner for CallFunc<T, R> {
     }
 }
 
+impl<T: Send + 'static, D: Dispatch, R: Send + 'static> AnyPool for PoolWithFunc<T, D, R> {
+    type Runner = CallFunc<T, R>;
+    type Dispatch = D;
+    type Shared = Arc<Engine<CallFunc<T, R>, D>>;
+
+    #[inline]
+    fn shared(&self) -> &Self::Shared {
+        &self.engine
+    }
+}
+
 impl<T: Send + 'static, D: Dispatch, R: Send + 'static> Accepts<T> for PoolWithFunc<T, D, R> {
     type Output = R;
+}
+
+impl<T: Send + 'static, R: Send + 'static> Takes<T> for CallFunc<T, R> {
+    type Output = R;
+
+    const RUN_HERE: Option<Run<T, R>> = None;
 
     #[inline]
     fn plain(payload: T) -> Job<T, R> {
@@ -78,7 +95,7 @@ impl<T: Send + 'static, D: Dispatch, R: Send + 'static> Accepts<T> for PoolWithF
         Job::answered(TaskRef::new(task_state))
     }
 
-    fn run_inline(&self, task_state: &Arc<TaskState<T, R>>) -> bool {
-        self.engine.run_inline(task_state, |payload| (self.engine.runner().func)(payload))
+    fn run_inline<D: Dispatch>(engine: &Engine<Self, D>, task_state: &Arc<TaskState<T, R>>) -> bool {
+        engine.run_inline(task_state, |payload| (engine.runner().func)(payload))
     }
 }

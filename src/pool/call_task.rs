@@ -1,9 +1,9 @@
 //! How the workers of a [`Pool`] run a task, and how a closure becomes one.
 
-use super::accepts::Accepts;
+use super::accepts::{Accepts, AnyPool, Takes};
 use super::answered::{Answered, Called, CalledTask};
 use super::closures::Pool;
-use crate::engine::Runner;
+use crate::engine::{Engine, Runner};
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
@@ -57,11 +57,35 @@ impl Runner for CallTask {
     }
 }
 
+impl<D: Dispatch> AnyPool for Pool<D> {
+    type Runner = CallTask;
+    type Dispatch = D;
+    type Shared = Arc<Engine<CallTask, D>>;
+
+    #[inline]
+    fn shared(&self) -> &Self::Shared {
+        &self.engine
+    }
+}
+
 impl<F, T, D> Accepts<F> for Pool<D>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
     D: Dispatch,
+{
+    type Output = T;
+}
+
+/// A closure that is already a [`Task`] is queued as it is.
+impl<D: Dispatch> Accepts<Task> for Pool<D> {
+    type Output = ();
+}
+
+impl<F, T> Takes<F> for CallTask
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
 {
     type Output = T;
 
@@ -84,13 +108,12 @@ where
         Task::from_body(Answered(TaskRef::new(task_state), |f, _| f()))
     }
 
-    fn run_inline(&self, task_state: &Arc<TaskState<F, T>>) -> bool {
-        self.engine.run_inline(task_state, |f| f())
+    fn run_inline<D: Dispatch>(engine: &Engine<Self, D>, task_state: &Arc<TaskState<F, T>>) -> bool {
+        engine.run_inline(task_state, |f| f())
     }
 }
 
-/// A closure that is already a [`Task`] is queued as it is.
-impl<D: Dispatch> Accepts<Task> for Pool<D> {
+impl Takes<Task> for CallTask {
     type Output = ();
 
     const RUN_HERE: Option<Run<Task, ()>> = Some(|task, _| task.run());
@@ -109,5 +132,9 @@ impl<D: Dispatch> Accepts<Task> for Pool<D> {
 
     fn answered(task_state: &Arc<TaskState<Task, ()>>) -> Task {
         Task::from_body(Answered(TaskRef::new(task_state), |task: Task, _| task.run()))
+    }
+
+    fn run_inline<D: Dispatch>(engine: &Engine<Self, D>, task_state: &Arc<TaskState<Task, ()>>) -> bool {
+        engine.run_inline(task_state, Task::run)
     }
 }

@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::accepts::{Accepts, AnyPool, Item};
+use super::accepts::{Accepts, Takes};
+use super::admit::Admit;
 use super::verbs::{self, TaskOptions};
 use crate::cancel::CancelToken;
-use crate::engine::{SubmitOptions, WaitMode};
+use crate::engine::{Runner, SubmitOptions, WaitMode};
 use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::queue::KeptLane;
 use crate::sync::waiter::Waiter;
@@ -16,9 +17,9 @@ use crate::sync::{Arc, waking};
 use crate::task::state::TaskState;
 
 /// A task with a state, and what it needs to enter a pool or view. Dropping it cancels the task.
-pub(crate) struct Later<S: AnyPool, I, O> {
+pub(crate) struct Later<S: Admit, I, O> {
     pub(super) entrance: S,
-    pub(super) item: Item<S>,
+    pub(super) item: <S::Runner as Runner>::Item,
     pub(super) options: SubmitOptions<'static>,
     /// The lane of its tenant, until it is in.
     pub(super) tenant: Option<KeptLane>,
@@ -27,14 +28,14 @@ pub(crate) struct Later<S: AnyPool, I, O> {
     pub(crate) task_state: Arc<TaskState<I, O>>,
 }
 
-impl<S: AnyPool, I, O> Later<S, I, O> {
-    /// A task for `x`, without options, at the entrance of a `P`.
+impl<S: Admit, I, O> Later<S, I, O> {
+    /// A task for `x`, without options, at the entrance of a `P`, which its submitter has accepted before.
     pub(crate) fn at<P>(entrance: S, x: I) -> Self
     where
         P: Accepts<I, Shared = S, Runner = S::Runner, Output = O>,
         I: Send + 'static,
     {
-        let options = WaitMode::Forever.into();
+        let options = SubmitOptions::from(WaitMode::Forever).accepted();
         Later::new::<P>(entrance, x, TaskOptions::default(), options, None, None)
     }
 
@@ -50,12 +51,12 @@ impl<S: AnyPool, I, O> Later<S, I, O> {
         P: Accepts<I, Shared = S, Runner = S::Runner, Output = O>,
         I: Send + 'static,
     {
-        let task_state = verbs::task_state_at(&entrance, x, task_options, false, P::RUN_HERE);
-        Later { item: P::answered(&task_state), entrance, options, tenant, room_timeout, task_state }
+        let task_state = verbs::task_state_at(&entrance, x, task_options, false, <P::Runner as Takes<I>>::RUN_HERE);
+        Later { item: P::Runner::answered(&task_state), entrance, options, tenant, room_timeout, task_state }
     }
 }
 
-impl<S: AnyPool + Send, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
+impl<S: Admit, I: Send + 'static, O: Send + 'static> Later<S, I, O> {
     /// Ends the task before it has entered. Has no effect on one that has been run by its waiter, or cancelled.
     pub(crate) fn fail(self, error: JoinError) {
         let Later { entrance, task_state, item, .. } = self;
@@ -135,12 +136,12 @@ impl<I, O> Drop for Listening<'_, I, O> {
 }
 
 /// A task that has not entered. If a worker that waited for it has run it, the drop of this counts it as submitted: the pool counts it as ended.
-struct Unentered<'a, S: AnyPool, I, O> {
+struct Unentered<'a, S: Admit, I, O> {
     entrance: &'a S,
     task_state: &'a TaskState<I, O>,
 }
 
-impl<S: AnyPool, I, O> Drop for Unentered<'_, S, I, O> {
+impl<S: Admit, I, O> Drop for Unentered<'_, S, I, O> {
     fn drop(&mut self) {
         if self.task_state.was_taken_outside() {
             self.entrance.engine().note_direct();
@@ -148,7 +149,7 @@ impl<S: AnyPool, I, O> Drop for Unentered<'_, S, I, O> {
     }
 }
 
-fn fail<S: AnyPool, I: Send, O: Send>(entrance: &S, task_state: &TaskState<I, O>, error: JoinError) {
+fn fail<S: Admit, I: Send, O: Send>(entrance: &S, task_state: &TaskState<I, O>, error: JoinError) {
     let engine = entrance.engine();
     let has_failed = task_state.fail_outside(error, |input| _ = engine.catch_user_panic(|| drop(input)));
     // A worker that waited for it has run it, which counts as a completed task of the pool.

@@ -64,6 +64,9 @@ impl<K> Builder<K, Fair> {
     /// if the pool has room. The tasks without a tenant have such a bound too; nested tasks go beyond it. Default: no bound but that of the
     /// pool.
     ///
+    /// Tasks that wait in a [`Limited`](crate::Limited) view for a permit or a start are in no such bound, and first come first served. There, give
+    /// each tenant a view of that view, with a [`queue`](crate::Limited::queue) of its own.
+    ///
     /// While submitters are blocked, the start and the end of a task may look at each tenant that has one blocked.
     ///
     /// ```

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
 use std::{array, collections, mem, slice, vec};
 
-use super::accepts::{Accepts, Item};
+use super::accepts::{Accepts, Item, Takes};
 use crate::queue::{LazyBatch, LazyItem};
 
 /// The most items that are taken at a time. Larger batches would save next to nothing, and keep workers from the first item for longer.
@@ -75,7 +75,7 @@ where
     fn build(&mut self) -> Item<P> {
         self.most -= 1;
         match self.items.next() {
-            Some(x) => P::plain(x),
+            Some(x) => P::Runner::plain(x),
             None => unreachable!("the iterator said that there are more"),
         }
     }

@@ -2,9 +2,9 @@
 
 use std::marker::PhantomData;
 
-use super::accepts::Accepts;
+use super::accepts::{Accepts, AnyPool, Takes};
 use super::stateful::StatefulPool;
-use crate::engine::Runner;
+use crate::engine::{Engine, Runner};
 use crate::error::{BoxError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
 use crate::sync::Arc;
@@ -13,7 +13,7 @@ use crate::task::interrupter::Interrupter;
 use crate::task::job::Job;
 use crate::task::liveness::Liveness;
 use crate::task::running_tasks::Overdue;
-use crate::task::state::{Cancellable, Completion, ReplySender, Retracted, RunOutcome, TaskRef, TaskState};
+use crate::task::state::{Cancellable, Completion, ReplySender, Retracted, Run, RunOutcome, TaskRef, TaskState};
 use crate::task::worker::{Context, PanicPolicy, Worker};
 
 type Factory<W> = Arc<dyn Fn(usize) -> Result<W, BoxError> + Send + Sync>;
@@ -105,8 +105,25 @@ impl<W: Worker> Runner for RunWorker<W> {
     }
 }
 
+impl<W: Worker, D: Dispatch> AnyPool for StatefulPool<W, D> {
+    type Runner = RunWorker<W>;
+    type Dispatch = D;
+    type Shared = Arc<Engine<RunWorker<W>, D>>;
+
+    #[inline]
+    fn shared(&self) -> &Self::Shared {
+        &self.engine
+    }
+}
+
 impl<W: Worker, D: Dispatch> Accepts<W::Input> for StatefulPool<W, D> {
     type Output = W::Output;
+}
+
+impl<W: Worker> Takes<W::Input> for RunWorker<W> {
+    type Output = W::Output;
+
+    const RUN_HERE: Option<Run<W::Input, W::Output>> = None;
 
     #[inline]
     fn plain(input: W::Input) -> Job<W::Input, W::Output> {
@@ -123,5 +140,9 @@ impl<W: Worker, D: Dispatch> Accepts<W::Input> for StatefulPool<W, D> {
 
     fn answered(task_state: &Arc<TaskState<W::Input, W::Output>>) -> Job<W::Input, W::Output> {
         Job::answered(TaskRef::new(task_state))
+    }
+
+    fn run_inline<D: Dispatch>(_: &Engine<Self, D>, _: &Arc<TaskState<W::Input, W::Output>>) -> bool {
+        false
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::accepts::{Accepts, AnyPool};
+use super::accepts::{Accepts, AnyPool, Takes};
+use super::admit::Admit;
 use super::verbs::{self, TaskOptions};
 use super::with::With;
 use crate::cancel::earlier;
@@ -117,9 +118,9 @@ impl<P: AnyPool> With<'_, P> {
         let tenant = self.tenant_lane();
         let options = self.options(tenant.as_ref(), None, mode);
         let lane = engine.keep_lane(options.lane());
-        let task = Scheduled::new(Q::plain(x), None, lane, mode).through(pool.through_view());
+        let task = Scheduled::new(Q::Runner::plain(x), None, lane, mode).through(pool.shared().through_view());
         let scheduled = engine.schedule(engine.next_place(due), task, &options);
-        scheduled.map_err(|refusal| refusal.map(|task| Q::into_input(task.into_item())))
+        scheduled.map_err(|refusal| refusal.map(|task| Q::Runner::into_input(task.into_item())))
     }
 }
 
@@ -133,7 +134,7 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    schedule_in::<P, X>(pool.engine(), pool.through_view(), task_state, options)
+    schedule_in::<P, X>(pool.engine(), pool.shared().through_view(), task_state, options)
 }
 
 /// The same for a pool of which only the engine is at hand, and the view if it is one.
@@ -150,7 +151,7 @@ where
     let Some(place) = task_state.meta().schedule() else { unreachable!("a scheduled task has a place") };
     let state = Arc::clone(task_state) as Arc<dyn ScheduledTask>;
     let lane = engine.keep_lane(options.lane());
-    let task = Scheduled::new(P::answered(task_state), Some(state), lane, options.mode()).through(view);
+    let task = Scheduled::new(P::Runner::answered(task_state), Some(state), lane, options.mode()).through(view);
     let scheduled = engine.schedule(place.place(), task, &options);
     scheduled.map_err(|refusal| task_state.refused(refusal.kind()))
 }
@@ -173,7 +174,7 @@ impl<P: AnyPool> WeakWith<P> {
         let (token, name) = (with.token.clone(), with.name.clone());
         WeakWith {
             engine: Arc::downgrade(with.pool.engine()),
-            view: with.lane().map_or_else(|| with.pool.through_view(), |lane| lane.through_view()),
+            view: with.lane().map_or_else(|| with.pool.shared().through_view(), |lane| lane.shared().through_view()),
             key: with.key,
             tenant: with.tenant.clone(),
             room_timeout: with.room_timeout,
@@ -216,7 +217,7 @@ impl<P: AnyPool> WeakWith<P> {
         let start_by = self.max_queue_time.and_then(|limit| due.checked_add(limit));
         let options = TaskOptions { deadline, start_by, due: Some(due), ..options }.in_token();
         let in_view = entrance.and_then(|entrance| entrance.in_view());
-        let task_state = verbs::task_state_in(&engine, in_view, x, options, false, P::RUN_HERE);
+        let task_state = verbs::task_state_in(&engine, in_view, x, options, false, <P::Runner as Takes<X>>::RUN_HERE);
         let options = engine.options(self.key, mode).with_token(task_state.meta().token.as_ref());
         let tenant = engine.lane_of_tenant(self.tenant.as_ref());
         let options = tenant.as_ref().map_or(options, |lane| options.in_lane(lane.number()));

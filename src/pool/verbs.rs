@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::accepts::{Accepts, AnyPool};
+use super::accepts::{Accepts, AnyPool, Takes};
+use super::admit::Admit;
 use super::ready_items::{MOST_AT_A_TIME, ReadyItems, are_at_hand};
 use crate::cancel::{CancelReason, CancelToken};
 use crate::engine::{Engine, Runner, SubmitOptions, WaitMode};
@@ -68,7 +69,7 @@ where
     if pool.engine().propagates() {
         return submit_state(pool, x, TaskOptions::default(), options.into());
     }
-    pool.admit(x, P::plain, None, options.into())
+    pool.shared().admit(x, P::Runner::plain, None, options.into())
 }
 
 /// Submits a task with a state, whose result is discarded.
@@ -143,7 +144,7 @@ where
     }
     let (mut rest, mut accepted) = (all.into_iter(), 0);
     loop {
-        let batch = pool.admit_batch(&mut ReadyItems::<P, _>::new(&mut rest), &options);
+        let batch = pool.shared().admit_batch(&mut ReadyItems::<P, _>::new(&mut rest), &options);
         accepted += batch;
         if batch == MOST_AT_A_TIME {
             continue;
@@ -175,11 +176,12 @@ where
 {
     let engine = pool.engine();
     if !engine.is_inside() && !engine.propagates() {
-        return StackOneshot::call(|sender| pool.admit(x, |x| P::called(x, sender), None, options))?.into_result();
+        return StackOneshot::call(|sender| pool.shared().admit(x, |x| P::Runner::called(x, sender), None, options))?
+            .into_result();
     }
     // A worker of the pool may have to run the task itself, for which it needs a task state.
     let task_state = task_state(pool, x, TaskOptions::default(), true);
-    if !pool.run_inline(&task_state) {
+    if !pool.shared().run_inline(&task_state) {
         enter(pool, &task_state, options)?;
     }
     task_state.call().into_result()
@@ -191,11 +193,11 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    task_state_in(pool.engine(), pool.in_view(), x, task_options, is_call, P::RUN_HERE)
+    task_state_at(pool.shared(), x, task_options, is_call, <P::Runner as Takes<X>>::RUN_HERE)
 }
 
 /// The same at the entrance of a pool, which does not know what the pool accepts.
-pub(super) fn task_state_at<S: AnyPool, X, O>(
+pub(super) fn task_state_at<S: Admit, X, O>(
     pool: &S,
     x: X,
     task_options: TaskOptions,
@@ -236,8 +238,8 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let (item, view, engine) = (P::answered(task_state), task_state.meta().view(), pool.engine());
-    let admitted = pool.admit(item, convert::identity, view, options);
+    let (item, view, engine) = (P::Runner::answered(task_state), task_state.meta().view(), pool.engine());
+    let admitted = pool.shared().admit(item, convert::identity, view, options);
     admitted.map_err(|refusal| task_state.refused(refusal.kind()))?;
     engine.note_cancellable(task_state.meta().token.as_ref());
     engine.sweep_if_worth_it();
@@ -256,15 +258,15 @@ where
 {
     let (item, task_state) = if pool.engine().propagates() {
         let task_state = detached_state(pool, x, TaskOptions::default());
-        (P::answered(&task_state), Some(task_state))
+        (P::Runner::answered(&task_state), Some(task_state))
     } else {
-        (P::plain(x), None)
+        (P::Runner::plain(x), None)
     };
     async move {
         let view = task_state.as_ref().and_then(|task_state| task_state.meta().view());
-        pool.admit_async(item, view, options).await.map_err(|refusal| match &task_state {
+        pool.shared().admit_async(item, view, options).await.map_err(|refusal| match &task_state {
             Some(task_state) => task_state.refused(refusal.kind()),
-            None => refusal.map(P::into_input),
+            None => refusal.map(P::Runner::into_input),
         })
     }
 }
@@ -279,7 +281,7 @@ where
     P: Accepts<X>,
     X: Send + 'static,
 {
-    let admission = pool.admit_async(P::answered(&task_state), task_state.meta().view(), options);
+    let admission = pool.shared().admit_async(P::Runner::answered(&task_state), task_state.meta().view(), options);
     admission.await.map_err(|refusal| task_state.refused(refusal.kind()))?;
     pool.engine().note_cancellable(task_state.meta().token.as_ref());
     Ok(task_state)

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-use super::accepts::AnyPool;
+use super::admit::Admit;
 use crate::cancel::{CancelToken, earlier};
 use crate::engine::WaitMode;
 use crate::error::{AcquireError, SubmitErrorKind};
@@ -15,8 +15,8 @@ use crate::task::current_worker;
 
 /// Waits for the weight as long as `mode` and the token allow. A worker of the pool does not wait without a limit: the tasks that hold the
 /// budget may wait for it.
-pub(super) fn take<P: AnyPool>(
-    pool: &P,
+pub(super) fn take<S: Admit>(
+    pool: &S,
     weight: usize,
     mode: WaitMode,
     token: Option<&CancelToken>,
@@ -44,8 +44,8 @@ pub(super) fn take<P: AnyPool>(
 }
 
 /// As [`take`], waiting as a future, until the token is cancelled.
-pub(super) async fn take_async<P: AnyPool>(
-    pool: &P,
+pub(super) async fn take_async<S: Admit>(
+    pool: &S,
     weight: usize,
     token: Option<&CancelToken>,
 ) -> Result<SemaphorePermit, SubmitErrorKind> {
@@ -73,6 +73,6 @@ pub(super) async fn take_async<P: AnyPool>(
     .await
 }
 
-fn closing<P: AnyPool>(pool: &P) -> Option<AcquireError> {
+fn closing<S: Admit>(pool: &S) -> Option<AcquireError> {
     pool.is_closed().then_some(AcquireError::Closed)
 }

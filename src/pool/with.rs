@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use super::accepts::AnyPool;
+use super::admit::Admit;
 use crate::cancel::CancelToken;
 use crate::queue::{Sharded, Tenant};
 use crate::sync::Arc;
@@ -291,7 +292,10 @@ impl<P: AnyPool> With<'_, P> {
     /// If neither the pool nor the view has a budget.
     #[track_caller]
     pub fn weight(mut self, weight: usize) -> Self {
-        assert!(self.pool.budget().is_some(), "`weight` is {weight}, and the pool has no budget to take it from");
+        assert!(
+            self.pool.shared().budget().is_some(),
+            "`weight` is {weight}, and the pool has no budget to take it from"
+        );
         self.weight = Some(weight);
         self
     }

@@ -19,6 +19,7 @@ mod order;
 mod ordered;
 mod overflow;
 mod priority;
+mod queue_cx;
 mod ring;
 mod room_order;
 mod run_limit;
@@ -40,6 +41,7 @@ pub use fair::{Fair, Tenant, TenantStats};
 pub use level::Level;
 pub(crate) use overflow::OwnQueue;
 pub use priority::Priority;
+pub(crate) use queue_cx::QueueCx;
 pub use ring::Ring;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use ring::RingQueue;
@@ -50,7 +52,7 @@ pub(crate) use sharded::ShardedQueue;
 pub use stack::Stack;
 #[cfg(all(test, formicary_loom))]
 pub(crate) use stack::StackQueue;
-pub(crate) use task_queue::{QueueCx, TaskQueue};
+pub(crate) use task_queue::TaskQueue;
 
 pub use shard_stats::ShardStats;
 

@@ -1,7 +1,6 @@
 //! All queued tasks of a pool: the queue of its dispatch, and the overflow lists beside it.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use crossbeam_utils::CachePadded;
 
@@ -9,6 +8,7 @@ use super::ShardStats;
 use super::counts::to_usize;
 use super::high_water::{Busy, HighWater};
 use super::overflow::{Overflow, OverflowCx, OwnQueue};
+use super::queue_cx::{CallerCx, QueueCx};
 use super::{KeptLane, LazyBatch, LazyItem, Load, Queue, Refused, RoomOrder, Shape, TenantLanes, TenantStats};
 use crate::sync::Arc;
 
@@ -22,41 +22,6 @@ pub(crate) struct TaskQueue<T: Send + 'static, Q: Queue<T>> {
     queue: Q,
     overflow: Overflow<T>,
     high_water: CachePadded<HighWater>,
-}
-
-/// A worker's own view of all.
-pub(crate) struct QueueCx<T, S> {
-    queue: S,
-    overflow: OverflowCx<T>,
-    /// Whether its task came from an overflow list.
-    overflowed: Cell<bool>,
-    /// The number of pops so far while overflow lists were in use, modulo [`TURNS`].
-    turn: Cell<u32>,
-    busy: Busy,
-    is_woken: Cell<bool>,
-}
-
-/// See [`TaskQueue::caller_cx`].
-pub(crate) struct CallerCx<T>(OverflowCx<T>);
-
-impl<T> CallerCx<T> {
-    pub(crate) fn own_queue(&self) -> &Rc<OwnQueue<T>> {
-        self.0.own()
-    }
-}
-
-impl<T, S> QueueCx<T, S> {
-    /// The worker's own list, for [`TaskQueue::push_nested`].
-    pub(crate) fn own_queue(&self) -> &Rc<OwnQueue<T>> {
-        self.overflow.own()
-    }
-
-    /// Whether the worker has moved tasks from another list to its own since the last call. They may have been missed by a worker that fell
-    /// asleep meanwhile, so the caller wakes one.
-    #[inline]
-    pub(crate) fn take_moved(&self) -> bool {
-        self.overflow.take_moved()
-    }
 }
 
 impl<T: Send + 'static, Q: Queue<T>> TaskQueue<T, Q> {

@@ -133,6 +133,21 @@ fn a_stage_keeps_the_order_unless_it_is_unordered() {
     on_every_dispatch!(in_order);
 }
 
+/// What must happen in order needs no other lock.
+fn one_after_the_other<D: Dispatch>() {
+    let (pool, next) = (pool::<D>(2, 10), AtomicUsize::new(0));
+    let writer = PoolWithFunc::builder(move |n: usize| next.swap(n + 1, SeqCst) == n).workers(2).dispatch::<D>();
+    let writer = writer.build().unwrap();
+    let pipeline = Pipeline::from(0..1000).stage(&*pool, |n| n).stage(&*pool, |n| n).through(&writer).buffer(1);
+    assert!(pipeline.collect::<Vec<_>>().unwrap().into_iter().all(|in_order| in_order));
+    assert_quiet(&pool);
+}
+
+#[test]
+fn a_stage_with_one_place_processes_in_order() {
+    on_every_dispatch!(one_after_the_other);
+}
+
 /// So many items are pulled as there is room for, and no more.
 fn bounded<D: Dispatch>() {
     let (first, pool) = (pool::<D>(1, 100), pool::<D>(2, 100));

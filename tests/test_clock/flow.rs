@@ -1,10 +1,11 @@
 //! Delays of flow control, which pass when the test says.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
-use formicary::{Dependency, Pool, TestClock};
+use formicary::{Dependency, Pipeline, Pool, TestClock};
 
-use super::support::eventually;
+use super::support::{Gate, eventually};
 use super::{ALONE, HOUR};
 
 /// A batch goes out when its first item has waited, and not when a later one has.
@@ -31,6 +32,69 @@ fn a_batch_waits_for_its_first_item() {
     assert_eq!(batched.stats().waiting, 1);
     clock.advance(HOUR / 2);
     assert_eq!(next.join().unwrap(), 1);
+}
+
+/// A batch of a pipeline goes on when its first item has waited, and not when a later one has, or the alarm of a batch before it rings.
+#[test]
+fn a_batch_of_a_pipeline_waits_for_its_first_item() {
+    let _alone = ALONE.lock();
+    let clock = TestClock::freeze();
+    let (sender, receiver) = mpsc::channel();
+    let mut results = Pipeline::from(receiver).batch(3, HOUR).into_iter();
+    sender.send(0).unwrap();
+    eventually("the first is in it", || results.stats().stages[0].entered == 1);
+    clock.advance(HOUR / 2);
+    sender.send(1).unwrap();
+    eventually("the second is in it", || results.stats().stages[0].entered == 2);
+    clock.advance(HOUR / 2 - Duration::from_secs(1));
+    assert_eq!(results.stats().stages[0].left, 0);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(results.next().unwrap().unwrap(), [0, 1]);
+
+    // This one is full before its time.
+    (2..5).for_each(|n| sender.send(n).unwrap());
+    assert_eq!(results.next().unwrap().unwrap(), [2, 3, 4]);
+    clock.advance(HOUR / 2);
+    sender.send(5).unwrap();
+    eventually("the next has an item", || results.stats().stages[0].entered == 6);
+    clock.advance(HOUR / 2);
+    // An item that comes after the early alarm finds it there.
+    sender.send(6).unwrap();
+    eventually("it has two", || results.stats().stages[0].entered == 7);
+    assert_eq!(results.stats().stages[0].waiting_for_room, 2);
+    clock.advance(HOUR / 2);
+    assert_eq!(results.next().unwrap().unwrap(), [5, 6]);
+    drop(sender);
+    assert!(results.next().is_none());
+}
+
+/// A batch that waits for room when its time comes goes on when there is room; what is left of it waits for the time of its own first item.
+#[test]
+fn a_late_batch_leaves_a_batch_with_a_time_of_its_own() {
+    let _alone = ALONE.lock();
+    let clock = TestClock::freeze();
+    let (pool, gate) = (Pool::new(1).unwrap(), Gate::new());
+    let held = gate.clone();
+    let hold = move |batch: Vec<u32>| {
+        held.wait();
+        batch
+    };
+    let (sender, receiver) = mpsc::channel();
+    let mut results = Pipeline::from(receiver).batch(2, HOUR).buffer(4).stage(&pool, hold).buffer(1).into_iter();
+    (0..4).for_each(|n| sender.send(n).unwrap());
+    eventually("a full batch waits for room", || results.stats().stages[0].waiting_for_room == 2);
+    clock.advance(HOUR / 2);
+    sender.send(4).unwrap();
+    eventually("one waits behind it", || results.stats().stages[0].waiting_for_room == 3);
+    clock.advance(HOUR / 2);
+    gate.open();
+    assert_eq!(results.next().unwrap().unwrap(), [0, 1]);
+    assert_eq!(results.next().unwrap().unwrap(), [2, 3]);
+    assert_eq!(results.stats().stages[0].waiting_for_room, 1);
+    clock.advance(HOUR / 2);
+    assert_eq!(results.next().unwrap().unwrap(), [4]);
+    drop(sender);
+    assert!(results.next().is_none());
 }
 
 /// A deadline ends the wait for other tasks, without a thread that waits.

@@ -179,7 +179,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         task: &mut Newcomer<'_, I, F>,
         options: &SubmitOptions<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
-        if let Some(entered) = self.overflow(task)? {
+        if let Some(entered) = self.overflow(task, options)? {
             return Ok(entered);
         }
         match options.mode() {
@@ -281,7 +281,7 @@ impl<R: Runner, D: Dispatch> View<R, D> {
         task: &mut Newcomer<'_, I, F>,
         options: &SubmitOptions<'_>,
     ) -> Result<Entered<R, D>, SubmitErrorKind> {
-        if let Some(entered) = self.overflow(task)? {
+        if let Some(entered) = self.overflow(task, options)? {
             return Ok(entered);
         }
         let mut cancelled = options.token().map(CancelToken::cancelled);

@@ -127,7 +127,7 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
 
     /// Sends the entry of a task with permits to the pool: at once, or from the pool's wait queue when its time comes.
     fn send(self: &Arc<Self>, number: u64, view: &Arc<View<R, D>>, lane: usize) -> Sent<R, D> {
-        let options = SubmitOptions::from(WaitMode::Forever).in_lane(lane).inline().bounded();
+        let options = SubmitOptions::from(WaitMode::Forever).in_lane(lane).inline().accepted().bounded();
         let tasks = Arc::clone(view) as Arc<dyn DeferredTasks<R::Item, R::Returned>>;
         let mut entry = Some(R::deferred(Deferred::new(tasks, number)));
         match self.engine.enter_now(&mut entry, &options) {

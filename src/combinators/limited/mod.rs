@@ -10,14 +10,15 @@
 
 mod accepts;
 mod admission;
+mod admit;
 mod awaiting;
 mod by_number;
 mod dispatch;
 mod entering;
 mod entries;
-mod in_order;
 mod inside;
 mod lanes;
+mod node;
 mod overflow;
 mod pace;
 mod pool_views;
@@ -28,7 +29,6 @@ mod rate;
 #[cfg(feature = "async")]
 mod reentry;
 mod scheduled;
-mod shared;
 mod state;
 mod stats;
 pub(crate) mod steering;

@@ -2,8 +2,8 @@
 
 use super::admission::{Entered, Newcomer};
 use super::view::View;
-use crate::engine::Runner;
 use crate::engine::options::Overflow;
+use crate::engine::{Runner, SubmitOptions};
 use crate::error::SubmitErrorKind;
 use crate::queue::Dispatch;
 use crate::sync::Arc;
@@ -13,8 +13,10 @@ impl<R: Runner, D: Dispatch> View<R, D> {
     pub(super) fn overflow<I, F: FnOnce(I) -> R::Item>(
         self: &Arc<Self>,
         task: &mut Newcomer<'_, I, F>,
+        options: &SubmitOptions<'_>,
     ) -> Result<Option<Entered<R, D>>, SubmitErrorKind> {
         match self.engine().overflow_policy() {
+            _ if options.is_accepted() => return Ok(None),
             Overflow::DropNewest => {}
             Overflow::DropOldest => {
                 while self.drop_oldest(task.lane) {

@@ -12,14 +12,13 @@ use crate::sync::Arc;
 use crate::task::in_view::InView;
 
 impl<R: Runner, D: Dispatch> View<R, D> {
-    /// The way in for a scheduled task.
+    /// The way in for a scheduled task. It keeps the view of a key, which goes with its last task: a scheduled one is not yet there.
     pub(super) fn entrance(self: &Arc<Self>) -> ThroughView<R> {
-        ThroughView { way_in: WayIn::Weak(Arc::downgrade(self) as _), chain: Arc::clone(&self.chain) }
-    }
-
-    /// The same, which keeps the view.
-    pub(super) fn kept_entrance(self: &Arc<Self>) -> ThroughView<R> {
-        ThroughView { way_in: WayIn::Kept(Arc::clone(self) as _), chain: Arc::clone(&self.chain) }
+        let way_in = match &self.lane {
+            Some(_) => WayIn::Kept(Arc::clone(self) as _),
+            None => WayIn::Weak(Arc::downgrade(self) as _),
+        };
+        ThroughView { way_in, chain: Arc::clone(&self.chain) }
     }
 }
 

@@ -122,7 +122,7 @@ impl<R: Runner> Scheduled<R> {
 
     /// How the task waits for room: until `token` is cancelled.
     pub(crate) fn patient<'t>(&self, token: &'t CancelToken) -> SubmitOptions<'t> {
-        let options: SubmitOptions<'t> = self.options(WaitMode::Forever).inline();
+        let options: SubmitOptions<'t> = self.options(WaitMode::Forever).inline().accepted();
         options.with_token(Some(token))
     }
 

@@ -10,7 +10,7 @@ use crate::error::{Cause, JoinError, SubmitErrorKind};
 use crate::flow::Continuation;
 use crate::flow::room::Room;
 use crate::flow::sending::{Sender, sender};
-use crate::pool::{Accepts, AnyPool};
+use crate::pool::{Accepts, Admit};
 use crate::sync::clock::deadline;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::sleep::Sleep;
@@ -67,7 +67,7 @@ impl<R: Send + 'static> Target<R> {
     where
         P: Accepts<Continuation<Vec<R>>, Output = Vec<R>>,
     {
-        let (open, modes) = (pool.shared(), pool.shared());
+        let (open, modes) = (pool.shared().clone(), pool.shared().clone());
         Target {
             id: pool.engine().id(),
             send: sender(pool),
@@ -326,7 +326,7 @@ impl<T: Send + 'static, R: Send + 'static> Open<T, R> {
         let sent = (core.target.send)(Box::new(move || run.core.process(&run)));
         _ = batch.task.set(sent.awaited());
         DetachedFuture::new(async move {
-            let ended = sent.ended().await;
+            let ended = sent.ended(|entering| entering).await;
             core.deliver(&batch, ended);
         })
         .wake();

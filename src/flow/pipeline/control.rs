@@ -6,6 +6,7 @@ use super::error::{Failure, PipelineError};
 use super::source::Source;
 use super::stage::{AnyStage, End, Outlet};
 use super::stats::PipelineStats;
+use super::submissions::Submissions;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::{Arc, Mutex};
 
@@ -36,6 +37,7 @@ pub(super) struct Control {
     stages: OnceLock<Vec<Arc<dyn AnyStage>>>,
     source: OnceLock<Arc<Source>>,
     output: Arc<dyn OutputControl>,
+    submissions: Arc<Submissions>,
     /// Waits for the token.
     watch: Mutex<Option<Arc<DetachedFuture>>>,
 }
@@ -55,6 +57,7 @@ impl Control {
             stages: OnceLock::new(),
             source: OnceLock::new(),
             output,
+            submissions: Submissions::new(),
             watch: Mutex::new(None),
         })
     }
@@ -67,6 +70,10 @@ impl Control {
     /// Ends the pipeline when the future ends.
     pub(super) fn watch(&self, watch: Arc<DetachedFuture>) {
         *self.watch.lock() = Some(watch);
+    }
+
+    pub(super) fn submissions(&self) -> &Arc<Submissions> {
+        &self.submissions
     }
 
     pub(super) fn cancels_at_once(&self) -> bool {
@@ -87,15 +94,17 @@ impl Control {
         self.end(PipelineError::new(Failure::Cancelled));
     }
 
-    /// Nobody takes results any more.
+    /// Nobody takes results any more. Waits for submissions that are under way on other threads.
     pub(super) fn close(&self) {
         let watch = self.watch.lock().take();
         watch.into_iter().for_each(|watch| watch.abort());
         self.output.close(None);
         self.abandon();
+        self.submissions.await_end();
     }
 
     fn abandon(&self) {
+        self.submissions.close();
         if let Some(source) = self.source.get() {
             source.abandon();
         }

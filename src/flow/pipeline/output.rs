@@ -138,8 +138,9 @@ impl<T: Send + 'static> OutputControl for Output<T> {
 /// The results of a running [`Pipeline`](super::Pipeline), as they come out of its last stage; made by its `into_iter`.
 ///
 /// `next` blocks until there is a result, and gives an error at most once, as the last item. Dropping it stops the source, cancels what
-/// has not started, and waits for nothing: what runs borrows nothing, and ends by itself. (A source that blocks ends its thread when it
-/// returns.)
+/// has not started, and does not wait for what runs, which borrows nothing and ends by itself. (A source that blocks ends its thread when it
+/// returns.) It waits for submissions that other threads have begun, which wait for nothing but the pools' observers and spawn handlers: nothing
+/// is submitted after it. A drop by such a callback, within a submission, does not wait.
 ///
 /// On a worker of a stage's pool, `next` runs tasks of the pipeline while it waits, except those of a
 /// [`StatefulPool`](crate::StatefulPool), whose state is in use. A wait there is not checked for deadlocks: if a stage is such a pool, or a

@@ -1,8 +1,7 @@
 //! A running stage: items that are processed by tasks of a pool, and are passed on when there is room in the next stage.
 //!
 //! An item takes a place of its stage from when it comes in until the next stage has taken its result. So a task never waits for room: its
-//! result waits, in the stage, and the thread that made the room moves it. Whichever thread ends a task or makes room runs
-//! [`forward`](Outlet::forward), one at a time for a stage; others leave a note that it is to look again.
+//! result waits, in the stage, and the thread that made the room moves it.
 
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, Weak};
@@ -11,7 +10,9 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::error::{Failure, PipelineError};
-use super::stats::{StageStats, Waited};
+use super::forward::{Results, Step, Turn, forward};
+use super::stats::StageStats;
+use super::submissions::Submissions;
 use crate::sync::detached_future::DetachedFuture;
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -38,6 +39,7 @@ pub(super) trait Outlet: Send + Sync {
 
 /// What a control knows of a stage.
 pub(super) trait AnyStage: Outlet {
+    fn set_before(&self, before: Weak<dyn Outlet>);
     fn stats(&self) -> StageStats;
     /// Runs a task that has not started on the calling worker, if it is one of the stage's pool. Returns whether there was one.
     fn run_one(&self) -> bool;
@@ -58,26 +60,62 @@ pub(super) struct Launch {
 /// Tells the stage how an item has ended.
 pub(super) type Deliver<U> = Box<dyn FnOnce(Result<U, Failure>) + Send>;
 
+/// Makes the task of an item.
+pub(super) type Launcher<A, U> = Box<dyn Fn(A, Deliver<U>, Arc<Submissions>) -> Launch + Send + Sync>;
+
 pub(super) struct Settings {
     pub(super) is_ordered: bool,
     pub(super) buffer: Option<usize>,
+    /// What `buffer` may be.
+    pub(super) least_buffer: usize,
     pub(super) name: Option<std::sync::Arc<str>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { is_ordered: true, buffer: None, least_buffer: 1, name: None }
+    }
+}
+
+/// A stage's place in its pipeline.
+pub(super) struct Position<U> {
+    pub(super) number: usize,
+    pub(super) settings: Settings,
+    pub(super) next: Arc<dyn Inlet<U>>,
+    pub(super) before: OnceLock<Weak<dyn Outlet>>,
+    pub(super) control: Weak<Control>,
+    pub(super) submissions: Arc<Submissions>,
+}
+
+impl<U> Position<U> {
+    pub(super) fn before(&self) -> Option<Arc<dyn Outlet>> {
+        self.before.get()?.upgrade()
+    }
+
+    /// The end that is to come out after what is before it; `None` if it has ended everything at once.
+    pub(super) fn end_in_order(&self, end: End) -> Option<End> {
+        let cancelling = self.control.upgrade().filter(|control| control.cancels_at_once());
+        match (end, cancelling) {
+            (End::Failed(error), Some(control)) => {
+                control.end(error);
+                None
+            }
+            (end, _) => Some(end),
+        }
+    }
 }
 
 pub(super) struct Stage<A: Send + 'static, U: Send + 'static> {
     this: Weak<Self>,
-    number: usize,
-    settings: Settings,
+    position: Position<U>,
     buffer: usize,
-    launch: Box<dyn Fn(A, Deliver<U>) -> Launch + Send + Sync>,
+    launch: Launcher<A, U>,
     busy: Option<Arc<Mutex<Duration>>>,
-    next: Arc<dyn Inlet<U>>,
-    before: OnceLock<Weak<dyn Outlet>>,
-    control: Weak<Control>,
     state: Mutex<State<U>>,
 }
 
 struct State<U> {
+    is_ordered: bool,
     /// The items that have come in.
     entered: u64,
     /// The items that were passed on; in an ordered stage also the number of the next that is to be.
@@ -93,29 +131,18 @@ struct State<U> {
     end: Option<End>,
     /// A failure is in `done`: nothing comes in that is after it.
     is_failing: bool,
-    is_over: bool,
-    is_forwarding: bool,
-    looks_again: bool,
-    blocked: Waited,
-}
-
-/// What to do next for the results.
-enum Step<U> {
-    Put(u64, U),
-    End(End),
-    Nothing,
+    turn: Turn,
 }
 
 impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
     pub(super) fn new(
-        control: &Arc<Control>,
-        (settings, default_buffer): (Settings, usize),
-        launch: Box<dyn Fn(A, Deliver<U>) -> Launch + Send + Sync>,
+        position: Position<U>,
+        default_buffer: usize,
+        launch: Launcher<A, U>,
         busy: Option<Arc<Mutex<Duration>>>,
-        next: Arc<dyn Inlet<U>>,
-        number: usize,
     ) -> Arc<Self> {
         let state = State {
+            is_ordered: position.settings.is_ordered,
             entered: 0,
             left: 0,
             in_flight: BTreeMap::new(),
@@ -124,31 +151,16 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
             inside: 0,
             end: None,
             is_failing: false,
-            is_over: false,
-            is_forwarding: false,
-            looks_again: false,
-            blocked: Waited::default(),
+            turn: Turn::default(),
         };
         Arc::new_cyclic(|this| Stage {
             this: Weak::clone(this),
-            number,
-            buffer: settings.buffer.unwrap_or(default_buffer),
-            settings,
+            buffer: position.settings.buffer.unwrap_or(default_buffer),
+            position,
             launch,
             busy,
-            next,
-            before: OnceLock::new(),
-            control: Arc::downgrade(control),
             state: Mutex::new(state),
         })
-    }
-
-    pub(super) fn set_before(&self, before: Weak<dyn Outlet>) {
-        _ = self.before.set(before);
-    }
-
-    fn before(&self) -> Option<Arc<dyn Outlet>> {
-        self.before.get()?.upgrade()
     }
 
     /// The task of an item has ended.
@@ -160,7 +172,7 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
             catch_user_panic(|| drop(result));
             return;
         }
-        let place = if self.settings.is_ordered { number } else { state.ended };
+        let place = if state.is_ordered { number } else { state.ended };
         state.ended += 1;
         match result {
             Ok(output) => {
@@ -168,8 +180,9 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
                 drop(state);
             }
             Err(failure) => {
-                let error = PipelineError::of_stage(self.number, self.settings.name.clone(), failure);
-                if let Some(control) = self.control.upgrade().filter(|control| control.cancels_at_once()) {
+                let Position { number, settings, control, .. } = &self.position;
+                let error = PipelineError::of_stage(*number, settings.name.clone(), failure);
+                if let Some(control) = control.upgrade().filter(|control| control.cancels_at_once()) {
                     drop(state);
                     control.end(error);
                     return;
@@ -186,40 +199,45 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
         state.is_failing = true;
         let late = state.done.split_off(&(place + 1));
         // In an unordered stage all that has not ended comes after it.
-        let first = if self.settings.is_ordered { place } else { 0 };
+        let first = if state.is_ordered { place } else { 0 };
         let cancelled = state.in_flight.split_off(&first);
         drop(state);
         discard(cancelled, late);
-        if let Some(before) = self.before() {
+        if let Some(before) = self.position.before() {
             before.abandon();
         }
     }
 
     fn is_closed(state: &State<U>) -> bool {
-        state.is_over || state.is_failing
+        state.turn.is_over || state.is_failing
+    }
+}
+
+impl<U> Results for State<U> {
+    type Output = U;
+    type Place = u64;
+
+    fn turn(&mut self) -> &mut Turn {
+        &mut self.turn
     }
 
-    /// The result that is to go on next, or the end.
-    fn step(&self, state: &mut State<U>) -> Step<U> {
-        if state.is_over {
-            return Step::Nothing;
-        }
-        let next = state.done.first_entry().filter(|first| !self.settings.is_ordered || *first.key() == state.left);
+    fn step(&mut self) -> Step<u64, U> {
+        let next = self.done.first_entry().filter(|first| !self.is_ordered || *first.key() == self.left);
         match next.map(|first| first.remove_entry()) {
             Some((place, Ok(output))) => Step::Put(place, output),
-            Some((_, Err(error))) => {
-                state.is_over = true;
-                Step::End(End::Failed(error))
-            }
-            None if state.inside == 0 => match state.end.take() {
-                Some(end) => {
-                    state.is_over = true;
-                    Step::End(end)
-                }
-                None => Step::Nothing,
-            },
+            Some((_, Err(error))) => Step::End(End::Failed(error)),
+            None if self.inside == 0 => self.end.take().map_or(Step::Nothing, Step::End),
             None => Step::Nothing,
         }
+    }
+
+    fn passed(&mut self, _: u64) {
+        self.left += 1;
+        self.inside = self.inside.saturating_sub(1);
+    }
+
+    fn put_back(&mut self, place: u64, output: U) {
+        self.done.insert(place, Ok(output));
     }
 }
 
@@ -254,7 +272,7 @@ impl<A: Send + 'static, U: Send + 'static> Inlet<A> for Stage<A, U> {
                 stage.ended(number, result);
             }
         });
-        let Launch { task, future } = (self.launch)(x, deliver);
+        let Launch { task, future } = (self.launch)(x, deliver, Arc::clone(&self.position.submissions));
         let mut state = self.state.lock();
         if Self::is_closed(&state) {
             drop(state);
@@ -264,7 +282,7 @@ impl<A: Send + 'static, U: Send + 'static> Inlet<A> for Stage<A, U> {
         state.in_flight.insert(number, task);
         drop(state);
         future.wake();
-        if let Some(control) = self.control.upgrade() {
+        if let Some(control) = self.position.control.upgrade() {
             control.launched();
         }
         Ok(())
@@ -276,11 +294,7 @@ impl<A: Send + 'static, U: Send + 'static> Inlet<A> for Stage<A, U> {
     }
 
     fn end(&self, end: End) {
-        let cancelling = self.control.upgrade().filter(|control| control.cancels_at_once());
-        let end = match (end, cancelling) {
-            (End::Failed(error), Some(control)) => return control.end(error),
-            (end, _) => end,
-        };
+        let Some(end) = self.position.end_in_order(end) else { return };
         let mut state = self.state.lock();
         if !Self::is_closed(&state) && state.end.is_none() {
             state.end = Some(end);
@@ -292,79 +306,38 @@ impl<A: Send + 'static, U: Send + 'static> Inlet<A> for Stage<A, U> {
 
 impl<A: Send + 'static, U: Send + 'static> Outlet for Stage<A, U> {
     fn forward(&self) {
-        let mut state = self.state.lock();
-        state.looks_again = true;
-        if state.is_forwarding {
-            return;
-        }
-        state.is_forwarding = true;
-        while std::mem::take(&mut state.looks_again) {
-            match self.step(&mut state) {
-                Step::Nothing => {}
-                Step::End(end) => {
-                    drop(state);
-                    self.next.end(end);
-                    state = self.state.lock();
-                }
-                Step::Put(place, output) => {
-                    drop(state);
-                    let put = self.next.put(output);
-                    state = self.state.lock();
-                    match put {
-                        Ok(()) => {
-                            state.blocked.end();
-                            state.left += 1;
-                            state.inside = state.inside.saturating_sub(1);
-                            state.looks_again = true;
-                            drop(state);
-                            if let Some(before) = self.before() {
-                                before.forward();
-                            }
-                            state = self.state.lock();
-                        }
-                        // The next stage calls this again when it has room.
-                        Err(output) if !state.is_over => {
-                            state.blocked.begin();
-                            state.done.insert(place, Ok(output));
-                        }
-                        Err(output) => {
-                            drop(state);
-                            catch_user_panic(|| drop(output));
-                            state = self.state.lock();
-                        }
-                    }
-                }
-            }
-        }
-        state.is_forwarding = false;
+        forward(&self.state, &self.position);
     }
 
     fn abandon(&self) {
         let mut state = self.state.lock();
-        state.is_over = true;
-        state.blocked.end();
+        state.turn.end();
         let (in_flight, done) = (std::mem::take(&mut state.in_flight), std::mem::take(&mut state.done));
         drop(state);
         discard(in_flight, done);
-        if let Some(before) = self.before() {
+        if let Some(before) = self.position.before() {
             before.abandon();
         }
     }
 }
 
 impl<A: Send + 'static, U: Send + 'static> AnyStage for Stage<A, U> {
+    fn set_before(&self, before: Weak<dyn Outlet>) {
+        _ = self.position.before.set(before);
+    }
+
     fn stats(&self) -> StageStats {
         let state = self.state.lock();
         let tasks: Vec<_> = state.in_flight.values().cloned().collect();
         let stats = StageStats {
-            name: self.settings.name.clone(),
+            name: self.position.settings.name.clone(),
             buffer: self.buffer,
             entered: state.entered,
             left: state.left,
             queued: 0,
             running: 0,
             waiting_for_room: state.done.len(),
-            blocked: state.blocked.total(),
+            blocked: state.turn.blocked(),
             busy: self.busy.as_ref().map(|busy| *busy.lock()),
         };
         drop(state);

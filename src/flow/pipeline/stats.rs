@@ -54,12 +54,13 @@ pub struct StageStats {
     pub queued: usize,
     /// Items that run.
     pub running: usize,
-    /// Items that are done and have not been passed on: for want of room in the next stage, or because an earlier one is not done.
+    /// Items that are done and have not been passed on: for want of room in the next stage, or because an earlier one is not done. In a
+    /// batch, all that are in it.
     pub waiting_for_room: usize,
     /// How long an item that could go on has waited for room in the next stage.
     pub blocked: Duration,
     /// How long the closure has run, in all workers together, in the runs that have ended. `None` for a stage that is a function's or a
-    /// state's pool.
+    /// state's pool, and for a batch.
     pub busy: Option<Duration>,
 }
 
@@ -125,6 +126,10 @@ impl Waited {
         if let Some(since) = self.since.take() {
             self.total += clock::now().saturating_duration_since(since);
         }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.since.is_some()
     }
 
     /// With the wait that has not ended.

@@ -137,10 +137,10 @@ where
                     match outcome {
                         Ok(Ok(value)) => return self.succeed(value),
                         Ok(Err(error)) => Failure::Error(error),
-                        Err(error) if is_final(&error) => {
+                        Err(error) if self.is_final(&error) => {
                             return self.give_up(GaveUp::Cancelled, None);
                         }
-                        Err(error) => Failure::Join(error),
+                        Err(error) => error.refusal().map_or(Failure::Join(error), Failure::Refused),
                     }
                 }
             };
@@ -201,6 +201,15 @@ where
         next.map(|next| (delay, next)).ok_or(GaveUp::TimeUp)
     }
 
+    /// Whether there is no further attempt after an attempt that was not run. One that was late, or had no worker's state, is a failed one;
+    /// so is one that the pool has dropped, unless its handler has it. That, and one that was given back, may be run by whoever has it now.
+    fn is_final(&self, error: &JoinError) -> bool {
+        match error.is_dropped() {
+            true => self.of.base.linked().engine().keeps_dropped(),
+            false => error.is_cancelled() && !error.is_no_state() && !error.is_timed_out(),
+        }
+    }
+
     fn succeed(self, value: Value<B, X>) {
         catch_user_panic(|| drop(self.kept));
         self.due.settle(|counters| &counters.succeeded, Ok(Ok(value)));
@@ -240,12 +249,6 @@ where
     *propagated = pool.engine().capture();
     drop(entered);
     entering
-}
-
-/// Whether there is no further attempt after an attempt that was not run. One that was late, or had no worker's state, is a failed one. One
-/// that the pool has dropped, or given back, may be run by whoever has it now.
-fn is_final(error: &JoinError) -> bool {
-    error.is_dropped() || error.is_cancelled() && !error.is_no_state() && !error.is_timed_out()
 }
 
 /// Why a cancelled token ends the attempts.

@@ -34,7 +34,8 @@ pub enum GaveUp {
     TimeUp,
     /// The pool or view was closed.
     Closed,
-    /// Its handle or its token cancelled it; or the pool cancelled an attempt, gave it back or dropped it, as any task of its queue.
+    /// Its handle or its token cancelled it; or the pool cancelled an attempt, or gave it back, as any task of its queue; or dropped it, and its
+    /// [`dropped_handler`](crate::Builder::dropped_handler) has it. (Without a handler, an attempt that is dropped is a failed one.)
     Cancelled,
 }
 

@@ -1,7 +1,7 @@
 //! Failed tasks that are attempted again.
 //!
 //! A task is kept (`repeats.rs`) and submitted. A future without an executor waits for the end of the attempt, then on the timer, and submits
-//! the next (`attempts.rs`), so neither a worker nor a thread waits. What is given up goes to the dead letters (`letters.rs`).
+//! the next (`attempts.rs`), so neither a worker nor a thread waits. What is given up goes to the dead letters (`letter.rs`, `letters.rs`).
 
 mod attempts;
 #[cfg(feature = "backon")]
@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod jitter;
 mod keys;
+mod letter;
 mod letters;
 mod policy;
 
@@ -28,7 +29,8 @@ use crate::task::state::Promise;
 pub use counters::RetryStats;
 pub use error::{GaveUp, RetryError};
 pub use keys::OncePerKey;
-pub use letters::{DeadLetter, DeadLetterStats, DeadLetters, Letters, NoLetters, Replayed};
+pub use letter::DeadLetter;
+pub use letters::{DeadLetterStats, DeadLetters, Letters, NoLetters, Replayed};
 pub use policy::Retry;
 
 use attempts::Attempts;
