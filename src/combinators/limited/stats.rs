@@ -25,7 +25,8 @@ pub struct LimitedStats {
     pub panicked: u64,
     /// Tasks that were cancelled before they started, with those whose caller has got them back, or that were dropped with the view.
     pub cancelled: u64,
-    /// Tasks that [`Limited::close`](crate::Limited::close), or a shutdown of the pool, has given back.
+    /// Tasks that [`Limited::close`](crate::Limited::close) has given back, and those with a permit that a shutdown of the pool has given back from
+    /// its queue. What still waits in the view at the end of its pool is cancelled.
     pub returned: u64,
     /// Tasks that the pool has dropped ([`Builder::overflow`](crate::Builder::overflow), [`max_queue_time`](crate::With::max_queue_time)).
     pub dropped: u64,
