@@ -54,6 +54,9 @@ impl Inner {
 
 impl Round {
     /// Whether a wait has ended since, or a worker has begun one that was not blocked. One that was asked may begin one new wait.
+    ///
+    /// It does not see a worker that was asked, left for good, ended what another one waits for whose waker is a bare thread, and blocks again, if
+    /// that other one had looked before and has not run since.
     fn has_moved(&self, inner: &Inner) -> bool {
         let left = self.asked.iter().filter(|worker| !worker.is_counted());
         inner.ended != self.ended || inner.next_ticket - self.next_ticket > left.count() as u64
