@@ -21,6 +21,7 @@ declare -A left_out=(
     [shared_handles]="passes results to another thread in the standard library's OnceLock"
     [scrape]="reads figures that an exporter keeps under the standard library's locks"
     [spans]="has subscribers that tracing keeps under the standard library's locks"
+    [signals]="has processes of its own, whose output is read under the standard library's locks"
     [endings]="leaves by exit while threads run, and runs under memcheck"
 )
 

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +15,8 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, park};
 #[derive(Default)]
 pub(super) struct Source {
     is_stopped: AtomicBool,
-    thread: OnceLock<Thread>,
+    /// Behind a lock: a stop either finds the thread, or is seen by it before it first waits.
+    thread: Mutex<Option<Thread>>,
     figures: Mutex<Figures>,
 }
 
@@ -48,7 +48,7 @@ impl Source {
     }
 
     fn run<I: Iterator>(&self, mut items: I, first: &dyn Inlet<I::Item>) {
-        _ = self.thread.set(current());
+        *self.thread.lock() = Some(current());
         let end = loop {
             self.await_room(first);
             if self.is_stopped() {
@@ -85,9 +85,8 @@ impl Source {
 
 impl Outlet for Source {
     fn forward(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
+        let thread = self.thread.lock().clone();
+        thread.into_iter().for_each(|thread| thread.unpark());
     }
 
     fn abandon(&self) {
