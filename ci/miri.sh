@@ -31,9 +31,9 @@ run() {
     echo "${*:2} $filter"
     echo "    $(grep -c '^test .* ok$' "$scratch/log" || true) tests passed$([ "$rc" = 0 ] || echo ", cut short after $seconds s")"
 }
-cargo +nightly miri test --locked --lib --test suite --test task --no-run
+cargo +nightly miri test --locked --lib --test suite --test flow --test task --no-run
 if [ $# -gt 0 ]; then
-    for filter; do run "$filter" --test suite; done
+    for filter; do run "$filter" --test suite; run "$filter" --test flow; done
 else
     run task::state --lib
     run "" --test task

@@ -202,7 +202,7 @@ def test_programs():
     for m in messages:
         if m.get("executable") and m["target"]["kind"] == ["test"]:
             name, program = m["target"]["name"], m["executable"]
-            if name not in ("suite", "heap"):
+            if name not in ("suite", "flow", "heap"):
                 found[name] = [program]
                 continue
             # Each of their files for itself.

@@ -3,7 +3,7 @@
 # whose names contain one of them.
 #
 # A patch in ci/mutations/ begins with the row and a sentence on what it breaks. One or more lines `test: FILE FILTER` follow: of the tests in
-# FILE.rs (in tests/suite, tests/heap or tests) with FILTER in their names at least one must fail, crash or hang. Without a patch all of them
+# FILE.rs (in tests/suite, tests/flow, tests/heap or tests) with FILTER in their names at least one must fail, crash or hang. Without a patch all of them
 # must pass.
 #
 # The script works on a copy of the tree below target/. The build there is kept for the next run.
@@ -37,18 +37,18 @@ tests_of() {
     sed -n '/^---/q; s/^test: //p' "$@"
 }
 
-# The program of a test file: the suite's files are modules.
+# The program of a test file: those of a folder are modules.
 program_of() {
-    for suite in suite heap; do
+    for suite in suite flow heap; do
         if [ -e "tests/$suite/$1.rs" ]; then echo "$suite"; return; fi
     done
     echo "$1"
 }
 
-# Builds test files. Prints a line for each program: its name and the path of the executable. The suite is built without its other modules.
+# Builds test files. Prints a line for each program: its name and the path of the executable. A folder's program is built without its other modules.
 build() {
     local file program names=()
-    for program in suite heap; do
+    for program in suite flow heap; do
         sed -E "/^mod (support|$(IFS='|'; echo "$*"));$/! { /^mod /d }" "tests/$program/main.rs" >"$tree/tests/$program/main.rs"
     done
     for file in "$@"; do names+=("$(program_of "$file")"); done

@@ -12,7 +12,7 @@ package() { cargo package --offline --allow-dirty "$@" 2>"$scratch/log" || { cat
 package --list >"$scratch/list"
 missing=0
 for file in README.md CHANGELOG.md CONTRIBUTING.md DESIGN.md SECURITY.md LICENSE-APACHE LICENSE-MIT Cargo.toml Cargo.lock src/lib.rs \
-    docs/variants.md docs/flow.md docs/observability.md docs/benchmarks.md docs/proof.md docs/parity.md docs/mutations.md; do
+    docs/guide.md docs/variants.md docs/flow.md docs/observability.md docs/benchmarks.md docs/proof.md docs/parity.md docs/mutations.md; do
     grep -qx "$file" "$scratch/list" || { echo "the package lacks $file" >&2; missing=1; }
 done
 # Cargo adds the last three itself.

@@ -3,7 +3,7 @@
 # parts of tests' names, or runs all but those below. What it cannot see is in docs/proof.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Programs of tests/, and modules of the suite and of tests/heap.
+# Programs of tests/, and modules of tests/suite, tests/flow and tests/heap.
 declare -A left_out=(
     [allocations]="counts allocations: the sanitizer has its own"
     [finished]="counts allocations: the sanitizer has its own"
@@ -31,9 +31,9 @@ fi
 # Tests that nest thousands of waits: the sanitizer keeps the whole stack for each lock, and has room for so many frames only.
 too_deep=(--skip nest_as_deep_as_the_stack)
 target=$(rustup run nightly rustc --version --verbose | sed -n 's/^host: //p')
-programs=(--test suite --test heap)
+programs=(--test suite --test flow --test heap --test schedule)
 filters=("$@" "${too_deep[@]}")
-for file in tests/*.rs tests/suite/*.rs tests/heap/*.rs; do
+for file in tests/*.rs tests/suite/*.rs tests/flow/*.rs tests/heap/*.rs; do
     test=$(basename "$file" .rs)
     if [ -n "${left_out[$test]-}" ]; then
         echo "left out: $test, which ${left_out[$test]}"

@@ -46,6 +46,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! `docs/guide.md` in the sources is the guide: a page with programs for each question, from the choice of a pool to operations.
+//!
 //! Each kind comes with five ways for a task to find a worker, as a type parameter: [`Stack`] (the default), [`Ring`], [`Sharded`],
 //! [`Priority`] with levels, and [`Fair`], which divides the workers between tenants.
 //! The page [`variants`] compares them.
@@ -363,6 +365,11 @@ mod flow_page {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/observability.md")]
 mod observability {}
+
+/// And those of the guide.
+#[cfg(all(feature = "rate", feature = "signal", feature = "test-util"))]
+#[cfg(doctest)]
+mod guide;
 
 /// What `#![deny(unused_must_use)]` reports: results that hold tasks, or that say whether a wait ended in time.
 ///

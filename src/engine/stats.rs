@@ -51,7 +51,8 @@ pub struct Stats {
     pub completed: u64,
     /// Tasks that panicked.
     pub panicked: u64,
-    /// Tasks that were accepted and will never run.
+    /// Tasks that were accepted and will never run. Who waits for one, or for a task that is dropped or returned, may be told a moment before
+    /// it is counted here; [`wait_idle`](crate::PoolControl::wait_idle) waits until all are counted.
     pub cancelled: u64,
     /// Refused submissions: the sum of `refusals`.
     pub rejected: u64,

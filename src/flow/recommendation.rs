@@ -1,4 +1,4 @@
-//! What a [`Sizing`](crate::sizing::Sizing) recommends, and why.
+//! What a [`Sizing`] recommends, and why.
 
 use std::fmt;
 

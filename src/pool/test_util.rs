@@ -60,8 +60,9 @@ impl<K, D: Dispatch> Builder<K, D> {
 /// For tests, with the feature `test-util`.
 impl<X> PoolControl<X> {
     /// Runs the next task of a [`stepped`](crate::Builder::stepped) pool on the calling thread. Returns whether one could start: `false` if
-    /// nothing is queued, if the pool is paused, if another thread is stepping, and in any other pool. A task that waits for another
-    /// one of the pool runs that too, within the same step.
+    /// nothing is queued, if the pool is paused, if another thread is stepping, and in any other pool. To take out a task that was cancelled
+    /// in the queue, or waited too long there, is a step as well. A task that waits for another one of the pool runs that too, within the
+    /// same step.
     ///
     /// ```
     /// let pool = formicary::Pool::builder().stepped().build()?;

@@ -6,7 +6,7 @@ use super::control::Control;
 use super::stats::PipelineStats;
 use crate::sync::{Arc, OnceLock};
 
-/// A view of the figures of a pipeline that runs elsewhere; made by [`Pipeline::monitor`].
+/// A view of the figures of a pipeline that runs elsewhere; made by [`Pipeline::monitor`](crate::Pipeline::monitor).
 ///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
