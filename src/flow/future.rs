@@ -128,6 +128,9 @@ impl<D: Dispatch, T: Send + 'static> FutureTask<D, T> {
             if self.engine.is_closed() {
                 self.end_parked();
             }
+        } else if self.engine.is_closed() {
+            // One that wakes itself in every poll would hold up the end of the pool for ever.
+            self.end();
         } else {
             self.stage.store(QUEUED, Ordering::SeqCst);
             self.queue();

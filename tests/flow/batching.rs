@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, occupy, pool};
 use crate::support::waking::{CountingWaker, block_on, poll_with};
-use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics};
+use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics, within};
 use formicary::{BatchStats, Dispatch, SubmitErrorKind, as_completed};
 use parking_lot::Mutex;
 
@@ -141,6 +141,31 @@ fn cancelling<D: Dispatch>() {
 #[test]
 fn a_cancelled_item_leaves_its_batch() {
     on_every_dispatch!(cancelling);
+}
+
+/// So many that a look at all of them for each would take an hour.
+#[test]
+fn many_items_are_cancelled_in_time() {
+    let many: u32 = if cfg!(miri) { 50 } else { 200_000 };
+    within(LIMIT, "many cancels", move || {
+        let pool = formicary::Pool::new(1).unwrap();
+        let batched = pool.batched(many as usize, NEVER, |items: Vec<u32>| items);
+        let handles: Vec<_> = (0..many - 1).map(|n| batched.spawn(n).unwrap()).collect();
+        let (kept, cancelled): (Vec<_>, Vec<_>) = handles.into_iter().enumerate().partition(|(n, _)| n % 4 == 0);
+        assert!(cancelled.iter().all(|(_, handle)| handle.cancel()));
+        // The batch is full when so many are left.
+        for n in 0..cancelled.len() as u32 {
+            batched.submit(n).unwrap();
+        }
+        assert_eq!(batched.stats().waiting, many as usize - 1);
+        batched.submit(0).unwrap();
+        for (n, handle) in kept {
+            assert_eq!(handle.join().unwrap(), n as u32);
+        }
+        assert!(pool.wait_idle());
+        assert_eq!(batched.stats().batches, 1);
+        assert_conserved(batched.stats());
+    });
 }
 
 fn without_room<D: Dispatch>() {

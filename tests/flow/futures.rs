@@ -258,6 +258,29 @@ fn a_close_drops_what_waits() {
     on_every_dispatch!(closes);
 }
 
+/// A future that wakes itself in every poll does not hold up the end of its pool.
+fn wakes_itself<D: Dispatch>() {
+    for end in 0..2 {
+        let pool = pool::<D>(1, 1);
+        let restless = poll_fn(|poller: &mut Poller<'_>| {
+            poller.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        let handle = pool.spawn_future(restless).unwrap();
+        pool.run(|| ()).unwrap();
+        match end {
+            0 => assert!(pool.shutdown().is_complete()),
+            _ => drop(pool),
+        }
+        assert!(handle.join().unwrap_err().is_cancelled());
+    }
+}
+
+#[test]
+fn a_future_that_wakes_itself_ends_with_its_pool() {
+    on_every_dispatch!(wakes_itself);
+}
+
 /// Tasks spawn futures, futures spawn futures, and a worker that waits for one lets others poll it.
 fn nested<D: Dispatch>() {
     for nested in [Nested::Any, Nested::Bounded] {

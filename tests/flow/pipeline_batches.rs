@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, pool};
-use crate::support::{Count, Gate, eventually, on_every_dispatch, quiet_panics};
+use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics, within};
 use formicary::{CancelToken, Dispatch, OnError, Pipeline, Pool};
 
 /// Batches go on when they are full, or nothing comes after them.
@@ -35,6 +35,27 @@ fn in_order<D: Dispatch>() {
 #[test]
 fn batches_have_the_items_in_order_and_the_last_what_is_left() {
     on_every_dispatch!(in_order);
+}
+
+/// So many wait that to move all of them for each newcomer would take minutes.
+#[test]
+fn a_large_buffer_costs_nothing() {
+    let many: usize = if cfg!(miri) { 50 } else { 30_000 };
+    within(LIMIT, "large buffer", move || {
+        let pool = Pool::new(1).unwrap();
+        let gate = Gate::new();
+        let held = gate.clone();
+        let pipeline = Pipeline::from((0..many).map(|_| [0_u64; 200])).batch(7, NEVER).buffer(many);
+        let pipeline = pipeline.stage(&pool, move |batch| {
+            held.wait();
+            batch.len()
+        });
+        let monitor = pipeline.monitor();
+        let results = pipeline.into_iter();
+        eventually("all wait", || monitor.stats().pulled == many as u64);
+        gate.open();
+        assert_eq!(results.map(Result::unwrap).sum::<usize>(), many);
+    });
 }
 
 /// The next stage holds one batch, and one waits for room. Where more may wait, more do.

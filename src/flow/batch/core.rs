@@ -48,7 +48,10 @@ struct State<T: Send + 'static, R: Send + 'static> {
 }
 
 struct Open<T: Send + 'static, R: Send + 'static> {
+    /// Cancelled ones among them, which go when they are more than the others.
     items: Vec<Item<T, R>>,
+    /// How many were not cancelled.
+    left: usize,
     batch: Arc<Batch<T, R>>,
     /// Sends it at its time.
     alarm: Option<Arc<DetachedFuture>>,
@@ -173,8 +176,9 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         let is_first = state.open.is_none();
         let open = state.open.get_or_insert_with(|| Open::new(self));
         open.items.push(Arc::clone(&item));
+        open.left += 1;
         let batch = Arc::clone(&open.batch);
-        let is_full = open.items.len() == self.max;
+        let is_full = open.left == self.max;
         let handle = Handle::linked_to(item, Arc::clone(&batch) as _, self.target.id);
         if is_full {
             let open = state.open.take();
@@ -310,7 +314,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 impl<T: Send + 'static, R: Send + 'static> Open<T, R> {
     fn new(core: &Arc<Core<T, R>>) -> Self {
         let batch = Batch { core: Arc::clone(core), items: Mutex::new(Vec::new()), task: OnceLock::new() };
-        Open { items: Vec::new(), batch: Arc::new(batch), alarm: None }
+        Open { items: Vec::new(), left: 0, batch: Arc::new(batch), alarm: None }
     }
 
     fn stop_alarm(&self) {
@@ -361,18 +365,21 @@ impl<T: Send + 'static, R: Send + 'static> Link for Batch<T, R> {
     /// An item was cancelled, which leaves its batch if that is open.
     fn cancelled(&self) {
         let mut state = self.core.state.lock();
-        let mut left = Vec::new();
+        let mut gone = Vec::new();
         if let Some(open) = state.open.as_mut().filter(|open| std::ptr::eq(&*open.batch, self)) {
-            let (queued, gone) = std::mem::take(&mut open.items).into_iter().partition(|item| item.is_queued());
-            (open.items, left) = (queued, gone);
+            open.left -= 1;
+            // Rarely, since it looks at all of them.
+            if open.items.len() > 2 * open.left {
+                (open.items, gone) = std::mem::take(&mut open.items).into_iter().partition(|item| item.is_queued());
+            }
         }
         let empty = match &state.open {
-            Some(open) if open.items.is_empty() => state.open.take(),
+            Some(open) if open.left == 0 => state.open.take(),
             _ => None,
         };
         drop(state);
         empty.iter().for_each(Open::stop_alarm);
-        drop((left, empty));
+        drop((gone, empty));
         self.core.count(|stats| {
             stats.waiting -= 1;
             stats.cancelled += 1;

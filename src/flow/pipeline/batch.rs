@@ -27,8 +27,10 @@ pub(super) struct BatchStage<T: Send + 'static> {
 struct State<T> {
     max: usize,
     max_delay: Duration,
+    /// The oldest items, if there was no room for them in the next stage. As a batch: every newcomer tries again, and must not move them all.
+    refused: Vec<T>,
     /// The items that are in no batch yet.
-    items: Vec<T>,
+    items: VecDeque<T>,
     /// When each item came in that was not passed on, the oldest first.
     since: VecDeque<Instant>,
     /// The items that have come in.
@@ -43,7 +45,8 @@ impl<T: Send + 'static> BatchStage<T> {
         let state = State {
             max,
             max_delay,
-            items: Vec::new(),
+            refused: Vec::new(),
+            items: VecDeque::new(),
             since: VecDeque::new(),
             entered: 0,
             end: None,
@@ -116,15 +119,17 @@ impl<T> Results for State<T> {
     }
 
     fn step(&mut self) -> Step<usize, Vec<T>> {
-        if self.items.is_empty() {
+        let more = self.items.len().min(self.max - self.refused.len());
+        let size = self.refused.len() + more;
+        if size == 0 {
             return self.end.take().map_or(Step::Nothing, Step::End);
         }
-        if self.items.len() < self.max && self.end.is_none() && !self.is_due() {
+        if size < self.max && self.end.is_none() && !self.is_due() {
             return Step::Nothing;
         }
-        let rest = self.items.split_off(self.items.len().min(self.max));
-        let batch = std::mem::replace(&mut self.items, rest);
-        Step::Put(batch.len(), batch)
+        let mut batch = std::mem::take(&mut self.refused);
+        batch.extend(self.items.drain(..more));
+        Step::Put(size, batch)
     }
 
     fn passed(&mut self, items: usize) {
@@ -132,9 +137,8 @@ impl<T> Results for State<T> {
         self.since.drain(..items.min(self.since.len()));
     }
 
-    fn put_back(&mut self, _: usize, mut batch: Vec<T>) {
-        batch.append(&mut self.items);
-        self.items = batch;
+    fn put_back(&mut self, _: usize, batch: Vec<T>) {
+        self.refused = batch;
     }
 }
 
@@ -151,7 +155,7 @@ impl<T: Send + 'static> Inlet<T> for BatchStage<T> {
             return Err(x);
         }
         state.since.push_back(now);
-        state.items.push(x);
+        state.items.push_back(x);
         state.entered += 1;
         drop(state);
         self.forward();
@@ -184,10 +188,10 @@ impl<T: Send + 'static> Outlet for BatchStage<T> {
         let mut state = self.state.lock();
         state.turn.end();
         state.since.clear();
-        let items = std::mem::take(&mut state.items);
+        let (refused, items) = (std::mem::take(&mut state.refused), std::mem::take(&mut state.items));
         drop(state);
         self.set_alarm();
-        for item in items {
+        for item in refused.into_iter().chain(items) {
             catch_user_panic(|| drop(item));
         }
         if let Some(before) = self.position.before() {
