@@ -254,7 +254,7 @@ impl<D: Dispatch> Pool<D> {
     ///   [`token`](Handle::token), drops the future on a worker, in its next poll, which is queued
     ///   at once. Dropping the handle lets it run on.
     /// - **When the pool is closed**, by any kind of shutdown or by a drop, polls that are queued still run, unless the shutdown takes them
-    ///   out. All other futures are dropped, by the thread that closes the pool or by the worker whose poll has left them pending; their
+    ///   out. All other futures are dropped, by the thread that closes the pool or by the worker whose poll has left them pending, woken or not; their
     ///   handles say that they were cancelled. The same happens to a future whose poll is taken out, or dropped by
     ///   [`Overflow`](crate::Overflow).
     /// - **A panic** of a poll ends the future, and is reported and passed to the handle. What [`propagate`](crate::Builder::propagate)
