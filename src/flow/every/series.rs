@@ -268,6 +268,8 @@ async fn run_all<P, X, M>(
         let (next, skipped) = every.next(due, clock::now());
         shared.skipped.fetch_add(skipped, Ordering::Relaxed);
         due = next;
+        // Before the run is scheduled, so that who sees it there is told its time.
+        shared.state.lock().due = Some(due);
         let Some(input) = with.catch_user_panic(&mut make) else { break };
         match with.schedule(due, input) {
             Ok(task_state) => run = task_state,
