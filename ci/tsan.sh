@@ -51,4 +51,4 @@ export RUST_BACKTRACE=0
 # Its reports, and the suppressions, name functions and lines.
 export CARGO_PROFILE_DEV_DEBUG=line-tables-only
 export FORMICARY_STRESS_ROUNDS="${FORMICARY_STRESS_ROUNDS-0.5}"
-RUSTUP_AUTO_INSTALL=0 timeout 1500 cargo +nightly test --locked --no-fail-fast --all-features --target "$target" "${programs[@]}" -- --test-threads=2 "${filters[@]}"
+RUSTUP_AUTO_INSTALL=0 timeout 2400 cargo +nightly test --locked --no-fail-fast --all-features --target "$target" "${programs[@]}" -- --test-threads=2 "${filters[@]}"
