@@ -8,8 +8,10 @@ trap 'rm -f tests/quick.rs' EXIT
     echo '#![allow(clippy::unwrap_used, clippy::expect_used)]'
     printf '#[path = "support/mod.rs"]\nmod support;\n'
     for module in "$@"; do
-        file=$(ls tests/{suite,flow}/"$module.rs" 2>/dev/null) || { echo "no module $module in tests/suite and tests/flow" >&2; exit 2; }
-        printf '#[path = "%s"]\nmod %s;\n' "${file#tests/}" "$module"
+        folder=suite
+        [ -e "tests/suite/$module.rs" ] || folder=flow
+        [ -e "tests/$folder/$module.rs" ] || { echo "no module $module in tests/suite and tests/flow" >&2; exit 2; }
+        printf '#[path = "%s/%s.rs"]\nmod %s;\n' "$folder" "$module" "$module"
     done
 } >tests/quick.rs
 cargo test --all-features --test quick

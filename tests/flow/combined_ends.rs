@@ -8,28 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::support::closures::{assert_quiet, pool};
-use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, within};
+use crate::support::{Count, Gate, LIMIT, Living, eventually, on_every_dispatch, within};
 use formicary::observe::Observer;
 use formicary::{Dispatch, Pipeline, PipelineResults, Pool, SubmitErrorKind};
 
 /// No test lasts as long as this.
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// A value whose life is counted.
-struct Living(Count);
-
-impl Living {
-    fn new(count: &Count) -> Self {
-        count.up();
-        Living(count.clone())
-    }
-}
-
-impl Drop for Living {
-    fn drop(&mut self) {
-        self.0.down();
-    }
-}
 
 /// A batch runs, one is queued, and items wait for more: `shutdown_now` gives the queued batch back, and each item has one end.
 fn batches<D: Dispatch>() {

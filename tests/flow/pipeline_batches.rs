@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, pool};
-use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, quiet_panics, within};
+use crate::support::{Count, Gate, LIMIT, Living, eventually, on_every_dispatch, quiet_panics, within};
 use formicary::{CancelToken, Dispatch, OnError, Pipeline, Pool};
 
 /// Batches go on when they are full, or nothing comes after them.
@@ -189,22 +189,6 @@ fn leaving<D: Dispatch>() {
 #[test]
 fn leaving_a_pipeline_drops_what_is_in_a_batch() {
     on_every_dispatch!(leaving);
-}
-
-/// A value whose life is counted.
-struct Living(Count);
-
-impl Living {
-    fn new(count: &Count) -> Self {
-        count.up();
-        Living(count.clone())
-    }
-}
-
-impl Drop for Living {
-    fn drop(&mut self) {
-        self.0.down();
-    }
 }
 
 #[test]

@@ -309,6 +309,22 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// A value whose life is counted.
+pub struct Living(Count);
+
+impl Living {
+    pub fn new(count: &Count) -> Self {
+        count.up();
+        Living(count.clone())
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.down();
+    }
+}
+
 /// A gate that tasks wait at until it is opened; counts the tasks that have come to it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
