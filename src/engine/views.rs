@@ -6,6 +6,7 @@ use std::sync::Weak;
 use std::time::Instant;
 
 use super::counters::count;
+use super::lifecycle::Phase;
 use super::{Engine, Runner};
 use crate::queue::{Dispatch, LazyItem, Load, Refused};
 use crate::sync::{Arc, AtomicUsize, Mutex, OnceLock, Ordering};
@@ -175,12 +176,23 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     /// Queues a task that was accepted before, even if there is no room or the pool is closed. Returns it if what is queued does not run
-    /// any more.
+    /// any more. A pool that is closed must not have ended yet.
     pub(crate) fn enter_admitted(self: &Arc<Self>, item: R::Item) -> Result<(), R::Item> {
+        self.enter_unless(item, Phase::is_drained)
+    }
+
+    /// Queues a task that was accepted before, even if there is no room. Returns it if the pool is closed: it may have ended, and a pool
+    /// that has ended stays so.
+    #[cfg(feature = "async")]
+    pub(crate) fn enter_unless_closed(self: &Arc<Self>, item: R::Item) -> Result<(), R::Item> {
+        self.enter_unless(item, Phase::is_closed)
+    }
+
+    fn enter_unless(self: &Arc<Self>, item: R::Item, is_over: impl Fn(&Phase) -> bool) -> Result<(), R::Item> {
         let mut item = Some(item);
         let pushed = match self.observers.is_some() {
-            true => self.enter_observed(&mut item, |item| self.push_admitted(item)),
-            false => self.push_admitted(&mut item),
+            true => self.enter_observed(&mut item, |item| self.push_unless(item, is_over)),
+            false => self.push_unless(&mut item, is_over),
         };
         match (pushed, item) {
             (Err(_), Some(item)) => Err(item),
@@ -192,10 +204,15 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         }
     }
 
-    fn push_admitted(&self, item: &mut (impl LazyItem<R::Item> + ?Sized)) -> Result<(), Refused> {
-        // Under the lock of the phase: either a thread that takes out what is queued finds the task, or this sees that thread.
+    fn push_unless(
+        &self,
+        item: &mut (impl LazyItem<R::Item> + ?Sized),
+        is_over: impl Fn(&Phase) -> bool,
+    ) -> Result<(), Refused> {
+        // Under the lock of the phase: either a thread that closes the pool, or takes out what is queued, finds the task, or this sees that
+        // thread.
         self.lifecycle.edit(|phase| {
-            if phase.is_drained() {
+            if is_over(phase) {
                 return Err(Refused::Closed);
             }
             self.with_local(|local| self.queue.push_admitted(item.build(), local.map(|local| &*local.queue)));

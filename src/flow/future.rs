@@ -83,8 +83,8 @@ impl<D: Dispatch, T: Send + 'static> FutureTask<D, T> {
         let reentry = Arc::clone(&self.reentry);
         let engine = Arc::clone(&self.engine);
         let refused = reentry.enter_again(Task::from_body(NextPoll(Some(self)))).err();
-        // Its view is closed: it is dropped on a worker, or here if there will be none any more.
-        drop(refused.and_then(|next| engine.enter_admitted(next).err()));
+        // Its view is closed: it is dropped on a worker, or here if the pool is closed as well.
+        drop(refused.and_then(|next| engine.enter_unless_closed(next).err()));
     }
 
     fn poll(self: &Arc<Self>, completion: &mut Completion) -> RunOutcome {
@@ -254,9 +254,9 @@ impl<D: Dispatch> Pool<D> {
     ///   [`token`](Handle::token), drops the future on a worker, in its next poll, which is queued
     ///   at once. Dropping the handle lets it run on.
     /// - **When the pool is closed**, by any kind of shutdown or by a drop, polls that are queued still run, unless the shutdown takes them
-    ///   out. All other futures are dropped, by the thread that closes the pool or by the worker whose poll has left them pending, woken or not; their
-    ///   handles say that they were cancelled. The same happens to a future whose poll is taken out, or dropped by
-    ///   [`Overflow`](crate::Overflow).
+    ///   out. All other futures are dropped, woken or not, and their handles say that they were cancelled. The thread that closes the pool
+    ///   drops them, or the worker whose poll has left them pending, or a thread that wakes them at that moment. The same happens to a
+    ///   future whose poll is taken out, or dropped by [`Overflow`](crate::Overflow).
     /// - **A panic** of a poll ends the future, and is reported and passed to the handle. What [`propagate`](crate::Builder::propagate)
     ///   captures is not there in polls.
     ///

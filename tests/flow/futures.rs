@@ -440,6 +440,28 @@ fn each_future_has_one_end() {
     on_every_dispatch!(races);
 }
 
+/// Wake-ups against the end of the pool: it does not begin again.
+fn late_wake_ups<D: Dispatch>() {
+    for _ in 0..if cfg!(miri) { 2 } else { 200 } {
+        let (pool, parked) = (pool::<D>(1, 0), Parked::default());
+        let handles: Vec<_> = (0..4).map(|_| pool.spawn_future(parked.wait()).unwrap()).collect();
+        parked.await_polls(4);
+        let wakers = std::mem::take(&mut *parked.0.lock());
+        together(2, |thread| match thread {
+            0 => wakers.iter().for_each(Waker::wake_by_ref),
+            _ => assert!(pool.shutdown().is_complete()),
+        });
+        assert!(handles.into_iter().all(|handle| handle.join().unwrap_err().is_cancelled()));
+        let stats = pool.stats();
+        assert_eq!((stats.live, stats.queued), (0, 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn a_pool_that_has_ended_stays_so() {
+    on_every_dispatch!(late_wake_ups);
+}
+
 /// Timers and channels of another runtime.
 fn with_tokio<D: Dispatch>() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();

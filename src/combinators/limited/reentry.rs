@@ -15,7 +15,7 @@ impl<R: Runner, D: Dispatch> Reentry<R::Item> for Engine<R, D> {
         let mut item = Some(item);
         let behind = SubmitOptions::from(WaitMode::Never).bounded();
         let has_entered = self.has_room() && matches!(self.enter_now(&mut item, &behind), Ok(true));
-        if has_entered { Ok(()) } else { item.map_or(Ok(()), |item| self.enter_admitted(item)) }
+        if has_entered { Ok(()) } else { item.map_or(Ok(()), |item| self.enter_unless_closed(item)) }
     }
 
     fn is_over(&self) -> bool {
