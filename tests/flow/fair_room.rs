@@ -6,7 +6,7 @@ use std::task::{Context as Poller, Waker};
 
 use crate::support::log::Log;
 use crate::support::{Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
-use formicary::{CancelToken, Context, Fair, Nested, Overflow, Pool, PoolWithFunc, StatefulPool, Tenant, Worker};
+use formicary::{CancelToken, Fair, Nested, Overflow, Pool, PoolWithFunc, StatefulPool, Tenant};
 
 type FairPool = Pool<Fair>;
 
@@ -309,18 +309,6 @@ fn futures_have_tenants() {
     });
 }
 
-struct Noted(Log<usize>);
-
-impl Worker for Noted {
-    type Input = usize;
-    type Output = usize;
-
-    fn process(&mut self, n: usize, _: &Context<'_>) -> usize {
-        self.0.task(n)();
-        n + 1
-    }
-}
-
 #[test]
 fn the_other_kinds_have_tenants() {
     within(LIMIT, "PoolWithFunc", || {
@@ -338,7 +326,7 @@ fn the_other_kinds_have_tenants() {
     within(LIMIT, "StatefulPool", || {
         let log = Log::new();
         let noted = log.clone();
-        let builder = StatefulPool::builder(move |_| Ok(Noted(noted.clone()))).workers(1).dispatch::<Fair>();
+        let builder = StatefulPool::builder(move |_| Ok(noted.clone())).workers(1).dispatch::<Fair>();
         let pool = builder.build().unwrap();
         let pause = pool.pause();
         let handles: Vec<_> = (0..9).chain([100]).map(|n| pool.with().tenant(n / 10).spawn(n).unwrap()).collect();

@@ -442,7 +442,7 @@ fn each_future_has_one_end() {
 
 /// Wake-ups against the end of the pool: it does not begin again.
 fn late_wake_ups<D: Dispatch>() {
-    for _ in 0..if cfg!(miri) { 2 } else { 200 } {
+    for _ in 0..if cfg!(miri) { 2 } else { 60 } {
         let (pool, parked) = (pool::<D>(1, 0), Parked::default());
         let handles: Vec<_> = (0..4).map(|_| pool.spawn_future(parked.wait()).unwrap()).collect();
         parked.await_polls(4);

@@ -297,7 +297,8 @@ fn chains<D: Dispatch>() {
         let pair = if is_one { [Arc::clone(&pools[0]), Arc::clone(&pools[0])] } else { pools.clone() };
         let (gates, done) = ([occupy(&pair[0]), occupy(&pools[1])], Gate::new());
         let ended = done.clone();
-        let starts = move || next(pair, 100_000, ended);
+        // Each link would take more than 100 bytes of the submitter's stack, and several times that of a worker's.
+        let starts = move || next(pair, 20_000, ended);
         let submitter = thread::Builder::new().stack_size(256 << 10).spawn(starts).unwrap();
         gates.iter().for_each(Gate::open);
         done.await_arrivals(1);

@@ -7,9 +7,7 @@ use std::task::{Context as Poller, Waker};
 
 use crate::support::log::Log;
 use crate::support::{Gate, LIMIT, Setup, assert_conserved, await_waiting, eventually, within};
-use formicary::{
-    CancelToken, Context, Level, Nested, Overflow, Pool, PoolWithFunc, Priority, StatefulPool, Task, Worker, WorkerPool,
-};
+use formicary::{CancelToken, Level, Nested, Overflow, Pool, PoolWithFunc, Priority, StatefulPool, Task, WorkerPool};
 
 type PriorityPool = Pool<Priority>;
 
@@ -386,18 +384,6 @@ fn a_view_keeps_the_level() {
     });
 }
 
-struct Noted(Log<usize>);
-
-impl Worker for Noted {
-    type Input = usize;
-    type Output = usize;
-
-    fn process(&mut self, n: usize, _: &Context<'_>) -> usize {
-        self.0.task(n)();
-        n + 1
-    }
-}
-
 #[test]
 fn the_other_kinds_have_levels() {
     within(LIMIT, "PoolWithFunc", || {
@@ -414,7 +400,7 @@ fn the_other_kinds_have_levels() {
     within(LIMIT, "StatefulPool", || {
         let log = Log::new();
         let noted = log.clone();
-        let builder = StatefulPool::builder(move |_| Ok(Noted(noted.clone()))).workers(1).dispatch::<Priority>();
+        let builder = StatefulPool::builder(move |_| Ok(noted.clone())).workers(1).dispatch::<Priority>();
         let pool = builder.levels(5).build().unwrap();
         let pause = pool.pause();
         let handles: Vec<_> = (0..5).map(|n| pool.with().priority(Level::new(n)).spawn(n).unwrap()).collect();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use formicary::{Context, Worker};
 use parking_lot::Mutex;
 
 use super::Gate;
@@ -45,5 +46,16 @@ impl<T: Clone + PartialEq + Send + 'static> Log<T> {
     /// How many of the first `starts` are such entries.
     pub fn among(&self, starts: usize, entry: T) -> usize {
         self.0.lock().iter().take(starts).filter(|of| **of == entry).count()
+    }
+}
+
+/// The worker of a stateful pool that notes what it processes.
+impl Worker for Log<usize> {
+    type Input = usize;
+    type Output = usize;
+
+    fn process(&mut self, n: usize, _: &Context<'_>) -> usize {
+        self.note(n);
+        n + 1
     }
 }

@@ -130,10 +130,7 @@ fn accepted_is_run<Q: Queue<usize>>() {
 /// A blocked submitter is admitted by the end of a task.
 fn room_admits_a_waiter<Q: Queue<usize>>(bound: usize) {
     explore(3, move || {
-        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
-        for item in 0..=bound {
-            assert!(pool.try_enter(item).is_ok());
-        }
+        let pool = ModelPool::<Q>::full(bound, 2 + bound);
         with_workers(&pool, 1, || assert!(pool.submit(9)));
     });
 }
@@ -142,10 +139,7 @@ fn room_admits_a_waiter<Q: Queue<usize>>(bound: usize) {
 fn the_wait_queue_moves_on<Q: Queue<usize>>(bound: usize) {
     // With two preemptions it holds as well, and takes some minutes.
     explore(1, move || {
-        let pool = ModelPool::<Q>::new(1, bound, 3 + bound);
-        for item in 0..=bound {
-            assert!(pool.try_enter(item).is_ok());
-        }
+        let pool = ModelPool::<Q>::full(bound, 3 + bound);
         let other = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || assert!(pool.submit(8)))
@@ -158,10 +152,7 @@ fn the_wait_queue_moves_on<Q: Queue<usize>>(bound: usize) {
 /// A waiting submitter against a close: it is admitted or refused, and does not wait for ever.
 fn closing_refuses_waiters<Q: Queue<usize>>(bound: usize) {
     explore(2, move || {
-        let pool = ModelPool::<Q>::new(1, bound, usize::MAX);
-        for item in 0..=bound {
-            assert!(pool.try_enter(item).is_ok());
-        }
+        let pool = ModelPool::<Q>::full(bound, usize::MAX);
         let waiter = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || usize::from(pool.submit(9)))
@@ -175,10 +166,7 @@ fn closing_refuses_waiters<Q: Queue<usize>>(bound: usize) {
 /// A waiting future is notified, whichever waker it has then.
 fn room_admits_a_future<Q: Queue<usize>>(bound: usize) {
     explore(3, move || {
-        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
-        for item in 0..=bound {
-            assert!(pool.try_enter(item).is_ok());
-        }
+        let pool = ModelPool::<Q>::full(bound, 2 + bound);
         with_workers(&pool, 1, || assert!(pool.submit_async(9)));
     });
 }
@@ -186,10 +174,7 @@ fn room_admits_a_future<Q: Queue<usize>>(bound: usize) {
 /// A waiting future is dropped, before or after it is notified: the submitter behind it is notified.
 fn a_dropped_future_passes_the_notification_on<Q: Queue<usize>>(bound: usize) {
     explore(2, move || {
-        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
-        for item in 0..=bound {
-            assert!(pool.try_enter(item).is_ok());
-        }
+        let pool = ModelPool::<Q>::full(bound, 2 + bound);
         let noop = Waiter::Task(Waker::noop().clone());
         let node = pool.wait_queue.join(DEFAULT_LANE, usize::MAX, noop).expect("there is no limit");
         let behind = {
@@ -204,10 +189,7 @@ fn a_dropped_future_passes_the_notification_on<Q: Queue<usize>>(bound: usize) {
 /// A future is notified and never polled again: the thread behind it is admitted.
 fn a_future_that_is_not_polled_is_passed<Q: Queue<usize>>(bound: usize) {
     explore(2, move || {
-        let pool = ModelPool::<Q>::new(1, bound, 2 + bound);
-        for item in 0..=bound {
-            assert!(pool.try_enter(item).is_ok());
-        }
+        let pool = ModelPool::<Q>::full(bound, 2 + bound);
         let noop = Waiter::Task(Waker::noop().clone());
         let node = pool.wait_queue.join(DEFAULT_LANE, usize::MAX, noop).expect("there is no limit");
         let behind = {
@@ -223,10 +205,7 @@ fn a_future_that_is_not_polled_is_passed<Q: Queue<usize>>(bound: usize) {
 /// A future that was passed is polled after all, while the thread behind it tries: both are admitted.
 fn a_future_that_is_polled_late_is_admitted<Q: Queue<usize>>(bound: usize) {
     explore(1, move || {
-        let pool = ModelPool::<Q>::new(1, bound, 3 + bound);
-        for item in 0..=bound {
-            assert!(pool.try_enter(item).is_ok());
-        }
+        let pool = ModelPool::<Q>::full(bound, 3 + bound);
         let other = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || assert!(pool.submit(8)))

@@ -49,6 +49,13 @@ impl<Q: Queue<usize>> ModelPool<Q> {
         Arc::new(ModelPool { queue, deques, parking, mailboxes, wait_queue, closed, done, busy, enough, gate })
     }
 
+    /// With one worker and a full queue: tasks 0 to `bound`.
+    pub(super) fn full(bound: usize, enough: usize) -> Arc<Self> {
+        let pool = Self::new(1, bound, enough);
+        (0..=bound).for_each(|item| assert!(pool.try_enter(item).is_ok()));
+        pool
+    }
+
     /// Accepts a task as the engine does.
     pub(super) fn try_enter(&self, item: usize) -> Result<(), Refused> {
         self.try_enter_by(item, DEFAULT_LANE, 0)
