@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Model-checks the shipped parking and admission code with loom: every order of events up to a bound on preemptions.
+# Model-checks the shipped protocols between threads with loom (each `models.rs`, and src/engine/models): every order of events up to a bound on preemptions.
 # It builds in target/loom, whatever CARGO_TARGET_DIR says.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sync::Parker;
+
 /// The time. All limits are measured by it.
 #[inline]
 pub(crate) fn now() -> Instant {
@@ -35,7 +37,6 @@ pub(crate) enum Clock {
     Scripted(&'static scripted::Script),
 }
 
-// The standard library's threads in models too: no model has time pass, so none runs a timer.
 impl Clock {
     pub(crate) fn now(&self) -> Instant {
         match self {
@@ -45,17 +46,12 @@ impl Clock {
         }
     }
 
-    /// Sleeps until `time` or until the calling thread is unparked. May wake spuriously.
-    pub(crate) fn park_until(&self, time: Instant) {
+    /// Sleeps until `time` or until the parker's thread, the calling one, is unparked. May wake spuriously.
+    pub(crate) fn park_until(&self, parker: &Parker, time: Instant) {
         match self {
-            Clock::System => {
-                let left = sleep_until(time).saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    thread::park_timeout(left);
-                }
-            }
+            Clock::System => parker.park_deadline(sleep_until(time)),
             #[cfg(test)]
-            Clock::Scripted(script) => script.park_until(time),
+            Clock::Scripted(script) => script.park_until(parker, time),
         }
     }
 
@@ -71,30 +67,31 @@ impl Clock {
 
 #[cfg(test)]
 pub(crate) mod scripted {
-    //! A clock for tests, which only advances when a test says so.
+    //! A clock for tests and models, which only advances when they say so.
 
+    use std::collections::BTreeMap;
     use std::sync::OnceLock;
-    use std::thread::{self, Thread};
+    use std::thread;
     use std::time::{Duration, Instant};
 
-    use parking_lot::{Condvar, Mutex};
+    use crate::sync::{Parker, StaticMutex, Unparker, static_mutex};
 
     pub(crate) struct Script {
         start: OnceLock<Instant>,
-        state: Mutex<State>,
-        /// Notified when a thread goes to sleep.
-        slept: Condvar,
+        state: StaticMutex<State>,
     }
 
     struct State {
         passed: Duration,
-        sleepers: Vec<(Instant, Thread)>,
+        /// By a number.
+        sleepers: BTreeMap<u64, (Instant, Unparker)>,
+        next: u64,
     }
 
     impl Script {
         pub(crate) const fn new() -> Self {
-            let state = Mutex::new(State { passed: Duration::ZERO, sleepers: Vec::new() });
-            Script { start: OnceLock::new(), state, slept: Condvar::new() }
+            let state = static_mutex!(State { passed: Duration::ZERO, sleepers: BTreeMap::new(), next: 0 });
+            Script { start: OnceLock::new(), state }
         }
 
         /// The time at which the clock starts.
@@ -102,37 +99,37 @@ pub(crate) mod scripted {
             *self.start.get_or_init(Instant::now)
         }
 
-        pub(crate) fn now(&self) -> Instant {
+        pub(crate) fn now(&'static self) -> Instant {
             self.start() + self.state.lock().passed
         }
 
-        pub(crate) fn advance(&self, time: Duration) {
+        pub(crate) fn advance(&'static self, time: Duration) {
             let mut state = self.state.lock();
             state.passed += time;
             let now = self.start() + state.passed;
-            state.sleepers.iter().filter(|(until, _)| *until <= now).for_each(|(_, thread)| thread.unpark());
+            state.sleepers.values().filter(|(until, _)| *until <= now).for_each(|(_, thread)| thread.unpark());
         }
 
         /// Blocks until some thread sleeps until exactly `time`.
-        pub(crate) fn await_sleeper(&self, time: Instant) {
+        pub(crate) fn await_sleeper(&'static self, time: Instant) {
             let limit = Instant::now() + Duration::from_secs(60);
-            let mut state = self.state.lock();
-            while !state.sleepers.iter().any(|(until, _)| *until == time) {
-                assert!(!self.slept.wait_until(&mut state, limit).timed_out(), "no thread sleeps until then");
+            while !self.state.lock().sleepers.values().any(|(until, _)| *until == time) {
+                assert!(Instant::now() < limit, "no thread sleeps until then");
+                thread::yield_now();
             }
         }
 
-        pub(super) fn park_until(&self, time: Instant) {
-            let me = thread::current();
+        pub(super) fn park_until(&'static self, parker: &Parker, time: Instant) {
             let mut state = self.state.lock();
             if time <= self.start() + state.passed {
                 return;
             }
-            state.sleepers.push((time, me.clone()));
+            let number = state.next;
+            state.next += 1;
+            state.sleepers.insert(number, (time, parker.unparker().clone()));
             drop(state);
-            self.slept.notify_all();
-            thread::park();
-            self.state.lock().sleepers.retain(|(_, thread)| thread.id() != me.id());
+            parker.park();
+            self.state.lock().sleepers.remove(&number);
         }
     }
 }

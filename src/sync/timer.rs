@@ -11,19 +11,19 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
-use std::thread::{Builder, Thread};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::sync::clock::Clock;
 use crate::sync::waiter::Waiter;
+use crate::sync::{Parker, StaticMutex, StaticMutexGuard, Unparker, static_mutex};
 
-#[cfg(test)]
+#[cfg(all(test, formicary_loom))]
+mod models;
+#[cfg(all(test, not(formicary_loom)))]
 mod tests;
 
 /// The process's timer.
-// With a real lock in models too: loom's cannot be in a static.
 pub(crate) static TIMER: Timer = Timer::new(Clock::System, start_thread);
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ impl Timer {
     }
 
     /// The times of the alarms that are set.
-    pub(crate) fn alarms(&self) -> Vec<Instant> {
+    pub(crate) fn alarms(&'static self) -> Vec<Instant> {
         self.state.lock().alarms.keys().map(|key| key.0).collect()
     }
 }
@@ -64,15 +64,18 @@ const FALLBACK_SHARES: u32 = 32;
 
 type Body = Box<dyn FnOnce() + Send>;
 
-fn start_thread(body: Body) -> io::Result<Thread> {
-    let thread = Builder::new().name("formicary-timer".into()).stack_size(256 * 1024).spawn(body)?;
-    Ok(thread.thread().clone())
+fn start_thread(body: Body) -> io::Result<()> {
+    // No time passes in the models of other parts.
+    if cfg!(formicary_loom) {
+        return Err(io::Error::other("a model"));
+    }
+    Builder::new().name("formicary-timer".into()).stack_size(256 * 1024).spawn(body).map(drop)
 }
 
 pub(crate) struct Timer {
     clock: Clock,
-    start_thread: fn(Body) -> io::Result<Thread>,
-    state: Mutex<State>,
+    start_thread: fn(Body) -> io::Result<()>,
+    state: StaticMutex<State>,
 }
 
 struct State {
@@ -89,7 +92,7 @@ type Key = (Instant, u64);
 
 /// The running timer thread.
 struct TimerThread {
-    handle: Thread,
+    handle: Unparker,
     /// A child of `fork` has no thread of its parent.
     process: u32,
     /// `None` while it is awake: it checks the alarms again before it sleeps.
@@ -99,9 +102,9 @@ struct TimerThread {
 }
 
 impl Timer {
-    const fn new(clock: Clock, start_thread: fn(Body) -> io::Result<Thread>) -> Self {
-        let state = State { alarms: BTreeMap::new(), next: 0, thread: None, without_thread: 0 };
-        Timer { clock, start_thread, state: Mutex::new(state) }
+    const fn new(clock: Clock, start_thread: fn(Body) -> io::Result<()>) -> Self {
+        let state = static_mutex!(State { alarms: BTreeMap::new(), next: 0, thread: None, without_thread: 0 });
+        Timer { clock, start_thread, state }
     }
 
     /// Wakes `waiter` at `time`, unless the returned guard is dropped before. Without a timer thread this sleeps briefly on the
@@ -125,7 +128,7 @@ impl Timer {
         Ok(self.set(state, key, waiter))
     }
 
-    fn set(&'static self, mut state: MutexGuard<'_, State>, key: Key, waiter: Waiter) -> Alarm {
+    fn set(&'static self, mut state: StaticMutexGuard<'_, State>, key: Key, waiter: Waiter) -> Alarm {
         state.alarms.insert(key, waiter);
         state.wake_thread_by(key.0);
         Alarm { timer: self, key, is_listed: true }
@@ -137,7 +140,7 @@ impl Timer {
 
     /// The time was set: the thread looks at it again.
     #[cfg(feature = "test-util")]
-    pub(crate) fn time_was_set(&self) {
+    pub(crate) fn time_was_set(&'static self) {
         if let Some(thread) = &mut self.state.lock().thread {
             thread.idle_since = thread.idle_since.min(self.clock.now());
             thread.asleep_until = None;
@@ -151,14 +154,16 @@ impl Timer {
         let process = std::process::id();
         if state.thread.as_ref().is_none_or(|thread| thread.process != process) {
             let idle_since = self.clock.now();
-            let handle = (self.start_thread)(Box::new(|| self.run())).ok();
-            state.thread = handle.map(|handle| TimerThread { handle, process, asleep_until: None, idle_since });
+            let parker = Parker::new();
+            let handle = parker.unparker().clone();
+            let is_started = (self.start_thread)(Box::new(move || self.run(&parker))).is_ok();
+            state.thread = is_started.then_some(TimerThread { handle, process, asleep_until: None, idle_since });
         }
         state.thread.is_some()
     }
 
     #[cold]
-    fn sleep_briefly(&'static self, mut state: MutexGuard<'_, State>, key: Key, waiter: Waiter) -> Alarm {
+    fn sleep_briefly(&'static self, mut state: StaticMutexGuard<'_, State>, key: Key, waiter: Waiter) -> Alarm {
         let share = FALLBACK_SLEEP / state.without_thread.clamp(1, FALLBACK_SHARES);
         state.without_thread += 1;
         drop(state);
@@ -168,7 +173,7 @@ impl Timer {
     }
 
     /// The thread's loop.
-    fn run(&self) {
+    fn run(&'static self, parker: &Parker) {
         IS_TIMER_THREAD.set(true);
         loop {
             let mut state = self.state.lock();
@@ -188,7 +193,7 @@ impl Timer {
             }
             thread.asleep_until = Some(until);
             drop(state);
-            self.clock.park_until(until);
+            self.clock.park_until(parker, until);
         }
     }
 }

@@ -82,8 +82,8 @@ pub(crate) trait CurrentPool {
     fn notify_pending_polls(&self) {
         self.pending_polls().notify_unless(|| self.has_free_workers());
     }
-    /// The calling worker waits for its own pool inside a task: starts workers that the pool has put off. Returns whether
-    /// [`end_wait`](Self::end_wait) must be called. May run a spawn handler: do not call under a lock.
+    /// The calling worker is about to wait for its own pool inside a task: starts workers that the pool has put off. Returns whether
+    /// [`end_wait`](Self::end_wait) must be called. May run a spawn handler: do not call under a lock, nor while the worker counts as blocked.
     fn begin_wait(&self) -> bool;
     /// The wait is over.
     fn end_wait(&self);

@@ -1,12 +1,13 @@
 //! `Builder::grow_when`: a pool that lets its queue get longer before it starts another worker.
 
-use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use formicary::{Dispatch, Pool, StatefulPool, Task};
+use formicary::{Dispatch, Nested, Pool, StatefulPool, SubmitErrorKind, Task, WorkerThread};
 
 use crate::support::waking::block_on;
-use crate::support::{Gate, LIMIT, RunTask, Setup, for_each, on_every_dispatch, within};
+use crate::support::{Gate, LIMIT, RunTask, Setup, await_waiting, for_each, on_every_dispatch, within};
 
 const NEVER: usize = 10_000;
 
@@ -154,6 +155,36 @@ fn recursion_ends_on_one_worker() {
         let inner = Arc::clone(&pool);
         assert_eq!(pool.run(move || sum(&inner, 500)).unwrap(), 500);
         assert!(pool.wait_idle_timeout(Duration::from_secs(60)));
+    }
+    on_every_dispatch!(on);
+}
+
+/// A worker that waits calls the spawn handler, which fills the pool: it waits for room like any submitter, and asks no blocked worker whether
+/// it really waits. That worker would be itself.
+#[test]
+fn a_worker_that_calls_the_handler_does_not_count_as_blocked() {
+    fn on<D: Dispatch>() {
+        let own = Arc::new(OnceLock::<Weak<StatefulPool<RunTask, D>>>::new());
+        let (ended, ends) = channel();
+        let fills = Arc::clone(&own);
+        let handler = move |thread: WorkerThread| {
+            if let Some(pool) = fills.get().and_then(Weak::upgrade) {
+                let refusal = std::iter::repeat_with(|| pool.submit(Task::new(|| ()))).find_map(Result::err);
+                ended.send(refusal.map(|refusal| refusal.kind())).unwrap();
+            }
+            std::thread::Builder::new().spawn(|| thread.run()).map(drop)
+        };
+        let builder = StatefulPool::builder(|_| Ok(RunTask)).workers(2).queue(1).nested(Nested::Bounded);
+        let pool = builder.grow_when(NEVER).spawn_handler(handler).dispatch::<D>().build().unwrap();
+        let pool = Arc::new(pool);
+        own.set(Arc::downgrade(&pool)).unwrap();
+        within(LIMIT, "the handler's submitter", move || {
+            let inner = Arc::clone(&pool);
+            pool.submit(Task::new(move || drop(inner.spawn(Task::new(|| ())).unwrap().join()))).unwrap();
+            await_waiting(&*pool, 1);
+            drop(pool.shutdown_now());
+            assert_eq!(ends.recv().unwrap(), Some(SubmitErrorKind::Closed));
+        });
     }
     on_every_dispatch!(on);
 }

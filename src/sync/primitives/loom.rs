@@ -9,7 +9,10 @@ pub(crate) use std::thread_local;
 
 use std::time::Instant;
 
-use super::{AtomicBool, Ordering};
+use ::loom::lazy_static::Lazy;
+
+pub(crate) use super::MutexGuard as StaticMutexGuard;
+use super::{AtomicBool, Mutex, Ordering};
 
 /// The standard library's `OnceLock`, with its synchronisation made visible to loom.
 pub(crate) struct OnceLock<T> {
@@ -37,15 +40,41 @@ impl<T> OnceLock<T> {
     }
 }
 
+/// A lock that can be in a static. Each run of a model begins with its first value.
+pub(crate) struct StaticMutex<T: 'static>(Lazy<Mutex<T>>);
+
+impl<T> StaticMutex<T> {
+    pub(crate) const fn new(init: fn() -> Mutex<T>) -> Self {
+        StaticMutex(Lazy { init, _p: std::marker::PhantomData })
+    }
+
+    pub(crate) fn lock(&'static self) -> StaticMutexGuard<'static, T> {
+        self.0.get().lock()
+    }
+}
+
+macro_rules! static_mutex {
+    ($value:expr) => {
+        $crate::sync::StaticMutex::new(|| $crate::sync::Mutex::new($value))
+    };
+}
+pub(crate) use static_mutex;
+
 /// A thread's park token. Not loom's own, whose `unpark` also wakes a thread that waits for a mutex.
 #[derive(Clone)]
 pub(crate) struct Thread(std::sync::Arc<::loom::sync::Notify>);
 
 ::loom::thread_local! {
-    static CURRENT: Thread = Thread(std::sync::Arc::new(::loom::sync::Notify::new()));
+    static CURRENT: Thread = Thread::new();
 }
 
+pub(crate) type Unparker = Thread;
+
 impl Thread {
+    fn new() -> Self {
+        Thread(std::sync::Arc::new(::loom::sync::Notify::new()))
+    }
+
     pub(crate) fn unpark(&self) {
         self.0.notify();
     }
@@ -58,4 +87,26 @@ pub(crate) fn current() -> Thread {
 /// Ignores the deadline, like `wait`.
 pub(crate) fn park(_deadline: Option<Instant>) {
     current().0.wait();
+}
+
+/// A park token that a thread is started with.
+pub(crate) struct Parker(Thread);
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Parker(Thread::new())
+    }
+
+    pub(crate) fn unparker(&self) -> &Unparker {
+        &self.0
+    }
+
+    pub(crate) fn park(&self) {
+        self.0.0.wait();
+    }
+
+    /// Ignores the deadline, like `wait`.
+    pub(crate) fn park_deadline(&self, _deadline: Instant) {
+        self.park();
+    }
 }

@@ -16,6 +16,8 @@ mod loom;
 mod real;
 #[cfg(formicary_shuttle)]
 mod shuttle;
+#[cfg(not(formicary_loom))]
+mod timer;
 
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::Ordering;
@@ -30,6 +32,8 @@ pub(crate) use cell::UnsafeCell;
 pub(crate) use checked::*;
 #[cfg(not(any(formicary_loom, formicary_shuttle)))]
 pub(crate) use real::*;
+#[cfg(not(formicary_loom))]
+pub(crate) use timer::*;
 
 /// Whether a checker schedules the threads. Every poll of a value is a step for it, so spin loops are short, and no time passes.
 pub(crate) const IS_CHECKED: bool = cfg!(any(formicary_loom, formicary_shuttle));

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Poll, Wake, Waker};
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::sync::clock::scripted::Script;
 
@@ -26,7 +28,7 @@ macro_rules! scripted {
     };
 }
 
-fn refuse(_: Body) -> io::Result<Thread> {
+fn refuse(_: Body) -> io::Result<()> {
     Err(io::Error::other("a test's refusal"))
 }
 
@@ -63,7 +65,7 @@ impl Notes {
 }
 
 impl Timer {
-    fn thread_is_gone(&self) -> bool {
+    fn thread_is_gone(&'static self) -> bool {
         self.state.lock().thread.is_none()
     }
 }
@@ -223,7 +225,7 @@ fn awaiting_a_deadline_without_a_thread_burns_no_core() {
 
 /// Polls only after a wake-up.
 fn block_on(future: impl Future<Output = ()>) {
-    struct Unparks(Thread);
+    struct Unparks(std::thread::Thread);
     impl Wake for Unparks {
         fn wake(self: Arc<Self>) {
             self.0.unpark();

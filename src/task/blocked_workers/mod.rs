@@ -40,39 +40,51 @@ pub(crate) fn enter_wait_for_room(
 
 fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<BlockGuard, WouldDeadlock> {
     let Some((engine, number)) = inside(pool) else { return Ok(BlockGuard::default()) };
-    // Before it counts as blocked: a woken future may be polled at once, on this thread.
-    engine.notify_pending_polls();
-    if deadline.is_some() {
-        return Ok(BlockGuard::new(None, engine));
-    }
-    let worker = engine.blocked_workers().enter(number, || engine.progress_capacity(), has_fallback)?;
-    Ok(BlockGuard::new(Some(worker), engine))
+    let counted = CountedWait::begin(&engine);
+    let worker = match deadline {
+        Some(_) => None,
+        None => Some(engine.blocked_workers().enter(number, || engine.progress_capacity(), has_fallback)?),
+    };
+    Ok(BlockGuard { worker, _counted: counted })
 }
 
 /// Counts the calling thread as blocked on `pool` even if it is the last worker. It is for a wait whose end does not depend on a task
 /// that is still queued.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> BlockGuard {
     let Some((engine, number)) = inside(pool) else { return BlockGuard::default() };
-    engine.notify_pending_polls();
+    let counted = CountedWait::begin(&engine);
     let worker = engine.blocked_workers().enter_regardless(number, || engine.progress_capacity());
-    BlockGuard::new(Some(worker), engine)
+    BlockGuard { worker: Some(worker), _counted: counted }
+}
+
+/// A wait that its engine may count, to start workers that it has put off.
+#[derive(Default)]
+struct CountedWait(Option<Arc<dyn CurrentPool>>);
+
+impl CountedWait {
+    /// Before the worker counts as blocked: a woken future may be polled at once, on this thread, and a spawn handler may be called.
+    fn begin(engine: &Arc<dyn CurrentPool>) -> Self {
+        engine.notify_pending_polls();
+        CountedWait(engine.begin_wait().then(|| Arc::clone(engine)))
+    }
+}
+
+impl Drop for CountedWait {
+    fn drop(&mut self) {
+        if let Some(engine) = &self.0 {
+            engine.end_wait();
+        }
+    }
 }
 
 /// The calling thread may block. If it is a worker of the pool, it counts as blocked until this is dropped.
 #[derive(Default)]
 pub(crate) struct BlockGuard {
     worker: Option<Arc<BlockedWorker>>,
-    /// The engine, where it counts the wait.
-    counted_by: Option<Arc<dyn CurrentPool>>,
+    _counted: CountedWait,
 }
 
 impl BlockGuard {
-    /// After the worker was counted as blocked: where a thread is refused, it may be evicted.
-    fn new(worker: Option<Arc<BlockedWorker>>, engine: Arc<dyn CurrentPool>) -> Self {
-        let is_counted = engine.begin_wait();
-        BlockGuard { worker, counted_by: is_counted.then_some(engine) }
-    }
-
     /// The waiter to register for what the calling thread waits for.
     pub(crate) fn waiter(&self) -> Waiter {
         match &self.worker {
@@ -91,9 +103,6 @@ impl Drop for BlockGuard {
     fn drop(&mut self) {
         if let Some(worker) = &self.worker {
             worker.leave();
-        }
-        if let Some(engine) = &self.counted_by {
-            engine.end_wait();
         }
     }
 }
