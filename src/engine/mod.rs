@@ -22,7 +22,7 @@ mod closing;
 mod control;
 mod counters;
 mod current_pool;
-mod end_wait;
+pub(crate) mod end_wait;
 mod growth;
 mod lane_queues;
 mod lifecycle;
