@@ -73,7 +73,7 @@ pub(crate) use pausing::Pausing;
 pub(crate) use runner::Runner;
 pub(crate) use scheduled::{Entrance, Scheduled, ThroughView, WayIn};
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-pub(crate) use views::{BlockedAtView, Discard, PoolViews};
+pub(crate) use views::{BlockedAtView, Discard, NotQueued, PoolViews};
 
 use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::BuildError;
