@@ -219,7 +219,7 @@ pub use task::handle::{
     AsCompleted, Dependency, Handle, SharedHandle, TaskId, as_completed, wait_any, wait_any_timeout,
 };
 pub use task::interrupter::Interrupter;
-pub use task::worker::{Context, PanicPolicy, Worker};
+pub use task::worker::{Context, PanicPolicy, Worker, is_cancelled};
 
 /// `Send`, `Sync` and the size of every public type, as compile-time assertions.
 mod table {

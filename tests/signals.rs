@@ -9,12 +9,12 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, stdin};
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::{Context as Poller, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use formicary::{Context, Pool, PoolWithFunc, shutdown_on_signal};
+use formicary::{CancelToken, Context, Interrupter, Pool, PoolWithFunc, StatefulPool, Worker, shutdown_on_signal};
 use support::{LIMIT, within};
 
 /// A process that runs one of the ignored tests. It is killed when the test is over.
@@ -160,7 +160,7 @@ fn cancelled() {
     let (pool, late) = (Pool::new(1).unwrap(), Pool::new(1).unwrap());
     ending.add(&pool);
     ending.add(&late);
-    let begun = Arc::new(std::sync::Barrier::new(3));
+    let begun = Arc::new(Barrier::new(3));
     for pool in [&pool, &late] {
         let begun = Arc::clone(&begun);
         pool.submit(move || {
@@ -182,6 +182,120 @@ fn cancelled() {
     say("told to stop");
     say(&format!("{} returned", pool.stats().returned));
     say(&format!("late: {} returned", late.stats().returned));
+}
+
+#[test]
+fn a_pool_whose_cancel_takes_long_holds_up_no_other() {
+    test("slow_cancels", |mut process| {
+        process.expect("ready");
+        process.signal(libc::SIGTERM);
+        process.expect("asked to end");
+        process.signal(libc::SIGTERM);
+        process.expect("all pools were told");
+        assert_eq!(process.end().code(), Some(0));
+    });
+}
+
+/// A task that came back and an interrupter end only when the pool behind theirs was told to stop.
+#[test]
+#[ignore = "a process of the tests"]
+fn slow_cancels() {
+    struct Waits(CancelToken);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.0.wait();
+        }
+    }
+    struct Interrupted(CancelToken, Arc<Barrier>);
+    impl Worker for Interrupted {
+        type Input = ();
+        type Output = ();
+        fn process(&mut self, (): (), cx: &Context<'_>) {
+            self.1.wait();
+            while !cx.is_cancelled() {
+                thread::yield_now();
+            }
+        }
+        fn interrupter(&self) -> Option<Interrupter> {
+            let told = self.0.clone();
+            Some(Interrupter::new(move || told.wait()))
+        }
+    }
+    let ending = shutdown_on_signal().unwrap();
+    let told = CancelToken::new();
+    let returns = Pool::new(1).unwrap();
+    let (last, begun) = (told.clone(), Arc::new(Barrier::new(4)));
+    let arrived = Arc::clone(&begun);
+    let interrupts = StatefulPool::new(1, move |_| Ok(Interrupted(last.clone(), Arc::clone(&arrived)))).unwrap();
+    let behind = Pool::new(1).unwrap();
+    ending.add(&returns);
+    ending.add(&interrupts);
+    ending.add(&behind);
+    for pool in [&returns, &behind] {
+        let begun = Arc::clone(&begun);
+        pool.submit(move || {
+            begun.wait();
+            until_told();
+        })
+        .unwrap();
+    }
+    let waits = Waits(told.clone());
+    returns.submit(move || drop(waits)).unwrap();
+    interrupts.with().token(&CancelToken::new()).submit(()).unwrap();
+    begun.wait();
+    say("ready");
+    ending.drain_token().wait();
+    say("asked to end");
+    // The pool behind ends at its cancel, though the drain waits for the first.
+    behind.shutdown();
+    told.cancel();
+    ending.wait();
+    say("all pools were told");
+}
+
+#[test]
+fn a_wait_in_a_step_or_a_task_returns_at_once() {
+    test("waits_inside", |mut process| {
+        process.expect("done");
+        assert_eq!(process.end().code(), Some(0));
+    });
+}
+
+#[test]
+#[ignore = "a process of the tests"]
+fn waits_inside() {
+    let ending = shutdown_on_signal().unwrap();
+    let (pool, store) = (Pool::new(1).unwrap(), Pool::new(1).unwrap());
+    ending.add(&pool);
+    let inside = ending.clone();
+    ending.add_step(move || {
+        inside.wait();
+        assert!(!inside.end_token().is_cancelled());
+    });
+    ending.add(&store);
+    // Each waits for a pool whose end needs the pool of the task.
+    for pool in [&pool, &store] {
+        let inside = ending.clone();
+        pool.submit(move || {
+            inside.wait();
+            assert!(!inside.end_token().is_cancelled());
+        })
+        .unwrap();
+    }
+    // A pool that is not in the list may wait.
+    let other = Pool::new(1).unwrap();
+    let outside = ending.clone();
+    let waited = other
+        .spawn(move || {
+            outside.wait();
+            outside.end_token().is_cancelled()
+        })
+        .unwrap();
+    ending.drain();
+    assert!(waited.join().unwrap());
+    ending.wait();
+    assert_eq!(pool.stats().completed + store.stats().completed, 2);
+    say("done");
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn pools_of_thread() -> Vec<PoolId> {
 
 /// Begins a wait of the calling thread for the end of `pool`, until the result is dropped. `None` if the thread must not wait. A wait with
 /// a limit ends by itself, so it does not keep other threads from waiting.
-pub(super) fn wait_for_end(pool: PoolId, has_limit: bool) -> Option<EndWait> {
+pub(crate) fn wait_for_end(pool: PoolId, has_limit: bool) -> Option<EndWait> {
     let own_pools = pools_of_thread();
     if own_pools.is_empty() {
         return Some(EndWait(None));
@@ -83,7 +83,7 @@ fn leads_back(waits: &Waits, pool: PoolId, own_pools: &[PoolId]) -> bool {
 }
 
 /// A wait that was granted.
-pub(super) struct EndWait(Option<u64>);
+pub(crate) struct EndWait(Option<u64>);
 
 impl Drop for EndWait {
     fn drop(&mut self) {

@@ -22,7 +22,7 @@ mod closing;
 mod control;
 mod counters;
 mod current_pool;
-mod end_wait;
+pub(crate) mod end_wait;
 mod growth;
 mod lane_queues;
 mod lifecycle;
@@ -73,7 +73,7 @@ pub(crate) use pausing::Pausing;
 pub(crate) use runner::Runner;
 pub(crate) use scheduled::{Entrance, Scheduled, ThroughView, WayIn};
 pub(crate) use submit_options::{SubmitOptions, WaitMode};
-pub(crate) use views::{BlockedAtView, Discard, PoolViews};
+pub(crate) use views::{BlockedAtView, Discard, NotQueued, PoolViews};
 
 use crate::engine::options::{Nested, Options, Overflow, panic_location};
 use crate::error::BuildError;

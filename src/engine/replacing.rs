@@ -66,6 +66,10 @@ impl<R: Runner, D: Dispatch> Replacing for Engine<R, D> {
         }
         self.recheck_waits();
         self.wake();
+        if self.is_closed() {
+            // Those that have waited for a task behind that of the worker.
+            self.parking.wake_all();
+        }
         self.notify_blocked();
         self.threads.notify_end();
         // It may have been the last that was running.

@@ -12,8 +12,8 @@ use crate::engine::options::{OnClose, OnDrop};
 use crate::engine::stats::ShutdownReport;
 use crate::error::{BuildError, Cause, SubmitErrorKind};
 use crate::queue::Dispatch;
-use crate::sync::Ordering;
 use crate::sync::waiter_list::Registration;
+use crate::sync::{Ordering, fence};
 use crate::task::state::{Retracted, RunOutcome};
 
 /// The ways to end a pool, whatever the types of the engine. `X` is what a task that never ran comes back as.
@@ -167,6 +167,8 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.wait_queue.notify_all();
         self.notify_all_at_views();
         self.wake_budget_waiters();
+        // ORDERING: SeqCst fence, see `left_order`.
+        fence(Ordering::SeqCst);
         self.parking.wake_all();
         #[cfg(feature = "async")]
         self.end_attached();

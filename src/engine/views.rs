@@ -9,7 +9,7 @@ use super::counters::count;
 use super::lifecycle::Phase;
 use super::{Engine, Runner};
 use crate::queue::{Dispatch, LazyItem, Load, Refused};
-use crate::sync::{Arc, AtomicUsize, Mutex, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicUsize, Mutex, OnceLock, Ordering, fence_after_rmw};
 use crate::task::liveness::Liveness;
 
 /// Drops dead tasks that were taken out of a view, and notifies the submitters that wait for their room.
@@ -81,9 +81,17 @@ impl<T> Views<T> {
 
     /// Tasks that wait for their turn among those of their key. They are the pool's as much as the queued ones.
     pub(super) fn in_order(&self) -> usize {
-        // ORDERING: Relaxed. The number is all that it tells.
-        self.in_order.load(Ordering::Relaxed)
+        // ORDERING: Acquire. A task that is not counted any more is found in the queue, if it has gone there.
+        self.in_order.load(Ordering::Acquire)
     }
+}
+
+/// A task that was admitted before and is not queued.
+pub(crate) enum NotQueued<T> {
+    /// What is queued was taken out.
+    Drained(T),
+    /// The pool has ended.
+    Ended(T),
 }
 
 /// A submitter that is blocked at a view, until this is dropped.
@@ -157,10 +165,23 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     }
 
     pub(crate) fn left_order(&self, tasks: usize) {
-        // ORDERING: Relaxed, as above.
-        self.views.in_order.fetch_sub(tasks, Ordering::Relaxed);
+        // ORDERING: Release, see `Views::in_order`.
+        self.views.in_order.fetch_sub(tasks, Ordering::Release);
         // ORDERING: Release, see `Views::moves`.
         self.views.moves.fetch_add(1, Ordering::Release);
+        // ORDERING: SeqCst fence between the count and the look at the phase. It pairs with the one in `close`: either this finds the pool
+        // closed, or the workers that the close wakes find the count changed.
+        fence_after_rmw();
+        if self.is_closed() {
+            // They wait for the last of these tasks before they end.
+            self.parking.wake_all();
+        }
+    }
+
+    /// Whether no task waits for its turn, for a worker of a closed pool: its predecessor ends on a worker, or another thread cancels that one
+    /// and is about to queue this one. Not where a predecessor may be the task of a worker that was given up, which may never end.
+    pub(super) fn has_no_successors(&self) -> bool {
+        self.views.in_order() == 0 || self.given_up.tasks() > 0
     }
 
     /// The orders of keys of this pool, made by the first call.
@@ -175,20 +196,25 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         self.tell_cancelled();
     }
 
-    /// Queues a task that was accepted before, even if there is no room or the pool is closed. Returns it if what is queued does not run
-    /// any more. A pool that is closed must not have ended yet.
-    pub(crate) fn enter_admitted(self: &Arc<Self>, item: R::Item) -> Result<(), R::Item> {
-        self.enter_unless(item, Phase::is_drained)
+    /// Queues a task that was accepted before, even if there is no room or the pool is closed: unless what is queued does not run any more, or
+    /// the pool has ended, and stays so.
+    pub(crate) fn enter_admitted(self: &Arc<Self>, item: R::Item) -> Result<(), NotQueued<R::Item>> {
+        let mut is_drained = false;
+        let entered = self.enter_unless(item, |phase| {
+            is_drained = phase.is_drained();
+            // While there is an entry, a worker comes for it: the shutdown starts one, or another that ends.
+            is_drained || phase.is_closed() && self.threads.population().0 == 0 && self.queue.load().queued == 0
+        });
+        entered.map_err(|item| if is_drained { NotQueued::Drained(item) } else { NotQueued::Ended(item) })
     }
 
-    /// Queues a task that was accepted before, even if there is no room. Returns it if the pool is closed: it may have ended, and a pool
-    /// that has ended stays so.
+    /// Queues a task that was accepted before, even if there is no room. Returns it if the pool is closed.
     #[cfg(feature = "async")]
     pub(crate) fn enter_unless_closed(self: &Arc<Self>, item: R::Item) -> Result<(), R::Item> {
         self.enter_unless(item, Phase::is_closed)
     }
 
-    fn enter_unless(self: &Arc<Self>, item: R::Item, is_over: impl Fn(&Phase) -> bool) -> Result<(), R::Item> {
+    fn enter_unless(self: &Arc<Self>, item: R::Item, is_over: impl FnOnce(&Phase) -> bool) -> Result<(), R::Item> {
         let mut item = Some(item);
         let pushed = match self.observers.is_some() {
             true => self.enter_observed(&mut item, |item| self.push_unless(item, is_over)),
@@ -207,7 +233,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
     fn push_unless(
         &self,
         item: &mut (impl LazyItem<R::Item> + ?Sized),
-        is_over: impl Fn(&Phase) -> bool,
+        is_over: impl FnOnce(&Phase) -> bool,
     ) -> Result<(), Refused> {
         // Under the lock of the phase: either a thread that closes the pool, or takes out what is queued, finds the task, or this sees that
         // thread.

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::pool::builder::Builder;
+use crate::queue::Dispatch;
+
 #[cfg(doc)]
 use super::sizing::Sizing;
 
@@ -78,6 +81,29 @@ impl Recommendation {
     #[must_use]
     pub fn headroom(&self) -> Option<f64> {
         self.utilisation.map(|utilisation| 1.0 / utilisation - 1.0)
+    }
+}
+
+impl<K, D: Dispatch> Builder<K, D> {
+    /// Sets [`workers`](Self::workers) and, if it is recommended, [`queue`](Self::queue). Later calls of these change them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use formicary::Pool;
+    /// use formicary::sizing::Sizing;
+    ///
+    /// let demand = Sizing::new().cores(8).arrivals_per_second(50.0).service_time(Duration::from_millis(100));
+    /// let advice = demand.recommend()?;
+    /// let pool = Pool::builder().sized(&advice).thread_name("mill").build()?;
+    /// assert_eq!((pool.capacity(), pool.stats().queue_bound), (advice.workers, advice.queue));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sized(self, advice: &Recommendation) -> Self {
+        let sized = self.workers(advice.workers);
+        match advice.queue {
+            Some(queue) => sized.queue(queue),
+            None => sized,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 
 use super::labels::{REFUSALS, reason};
 use super::{Observer, PoolInfo, RetryInfo, TaskEnd, TaskInfo};
+use crate::engine::stats::Stats;
 use crate::error::SubmitErrorKind;
 
 /// Keeps the figures of a pool in the [`metrics`] facade, for Prometheus or any other exporter. Needs the feature `metrics`.
@@ -121,6 +122,30 @@ impl Metrics {
         }
     }
 
+    /// Sets the series that no event changes, from the [figures](crate::PoolControl::stats) of a pool: call it before each scrape, or every few
+    /// seconds. `pool` is their label `pool`. Costs four calls of the recorder.
+    ///
+    /// ```
+    /// use formicary::observe::Metrics;
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// let exporter = PrometheusBuilder::new().install_recorder()?;
+    /// let pool = formicary::Pool::builder().workers(1).observer(Metrics::new("mill")).build()?;
+    /// pool.with().after(std::time::Duration::from_secs(60)).submit(|| ())?;
+    ///
+    /// Metrics::sample("mill", &pool.stats());
+    /// assert!(exporter.render().contains(r#"formicary_tasks_scheduled{pool="mill"} 1"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sample(pool: impl Into<Arc<str>>, stats: &Stats) {
+        let pool: Arc<str> = pool.into();
+        let label = || vec![Label::new("pool", Arc::clone(&pool))];
+        metrics::gauge!("formicary_submitters_waiting", label()).set(stats.waiting as f64);
+        metrics::gauge!("formicary_tasks_scheduled", label()).set(stats.scheduled as f64);
+        metrics::gauge!("formicary_workers_given_up", label()).set(stats.given_up as f64);
+        metrics::counter!("formicary_failed_starts_total", label()).absolute(stats.failed_starts);
+    }
+
     /// Adds the label `task` with the task's name ([`With::name`](crate::With::name)) where the table says so. Default: no such label.
     ///
     /// Each name makes seven series, which are registered when its first task starts, on the worker, and stay for ever. So name tasks by
@@ -169,6 +194,13 @@ impl Metrics {
         let capacity = "The highest number of workers that may be alive.";
         metrics::describe_gauge!("formicary_capacity", Unit::Count, capacity);
         metrics::describe_gauge!("formicary_pauses", Unit::Count, "Pause guards that have not been dropped.");
+        let waiting = "Submitters that wait for room.";
+        metrics::describe_gauge!("formicary_submitters_waiting", Unit::Count, waiting);
+        metrics::describe_gauge!("formicary_tasks_scheduled", Unit::Count, "Tasks whose time has not come.");
+        let given_up = "Workers that were given up and have not ended.";
+        metrics::describe_gauge!("formicary_workers_given_up", Unit::Count, given_up);
+        let refused = "Threads that the system has refused.";
+        metrics::describe_counter!("formicary_failed_starts_total", Unit::Count, refused);
     }
 
     /// The series of a task, by its name.

@@ -15,8 +15,11 @@ impl<X> PoolControl<X> {
     /// Until then the pool ignores the worker: it does not count against the capacity, nothing waits for it ([`wait_idle`](Self::wait_idle), a
     /// shutdown, a drop of the pool), it is not joined, and [`Stats::given_up`](crate::Stats::given_up) counts its worker. Broadcasts
     /// that wait for the worker get an error as its answer. What the task holds stays held: its permit of a [`Limited`](crate::Limited)
-    /// view or a group, its locks, the worker's state. So this is for a task that hangs in foreign code; ask a task that can be asked to stop by
-    /// its [token](crate::With::token).
+    /// view or a group, its locks, the worker's state, the turn of its [key](crate::With::in_order). So this is for a task that hangs in foreign
+    /// code; ask a task that can be asked to stop by its [token](crate::With::token).
+    ///
+    /// A shutdown does not wait for tasks of the key either: they are `queued` in its report, and cancelled when the task ends after the pool. A
+    /// shutdown or a drop without a limit that has begun before this call may be in the join of this very thread, and goes on to wait for it.
     ///
     /// Does not wait. The new worker gets a number that no other worker has, which may be above the capacity. If the system refuses its
     /// thread, that is counted ([`Stats::failed_starts`](crate::Stats::failed_starts)), and tried again at the next submit, and when a worker

@@ -1,4 +1,6 @@
-//! Pools without threads, for tests (feature `test-util`).
+//! For tests (feature `test-util`): pools without threads, and waiting for running tasks.
+
+use std::time::{Duration, Instant};
 
 use super::builder::Builder;
 use super::control::PoolControl;
@@ -73,5 +75,36 @@ impl<X> PoolControl<X> {
     /// ```
     pub fn step(&self) -> bool {
         self.engine.step()
+    }
+
+    /// Waits until at least so many tasks run at one moment, for at most `limit` of real time. Returns whether they do. So a test that needs a pool to be busy
+    /// neither sleeps nor hopes; tasks that are to stay there wait for the test. Blocks, and looks every 100 µs.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Barrier};
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(2)?;
+    /// let gate = Arc::new(Barrier::new(3));
+    /// for _ in 0..2 {
+    ///     let gate = Arc::clone(&gate);
+    ///     pool.submit(move || _ = gate.wait())?;
+    /// }
+    /// assert!(pool.await_running(2, Duration::from_secs(10)));
+    /// assert!(!pool.await_running(3, Duration::ZERO));
+    /// gate.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "they may not run when the time is up"]
+    pub fn await_running(&self, tasks: usize, limit: Duration) -> bool {
+        // Not the crate's clock, which a test may have stopped.
+        let begun = Instant::now();
+        while self.running() < tasks {
+            if begun.elapsed() >= limit {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        true
     }
 }

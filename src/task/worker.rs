@@ -105,6 +105,26 @@ pub struct Context<'a> {
     pub(crate) overdue: &'a Overdue,
 }
 
+/// Whether the task that the calling thread runs should stop ([`Context::is_cancelled`]). `false` on a thread that runs no task. Does not block.
+///
+/// ```
+/// use formicary::Pool;
+///
+/// let pool = Pool::new(1)?;
+/// let task = pool.spawn(|| {
+///     while !formicary::is_cancelled() {
+///         std::thread::yield_now(); // a step of the work
+///     }
+/// })?;
+/// while !task.cancel() && !task.is_finished() {}
+/// assert!(!formicary::is_cancelled(), "this is no task");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "it only says whether to stop"]
+pub fn is_cancelled() -> bool {
+    Context::with(|cx| cx.is_cancelled()) == Some(true)
+}
+
 impl Context<'_> {
     /// Calls `f` with the context of the task that the calling thread runs. Closures and functions get here what [`Worker::process`] gets
     /// as an argument. Returns `None`, without calling `f`, on a thread that is not a worker. Where a task runs inside another one, the

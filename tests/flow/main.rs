@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod after_the_end;
 mod autoscaling;
 mod batching;
 mod breaker;

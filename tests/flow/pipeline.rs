@@ -1,6 +1,7 @@
 //! Items through stages, each with a pool or view of its own.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -9,8 +10,8 @@ use crate::support::closures::{assert_quiet, pool};
 use crate::support::waking::{CountingWaker, block_on, poll_with};
 use crate::support::{Count, Gate, eventually, on_every_dispatch, quiet_panics};
 use formicary::{
-    Bottleneck, CancelToken, Context, Dispatch, OnError, Pipeline, PipelineError, Pool, PoolWithFunc, StatefulPool,
-    Worker,
+    Bottleneck, CancelToken, Context, Dispatch, DropReason, JoinError, OnError, Overflow, Pipeline, PipelineError,
+    Pool, PoolWithFunc, StatefulPool, Worker,
 };
 
 /// A value whose life is counted.
@@ -408,6 +409,47 @@ fn closed<D: Dispatch>() {
 #[test]
 fn a_pool_that_is_closed_is_a_failure() {
     on_every_dispatch!(closed);
+}
+
+/// Another submitter's task takes the room of one of a stage.
+fn dropped_for_another<D: Dispatch>() {
+    let (keep, kept) = mpsc::channel();
+    let pool = Pool::builder()
+        .workers(1)
+        .queue(1)
+        .overflow(Overflow::DropOldest)
+        .dropped_handler(move |dropped| keep.send((dropped.reason(), dropped.into_task())).unwrap())
+        .dispatch::<D>()
+        .build()
+        .unwrap();
+    let (pause, ran) = (pool.pause(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&ran);
+    let count = move |n: u32| {
+        counted.fetch_add(1, SeqCst);
+        n
+    };
+    let mut results = Pipeline::from(0..9).stage(&pool, count).buffer(2).into_iter();
+    eventually("the pool is full", || pool.queued() == 2);
+    pool.submit(|| ()).unwrap();
+    let (reason, task) = kept.recv().unwrap();
+    assert_eq!(reason, DropReason::Oldest);
+    let error = results.next().unwrap().unwrap_err();
+    assert_eq!((error.stage(), error.is_cancelled()), (Some(0), false));
+    let reason = error.into_failure().map(|_| ()).unwrap_err();
+    assert!(reason.source().unwrap().downcast_ref::<JoinError>().unwrap().is_dropped());
+    // What the handler does with it does not come out. What is cancelled after the failure does not come to the handler.
+    task.run();
+    assert_eq!(ran.load(SeqCst), 1);
+    assert!(results.next().is_none());
+    drop(pause);
+    assert!(pool.wait_idle());
+    assert!(kept.try_recv().is_err());
+    assert_eq!((pool.stats().dropped, pool.stats().completed), (1, 1));
+}
+
+#[test]
+fn a_task_that_is_dropped_for_another_is_a_failure() {
+    on_every_dispatch!(dropped_for_another);
 }
 
 fn awaited<D: Dispatch>() {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::support::races::shift;
 use crate::support::random::Random;
 use crate::support::{eventually, on_every_dispatch};
-use formicary::{Dispatch, Every, Handle, OnClose, Pool, Task};
+use formicary::{CancelToken, Dispatch, Every, GaveUp, Handle, OnClose, Pool, Retry, Task};
 
 const THREADS: u64 = 4;
 const TASKS: u64 = if cfg!(miri) { 20 } else { 400 };
@@ -91,4 +92,98 @@ fn series_end<D: Dispatch>() {
 #[test]
 fn a_series_ends_while_it_runs() {
     on_every_dispatch!(series_end);
+}
+
+/// How often a task has run, and what its handle says.
+type Raced = (Arc<AtomicUsize>, Handle<()>);
+
+/// In each round a task, a series and a task that is tried again meet a cancel or the end of a deadline at about their time: each has one end, and
+/// the figures know of it.
+fn races<D: Dispatch>() {
+    // 10 000 on all dispatches together.
+    const ROUNDS: usize = if cfg!(miri) { 10 } else { 2_000 };
+    let pool = Pool::builder().workers(2).queue(1).dispatch::<D>().build().unwrap();
+    let view = pool.limited(1);
+    let mut random = Random(21);
+    let mut tasks: Vec<Raced> = Vec::new();
+    let (attempts, mut series_runs) = (Arc::new(AtomicUsize::new(0)), 0);
+    let (send, cancels) = std::sync::mpsc::channel::<(Duration, CancelToken)>();
+    let canceller = std::thread::spawn(move || {
+        for (delay, token) in cancels {
+            shift(delay);
+            token.cancel();
+        }
+    });
+    for round in 0..ROUNDS {
+        let (token, ran) = (CancelToken::new(), Arc::new(AtomicUsize::new(0)));
+        let count = |ran: &Arc<AtomicUsize>| {
+            let ran = Arc::clone(ran);
+            move || _ = ran.fetch_add(1, SeqCst)
+        };
+        let (delay, end) = (random.micros(60), random.micros(60));
+        match round % 3 {
+            0 => token.cancel_after(end),
+            1 => send.send((end, token.clone())).unwrap(),
+            // By the handle, below.
+            _ => {}
+        }
+        let with = match round % 4 {
+            0 => view.with().token(&token).after(delay).spawn(count(&ran)),
+            1 => pool.with().in_order(7).token(&token).after(delay).spawn(count(&ran)),
+            _ => pool.with().token(&token).after(delay).spawn(count(&ran)),
+        };
+        let handle = match with {
+            Ok(handle) => handle,
+            Err(refusal) => {
+                assert!(refusal.is_cancelled() || refusal.is_timed_out(), "{refusal}");
+                continue;
+            }
+        };
+        let series = pool
+            .with()
+            .token(&token)
+            .submit_every(Every::delay(Duration::from_micros(1) + random.micros(30)), || || ());
+        let tried = Arc::clone(&attempts);
+        let retry = Retry::fixed(random.micros(20)).attempts(u32::MAX);
+        let retried = pool.with().token(&token).retrying(retry).spawn(move || {
+            tried.fetch_add(1, SeqCst);
+            Err::<(), _>("again")
+        });
+        if round % 3 == 2 {
+            shift(end);
+            handle.cancel();
+            token.cancel();
+        }
+        if let Ok(series) = series {
+            eventually("the series is over", || series.is_over());
+            series_runs += series.runs();
+        }
+        if let Ok(retried) = retried {
+            // Its token was cancelled, between two attempts or before the first.
+            let reason = retried.join().map(|result| result.unwrap_err().reason());
+            assert!(matches!(reason, Ok(GaveUp::Cancelled | GaveUp::TimeUp) | Err(_)), "{reason:?}");
+        }
+        tasks.push((ran, handle));
+    }
+    drop(send);
+    canceller.join().unwrap();
+    eventually("the timer is through", || pool.stats().scheduled == 0);
+    assert!(pool.wait_idle());
+    let mut completed = 0;
+    for (ran, handle) in tasks {
+        let result = handle.join();
+        assert_eq!(ran.load(SeqCst), usize::from(result.is_ok()), "{result:?}");
+        completed += u64::from(result.is_ok());
+        assert!(result.map_or_else(|error| error.is_cancelled() || error.is_timed_out(), |()| true));
+    }
+    let stats = pool.stats();
+    let ran = completed + series_runs + attempts.load(SeqCst) as u64;
+    assert_eq!((stats.completed, stats.panicked), (ran, 0), "{stats:?}");
+    assert_eq!(stats.submitted, stats.completed + stats.cancelled + stats.returned + stats.dropped, "{stats:?}");
+    assert_eq!((stats.queued, stats.running, view.waiting()), (0, 0, 0));
+}
+
+#[test]
+fn each_task_that_is_cancelled_at_its_time_has_one_end() {
+    on_every_dispatch!(races);
 }

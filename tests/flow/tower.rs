@@ -156,6 +156,43 @@ fn services_that_wait_hold_up_nobody() {
     on_every_dispatch!(many_wait);
 }
 
+/// Many clones have seen room and do not call: nothing is reserved for them, and no other waits for them. Clones that were woken for room,
+/// and are not polled again, are passed.
+fn ready_without_a_call<D: Dispatch>() {
+    const CLONES: usize = if cfg!(miri) { 20 } else { 1_000 };
+    let (pool, gate, waker) = (pool::<D>(1, 1), Gate::new(), CountingWaker::new());
+    let service = PoolService::new(Arc::clone(&pool));
+    let mut ready: Vec<_> = (0..CLONES).map(|_| service.clone()).collect();
+    assert!(ready.iter_mut().all(|clone| is_ready::<_, Task>(clone, &waker)));
+    assert_eq!((pool.waiting(), pool.stats().queued), (0, 0));
+    // The pool takes in as much as ever.
+    pool.try_submit(gate.closure()).unwrap();
+    gate.await_arrivals(1);
+    pool.try_submit(gate.closure()).unwrap();
+    assert!(pool.try_submit(|| ()).unwrap_err().is_full());
+    // A call of one that was ready waits for room in its future, and is served.
+    let ran = Count::new();
+    let late = ready[0].call(ran.task());
+    let mut waits: Vec<_> = (0..CLONES).map(|_| service.clone()).collect();
+    assert!(!waits.iter_mut().any(|clone| is_ready::<_, Task>(clone, &waker)));
+    assert_eq!(pool.waiting(), CLONES);
+    gate.open();
+    block_on(late).unwrap();
+    // Those that wait are never polled again. A thread and another clone pass them.
+    pool.submit(|| ()).unwrap();
+    call(&mut service.clone(), ran.task()).unwrap();
+    assert!(pool.wait_idle());
+    assert_eq!(ran.get(), 2);
+    drop((waits, ready));
+    assert_eq!((pool.waiting(), pool.stats().queued), (0, 0));
+    assert!(is_ready::<_, Task>(&mut service.clone(), &waker));
+}
+
+#[test]
+fn readiness_without_a_call_holds_up_nobody() {
+    on_every_dispatch!(ready_without_a_call);
+}
+
 fn load_shed<D: Dispatch>() {
     let pool = pool::<D>(1, 1);
     let gate = Gate::new();

@@ -7,6 +7,7 @@ mod support;
 mod finished;
 mod left_behind;
 mod queued;
+mod rate_keys;
 mod shrinking;
 mod stateful_memory;
 

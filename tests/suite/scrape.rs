@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::support::{Gate, LIMIT, Setup, Variant, eventually, for_each, on_every_dispatch, quiet_panics};
+use crate::support::{
+    Gate, LIMIT, Setup, Variant, eventually, for_each, on_every_dispatch, quiet_panics, start_thread,
+};
 use formicary::observe::Metrics;
 use formicary::{Dispatch, Pool, PoolControl, Task};
 
@@ -279,14 +282,47 @@ fn a_worker_that_is_given_up_counts_until_it_ends() {
     assert_eq!(read(), [1, 0, 0]);
 }
 
+/// What no event changes is as the pool says when it is sampled.
+#[test]
+fn a_sample_has_what_no_event_changes() {
+    exporter();
+    let was_asked = AtomicBool::new(false);
+    let builder = Pool::builder().workers(1).min_workers(0).queue(0).running_tasks();
+    let builder = builder.spawn_handler(move |thread| start_thread(was_asked.swap(true, SeqCst), thread));
+    let (pool, gate) = (builder.build().unwrap(), Gate::new());
+    assert!(pool.try_submit(|| ()).unwrap_err().is_spawn());
+    let hangs = gate.clone();
+    pool.submit(move || hangs.wait()).unwrap();
+    gate.await_arrivals(1);
+    let names = ["submitters_waiting", "tasks_scheduled", "workers_given_up", "failed_starts_total"];
+    let read = || {
+        Metrics::sample("sampled", &pool.stats());
+        names.map(|name| Scrape::take().of("sampled", &format!("formicary_{name}")))
+    };
+    assert_eq!(read(), [0, 0, 0, 1]);
+    pool.with().after(LIMIT * 60).submit(|| ()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| pool.submit(|| ()).unwrap());
+        eventually("it waits", || pool.waiting() == 1);
+        assert_eq!(read(), [1, 1, 0, 1]);
+        assert!(pool.replace(&pool.running_tasks().unwrap()[0]));
+        eventually("there is room", || pool.waiting() == 0);
+        assert_eq!(read(), [0, 1, 1, 1]);
+    });
+    gate.open();
+    eventually("its thread ends", || pool.stats().given_up == 0);
+    assert_eq!(read(), [0, 1, 0, 1]);
+}
+
 /// Each series that a pool has is described, with the right type.
 #[test]
 fn each_metric_has_a_help_text() {
     let exporter = exporter();
     let _metrics = Metrics::new("described");
+    Metrics::sample("described", &Pool::new(1).unwrap().stats());
     let text = exporter.render();
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE formicary_")).collect();
-    assert_eq!(names.len(), 12, "{names:#?}");
+    assert_eq!(names.len(), 16, "{names:#?}");
     for line in names {
         let (name, kind) = line.split_once(' ').unwrap();
         assert!(text.contains(&format!("# HELP formicary_{name} ")), "{name} has no help text");

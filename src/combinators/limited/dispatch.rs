@@ -7,7 +7,7 @@ use super::stats::TaskEnd;
 use super::steering::Measured;
 use super::view::{View, ViewTree};
 use crate::engine::wait_queue::WaitQueue;
-use crate::engine::{Runner, SubmitOptions, WaitMode};
+use crate::engine::{NotQueued, Runner, SubmitOptions, WaitMode};
 use crate::error::SubmitError;
 use crate::queue::Dispatch;
 use crate::sync::detached_future::DetachedFuture;
@@ -145,7 +145,11 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
                     self.left(1);
                     Sent::In
                 }
-                Err(entry) => Sent::Drained(self.put_back(number, entry)),
+                Err(NotQueued::Drained(entry)) => Sent::Drained(self.put_back(number, entry)),
+                Err(NotQueued::Ended(_entry)) => {
+                    self.left(1);
+                    Sent::Back(self.take_back_permitted(number))
+                }
             },
             Err(_) => {
                 self.left(1);
@@ -188,7 +192,8 @@ impl<R: Runner, D: Dispatch> ViewTree<R, D> {
                         tree.note_queued(&mut tree.state.lock(), number);
                         (Ok(()), None)
                     }
-                    Err(entry) => (Ok(()), tree.put_back_kept(number, entry)),
+                    Err(NotQueued::Drained(entry)) => (Ok(()), tree.put_back_kept(number, entry)),
+                    Err(NotQueued::Ended(entry)) => (Err(entry), None),
                 },
                 entered => (entered, None),
             };

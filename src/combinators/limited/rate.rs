@@ -126,7 +126,8 @@ impl<P: AnyPool> Limited<P> {
 
     /// As [`rate`](Self::rate), for each [`rate_key`](With::rate_key) on its own. A key whose time has not come does not hold up others. Tasks
     /// without a key share a rate. Keys that have not been used for as long as their burst lasts are forgotten, a few hundred starts later
-    /// at most, or as many as there are keys.
+    /// at most, or as many as there are keys. Until then a key takes 20 to 50 bytes of a table, the number of its hash and a time: a million
+    /// hosts in an hour take about 40 MB, which comes back with the starts of the next hour, not by itself.
     ///
     /// ```
     /// use formicary::{Pool, Quota};

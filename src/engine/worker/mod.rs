@@ -155,7 +155,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let (staying, capacity) = self.threads.population();
         if staying > capacity {
             Some(ExitReason::Surplus)
-        } else if self.lifecycle.is_closed() && self.queue.load().queued == 0 {
+        } else if self.lifecycle.is_closed() && self.has_no_successors() && self.queue.load().queued == 0 {
             Some(ExitReason::Closed)
         } else if me.is_inline_worker && staying > 1 {
             Some(ExitReason::Relieved)
@@ -168,7 +168,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
 
     /// If the worker has a reason to exit and may, unregisters it and returns `true`: then it must exit.
     fn exit_if_due(&self, me: &WorkerCx<R, D>) -> bool {
-        self.exit_reason(me).is_some_and(|why| self.threads.try_exit(why))
+        let Some(why) = self.exit_reason(me) else { return false };
+        if !self.lifecycle.is_closed() {
+            return self.threads.try_exit(why);
+        }
+        // Under the lock of the phase, as a task enters that was admitted before: either this finds it queued, or its thread finds that there
+        // is no worker any more.
+        self.lifecycle.edit(|_| self.exit_reason(me).is_some_and(|why| self.threads.try_exit(why)))
     }
 
     /// After a worker has exited: the others may have to exit too, or a replacement may have to be started.

@@ -146,6 +146,12 @@ impl<T: Send + 'static> OutputControl for Output<T> {
 /// [`StatefulPool`](crate::StatefulPool), whose state is in use. A wait there is not checked for deadlocks: if a stage is such a pool, or a
 /// view, whose last free worker waits here, it may wait for ever. Take the results outside of the stages' pools.
 ///
+/// A pipeline's tasks wait for room, whatever the pool's [`overflow`](crate::Builder::overflow). But a pool that drops its oldest task for
+/// another submitter may drop one of a stage. That task goes to the pool's [`dropped_handler`](crate::Builder::dropped_handler), as the
+/// closure, or the item where the stage is [`through`](super::Pipeline::through) a pool; the pipeline fails. What the handler does with it
+/// does not come back into the pipeline. What the pipeline itself cancels (after a failure, by its token, or because this was dropped) is dropped
+/// and no handler gets it.
+///
 /// ```
 /// let pool = formicary::Pool::new(2)?;
 /// let mut results: formicary::PipelineResults<u32> = formicary::Pipeline::from(1..).stage(&pool, |n| n * n).into_iter();

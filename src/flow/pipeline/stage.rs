@@ -122,6 +122,8 @@ struct State<U> {
     left: u64,
     /// By the number of the item.
     in_flight: BTreeMap<u64, Arc<dyn Awaited>>,
+    /// All items before this one are known to have started.
+    started: u64,
     /// By the number of the item; in an unordered stage by the number of the end.
     done: BTreeMap<u64, Result<U, PipelineError>>,
     /// The items whose tasks have ended.
@@ -146,6 +148,7 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
             entered: 0,
             left: 0,
             in_flight: BTreeMap::new(),
+            started: 0,
             done: BTreeMap::new(),
             ended: 0,
             inside: 0,
@@ -206,6 +209,14 @@ impl<A: Send + 'static, U: Send + 'static> Stage<A, U> {
         if let Some(before) = self.position.before() {
             before.abandon();
         }
+    }
+
+    /// The first item in flight that is not known to have started. Each is looked at once after its start: an item that is processed must not
+    /// cost a look at all others.
+    fn first_unstarted(&self) -> Option<(u64, Arc<dyn Awaited>)> {
+        let state = self.state.lock();
+        let (number, task) = state.in_flight.range(state.started..).next()?;
+        Some((*number, Arc::clone(task)))
     }
 
     fn is_closed(state: &State<U>) -> bool {
@@ -346,8 +357,22 @@ impl<A: Send + 'static, U: Send + 'static> AnyStage for Stage<A, U> {
     }
 
     fn run_one(&self) -> bool {
-        let tasks: Vec<_> = self.state.lock().in_flight.values().cloned().collect();
-        let next = tasks.into_iter().find(|task| !task.has_started() && task.can_be_run());
-        next.inspect(|task| task.run_inside()).is_some()
+        while let Some((number, task)) = self.first_unstarted() {
+            if !task.has_started() {
+                if task.can_be_run() {
+                    task.run_inside();
+                    return true;
+                }
+                // Tasks enter in their order: where the first cannot be run, none can. It may have been started meanwhile.
+                if !task.has_started() {
+                    return false;
+                }
+            }
+            self.state.lock().started = number + 1;
+        }
+        false
     }
 }
+
+#[cfg(all(test, not(any(formicary_loom, formicary_shuttle))))]
+mod tests;

@@ -30,7 +30,8 @@ pub enum GaveUp {
     /// [`Retry::when`](crate::Retry::when) was false for the error; or the attempt panicked, and
     /// [`Retry::on_panic`](crate::Retry::on_panic) was not set.
     Permanent,
-    /// The next attempt would have begun after [`Retry::within`](crate::Retry::within), or later than the clock can represent.
+    /// The next attempt would have begun after [`Retry::within`](crate::Retry::within), or later than the clock can represent; or the deadline of
+    /// its options, or of its token, has passed.
     TimeUp,
     /// The pool or view was closed.
     Closed,

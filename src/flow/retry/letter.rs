@@ -49,6 +49,22 @@ impl<X> DeadLetter<X> {
         self.task
     }
 
+    /// The task, and the letter without it: what is known stays.
+    ///
+    /// ```
+    /// use formicary::{DeadLetters, PoolWithFunc, Retry};
+    ///
+    /// let pool = PoolWithFunc::new(1, |n: u8| Err::<(), _>(format!("no {n}")))?;
+    /// let letters = DeadLetters::queue(10);
+    /// pool.retrying(Retry::none()).dead_letters(&letters).run(7)?.unwrap_err();
+    /// let (n, letter) = letters.take().unwrap().into_parts();
+    /// assert_eq!((n, letter.error(), letter.attempts()), (7, "no 7", 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn into_parts(self) -> (X, DeadLetter<()>) {
+        (self.task, DeadLetter { task: (), about: self.about })
+    }
+
     /// Why it was given up.
     pub fn reason(&self) -> GaveUp {
         self.about.reason

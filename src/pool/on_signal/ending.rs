@@ -1,7 +1,9 @@
 //! What ends with the process, in which order, and how far it has come.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -9,7 +11,14 @@ use parking_lot::Mutex;
 use super::signals::Next;
 use crate::cancel::CancelToken;
 use crate::engine::Controlled;
+use crate::engine::end_wait::wait_for_end;
 use crate::sync::user_code::catch_user_panic;
+use crate::task::current_worker::PoolId;
+
+thread_local! {
+    /// The end of everything needs this thread, which runs steps, or cancels pools.
+    static IS_OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
 
 #[derive(Default)]
 pub(super) struct Ending {
@@ -31,6 +40,8 @@ struct Stages {
     pools: Vec<Arc<dyn Ends>>,
     limit: Option<Duration>,
     has_begun: bool,
+    /// The pools that were in the list have been cancelled.
+    is_cancelled: bool,
     is_over: bool,
 }
 
@@ -50,15 +61,17 @@ enum Stage {
 impl Ending {
     pub(super) fn add<X: 'static>(&self, engine: &Arc<dyn Controlled<X>>) {
         let pool: Arc<dyn Ends> = Arc::new(Ended(Arc::downgrade(engine)));
-        let is_over = {
+        let (is_over, is_cancelled) = {
             let mut stages = self.stages.lock();
             stages.forget_dropped();
             stages.pools.push(Arc::clone(&pool));
             stages.queue.push_back(Stage::Pool(Arc::clone(&pool)));
-            stages.is_over
+            (stages.is_over, stages.is_cancelled)
         };
         if is_over {
             pool.close();
+        } else if is_cancelled {
+            cancel_each(vec![pool]);
         }
     }
 
@@ -96,6 +109,7 @@ impl Ending {
 
     /// Waits for the first signal, and ends one after the other.
     pub(super) fn drain_in_order(&self) {
+        IS_OWN_THREAD.set(true);
         self.begin.wait();
         let limit = {
             let mut stages = self.stages.lock();
@@ -109,11 +123,6 @@ impl Ending {
         while let Some(stage) = self.next() {
             match stage {
                 Stage::Step(step) => drop(catch_user_panic(step)),
-                // One that was added after the cancel.
-                Stage::Pool(pool) if self.stop.is_cancelled() => {
-                    pool.cancel();
-                    pool.drain();
-                }
                 Stage::Pool(pool) => pool.drain(),
             }
         }
@@ -129,16 +138,53 @@ impl Ending {
 
     /// Waits for the second signal, or the limit, and cancels all pools.
     pub(super) fn cancel_all(&self) {
+        IS_OWN_THREAD.set(true);
         self.stop.wait();
         self.cancel.cancel();
-        let pools = self.stages.lock().pools.clone();
-        pools.iter().for_each(|pool| pool.cancel());
+        let pools = {
+            let mut stages = self.stages.lock();
+            stages.is_cancelled = true;
+            stages.pools.clone()
+        };
+        cancel_each(pools);
     }
+
+    /// Waits for the end of everything, unless that waits for the calling thread.
+    pub(super) fn wait(&self) {
+        if IS_OWN_THREAD.get() {
+            return;
+        }
+        let pools = self.stages.lock().pools.clone();
+        let ids = pools.iter().filter_map(|pool| pool.id());
+        let waits: Option<Vec<_>> = ids.map(|id| wait_for_end(id, false)).collect();
+        if waits.is_some() {
+            self.end.wait();
+        }
+    }
+}
+
+/// Cancels each on a thread of its own: an interrupter, or the drop of what came back, may take any time, which the others must not wait for.
+/// Where the system refuses a thread, this one cancels the rest.
+fn cancel_each(pools: Vec<Arc<dyn Ends>>) {
+    let mut left = Vec::new();
+    for pool in pools {
+        let cancelled = Arc::clone(&pool);
+        let cancel = move || {
+            IS_OWN_THREAD.set(true);
+            cancelled.cancel();
+        };
+        if thread::Builder::new().name("formicary-cancel".into()).spawn(cancel).is_err() {
+            left.push(pool);
+        }
+    }
+    left.iter().for_each(|pool| pool.cancel());
 }
 
 /// A pool of any kind that ends with the process.
 trait Ends: Send + Sync {
     fn is_alive(&self) -> bool;
+    /// `None` if it was dropped.
+    fn id(&self) -> Option<PoolId>;
     /// Closes it and waits for its end.
     fn drain(&self);
     /// Closes it, drops what has not started, and tells the rest to stop.
@@ -166,6 +212,12 @@ impl<X> Ended<X> {
 impl<X> Ends for Ended<X> {
     fn is_alive(&self) -> bool {
         self.0.strong_count() > 0
+    }
+
+    fn id(&self) -> Option<PoolId> {
+        let mut id = None;
+        self.visit(|engine| id = Some(engine.id()));
+        id
     }
 
     fn drain(&self) {

@@ -26,7 +26,8 @@ use ending::Ending;
 ///
 /// The signals are `SIGINT` (Ctrl-C) and `SIGTERM`, on Windows Ctrl-C and Ctrl-Break. They count together. Those that come in the same
 /// moment may count as one. What handled them before, through the crate `signal-hook` or tokio, still does. The crate installs no
-/// handler unless this is called. The handlers, and three threads that sleep until a signal comes, stay as long as the process.
+/// handler unless this is called. The handlers, and three threads that sleep until a signal comes, stay as long as the process. The second
+/// signal starts a thread for each pool: one whose interrupters, or whose drops of what did not start, take long holds up no other.
 ///
 /// The process does not end by itself: the program returns from `main` when [`wait`](SignalShutdown::wait) does, or when its own work has
 /// ended.
@@ -102,7 +103,8 @@ fn start(ending: &Arc<Ending>) -> io::Result<()> {
 pub struct SignalShutdown(Arc<Ending>);
 
 impl SignalShutdown {
-    /// Adds a pool of any kind behind what was added before. One that is added after the end is closed at once. Does not block.
+    /// Adds a pool of any kind behind what was added before. One that is added after the second signal is cancelled at once, one that is added
+    /// after the end is closed at once. Does not block.
     ///
     /// ```
     /// let ending = formicary::shutdown_on_signal()?;
@@ -239,8 +241,10 @@ impl SignalShutdown {
     }
 
     /// Blocks until a signal has come and everything that was added has ended. A task that ignores the second signal holds it up; the third
-    /// one, or the limit of a wait for [`end_token`](Self::end_token), ends that. Do not call it in a task of such a pool, which would wait
-    /// for itself.
+    /// one, or the limit of a wait for [`end_token`](Self::end_token), ends that.
+    ///
+    /// Returns at once, before the end, where it would wait for itself: in a step, and in a task of a pool of the list. A wait for
+    /// [`end_token`](Self::end_token) there does not return, and neither does a step that waits for another thread which waits here.
     ///
     /// ```
     /// let ending = formicary::shutdown_on_signal()?;
@@ -252,7 +256,7 @@ impl SignalShutdown {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wait(&self) {
-        self.0.end.wait();
+        self.0.wait();
     }
 }
 
