@@ -60,11 +60,14 @@
 //! | [`spawn`](Pool::spawn) | also get a [`Handle`], to join, await, cancel or [share](Handle::shared) |
 //! | [`run`](Pool::run) | wait for the result |
 //! | `try_submit`, `try_spawn`, `try_run` | the same, refused instead of waiting for room |
-//! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which block no thread |
-//! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a name ([`With`]) |
+//! | `submit_async`, `spawn_async`, `run_async` | the same as futures, which wait without a thread |
+//! | [`with`](Pool::with) | options before the verb: a [`CancelToken`], a deadline, a key, a tenant, a name ([`With`]) |
 //! | [`With::after`], [`With::at`], [`Pool::submit_every`] | tasks that run at a time, or again and again |
 //! | [`wait_any`], [`as_completed`] | several handles: the first to end, or all in the order in which they end |
 //! | [`Handle::then`], [`Pool::spawn_after`] | tasks that start when others have ended |
+//! | [`Pool::retrying`], [`DeadLetters`] | failed tasks are attempted again, with delays that hold no thread; what fails always is kept |
+//! | [`Pool::guarded`] | a breaker: no calls to a downstream that fails |
+//! | `Limited::rate` | so many starts per second (feature `rate`) |
 //! | [`Pool::batched`] | single items in, slices to a function, each item gets its own result |
 //! | [`Pipeline`] | items through stages, each with a pool of its own, bounded between |
 //! | [`Pool::group`] | tasks that fail together |
@@ -105,7 +108,8 @@
 //! - **A pool does not deadlock with itself.** A task may use its own pool. What it submits is never refused for lack of room and never
 //!   waits for it ([`Builder::nested`]). A task that it waits for and that has not started runs at once, on the worker's own stack, as
 //!   deep as the program's own recursion goes. A wait that could never end is refused as `WouldDeadlock`.
-//! - **The counts are exact.** On a pool without unfinished tasks, `submitted = completed + panicked + cancelled + returned` ([`Stats`]).
+//! - **The counts are exact.** On a pool without unfinished tasks, `submitted = completed + panicked + cancelled + returned + dropped`
+//!   ([`Stats`]).
 //! - **An idle pool sleeps.** A waiting thread parks, and an idle pool uses no processor time.
 //!
 //! # Trade-offs

@@ -206,6 +206,10 @@ impl<K, D: Dispatch> Builder<K, D> {
 
     /// Whether `submit` refuses a task instead of blocking, as `try_submit` does. Default: `false`.
     ///
+    /// It is about blocked threads: `submit_async` and its kin wait for room all the same, and so does a verb with a limit on its wait
+    /// ([`With::room_timeout`](crate::With::room_timeout), [`With::timeout`](crate::With::timeout)). To refuse futures at once as well:
+    /// [`max_blocking(0)`](Self::max_blocking).
+    ///
     /// ```
     /// let pool = formicary::Pool::builder().workers(1).queue(0).nonblocking(true).build()?;
     /// let pause = pool.pause();
@@ -220,8 +224,8 @@ impl<K, D: Dispatch> Builder<K, D> {
         self
     }
 
-    /// How many submitters may wait for room. One more is refused at once as [`Overloaded`](crate::SubmitErrorKind::Overloaded). Default:
-    /// any number.
+    /// How many submitters, threads and futures together, may wait for room. One more is refused at once as
+    /// [`Overloaded`](crate::SubmitErrorKind::Overloaded); with 0 nobody waits. Default: any number.
     ///
     /// ```
     /// use formicary::{Pool, SubmitErrorKind};
@@ -233,7 +237,7 @@ impl<K, D: Dispatch> Builder<K, D> {
     /// # drop(pause);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[doc(alias("WithMaxBlockingTasks"))]
+    #[doc(alias("WithMaxBlockingTasks", "try_run_async", "try_spawn_async"))]
     pub fn max_blocking(mut self, submitters: usize) -> Self {
         self.options.max_blocking = submitters;
         self

@@ -68,6 +68,8 @@ impl<D: Dispatch> AnyPool for Pool<D> {
     }
 }
 
+// So that the error names what a pool accepts, and not a bound of `F`.
+#[diagnostic::do_not_recommend]
 impl<F, T, D> Accepts<F> for Pool<D>
 where
     F: FnOnce() -> T + Send + 'static,

@@ -6,7 +6,7 @@ use super::closures::Pool;
 use super::function::PoolWithFunc;
 use super::stateful::StatefulPool;
 use super::with::With;
-use crate::queue::{Fair, Level, Priority, Tenant, TenantStats};
+use crate::queue::{Fair, Is, Level, Priority, Tenant, TenantStats};
 use crate::sync::Arc;
 use crate::task::worker::Worker;
 
@@ -87,7 +87,7 @@ impl<K> Builder<K, Fair> {
     }
 }
 
-impl<P: AnyPool<Dispatch = Priority>> With<'_, P> {
+impl<P: AnyPool> With<'_, P> {
     /// The level of the task ([`Priority`]). Default: [`Level::NORMAL`], also for a task that is submitted by a task of another level.
     ///
     /// In a [`Limited`](crate::Limited) view tasks get their permits in the order in which they came; the level counts from then on.
@@ -105,7 +105,10 @@ impl<P: AnyPool<Dispatch = Priority>> With<'_, P> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[track_caller]
-    pub fn priority(mut self, level: Level) -> Self {
+    pub fn priority(mut self, level: Level) -> Self
+    where
+        P::Dispatch: Is<Priority>,
+    {
         let levels = self.pool.engine().levels();
         let Some(number) = level.number(levels) else {
             panic!("{level}: the pool has the levels 0 to {}", levels - 1);
@@ -115,7 +118,7 @@ impl<P: AnyPool<Dispatch = Priority>> With<'_, P> {
     }
 }
 
-impl<P: AnyPool<Dispatch = Fair>> With<'_, P> {
+impl<P: AnyPool> With<'_, P> {
     /// The tenant that the task belongs to ([`Fair`]). Default: the one default tenant of all tasks without one, also for a task that is
     /// submitted by a task of another tenant.
     ///
@@ -130,7 +133,17 @@ impl<P: AnyPool<Dispatch = Fair>> With<'_, P> {
     /// assert_eq!(acme.run(|| 7)?, 7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn tenant(mut self, tenant: impl Into<Tenant>) -> Self {
+    ///
+    /// Other pools have no tenants:
+    ///
+    /// ```compile_fail,E0277
+    /// formicary::Pool::new(2)?.with().tenant("acme").submit(|| ())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tenant(mut self, tenant: impl Into<Tenant>) -> Self
+    where
+        P::Dispatch: Is<Fair>,
+    {
         self.tenant = Some(tenant.into());
         self
     }

@@ -327,9 +327,14 @@ pub(crate) async fn outcome<T: Send + 'static>(
         if Pin::new(cancelled).poll(poller).is_pending() {
             return Poll::Pending;
         }
-        handle.cancel();
         let is_late = token.and_then(CancelToken::reason) == Some(CancelReason::Deadline);
-        Poll::Ready(Err(JoinError::new(if is_late { Cause::TimedOut } else { Cause::Stopped })))
+        let never_starts = handle.cancel();
+        Poll::Ready(Err(JoinError::new(match (is_late, never_starts) {
+            (true, true) => Cause::Expired,
+            (true, false) => Cause::TimedOut,
+            (false, true) => Cause::Cancelled,
+            (false, false) => Cause::Stopped,
+        })))
     })
     .await
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::accepts::AnyPool;
 use super::admit::Admit;
 use crate::cancel::CancelToken;
-use crate::queue::{Sharded, Tenant};
+use crate::queue::{Is, Sharded, Tenant};
 use crate::sync::Arc;
 
 /// A pool, and options for the verbs that are called on this value; made by `with()` of each pool.
@@ -163,7 +163,9 @@ impl<'p, P> With<'p, P> {
 
     /// Limits everything: the wait for room, the time in the queue, and the run, counted from the verb. A task that has not started by
     /// then does not start. A running task is told to stop ([`Context::is_cancelled`](crate::Context::is_cancelled)). `run` returns when
-    /// the time is up, even if the task still runs. Together with a [`deadline`](Self::deadline), the earlier of the two applies.
+    /// the time is up, even if the task still runs, and so does `run_async`; a handle has the error when a worker takes the late task out
+    /// of the queue, or the running task ends. Together with a [`deadline`](Self::deadline), the earlier of the two applies. As with a
+    /// [`room_timeout`](Self::room_timeout), a verb then waits for room on a [`nonblocking`](crate::Builder::nonblocking) pool too.
     ///
     /// ```
     /// let pool = formicary::Pool::new(1)?;
@@ -301,7 +303,7 @@ impl<P: AnyPool> With<'_, P> {
     }
 }
 
-impl<P: AnyPool<Dispatch = Sharded>> With<'_, P> {
+impl<P: AnyPool> With<'_, P> {
     /// Sends the task to the shard of a key. All tasks of one key go to the same shard, so one tenant cannot fill them all. If that shard
     /// is full, the verb waits or is refused, even if other shards have room. The mapping differs from pool to pool
     /// ([`PoolControl::shard_of`](crate::PoolControl::shard_of)), so an attacker cannot choose keys that collide everywhere.
@@ -315,7 +317,10 @@ impl<P: AnyPool<Dispatch = Sharded>> With<'_, P> {
     /// assert_eq!(acme.run(|| 7)?, 7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn key(mut self, key: impl Hash) -> Self {
+    pub fn key(mut self, key: impl Hash) -> Self
+    where
+        P::Dispatch: Is<Sharded>,
+    {
         self.key = Some(self.pool.engine().number_of(key));
         self
     }

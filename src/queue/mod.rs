@@ -89,6 +89,16 @@ pub trait Dispatch: sealed::Sealed + Send + Sync + 'static {
     type Queue<T: Send + 'static>: Queue<T>;
 }
 
+/// A dispatch that is `D`: the bound of an option that only the pools of one dispatch have.
+#[diagnostic::on_unimplemented(
+    message = "this option is for pools with the dispatch `{D}`, and this one has `{Self}`",
+    label = "not on a pool with the dispatch `{Self}`",
+    note = "a pool gets its dispatch when it is built: `.dispatch::<{D}>()`"
+)]
+pub trait Is<D> {}
+
+impl<D: Dispatch> Is<D> for D {}
+
 pub(crate) mod sealed {
     pub trait Sealed {}
 }

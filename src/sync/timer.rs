@@ -53,6 +53,25 @@ pub(crate) fn is_timer_thread() -> bool {
     IS_TIMER_THREAD.try_with(Cell::get).unwrap_or(false)
 }
 
+/// While it lives, the calling thread counts as the timer's.
+#[cfg(feature = "test-util")]
+struct InPlaceOfTheThread;
+
+#[cfg(feature = "test-util")]
+impl InPlaceOfTheThread {
+    fn enter() -> Self {
+        IS_TIMER_THREAD.set(true);
+        InPlaceOfTheThread
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Drop for InPlaceOfTheThread {
+    fn drop(&mut self) {
+        IS_TIMER_THREAD.set(false);
+    }
+}
+
 /// How long the thread stays alive without alarms.
 const IDLE_LIFETIME: Duration = Duration::from_secs(1);
 
@@ -99,6 +118,8 @@ struct TimerThread {
     asleep_until: Option<Instant>,
     /// When the last alarm was removed.
     idle_since: Instant,
+    /// Whether it wakes a waiter just now, without the lock.
+    is_waking: bool,
 }
 
 impl Timer {
@@ -148,6 +169,26 @@ impl Timer {
         }
     }
 
+    /// Wakes all whose time has come, on the calling thread in place of the timer's, and returns when none is due and none is being woken.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn wake_due(&self) {
+        if is_timer_thread() {
+            return;
+        }
+        let _in_its_place = InPlaceOfTheThread::enter();
+        loop {
+            let mut state = self.state.lock();
+            let due = state.take_due(self.clock.now());
+            let is_waking = state.thread.as_ref().is_some_and(|thread| thread.is_waking);
+            drop(state);
+            match due {
+                Some(waiter) => waiter.wake(),
+                None if is_waking => std::thread::yield_now(),
+                None => return,
+            }
+        }
+    }
+
     /// Starts the thread if there is none, and returns whether there is one. Starts it under the lock: no alarm relies on a
     /// thread that the system refuses.
     fn ensure_thread(&'static self, state: &mut State) -> bool {
@@ -157,7 +198,8 @@ impl Timer {
             let parker = Parker::new();
             let handle = parker.unparker().clone();
             let is_started = (self.start_thread)(Box::new(move || self.run(&parker))).is_ok();
-            state.thread = is_started.then_some(TimerThread { handle, process, asleep_until: None, idle_since });
+            let thread = TimerThread { handle, process, asleep_until: None, idle_since, is_waking: false };
+            state.thread = is_started.then_some(thread);
         }
         state.thread.is_some()
     }
@@ -180,6 +222,7 @@ impl Timer {
             state.note_awake();
             let now = self.clock.now();
             if let Some(waiter) = state.take_due(now) {
+                state.note_waking();
                 drop(state);
                 waiter.wake();
                 continue;
@@ -215,6 +258,13 @@ impl State {
     fn note_awake(&mut self) {
         if let Some(thread) = &mut self.thread {
             thread.asleep_until = None;
+            thread.is_waking = false;
+        }
+    }
+
+    fn note_waking(&mut self) {
+        if let Some(thread) = &mut self.thread {
+            thread.is_waking = true;
         }
     }
 

@@ -163,3 +163,37 @@ fn early_and_late<D: Dispatch>() {
 fn a21_a_tokens_deadline_ends_a_wait_without_a_thread() {
     on_every_dispatch!(early_and_late);
 }
+
+/// A call that ends early says why, and whether its task had started.
+fn reasons<D: Dispatch>() {
+    let pool: Pool<D> = Pool::builder().workers(1).dispatch().build().unwrap();
+    for is_late in [true, false] {
+        let token = CancelToken::new();
+        let gate = Gate::new();
+        let task = || {
+            let gate = gate.clone();
+            move || gate.wait()
+        };
+        let mut runs = Box::pin(pool.with().token(&token).run_async(task()));
+        let mut waits = Box::pin(pool.with().token(&token).run_async(task()));
+        let waker = CountingWaker::new();
+        assert!(poll_with(runs.as_mut(), &waker).is_pending());
+        gate.await_arrivals(1);
+        assert!(poll_with(waits.as_mut(), &waker).is_pending());
+        match is_late {
+            true => token.cancel_after(Duration::ZERO),
+            false => token.cancel(),
+        }
+        let [runs, waits] = [block_on(runs), block_on(waits)].map(|result| result.unwrap_err());
+        gate.open();
+        assert_eq!((runs.is_timed_out(), runs.is_cancelled()), (is_late, !is_late), "{runs:?}");
+        assert_eq!((waits.is_timed_out(), waits.is_cancelled()), (is_late, true), "{waits:?}");
+        assert_eq!([&runs, &waits].map(|error| error.to_string().ends_with("before it started")), [false, true]);
+        assert!(pool.wait_idle());
+    }
+}
+
+#[test]
+fn a_call_that_ends_early_says_whether_its_task_had_started() {
+    on_every_dispatch!(reasons);
+}

@@ -281,6 +281,29 @@ fn d18_a_submitter_in_the_wait_queue_enters() {
     on_every_dispatch!(waiting);
 }
 
+/// D18: a task that a submitter sweeps out says why it never ran: by then its deadline had passed, or its token was cancelled.
+fn reasons<D: Dispatch>() {
+    let pool = pool::<D>(1, 2);
+    let gate = occupy(&pool);
+    let (late, cancelled) = (CancelToken::new(), CancelToken::new());
+    late.cancel_after(LIMIT);
+    let handles = [&late, &cancelled].map(|token| pool.with().token(&token.child()).spawn(|| ()).unwrap());
+    late.cancel_after(Duration::ZERO);
+    cancelled.cancel();
+    (0..2).for_each(|_| pool.try_submit(|| ()).unwrap());
+    assert_eq!(pool.stats().cancelled, 2);
+    let [late, cancelled] = handles.map(|handle| handle.join().unwrap_err());
+    gate.open();
+    assert!(late.is_timed_out() && late.is_cancelled(), "{late:?}");
+    assert!(!cancelled.is_timed_out() && cancelled.is_cancelled(), "{cancelled:?}");
+    assert_quiet(&pool);
+}
+
+#[test]
+fn d18_a_swept_task_says_whether_it_was_late() {
+    on_every_dispatch!(reasons);
+}
+
 /// D18: the drop of a cancelled task's captures panics: the panic does not reach the submitter that sweeps the task out.
 fn captures_that_panic<D: Dispatch>() {
     struct PanicsOnDrop;

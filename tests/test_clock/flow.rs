@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use formicary::{Dependency, Pipeline, Pool, TestClock};
+use formicary::{DeadLetters, Dependency, Pipeline, Pool, PoolWithFunc, Retry, TestClock};
 
 use super::support::{Gate, eventually};
 use super::{ALONE, HOUR};
@@ -114,4 +114,46 @@ fn a_deadline_ends_the_wait_for_dependencies() {
     assert!(error.is_timed_out() && error.is_cancelled());
     drop(pause);
     first.join().unwrap();
+}
+
+/// What waits for a time is in the queue when the advance returns: a test with one thread need not wait for the timer's.
+#[test]
+fn an_advance_lets_in_what_is_due() {
+    let _alone = ALONE.lock();
+    let clock = TestClock::freeze();
+    let pool = PoolWithFunc::builder(|n: u32| Err::<(), _>(n)).stepped().build().unwrap();
+    let letters = DeadLetters::queue(100);
+    let retrying = pool.retrying(Retry::fixed(HOUR).attempts(3)).dead_letters(&letters);
+    for round in 0..100 {
+        let handle = retrying.spawn(round).unwrap();
+        assert!(pool.step());
+        for _ in 1..3 {
+            clock.advance(HOUR - Duration::from_secs(1));
+            assert!(!pool.step());
+            clock.advance(Duration::from_secs(1));
+            assert!(pool.step());
+        }
+        assert_eq!((handle.is_finished(), letters.len()), (true, 1));
+        assert_eq!(letters.take().unwrap().into_task(), round);
+    }
+}
+
+/// The same for a rate of a view and for a batch.
+#[test]
+#[cfg(feature = "rate")]
+fn an_advance_lets_in_what_a_rate_and_a_batch_hold_back() {
+    let _alone = ALONE.lock();
+    let clock = TestClock::freeze();
+    let pool = Pool::builder().stepped().build().unwrap();
+    let view = pool.limited(8).rate(formicary::Quota::per_second(1));
+    let batched = pool.batched(10, Duration::from_secs(1), |items: Vec<u32>| items);
+    for _ in 0..100 {
+        clock.advance(Duration::from_secs(10)); // the burst is back
+        (0..2).for_each(|_| view.submit(|| ()).unwrap());
+        let item = batched.spawn(7).unwrap();
+        assert!(pool.step() && !pool.step());
+        clock.advance(Duration::from_secs(1));
+        assert!(pool.step() && pool.step() && !pool.step());
+        assert_eq!(item.join().unwrap(), 7);
+    }
 }

@@ -22,7 +22,8 @@ pub enum Overflow {
     /// The submitter waits for room. The default.
     #[default]
     Block,
-    /// The submission is refused, and the task comes back. The same as [`nonblocking`](crate::Builder::nonblocking).
+    /// The submission is refused, and the task comes back. The same as [`nonblocking`](crate::Builder::nonblocking): `submit_async` and its
+    /// kin, and verbs with a limit on their wait, wait all the same.
     Refuse,
     /// The submitter runs the task, and so submits no other meanwhile. It waits instead while the pool is paused, at a
     /// [limited view](crate::Limited), whose limit it would exceed, and if it has set a limit on its wait. A pool whose workers have states

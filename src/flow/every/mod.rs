@@ -49,6 +49,23 @@ impl<P: AnyPool> With<'_, P> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// On a `Pool`, `make` is a closure that returns the closure of a run:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = formicary::Pool::new(1)?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let named = pool.with().name("tick");
+    /// let series = named.submit_every(Duration::from_millis(1), move || {
+    ///     let tell = tell.clone();
+    ///     move || tell.send("tick").unwrap()
+    /// })?;
+    /// assert_eq!([told.recv()?, told.recv()?], ["tick"; 2]);
+    /// series.cancel();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`SubmitError`], with `make`, if the first run cannot be scheduled.
     ///

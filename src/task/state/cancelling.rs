@@ -127,8 +127,13 @@ impl<I, O> TaskState<I, O> {
         state
     }
 
-    /// Prevents a task that has not started from starting. `kind` is for a waiting caller, `cause` for a handle.
+    /// Prevents a task that has not started from starting. `kind` is for a waiting caller, `cause` for a handle. One that is taken out
+    /// because it is cancelled knows better whether it is late.
     pub(super) fn retract(&self, taker: Taker, kind: SubmitErrorKind, cause: Cause) -> Retracted<I> {
+        let (kind, cause) = match kind {
+            SubmitErrorKind::Cancelled => self.why_cancelled(),
+            kind => (kind, cause),
+        };
         let mut state = self.state.lock();
         let Some(input) = state.take_queued() else { return Retracted::Gone(self.withdrawn_outcome(&state, taker)) };
         self.note_retracted(&mut state, taker);
@@ -202,6 +207,14 @@ impl<I, O> TaskState<I, O> {
             return None;
         }
         self.current_token().and_then(CancelToken::reason)
+    }
+
+    /// Why a task that is cancelled does not start: for a waiting caller, and for a handle.
+    pub(super) fn why_cancelled(&self) -> (SubmitErrorKind, Cause) {
+        match self.cancel_reason() {
+            Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::Expired),
+            _ => (SubmitErrorKind::Cancelled, Cause::Cancelled),
+        }
     }
 
     /// Whether the task, if it is queued, will run.

@@ -28,8 +28,8 @@ mod waiters;
 
 use std::sync::Arc;
 
-use crate::cancel::{CancelReason, CancelToken};
-use crate::error::{Cause, JoinError, SubmitError, SubmitErrorKind};
+use crate::cancel::CancelToken;
+use crate::error::{JoinError, SubmitError};
 use crate::sync::waiter::Waiter;
 use crate::sync::waiter_list::WaiterList;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering};
@@ -165,10 +165,7 @@ impl<I, O> TaskState<I, O> {
         completion: &mut Completion,
     ) -> Result<I, RunOutcome> {
         if self.is_cancelled() {
-            let (kind, cause) = match self.cancel_reason() {
-                Some(CancelReason::Deadline) => (SubmitErrorKind::TimedOut, Cause::Expired),
-                _ => (SubmitErrorKind::Cancelled, Cause::Cancelled),
-            };
+            let (kind, cause) = self.why_cancelled();
             return Err(self.end_cancelled(taker, kind, cause, completion));
         }
         let mut state = self.state.lock();

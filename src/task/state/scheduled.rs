@@ -4,7 +4,7 @@
 //! queue that is stale ([`withdraw`](TaskState::withdraw)), and a worker that waits for the task does not run it.
 
 use super::{State, TaskState};
-use crate::cancel::{CancelReason, CancelToken};
+use crate::cancel::CancelToken;
 use crate::error::SubmitErrorKind;
 use crate::task::in_schedule::{InSchedule, ScheduledTask};
 use crate::task::in_view::InView;
@@ -35,13 +35,7 @@ impl<I: Send, O: Send> ScheduledTask for TaskState<I, O> {
     }
 
     fn end(&self) -> Option<SubmitErrorKind> {
-        if !self.is_cancelled() {
-            return None;
-        }
-        match self.cancel_reason() {
-            Some(CancelReason::Deadline) => Some(SubmitErrorKind::TimedOut),
-            _ => Some(SubmitErrorKind::Cancelled),
-        }
+        self.is_cancelled().then(|| self.why_cancelled().0)
     }
 
     fn in_view(&self) -> Option<&InView> {
