@@ -21,4 +21,5 @@ cargo run --locked -p crawl
 cargo run --locked --release --example timeline -- "$scratch"
 # Not optimised: SQLite takes a minute to optimise.
 cargo run --locked -p sqlite
+cargo run --locked -p jobs
 cargo run --locked -p etl -- --rows 200000 --dir "$scratch"

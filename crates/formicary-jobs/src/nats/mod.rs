@@ -30,6 +30,10 @@ const FORGET: Duration = Duration::from_secs(3600);
 /// - The server knows no owner of a lease. This store counts the time itself, from before it asked, and treats a lease that ended as void.
 /// - A job that waits for its next attempt counts as `reserved`.
 /// - A dead letter is stored before its job is removed. A crash between the two may leave two of it.
+/// - A server that is killed may forget acknowledgements of its last moments, and not deliver past them. A call of `reserve` that gets no answer in
+///   half the [`time_limit`](Self::time_limit) finds and repeats them; until then these jobs count as `reserved`. `docs/nats.md` has the evidence.
+/// - A server that loses power may lose pushes that it acknowledged: those since it last synced its files, every 2 minutes unless it is configured
+///   otherwise.
 ///
 /// The connection is made when it is needed, and made anew after an error. The store has a thread for it. Its methods block, and panic in
 /// an asynchronous task of `tokio`: use `spawn_blocking` there.

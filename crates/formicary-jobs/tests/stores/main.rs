@@ -5,6 +5,8 @@ mod contract;
 mod disk;
 mod endings;
 mod faults;
+#[cfg(feature = "nats")]
+mod forgotten;
 mod killed;
 mod room;
 mod support;

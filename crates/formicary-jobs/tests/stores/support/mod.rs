@@ -6,7 +6,9 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod server;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 /// A limit that turns a hang into a failure.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// What the server and the worker processes of a test print.
+pub(crate) const SERVER_LOG: &str = "server.log";
+pub(crate) const WORKER_LOG: &str = "worker.log";
 
 /// Waits for a state, which something else brings about.
 #[track_caller]
@@ -26,7 +32,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A folder that is removed at the end.
+/// A folder that is removed at the end. If the test fails, the ends of the logs in it are printed before.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -43,8 +49,18 @@ impl Folder {
     }
 }
 
+/// Has a program write to a log in a folder, after what is there.
+pub(crate) fn logged<'a>(command: &'a mut Command, folder: &Path, name: &str) -> &'a mut Command {
+    let log = File::options().append(true).create(true).open(folder.join(name)).unwrap();
+    command.stdout(log.try_clone().unwrap()).stderr(log)
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
+        for name in [SERVER_LOG, WORKER_LOG].into_iter().filter(|_| std::thread::panicking()) {
+            let log = std::fs::read(self.0.join(name)).unwrap_or_default();
+            eprintln!("the end of {name}:\n{}", String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..]));
+        }
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

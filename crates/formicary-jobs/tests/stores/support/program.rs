@@ -1,7 +1,7 @@
 //! The program that runs jobs, and is killed. It is this test program: a test of it that does nothing unless it is started as a worker.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use formicary::Pool;
 use formicary_jobs::Runner;
 
 use super::effects::Effects;
-use super::{Count, Other, server};
+use super::{Count, Other, WORKER_LOG, logged, server};
 
 /// The jobs' number that kills the process.
 pub(crate) const POISON: u32 = u32::MAX;
@@ -25,7 +25,7 @@ impl Worker {
     pub(crate) fn start(store: &str, folder: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["support::program::worker", "--exact", "--nocapture"]).env(STORE, store).env(FOLDER, folder);
-        Worker(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Worker(logged(&mut command, folder, WORKER_LOG).spawn().unwrap())
     }
 
     pub(crate) fn kill(&mut self) {
@@ -51,7 +51,7 @@ fn worker() {
     let pool = Arc::new(Pool::builder().workers(4).build().unwrap());
     let others = Arc::new(pool.limited(2));
     let also = Arc::clone(&effects);
-    let _running = Runner::new(server::open(&store, server::LEASE, server::HASTY))
+    let running = Runner::new(server::open(&store, server::LEASE, server::HASTY))
         .lease(server::LEASE)
         .poll(Duration::from_millis(20))
         .prefetch(60)
@@ -71,6 +71,7 @@ fn worker() {
     // Whoever started it kills it, or is gone.
     let parent = std::os::unix::process::parent_id();
     while std::os::unix::process::parent_id() == parent {
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_secs(1));
+        println!("{} {}", std::process::id(), running.stats());
     }
 }

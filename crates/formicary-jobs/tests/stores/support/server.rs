@@ -9,7 +9,7 @@ use std::time::Duration;
 use formicary_jobs::{Sqlite, Store};
 use rusqlite::Connection;
 
-use super::{Folder, eventually};
+use super::{Folder, SERVER_LOG, eventually, logged};
 
 /// Of worker processes, and of consumers of NATS.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
@@ -146,10 +146,19 @@ impl Server {
         }
     }
 
+    /// Asks the server to end, and waits until it has.
+    #[cfg(feature = "nats")]
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(&child, libc::SIGTERM);
+            child.wait().unwrap();
+        }
+    }
+
     pub(crate) fn restart(&mut self) {
         let Some(mut command) = self.command() else { return };
         let port = self.port;
-        self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        self.child = Some(logged(&mut command, self.folder.path(), SERVER_LOG).spawn().unwrap());
         eventually("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     }
 

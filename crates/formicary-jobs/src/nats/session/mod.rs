@@ -1,5 +1,7 @@
 //! A connection to a NATS server, and what is done with it.
 
+mod fetch;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ const ATTEMPT: &str = "Formicary-Attempt";
 const ATTEMPTS: &str = "Formicary-Attempts";
 const ERROR: &str = "Formicary-Error";
 
-/// How many jobs are published before the server has acknowledged the first of them.
+/// How many requests are sent before the server has answered the first of them.
 const UNDER_WAY: usize = 128;
 
 pub(super) struct Setup {
@@ -35,6 +37,7 @@ pub(super) struct Setup {
 
 pub(super) struct Session {
     name: String,
+    limit: Duration,
     lease: Duration,
     client: Client,
     context: Context,
@@ -42,6 +45,8 @@ pub(super) struct Session {
     dead: Stream,
     released: Stream,
     consumers: HashMap<String, PullConsumer>,
+    /// Of each kind, up to where `end_removed` has come, if there was no time for all.
+    looked_at: HashMap<String, u64>,
 }
 
 impl Session {
@@ -62,10 +67,12 @@ impl Session {
             dead: stream(format!("{name}-dead"), Config::default()).await?,
             released: stream(format!("{name}-released"), latest).await?,
             name: name.clone(),
+            limit: *limit,
             lease: *lease,
             client,
             context,
             consumers: HashMap::new(),
+            looked_at: HashMap::new(),
         })
     }
 
@@ -121,8 +128,7 @@ impl Session {
     }
 
     pub(super) async fn reserve(&mut self, kind: &str, n: usize) -> Result<Vec<Reserved>, BoxError> {
-        let consumer = self.consumer(kind).await?;
-        let mut messages = consumer.fetch().max_messages(n).messages().await?;
+        let mut messages = self.fetch(kind, n).await?;
         let mut jobs = Vec::new();
         while let Some(message) = messages.next().await {
             let message = message?;
