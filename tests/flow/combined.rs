@@ -55,7 +55,8 @@ fn continuations<D: Dispatch>() {
         let dropped = match policy {
             Overflow::DropOldest => {
                 assert!(waits.join().unwrap_err().is_dropped());
-                // It is the oldest itself, now.
+                // It takes the place after the drop. From then on it is the oldest itself.
+                eventually("it is queued", || (target.stats().submitted, target.queued()) == (3, 1));
                 let last = target.spawn(|| 8).unwrap();
                 assert!(next.join().unwrap_err().is_dropped());
                 assert_eq!(drops.get(), 1);
