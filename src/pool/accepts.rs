@@ -45,7 +45,7 @@ pub(crate) type Item<P> = <<P as AnyPool>::Runner as Runner>::Item;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not accept `{X}`",
-    note = "a `Pool` accepts `FnOnce() -> T + Send + 'static`, a `PoolWithFunc<T>` its `T`, a `StatefulPool<W>` a `W::Input`, a `Limited` view what its pool accepts"
+    note = "a `Pool` accepts `FnOnce() -> T + Send + 'static`, a `PoolWithFunc<T>` its `T`, a `StatefulPool<W>` a `W::Input`, a `Limited` view what its pool accepts; `with().submit_every` takes a closure that makes such a task"
 )]
 pub trait Accepts<X>: AnyPool<Runner: Takes<X, Output = <Self as Accepts<X>>::Output>>
 where
