@@ -24,9 +24,19 @@ pub(crate) const WORKER_LOG: &str = "worker.log";
 
 /// Waits for a state, which something else brings about.
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    step_by_step(what, || (), holds);
+}
+
+/// The same for a state that is far away: the limit is for each step towards it, so that a slow machine is no failure.
+#[track_caller]
+pub(crate) fn step_by_step<T: PartialEq>(what: &str, mut steps: impl FnMut() -> T, mut holds: impl FnMut() -> bool) {
+    let (mut start, mut last) = (Instant::now(), steps());
     while !holds() {
+        let next = steps();
+        if next != last {
+            (start, last) = (Instant::now(), next);
+        }
         assert!(start.elapsed() < LIMIT, "did not happen in {LIMIT:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
