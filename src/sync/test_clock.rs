@@ -69,8 +69,8 @@ impl TestClock {
 
     /// Advances the time by `time`. Does nothing if the system's clock could not represent it.
     ///
-    /// Wakes what waits for a time that has come now: when it returns, the next attempt of a retry, a task of a rate, or an item of a
-    /// batch is in the queue of its pool, if there is room. A task of an [`inline`](crate::Builder::inline) pool runs in this call.
+    /// Waits until all is woken that waits for a time that has come now: when it returns, the next attempt of a retry, a task of a rate, or
+    /// an item of a batch is in the queue of its pool, if there is room. A task of an [`inline`](crate::Builder::inline) pool has run.
     ///
     /// ```standalone_crate
     /// # use std::time::Duration;
@@ -83,7 +83,8 @@ impl TestClock {
         let mut now = TIME.lock();
         *now = now.map(|now| now.checked_add(time).unwrap_or(now));
         drop(now);
-        TIMER.wake_due();
+        TIMER.time_was_set();
+        TIMER.await_due();
     }
 
     /// The time.

@@ -53,25 +53,6 @@ pub(crate) fn is_timer_thread() -> bool {
     IS_TIMER_THREAD.try_with(Cell::get).unwrap_or(false)
 }
 
-/// While it lives, the calling thread counts as the timer's.
-#[cfg(feature = "test-util")]
-struct InPlaceOfTheThread;
-
-#[cfg(feature = "test-util")]
-impl InPlaceOfTheThread {
-    fn enter() -> Self {
-        IS_TIMER_THREAD.set(true);
-        InPlaceOfTheThread
-    }
-}
-
-#[cfg(feature = "test-util")]
-impl Drop for InPlaceOfTheThread {
-    fn drop(&mut self) {
-        IS_TIMER_THREAD.set(false);
-    }
-}
-
 /// How long the thread stays alive without alarms.
 const IDLE_LIFETIME: Duration = Duration::from_secs(1);
 
@@ -169,23 +150,11 @@ impl Timer {
         }
     }
 
-    /// Wakes all whose time has come, on the calling thread in place of the timer's, and returns when none is due and none is being woken.
+    /// Waits until the thread has woken all whose time has come. On the thread itself it does nothing.
     #[cfg(feature = "test-util")]
-    pub(crate) fn wake_due(&self) {
-        if is_timer_thread() {
-            return;
-        }
-        let _in_its_place = InPlaceOfTheThread::enter();
-        loop {
-            let mut state = self.state.lock();
-            let due = state.take_due(self.clock.now());
-            let is_waking = state.thread.as_ref().is_some_and(|thread| thread.is_waking);
-            drop(state);
-            match due {
-                Some(waiter) => waiter.wake(),
-                None if is_waking => std::thread::yield_now(),
-                None => return,
-            }
+    pub(crate) fn await_due(&self) {
+        while !is_timer_thread() && self.state.lock().is_behind(self.clock.now()) {
+            std::thread::yield_now();
         }
     }
 
@@ -253,6 +222,13 @@ impl State {
         let waiter = first.remove();
         self.note_idle(now);
         Some(waiter)
+    }
+
+    /// Whether an alarm is due, or its waiter is being woken.
+    #[cfg(feature = "test-util")]
+    fn is_behind(&self, now: Instant) -> bool {
+        let is_due = self.alarms.first_key_value().is_some_and(|(key, _)| key.0 <= now);
+        is_due || self.thread.as_ref().is_some_and(|thread| thread.is_waking)
     }
 
     fn note_awake(&mut self) {
