@@ -5,6 +5,7 @@
 //! takes it back. If it was stolen, the caller helps the thief: it steals what the thief has pushed, and nothing else ("leapfrogging",
 //! Wagner and Calder, 1993). So a waiting worker runs only descendants of its own task.
 
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -15,7 +16,7 @@ use crate::queue::Dispatch;
 use crate::sync::abort::AbortOnUnwind;
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::{self, park};
-use crate::task::blocked_workers;
+use crate::task::blocked_workers::{self, BlockGuard};
 use crate::task::closure::Task;
 use crate::task::current_worker;
 use crate::task::state::{JobRef, StackJob};
@@ -194,14 +195,20 @@ impl<D: Dispatch> Pool<D> {
                 None => sync::yield_now(),
             }
         };
+        // It is kept until there is something to run.
+        let waits = Cell::new(None);
         job.wait_and_help(
             thief.as_deref(),
-            |stolen| self.engine.run_stolen_job(local.worker(), stolen),
+            |stolen| {
+                drop(waits.take());
+                self.engine.run_stolen_job(local.worker(), stolen);
+            },
             || {
                 // What the caller waits for has started on another thread, later than the caller's own task. So such waits cannot form a
                 // circle.
-                let _guard = blocked_workers::enter_wait_regardless(self.engine.id());
-                park(None);
+                let guard = waits.take();
+                guard.iter().for_each(|guard: &BlockGuard| guard.park(|| park(None)));
+                waits.set(guard.or_else(|| Some(blocked_workers::enter_wait_regardless(self.engine.id()))));
             },
         );
     }

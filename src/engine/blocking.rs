@@ -173,14 +173,13 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
         let Some(node) = self.enqueue(options, me) else { return Err(SubmitErrorKind::Overloaded) };
         let mut may_park_first = self.has_backlog() && !IS_CHECKED;
         loop {
-            let round = guard.look();
             if self.retry_from_wait_queue(item, options, &node)? {
                 return Ok(());
             }
             if may_park_first && node.is_head() {
                 may_park_first = false;
                 let end = clock::now() + PARK_WITHOUT_NOTIFICATION;
-                node.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline)));
+                guard.park(|| node.timed_park(options.deadline().map_or(end, |deadline| end.min(deadline))));
                 continue;
             }
             if guard.is_evicted() {
@@ -190,8 +189,7 @@ impl<R: Runner, D: Dispatch> Engine<R, D> {
             if let Some(kind) = options.end() {
                 return Err(kind);
             }
-            guard.confirm(round);
-            node.wait(options.deadline());
+            guard.park(|| node.wait(options.deadline()));
         }
     }
 

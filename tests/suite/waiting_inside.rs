@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context as Poller, Poll, Wake, Waker};
-use std::thread;
+use std::thread::{self, yield_now};
 use std::time::Duration;
 
 use crate::support::closures::{assert_quiet, deep_pool, pool};
 use crate::support::waking::{CountingWaker, block_on, poll_with};
-use crate::support::{Count, Gate, eventually, on_every_dispatch, orders_nested};
+use crate::support::{Count, Gate, LIMIT, eventually, on_every_dispatch, orders_nested, within};
 use formicary::{Context, Dispatch, Handle, Pool, PoolWithFunc, SharedHandle, StatefulPool, Worker};
 
 /// Beyond the limit of any test: a wait that lasts so long fails it.
@@ -541,4 +541,78 @@ fn calls<D: Dispatch>() {
 #[test]
 fn d08_calls_nest_as_deep_as_the_stack() {
     on_every_dispatch!(calls);
+}
+
+type Part = Box<dyn FnOnce() + Send>;
+
+/// A task waits for a part of it, on the other worker, and the part joins the task: the join is refused, whichever of the waits begins first.
+/// So often, since that depends on the system.
+fn joining_ones_own_owner<D: Dispatch>(wait: fn(&Pool<D>, Part, &(dyn Fn() + Sync))) {
+    for round in 0..40 {
+        let (first, second) = if round % 2 == 0 { (0, 300) } else { (300, 0) };
+        within(LIMIT, "the join", move || {
+            let pool = pool::<D>(2, 10);
+            let (gate, own, owner) = (Gate::new(), Arc::clone(&pool), Arc::new(OnceLock::<SharedHandle<()>>::new()));
+            let (here, joined, (sender, result)) = (gate.clone(), Arc::clone(&owner), channel());
+            let part = Box::new(move || {
+                here.wait();
+                (0..first).for_each(|_| yield_now());
+                let refused = joined.get().unwrap().join().is_err_and(|error| error.is_would_deadlock());
+                sender.send(refused).unwrap();
+            });
+            let begins = gate.clone();
+            let task = move || {
+                wait(&own, part, &|| {
+                    begins.await_arrivals(1);
+                    (0..second).for_each(|_| yield_now());
+                });
+            };
+            let task = pool.spawn(task).unwrap().shared();
+            gate.await_arrivals(1);
+            assert!(owner.set(task.clone()).is_ok());
+            gate.open();
+            assert!(result.recv().unwrap(), "not refused");
+            task.join().unwrap();
+            assert_quiet(&pool);
+        });
+    }
+}
+
+fn joining_the_owner_of_a_scope<D: Dispatch>() {
+    joining_ones_own_owner::<D>(|pool, part, until_it_runs| {
+        pool.scope(|s| {
+            s.spawn(part);
+            until_it_runs();
+        });
+    });
+}
+
+#[test]
+fn a_task_of_a_scope_that_joins_the_owner_is_refused() {
+    on_every_dispatch!(joining_the_owner_of_a_scope);
+}
+
+fn joining_the_owner_of_a_fork<D: Dispatch>() {
+    joining_ones_own_owner::<D>(|pool, part, until_it_runs| {
+        pool.join(until_it_runs, part);
+    });
+}
+
+#[test]
+fn a_half_of_a_fork_that_joins_the_owner_is_refused() {
+    on_every_dispatch!(joining_the_owner_of_a_fork);
+}
+
+fn joining_the_owner_of_a_group<D: Dispatch>() {
+    joining_ones_own_owner::<D>(|pool, part, until_it_runs| {
+        let group = pool.group::<(), ()>();
+        group.spawn(|_token| Ok(part())).unwrap();
+        until_it_runs();
+        group.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_task_of_a_group_that_joins_the_owner_is_refused() {
+    on_every_dispatch!(joining_the_owner_of_a_group);
 }

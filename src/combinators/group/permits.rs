@@ -10,7 +10,7 @@ use crate::error::SubmitErrorKind;
 use crate::queue::{DEFAULT_LANE, Dispatch};
 use crate::sync::waiter::Waiter;
 use crate::sync::{Thread, current};
-use crate::task::blocked_workers;
+use crate::task::blocked_workers::{self, BlockGuard};
 use crate::task::handle::Joinable;
 use crate::task::state::Permit;
 
@@ -106,7 +106,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
         node: &WaitNode<'_>,
         helper: Option<&Thread>,
     ) -> Result<Option<GroupPermit<T, E>>, SubmitErrorKind> {
-        let shared = &self.shared;
+        let (shared, mut waits) = (&self.shared, None::<BlockGuard>);
         loop {
             let permit = node.consume_notification(|| if node.is_head() { shared.try_acquire(0) } else { None });
             if permit.is_some() {
@@ -124,7 +124,14 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
             if is_within(shared) {
                 return Err(SubmitErrorKind::WouldDeadlock);
             }
-            let _guard = match blocked_workers::enter_wait(self.engine.id(), None) {
+            if let Some(guard) = waits.take_if(|guard| !guard.is_evicted()) {
+                guard.park(|| node.wait(shared.token.deadline()));
+                waits = Some(guard);
+                continue;
+            }
+            // Looks once more before it parks, now that it counts as blocked.
+            drop(waits.take());
+            waits = Some(match blocked_workers::enter_wait(self.engine.id(), None) {
                 Ok(guard) => guard,
                 // All are younger than the caller's task, and so do not wait for it.
                 Err(_) if self.have_all_started() => blocked_workers::enter_wait_regardless(self.engine.id()),
@@ -132,8 +139,7 @@ impl<T: Send + 'static, E: Send + 'static, D: Dispatch> Group<T, E, D> {
                 Err(_) if shared.ledger.lock().has_task_to_try() => return Ok(None),
                 Err(_) if blocked_workers::recheck(self.engine.id()) => continue,
                 Err(_) => return Err(SubmitErrorKind::WouldDeadlock),
-            };
-            node.wait(shared.token.deadline());
+            });
         }
     }
 

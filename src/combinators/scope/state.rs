@@ -12,7 +12,7 @@ use crate::queue::Dispatch;
 use crate::sync::user_code::catch_user_panic;
 use crate::sync::waiter::Waiter;
 use crate::sync::{AtomicUsize, IS_CHECKED, Mutex, Ordering, Thread, current, park};
-use crate::task::blocked_workers;
+use crate::task::blocked_workers::{self, BlockGuard};
 use crate::task::closure::Task;
 use crate::task::current_worker;
 use crate::task::state::{Complete, Completion, JobOwner, JobRef, spin_for_reply};
@@ -117,7 +117,7 @@ impl State {
     /// and `height` that of its deque when the scope began.
     pub(super) fn finish<D: Dispatch>(self: &Arc<Self>, pool: &Pool<D>, local: Option<(&WorkerLocal<Task>, usize)>) {
         let engine = &pool.engine;
-        let mut has_left = false;
+        let (mut has_left, mut waits) = (false, None);
         loop {
             if let Some((local, height)) = local {
                 let deque = engine.deque_of(local);
@@ -136,8 +136,10 @@ impl State {
             let next = |lists: &mut Box<Lists>| (lists.kept.pop(), lists.returned.pop(), lists.queued.pop());
             let (kept, returned, queued) = self.lists.lock().as_mut().map_or((None, None, None), next);
             if kept.is_none() && returned.is_none() && queued.is_none() {
-                self.wait(pool, local.map(|(local, _)| local));
+                self.wait(pool, local.map(|(local, _)| local), &mut waits);
+                continue;
             }
+            waits = None;
             if let Some(job) = queued {
                 current_worker::run_here_unbounded(self.pool, |completion| job.run_queued(completion, self, false));
             }
@@ -152,8 +154,8 @@ impl State {
         }
     }
 
-    /// Waits for a change. A worker runs what the last thief has pushed.
-    fn wait<D: Dispatch>(&self, pool: &Pool<D>, local: Option<&WorkerLocal<Task>>) {
+    /// Waits for a change. A worker runs what the last thief has pushed; until there is something to run, it keeps a guard in `waits`.
+    fn wait<D: Dispatch>(&self, pool: &Pool<D>, local: Option<&WorkerLocal<Task>>, waits: &mut Option<BlockGuard>) {
         let engine = &pool.engine;
         // ORDERING: Relaxed. It is a hint.
         let thief = self.last_thief.load(Ordering::Relaxed);
@@ -161,20 +163,19 @@ impl State {
         let has_jobs = || victim.as_ref().is_some_and(|victim| !victim.is_empty());
         let steal = || victim.as_ref().and_then(|victim| victim.steal());
         if let (Some(job), Some(local)) = (steal(), local) {
+            *waits = None;
             engine.run_stolen_job(local.worker(), job);
-        } else if IS_CHECKED || !spin_for_reply(|| self.is_over() || has_jobs()) {
+        } else if waits.is_some() || IS_CHECKED || !spin_for_reply(|| self.is_over() || has_jobs()) {
             let _helping = victim.as_ref().map(|victim| victim.help(Waiter::Thread(self.owner.clone())));
             if !self.is_over() && !has_jobs() {
-                self.park();
+                // The rest has started on other threads, later than this scope. So workers that wait for scopes cannot wait in a circle. A
+                // worker that waits for something else is evicted if no other can make progress.
+                match waits {
+                    Some(guard) => guard.park(|| park(None)),
+                    None => *waits = Some(blocked_workers::enter_wait_regardless(self.pool)),
+                }
             }
         }
-    }
-
-    fn park(&self) {
-        // The rest has started on other threads, later than this scope. So workers that wait for scopes cannot wait in a circle. A worker
-        // that blocks on the full pool is evicted if no other can make progress.
-        let _guard = blocked_workers::enter_wait_regardless(self.pool);
-        park(None);
     }
 }
 

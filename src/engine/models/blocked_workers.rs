@@ -3,8 +3,8 @@
 use loom::thread;
 
 use crate::sync::explore::explore;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, park};
-use crate::task::blocked_workers::BlockedWorkers;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, Thread, current, park};
+use crate::task::blocked_workers::{BlockGuard, BlockedWorkers};
 
 /// Of two workers one waits for room, or is about to, and the other waits regardless. The first is evicted or may not block, so
 /// one worker is active in any case.
@@ -94,7 +94,7 @@ fn a_worker_that_waits_on_confirms_it() {
     explore(3, || {
         let (blocked, is_over) = (Arc::new(BlockedWorkers::new()), Arc::new(AtomicUsize::new(0)));
         let other = (Arc::clone(&blocked), Arc::clone(&is_over));
-        let worker = blocked.enter_regardless(1, || 2);
+        let guard = BlockGuard::of(blocked.enter_regardless(1, || 2));
         let (asking, over) = other;
         let last = thread::spawn(move || {
             assert!(asking.enter(0, || 2, false).is_err());
@@ -102,11 +102,77 @@ fn a_worker_that_waits_on_confirms_it() {
             over.store(1, Ordering::SeqCst);
         });
         while is_over.load(Ordering::SeqCst) == 0 {
-            let round = worker.look();
-            worker.confirm(round);
-            loom::thread::yield_now();
+            guard.park(thread::yield_now);
         }
-        worker.leave();
+        drop(guard);
         last.join().unwrap();
+    });
+}
+
+/// The two workers of a pool, which wait for each other. Whoever is refused goes on, and the other one has what it waits for.
+struct Circle {
+    blocked: BlockedWorkers,
+    refused: AtomicUsize,
+    workers: Mutex<Vec<Thread>>,
+}
+
+impl Circle {
+    fn new() -> Arc<Self> {
+        Arc::new(Circle { blocked: BlockedWorkers::new(), refused: AtomicUsize::new(0), workers: Mutex::default() })
+    }
+
+    fn is_over(&self) -> bool {
+        self.refused.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits as a join does.
+    fn wait(&self, number: usize) {
+        self.workers.lock().push(current());
+        while !self.is_over() {
+            if let Ok(worker) = self.blocked.enter(number, || 2, false) {
+                let guard = BlockGuard::of(worker);
+                while !self.is_over() && !guard.is_evicted() {
+                    guard.park(|| park(None));
+                }
+            } else if !self.is_over() && !self.blocked.recheck(|| 2) {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+                self.workers.lock().iter().for_each(Thread::unpark);
+            }
+        }
+    }
+
+    /// Waits as the owner of a scope does.
+    fn wait_regardless(&self, number: usize) {
+        self.workers.lock().push(current());
+        let guard = BlockGuard::of(self.blocked.enter_regardless(number, || 2));
+        while !self.is_over() {
+            guard.park(|| park(None));
+        }
+    }
+}
+
+/// Of two workers that wait for each other exactly one is refused, in bounded time.
+#[test]
+fn of_two_that_wait_for_each_other_one_is_refused() {
+    explore(3, || {
+        let circle = Circle::new();
+        let other = Arc::clone(&circle);
+        let waits = thread::spawn(move || other.wait(1));
+        circle.wait(0);
+        waits.join().unwrap();
+        assert_eq!(circle.refused.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// One of the two waits regardless. So the other one is refused, also if it has waited before.
+#[test]
+fn a_wait_for_one_that_waits_regardless_is_refused() {
+    explore(3, || {
+        let circle = Circle::new();
+        let other = Arc::clone(&circle);
+        let owner = thread::spawn(move || other.wait_regardless(1));
+        circle.wait(0);
+        owner.join().unwrap();
+        assert_eq!(circle.refused.load(Ordering::SeqCst), 1);
     });
 }

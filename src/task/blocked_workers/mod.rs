@@ -5,10 +5,12 @@
 //! workers are evicted: they count as active again and must stop waiting.
 //!
 //! A worker counts as blocked for a moment longer than it is: from its wake-up, or from the end of what it waits for, until it has noticed. So a
-//! refusal is certain only after all have looked again (`recheck.rs`).
+//! refusal is certain only after all have looked again (`recheck.rs`). Therefore a worker keeps its [`BlockGuard`] until it has found something,
+//! and parks by [`BlockGuard::park`] only.
 
 mod recheck;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::task::{Wake, Waker};
 use std::time::Instant;
@@ -45,16 +47,16 @@ fn enter(pool: PoolId, deadline: Option<Instant>, has_fallback: bool) -> Result<
         Some(_) => None,
         None => Some(engine.blocked_workers().enter(number, || engine.progress_capacity(), has_fallback)?),
     };
-    Ok(BlockGuard { worker, _counted: counted })
+    Ok(BlockGuard { worker, looked: Cell::new(0), _counted: counted })
 }
 
 /// Counts the calling thread as blocked on `pool` even if it is the last worker. It is for a wait whose end does not depend on a task
-/// that is still queued.
+/// that is still queued. Where it is the last one, another one asks again whether it may block.
 pub(crate) fn enter_wait_regardless(pool: PoolId) -> BlockGuard {
     let Some((engine, number)) = inside(pool) else { return BlockGuard::default() };
     let counted = CountedWait::begin(&engine);
     let worker = engine.blocked_workers().enter_regardless(number, || engine.progress_capacity());
-    BlockGuard { worker: Some(worker), _counted: counted }
+    BlockGuard { worker: Some(worker), looked: Cell::new(0), _counted: counted }
 }
 
 /// A wait that its engine may count, to start workers that it has put off.
@@ -81,10 +83,17 @@ impl Drop for CountedWait {
 #[derive(Default)]
 pub(crate) struct BlockGuard {
     worker: Option<Arc<BlockedWorker>>,
+    /// The newest round ([`Inner::rounds`]) in which the worker was asked before its last look.
+    looked: Cell<u64>,
     _counted: CountedWait,
 }
 
 impl BlockGuard {
+    #[cfg(all(test, formicary_loom))]
+    pub(crate) fn of(worker: Arc<BlockedWorker>) -> Self {
+        BlockGuard { worker: Some(worker), looked: Cell::new(0), _counted: CountedWait::default() }
+    }
+
     /// The waiter to register for what the calling thread waits for.
     pub(crate) fn waiter(&self) -> Waiter {
         match &self.worker {
@@ -93,7 +102,8 @@ impl BlockGuard {
         }
     }
 
-    /// Whether the worker must stop waiting, because the pool has shrunk or because another worker has no fallback.
+    /// Whether the worker must stop waiting, because the pool has shrunk or because another worker has no fallback, or because its waiter was
+    /// woken. If it has to wait on, it asks again.
     pub(crate) fn is_evicted(&self) -> bool {
         self.worker.as_ref().is_some_and(|worker| worker.is_evicted())
     }
@@ -129,6 +139,7 @@ pub(crate) struct BlockedWorker {
     pool: Arc<Mutex<Inner>>,
     /// Whether the worker counts as blocked. It is changed under the lock, and stays false once it is.
     is_counted: AtomicBool,
+    /// It must stop waiting, as it does not count as blocked any more.
     is_evicted: AtomicBool,
     /// The last round ([`Inner::rounds`]) in which it was asked whether it still waits, and the last in which it has confirmed that. They are
     /// changed under the lock.
@@ -141,6 +152,8 @@ impl BlockedWorker {
     /// otherwise the thread that ends the wait could be refused a wait that this worker will end. Takes the lock of the pool's blocked
     /// workers.
     pub(crate) fn end(&self) {
+        // ORDERING: Relaxed. The unpark publishes it.
+        self.is_evicted.store(true, Ordering::Relaxed);
         self.leave_because(true);
         self.thread.unpark();
     }
@@ -225,11 +238,12 @@ impl BlockedWorkers {
         Ok(self.add(&mut inner, number, if has_fallback { Fallback::Own } else { Fallback::AskAgain }))
     }
 
-    /// The same for a worker that blocks even if it is the last one. It is never evicted.
+    /// The same for a worker that blocks even if it is the last one. It is never evicted. Another one may wait for what this one will do: it asks
+    /// again, and is refused.
     pub(crate) fn enter_regardless(&self, number: usize, capacity: impl Fn() -> usize) -> Arc<BlockedWorker> {
         let mut inner = self.0.lock();
-        if inner.is_last(capacity()) {
-            inner.evict_one();
+        if inner.is_last(capacity()) && !inner.evict_one() {
+            inner.evict_newest();
         }
         self.add(&mut inner, number, Fallback::None)
     }
@@ -321,14 +335,15 @@ impl Inner {
         self.evict(oldest)
     }
 
+    /// Evicts the worker with any fallback that has begun to wait last. Returns whether there was one.
+    fn evict_newest(&mut self) -> bool {
+        let newest = [&self.with_fallback, &self.asking_again].into_iter().filter_map(BTreeMap::last_key_value);
+        let newest = newest.max_by_key(|(ticket, _)| **ticket).map(|(_, worker)| Arc::clone(worker));
+        self.evict(newest)
+    }
+
     fn shrink(&mut self, capacity: usize) {
-        while self.blocked() >= capacity + self.inflight {
-            let newest = [&self.with_fallback, &self.asking_again].into_iter().filter_map(BTreeMap::last_key_value);
-            let newest = newest.max_by_key(|(ticket, _)| **ticket).map(|(_, worker)| Arc::clone(worker));
-            if !self.evict(newest) {
-                break;
-            }
-        }
+        while self.blocked() >= capacity + self.inflight && self.evict_newest() {}
     }
 }
 

@@ -1,8 +1,9 @@
 //! Whether the other workers are really blocked, before the last one is refused its wait.
 //!
 //! The last one asks all that count as blocked. Each is woken, looks for what it waits for, and then either leaves, or confirms that it waits
-//! on: in place, or by a new wait. If nothing else has happened meanwhile, no worker can make progress. This is only done instead of a
-//! refusal, so it may take as long as a thread takes to wake up.
+//! on. It leaves only if it has found something, so a worker that asks is answered in bounded time, also where another one asks at the same
+//! time. If all have confirmed, and nothing else has happened meanwhile, no worker can make progress. This is only done instead of a refusal, so
+//! it may take as long as a thread takes to wake up.
 
 use super::{BlockGuard, BlockedWorker, BlockedWorkers, Inner, PoolId, inside};
 use crate::sync::{Arc, Ordering, yield_now};
@@ -53,20 +54,16 @@ impl Inner {
 }
 
 impl Round {
-    /// Whether a wait has ended since, or a worker has begun one that was not blocked. One that was asked may begin one new wait.
-    ///
-    /// It does not see a worker that was asked, left for good, ended what another one waits for whose waker is a bare thread, and blocks again, if
-    /// that other one had looked before and has not run since.
+    /// Whether a worker has ended a wait since, or has begun one.
     fn has_moved(&self, inner: &Inner) -> bool {
-        let left = self.asked.iter().filter(|worker| !worker.is_counted());
-        inner.ended != self.ended || inner.next_ticket - self.next_ticket > left.count() as u64
+        let has_left = || self.asked.iter().any(|worker| !worker.is_counted());
+        inner.ended != self.ended || inner.next_ticket != self.next_ticket || has_left()
     }
 
-    /// Whether all that were asked have left or have confirmed. Called under the lock.
+    /// Whether all that were asked have confirmed. Called under the lock.
     fn is_complete(&self) -> bool {
         // ORDERING: Relaxed, under the lock.
-        let has_confirmed = |worker: &BlockedWorker| worker.confirmed.load(Ordering::Relaxed) >= self.number;
-        self.asked.iter().all(|worker| !worker.is_counted() || has_confirmed(worker))
+        self.asked.iter().all(|worker| worker.confirmed.load(Ordering::Relaxed) >= self.number)
     }
 }
 
@@ -76,14 +73,14 @@ impl BlockedWorker {
         self.is_counted.load(Ordering::Relaxed)
     }
 
-    /// The worker is about to look for what it waits for. Returns the newest round in which it was asked to.
-    pub(crate) fn look(&self) -> u64 {
+    /// The newest round in which the worker was asked to look.
+    fn asked(&self) -> u64 {
         // ORDERING: Relaxed. A thread that asks after this load unparks this one afterwards, so this one looks once more.
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// The worker has looked since [`look`](Self::look), in vain, and is about to park.
-    pub(crate) fn confirm(&self, round: u64) {
+    /// The worker has looked since it was asked in `round`, in vain, and is about to park.
+    fn confirm(&self, round: u64) {
         // ORDERING: Relaxed. Only this thread stores it, and the lock orders the store before the asking thread's load.
         if self.confirmed.load(Ordering::Relaxed) < round {
             let _inner = self.pool.lock();
@@ -93,13 +90,15 @@ impl BlockedWorker {
 }
 
 impl BlockGuard {
-    /// See [`BlockedWorker::look`].
-    pub(crate) fn look(&self) -> u64 {
-        self.worker.as_ref().map_or(0, |worker| worker.look())
-    }
-
-    /// See [`BlockedWorker::confirm`].
-    pub(crate) fn confirm(&self, round: u64) {
-        self.worker.iter().for_each(|worker| worker.confirm(round));
+    /// Parks the calling thread by `park`, which returns when the thread is unparked, at the latest. The caller has looked for what it waits for
+    /// since it has got the guard, and since the last call, in vain. So it confirms that it waits. If it was asked in between, it looks once more.
+    pub(crate) fn park(&self, park: impl FnOnce()) {
+        let Some(worker) = &self.worker else { return park() };
+        worker.confirm(self.looked.get());
+        // Code of the caller may have consumed the park token since.
+        if worker.asked() == self.looked.get() {
+            park();
+        }
+        self.looked.set(worker.asked());
     }
 }

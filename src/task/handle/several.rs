@@ -10,8 +10,8 @@ use super::{Handle, Joinable};
 use crate::error::{Cause, JoinError};
 use crate::sync::clock::{self, deadline};
 use crate::sync::notifier::Notifier;
+use crate::sync::park;
 use crate::sync::waiter::Waiter;
-use crate::sync::{current, park};
 use crate::task::blocked_workers::{self, BlockGuard, WouldDeadlock};
 use crate::task::current_worker::{self, PoolId};
 
@@ -290,8 +290,8 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
             }
             let own = self.pools_left().find(|pool| current_worker::is_inside(*pool));
             let guard = match own.map(|pool| (pool, self.enter_wait(pool, deadline))) {
-                None => None,
-                Some((_, Ok(guard))) => Some(guard),
+                None => BlockGuard::default(),
+                Some((_, Ok(guard))) => guard,
                 // This is the last worker that could make progress. A task may have ended since the last check.
                 Some((pool, Err(WouldDeadlock))) => {
                     if let Some(index) = self.ended() {
@@ -308,18 +308,21 @@ impl<T: Send + 'static, H: Borrow<Handle<T>>> Watched<T, H> {
                         }
                         return self.first_left().map_or(Next::NoneLeft, Next::WouldDeadlock);
                     }
-                    None
+                    BlockGuard::default()
                 }
             };
-            let waiter = guard.as_ref().map_or_else(|| Waiter::Thread(current()), BlockGuard::waiter);
-            self.notifier.listen(waiter, None);
-            let ended = self.ended();
-            let must_go_on = ended.is_some()
-                || guard.as_ref().is_some_and(BlockGuard::is_evicted)
-                || own.is_some() && deadline.is_none() && self.can_run_again();
-            if !must_go_on {
-                park(deadline);
-            }
+            let ended = loop {
+                self.notifier.listen(guard.waiter(), None);
+                let ended = self.ended();
+                let must_go_on = ended.is_some()
+                    || guard.is_evicted()
+                    || own.is_some() && deadline.is_none() && self.can_run_again()
+                    || deadline.is_some_and(|deadline| clock::now() >= deadline);
+                if must_go_on {
+                    break ended;
+                }
+                guard.park(|| park(deadline));
+            };
             self.notifier.stop_listening();
             if let Some(index) = ended {
                 return Next::Ended(index);

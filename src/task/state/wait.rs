@@ -196,7 +196,6 @@ impl<I, O> TaskState<I, O> {
             };
             let waiter = guard.waiter();
             let end = loop {
-                let round = guard.look();
                 if let Some(output) = awaited.check_or_listen(&waiter) {
                     return WaitEnd::Ready(output);
                 } else if let Some(reason) = limits.token.and_then(CancelToken::reason) {
@@ -206,8 +205,7 @@ impl<I, O> TaskState<I, O> {
                 } else if guard.is_evicted() || runs_what_it_awaits && self.must_run_again() {
                     break None;
                 }
-                guard.confirm(round);
-                park(earlier(limits.deadline, limits.token.and_then(CancelToken::deadline)));
+                guard.park(|| park(earlier(limits.deadline, limits.token.and_then(CancelToken::deadline))));
             };
             // A caller that waits again and again must not leave more and more entries.
             awaited.stop_listening();
