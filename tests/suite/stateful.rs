@@ -128,7 +128,10 @@ fn a_state_ends_when_its_worker_expires() {
             // Each time a new state: the first task it sees.
             assert_eq!(pool.run(Box::new(|_| 7)).unwrap(), (1, 7));
             eventually("it has ended", || pool.stats().live == 0);
-            assert_eq!((count(&log, "terminated"), count(&log, "dropped")), (round, round));
+            // A worker may have expired before the task came.
+            let made = count(&log, "made");
+            assert!(made >= round);
+            assert_eq!((count(&log, "terminated"), count(&log, "dropped")), (made, made));
         }
     });
 }
