@@ -1,10 +1,11 @@
 //! A NATS server that was killed may have forgotten acknowledgements whose messages it has removed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use formicary_jobs::{Counts, Settle, StoreError};
 
-use crate::support::server::{Kind, LEASE, Server, for_each_store};
+use crate::support::server::{Kind, LEASE, Server, for_each_store, open};
 use crate::support::{count, eventually, other};
 
 /// What the consumer of a kind knows of its deliveries. The server writes it in the background, ten times a second at most, so a kill
@@ -36,7 +37,8 @@ fn deliveries_of_removed_jobs_hold_up_nobody() {
         if server.kind != Kind::Nats {
             return;
         }
-        let store = server.open_hasty(LEASE);
+        // Patient enough for a slow machine, and not so patient that the search has to be waited for.
+        let store = open(&server.address(None), LEASE, Duration::from_secs(4));
         // A job that stays, in front of the others: without it, the server would see that they are gone.
         store.push(&[other(0)]).unwrap();
         store.push(&(0..100).map(count).collect::<Vec<_>>()).unwrap();
