@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, RawMessageErrorKind, RetentionPolicy, Stream};
-use async_nats::jetstream::{self, AckKind, Context};
+use async_nats::jetstream::{self, AckKind, Context, Message};
 use async_nats::{Client, ConnectOptions, HeaderMap};
-use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::error::BoxError;
 use crate::job::Push;
@@ -128,21 +128,21 @@ impl Session {
     }
 
     pub(super) async fn reserve(&mut self, kind: &str, n: usize) -> Result<Vec<Reserved>, BoxError> {
-        let mut messages = self.fetch(kind, n).await?;
+        let messages: Vec<Message> = self.fetch(kind, n).await?.try_collect().await?;
+        // Side by side: after a kill all of them were delivered before, and the call has one time limit.
+        let released = try_join_all(messages.iter().map(|message| self.released_before(message))).await?;
         let mut jobs = Vec::new();
-        while let Some(message) = messages.next().await {
-            let message = message?;
-            let info = message.info()?;
-            let (id, delivered) = (info.stream_sequence.to_string(), u32::try_from(info.delivered).unwrap_or(u32::MAX));
+        for (message, released) in messages.into_iter().zip(released) {
+            let id = message.info()?.stream_sequence.to_string();
             let Some(token) = message.reply.as_ref().map(ToString::to_string) else { continue };
             let headers = message.headers.clone().unwrap_or_default();
-            let released = if delivered > 1 { self.released(&id).await? } else { 0 };
+            let attempt = delivered(&token).saturating_sub(released);
             let job = Reserved {
                 lease: Lease { id, token },
                 version: number(&headers, VERSION),
                 payload: message.payload.to_vec(),
                 key: text(&headers, KEY),
-                attempt: delivered.saturating_sub(released),
+                attempt,
                 attempts: number(&headers, ATTEMPTS).max(1),
             };
             if job.attempt > job.attempts {
@@ -162,6 +162,12 @@ impl Session {
             }
         }
         Ok(jobs)
+    }
+
+    /// How often the job of a message was released. Asks only where it was delivered before.
+    async fn released_before(&self, message: &Message) -> Result<u32, BoxError> {
+        let is_first = message.reply.as_ref().is_none_or(|token| delivered(token) == 1);
+        if is_first { Ok(0) } else { self.released(&message.info()?.stream_sequence.to_string()).await }
     }
 
     /// How often a job was released.

@@ -12,14 +12,14 @@ use rusqlite::Connection;
 use super::{Folder, SERVER_LOG, eventually, logged};
 
 /// Of worker processes, and of consumers of NATS.
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
+pub(crate) const LEASE: Duration = Duration::from_secs(4);
 
 /// Of everything else.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// Time limits of calls: where a test would fail, and where it waits for a failure.
 pub(crate) const PATIENT: Duration = Duration::from_secs(20);
-pub(crate) const HASTY: Duration = Duration::from_millis(500);
+pub(crate) const HASTY: Duration = Duration::from_secs(1);
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
