@@ -606,7 +606,12 @@ fn a_half_of_a_fork_that_joins_the_owner_is_refused() {
 fn joining_the_owner_of_a_group<D: Dispatch>() {
     joining_ones_own_owner::<D>(|pool, part, until_it_runs| {
         let group = pool.group::<(), ()>();
-        group.spawn(|_token| Ok(part())).unwrap();
+        group
+            .spawn(|_token| {
+                part();
+                Ok(())
+            })
+            .unwrap();
         until_it_runs();
         group.wait().unwrap();
     });
