@@ -16,7 +16,7 @@ use crate::error::SubmitErrorKind;
 /// | name | type | labels | what |
 /// |---|---|---|---|
 /// | `formicary_tasks_accepted_total` | counter | `pool` | tasks that the pool has accepted |
-/// | `formicary_tasks_ended_total` | counter | `pool`, `outcome`, `task`* | tasks that have ended: `completed`, `panicked`, `cancelled`, `returned` or `taken_back`, as in [`TaskEnd`] |
+/// | `formicary_tasks_ended_total` | counter | `pool`, `outcome`, `task`* | tasks that have ended: `completed`, `panicked`, `cancelled`, `returned`, `dropped` or `taken_back`, as in [`TaskEnd`] |
 /// | `formicary_submissions_refused_total` | counter | `pool`, `reason` | refused submissions: `full`, `overloaded`, `timed_out`, `cancelled`, `closed`, `spawn`, `would_deadlock` or `too_large`, as in [`SubmitErrorKind`] |
 /// | `formicary_attempts_retried_total` | counter | `pool` | failed attempts that another one follows ([`Retrying`](crate::Retrying)) |
 /// | `formicary_task_queue_wait_seconds` | histogram | `pool`, `task`* | how long a task waited in the queue before it started; not of tasks that did not go through the queue |
