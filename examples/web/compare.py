@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The service against the same work on rayon and on tokio's blocking threads: in peace, with too much load, and when clients leave.
+"""The service against the same work on rayon and on tokio's blocking threads: in peace, with too much load, when clients leave, and at
+its end.
 
 `python3 examples/web/compare.py` builds what it needs and takes some minutes. The throughput in peace needs `wrk` (a package of Debian).
 """
@@ -7,8 +8,10 @@ import asyncio
 import math
 import re
 import shutil
+import signal
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -58,15 +61,24 @@ class Server:
         return int(head.split()[1]), time.monotonic() - start
 
 
+# Percentiles in microseconds.
+REPORT = """function done(_, latency)
+    for _, p in ipairs({50, 99, 99.9}) do print("percentile " .. latency:percentile(p)) end
+end"""
+
+
 def in_peace(server):
-    """Requests per second of 16 connections, and the 99th percentile of their latency in milliseconds."""
+    """Requests per second of 16 connections, and three percentiles of their latency in milliseconds."""
     if not shutil.which("wrk"):
-        return math.nan, math.nan
+        return [math.nan] * 4
     url = f"http://127.0.0.1:{server.port}/primes/{TINY}"
-    out = subprocess.run(["wrk", "-t1", "-c16", "-d4s", "--latency", url], capture_output=True, text=True, check=True).stdout
-    number, unit = re.search(r"99%\s+([\d.]+)(\w+)", out).groups()
-    milliseconds = float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
-    return float(re.search(r"Requests/sec:\s*(\S+)", out)[1]), milliseconds
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(REPORT)
+        script.flush()
+        command = ["wrk", "-t1", "-c16", "-d4s", "-s", script.name, url]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    percentiles = [float(number) / 1000 for number in re.findall(r"percentile (\S+)", out)]
+    return [float(re.search(r"Requests/sec:\s*(\S+)", out)[1]), *percentiles]
 
 
 async def capacity(server):
@@ -79,7 +91,9 @@ async def capacity(server):
 
 
 async def too_much(server):
-    """Requests come twice as fast as they can be answered, for 4 s. How many are answered in time, are refused, and come too late?"""
+    """Requests come twice as fast as they can be answered, for 4 s. How many are answered in time, are refused, and come too late? And how
+    many MiB has the process had?
+    """
     rate = 2 * await capacity(server)
     pending, start, n = [], time.monotonic(), 0
     while time.monotonic() < start + 4:
@@ -90,7 +104,9 @@ async def too_much(server):
     good = [seconds for status, seconds in answers if status == 200]
     in_time = sum(seconds <= DEADLINE for seconds in good)
     median = statistics.median(seconds for _, seconds in answers)
-    return in_time / n, (n - len(good)) / n, (len(good) - in_time) / n, median
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    peak = int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024
+    return in_time / n, (n - len(good)) / n, (len(good) - in_time) / n, median, peak
 
 
 async def leave(server):
@@ -105,13 +121,24 @@ async def leave(server):
     return time.monotonic() - start
 
 
+async def terminate(server):
+    """20 requests are under way when SIGTERM comes. How many get no answer?"""
+    requests = [asyncio.create_task(server.get(SMALL)) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    server.process.send_signal(signal.SIGTERM)
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+    return sum(isinstance(answer, Exception) for answer in answers)
+
+
 def measure(command):
     with Server(command) as server:
-        per_second, slowest = in_peace(server)
+        peace = in_peace(server)
     with Server(command) as server:
         overload = asyncio.run(too_much(server))
     with Server(command) as server:
-        return per_second, slowest, *overload, asyncio.run(leave(server))
+        after = asyncio.run(leave(server))
+    with Server(command) as server:
+        return *peace, *overload, after, asyncio.run(terminate(server))
 
 
 def main():
@@ -122,12 +149,13 @@ def main():
         for name, command in programs.items():
             rounds[name].append(measure(command))
     print(f"Medians of {ROUNDS} rounds.\n")
-    print("| | requests/s | 99 % | answered in time | refused | too late | median | next one after those who left |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| | requests/s | 50, 99 and 99.9 % | in time | refused | too late | median | memory | next one after those who left | lost at the end |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, runs in rounds.items():
-        per_second, slowest, in_time, refused, late, median, after = map(statistics.median, zip(*runs))
-        shares = f"{in_time:.0%} | {refused:.0%} | {late:.0%} | {median:.2f} s"
-        print(f"| {name} | {per_second:.0f} | {slowest:.1f} ms | {shares} | {after:.2f} s |")
+        per_second, *percentiles, in_time, refused, late, median, peak, after, lost = map(statistics.median, zip(*runs))
+        peace = f"{per_second:.0f} | {', '.join(f'{it:.1f}' for it in percentiles)} ms"
+        overload = f"{in_time:.0%} | {refused:.0%} | {late:.0%} | {median:.2f} s | {peak:.0f} MiB"
+        print(f"| {name} | {peace} | {overload} | {after:.2f} s | {lost:.0f} of 20 |")
 
 
 main()

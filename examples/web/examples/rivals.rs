@@ -1,5 +1,6 @@
 //! The same work for HTTP clients without this crate, on rayon or on tokio's blocking threads, as most services do it: `compare.py` starts
-//! it. Two threads compute, as many as `web` has there. Neither has a bound for what waits, a deadline, or a way to stop.
+//! it. Two threads compute, as many as `web` has there. Neither has a bound for what waits, a deadline, or a way to stop
+//! the work of a client that has left. At SIGTERM both answer what they have.
 //!
 //! `cargo run --release -p web --example rivals -- rayon|blocking`
 
@@ -41,7 +42,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     runtime.enable_io().max_blocking_threads(THREADS).build()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("listening on {}", listener.local_addr()?);
-        axum::serve(listener, routes).await?;
+        axum::serve(listener, routes).with_graceful_shutdown(end()).await?;
         Ok(())
     })
+}
+
+/// SIGTERM, or Ctrl-C where there is none.
+async fn end() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        terminate.recv().await;
+        return;
+    }
+    _ = tokio::signal::ctrl_c().await;
 }
